@@ -1,0 +1,1 @@
+"""Chunks of rows from a generator: seeds, conditions, decoding and atomic files."""

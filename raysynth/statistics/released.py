@@ -1,0 +1,114 @@
+"""What statistics give to the rest of the house: released values, exact or noised, never rows.
+
+`Exact` and `Noised` are the two doors' seals (design: 'One door to the private data'). Encoders and generators are
+built from them alone. Without a privacy budget a summary releases `Exact`; with one, only `Noised` can be made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Exact(Generic[T]):
+    """A value computed from the private rows without noise: private unless protected downstream."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class Noised(Generic[T]):
+    """A value released by a mechanism; `event` is its entry in the ledger."""
+
+    value: T
+    event: Any
+
+
+Released: TypeAlias = Exact[T] | Noised[T]
+
+
+@dataclass(frozen=True)
+class CategoryCounts:
+    """Counts of the values of one discrete column.
+
+    Args:
+        values: distinct values, most frequent first (ties: by value as text), Python scalars.
+        counts: rows of each value, shape (len(values),).
+        missing: rows without a value.
+        n_distinct: number of distinct values (an estimate where `complete` is False).
+        complete: False when the counter overflowed: `values` then holds the frequent ones only.
+    """
+
+    values: tuple[Any, ...]
+    counts: np.ndarray
+    missing: float
+    n_distinct: int
+    complete: bool = True
+
+    @property
+    def total(self) -> float:
+        """Rows counted, missing ones included."""
+        return float(self.counts.sum()) + self.missing
+
+
+@dataclass(frozen=True)
+class NumericDistribution:
+    """The distribution of one numeric column as ordered cells [low, high] with counts.
+
+    A cell with low == high is an atom: one exact value. Datetimes and timedeltas are integers of their unit.
+
+    Args:
+        low, high: cell edges, float64, ascending and disjoint, shape (cells,).
+        counts: rows in each cell, shape (cells,).
+        missing: rows without a finite value (null, NaN, +-inf).
+        mean, std: of the finite values.
+        decimals: digits after the point that hold every value (0: whole numbers), None if over 15.
+        exact: True when every cell is an atom.
+        rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    counts: np.ndarray
+    missing: float
+    mean: float
+    std: float
+    decimals: int | None
+    exact: bool
+    rank_error: float
+
+    @property
+    def total(self) -> float:
+        """Rows with a finite value."""
+        return float(self.counts.sum())
+
+    def quantile(self, q: np.ndarray) -> np.ndarray:
+        """Values at ranks q in [0, 1]: linear inside a cell, the value itself in an atom."""
+        cumulative = np.concatenate([[0.0], np.cumsum(self.counts)])
+        rank = np.clip(np.asarray(q, dtype=float), 0, 1) * cumulative[-1]
+        cell = np.clip(np.searchsorted(cumulative, rank, side="left") - 1, 0, len(self.counts) - 1)
+        inside = np.clip((rank - cumulative[cell]) / np.maximum(self.counts[cell], 1e-300), 0, 1)
+        return self.low[cell] + inside * (self.high[cell] - self.low[cell])
+
+    def trimmed(self, k: int) -> NumericDistribution:
+        """Protection of extremes: values beyond the k-th smallest and k-th largest row are clamped to these.
+
+        k <= 1 leaves the distribution as it is.
+        """
+        if k <= 1 or self.total <= 2 * k:
+            return self
+        low, high = self.quantile(np.array([k / self.total, 1 - (k - 1) / self.total]))
+        inside = (self.high > low) & (self.low < high) | ((self.low == self.high) & (self.low >= low) & (self.low <= high))
+        counts = self.counts[inside].astype(float)
+        below, above = self.counts[self.high < low].sum(), self.counts[self.low > high].sum()
+        cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)
+        counts[0] += below
+        counts[-1] += above
+        return NumericDistribution(
+            cells_low, cells_high, counts, self.missing, self.mean, self.std, self.decimals, self.exact, self.rank_error
+        )

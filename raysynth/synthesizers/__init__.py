@@ -1,0 +1,1 @@
+"""One file for each method: how it is fitted and how it generates encoded rows."""
