@@ -1,0 +1,111 @@
+"""Progress bars: one way to show how far a step is and how long it will still take.
+
+    with progress("counting", total=n_fragments) as advance:
+        for fragment in fragments:
+            ...
+            advance(1)
+
+Bars go to standard error, so that standard output stays for results. Nothing is shown where standard error is no
+terminal (and no notebook), or where the environment has RAYSYNTH_QUIET=1. Steps inside steps share one display.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+QUIET = "RAYSYNTH_QUIET"
+_KEEP_SECONDS = 1.0  # a bar that lived shorter than this leaves no line behind
+
+_lock = threading.Lock()
+_shown: list[Progress] = []  # the display that is live now; at most one
+
+
+@contextmanager
+def progress(
+    label: str, total: float | None = None, console: Console | None = None
+) -> Iterator[Callable[[float], None]]:
+    """A bar with label, share done, elapsed time and estimated time left, for the duration of the `with` block.
+
+    Args:
+        label: what is being done, a few words.
+        total: units of work in all; None where it is not known (the bar then only shows that work goes on).
+        console: a rich console to write to; default: standard error.
+
+    Yields:
+        `advance(n)`: n more units are done. Safe to call from any thread.
+    """
+    console = console or _console()
+    if console is None:
+        yield lambda n: None
+        return
+    bar, is_ours = _join_or_start(console)
+    task = bar.add_task(label, total=total)
+    begun = time.monotonic()
+    try:
+        yield lambda n: bar.advance(task, n)
+    finally:
+        if time.monotonic() - begun < _KEEP_SECONDS:
+            bar.remove_task(task)
+        else:
+            bar.stop_task(task)
+        if is_ours:
+            _stop(bar)
+
+
+def _console() -> Console | None:
+    """Where bars go, or None where they should not be."""
+    if os.environ.get(QUIET, "") not in ("", "0"):
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal or console.is_jupyter else None
+
+
+def _join_or_start(console: Console) -> tuple[Progress, bool]:
+    """The live display, and whether this call started it (and so has to stop it)."""
+    with _lock:
+        if _shown:
+            return _shown[0], False
+        bar = _new_display(console)
+        _shown.append(bar)
+        bar.start()
+        return bar, True
+
+
+def _new_display(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _stop(bar: Progress) -> None:
+    with _lock:
+        _shown.remove(bar)
+        if not bar.tasks:
+            bar.live.transient = True
+        bar.stop()

@@ -1,0 +1,36 @@
+"""Which methods exist: the one table from a method's name to its class, loaded on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from raysynth.errors import ParameterError
+
+if TYPE_CHECKING:
+    from raysynth.synthesizers.base import Synthesizer
+
+METHODS: dict[str, str] = {
+    "copula": "raysynth.synthesizers.copula:GaussianCopula",
+    "ctgan": "raysynth.synthesizers.ctgan:CTGAN",
+    "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
+    "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
+}
+
+DEFAULT_METHOD = "bayesian_network"  # fits in seconds on a laptop; see README, 'Choosing a method'
+
+
+def synthesizer_class(method: str) -> type[Synthesizer]:
+    """The class of a method.
+
+    Args:
+        method: a key of `METHODS`.
+
+    Raises:
+        ParameterError: an unknown method; the message lists those that exist.
+    """
+    if method not in METHODS:
+        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join(METHODS)}")
+    module, _, name = METHODS[method].partition(":")
+    found: type[Synthesizer] = getattr(importlib.import_module(module), name)
+    return found
