@@ -151,7 +151,9 @@ class TableSchema:
         """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
         known = {f.name for f in fields(ColumnSchema)} - {"name"}
         if unknown := set(changes) - known:
-            raise SchemaError(f"column '{name}': unknown attribute {sorted(unknown)}; valid: {', '.join(sorted(known))}")
+            raise SchemaError(
+                f"column '{name}': unknown attribute {sorted(unknown)}; valid: {', '.join(sorted(known))}"
+            )
         if "kind" in changes:
             changes["kind"] = _kind(changes["kind"], name)
         changes.setdefault("reason", "declared")

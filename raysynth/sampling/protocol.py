@@ -16,7 +16,9 @@ class Generator(Protocol):
     Determinism: the same rng state, n and weights give the same block in any process. Chunks run with one torch thread.
     """
 
-    def generate(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None) -> EncodedBlock:
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
         """n encoded rows.
 
         Args:

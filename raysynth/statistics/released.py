@@ -103,7 +103,9 @@ class NumericDistribution:
         if k <= 1 or self.total <= 2 * k:
             return self
         low, high = self.quantile(np.array([k / self.total, 1 - (k - 1) / self.total]))
-        inside = (self.high > low) & (self.low < high) | ((self.low == self.high) & (self.low >= low) & (self.low <= high))
+        inside = (self.high > low) & (self.low < high) | (
+            (self.low == self.high) & (self.low >= low) & (self.low <= high)
+        )
         counts = self.counts[inside].astype(float)
         below, above = self.counts[self.high < low].sum(), self.counts[self.low > high].sum()
         cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)

@@ -1,0 +1,190 @@
+"""Categories to codes and back: a code for each frequent value, one for the tail, one for 'missing'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.block import EncodedColumn
+from raysynth.errors import DataError
+from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.released import CategoryCounts
+
+RARE_LABEL = "(rare)"
+RARE_LABEL_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class CategoricalEncoder:
+    """Codes of one discrete column: 0..K-1 own values, K the tail (if any), the last one missing.
+
+    Values in fewer rows than `rare_threshold` are in no list here, so they cannot leave. The tail code stands for them
+    and for the values beyond `max_categories`; it decodes to the latter by their frequency, else to the kept values by
+    theirs, else (text whose rare rows are more than 5 %) to '(rare)'.
+
+    Args:
+        name, kind, dtype: of the column.
+        values: values with a code of their own, Python scalars.
+        shares: released share of rows of each code, shape (cardinality,).
+        tail_values, tail_shares: what the tail code decodes to; empty when no tail code exists.
+    """
+
+    name: str
+    kind: Kind
+    dtype: pa.DataType
+    values: tuple[Any, ...]
+    shares: np.ndarray
+    tail_values: tuple[Any, ...] = ()
+    tail_shares: np.ndarray | None = None
+
+    @property
+    def has_tail(self) -> bool:
+        """True when one code stands for all values without a code of their own."""
+        return bool(self.tail_values)
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes."""
+        return len(self.values) + self.has_tail + 1
+
+    def layout(self) -> EncodedColumn:
+        """Where the column stands in encoded blocks."""
+        return EncodedColumn(self.name, self.kind, self.cardinality, missing_code=self.cardinality - 1)
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, None]:
+        """Codes (N,) uint16; unknown values get the tail code, or 'missing' when there is none."""
+        unknown = len(self.values) if self.has_tail else self.cardinality - 1
+        known = pa.array(self.values, type=self.dtype)
+        if pa.types.is_dictionary(array.type):
+            table = _lookup(array.dictionary.cast(self.dtype), known, unknown, self.cardinality - 1)
+            table = np.append(table, np.uint16(self.cardinality - 1))
+            indices = array.indices
+            if indices.null_count:
+                indices = indices.fill_null(len(array.dictionary))
+            return table[indices.to_numpy(zero_copy_only=False)], None
+        return _lookup(array.cast(self.dtype), known, unknown, self.cardinality - 1), None
+
+    def decode(
+        self, codes: np.ndarray, values: None, rng: np.random.Generator, bounds: tuple[float, float] | None = None
+    ) -> pa.Array:
+        """Arrow array (N,) of the column's type (text as dictionary codes); the tail is drawn with `rng`."""
+        indices = codes.astype(np.int32)
+        dictionary = [*self.values, *(v for v in self.tail_values if v not in set(self.values))]
+        if self.has_tail:
+            assert self.tail_shares is not None
+            position = {v: i for i, v in enumerate(dictionary)}
+            tail_positions = np.array([position[v] for v in self.tail_values], dtype=np.int32)
+            in_tail = np.flatnonzero(codes == len(self.values))
+            drawn = np.searchsorted(np.cumsum(self.tail_shares)[:-1], rng.random(len(in_tail)), side="right")
+            indices[in_tail] = tail_positions[drawn]
+        missing = codes == self.cardinality - 1
+        indices[missing] = 0
+        coded = pa.DictionaryArray.from_arrays(
+            pa.array(indices, mask=missing if missing.any() else None), pa.array(dictionary, type=self.dtype)
+        )
+        return coded if pa.types.is_string(self.dtype) else coded.cast(self.dtype)
+
+    def condition_weights(self, allowed: Any) -> np.ndarray:
+        """P(condition | code), shape (cardinality,), for a predicate `allowed(value) -> bool`; missing never satisfies."""
+        weights = np.zeros(self.cardinality)
+        weights[: len(self.values)] = [allowed(v) for v in self.values]
+        if self.has_tail:
+            assert self.tail_shares is not None
+            weights[len(self.values)] = self.tail_shares @ np.array([allowed(v) for v in self.tail_values], float)
+        return weights
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `from_state` reads."""
+        meta = {"values": list(self.values), "tail_values": list(self.tail_values)}
+        tail = {} if self.tail_shares is None else {"tail_shares": self.tail_shares}
+        return meta, {"shares": self.shares, **tail}
+
+    @classmethod
+    def from_state(
+        cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]
+    ) -> CategoricalEncoder:
+        """The inverse of `to_state`."""
+        return cls(
+            column.name,
+            column.kind,
+            storage_type(column),
+            tuple(meta["values"]),
+            arrays["shares"],
+            tuple(meta["tail_values"]),
+            arrays.get("tail_shares"),
+        )
+
+
+def storage_type(column: ColumnSchema) -> pa.DataType:
+    """The Arrow type of single values of a discrete column."""
+    return pa.string() if pa.types.is_large_string(column.arrow_type) else column.arrow_type
+
+
+def build_categorical(
+    column: ColumnSchema, counts: CategoryCounts, *, rare_threshold: int, max_categories: int
+) -> CategoricalEncoder:
+    """Encoder of one discrete column from its released counts; raises `DataError` when every value is rare.
+
+    A category that the schema declares, and both values of a boolean, are public and kept however rare they are.
+    """
+    by_value = dict(zip(counts.values, counts.counts.tolist(), strict=True))
+    if column.categories is not None or column.kind is Kind.BOOLEAN:
+        kept = list(column.categories) if column.categories is not None else _boolean_domain(column, counts)
+        tail: list[Any] = []
+    else:
+        frequent = [v for v, n in by_value.items() if n >= rare_threshold]
+        kept, tail = frequent[:max_categories], frequent[max_categories:]
+    kept_rows = np.array([by_value.get(v, 0.0) for v in kept], dtype=float)
+    other = max(0.0, counts.total - counts.missing - kept_rows.sum())
+    tail_values, tail_weights = _tail(column, kept, kept_rows, tail, by_value, other, rare_threshold)
+    rows = np.concatenate([kept_rows, [other] if tail_values else [], [counts.missing]])
+    return CategoricalEncoder(
+        column.name,
+        column.kind,
+        storage_type(column),
+        tuple(kept),
+        rows / max(rows.sum(), 1.0),
+        tuple(tail_values),
+        tail_weights / tail_weights.sum() if tail_values else None,
+    )
+
+
+def _tail(
+    column: ColumnSchema,
+    kept: list[Any],
+    kept_rows: np.ndarray,
+    tail: list[Any],
+    by_value: dict[Any, float],
+    other: float,
+    rare_threshold: int,
+) -> tuple[list[Any], np.ndarray]:
+    """What the tail code decodes to, with weights; empty when every row has a code of its own."""
+    if other <= 0:
+        return [], np.empty(0)
+    if tail:
+        return tail, np.array([by_value[v] for v in tail], dtype=float)
+    is_text = pa.types.is_string(storage_type(column))
+    if kept and kept_rows.sum() > 0 and (not is_text or other <= RARE_LABEL_SHARE * (other + kept_rows.sum())):
+        return kept, kept_rows
+    if is_text:
+        return [RARE_LABEL], np.ones(1)
+    raise DataError(
+        f"column '{column.name}': taken as {column.kind}, but no value stands in {rare_threshold} rows or more, and rarer "
+        "values are protected; declare it 'continuous' or 'identifier', or lower rare_threshold in the schema"
+    )
+
+
+def _boolean_domain(column: ColumnSchema, counts: CategoryCounts) -> list[Any]:
+    return [False, True] if pa.types.is_boolean(column.arrow_type) else list(counts.values)
+
+
+def _lookup(values: pa.Array, known: pa.Array, unknown: int, missing: int) -> np.ndarray:
+    """Code (uint16) of each value."""
+    codes = pc.index_in(values, value_set=known).fill_null(unknown).to_numpy(zero_copy_only=False).astype(np.uint16)
+    if values.null_count:
+        codes[values.is_null().to_numpy(zero_copy_only=False)] = missing
+    return codes

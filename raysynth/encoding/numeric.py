@@ -1,0 +1,323 @@
+"""Numbers to codes and back, in three forms: bins, modes (CTGAN section 4.2) and ranks.
+
+All are built from a `SmoothDistribution`, so that decoding gives values of the protected distribution, never a real row's.
+Datetimes and timedeltas are integers of their unit. Values that are null, NaN or infinite are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.block import EncodedColumn
+from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.mixture import Mixture, fit_mixture
+from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.released import NumericDistribution
+
+LOOKUP_SPAN = 1 << 16
+
+
+@dataclass(frozen=True)
+class NumericEncoder:
+    """What the three forms share: the column, its protected distribution, and Arrow to float64 and back."""
+
+    name: str
+    kind: Kind
+    dtype: pa.DataType
+    distribution: SmoothDistribution
+
+    def _missing_last(self) -> int:
+        raise NotImplementedError
+
+    def to_arrow(self, x: np.ndarray, missing: np.ndarray) -> pa.Array:
+        """Rounded values as the column's Arrow type, null where `missing`."""
+        x = self.distribution.rounded(x)
+        mask = missing if missing.any() else None
+        if pa.types.is_floating(self.dtype):
+            return pa.array(x.astype(self.dtype.to_pandas_dtype()), mask=mask)
+        if pa.types.is_decimal(self.dtype):
+            return pa.array(x, mask=mask).cast(self.dtype, safe=False)
+        if mask is not None:
+            x = np.where(missing, 0.0, x)
+        whole = np.rint(x).astype(np.int64)
+        if pa.types.is_integer(self.dtype):
+            info = np.iinfo(self.dtype.to_pandas_dtype())
+            return pa.array(np.clip(whole, info.min, info.max).astype(info.dtype), mask=mask)
+        if pa.types.is_date32(self.dtype):
+            return pa.array(whole.astype(np.int32), mask=mask).cast(self.dtype)
+        return pa.array(whole, mask=mask).cast(self.dtype)
+
+
+def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """float64 values (N,) and a mask of the missing ones, or None when all are finite; datetimes as integers."""
+    if pa.types.is_temporal(array.type):
+        array = array.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if not pa.types.is_float64(array.type) and not pa.types.is_integer(array.type):
+        array = array.cast(pa.float64(), safe=False)
+    if array.null_count:
+        null = array.is_null().to_numpy(zero_copy_only=False)
+        x = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
+    else:
+        null, x = None, array.to_numpy(zero_copy_only=False)
+    x = x.astype(np.float64, copy=False)
+    if pa.types.is_integer(array.type):
+        return x, null
+    finite = np.isfinite(x)
+    if finite.all():
+        return x, null
+    return np.where(finite, x, 0.0), ~finite if null is None else ~finite | null
+
+
+@dataclass(frozen=True)
+class BinEncoder(NumericEncoder):
+    """A number as one code: an atom of its own, or a quantile bin; the last code is 'missing'.
+
+    Args:
+        first_cell: index of the first cell of the distribution in each code, ascending, shape (cardinality - 1,).
+    """
+
+    first_cell: np.ndarray
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes."""
+        return len(self.first_cell) + 1
+
+    @property
+    def ranks(self) -> np.ndarray:
+        """Rank of the left edge of each code, and 1 at the end: shape (cardinality,)."""
+        return self.distribution.cumulative[np.append(self.first_cell, len(self.distribution.share))]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Released share of rows of each code, shape (cardinality,)."""
+        missing = self.distribution.missing_share
+        return np.append(np.diff(self.ranks) * (1 - missing), missing)
+
+    def layout(self) -> EncodedColumn:
+        """Where the column stands in encoded blocks."""
+        return EncodedColumn(self.name, self.kind, self.cardinality, self.cardinality - 1, ordered=True)
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, None]:
+        """Codes (N,) uint16."""
+        x, missing = to_float(array)
+        boundaries = self.distribution.boundaries[self.first_cell[1:] - 1]
+        codes = interval_of(x, boundaries, pa.types.is_integer(array.type))
+        if missing is not None:
+            codes[missing] = self.cardinality - 1
+        return codes, None
+
+    def decode(
+        self, codes: np.ndarray, values: None, rng: np.random.Generator, bounds: tuple[float, float] | None = None
+    ) -> pa.Array:
+        """Arrow array (N,): a random rank inside the code (and inside `bounds`, closed), turned into a value."""
+        missing = codes == self.cardinality - 1
+        ranks = self.ranks
+        code = np.where(missing, 0, codes)
+        low, high = ranks[code], ranks[code + 1]
+        if bounds is not None:
+            low = np.maximum(low, self.distribution.rank_below(bounds[0], inclusive=False))
+            high = np.maximum(low, np.minimum(high, self.distribution.rank_below(bounds[1], inclusive=True)))
+        rank = low + rng.random(len(codes)) * (high - low)
+        return self.to_arrow(self.distribution.quantile(rank), missing)
+
+    def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
+        """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""
+        ranks = self.ranks
+        low = self.distribution.rank_below(bounds[0], inclusive=False)
+        high = self.distribution.rank_below(bounds[1], inclusive=True)
+        overlap = np.minimum(ranks[1:], high) - np.maximum(ranks[:-1], low)
+        return np.append(np.clip(overlap / np.maximum(np.diff(ranks), 1e-300), 0, 1), 0.0)
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `from_state` reads."""
+        meta, arrays = _distribution_state(self.distribution)
+        return meta, {**arrays, "first_cell": self.first_cell}
+
+    @classmethod
+    def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> BinEncoder:
+        """The inverse of `to_state`."""
+        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays), arrays["first_cell"])
+
+
+@dataclass(frozen=True)
+class RankEncoder(NumericEncoder):
+    """A number as its rank in (0, 1): code 0 present, 1 missing."""
+
+    cardinality = 2
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Released share of present and missing rows, shape (2,)."""
+        return np.array([1 - self.distribution.missing_share, self.distribution.missing_share])
+
+    def layout(self) -> EncodedColumn:
+        """Where the column stands in encoded blocks (the value's index is set by the table encoder)."""
+        return EncodedColumn(self.name, self.kind, 2, 1, value_index=0)
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (N,) uint16 and ranks (N,) float32."""
+        x, missing = to_float(array)
+        codes = np.zeros(len(x), np.uint16)
+        if missing is not None:
+            codes[missing] = 1
+        return codes, self.distribution.rank(x).astype(np.float32)
+
+    def decode(
+        self, codes: np.ndarray, values: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] | None = None
+    ) -> pa.Array:
+        """Arrow array (N,) of the values at the given ranks."""
+        return self.to_arrow(self.distribution.quantile(values.astype(np.float64)), codes == 1)
+
+    def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
+        """P(low <= value <= high | code), shape (2,)."""
+        low = self.distribution.rank_below(bounds[0], inclusive=False)
+        return np.array([max(0.0, self.distribution.rank_below(bounds[1], inclusive=True) - low), 0.0])
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `from_state` reads."""
+        return _distribution_state(self.distribution)
+
+    @classmethod
+    def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> RankEncoder:
+        """The inverse of `to_state`."""
+        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays))
+
+
+@dataclass(frozen=True)
+class ModeEncoder(NumericEncoder):
+    """Mode-specific normalisation (Xu et al. 2019, section 4.2): code = mode, value = (x - mean) / (4 std) in it.
+
+    Heavy atoms (heaped values) are modes of width 0. The mode of a value is the most probable one, so that encoding is a
+    pure function. The last code is 'missing'.
+
+    Args:
+        mixture: the modes, fitted to the protected distribution.
+    """
+
+    mixture: Mixture
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes."""
+        return len(self.mixture.weight) + 1
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Released share of rows of each code, shape (cardinality,)."""
+        rank = np.append(np.insert(self.distribution_rank(self.mixture.boundaries), 0, 0.0), 1.0)
+        missing = self.distribution.missing_share
+        share = np.bincount(self.mixture.interval_mode, weights=np.diff(rank), minlength=len(self.mixture.weight))
+        return np.append(share * (1 - missing), missing)
+
+    def distribution_rank(self, x: np.ndarray) -> np.ndarray:
+        """P(value < x) under the protected distribution."""
+        return np.array([self.distribution.rank_below(v, inclusive=False) for v in x])
+
+    def layout(self) -> EncodedColumn:
+        """Where the column stands in encoded blocks (the value's index is set by the table encoder)."""
+        return EncodedColumn(self.name, self.kind, self.cardinality, self.cardinality - 1, value_index=0)
+
+    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (N,) uint16 and normalised values (N,) float32 in [-1, 1]."""
+        x, missing = to_float(array)
+        mixture = self.mixture
+        mode = mixture.interval_mode[interval_of(x, mixture.boundaries, pa.types.is_integer(array.type))]
+        codes = mode.astype(np.uint16)
+        scale = np.where(mixture.std > 0, 4 * mixture.std, np.inf)
+        alpha = np.clip((x - mixture.mean[mode]) / scale[mode], -1, 1).astype(np.float32)
+        if missing is not None:
+            codes[missing] = self.cardinality - 1
+            alpha[missing] = 0
+        return codes, alpha
+
+    def decode(
+        self, codes: np.ndarray, values: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] | None = None
+    ) -> pa.Array:
+        """Arrow array (N,) of mean + 4 std value of each row's mode."""
+        missing = codes == self.cardinality - 1
+        mode = np.where(missing, 0, codes)
+        x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
+        return self.to_arrow(x, missing)
+
+    def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
+        """P(low <= value <= high | code), shape (cardinality,): by the protected distribution on each mode's intervals."""
+        edges = np.concatenate([[-np.inf], self.mixture.boundaries, [np.inf]])
+        below = [self._rank_between(e, bounds) for e in edges]
+        inside = np.bincount(self.mixture.interval_mode, weights=np.diff(below), minlength=len(self.mixture.weight))
+        share = self.shares[:-1] / max(1 - self.distribution.missing_share, 1e-300)
+        return np.append(np.clip(inside / np.maximum(share, 1e-300), 0, 1), 0.0)
+
+    def _rank_between(self, x: float, bounds: tuple[float, float]) -> float:
+        low = self.distribution.rank_below(bounds[0], inclusive=False)
+        high = self.distribution.rank_below(bounds[1], inclusive=True)
+        rank = 0.0 if x == -np.inf else 1.0 if x == np.inf else self.distribution.rank_below(x, inclusive=False)
+        return float(np.clip(rank, low, high))
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `from_state` reads."""
+        meta, arrays = _distribution_state(self.distribution)
+        return meta, {**arrays, **{f"mixture_{f.name}": getattr(self.mixture, f.name) for f in fields(Mixture)}}
+
+    @classmethod
+    def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> ModeEncoder:
+        """The inverse of `to_state`."""
+        mixture = Mixture(**{f.name: arrays[f"mixture_{f.name}"] for f in fields(Mixture)})
+        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays), mixture)
+
+
+def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
+    """Bins of about 1 / n_bins of the rows each; every value that alone has that many, or every atom of a column with at
+    most 1.5 n_bins cells, gets a code of its own."""
+    distribution = smooth(released, rare_threshold)
+    n_cells = len(distribution.share)
+    if n_cells <= 1.5 * n_bins:
+        first = np.arange(n_cells)
+    else:
+        heavy = (distribution.low == distribution.high) & (distribution.share >= 0.5 / n_bins)
+        middle = distribution.cumulative[:-1] + distribution.share / 2
+        target = np.floor(np.where(heavy, -1, middle) * n_bins)
+        changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
+        first = np.flatnonzero(np.concatenate([[True], changes]))
+    return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first)
+
+
+def build_ranks(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> RankEncoder:
+    """Encoder of ranks from a released distribution."""
+    return RankEncoder(column.name, column.kind, column.arrow_type, smooth(released, rare_threshold))
+
+
+def build_modes(
+    column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_modes: int
+) -> ModeEncoder:
+    """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
+    distribution = smooth(released, rare_threshold)
+    return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, fit_mixture(distribution, n_modes))
+
+
+def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarray:
+    """Index (N,) uint16 of the interval of each value; whole numbers of a small span by one look-up."""
+    if whole and len(x) > LOOKUP_SPAN // 8 and len(boundaries):
+        low, high = x.min(), x.max()
+        if high - low < LOOKUP_SPAN:
+            table = np.searchsorted(boundaries, np.arange(low, high + 1), side="right").astype(np.uint16)
+            return table[(x - low).astype(np.int32)]
+    return np.searchsorted(boundaries, x, side="right").astype(np.uint16)
+
+
+def _distribution_state(distribution: SmoothDistribution) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    scalars = ("missing_share", "decimals", "step", "offset")
+    return {k: getattr(distribution, k) for k in scalars}, {
+        k: getattr(distribution, k) for k in ("low", "high", "share")
+    }
+
+
+def _distribution_of(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> SmoothDistribution:
+    return SmoothDistribution(arrays["low"], arrays["high"], arrays["share"], **meta)

@@ -1,0 +1,165 @@
+"""Encoder of a whole table: one column encoder for each modelled column, rows to blocks and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.block import EncodedBlock, EncodedColumn
+from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, RankEncoder, build_bins, build_modes, build_ranks
+from raysynth.errors import ModelFileError
+from raysynth.schema import ColumnSchema, TableSchema
+from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
+
+ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | RankEncoder | ModeEncoder
+NumericForm: TypeAlias = Literal["bins", "modes", "quantiles"]
+_CLASSES = {c.__name__: c for c in (CategoricalEncoder, BinEncoder, RankEncoder, ModeEncoder)}
+
+
+class ReleasedColumn(Protocol):
+    """What the encoder needs of one column's statistics."""
+
+    def categories(self) -> Released[CategoryCounts]:
+        """Counts of a discrete column."""
+        ...
+
+    def distribution(self) -> Released[NumericDistribution]:
+        """Distribution of a numeric column."""
+        ...
+
+
+@dataclass(frozen=True)
+class TableEncoder:
+    """Rows of the modelled columns to `EncodedBlock` and back. Pure: no error depends on a row.
+
+    Args:
+        columns: one encoder for each modelled column, in the order of the schema.
+    """
+
+    columns: tuple[ColumnEncoder, ...]
+
+    @property
+    def layout(self) -> tuple[EncodedColumn, ...]:
+        """Where each column stands in a block."""
+        result, index = [], 0
+        for column in self.columns:
+            place = column.layout()
+            if place.value_index is not None:
+                place, index = replace(place, value_index=index), index + 1
+            result.append(place)
+        return tuple(result)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of each column, 'missing' included."""
+        return tuple(c.cardinality for c in self.columns)
+
+    @property
+    def n_values(self) -> int:
+        """Number of columns that carry a float beside the code."""
+        return sum(place.value_index is not None for place in self.layout)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the modelled columns."""
+        return tuple(c.name for c in self.columns)
+
+    def frequencies(self) -> list[np.ndarray]:
+        """Released share of rows of each code, one array (cardinality,) a column; each sums to 1."""
+        return [c.shares / max(c.shares.sum(), 1e-300) for c in self.columns]
+
+    def encode(self, batch: pa.RecordBatch | pa.Table) -> EncodedBlock:
+        """Encoded rows of a batch that has the modelled columns (others are ignored)."""
+        codes = np.empty((batch.num_rows, len(self.columns)), np.uint16, order="F")
+        values = np.empty((batch.num_rows, self.n_values), np.float32, order="F")
+        for i, (column, place) in enumerate(zip(self.columns, self.layout, strict=True)):
+            array = batch.column(column.name)
+            if isinstance(array, pa.ChunkedArray):
+                array = array.combine_chunks()
+                array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+            codes[:, i], value = column.encode(array)
+            if place.value_index is not None:
+                values[:, place.value_index] = value
+        return EncodedBlock(codes, values)
+
+    def decode(
+        self, block: EncodedBlock, rng: np.random.Generator, ranges: Mapping[str, tuple[float, float]] | None = None
+    ) -> pa.Table:
+        """The modelled columns as an Arrow table.
+
+        Args:
+            block: encoded rows.
+            rng: draws the value inside a bin and the category inside a tail.
+            ranges: closed ranges that the values of some numeric columns are drawn from, where the code allows.
+        """
+        arrays = {}
+        for i, (column, place) in enumerate(zip(self.columns, self.layout, strict=True)):
+            value: Any = None if place.value_index is None else block.values_NV[:, place.value_index]
+            bounds = (ranges or {}).get(column.name)
+            arrays[column.name] = column.decode(block.codes_NC[:, i], value, rng, bounds)
+        return pa.table(arrays)
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and named arrays that `from_state` reads."""
+        metas, arrays = [], {}
+        for i, column in enumerate(self.columns):
+            meta, own = column.to_state()
+            metas.append({"name": column.name, "class": type(column).__name__, "state": meta})
+            arrays.update({f"encoder.{i}.{k}": v for k, v in own.items()})
+        return {"columns": metas}, arrays
+
+    @classmethod
+    def from_state(cls, schema: TableSchema, meta: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> TableEncoder:
+        """The inverse of `to_state`; raises `ModelFileError` where the state does not fit the schema."""
+        columns: list[ColumnEncoder] = []
+        for i, entry in enumerate(meta["columns"]):
+            prefix = f"encoder.{i}."
+            own = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+            if entry["class"] not in _CLASSES or entry["name"] not in schema:
+                raise ModelFileError(
+                    f"the model file's encoder of column '{entry['name']}' is not known; refit the model"
+                )
+            columns.append(_CLASSES[entry["class"]].from_state(schema[entry["name"]], entry["state"], own))
+        return cls(tuple(columns))
+
+
+def build_encoder(
+    schema: TableSchema,
+    statistics: Mapping[str, ReleasedColumn],
+    *,
+    numeric: NumericForm,
+    n_bins: int = 100,
+    n_modes: int = 10,
+) -> TableEncoder:
+    """Encoder of all modelled columns from released statistics.
+
+    Args:
+        schema: decides kind, declared domain and protection.
+        statistics: released statistics of each modelled column.
+        numeric: form of the numbers: codes of quantile bins, CTGAN's modes, or ranks.
+        n_bins: bins of a number ('bins').
+        n_modes: Gaussian modes of a number ('modes').
+    """
+    return TableEncoder(
+        tuple(_build(column, schema, statistics[column.name], numeric, n_bins, n_modes) for column in schema.modelled)
+    )
+
+
+def _build(
+    column: ColumnSchema, schema: TableSchema, released: ReleasedColumn, numeric: NumericForm, n_bins: int, n_modes: int
+) -> ColumnEncoder:
+    rare = schema.rare_threshold
+    if column.kind.is_discrete:
+        counts = released.categories().value
+        return build_categorical(column, counts, rare_threshold=rare, max_categories=schema.max_categories)
+    distribution = released.distribution().value
+    if numeric == "bins":
+        return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins)
+    if numeric == "modes":
+        return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)
+    return build_ranks(column, distribution, rare_threshold=rare)
