@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +26,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{final.stem}.", suffix=f".tmp{final.suffix}", dir=final.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file_beside(final)
         yield temporary
         _flush(temporary)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
         temporary = None
     except OSError as error:
@@ -39,6 +36,22 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(target: str | os.PathLike[str]) -> None:
+    """Find out before the work, not after it, that `target` cannot be written.
+
+    Raises:
+        StorageError: `target` is a folder, or its folder cannot be made or written to; names the path and the cure.
+    """
+    final = Path(target)
+    if final.is_dir():
+        raise storage_error(OSError(errno.EISDIR, ""), final)
+    parent = next(p for p in final.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise storage_error(OSError(errno.ENOTDIR, ""), final)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise storage_error(OSError(errno.EACCES, ""), final)
 
 
 def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
@@ -58,6 +71,13 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     return StorageError(f"cannot write '{os.fspath(path)}': {reason} (nothing half-written was left there)")
 
 
+def _new_file_beside(final: Path) -> Path:
+    """An empty file of a fresh name, with the permissions that the user's umask gives to new files."""
+    path = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return path
+
+
 def _flush(path: Path) -> None:
     """Force the content to the disk before the rename, so that a crash cannot leave an empty file of the final name."""
     descriptor = os.open(path, os.O_RDWR)
@@ -65,10 +85,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    """The process's mask for new files (it can only be read by setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,74 @@
+"""The one-call form: a real table in, a synthetic one out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from raysynth.errors import ParameterError
+from raysynth.synthesizers.registry import DEFAULT_METHOD, synthesizer_class
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raysynth.synthesizers.base import Synthesizer
+
+
+def generate_synthetic_data(
+    data: Any,
+    method: str = DEFAULT_METHOD,
+    categorical_columns: Sequence[str] | None = None,
+    continuous_columns: Sequence[str] | None = None,
+    privacy_protection: bool = False,
+    n_samples: int | None = None,
+    seed: int | None = None,
+    **parameters: Any,
+) -> pd.DataFrame:
+    """Learn from `data` and draw a synthetic table of the same columns.
+
+    Args:
+        data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
+        method: 'copula', 'ctgan', 'bayesian_network' or 'autoregressive'.
+        categorical_columns: columns to model as categories; kinds left out are inferred and printed.
+        continuous_columns: columns to model as numbers.
+        privacy_protection: differential privacy. Not in this version: True is refused rather than ignored. Rare
+            categories and extreme numbers are protected in any case (`TableSchema.rare_threshold`).
+        n_samples: rows to draw; default: as many as `data` has.
+        seed: makes fit and sample repeatable.
+        **parameters: further constructor arguments of the method's class, for example `epochs=100`.
+
+    Returns:
+        A DataFrame (n_samples, columns of `data`) with the columns' order and types.
+
+    Raises:
+        ParameterError: unknown method (the message lists those that exist) or unknown parameter.
+        RaysynthError: anything that `fit` and `sample` raise.
+    """
+    if privacy_protection:
+        raise ParameterError(
+            "privacy_protection=True asks for differential privacy, which this version does not have yet; with "
+            "privacy_protection=False rare categories and extreme numbers are protected, without a formal guarantee"
+        )
+    model = new_synthesizer(
+        method,
+        categorical_columns=categorical_columns,
+        continuous_columns=continuous_columns,
+        seed=seed,
+        **parameters,
+    )
+    model.fit(data)
+    return model.sample(n_samples, seed=seed)
+
+
+def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
+    """An unfitted synthesizer of `method`.
+
+    Raises:
+        ParameterError: unknown method or parameter; the message lists those that exist.
+    """
+    cls = synthesizer_class(method)
+    known = [name for name in inspect.signature(cls).parameters if name != "self"]
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ParameterError(f"method '{method}' has no parameter {', '.join(unknown)}; it has: {', '.join(known)}")
+    return cls(**parameters)

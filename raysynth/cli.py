@@ -1,0 +1,246 @@
+"""The command line: `raysynth fit`, `sample`, `evaluate` and `demo`.
+
+Results go to standard output (with `--json`: one JSON object and nothing else), progress and messages to standard
+error. Exit codes: 0 done; 2 the input is at fault; 1 anything else; 130 interrupted with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from raysynth.cli_steps import (
+    Outcome,
+    evaluate_tables,
+    fit_outcome,
+    kept_of_sample,
+    new_model,
+    read_conditions,
+    write_sample,
+)
+from raysynth.errors import RaysynthError
+from raysynth.synthesizers.registry import DEFAULT_METHOD, METHODS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Turn a private table into a synthetic one, and check the result.\n\n"
+    "A first look: [bold]raysynth demo[/bold]. Your own table: [bold]raysynth demo table.csv[/bold].",
+    epilog="Step by step: [bold]raysynth fit[/bold] learns a model from a table, [bold]raysynth sample[/bold] draws "
+    "synthetic rows from it, [bold]raysynth evaluate[/bold] compares them with the real ones.",
+)
+
+
+# --------------------------------------------------------------------------------------------------------- options
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Seed = Annotated[int | None, typer.Option(help="Whole number that makes the result repeatable.", min=0)]
+Method = Annotated[str, typer.Option(help=f"How to learn: {', '.join(METHODS)}.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method, e.g. --set max_parents=2."),
+]
+
+
+# -------------------------------------------------------------------------------------------------------- commands
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth fit patients.csv --model patients.raysynth
+
+raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu --model visits.raysynth
+
+raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 1 --json
+"""
+)
+def fit(
+    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://).")],
+    model: Annotated[Path, typer.Option(help="File to write the model to.")],
+    method: Method = DEFAULT_METHOD,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
+    schema: Annotated[Path | None, typer.Option(help="TableSchema as JSON: kinds, bounds, constraints.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Training processes, over Ray.", min=1)] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Each worker trains on a GPU.")] = False,
+    settings: Settings = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a model from a table and save it.
+
+    Kinds of column (category, number, date, identifier, personal data ...) are inferred and printed; \
+fix what is wrong with --schema. Values seen in fewer than 5 rows are not learned.
+    """
+
+    def work() -> Outcome:
+        from raysynth.storage import check_writable
+
+        check_writable(model)
+        begun = time.perf_counter()
+        fitted = new_model(method, epochs=epochs, schema=schema, workers=workers, gpu=gpu, settings=settings, seed=seed)
+        fitted.fit(data)
+        fitted.save(model)
+        return fit_outcome(fitted, data, model, time.perf_counter() - begun)
+
+    _run(work, as_json, kept=f"No model was written to '{model}'.")
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth sample patients.raysynth -n 1000 --out synthetic.csv
+
+raysynth sample patients.raysynth -n 1000 --out men.csv --conditions '{"sex": "male", "age": {"min": 25, "max": 40}}'
+
+raysynth sample patients.raysynth -n 100000000 --out synthetic/     (a folder: written by all cores, resumable)
+"""
+)
+def sample(
+    file: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote.")],
+    out: Annotated[str, typer.Option(help="File (.csv, .parquet) or folder to write to.")],
+    n: Annotated[
+        int | None, typer.Option("-n", "--rows", help="Rows to draw; default: as many as were learned from.")
+    ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help='What every row must satisfy: a value, a list of values, or {"min": a, "max": b} for each column; '
+            "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file.",
+        ),
+    ] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Draw synthetic rows from a model.
+
+    The rows depend on the model, the seed, n and the conditions alone. Writing to a folder can be interrupted: \
+the same command goes on where it stopped.
+    """
+
+    def work() -> Outcome:
+        from raysynth.model_file import load_synthetic_model
+
+        begun = time.perf_counter()
+        rows = write_sample(load_synthetic_model(file), out, n, read_conditions(conditions), seed)
+        seconds = time.perf_counter() - begun
+        record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
+        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
+
+    _run(work, as_json, kept=kept_of_sample(out))
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth evaluate real.csv synthetic.csv --out report.html
+
+raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income --json
+"""
+)
+def evaluate(
+    real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
+    synthetic: Annotated[str, typer.Argument(help="The synthetic table.")],
+    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a synthetic table with the real one: figures here, pictures in an HTML report."""
+
+    def work() -> Outcome:
+        from raysynth.storage import check_writable
+
+        if out is not None:
+            check_writable(out)
+        return evaluate_tables(real, synthetic, out=out, holdout=holdout, target=target, seed=seed)
+
+    _run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth demo                            RAND Health Insurance Experiment, 20,190 rows, comes with statsmodels
+
+raysynth demo patients.csv --out first-look --method ctgan --epochs 30
+"""
+)
+def demo(
+    data: Annotated[
+        str | None, typer.Argument(help="Table to try; default: a real one that comes with statsmodels.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for model, synthetic table and report.")] = Path("demo"),
+    method: Method = DEFAULT_METHOD,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit, sample and evaluate in one go, and say what was done and where the files are."""
+
+    def work() -> Outcome:
+        from raysynth.demo import run_demo
+
+        result = run_demo(data, out, method=method, epochs=epochs, target=target, seed=seed)
+        return Outcome({"command": "demo", **result.record()}, result.text())
+
+    _run(work, as_json, kept=f"Files that were finished stay in '{out}'.")
+
+
+def main() -> None:
+    """Entry point of the `raysynth` command."""
+    app()
+
+
+# ------------------------------------------------------------------------------------------------ running a command
+
+
+def _run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
+    """Do the work, print its outcome, and turn what goes wrong into a message and an exit code.
+
+    Args:
+        work: the command; what it prints on the way goes to standard error when `as_json`.
+        as_json: print the record instead of the text.
+        kept: what Ctrl-C leaves behind, in one sentence.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            outcome = work()
+    except RaysynthError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"\nInterrupted. {kept}", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(json.dumps(outcome.record, ensure_ascii=False, default=_plain) if as_json else outcome.text)
+
+
+def _fail(error: RaysynthError, as_json: bool) -> NoReturn:
+    """Print an error as a message; exit with 2 where the input is at fault, else with 1."""
+    code = 2 if isinstance(error, ValueError) else 1
+    if as_json:
+        typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "exit_code": code}}))
+    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {error}", err=True)
+    raise typer.Exit(code) from None
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and paths as JSON values."""
+    return value.item() if hasattr(value, "item") else str(value)

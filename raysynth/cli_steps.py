@@ -1,0 +1,173 @@
+"""What the commands of the command line do: texts of options to values, and the work between them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysynth.errors import ConditionError, ParameterError
+from raysynth.storage import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raysynth.synthesizers.base import Synthesizer
+
+FILE_ENDINGS = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gives: a JSON-able record for machines, and the same for people."""
+
+    record: dict[str, Any]
+    text: str
+
+
+def new_model(
+    method: str,
+    *,
+    epochs: int | None = None,
+    schema: Path | None = None,
+    workers: int | None = None,
+    gpu: bool = False,
+    settings: list[str] | None = None,
+    seed: int | None = None,
+) -> Synthesizer:
+    """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
+    from raysynth.api import new_synthesizer
+
+    parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
+    if epochs is not None:
+        parameters["epochs"] = epochs
+    if schema is not None:
+        from raysynth.schema import TableSchema
+
+        parameters["schema"] = TableSchema.load(schema)
+    if workers is not None or gpu:
+        from ray.train import ScalingConfig
+
+        parameters["scaling_config"] = ScalingConfig(num_workers=workers or 1, use_gpu=gpu)
+    return new_synthesizer(method, **parameters)
+
+
+def read_settings(settings: list[str]) -> dict[str, Any]:
+    """`['max_parents=2', 'dims=[64, 64]']` as a dict; values are JSON where they can be, else text."""
+    result: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ParameterError(f"--set {setting}: write it as NAME=VALUE, for example --set max_parents=2")
+        try:
+            result[name] = json.loads(text)
+        except ValueError:
+            result[name] = text
+    return result
+
+
+def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:
+    """What `fit` learned, from how much, and where it is now."""
+    columns = {c.name: str(c.kind) for c in model.schema_.columns}
+    size = file.stat().st_size
+    record = {
+        "command": "fit",
+        "data": data,
+        "method": model.method,
+        "model": str(file),
+        "rows": model.n_rows_,
+        "columns": columns,
+        "bytes": size,
+        "seconds": round(seconds, 3),
+    }
+    text = (
+        f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
+        f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
+    )
+    return Outcome(record, text)
+
+
+def write_sample(model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None) -> int:
+    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many."""
+    if Path(out).suffix.lower() not in FILE_ENDINGS:
+        return model.sample_to(out, n, conditions=conditions, seed=seed).n_rows
+    frame = model.sample(n, conditions=conditions, seed=seed)
+    write_frame(frame, Path(out))
+    return len(frame)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
+
+
+def evaluate_tables(
+    real: Any,
+    synthetic: Any,
+    *,
+    out: Path | None = None,
+    holdout: Any = None,
+    target: str | None = None,
+    seed: int | None = None,
+) -> Outcome:
+    """Compare two tables, write the report where `out` says so, and give the figures."""
+    from raysynth.evaluation import evaluate_synthetic_data
+
+    results = evaluate_synthetic_data(real, synthetic, holdout=holdout, target_column=target, seed=seed)
+    record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
+    text = results.summary()
+    if out is not None:
+        results.generate_report(out)
+        record["report"] = str(out)
+        text += f"\nReport: {out}"
+    return Outcome(record, text)
+
+
+def read_conditions(text: str | None) -> Any:
+    """Conditions from JSON: {"min": a, "max": b} becomes the closed range (a, b); [[conditions, n], ...] quotas."""
+    if text is None:
+        return None
+    try:
+        content = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except OSError as error:
+        raise ConditionError(f"--conditions {text}: cannot read the file: {error.strerror}") from error
+    except ValueError as error:
+        raise ConditionError(f'--conditions is not valid JSON ({error}); for example \'{{"sex": "male"}}\'') from None
+    if isinstance(content, dict):
+        return _with_ranges(content)
+    if not (isinstance(content, list) and content and all(_is_quota(c) for c in content)):
+        raise ConditionError(
+            '--conditions must be a JSON object, {"column": value}, or a list of quotas, [[{"column": value}, n], ...]'
+        )
+    return [(_with_ranges(c), count) for c, count in content]
+
+
+def _is_quota(content: Any) -> bool:
+    return (
+        isinstance(content, list) and len(content) == 2 and isinstance(content[0], dict) and isinstance(content[1], int)
+    )
+
+
+def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The same conditions with {"min": a, "max": b} as the tuple (a, b)."""
+    result: dict[str, Any] = {}
+    for column, wanted in conditions.items():
+        if isinstance(wanted, dict):
+            if set(wanted) != {"min", "max"}:
+                found = json.dumps(wanted)
+                raise ConditionError(f'column \'{column}\': a range is {{"min": a, "max": b}}; found {found}')
+            wanted = (wanted["min"], wanted["max"])
+        result[column] = wanted
+    return result
+
+
+def kept_of_sample(out: str) -> str:
+    """What an interrupted `sample` leaves behind."""
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        return f"Nothing was written to '{out}'."
+    return f"Finished parts stay in '{out}'; the same command goes on from there."
