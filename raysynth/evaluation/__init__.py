@@ -1,0 +1,8 @@
+"""Evaluation: how alike, how useful and how private a synthetic table is, in figures that can be checked."""
+
+from __future__ import annotations
+
+from raysynth.evaluation.evaluate import evaluate_synthetic_data, statistical_similarity_score
+from raysynth.evaluation.results import EvaluationResults
+
+__all__ = ["EvaluationResults", "evaluate_synthetic_data", "statistical_similarity_score"]

@@ -1,0 +1,136 @@
+"""Similarity measures between two released statistics: pure functions of counts and distributions, never of rows.
+
+Definitions are those of SDMetrics 0.32 (docs.sdv.dev/sdmetrics) where it has one, so that figures can be compared:
+KSComplement, TVComplement, CorrelationSimilarity, ContingencySimilarity, CategoryCoverage, RangeCoverage,
+MissingValueSimilarity. Every score runs from 0 (nothing alike) to 1 (alike); NaN means 'not defined here'.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+NAN = float("nan")
+
+
+def ks_complement(real: NumericDistribution, synthetic: NumericDistribution) -> float:
+    """1 - the Kolmogorov-Smirnov distance of two columns of numbers; missing values are left out.
+
+    Exact where both distributions are made of atoms; else off by at most the sum of both `rank_error`.
+    """
+    if real.total == 0 or synthetic.total == 0:
+        return NAN
+    x = _edges(real, synthetic)
+    right = np.abs(cdf(real, x) - cdf(synthetic, x))
+    left = np.abs(cdf(real, x, left=True) - cdf(synthetic, x, left=True))
+    return 1 - float(max(right.max(), left.max()))
+
+
+def wasserstein_distance(real: NumericDistribution, synthetic: NumericDistribution) -> float:
+    """First Wasserstein distance (mean absolute distance of equal ranks), in standard deviations of the real column.
+
+    0 is alike. In the column's own unit where the real column is constant.
+    """
+    if real.total == 0 or synthetic.total == 0:
+        return NAN
+    x = _edges(real, synthetic)
+    start = (cdf(real, x) - cdf(synthetic, x))[:-1]
+    end = (cdf(real, x, left=True) - cdf(synthetic, x, left=True))[1:]
+    size = np.abs(start) + np.abs(end)
+    crossing = (start * end < 0) & (size > 0)
+    mean = np.where(crossing, (start**2 + end**2) / (2 * np.where(size > 0, size, 1)), size / 2)
+    area = float((mean * np.diff(x)).sum())
+    return area / real.std if real.std > 0 else area
+
+
+def tv_complement(real: CategoryCounts, synthetic: CategoryCounts) -> float:
+    """1 - the total variation distance of two columns of categories; missing values are left out."""
+    p, q = aligned_shares(real, synthetic)
+    if p.sum() == 0 or q.sum() == 0:
+        return NAN
+    return 1 - float(np.abs(p - q).sum()) / 2
+
+
+def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
+    """1 - the total variation distance of two tables of counts of the same cells (missing is a cell of its own)."""
+    n_real, n_synthetic = float(real.sum()), float(synthetic.sum())
+    if n_real == 0 or n_synthetic == 0:
+        return NAN
+    return 1 - float(np.abs(real / n_real - synthetic / n_synthetic).sum()) / 2
+
+
+def correlation_similarity(real: float, synthetic: float) -> float:
+    """1 - half the distance of two Pearson coefficients; NaN where either is undefined (a constant column)."""
+    return 1 - abs(real - synthetic) / 2
+
+
+def category_coverage(real: CategoryCounts, synthetic: CategoryCounts) -> float:
+    """Share of the real column's categories that occur in the synthetic one."""
+    known = {text_of(v) for v in real.values}
+    return len(known & {text_of(v) for v in synthetic.values}) / len(known) if known else NAN
+
+
+def range_coverage(real: NumericDistribution, synthetic: NumericDistribution) -> float:
+    """Share of the real column's range [min, max] that the synthetic one reaches into; NaN for a constant column."""
+    if real.total == 0 or synthetic.total == 0:
+        return NAN
+    low, high = float(real.low[0]), float(real.high[-1])
+    if high <= low:
+        return NAN
+    short = max(float(synthetic.low[0]) - low, 0) + max(high - float(synthetic.high[-1]), 0)
+    return max(1 - short / (high - low), 0.0)
+
+
+def missing_similarity(real_share: float, synthetic_share: float) -> float:
+    """1 - the distance of the shares of missing values."""
+    return 1 - abs(real_share - synthetic_share)
+
+
+def mean_of_defined(scores: list[float]) -> float:
+    """Mean of the scores that are defined; NaN where none is."""
+    defined = [s for s in scores if not math.isnan(s)]
+    return sum(defined) / len(defined) if defined else NAN
+
+
+def aligned_shares(real: CategoryCounts, synthetic: CategoryCounts) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of the union of both columns' categories, real ones first; missing values left out."""
+    position: dict[str, int] = {}
+    for value in (*real.values, *synthetic.values):
+        position.setdefault(text_of(value), len(position))
+    shares = []
+    for counts in (real, synthetic):
+        column = np.zeros(len(position))
+        np.add.at(column, [position[text_of(v)] for v in counts.values], counts.counts)
+        shares.append(column / max(column.sum(), 1))
+    return shares[0], shares[1]
+
+
+def cdf(distribution: NumericDistribution, x: np.ndarray, left: bool = False) -> np.ndarray:
+    """P(X <= x), or P(X < x) with `left`; linear inside a cell, a step at an atom. Shape of x."""
+    d = distribution
+    cumulative = np.concatenate([[0.0], np.cumsum(d.counts)])
+    cell = np.searchsorted(d.high, x, side="left" if left else "right")
+    low, high, counts = np.append(d.low, d.high[-1]), np.append(d.high, d.high[-1]), np.append(d.counts, 0)
+    width = high[cell] - low[cell]
+    inside = (x > low[cell]) & (width > 0)
+    share = np.where(inside, (x - low[cell]) / np.where(inside, width, 1), 0)
+    return (cumulative[cell] + counts[cell] * np.clip(share, 0, 1)) / d.total
+
+
+def text_of(value: Any) -> str:
+    """One text for one category, whatever type it came in (1 and 1.0 are one category, True and 'true' too)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
+
+
+def _edges(real: NumericDistribution, synthetic: NumericDistribution) -> np.ndarray:
+    return np.unique(np.concatenate([real.low, real.high, synthetic.low, synthetic.high]))

@@ -1,0 +1,77 @@
+"""Results as plain JSON values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raysynth.evaluation.results import EvaluationResults
+    from raysynth.evaluation.similarity import Similarity
+
+
+def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
+    """All figures of an evaluation; NaN becomes None."""
+    content: dict[str, Any] = {"columns": {n: str(k) for n, k in results.kinds.items()}}
+    if results.similarity is not None:
+        content["statistical_similarity"] = similarity_to_dict(results.similarity)
+    if results.model_info is not None:
+        content["model_info"] = dict(results.model_info)
+    content["notes"] = list(results.notes)
+    return plain(content)
+
+
+def similarity_to_dict(similarity: Similarity) -> dict[str, Any]:
+    """The figures of every column, pair and triple, without the distributions behind them."""
+    s = similarity
+    return {
+        "quality": s.quality,
+        "column_shapes": s.column_shapes,
+        "column_pair_trends": s.column_pair_trends,
+        "all_pair_trends": s.all_pair_trends,
+        "triple_trends": s.triple_trends,
+        "n_real": s.n_real,
+        "n_synthetic": s.n_synthetic,
+        "columns": [
+            {
+                "column": c.name,
+                "kind": str(c.kind),
+                "metric": c.metric,
+                "score": c.score,
+                "error": c.error,
+                "wasserstein": c.wasserstein,
+                "coverage": c.coverage,
+                "missing_real": c.missing_real,
+                "missing_synthetic": c.missing_synthetic,
+                "missing_similarity": c.missing_score,
+            }
+            for c in s.columns
+        ],
+        "pairs": [
+            {
+                "columns": [p.first, p.second],
+                "metric": p.metric,
+                "score": p.score,
+                "real": p.real,
+                "synthetic": p.synthetic,
+                "counts_in_quality": p.is_strong,
+            }
+            for p in s.pairs
+        ],
+        "triples": [{"columns": list(t.names), "score": t.score} for t in s.triples],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON knows them: NumPy scalars and arrays unpacked, NaN and infinities None."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, bool) or value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)

@@ -1,0 +1,254 @@
+"""Statistical similarity of two tables: columns, pairs and triples, over all rows, from mergeable statistics.
+
+Quality is the mean of Column Shapes and Column Pair Trends, as in SDMetrics 0.32: all columns count, but of the pairs
+only those that belong together in the real table (|Pearson| above 0.5, or Cramer's V above 0.3); `all_pair_trends` is
+the mean over every pair. A number that meets a category is cut into ten equal bins of its own table's range. Counts of categories, of pairs and
+triples, and moments are exact at any number of rows; a column of numbers with more than 65,536 distinct values is
+compared on the cells of its quantile sketch (`ColumnSimilarity.error` states how far its score can be off).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysynth.evaluation.coding import (
+    category_coder,
+    coarse_category_coder,
+    quantile_coder,
+    range_coder,
+)
+from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
+from raysynth.evaluation.measures import (
+    NAN,
+    category_coverage,
+    contingency_similarity,
+    correlation_similarity,
+    ks_complement,
+    mean_of_defined,
+    missing_similarity,
+    range_coverage,
+    tv_complement,
+    wasserstein_distance,
+)
+from raysynth.schema import Kind
+from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+Marginal = CategoryCounts | NumericDistribution
+N_TRIPLES = 60
+STRONG_CORRELATION, STRONG_ASSOCIATION = 0.5, 0.3  # SDMetrics 0.32's defaults
+
+
+@dataclass(frozen=True)
+class ColumnSimilarity:
+    """One column of both tables.
+
+    Args:
+        score: KS complement (numbers) or total variation complement (categories), in [0, 1].
+        error: how far the score can be off, 0 where it is exact.
+        wasserstein: mean distance of equal ranks in standard deviations of the real column; NaN for categories.
+        coverage: share of the real categories, or of the real range, that the synthetic column reaches.
+        missing_real, missing_synthetic: shares of missing values.
+        real, synthetic: the released statistics behind the figures.
+    """
+
+    name: str
+    kind: Kind
+    metric: str
+    score: float
+    error: float
+    wasserstein: float
+    coverage: float
+    missing_real: float
+    missing_synthetic: float
+    real: Marginal
+    synthetic: Marginal
+
+    @property
+    def missing_score(self) -> float:
+        """1 - the distance of the shares of missing values."""
+        return missing_similarity(self.missing_real, self.missing_synthetic)
+
+
+@dataclass(frozen=True)
+class PairSimilarity:
+    """Two columns together: score in [0, 1], and the strength of their association in each table.
+
+    The association is Pearson's coefficient for two columns of numbers (in [-1, 1]), else Cramer's V (in [0, 1]); NaN
+    where a column is constant.
+    """
+
+    first: str
+    second: str
+    metric: str
+    score: float
+    real: float
+    synthetic: float
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether the two columns belong together in the real table: only then the pair counts in quality."""
+        return abs(self.real) > (STRONG_CORRELATION if self.metric == "CorrelationSimilarity" else STRONG_ASSOCIATION)
+
+
+@dataclass(frozen=True)
+class TripleSimilarity:
+    """Three columns together, each in at most ten coarse codes: 1 - the total variation distance."""
+
+    names: tuple[str, str, str]
+    score: float
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Everything that is compared without a model: per column, per pair, per triple, and their means."""
+
+    columns: tuple[ColumnSimilarity, ...]
+    pairs: tuple[PairSimilarity, ...]
+    triples: tuple[TripleSimilarity, ...]
+    n_real: int
+    n_synthetic: int
+
+    @property
+    def column_shapes(self) -> float:
+        """Mean score of the columns (SDMetrics' Column Shapes)."""
+        return mean_of_defined([c.score for c in self.columns])
+
+    @property
+    def column_pair_trends(self) -> float:
+        """Mean score of the strong pairs (SDMetrics 0.32's Column Pair Trends); NaN where no pair is strong."""
+        return mean_of_defined([p.score for p in self.pairs if p.is_strong])
+
+    @property
+    def all_pair_trends(self) -> float:
+        """Mean score of every pair, strong or not (not part of quality)."""
+        return mean_of_defined([p.score for p in self.pairs])
+
+    @property
+    def triple_trends(self) -> float:
+        """Mean score of the random triples (not part of quality)."""
+        return mean_of_defined([t.score for t in self.triples])
+
+    @property
+    def quality(self) -> float:
+        """Mean of Column Shapes and Column Pair Trends (SDMetrics' overall score)."""
+        return mean_of_defined([self.column_shapes, self.column_pair_trends])
+
+
+def compare_column(
+    name: str, kind: Kind, real: Marginal, synthetic: Marginal, rows: tuple[int, int]
+) -> ColumnSimilarity:
+    """The figures of one column from its two released statistics; `rows`: of the real and the synthetic table."""
+    missing = [m.missing / n if n else NAN for m, n in zip((real, synthetic), rows, strict=True)]
+    wasserstein, error = NAN, 0.0
+    if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
+        metric, score, coverage = "KSComplement", ks_complement(real, synthetic), range_coverage(real, synthetic)
+        wasserstein = wasserstein_distance(real, synthetic)
+        error = sum(0.0 if d.exact else d.rank_error for d in (real, synthetic))
+    elif isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
+        metric, score, coverage = "TVComplement", tv_complement(real, synthetic), category_coverage(real, synthetic)
+    else:
+        raise TypeError(f"column '{name}': statistics of different kinds")
+    return ColumnSimilarity(name, kind, metric, score, error, wasserstein, coverage, *missing, real, synthetic)
+
+
+def plan_pass(marginals: Mapping[str, tuple[Marginal, Marginal]], seed: int) -> tuple[PassPlan, PassPlan]:
+    """What the second pass counts in the real and in the synthetic table."""
+    names = list(marginals)
+    numeric = tuple(n for n in names if isinstance(marginals[n][0], NumericDistribution))
+    plans = []
+    for side in (0, 1):
+        fine = [_fine_coder(n, marginals[n], side) for n in names]
+        coarse = [_coarse_coder(n, marginals[n][0]) for n in names]
+        plans.append(
+            PassPlan(
+                coders=(*fine, *coarse),
+                sets=(*_pair_sets(names, set(numeric)), *_triple_sets(len(names), seed)),
+                numbers=numeric,
+                centre=np.array([_finite(marginals[n][0].mean, 0.0) for n in numeric]),  # type: ignore[union-attr]
+                scale=np.array([_finite(marginals[n][0].std, 1.0) or 1.0 for n in numeric]),  # type: ignore[union-attr]
+            )
+        )
+    return plans[0], plans[1]
+
+
+def compare_pass(
+    names: list[str], real: PassSummary, synthetic: PassSummary
+) -> tuple[tuple[PairSimilarity, ...], tuple[TripleSimilarity, ...]]:
+    """Pair and triple figures from the second pass over both tables."""
+    tables = {s: aligned(r, q) for s, r, q in zip(real.plan.sets, real.counts, synthetic.counts, strict=True)}
+    position = {n: i for i, n in enumerate(real.plan.numbers)}
+    correlations = real.correlations(), synthetic.correlations()
+    sparse = {s: (r, q) for s, r, q in zip(real.plan.sets, real.counts, synthetic.counts, strict=True)}
+    pairs, triples = [], []
+    for a, b in itertools.combinations(range(len(names)), 2):
+        if names[a] in position and names[b] in position:
+            r, q = (float(c[position[names[a]], position[names[b]]]) for c in correlations)
+            pairs.append(
+                PairSimilarity(names[a], names[b], "CorrelationSimilarity", correlation_similarity(r, q), r, q)
+            )
+        else:
+            score = contingency_similarity(*tables[a, b])
+            width = real.plan.coders[b].cardinality
+            strength = [cramers_v(table, width) for table in sparse[a, b]]
+            pairs.append(PairSimilarity(names[a], names[b], "ContingencySimilarity", score, *strength))
+    for columns in real.plan.sets:
+        if len(columns) == 3:
+            triple = tuple(names[c - len(names)] for c in columns)
+            triples.append(TripleSimilarity(triple, contingency_similarity(*tables[columns])))  # type: ignore[arg-type]
+    return tuple(pairs), tuple(triples)
+
+
+def cramers_v(table: SparseCounts | np.ndarray, width: int) -> float:
+    """Cramer's V of a flattened table of counts with `width` cells a row, in [0, 1]; NaN with fewer than two rows or
+    columns occupied."""
+    cells = table.cells if isinstance(table, SparseCounts) else np.flatnonzero(table)
+    counts = table.counts if isinstance(table, SparseCounts) else table[cells]
+    _, row = np.unique(cells // width, return_inverse=True)
+    _, column = np.unique(cells % width, return_inverse=True)
+    of_row, of_column = np.bincount(row, weights=counts), np.bincount(column, weights=counts)
+    side = min(len(of_row), len(of_column)) - 1
+    if side < 1:
+        return NAN
+    phi_squared = float((counts**2 / (of_row[row] * of_column[column])).sum() - 1)
+    return math.sqrt(min(max(phi_squared / side, 0.0), 1.0))
+
+
+def _fine_coder(name: str, marginals: tuple[Marginal, Marginal], side: int):  # type: ignore[no-untyped-def]
+    real, synthetic = marginals
+    if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
+        return category_coder(name, real, synthetic)
+    own = marginals[side]
+    if isinstance(own, NumericDistribution):
+        return range_coder(name, own)
+    raise TypeError(f"column '{name}': statistics of different kinds")
+
+
+def _coarse_coder(name: str, real: Marginal):  # type: ignore[no-untyped-def]
+    return coarse_category_coder(name, real) if isinstance(real, CategoryCounts) else quantile_coder(name, real)
+
+
+def _pair_sets(names: list[str], numeric: set[str]) -> list[tuple[int, ...]]:
+    pairs = itertools.combinations(range(len(names)), 2)
+    return [(a, b) for a, b in pairs if not (names[a] in numeric and names[b] in numeric)]
+
+
+def _triple_sets(n: int, seed: int) -> list[tuple[int, ...]]:
+    if n < 3:
+        return []
+    if math.comb(n, 3) <= N_TRIPLES:
+        chosen = list(itertools.combinations(range(n), 3))
+    else:
+        rng, drawn = np.random.default_rng(seed), set()
+        while len(drawn) < N_TRIPLES:
+            drawn.add(tuple(sorted(rng.choice(n, 3, replace=False).tolist())))
+        chosen = sorted(drawn)
+    return [(a + n, b + n, c + n) for a, b, c in chosen]
+
+
+def _finite(value: float, instead: float) -> float:
+    return value if math.isfinite(value) else instead
