@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,7 @@ def generate_synthetic_data(
         **parameters,
     )
     model.fit(data)
-    return model.sample(n_samples, seed=seed)
+    return model.sample(model.n_rows_ if n_samples is None else n_samples, seed=seed)
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
@@ -68,7 +67,7 @@ def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
         ParameterError: unknown method or parameter; the message lists those that exist.
     """
     cls = synthesizer_class(method)
-    known = [name for name in inspect.signature(cls).parameters if name != "self"]
+    known = cls._parameter_names()
     if unknown := sorted(set(parameters) - set(known)):
         raise ParameterError(f"method '{method}' has no parameter {', '.join(unknown)}; it has: {', '.join(known)}")
     return cls(**parameters)

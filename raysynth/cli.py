@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from raysynth import __version__
 from raysynth.cli_steps import (
     Outcome,
     evaluate_tables,
@@ -23,18 +24,18 @@ from raysynth.cli_steps import (
     kept_of_sample,
     new_model,
     read_conditions,
+    verify_folder,
     write_sample,
 )
-from raysynth.errors import RaysynthError
+from raysynth.errors import ParameterError, RaysynthError
 from raysynth.synthesizers.registry import DEFAULT_METHOD, METHODS
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Turn a private table into a synthetic one, and check the result.\n\n"
-    "A first look: [bold]raysynth demo[/bold]. Your own table: [bold]raysynth demo table.csv[/bold].",
     epilog="Step by step: [bold]raysynth fit[/bold] learns a model from a table, [bold]raysynth sample[/bold] draws "
     "synthetic rows from it, [bold]raysynth evaluate[/bold] compares them with the real ones.",
 )
@@ -54,13 +55,37 @@ Settings = Annotated[
 # -------------------------------------------------------------------------------------------------------- commands
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"raysynth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def raysynth(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn a private table into a synthetic one, and check the result.
+
+    A first look: [bold]raysynth demo[/bold]. Your own table: [bold]raysynth demo table.csv[/bold].
+    """
+
+
 @app.command(
     epilog="""
 [bold]Examples[/bold]
 
+[dim]# a model of a CSV file; what each column was taken for is printed[/dim]
+
 raysynth fit patients.csv --model patients.raysynth
 
+[dim]# a folder of Parquet, trained by 8 workers on GPUs[/dim]
+
 raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu --model visits.raysynth
+
+[dim]# kinds and rules from a schema that you edited; the result as JSON[/dim]
 
 raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 1 --json
 """
@@ -102,14 +127,20 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
 
 raysynth sample patients.raysynth -n 1000 --out synthetic.csv
 
+[dim]# every row satisfies the conditions[/dim]
+
 raysynth sample patients.raysynth -n 1000 --out men.csv --conditions '{"sex": "male", "age": {"min": 25, "max": 40}}'
 
-raysynth sample patients.raysynth -n 100000000 --out synthetic/     (a folder: written by all cores, resumable)
+[dim]# a folder of Parquet, written by all cores; afterwards: is every file there and whole?[/dim]
+
+raysynth sample patients.raysynth -n 100000000 --out synthetic/
+
+raysynth sample --verify synthetic/
 """
 )
 def sample(
-    file: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote.")],
-    out: Annotated[str, typer.Option(help="File (.csv, .parquet) or folder to write to.")],
+    file: Annotated[Path | None, typer.Argument(help="Model file that `raysynth fit` wrote.")] = None,
+    out: Annotated[str | None, typer.Option(help="File (.csv, .parquet) or folder to write to.")] = None,
     n: Annotated[
         int | None, typer.Option("-n", "--rows", help="Rows to draw; default: as many as were learned from.")
     ] = None,
@@ -120,6 +151,9 @@ def sample(
             help='What every row must satisfy: a value, a list of values, or {"min": a, "max": b} for each column; '
             "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file.",
         ),
+    ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Draw nothing; check a folder written earlier, file by file.")
     ] = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -133,6 +167,10 @@ the same command goes on where it stopped.
     def work() -> Outcome:
         from raysynth.model_file import load_synthetic_model
 
+        if verify is not None:
+            return verify_folder(verify)
+        if file is None or out is None:
+            raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
         begun = time.perf_counter()
         rows = write_sample(load_synthetic_model(file), out, n, read_conditions(conditions), seed)
         seconds = time.perf_counter() - begun
@@ -147,6 +185,8 @@ the same command goes on where it stopped.
 [bold]Examples[/bold]
 
 raysynth evaluate real.csv synthetic.csv --out report.html
+
+[dim]# rows that the model has not seen show whether it copied; one column to predict[/dim]
 
 raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income --json
 """
@@ -178,7 +218,11 @@ def evaluate(
     epilog="""
 [bold]Examples[/bold]
 
-raysynth demo                            RAND Health Insurance Experiment, 20,190 rows, comes with statsmodels
+[dim]# the RAND Health Insurance Experiment, 20,190 rows, which comes with statsmodels[/dim]
+
+raysynth demo
+
+[dim]# your own table[/dim]
 
 raysynth demo patients.csv --out first-look --method ctgan --epochs 30
 """

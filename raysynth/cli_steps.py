@@ -89,12 +89,29 @@ def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Ou
 
 
 def write_sample(model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None) -> int:
-    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many."""
+    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
+
+    `n` None: as many as were learned from, or as the quotas in `conditions` add up to.
+    """
+    if n is None and not isinstance(conditions, list):
+        n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
-        return model.sample_to(out, n, conditions=conditions, seed=seed).n_rows
+        return model.sample_to(out, n, conditions=conditions, seed=seed).rows
     frame = model.sample(n, conditions=conditions, seed=seed)
     write_frame(frame, Path(out))
     return len(frame)
+
+
+def verify_folder(folder: str) -> Outcome:
+    """Check a folder that `sample` wrote against its manifest; raises `StorageError` naming what is wrong."""
+    from raysynth.sampling.writer import verify
+
+    manifest = verify(folder)
+    size = sum(f.bytes for f in manifest.files)
+    record = {"command": "verify", "folder": folder, "rows": manifest.rows, "files": len(manifest.files), "bytes": size}
+    return Outcome(
+        record, f"{folder}: complete, {manifest.rows:,} rows in {len(manifest.files)} files ({size / 1e6:.1f} MB)"
+    )
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
@@ -166,8 +183,10 @@ def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def kept_of_sample(out: str) -> str:
+def kept_of_sample(out: str | None) -> str:
     """What an interrupted `sample` leaves behind."""
+    if out is None:
+        return "Nothing was written."
     if Path(out).suffix.lower() in FILE_ENDINGS:
         return f"Nothing was written to '{out}'."
     return f"Finished parts stay in '{out}'; the same command goes on from there."

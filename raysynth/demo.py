@@ -96,9 +96,7 @@ def run_demo(
         frame = example_table() if data is None else read_frame(data)
         train, holdout = split(frame, seed)
     with _timed("fit", seconds):
-        say(
-            f"2/4  Learning from {len(train):,} rows with '{method}' ({len(holdout):,} more are kept apart as a yardstick)"
-        )
+        say(f"2/4  Learning from {len(train):,} rows with '{method}' ({len(holdout):,} kept apart as a yardstick)")
         model = new_model(method, epochs=epochs, seed=seed).fit(train)
         model.save(files["model"])
     with _timed("sample", seconds):
