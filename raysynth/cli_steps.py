@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysynth import __version__
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.storage import atomic_path
 
@@ -131,11 +132,23 @@ def evaluate_tables(
     holdout: Any = None,
     target: str | None = None,
     seed: int | None = None,
+    model: Synthesizer | None = None,
 ) -> Outcome:
-    """Compare two tables, write the report where `out` says so, and give the figures."""
+    """Compare two tables, write the report where `out` says so, and give the figures.
+
+    `model`: the one that made the synthetic table, where it is known, for the report's provenance.
+    """
     from raysynth.evaluation import evaluate_synthetic_data
 
-    results = evaluate_synthetic_data(real, synthetic, holdout=holdout, target_column=target, seed=seed)
+    results = evaluate_synthetic_data(
+        real,
+        synthetic,
+        holdout_data=holdout,
+        target_columns=target,
+        schema=None if model is None else model.schema_,
+        model_info=None if model is None else _provenance(model),
+        seed=seed or 0,
+    )
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:
@@ -143,6 +156,12 @@ def evaluate_tables(
         record["report"] = str(out)
         text += f"\nReport: {out}"
     return Outcome(record, text)
+
+
+def _provenance(model: Synthesizer) -> dict[str, Any]:
+    """How a synthetic table was made, for the report."""
+    given = {k: v for k, v in model.get_params().items() if v is not None and k not in ("schema", "verbose")}
+    return {"method": model.method, "rows": model.n_rows_, "raysynth": __version__, **given}
 
 
 def read_conditions(text: str | None) -> Any:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from raysynth.cli_steps import evaluate_tables, new_model, write_frame
 from raysynth.errors import DataError
 from raysynth.storage import check_writable
+from raysynth.table import as_table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 HOLDOUT_SHARE = 0.2  # of the rows: never shown to the model, the yardstick for copying and for prediction
 MIN_ROWS = 20
@@ -93,21 +95,32 @@ def run_demo(
 
     with _timed("read", seconds):
         say(f"1/4  Reading {data or EXAMPLE}")
-        frame = example_table() if data is None else read_frame(data)
-        train, holdout = split(frame, seed)
+        rows = as_table(example_table() if data is None else data).to_arrow()
+        train, holdout = split(rows, seed)
     with _timed("fit", seconds):
-        say(f"2/4  Learning from {len(train):,} rows with '{method}' ({len(holdout):,} kept apart as a yardstick)")
+        say(f"2/4  Learning from {train.num_rows:,} rows with '{method}' ({holdout.num_rows:,} kept apart)")
         model = new_model(method, epochs=epochs, seed=seed).fit(train)
         model.save(files["model"])
     with _timed("sample", seconds):
-        say(f"3/4  Drawing {len(train):,} synthetic rows")
-        synthetic = model.sample(len(train), seed=seed)
+        say(f"3/4  Drawing {train.num_rows:,} synthetic rows")
+        synthetic = model.sample(train.num_rows, seed=seed)
         write_frame(synthetic, files["synthetic table"])
     with _timed("evaluate", seconds):
         say("4/4  Comparing them with the real rows")
         target = target or (EXAMPLE_TARGET if data is None else None)
-        judged = evaluate_tables(train, synthetic, out=files["report"], holdout=holdout, target=target, seed=seed)
-    return DemoResult(data or EXAMPLE, method, *frame.shape, seconds, files, judged.record, judged.text)
+        judged = evaluate_tables(
+            train, synthetic, out=files["report"], holdout=holdout, target=target, seed=seed, model=model
+        )
+    return DemoResult(
+        source=data or EXAMPLE,
+        method=method,
+        rows=rows.num_rows,
+        columns=rows.num_columns,
+        seconds=seconds,
+        files=files,
+        evaluation=judged.record,
+        summary=judged.text,
+    )
 
 
 def example_table() -> pd.DataFrame:
@@ -118,27 +131,16 @@ def example_table() -> pd.DataFrame:
     return frame
 
 
-def read_frame(source: str) -> pd.DataFrame:
-    """A table from a path or URI, whole in memory; raises `DataError`."""
-    import pyarrow as pa
-
-    from raysynth.table import as_table
-
-    table = as_table(source)
-    blocks = [block for fragment in table.fragments for block in fragment.blocks(None)]
-    frame: pd.DataFrame = pa.Table.from_batches(blocks, schema=table.schema).unify_dictionaries().to_pandas()
-    return frame
-
-
-def split(frame: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split(rows: pa.Table, seed: int) -> tuple[pa.Table, pa.Table]:
     """Rows to learn from and rows kept apart, drawn at random; raises `DataError` below 20 rows."""
     import numpy as np
 
-    if len(frame) < MIN_ROWS:
-        raise DataError(f"the demonstration needs at least {MIN_ROWS} rows; the table has {len(frame)}")
-    order = np.random.default_rng(seed).permutation(len(frame))
-    cut = round(len(frame) * HOLDOUT_SHARE)
-    return frame.iloc[order[cut:]].reset_index(drop=True), frame.iloc[order[:cut]].reset_index(drop=True)
+    n = rows.num_rows
+    if n < MIN_ROWS:
+        raise DataError(f"the demonstration needs at least {MIN_ROWS} rows; the table has {n}")
+    order = np.random.default_rng(seed).permutation(n)
+    cut = round(n * HOLDOUT_SHARE)
+    return rows.take(order[cut:]), rows.take(order[:cut])
 
 
 @contextmanager
