@@ -1,0 +1,66 @@
+"""README keeps its word: its two commands, its Python names and its command lines exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from raysynth import cli
+from raysynth.synthesizers.registry import METHODS
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+def command_after(marker: str) -> str:
+    found = re.findall(rf"<!-- command: {marker} -->\n```bash\n(.*)\n```\n", README)
+    assert len(found) == 1, f"README needs one command under the marker '{marker}'"
+    return found[0]
+
+
+@pytest.mark.parametrize(("marker", "ends"), [("demo", "raysynth demo"), ("test", "python -m pytest")])
+def test_command_works_from_nothing_but_python_and_pip(marker: str, ends: str) -> None:
+    steps = [shlex.split(step) for step in command_after(marker).split("&&")]
+    assert steps[0] == ["python3.11", "-m", "venv", ".venv"]
+    assert steps[1][:5] == [".venv/bin/pip", "install", "-c", "constraints.txt", *steps[1][4:5]]
+    assert " ".join(steps[2]) == f".venv/bin/{ends}"
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=range(len(PYTHON)))
+def test_python_names_exist(snippet: str) -> None:
+    for node in ast.walk(ast.parse(snippet)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysynth"):
+            module = importlib.import_module(node.module or "")
+            assert [a.name for a in node.names if not hasattr(module, a.name)] == []
+
+
+def options_of(command: str) -> set[str]:
+    group = typer.main.get_command(cli.app)
+    return {o for p in group.commands[command].params for o in p.opts}  # type: ignore[attr-defined]
+
+
+def shell_lines() -> list[str]:
+    """Lines that call raysynth: in README and in the examples of `--help`."""
+    group = typer.main.get_command(cli.app)
+    helped = [line for c in group.commands.values() for line in (c.epilog or "").splitlines()]  # type: ignore[attr-defined]
+    return [line.strip() for line in [*SHELL, *helped] if line.strip().startswith("raysynth ")]
+
+
+@pytest.mark.parametrize("line", shell_lines())
+def test_command_line_exists(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    options = {w for w in words if w.startswith("-") and not w.lstrip("-").isdigit()}
+    assert options <= options_of(words[1]), line
+
+
+def test_every_method_has_its_line_in_the_table() -> None:
+    assert [m for m in METHODS if f"| `{m}` |" not in README] == []
