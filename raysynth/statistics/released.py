@@ -42,6 +42,8 @@ class CategoryCounts:
         missing: rows without a value.
         n_distinct: number of distinct values (an estimate where `complete` is False).
         complete: False when the counter overflowed: `values` then holds the frequent ones only.
+        other: rows of values that are not listed (0 where complete).
+        count_error: each count may be too low by up to this many rows (0 where complete).
     """
 
     values: tuple[Any, ...]
@@ -49,11 +51,13 @@ class CategoryCounts:
     missing: float
     n_distinct: int
     complete: bool = True
+    other: float = 0.0
+    count_error: float = 0.0
 
     @property
     def total(self) -> float:
-        """Rows counted, missing ones included."""
-        return float(self.counts.sum()) + self.missing
+        """All rows: those of listed values, of other values, and missing ones."""
+        return float(self.counts.sum()) + self.other + self.missing
 
 
 @dataclass(frozen=True)

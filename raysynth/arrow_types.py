@@ -1,0 +1,120 @@
+"""Canonical Arrow types: what every source's columns become, so that nothing downstream asks what the input was.
+
+Text becomes dictionary codes (int32 -> string); other dictionaries are decoded; 16-bit floats, 64-bit dates and wide
+decimals take the nearest type that the schema knows. Nested, binary and time-of-day columns are refused with a cure.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.errors import DataError
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """True for the canonical text type."""
+    return bool(type_.equals(TEXT))
+
+
+def canonical_schema(schema: pa.Schema, source: str) -> pa.Schema:
+    """The schema with canonical types; raises `DataError` for repeated names, no columns, or an unsupported type."""
+    if not schema.names:
+        raise DataError(f"{source} has no columns; give a table with at least one")
+    if repeated := sorted({n for n in schema.names if schema.names.count(n) > 1}):
+        raise DataError(f"{source}: column names must be unique; repeated: {', '.join(repeated)}; rename them")
+    if "" in schema.names:
+        raise DataError(f"{source}: column {schema.names.index('') + 1} has an empty name; give it one")
+    return pa.schema([pa.field(f.name, canonical_type(f.type, f.name)) for f in schema])
+
+
+def canonical_type(type_: pa.DataType, column: str) -> pa.DataType:
+    """The canonical type of one column; raises `DataError` that names the column and the cure."""
+    if pt.is_dictionary(type_):
+        return canonical_type(type_.value_type, column)
+    if pt.is_string(type_) or pt.is_large_string(type_) or pt.is_string_view(type_):
+        return TEXT
+    if pt.is_float16(type_):
+        return pa.float32()
+    if pt.is_date64(type_):
+        return pa.date32()
+    if pt.is_decimal(type_):
+        return _canonical_decimal(type_, column)
+    plain = (pt.is_integer, pt.is_floating, pt.is_boolean, pt.is_timestamp, pt.is_duration, pt.is_date32, pt.is_null)
+    if any(test(type_) for test in plain):
+        return type_
+    raise DataError(f"column '{column}' holds {_noun(type_)} ({type_}), which cannot be modelled; {_cure(type_)}")
+
+
+def canonical_array(array: pa.Array, type_: pa.DataType, column: str) -> pa.Array:
+    """The array cast to its canonical type, copying only what differs; raises `DataError` where it does not fit."""
+    try:
+        if is_text(type_):
+            return _text(array)
+        if array.type.equals(type_):
+            return array
+        if pt.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        return array.cast(type_)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"column '{column}': found {array.type} where the table's schema says {type_} ({_first_line(error)}); "
+            "make the column one type in every file and block"
+        ) from None
+
+
+def canonical_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """One block with the columns of `schema`, in its order and with its types; raises `DataError`."""
+    arrays = []
+    for field in schema:
+        position = batch.schema.get_field_index(field.name)
+        if position < 0:
+            raise DataError(f"column '{field.name}' is missing from a part of the table; every part needs all columns")
+        arrays.append(canonical_array(batch.column(position), field.type, field.name))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _canonical_decimal(type_: pa.DataType, column: str) -> pa.DataType:
+    if type_.precision <= 38 and type_.scale >= 0:
+        return pa.decimal128(type_.precision, type_.scale)
+    raise DataError(
+        f"column '{column}': {type_} has more than 38 digits or a negative scale; cast it to decimal128 or float64"
+    )
+
+
+def _text(array: pa.Array) -> pa.DictionaryArray:
+    if array.type.equals(TEXT) and array.dictionary.null_count == 0:
+        return array
+    if not pt.is_dictionary(array.type):
+        if not (pt.is_string(array.type) or pt.is_large_string(array.type)):
+            array = array.cast(pa.string())
+        array = array.dictionary_encode()
+    if array.dictionary.null_count:  # a null among the values is a missing value like any other
+        array = array.dictionary_decode().dictionary_encode()
+    values = array.dictionary if pt.is_string(array.dictionary.type) else array.dictionary.cast(pa.string())
+    indices = array.indices if pt.is_int32(array.indices.type) else array.indices.cast(pa.int32())
+    return pa.DictionaryArray.from_arrays(indices, values, safe=False)
+
+
+def _noun(type_: pa.DataType) -> str:
+    if pt.is_nested(type_):
+        return "nested values"
+    if pt.is_time(type_):
+        return "times of day"
+    if pt.is_binary(type_) or pt.is_large_binary(type_) or pt.is_fixed_size_binary(type_) or pt.is_binary_view(type_):
+        return "binary values"
+    return "values of an unsupported type"
+
+
+def _cure(type_: pa.DataType) -> str:
+    if pt.is_nested(type_):
+        return "flatten it into columns of its own, or drop it"
+    if pt.is_time(type_):
+        return "turn it into a duration since midnight (timedelta) or text"
+    return "turn it into numbers or text, or drop it"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,1 @@
+"""One small file for each kind of input; each gives a `Table`."""

@@ -1,0 +1,41 @@
+"""How many digits after the point a column of floats needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MAX_DECIMALS = 15
+_SIGNIFICANT = 1e15  # a double holds 15 decimal digits for certain; a match beyond them is chance
+
+
+def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
+    """The smallest d with round(x, d) == x for every x, at least `so_far`; `MAX_DECIMALS` + 1 where there is none.
+
+    The result is the largest of the values' own needs, so it does not depend on how rows are split.
+
+    Args:
+        values: (N,) float32 or float64, finite.
+        so_far: what earlier values needed.
+    """
+    if so_far > MAX_DECIMALS:
+        return so_far
+    for part in (values[:256], values):  # a few rows settle most columns of full precision
+        rest = part[~_held(part, so_far)]
+        d = 0
+        while len(rest) and d <= MAX_DECIMALS:
+            rest = rest[~_held(rest, d)]
+            so_far = max(so_far, d if len(rest) == 0 else d + 1)
+            d += 1
+        if so_far > MAX_DECIMALS:
+            break
+    return so_far
+
+
+def _held(values: np.ndarray, decimals: int) -> np.ndarray:
+    if decimals == 0:
+        return np.asarray(np.rint(values) == values)
+    if decimals > MAX_DECIMALS:
+        return np.zeros(len(values), dtype=bool)
+    few = np.abs(values) < _SIGNIFICANT / 10.0**decimals
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((np.round(values, decimals) == values) & few)

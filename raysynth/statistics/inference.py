@@ -1,0 +1,273 @@
+"""What kind each column is: declared by the user, or inferred from the statistics, with a reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.arrow_types import is_text
+from raysynth.errors import DataError, SchemaError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.numeric import is_numeric
+from raysynth.statistics.patterns import looks_like_dates, named_like_key, personal_data, provider_by_name
+from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
+from raysynth.table import Table
+
+_EXAMPLES = 1000  # distinct texts looked at for patterns
+_SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
+_TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category
+_MANY_NAMES = 20  # distinct values that a column called just 'name' needs to hold persons
+
+
+def infer_schema(
+    table: Table,
+    statistics: TableStatistics,
+    declared: TableSchema | None = None,
+    kinds: Mapping[Kind, Iterable[str] | None] | None = None,
+    *,
+    check_rows: bool = True,
+) -> TableSchema:
+    """The schema of a table: declared columns as declared, the others inferred.
+
+    Args:
+        table: for types and the dtypes of a DataFrame.
+        statistics: of the same table.
+        declared: a schema of all or some of the columns; it wins, and its constraints and limits are kept.
+        kinds: lists of column names by kind (`categorical_columns=[...]`); they win over `declared`.
+        check_rows: also check that the rows keep to what was declared. False under a privacy budget, where no error may
+            depend on a row.
+
+    Raises:
+        SchemaError: a declared column is not in the table, or does not fit its type or (with `check_rows`) its rows.
+        DataError: a column without any value whose kind was not declared.
+    """
+    listed = _listed(kinds or {}, table)
+    if declared is not None and (unknown := [n for n in declared.names if n not in table.names]):
+        raise SchemaError(f"the schema has column '{unknown[0]}', but the table has: {', '.join(table.names)}")
+    columns = []
+    for name in table.names:
+        seen = statistics.columns[name]
+        pandas_dtype = table.pandas_dtypes.get(name)
+        if declared is not None and name in declared:
+            column = _declared_column(declared[name], seen, pandas_dtype)
+            if name in listed and listed[name] is not column.kind:
+                column = _column_of_kind(seen, listed[name], pandas_dtype)
+        elif name in listed:
+            column = _column_of_kind(seen, listed[name], pandas_dtype)
+        else:
+            column = _inferred_column(seen, pandas_dtype)
+        if check_rows:
+            _check_rows(column, seen)
+        columns.append(column)
+    base = declared if declared is not None else TableSchema(columns=())
+    return replace(base, columns=tuple(columns)).validate()
+
+
+def dtype_text(type_: pa.DataType) -> str:
+    """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
+    return "string" if is_text(type_) else str(type_)
+
+
+def _listed(kinds: Mapping[Kind, Iterable[str] | None], table: Table) -> dict[str, Kind]:
+    result: dict[str, Kind] = {}
+    for kind, names in kinds.items():
+        if isinstance(names, str):
+            raise SchemaError(f"the {kind} columns must be a list of names; found the text '{names}'")
+        for name in names or ():
+            if name not in table.names:
+                raise SchemaError(
+                    f"column '{name}' is listed as {kind}, but the table has no such column; "
+                    f"it has: {', '.join(table.names)}"
+                )
+            if result.get(name, kind) is not kind:
+                raise SchemaError(f"column '{name}' is listed both as {result[name]} and as {kind}; keep one")
+            result[name] = Kind(kind)
+    return result
+
+
+def _inferred_column(seen: ColumnStatistics, pandas_dtype: str | None) -> ColumnSchema:
+    if seen.n_distinct == 0:
+        raise DataError(f"column '{seen.name}' has no value in any row; drop it, or declare its kind as 'constant'")
+    kind, reason, extra = _kind_of(seen, pandas_dtype)
+    return _column(seen, kind, reason, pandas_dtype, **extra)
+
+
+def _kind_of(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+    """Kind, reason, and what else the kind needs."""
+    if seen.n_distinct == 1 and seen.missing == 0:
+        return Kind.CONSTANT, "every row has the same value", {}
+    if pt.is_boolean(seen.type):
+        return Kind.BOOLEAN, "true or false", {}
+    if pt.is_timestamp(seen.type) or pt.is_date32(seen.type):
+        return Kind.DATETIME, f"type {seen.type}", {}
+    if pt.is_duration(seen.type):
+        return Kind.TIMEDELTA, f"type {seen.type}", {}
+    if is_text(seen.type):
+        return _kind_of_text(seen, pandas_dtype)
+    return _kind_of_number(seen, pandas_dtype)
+
+
+def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+    whole = pt.is_integer(seen.type)
+    if pandas_dtype == "category":
+        return Kind.CATEGORICAL, "pandas dtype 'category'", {}
+    if whole and seen.is_unique and seen.n_rows > 2:
+        if named_like_key(seen.name):
+            return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
+        if seen.n_rows >= _SEQUENCE_ROWS and _is_sequence(seen):
+            return Kind.IDENTIFIER, "the numbers of a sequence without gaps, each once", {}
+    if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS:
+        return Kind.CATEGORICAL, f"{seen.n_distinct} distinct number{'s' if seen.n_distinct > 1 else ''}", {}
+    noun = "whole numbers" if whole or _decimals(seen) == 0 else "numbers"
+    return Kind.CONTINUOUS, f"{noun}, {_amount(seen)} distinct", {}
+
+
+def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+    examples = seen.examples(_EXAMPLES)
+    found = personal_data(seen.name, examples)
+    if found is not None and (found.provider != "name" or seen.n_distinct > _MANY_NAMES):
+        return Kind.PERSONAL, f"looks like {found.noun}: regenerated, never copied", {"personal": found.provider}
+    if pandas_dtype == "category":
+        return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
+    if seen.is_unique and seen.n_rows > 2:
+        return Kind.IDENTIFIER, "every row has another text: regenerated, never copied", {}
+    if looks_like_dates(examples):
+        return Kind.CATEGORICAL, "text of dates; convert the column to datetimes to have it modelled as time", {}
+    return Kind.CATEGORICAL, f"text, {_amount(seen)} distinct", {}
+
+
+def _column_of_kind(seen: ColumnStatistics, kind: Kind, pandas_dtype: str | None) -> ColumnSchema:
+    """A column whose kind the user listed by name."""
+    if kind is Kind.CONTINUOUS and pt.is_temporal(seen.type):
+        kind = Kind.TIMEDELTA if pt.is_duration(seen.type) else Kind.DATETIME
+    extra: dict[str, Any] = {"personal": provider_by_name(seen.name)} if kind is Kind.PERSONAL else {}
+    column = _column(seen, kind, "declared", pandas_dtype, **extra)
+    _check_type(column, seen)
+    return column
+
+
+def _column(seen: ColumnStatistics, kind: Kind, reason: str, pandas_dtype: str | None, **extra: Any) -> ColumnSchema:
+    if kind is Kind.CONTINUOUS:
+        extra["decimals"] = _decimals(seen)
+    if kind is Kind.CONSTANT:
+        extra["value"] = constant_value(seen)
+    return ColumnSchema(
+        name=seen.name,
+        kind=kind,
+        dtype=dtype_text(seen.type),
+        pandas_dtype=pandas_dtype,
+        nullable=seen.missing > 0 or seen.n_inf > 0,
+        reason=reason,
+        **extra,
+    )
+
+
+def _declared_column(column: ColumnSchema, seen: ColumnStatistics, pandas_dtype: str | None) -> ColumnSchema:
+    """The declared column with the table's own type, and what a kind needs filled in from the statistics."""
+    if _family(column.arrow_type) != _family(seen.type):
+        raise SchemaError(
+            f"column '{column.name}' is declared as {column.dtype}, but the table holds {dtype_text(seen.type)}; "
+            "convert the column or correct the schema"
+        )
+    column = replace(column, dtype=dtype_text(seen.type), pandas_dtype=pandas_dtype or column.pandas_dtype)
+    _check_type(column, seen)
+    if column.kind is Kind.CONTINUOUS and column.decimals is None:
+        column = replace(column, decimals=_decimals(seen))
+    if column.kind is Kind.CONSTANT and column.value is None:
+        column = replace(column, value=constant_value(seen))
+    return column
+
+
+def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
+    """Raise `SchemaError` where a kind does not go with the table's type."""
+    fits = {
+        Kind.BOOLEAN: pt.is_boolean(seen.type),
+        Kind.CONTINUOUS: is_numeric(seen.type) and not pt.is_temporal(seen.type),
+        Kind.DATETIME: pt.is_timestamp(seen.type) or pt.is_date32(seen.type),
+        Kind.TIMEDELTA: pt.is_duration(seen.type),
+        Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type),
+        Kind.PERSONAL: is_text(seen.type),
+    }
+    if not fits.get(column.kind, True):
+        cures = {
+            Kind.BOOLEAN: "declare it categorical, or convert it to bool",
+            Kind.CONTINUOUS: "declare it categorical, or convert it with pd.to_numeric",
+            Kind.DATETIME: "convert it with pd.to_datetime",
+            Kind.TIMEDELTA: "convert it with pd.to_timedelta",
+        }
+        cure = cures.get(column.kind, "declare another kind, or convert it to text")
+        raise SchemaError(
+            f"column '{column.name}' is declared {column.kind}, but holds {dtype_text(seen.type)}; {cure}"
+        )
+
+
+def _check_rows(column: ColumnSchema, seen: ColumnStatistics) -> None:
+    """Raise `SchemaError` where rows do not keep to what was declared."""
+    where = f"column '{column.name}'"
+    if column.kind is Kind.CONSTANT and (seen.n_distinct > 1 or (seen.n_distinct == 1 and seen.missing)):
+        raise SchemaError(f"{where} is declared constant, but its rows differ; declare another kind")
+    if not column.nullable and seen.missing:
+        raise SchemaError(
+            f"{where} is declared not nullable, but {seen.missing:,} rows are missing; fill them or allow it"
+        )
+    if column.bounds is not None and seen.extremes is not None:
+        low, high = seen.extremes
+        if low < column.bounds[0] or high > column.bounds[1]:
+            raise SchemaError(
+                f"{where} has values outside the declared bounds {column.bounds}; widen them or clip the rows"
+            )
+    if column.categories is not None:
+        counts = seen.categories().value
+        if outside := [v for v in counts.values if v not in column.categories]:
+            raise SchemaError(
+                f"{where} has {len(outside):,} values that the declared categories lack; add them, or leave "
+                "`categories` out"
+            )
+    if column.kind is Kind.CATEGORICAL:
+        seen.categories()  # raises where there are too many distinct numbers
+
+
+def constant_value(seen: ColumnStatistics) -> Any:
+    """The one value of a constant column, as JSON knows it: times as integers of their unit, decimals as text."""
+    if seen.n_distinct == 0:
+        return None
+    if pt.is_temporal(seen.type) and seen.extremes is not None:
+        return seen.extremes[0]
+    value = seen.categories().value.values[0]
+    return str(value) if pt.is_decimal(seen.type) else value
+
+
+def _decimals(seen: ColumnStatistics) -> int | None:
+    if pt.is_integer(seen.type):
+        return 0
+    decimals = seen.distribution().value.decimals
+    if pt.is_decimal(seen.type):
+        return min(seen.type.scale, 15)
+    return decimals
+
+
+def _is_sequence(seen: ColumnStatistics) -> bool:
+    if seen.extremes is None:
+        return False
+    low, high = seen.extremes
+    return high - low + 1 == seen.n_rows
+
+
+def _family(type_: pa.DataType) -> str:
+    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
+        return "text"
+    if pt.is_timestamp(type_) or pt.is_date32(type_):
+        return "datetime"
+    if pt.is_duration(type_):
+        return "duration"
+    if pt.is_boolean(type_):
+        return "boolean"
+    return "null" if pt.is_null(type_) else "number"
+
+
+def _amount(seen: ColumnStatistics) -> str:
+    return f"{seen.n_distinct:,}"

@@ -1,0 +1,227 @@
+"""Summary of one column of numbers, datetimes or durations: distribution, moments, extremes, decimals, missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from raysynth.errors import SchemaError
+from raysynth.statistics.cells import Cells, cells_of, float_keys, no_cells
+from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
+from raysynth.statistics.distinct import DistinctSample
+from raysynth.statistics.exact_sum import ExactSum
+from raysynth.statistics.hashing import hash_integers
+from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+_SAMPLE = 4096
+_LARGEST_SQUARE = 1e150  # beyond, x * x overflows: the spread is then taken from the cells
+
+
+@dataclass
+class NumericSummary:
+    """Everything a fit needs of one numeric column, in one pass and in bounded memory.
+
+    Datetimes and durations are counted as integers of their unit, decimals as floats.
+
+    Sensitivity (add/remove one row): `missing`, `n_inf` and each cell count change by at most 1; the sums by the
+    largest absolute value (its square), so their noised release needs declared bounds; extremes, level, cell edges and
+    decimals have no bounded sensitivity and are never released under a budget.
+
+    Args:
+        type: canonical Arrow type.
+        cells: distribution (see `cells.py`).
+        sample: hashes of distinct values, kept once there are too many for exact cells.
+        total, squares: exact sums of the finite values and of their (rounded) squares.
+        missing: null or NaN rows.
+        n_inf: rows that are +inf or -inf; not in `cells`.
+        decimals: digits after the point that hold all values so far; over `MAX_DECIMALS` means none do.
+    """
+
+    type: pa.DataType
+    cells: Cells = field(init=False)
+    sample: DistinctSample = field(default_factory=lambda: DistinctSample(_SAMPLE))
+    total: ExactSum = field(default_factory=ExactSum)
+    squares: ExactSum = field(default_factory=ExactSum)
+    missing: int = 0
+    n_inf: int = 0
+    decimals: int = 0
+    huge: bool = False
+
+    def __post_init__(self) -> None:
+        self.cells = no_cells(_is_integer(self.type))
+
+    def update(self, array: pa.Array) -> None:
+        """Add the rows of an array of the column's type."""
+        values = _present_values(array)
+        if values.dtype.kind == "f":
+            finite = values[np.isfinite(values)]
+            self.n_inf += int(np.count_nonzero(np.isinf(values)))
+            self.missing += len(array) - len(values) + int(np.count_nonzero(np.isnan(values)))
+            block = cells_of(float_keys(finite.astype(np.float64)), is_integer=False)
+        else:
+            self.missing += len(array) - len(values)
+            block = cells_of(values, is_integer=True)
+        if len(block) == 0:
+            return
+        self._add_moments(block)
+        if not block.is_integer:
+            self.decimals = needed_decimals(_native(block.low_values, self.type), self.decimals)
+        self._add_cells(block)
+
+    def merge(self, other: NumericSummary) -> None:
+        """Add the rows of another summary of the same column."""
+        self.sample.merge(other.sample)
+        self._add_cells(other.cells)
+        self.total.merge(other.total)
+        self.squares.merge(other.squares)
+        self.missing += other.missing
+        self.n_inf += other.n_inf
+        self.decimals = max(self.decimals, other.decimals)
+        self.huge = self.huge or other.huge
+
+    @property
+    def n_finite(self) -> int:
+        """Rows with a finite value."""
+        return int(self.cells.counts.sum())
+
+    @property
+    def n_distinct(self) -> int:
+        """Distinct finite values: exact up to 65,536, else estimated within about 2 %."""
+        return len(self.cells) if self.cells.level == 0 else self.sample.n_distinct
+
+    @property
+    def all_unique(self) -> bool:
+        """True when no value occurs twice (above 65,536 distinct values: none of 4,096 sampled ones)."""
+        if self.cells.level == 0:
+            return bool((self.cells.counts <= 1).all())
+        return self.sample.all_unique
+
+    @property
+    def extremes(self) -> tuple[Any, Any] | None:
+        """Smallest and largest finite value (int for integers and times), or None without any."""
+        if len(self.cells) == 0:
+            return None
+        return self.cells.low_values[0].item(), self.cells.high_values[-1].item()
+
+    def categories(self, name: str) -> CategoryCounts:
+        """Counts of every distinct value; raises `SchemaError` above 65,536 of them."""
+        if self.cells.level > 0:
+            raise SchemaError(
+                f"column '{name}' has about {self.n_distinct:,} distinct numbers, too many for categories; "
+                "declare it continuous"
+            )
+        values = scalars(self.cells.low_values, self.type)
+        order = sorted(range(len(values)), key=lambda i: (-int(self.cells.counts[i]), str(values[i])))
+        return CategoryCounts(
+            values=tuple(values[i] for i in order),
+            counts=self.cells.counts[order],
+            missing=float(self.missing + self.n_inf),
+            n_distinct=len(values),
+        )
+
+    def distribution(self) -> NumericDistribution:
+        """Cells with counts, and the moments of the finite values (standard deviation over n, not n - 1)."""
+        low = self.cells.low_values.astype(np.float64)
+        high = self.cells.high_values.astype(np.float64)
+        wide = self.cells.counts[self.cells.low < self.cells.high]
+        n = self.n_finite
+        return NumericDistribution(
+            low=low,
+            high=high,
+            counts=self.cells.counts,
+            missing=float(self.missing + self.n_inf),
+            mean=self.total.mean(n) if n else 0.0,
+            std=self._std(low, high),
+            decimals=self.decimals if self.decimals <= MAX_DECIMALS else None,
+            exact=len(wide) == 0,
+            rank_error=float(wide.max() / n) if len(wide) else 0.0,
+        )
+
+    def _add_moments(self, block: Cells) -> None:
+        values = block.low_values.astype(np.float64)
+        self.total.add(values, block.counts)
+        if max(abs(values[0]), abs(values[-1])) > _LARGEST_SQUARE:
+            self.huge = True
+        else:
+            self.squares.add(values * values, block.counts)
+
+    def _add_cells(self, block: Cells) -> None:
+        merged = self.cells.merged(block)
+        if merged.level > 0:  # from here on distinct values are sampled; earlier ones are still known exactly
+            for part in (self.cells, block):
+                if part.level == 0:
+                    self.sample.add(hash_integers(part.low), part.counts)
+        self.cells = merged
+
+    def _std(self, low: np.ndarray, high: np.ndarray) -> float:
+        n = self.n_finite
+        if n == 0:
+            return 0.0
+        if not self.huge:
+            variance = self.squares.mean(n) - self.total.mean(n) ** 2
+            if variance > 1e-6 * self.squares.mean(n):  # else cancellation: the cells are more precise
+                return math.sqrt(variance)
+        centre = self.total.mean(n)
+        scale = max(abs(low[0] - centre), abs(high[-1] - centre), np.finfo(float).tiny)
+        deviation = ((low - centre) / 2 + (high - centre) / 2) / scale
+        return float(scale * math.sqrt(float(np.sum(self.cells.counts * deviation**2)) / n))
+
+
+def is_numeric(type_: pa.DataType) -> bool:
+    """True for canonical types that `NumericSummary` takes."""
+    return bool(pt.is_floating(type_) or pt.is_decimal(type_) or _is_integer(type_) or pt.is_uint64(type_))
+
+
+def scalars(values: np.ndarray, type_: pa.DataType) -> list[Any]:
+    """Python values of a column's type from its numbers (datetimes from integers of their unit)."""
+    if pt.is_decimal(type_):
+        return [pa.scalar(round(float(v), type_.scale)).cast(type_).as_py() for v in values]
+    if pt.is_date32(type_):
+        return pa.array(values.astype(np.int32)).view(type_).to_pylist()
+    if pt.is_temporal(type_):
+        return pa.array(values).view(type_).to_pylist()
+    if pt.is_uint64(type_):
+        return [int(v) for v in values]
+    return values.tolist()
+
+
+def _is_integer(type_: pa.DataType) -> bool:
+    return bool((pt.is_integer(type_) and not pt.is_uint64(type_)) or pt.is_temporal(type_))
+
+
+def _present_values(array: pa.Array) -> np.ndarray:
+    """The non-null values: int64, or float32/float64 with NaN and inf still among them."""
+    if array.null_count:
+        array = array.drop_null()
+    type_ = array.type
+    if pt.is_decimal(type_):
+        return _decimal_values(array)
+    if pt.is_date32(type_):
+        array = array.view(pa.int32())
+    elif pt.is_temporal(type_):
+        array = array.view(pa.int64())
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "f":
+        return values
+    return values.astype(np.float64 if pt.is_uint64(type_) else np.int64, copy=False)
+
+
+def _decimal_values(array: pa.Array) -> np.ndarray:
+    """Nearest doubles (Arrow's own cast is off by a bit in the last place for some)."""
+    if array.type.precision <= 15:
+        unscaled = np.frombuffer(array.buffers()[1], dtype=np.int64)[
+            2 * array.offset : 2 * (array.offset + len(array)) : 2
+        ]
+        return unscaled / 10.0**array.type.scale
+    values: np.ndarray = pc.cast(array, pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _native(values: np.ndarray, type_: pa.DataType) -> np.ndarray:
+    return values.astype(np.float32) if pt.is_float32(type_) else values

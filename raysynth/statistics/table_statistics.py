@@ -1,0 +1,175 @@
+"""Statistics of a whole table in one streaming pass: a summary of every column, and which are missing together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.arrow_types import is_text
+from raysynth.errors import DataError, SchemaError
+from raysynth.execution import summarise
+from raysynth.statistics.boolean import BooleanSummary, NullSummary
+from raysynth.statistics.missing import MissingPairs
+from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
+from raysynth.statistics.text import TextSummary
+from raysynth.table import Table, require_rows
+
+ColumnSummary: TypeAlias = NumericSummary | TextSummary | BooleanSummary | NullSummary
+
+
+@dataclass(frozen=True)
+class ColumnStatistics:
+    """What one pass learned of one column.
+
+    Args:
+        name: column name.
+        type: canonical Arrow type.
+        n_rows: rows of the table.
+        summary: the summary of its kind of type.
+    """
+
+    name: str
+    type: pa.DataType
+    n_rows: int
+    summary: ColumnSummary
+
+    @property
+    def missing(self) -> int:
+        """Rows that are null or NaN."""
+        return self.summary.missing
+
+    @property
+    def n_distinct(self) -> int:
+        """Distinct values (numbers above 65,536 and texts above 262,144 of them: an estimate within 2 %)."""
+        return self.summary.n_distinct
+
+    @property
+    def is_unique(self) -> bool:
+        """True when there are values, none missing, and none occurs twice."""
+        return self.missing == 0 and self.n_distinct > 0 and self.summary.all_unique
+
+    @property
+    def n_inf(self) -> int:
+        """Rows that are +inf or -inf."""
+        return self.summary.n_inf if isinstance(self.summary, NumericSummary) else 0
+
+    @property
+    def extremes(self) -> tuple[int | float, int | float] | None:
+        """Smallest and largest finite number (times: integers of their unit); None for other types or no value."""
+        return self.summary.extremes if isinstance(self.summary, NumericSummary) else None
+
+    def examples(self, n: int) -> list[str]:
+        """Up to n distinct texts, an even sample; empty for other types."""
+        return self.summary.examples(n) if isinstance(self.summary, TextSummary) else []
+
+    def categories(self) -> Exact[CategoryCounts]:
+        """Counts of every value; raises `SchemaError` for numbers with more than 65,536 distinct values."""
+        if isinstance(self.summary, NumericSummary):
+            return Exact(self.summary.categories(self.name))
+        return Exact(self.summary.categories())
+
+    def distribution(self) -> Exact[NumericDistribution]:
+        """Distribution of a numeric or time column; raises `SchemaError` for others."""
+        if not isinstance(self.summary, NumericSummary):
+            raise SchemaError(f"column '{self.name}' ({self.type}) holds no numbers; declare it categorical")
+        return Exact(self.summary.distribution())
+
+
+@dataclass(frozen=True)
+class TableStatistics:
+    """What one pass learned of a table; small, and it pickles.
+
+    Args:
+        n_rows: rows.
+        columns: statistics by column name, in the table's order.
+        missing_pairs: (C, C) int64, rows in which two columns are both missing.
+    """
+
+    n_rows: int
+    columns: dict[str, ColumnStatistics]
+    missing_pairs: np.ndarray
+
+
+@dataclass
+class TableSummary:
+    """The mergeable summary of a table with a given schema: `update` with blocks, `merge`, `finish`."""
+
+    schema: pa.Schema
+    n_rows: int = 0
+    columns: list[ColumnSummary] = field(init=False)
+    missing: MissingPairs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = [_summary_for(f.type) for f in self.schema]
+        self.missing = MissingPairs(len(self.columns))
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block that has all columns in order."""
+        self.n_rows += batch.num_rows
+        for summary, array in zip(self.columns, batch.columns, strict=True):
+            summary.update(array)
+        self.missing.update(batch)
+
+    def merge(self, other: TableSummary) -> None:
+        """Add the rows of another summary of the same table."""
+        self.n_rows += other.n_rows
+        for mine, theirs in zip(self.columns, other.columns, strict=True):
+            mine.merge(theirs)  # type: ignore[arg-type]
+        self.missing.merge(other.missing)
+
+    def finish(self) -> TableStatistics:
+        """The statistics of all rows so far."""
+        columns = {
+            f.name: ColumnStatistics(f.name, f.type, self.n_rows, s)
+            for f, s in zip(self.schema, self.columns, strict=True)
+        }
+        return TableStatistics(self.n_rows, columns, self.missing.counts)
+
+
+def collect(
+    table: Table, *, label: str = "Reading the table", where: str = "auto", check_values: bool = True
+) -> TableStatistics:
+    """All statistics that a fit needs, in one pass over the table.
+
+    Args:
+        table: any table.
+        label: what the progress bar says.
+        where: 'auto', 'local' or 'ray', see `execution.summarise`.
+        check_values: raise for infinite numbers and for fewer than 2 rows. False under a privacy budget, where no error
+            may depend on a row: infinite numbers then count as missing.
+
+    Raises:
+        DataError: fewer than 2 rows, infinite numbers, or a part of the table that cannot be read.
+    """
+    summary = summarise(table, partial(TableSummary, table.schema), label=label, where=where)
+    statistics = summary.finish()
+    if check_values:
+        require_rows(statistics.n_rows, table.source)
+        require_finite(statistics)
+    return statistics
+
+
+def require_finite(statistics: TableStatistics) -> None:
+    """Raise `DataError` for a column that holds infinite numbers."""
+    for column in statistics.columns.values():
+        if column.n_inf:
+            raise DataError(
+                f"column '{column.name}' holds {column.n_inf:,} infinite values; replace them by a number or by NaN "
+                f"(missing), for example `df['{column.name}'].replace([np.inf, -np.inf], np.nan)`"
+            )
+
+
+def _summary_for(type_: pa.DataType) -> ColumnSummary:
+    if is_text(type_):
+        return TextSummary()
+    if pt.is_boolean(type_):
+        return BooleanSummary()
+    if pt.is_null(type_):
+        return NullSummary()
+    return NumericSummary(type_)
