@@ -52,6 +52,8 @@ def progress(
     begun = time.monotonic()
     try:
         yield lambda n: bar.advance(task, n)
+        if total is None:
+            bar.update(task, total=1, completed=1)
     finally:
         if time.monotonic() - begun < _KEEP_SECONDS:
             bar.remove_task(task)
