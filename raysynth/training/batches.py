@@ -1,0 +1,173 @@
+"""Batches of encoded rows for one epoch: CTGAN's training-by-sampling, or plain shuffling.
+
+Training-by-sampling (Xu et al. 2019, section 4.3): a condition column is drawn uniformly, one of its codes by the
+logarithm of its frequency, and then a row that has this code. All draws of a block of steps are made at once from
+index tables, and the rows of the block are gathered and sent to the device together.
+
+Shape legend: N rows of a batch, C columns, V values, T steps of a block, R rows of a worker, K conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysynth.encoding.block import EncodedBlock
+
+STEPS_PER_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded rows on the device.
+
+    Args:
+        codes_NC: int64.
+        values_NV: float32.
+        condition_N: conditions to generate rows for; None without a condition vector.
+        real_condition_N: the condition that each real row was drawn for: the same ones in another order.
+    """
+
+    codes_NC: Tensor
+    values_NV: Tensor
+    condition_N: Tensor | None = None
+    real_condition_N: Tensor | None = None
+
+
+class RowSource(Protocol):
+    """A worker's rows at random access: an `EncodedBlock` in memory, or memory-mapped shards."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """The rows at the given indices, in that order."""
+        ...
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes (R) of one column."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """Rows of a table that fits in memory."""
+
+    block: EncodedBlock
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """The rows at the given indices, in that order."""
+        return self.block.take(rows)
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes (R) of one column."""
+        return self.block.codes_NC[:, column]
+
+
+@dataclass(frozen=True)
+class ConditionTables:
+    """Which rows have which code of a condition column, and how often each is drawn.
+
+    Args:
+        order: rows sorted by code, column after column: int32, (condition columns, R).
+        start, count: of the rows of each condition in its line of `order`, (K,).
+        first: first condition of each condition column, (condition columns,).
+        edges: for condition column i, i + the cumulative probability of its codes, ascending over all columns, (K,).
+    """
+
+    order: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    first: np.ndarray
+    edges: np.ndarray
+
+    @classmethod
+    def build(cls, rows: RowSource, columns: Sequence[int], cardinalities: Sequence[int]) -> ConditionTables:
+        """Tables of a worker's rows: 4 bytes a row and condition column."""
+        order = np.empty((len(columns), len(rows)), np.int32)
+        counts, starts, edges = [], [], []
+        for i, (column, cardinality) in enumerate(zip(columns, cardinalities, strict=True)):
+            codes = np.ascontiguousarray(rows.column(column))
+            order[i] = np.argsort(codes, kind="stable")
+            count = np.bincount(codes, minlength=cardinality)
+            weight = np.where(count > 0, np.log(count + 1.0), 0.0)
+            cumulative = np.cumsum(weight) / weight.sum()
+            cumulative[np.flatnonzero(count)[-1] :] = 1.0
+            edges.append(i + cumulative)
+            counts.append(count)
+            starts.append(np.cumsum(count) - count)
+        first = np.cumsum([0, *cardinalities[:-1]])
+        return cls(order, np.concatenate(starts), np.concatenate(counts), first, np.concatenate(edges))
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Conditions (n,): column uniform, code by log-frequency."""
+        return np.searchsorted(self.edges, rng.random(n) * len(self.first), side="right")
+
+    def rows_with(self, condition: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each condition one row (n,) that has its code, uniformly among them."""
+        column = np.searchsorted(self.first, condition, side="right") - 1
+        place = self.start[condition] + (rng.random(len(condition)) * self.count[condition]).astype(np.int64)
+        return self.order[column, place]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of every epoch; an epoch's depend on (seed, epoch, rank) alone, so a resumed run repeats them.
+
+    Args:
+        rows: a worker's rows.
+        batch_size: rows of a batch of this worker.
+        steps: batches of an epoch.
+        seed: of the draws.
+        rank: of the worker.
+        tables: for training-by-sampling; None shuffles.
+        device: where batches go.
+    """
+
+    rows: RowSource
+    batch_size: int
+    steps: int
+    seed: int
+    rank: int = 0
+    tables: ConditionTables | None = None
+    device: str | torch.device = "cpu"
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """`steps` batches."""
+        rng = np.random.Generator(np.random.SFC64([self.seed, number, self.rank]))
+        order = None if self.tables else shuffled_rows(len(self.rows), self.steps * self.batch_size, rng)
+        for first in range(0, self.steps, STEPS_PER_BLOCK):
+            steps = min(STEPS_PER_BLOCK, self.steps - first)
+            if order is not None:
+                yield from self._block(order[first * self.batch_size :][: steps * self.batch_size], None, None, steps)
+                continue
+            assert self.tables is not None
+            condition_TN = self.tables.draw(steps * self.batch_size, rng).reshape(steps, self.batch_size)
+            real_TN = rng.permuted(condition_TN, axis=1)
+            yield from self._block(self.tables.rows_with(real_TN.ravel(), rng), condition_TN, real_TN, steps)
+
+    def _block(
+        self, rows: np.ndarray, condition_TN: np.ndarray | None, real_TN: np.ndarray | None, steps: int
+    ) -> Iterator[Batch]:
+        """Gather the rows of a block of steps, send them to the device once, and slice them there."""
+        block = self.rows.take(rows)
+        codes = torch.from_numpy(block.codes_NC.astype(np.int32)).to(self.device).reshape(steps, self.batch_size, -1)
+        values = torch.from_numpy(np.ascontiguousarray(block.values_NV, np.float32)).to(self.device)
+        values = values.reshape(steps, self.batch_size, -1)
+        conditions = [None if c is None else torch.from_numpy(c).to(self.device) for c in (condition_TN, real_TN)]
+        for t in range(steps):
+            own, real = (None if c is None else c[t] for c in conditions)
+            yield Batch(codes[t].long(), values[t], own, real)
+
+
+def shuffled_rows(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n row indices: whole shuffled passes over the rows, one after the other."""
+    passes = [rng.permutation(n_rows) for _ in range(-(-n // n_rows))]
+    return np.concatenate(passes)[:n]

@@ -1,0 +1,166 @@
+"""The training loop under Ray Train: workers with a share of the shards each, averaged gradients, retries from checkpoints.
+
+Ray Train (V2) starts the workers and the process group, keeps checkpoints on `run_config.storage_path`, and after the loss
+of a worker starts all of them again, as often as `run_config.failure_config` allows. Each start reads the latest
+checkpoint, which holds the history, so that no epoch is lost or counted twice. A driver that was lost goes on when it is
+run again with the same `name` and `storage_path`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
+from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
+from raysynth.training.job import Job, train_worker
+from raysynth.training.loop import Checkpoint, TrainResult
+from raysynth.training.shards import ShardSet
+
+if TYPE_CHECKING:
+    from ray.train import RunConfig, ScalingConfig
+
+
+def train_on_ray(
+    job: Job, shards: ShardSet, scaling_config: ScalingConfig, run_config: RunConfig | None
+) -> TrainResult:
+    """Train on the workers that `scaling_config` describes.
+
+    Args:
+        job: what to train; pickled for the workers.
+        shards: the encoded table, in a folder that every worker sees.
+        scaling_config: number and kind of workers.
+        run_config: name, storage and retries; None: a temporary folder of this machine and 3 retries.
+
+    Raises:
+        TrainingError: as in this process. ClusterError: more workers were lost than the retries allow.
+        ParameterError: the batch cannot be divided over so many workers.
+    """
+    from ray.train import TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
+    check_division(job, workers)
+    with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
+        config = run_config if run_config is not None else _default_run_config(scratch)
+        trainer = TorchTrainer(
+            _worker, train_loop_config={"job": job, "shards": shards}, scaling_config=scaling_config, run_config=config
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise _explained(error) from error
+        if result.checkpoint is None:
+            raise ClusterError("the training ended without a checkpoint; see the logs of the workers")
+        with result.checkpoint.as_directory() as folder:
+            checkpoint = read_checkpoint(Path(folder) / FILE_NAME)
+    return TrainResult(checkpoint.state, checkpoint.history)
+
+
+def check_division(job: Job, workers: int) -> None:
+    """Raise `ParameterError` where a worker's share of the batch is no multiple of what the model needs."""
+    if job.settings.batch_size % (workers * job.batch_multiple):
+        raise ParameterError(
+            f"batch_size {job.settings.batch_size} cannot be divided over {workers} workers in packs of "
+            f"{job.batch_multiple}; choose a multiple of {workers * job.batch_multiple}"
+        )
+
+
+def average_over_workers(tensors: Iterable[Tensor]) -> None:
+    """One explicit all-reduce of all tensors together; each becomes the mean over the workers, in place."""
+    import torch.distributed as dist
+
+    targets = list(tensors)
+    if not targets or dist.get_world_size() == 1:
+        return
+    flat = torch.cat([t.reshape(-1) for t in targets])
+    dist.all_reduce(flat, op=dist.ReduceOp.SUM)
+    flat /= dist.get_world_size()
+    for target, part in zip(targets, flat.split([t.numel() for t in targets]), strict=True):
+        target.copy_(part.reshape(target.shape))
+
+
+@dataclass(frozen=True)
+class RayStore:
+    """Checkpoints through Ray Train: rank 0 writes, all report."""
+
+    rank: int
+    where: str = "the run's storage path"
+
+    def load(self) -> Checkpoint | None:
+        """The latest checkpoint of the run, or None."""
+        from ray import train
+
+        latest = train.get_checkpoint()
+        if latest is None:
+            return None
+        with latest.as_directory() as folder:
+            return read_checkpoint(Path(folder) / FILE_NAME)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint."""
+        self.report(checkpoint.history[-1], checkpoint)
+
+    def report(self, entry: Mapping[str, float], checkpoint: Checkpoint | None) -> None:
+        """Metrics of an epoch for Ray's records, and the checkpoint where there is one; every worker calls it."""
+        from ray import train
+
+        if checkpoint is None or self.rank != 0:
+            train.report(dict(entry))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write_checkpoint(Path(folder) / FILE_NAME, checkpoint)
+            train.report(dict(entry), checkpoint=train.Checkpoint.from_directory(folder))
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every worker runs."""
+    from ray import train
+    from ray.train.torch import get_device
+
+    job, shards = config["job"], config["shards"]
+    context = train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    train_worker(
+        job,
+        shards.share(rank, world_size),
+        n_rows=shards.n_rows,
+        rank=rank,
+        world_size=world_size,
+        device=get_device(),
+        average=average_over_workers,
+        store=RayStore(rank),
+        label="training",
+    )
+
+
+def _default_run_config(scratch: str) -> RunConfig:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    return RunConfig(
+        name="raysynth",
+        storage_path=scratch,
+        failure_config=FailureConfig(max_failures=3),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+    )
+
+
+def _explained(error: Exception) -> RaysynthError:
+    """The worker's own error where it was raised on purpose, else what was lost."""
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        cause = getattr(failure, "cause", failure)
+        if isinstance(cause, RaysynthError):
+            return cause
+        if isinstance(cause, RuntimeError) and "out of memory" in str(cause):
+            return TrainingError(f"a worker ran out of memory ({cause}); lower batch_size or use more workers")
+    return ClusterError(
+        f"the training failed on {len(failures) or 'some'} of the workers more often than run_config.failure_config "
+        f"allows; raise max_failures, or see the first error: {error}"
+    )

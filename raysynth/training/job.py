@@ -1,0 +1,103 @@
+"""What is trained: a picklable description that builds the learner and its batches wherever training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from raysynth.training.batches import RowSource
+from raysynth.training.loop import EpochBatches, Learner, Store, TrainResult, TrainSettings, train
+
+Average = Callable[[Iterable[Tensor]], None]
+
+
+class Job(Protocol):
+    """A model to train."""
+
+    @property
+    def settings(self) -> TrainSettings:
+        """Epochs, batch size, seed."""
+        ...
+
+    @property
+    def signature(self) -> str:
+        """Text that tells this job's checkpoints from others'."""
+        ...
+
+    @property
+    def batch_multiple(self) -> int:
+        """A worker's batch must be a multiple of this (pac)."""
+        ...
+
+    def learner(self, device: torch.device, average: Average) -> Learner:
+        """The model on a device; `average` averages over the workers."""
+        ...
+
+    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> EpochBatches:
+        """The batches of one worker."""
+        ...
+
+
+def average_alone(tensors: Iterable[Tensor]) -> None:
+    """One worker: what it has is the average."""
+
+
+def default_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_worker(
+    job: Job,
+    rows: RowSource,
+    *,
+    n_rows: int,
+    rank: int,
+    world_size: int,
+    device: torch.device,
+    average: Average,
+    store: Store | None,
+    label: str,
+) -> TrainResult:
+    """One worker's part of a training; alone, it is the whole.
+
+    The batch of a step is divided evenly: each worker takes batch_size / world_size of its own rows (a multiple of
+    `batch_multiple`, at least one), and an epoch has n_rows // batch_size steps on every worker. Gradients are averaged,
+    so that W workers follow the path of one with the same batch size.
+    """
+    share = job.settings.batch_size // world_size // job.batch_multiple * job.batch_multiple
+    batches = job.batches(
+        rows,
+        batch_size=max(share, job.batch_multiple),
+        steps=max(1, n_rows // job.settings.batch_size),
+        rank=rank,
+        device=device,
+    )
+    learner = job.learner(device, average)
+    return train(learner, batches, job.settings, signature=job.signature, store=store, rank=rank, label=label)
+
+
+def train_here(
+    job: Job,
+    rows: RowSource,
+    *,
+    store: Store | None = None,
+    device: torch.device | None = None,
+    label: str = "training",
+) -> TrainResult:
+    """Train in this process; the same result as `training.distributed.train_on_ray` gives."""
+    device = device or default_device()
+    return train_worker(
+        job,
+        rows,
+        n_rows=len(rows),
+        rank=0,
+        world_size=1,
+        device=device,
+        average=average_alone,
+        store=store,
+        label=label,
+    )

@@ -1,0 +1,237 @@
+"""The one training loop, for every neural model, in this process and in each worker of Ray Train.
+
+A model takes part as a `Learner`: an object that turns a batch into an update. The loop counts epochs, keeps the history,
+writes checkpoints, goes on from them, and stops where the loss is no longer finite.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysynth.errors import ParameterError, TrainingError
+from raysynth.progress import progress
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how often; what a step does is the learner's business.
+
+    Args:
+        epochs: passes over the table, > 0.
+        batch_size: rows of one step over all workers together.
+        seed: of batches and noise; the same seed on the same machine gives the same model.
+        schedule: of the learning rate: 'constant', or 'cosine' from full to a twentieth.
+        checkpoint_every: epochs between checkpoints; the last epoch always has one.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    schedule: str = "constant"
+    checkpoint_every: int = 10
+
+    def validate(self) -> None:
+        """Raise `ParameterError` for values out of range."""
+        for name in ("epochs", "batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")
+        if self.schedule not in SCHEDULES:
+            raise ParameterError(f"schedule must be one of {', '.join(SCHEDULES)}; found {self.schedule!r}")
+
+    def learning_rate_factor(self, epoch: int) -> float:
+        """What the learning rate is multiplied by in an epoch (counted from 0)."""
+        if self.schedule == "constant":
+            return 1.0
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+
+class Learner(Protocol):
+    """A model with its optimisers on one device."""
+
+    device: torch.device
+
+    def step(self, batch: Any, rng: torch.Generator) -> Mapping[str, Tensor]:
+        """One update from a batch; losses as scalars on the device (no host synchronisation)."""
+        ...
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale all learning rates."""
+        ...
+
+    def end_epoch(self) -> None:
+        """Bring workers together where their states differ (running statistics)."""
+        ...
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Average tensors over the workers, in place."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training goes on from: copies on the CPU in dicts and lists."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        ...
+
+
+class EpochBatches(Protocol):
+    """The batches of each epoch, the same ones whenever an epoch is repeated."""
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        """Batches on the learner's device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after some epochs.
+
+    Args:
+        signature: what the state belongs to (columns, networks, seed); another one is refused.
+        state: of the learner.
+        history: one entry for each finished epoch.
+    """
+
+    signature: str
+    state: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+class Store(Protocol):
+    """Where checkpoints go."""
+
+    where: str
+
+    def load(self) -> Checkpoint | None:
+        """The latest checkpoint, or None."""
+        ...
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint, atomically."""
+        ...
+
+    def report(self, entry: Mapping[str, float], checkpoint: Checkpoint | None) -> None:
+        """One epoch is done; keep the checkpoint, if there is one."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training gives, wherever it ran: the learner's last state, and one history entry for each epoch."""
+
+    state: dict[str, Any]
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    learner: Learner,
+    batches: EpochBatches,
+    settings: TrainSettings,
+    *,
+    signature: str = "",
+    store: Store | None = None,
+    rank: int = 0,
+    label: str = "training",
+) -> TrainResult:
+    """Train to the last epoch, from the latest checkpoint of the store where it has one.
+
+    Each epoch's randomness depends on (seed, epoch, rank) alone, so a resumed run equals an uninterrupted one.
+
+    Args:
+        learner: the model; changed in place.
+        batches: of this worker.
+        settings: epochs and seeds.
+        signature: of what is trained; see `Checkpoint`.
+        store: for checkpoints; None keeps none.
+        rank: of this worker.
+        label: what the progress bar says.
+
+    Raises:
+        TrainingError: a loss is not finite.
+        KeyboardInterrupt: Ctrl-C; the last finished epoch is kept in the store, and a note on the error says where.
+    """
+    settings.validate()
+    history = _resume(learner, signature, store)
+    kept: Checkpoint | None = None
+    try:
+        with progress(label, settings.epochs) as advance:
+            advance(len(history))
+            for epoch in range(len(history), settings.epochs):
+                history.append(_run_epoch(learner, batches, settings, epoch, rank))
+                if store is not None:
+                    kept = Checkpoint(signature, learner.state_dict(), list(history))
+                    store.report(history[-1], kept if _is_due(epoch, settings) else None)
+                advance(1)
+    except KeyboardInterrupt as interrupt:
+        if store is not None and kept is not None:
+            store.save(kept)
+            interrupt.add_note(
+                f"epoch {len(kept.history)} of {settings.epochs} is kept in {store.where}; fit again to go on"
+            )
+        raise
+    return TrainResult(learner.state_dict(), history)
+
+
+def epoch_seed(seed: int, epoch: int, rank: int) -> int:
+    """Seed of an epoch's torch generator."""
+    return int(np.random.SeedSequence([seed, epoch, rank, 1]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _resume(learner: Learner, signature: str, store: Store | None) -> list[dict[str, float]]:
+    checkpoint = store.load() if store is not None else None
+    if store is None or checkpoint is None:
+        return []
+    if checkpoint.signature != signature:
+        raise ParameterError(
+            f"the checkpoint in {store.where} belongs to another table or other hyper-parameters; "
+            "choose another run name or storage path, or delete it"
+        )
+    learner.load_state_dict(checkpoint.state)
+    return list(checkpoint.history)
+
+
+def _is_due(epoch: int, settings: TrainSettings) -> bool:
+    return (epoch + 1) % settings.checkpoint_every == 0 or epoch + 1 == settings.epochs
+
+
+def _run_epoch(
+    learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int, rank: int
+) -> dict[str, float]:
+    begun = time.perf_counter()
+    rng = torch.Generator(learner.device).manual_seed(epoch_seed(settings.seed, epoch, rank))
+    learner.set_learning_rate(settings.learning_rate_factor(epoch))
+    sums: dict[str, Tensor] = {}
+    steps = 0
+    for batch in batches.epoch(epoch):
+        for name, loss in learner.step(batch, rng).items():
+            sums[name] = sums[name] + loss if name in sums else loss
+        steps += 1
+    learner.end_epoch()
+    losses = _means(learner, sums, steps)
+    if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
+        raise TrainingError(
+            f"the {wrong[0]} loss is not finite in epoch {epoch + 1}; lower the learning rate, enlarge batch_size, or "
+            "look for extreme numbers in the table"
+        )
+    return {"epoch": epoch + 1, **losses, "seconds": time.perf_counter() - begun}
+
+
+def _means(learner: Learner, sums: dict[str, Tensor], steps: int) -> dict[str, float]:
+    """Means over steps and workers; the one host synchronisation of an epoch."""
+    if not sums:
+        return {}
+    stacked = torch.stack([s.detach().float() for s in sums.values()]) / max(steps, 1)
+    learner.average([stacked])
+    return dict(zip(sums, stacked.tolist(), strict=True))
