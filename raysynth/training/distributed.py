@@ -1,9 +1,9 @@
-"""The training loop under Ray Train: workers with a share of the shards each, averaged gradients, retries from checkpoints.
+"""The training loop under Ray Train: a share of the shards for each worker, averaged gradients, retries.
 
-Ray Train (V2) starts the workers and the process group, keeps checkpoints on `run_config.storage_path`, and after the loss
-of a worker starts all of them again, as often as `run_config.failure_config` allows. Each start reads the latest
-checkpoint, which holds the history, so that no epoch is lost or counted twice. A driver that was lost goes on when it is
-run again with the same `name` and `storage_path`.
+Ray Train (V2) starts the workers and the process group, keeps checkpoints on `run_config.storage_path`, and after the
+loss of a worker starts all of them again, as often as `run_config.failure_config` allows. Each start reads the latest
+checkpoint, which holds the history, so that no epoch is lost or counted twice. A driver that was lost goes on when it
+is run again with the same `name` and `storage_path`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def train_on_ray(
-    job: Job, shards: ShardSet, scaling_config: ScalingConfig, run_config: RunConfig | None
+    job: Job, shards: ShardSet, scaling_config: ScalingConfig, run_config: RunConfig | None = None
 ) -> TrainResult:
     """Train on the workers that `scaling_config` describes.
 

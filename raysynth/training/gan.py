@@ -209,7 +209,7 @@ class GanLearner:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the averaged weights; early on the average is over fewer steps, so that the first weights are forgotten."""
+        """Move the averaged weights; early on over fewer steps, so that the first weights are forgotten."""
         self.steps += 1
         decay = min(self.settings.ema_decay, self.steps / (self.steps + 9))
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self.generator.parameters()], 1 - decay)

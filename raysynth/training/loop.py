@@ -1,7 +1,7 @@
 """The one training loop, for every neural model, in this process and in each worker of Ray Train.
 
-A model takes part as a `Learner`: an object that turns a batch into an update. The loop counts epochs, keeps the history,
-writes checkpoints, goes on from them, and stops where the loss is no longer finite.
+A model takes part as a `Learner`: an object that turns a batch into an update. The loop counts epochs, keeps the
+history, writes checkpoints, goes on from them, and stops where the loss is no longer finite.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ class Checkpoint:
 class Store(Protocol):
     """Where checkpoints go."""
 
-    where: str
+    @property
+    def where(self) -> str:
+        """The place, for messages."""
+        ...
 
     def load(self) -> Checkpoint | None:
         """The latest checkpoint, or None."""
