@@ -1,0 +1,156 @@
+"""Personal data (names, e-mail addresses, telephone numbers ...): regenerated with Faker, never copied."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.encoding.permutation import mix as keyed_hash
+from raysynth.encoding.permutation import permute, round_keys
+from raysynth.errors import SchemaError
+from raysynth.schema import ColumnSchema, parse_arrow_type
+from raysynth.statistics.recognition import recognise_personal
+
+__all__ = ["PROVIDERS", "PersonalEncoder", "recognise_personal"]
+
+PROVIDERS = (
+    *("name", "first_name", "last_name", "prefix", "suffix", "email", "user_name", "phone_number"),
+    *("address", "street_address", "street_name", "city", "postcode", "company", "job"),
+    *("ssn", "passport_number", "iban", "bban", "credit_card_number", "license_plate"),
+    *("ipv4", "ipv6", "mac_address", "url"),
+)
+POOL_SIZE = 10_000
+LOCALE = "en_US"
+_POOL_SEED = 20_190_701
+_UNIQUE = {"email", "user_name"}
+_SUFFIXES = "integer(100, 999)"  # and wider: see IdentifierEncoder
+
+
+@dataclass(frozen=True)
+class PersonalEncoder:
+    """Invented personal data for row numbers, from a pool of Faker values.
+
+    The pool is drawn once in each process, from a fixed seed: 10,000 draws of the provider, in which frequent names
+    stay frequent. A row takes the value that a keyed hash of its number points at, so any worker makes its own rows.
+    E-mail addresses and user names are unique over the whole output: the first rows share out the different values of
+    the pool, further rows put a unique number behind one of them. Another version of Faker may give another pool.
+
+    Nothing is read from the data, but an invented 'John Smith' can share his name with a real one.
+
+    Args:
+        name: column name.
+        provider: one of `PROVIDERS`, the names of Faker's methods.
+        dtype: Arrow type as text: text, or whole numbers (the digits of a telephone number, for example).
+        locale: Faker's locale.
+    """
+
+    name: str
+    provider: str
+    dtype: str = "string"
+    locale: str = LOCALE
+
+    def __post_init__(self) -> None:
+        where = f"column '{self.name}'"
+        if self.provider not in PROVIDERS:
+            raise SchemaError(
+                f"{where}: unknown provider of personal data {self.provider!r}; valid: {', '.join(PROVIDERS)}"
+            )
+        kind = parse_arrow_type(self.dtype, self.name)
+        if pa.types.is_integer(kind):
+            if kind.bit_width < 32 or self.provider not in ("phone_number", "ssn", "postcode", "credit_card_number"):
+                raise SchemaError(
+                    f"{where}: '{self.provider}' makes no numbers of type {self.dtype}; declare dtype string"
+                )
+        elif kind not in (pa.string(), pa.large_string()):
+            raise SchemaError(f"{where}: personal data has type string or a whole number, not {self.dtype}")
+
+    @classmethod
+    def from_schema(cls, column: ColumnSchema) -> PersonalEncoder:
+        """The encoder of a column of kind 'personal'; raises `SchemaError` for an unknown provider."""
+        return cls(column.name, column.personal or "", column.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"name": self.name, "provider": self.provider, "dtype": self.dtype, "locale": self.locale}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> PersonalEncoder:
+        """The inverse of `to_dict`; raises `SchemaError`."""
+        return cls(content["name"], content["provider"], content["dtype"], content["locale"])
+
+    def values(self, row_start: int, n: int, key: int) -> pa.Array:
+        """Values of rows row_start to row_start + n - 1: a DictionaryArray of text, or numbers for a numeric column.
+
+        Args:
+            row_start: number of the first row within the whole output, >= 0.
+            n: how many rows.
+            key: non-negative integer; the same key gives the same values, row by row, however the rows are cut.
+        """
+        kind = parse_arrow_type(self.dtype, self.name)
+        pool = _pool(self.provider, self.locale)
+        rows = np.arange(row_start, row_start + n, dtype=np.uint64)
+        if self.provider in _UNIQUE:
+            return self._unique_values(pool.values, rows, key)
+        drawn = keyed_hash(rows, round_keys(key, self.name, 1)[0]) % np.uint64(len(pool.draws))
+        codes = pool.draws[drawn.view(np.int64)]
+        if pa.types.is_integer(kind):
+            return pa.array(_digits(pool.values, 18 if kind.bit_width == 64 else 9)[codes]).cast(kind)
+        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(pool.values, kind))
+
+    def _unique_values(self, values: tuple[str, ...], rows: np.ndarray, key: int) -> pa.Array:
+        kind = parse_arrow_type(self.dtype, self.name)
+        split = int(np.searchsorted(rows, len(values)))
+        codes = permute(rows[:split], len(values), key, self.name).astype(np.int32)
+        first = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values, kind))
+        if split == len(rows):
+            return first
+        start = int(rows[split]) - len(values)
+        numbers = IdentifierEncoder(self.name, _SUFFIXES, "int64").values(start, len(rows) - split, key)
+        stem = keyed_hash(rows[split:], round_keys(key, self.name + "/stem", 1)[0]) % np.uint64(len(values))
+        stems = [_stem(v) for v in values]
+        parts = [pa.array(part, kind).take(pa.array(stem.view(np.int64))) for part in zip(*stems, strict=True)]
+        further = pc.binary_join_element_wise(parts[0], numbers.cast(kind), parts[1], pa.scalar("", kind))
+        whole = pa.concat_arrays([first.cast(kind), further])
+        return whole.dictionary_encode()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Different values, and draws (POOL_SIZE,) that point at them with the frequency Faker gave."""
+
+    values: tuple[str, ...]
+    draws: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _pool(provider: str, locale: str) -> Pool:
+    from faker import Faker
+
+    faker = Faker(locale)
+    faker.seed_instance(_POOL_SEED)
+    make = getattr(faker, provider)
+    drawn = [str(make()).replace("\n", ", ") for _ in range(POOL_SIZE)]
+    if provider in _UNIQUE:
+        # a value that already ends in three digits could equal another one with a number put behind it
+        drawn = [v for v in drawn if not re.search(r"[0-9]{3}$", v.partition("@")[0])]
+    values, draws = np.unique(np.array(drawn, dtype=object), return_inverse=True)
+    return Pool(tuple(values), draws)
+
+
+def _digits(values: tuple[str, ...], most: int) -> np.ndarray:
+    """The digits of each value as a number, shape (values,): extensions dropped, at most `most` digits."""
+    cut = [re.sub(r"[^0-9]", "", re.split(r"[x#]", v)[0])[-10 if most > 10 else -most :] for v in values]
+    return np.array([int(c or "0") for c in cut], np.int64)
+
+
+def _stem(value: str) -> tuple[str, str]:
+    """'jsmith12@example.org' cut into 'jsmith' and '@example.org'."""
+    local, at, domain = value.partition("@")
+    return local.rstrip("0123456789"), at + domain

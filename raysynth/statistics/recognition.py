@@ -1,0 +1,189 @@
+"""Recognising personal data by a column's name and its values, conservatively: what is no such thing must be modelled.
+
+Formats that are distinctive by themselves (e-mail and IP addresses, bank accounts and cards with their check digits,
+social security numbers, written-out telephone numbers) are recognised whatever the column is called. Names, user names,
+postal addresses and bare telephone numbers need a column name that says so, and values that look like it: a
+'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from raysynth.statistics.patterns import words_of
+
+_ENOUGH = 0.9  # share of values that must have the format
+_MANY = 20  # different values that a vague column name ('doctor', 'login') needs
+_WORD = r"[^\W\d_](?:[^\W\d_]|['’.\-])*"
+_TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
+_FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
+_SHORT_NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,3}}")
+_TELEPHONE = re.compile(
+    r"\+\d[\d\s().\-]{6,20}\d(?: ?(?:x|ext\.?) ?\d+)?"
+    r"|(?:\+?\d{1,3}[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\-]\d{4}(?: ?(?:x|ext\.?) ?\d+)?"
+)
+_LOOSE_TELEPHONE = re.compile(r"\+?[\d(][\d\s().\-/]{5,22}\d(?: ?(?:x|ext\.?) ?\d+)?(?:\.0)?")
+
+_PEOPLE = frozenset(
+    {"patient", "customer", "client", "employee", "person", "student", "member", "owner", "holder", "applicant"}
+    | {"author", "doctor", "physician", "nurse", "teacher", "manager", "guest", "passenger", "subscriber"}
+)
+_ROLES = _PEOPLE | frozenset(
+    {"emp", "cust", "contact", "beneficiary", "spouse", "parent", "mother", "father", "child", "relative", "kin"}
+    | {"emergency", "primary", "secondary", "home", "work", "office", "business", "private", "personal", "billing"}
+    | {"shipping", "mailing", "postal", "permanent", "current", "main", "account", "no", "nr", "num", "number", "line"}
+)
+_PHRASES = {
+    "first_name": {"first name", "firstname", "fname", "given name", "givenname", "forename", "middle name"},
+    "last_name": {"last name", "lastname", "lname", "surname", "sur name", "family name", "maiden name"},
+    "user_name": {"user name", "username", "login", "login name", "nickname", "nick name", "screen name"},
+    "name": {"name", "full name", "fullname", "legal name", "complete name", "user full name"},
+    "phone_number": {"phone", "telephone", "tel", "mobile", "fax", "cellphone", "cell phone", "mobile phone"},
+    "address": {"address", "addr", "street", "street address", "full address", "home addr"},
+    "credit_card_number": {"card", "credit card", "creditcard", "cc", "pan"},
+}
+
+
+def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
+    """The Faker provider for the personal data that a column holds, or None where none is recognised.
+
+    Args:
+        column_name: in any spelling: 'customerEMail', 'Patient_Name'.
+        sample: some distinct values as text (numbers too: a telephone number may come as 5551234567 or 5551234567.0).
+    """
+    values = [v for v in (str(s).strip() for s in sample if s is not None) if v]
+    if not values:
+        return None
+    for provider, test in _FORMATS.items():
+        if _share(test, values) >= _ENOUGH:
+            return provider
+    if len(set(values)) >= _MANY and _share(_is_card, values) >= _ENOUGH:
+        return "credit_card_number"
+    if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
+        return "phone_number"
+    words = words_of(column_name).split()
+    phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
+    for provider, test in _BY_NAME.items():
+        if (phrase in _PHRASES[provider] or " ".join(words) in _PHRASES[provider]) and test(phrase, values):
+            return _address_provider(values) if provider == "address" else provider
+    if not phrase and set(words) & _PEOPLE and _holds_people(values):
+        return "name"
+    return None
+
+
+# --- formats that tell by themselves
+
+
+def _is_email(value: str) -> bool:
+    return re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}", value) is not None
+
+
+def _is_iban(value: str) -> bool:
+    """ISO 13616: check digits make the rearranged number 1 modulo 97."""
+    compact = value.replace(" ", "").upper()
+    if not re.fullmatch(r"[A-Z]{2}\d{2}[A-Z\d]{11,30}", compact):
+        return False
+    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+
+
+def _is_ipv4(value: str) -> bool:
+    parts = value.split(".")
+    return len(parts) == 4 and all(re.fullmatch(r"\d{1,3}", p) and int(p) < 256 for p in parts)
+
+
+def _is_ipv6(value: str) -> bool:
+    return value.count(":") >= 2 and re.fullmatch(r"(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}", value) is not None
+
+
+def _is_mac(value: str) -> bool:
+    return re.fullmatch(r"(?:[0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}", value) is not None
+
+
+def _is_ssn(value: str) -> bool:
+    return re.fullmatch(r"(?!000)\d{3}-(?!00)\d{2}-(?!0000)\d{4}", value) is not None
+
+
+def _is_card(value: str) -> bool:
+    """ISO/IEC 7812: 12 to 19 digits whose last is Luhn's check digit."""
+    digits = re.sub(r"[ -]", "", value)
+    if not re.fullmatch(r"[1-6]\d{11,18}", digits):
+        return False
+    doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(digits))]
+    return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
+
+
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "email": _is_email,
+    "iban": _is_iban,
+    "ipv4": _is_ipv4,
+    "mac_address": _is_mac,
+    "ipv6": lambda v: _is_ipv6(v) and re.search(r"[0-9a-fA-F]{3,4}|::", v) is not None,  # not a time of day
+    "ssn": _is_ssn,
+}
+
+
+# --- formats that need a column name
+
+
+def _holds_names(phrase: str, values: Sequence[str]) -> bool:
+    return _share(_is_full_name, values) >= 0.8
+
+
+def _holds_short_names(phrase: str, values: Sequence[str]) -> bool:
+    return _share(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
+
+
+def _holds_user_names(phrase: str, values: Sequence[str]) -> bool:
+    enough = len(set(values)) >= _MANY or phrase in ("username", "user name")
+    return enough and _share(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
+
+
+def _holds_telephones(phrase: str, values: Sequence[str]) -> bool:
+    return _share(_is_loose_telephone, values) >= _ENOUGH
+
+
+def _holds_addresses(phrase: str, values: Sequence[str]) -> bool:
+    return _share(lambda v: re.search(r"\d", v) and re.search(r"[^\W\d_]{2}", v) and re.search(r"\s", v), values) >= 0.7
+
+
+def _holds_cards(phrase: str, values: Sequence[str]) -> bool:
+    return _share(_is_card, values) >= _ENOUGH
+
+
+_BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
+    "first_name": _holds_short_names,
+    "last_name": _holds_short_names,
+    "user_name": _holds_user_names,
+    "name": _holds_names,
+    "phone_number": _holds_telephones,
+    "address": _holds_addresses,
+    "credit_card_number": _holds_cards,
+}
+
+
+def _holds_people(values: Sequence[str]) -> bool:
+    """For a column called just 'doctor': persons' titles, or many different full names."""
+    if _share(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
+        return True
+    return len(set(values)) >= _MANY and _holds_names("", values)
+
+
+def _is_full_name(value: str) -> bool:
+    if not _FULL_NAME.fullmatch(value) or len(value) > 90:
+        return False
+    return sum(w[0].isupper() or not (w[0].islower() or w[0].isupper()) for w in re.findall(_WORD, value)) >= 2
+
+
+def _is_loose_telephone(value: str) -> bool:
+    digits = re.sub(r"\D", "", re.split(r"x|\.0$", value)[0])
+    return 7 <= len(digits) <= 15 and _LOOSE_TELEPHONE.fullmatch(value) is not None
+
+
+def _address_provider(values: Sequence[str]) -> str:
+    """'address' where most values go on after the street, else 'street_address'."""
+    return "address" if _share(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
+
+
+def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
+    return sum(bool(test(v)) for v in values) / len(values)
