@@ -51,6 +51,8 @@ def canonical_type(type_: pa.DataType, column: str) -> pa.DataType:
 def canonical_array(array: pa.Array, type_: pa.DataType, column: str) -> pa.Array:
     """The array cast to its canonical type, copying only what differs; raises `DataError` where it does not fit."""
     try:
+        if pt.is_null(array.type) and not pt.is_null(type_):
+            return pa.nulls(len(array), type_)
         if is_text(type_):
             return _text(array)
         if array.type.equals(type_):

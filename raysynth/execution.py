@@ -45,17 +45,12 @@ def runs_on_ray(table: Table, where: str = "auto") -> bool:
     'auto': always for a Ray Dataset; otherwise for two or more fragments, if Ray runs already, or the table has over
     2 M rows and there is more than one core (Ray is then started).
     """
-    if where not in WHERE:
-        raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")
+    _check_where(where)
     if table.dataset is not None:
         return True
     if where != "auto":
         return where == "ray"
-    if len(table.fragments) < 2:
-        return False
-    if ray_is_running():
-        return True
-    return (table.n_rows is None or table.n_rows > RAY_ROWS) and (os.cpu_count() or 1) > 1
+    return len(table.fragments) > 1 and _pays(float("inf") if table.n_rows is None else table.n_rows)
 
 
 def ray_is_running() -> bool:
@@ -122,29 +117,34 @@ def for_each_fragment(
     return results
 
 
-def run_tasks(fn: Callable[[I], R], items: Iterable[I], *, where: str = "auto", label: str = "Working") -> list[R]:
+def run_tasks(
+    fn: Callable[[I], R], items: Iterable[I], *, where: str = "auto", label: str = "Working", weight: float = 0.0
+) -> list[R]:
     """`fn(item)` for each item, several at a time; results in the order of the items.
 
     Args:
         fn: a picklable function; safe to repeat, since Ray runs a task again after the loss of a worker.
         items: picklable.
-        where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already, else this process.
+        where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already or there are over 2 M rows
+            of work and more than one core, else this process.
         label: what the progress bar says.
+        weight: how many rows all items stand for.
     """
     work = list(items)
     results: dict[int, R] = {}
     with progress(label, len(work)) as advance:
-        for index, result in iter_tasks(fn, work, where=where):
+        for index, result in iter_tasks(fn, work, where=where, weight=weight):
             results[index] = result
             advance(1)
     return [results[i] for i in range(len(work))]
 
 
-def iter_tasks(fn: Callable[[I], R], items: Sequence[I], *, where: str = "auto") -> Iterator[tuple[int, R]]:
+def iter_tasks(
+    fn: Callable[[I], R], items: Sequence[I], *, where: str = "auto", weight: float = 0.0
+) -> Iterator[tuple[int, R]]:
     """(index, result) of `fn` on each item, as they are completed; see `run_tasks`."""
-    if where not in WHERE:
-        raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")
-    if where == "ray" or (where == "auto" and ray_is_running()):
+    _check_where(where)
+    if where == "ray" or (where == "auto" and len(items) > 1 and _pays(weight)):
         from raysynth.ray_execution import iter_tasks_on_ray
 
         yield from iter_tasks_on_ray(fn, items)
@@ -177,12 +177,14 @@ class MergeTree(Generic[S]):
     def __init__(self, merge: Callable[[Sequence[S]], S] = merge_all) -> None:
         self._merge = merge
         self._levels: list[list[S]] = []
+        self.added = 0
 
     def __bool__(self) -> bool:
         return any(self._levels)
 
     def add(self, part: S) -> None:
         """Add the next result."""
+        self.added += 1
         for level in range(len(self._levels) + 1):
             if level == len(self._levels):
                 self._levels.append([])
@@ -196,6 +198,15 @@ class MergeTree(Generic[S]):
         """All results merged; those of the higher levels came first."""
         parts = [part for level in reversed(self._levels) for part in level]
         return parts[0] if len(parts) == 1 else self._merge(parts)
+
+
+def _pays(n_rows: float) -> bool:
+    return ray_is_running() or (n_rows > RAY_ROWS and (os.cpu_count() or 1) > 1)
+
+
+def _check_where(where: str) -> None:
+    if where not in WHERE:
+        raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")
 
 
 def _iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:

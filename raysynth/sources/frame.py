@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from raysynth.arrow_types import canonical_array, canonical_schema
 from raysynth.errors import DataError
-from raysynth.table import BLOCK_ROWS, Table
+from raysynth.table import Fragment, Table, block_rows
 
 
 @dataclass(frozen=True)
 class MemoryFragment:
-    """Rows [start, start + length) of a table in memory. Over Ray the table travels once, the fragment without it."""
+    """Rows [start, start + length) of a table in memory. Over Ray the table travels once, the fragments without it."""
 
     table: pa.Table | None
     start: int
@@ -31,7 +31,11 @@ class MemoryFragment:
         if self.table is None:
             raise ValueError("the fragment was sent without its table")
         table = self.table if columns is None else self.table.select(list(columns))
-        yield from table.slice(self.start, self.length).to_batches(max_chunksize=BLOCK_ROWS)
+        yield from table.slice(self.start, self.length).to_batches()
+
+    def bound(self, memory: pa.Table | None) -> Fragment:
+        """The same slice of another copy of the table."""
+        return MemoryFragment(memory, self.start, self.length)
 
 
 def table_from_frame(frame: Any) -> Table:
@@ -58,15 +62,16 @@ def table_from_arrow(table: pa.Table, source: str = "Arrow table") -> Table:
 
 def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str]) -> Table:
     schema = canonical_schema(table.schema, source)
+    rows = block_rows(len(schema))
     columns = []
     for field, column in zip(schema, table.columns, strict=True):
-        if column.num_chunks > 1 + table.num_rows // (BLOCK_ROWS // 4):  # many small chunks: vectors would be short
+        if column.num_chunks > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
             column = column.combine_chunks()
         chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
         columns.append(pa.chunked_array([canonical_array(c, field.type, field.name) for c in chunks], type=field.type))
     memory = pa.Table.from_arrays(columns, schema=schema)
-    starts = range(0, memory.num_rows, BLOCK_ROWS)
-    fragments = tuple(MemoryFragment(memory, s, min(BLOCK_ROWS, memory.num_rows - s)) for s in starts)
+    starts = range(0, memory.num_rows, rows)
+    fragments = tuple(MemoryFragment(memory, s, min(rows, memory.num_rows - s)) for s in starts)
     return Table(schema, fragments, memory.num_rows, source, dtypes, memory=memory)
 
 

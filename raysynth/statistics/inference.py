@@ -13,14 +13,15 @@ from raysynth.arrow_types import is_text
 from raysynth.errors import DataError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import looks_like_dates, named_like_key, personal_data, provider_by_name
+from raysynth.statistics.patterns import looks_like_dates, named_like_key, provider_by_name
+from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 from raysynth.table import Table
 
 _EXAMPLES = 1000  # distinct texts looked at for patterns
+_NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
 _TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category
-_MANY_NAMES = 20  # distinct values that a column called just 'name' needs to hold persons
 
 
 def infer_schema(
@@ -115,6 +116,8 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[K
     whole = pt.is_integer(seen.type)
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, "pandas dtype 'category'", {}
+    if whole and (provider := recognise_personal(seen.name, seen.examples(_EXAMPLES))) in _NUMBERS_OF_PERSONS:
+        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
     if whole and seen.is_unique and seen.n_rows > 2:
         if named_like_key(seen.name):
             return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
@@ -128,9 +131,8 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[K
 
 def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
     examples = seen.examples(_EXAMPLES)
-    found = personal_data(seen.name, examples)
-    if found is not None and (found.provider != "name" or seen.n_distinct > _MANY_NAMES):
-        return Kind.PERSONAL, f"looks like {found.noun}: regenerated, never copied", {"personal": found.provider}
+    if (provider := recognise_personal(seen.name, examples)) is not None:
+        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
@@ -190,7 +192,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         Kind.DATETIME: pt.is_timestamp(seen.type) or pt.is_date32(seen.type),
         Kind.TIMEDELTA: pt.is_duration(seen.type),
         Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type),
-        Kind.PERSONAL: is_text(seen.type),
+        Kind.PERSONAL: is_text(seen.type) or pt.is_integer(seen.type),
     }
     if not fits.get(column.kind, True):
         cures = {
@@ -267,6 +269,10 @@ def _family(type_: pa.DataType) -> str:
     if pt.is_boolean(type_):
         return "boolean"
     return "null" if pt.is_null(type_) else "number"
+
+
+def _noun(provider: str) -> str:
+    return "IBANs" if provider == "iban" else provider.replace("_", " ") + ("es" if provider.endswith("s") else "s")
 
 
 def _amount(seen: ColumnStatistics) -> str:

@@ -109,6 +109,12 @@ class NumericSummary:
             return None
         return self.cells.low_values[0].item(), self.cells.high_values[-1].item()
 
+    def examples(self, n: int) -> list[str]:
+        """Up to n distinct values as text, evenly spread over the ranks of the distinct ones."""
+        values = self.cells.low_values
+        chosen = np.linspace(0, len(values) - 1, num=min(n, len(values)), dtype=np.intp)
+        return [str(v) for v in scalars(values[chosen], self.type)]
+
     def categories(self, name: str) -> CategoryCounts:
         """Counts of every distinct value; raises `SchemaError` above 65,536 of them."""
         if self.cells.level > 0:

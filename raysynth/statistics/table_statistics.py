@@ -65,8 +65,8 @@ class ColumnStatistics:
         return self.summary.extremes if isinstance(self.summary, NumericSummary) else None
 
     def examples(self, n: int) -> list[str]:
-        """Up to n distinct texts, an even sample; empty for other types."""
-        return self.summary.examples(n) if isinstance(self.summary, TextSummary) else []
+        """Up to n distinct texts, or numbers as text, an even sample; empty for true and false."""
+        return [] if isinstance(self.summary, (BooleanSummary, NullSummary)) else self.summary.examples(n)
 
     def categories(self) -> Exact[CategoryCounts]:
         """Counts of every value; raises `SchemaError` for numbers with more than 65,536 distinct values."""

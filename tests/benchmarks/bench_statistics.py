@@ -1,0 +1,184 @@
+"""Speed and memory of the statistics pass over a large Parquet folder, on this machine's cores.
+
+    python tests/benchmarks/bench_statistics.py --data ../shared/data [--rows 2000000 20000000] [--folder DIR]
+
+The table is Adult's rows drawn again with replacement, with `fnlwgt` moved by a few units, written once as Parquet of a
+million rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run of
+`Pss_Anon` + `Pss_Shmem`, looked at five times a second. Prints a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+GROUP_ROWS = 1 << 20
+FILE_GROUPS = 4
+TAG = "RAYSYNTH_BENCH_RUN"
+STAGES = ("counts", "statistics", "statistics+pairs")
+
+
+def main() -> None:
+    """Make the tables, measure each stage at each size, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="../shared/data", help="folder with adult.csv")
+    parser.add_argument("--rows", type=int, nargs="+", default=[2_000_000, 20_000_000])
+    parser.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "raysynth-bench"), help="for the tables")
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--where", default="ray", choices=("local", "ray"))
+    parser.add_argument("--repeat", type=int, default=2, help="passes in one process; the fastest counts")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    parser.add_argument("--table", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.stage:
+        print(json.dumps(run_stage(options.stage, options.table, options.where, options.repeat)))
+        return
+    figures = []
+    for rows in options.rows:
+        table = make_table(Path(options.data) / "adult.csv", Path(options.folder), rows)
+        for stage in options.stages:
+            figures.append({"rows": rows, "stage": stage, "where": options.where, **measure(stage, table, options)})
+            print_row(figures[-1])
+    for stage in options.stages:
+        peaks = {f["rows"]: f["peak_mb"] for f in figures if f["stage"] == stage}
+        if len(peaks) > 1:
+            ratio = peaks[max(peaks)] / peaks[min(peaks)]
+            print(f"{stage}: peak memory at {max(peaks):,} rows is {ratio:.2f} times that at {min(peaks):,}")
+    print(json.dumps({"bench": "statistics", "cores": os.cpu_count(), "figures": figures}))
+
+
+def make_table(adult: Path, folder: Path, rows: int) -> str:
+    """A Parquet folder of that many rows; made once."""
+    import pandas as pd
+
+    from raysynth.table import as_table
+
+    target = folder / f"adult-{rows}"
+    if (target / "_done").exists():
+        return str(target)
+    target.mkdir(parents=True, exist_ok=True)
+    source = as_table(pd.read_csv(adult, skipinitialspace=True, na_values="?")).memory
+    assert source is not None
+    rng = np.random.default_rng(7)
+    per_file = GROUP_ROWS * FILE_GROUPS
+    for k, start in enumerate(range(0, rows, per_file)):
+        with pq.ParquetWriter(target / f"part-{k:05d}.parquet", source.schema, compression="zstd") as writer:
+            for at in range(start, min(rows, start + per_file), GROUP_ROWS):
+                n = min(GROUP_ROWS, rows - at)
+                drawn = source.take(pa.array(rng.integers(0, source.num_rows, n)))
+                moved = drawn["fnlwgt"].to_numpy() + rng.integers(-500, 500, n)
+                position = drawn.schema.get_field_index("fnlwgt")
+                writer.write_table(drawn.set_column(position, "fnlwgt", pa.array(np.maximum(moved, 0))), GROUP_ROWS)
+    (target / "_done").touch()
+    return str(target)
+
+
+def measure(stage: str, table: str, options: argparse.Namespace) -> dict[str, float]:
+    """One stage in a process of its own, with the peak memory of all its processes."""
+    tag = uuid.uuid4().hex
+    command = [sys.executable, __file__, "--stage", stage, "--table", table, "--where", options.where]
+    command += ["--repeat", str(options.repeat)]
+    child = subprocess.Popen(
+        command, env={**os.environ, TAG: tag, "RAYSYNTH_QUIET": "1"}, stdout=subprocess.PIPE, text=True
+    )
+    peak = 0.0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.2):
+            peak = max(peak, memory_of_run(tag))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = child.communicate()
+    done.set()
+    watcher.join()
+    if child.returncode:
+        raise SystemExit(f"stage {stage} failed with {child.returncode}")
+    return {**json.loads(output.splitlines()[-1]), "peak_mb": peak / 1e6}
+
+
+def memory_of_run(tag: str) -> float:
+    """Bytes of Pss_Anon + Pss_Shmem over all processes whose environment carries the tag."""
+    total = 0
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            if f"{TAG}={tag}".encode() not in (process / "environ").read_bytes():
+                continue
+            for line in (process / "smaps_rollup").read_text().splitlines():
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                    total += int(line.split()[1]) * 1024
+        except OSError:  # the process has ended
+            continue
+    return float(total)
+
+
+def run_stage(stage: str, path: str, where: str, repeat: int) -> dict[str, float]:
+    """Seconds and rows/s of one stage, the fastest of some passes; Ray is started before the clock."""
+    from raysynth.arrow_types import is_text
+    from raysynth.statistics import collect
+    from raysynth.table import as_table
+
+    if where == "ray":
+        from raysynth.ray_execution import start_ray
+
+        start_ray()
+    seconds = []
+    n_rows = 0
+    for _ in range(repeat):
+        begun = time.perf_counter()
+        table = as_table(path)
+        if stage == "counts":
+            table = table.select([f.name for f in table.schema if is_text(f.type)])
+        statistics = collect(table, where=where)
+        if stage == "statistics+pairs":
+            count_pairs(table, statistics, where)
+        seconds.append(time.perf_counter() - begun)
+        n_rows = statistics.n_rows
+    return {"seconds": min(seconds), "first_seconds": seconds[0], "rows_per_second": n_rows / min(seconds)}
+
+
+def count_pairs(table: object, statistics: object, where: str) -> None:
+    """The second pass of a copula's fit: all pairs of columns on coarse codes."""
+    from functools import partial
+
+    from raysynth.encoding.table_encoder import build_encoder
+    from raysynth.execution import summarise
+    from raysynth.statistics import infer_schema
+    from raysynth.synthesizers.copula import GaussianCopula
+    from raysynth.synthesizers.prepared import EncodedCounts
+
+    schema = infer_schema(table, statistics)
+    encoder = build_encoder(schema, statistics.columns, numeric="bins", n_bins=GaussianCopula().n_bins)
+    width = len(encoder.columns)
+    pairs = tuple((i, j) for i in range(width) for j in range(i + 1, width))
+    summarise(table, partial(EncodedCounts, encoder, pairs), columns=list(encoder.names), where=where)
+
+
+def print_row(figure: dict[str, float | str]) -> None:
+    """One line of the figures table."""
+    print(
+        f"{figure['rows']:>12,} rows  {figure['stage']:<17} {figure['where']:<5}  {figure['seconds']:6.2f} s"
+        f"  {figure['rows_per_second'] / 1e6:6.2f} M rows/s  (first pass {figure['first_seconds']:.2f} s)"
+        f"  peak {figure['peak_mb']:,.0f} MB",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
