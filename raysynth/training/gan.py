@@ -215,6 +215,16 @@ class GanLearner:
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self.generator.parameters()], 1 - decay)
 
 
+def averaged_generator(job: GanJob, state: dict[str, Any]) -> Generator:
+    """The generator with the moving average of its weights, from a learner's state; on the CPU."""
+    learner = job.learner(torch.device("cpu"), average_alone)
+    learner.load_state_dict(state)
+    with torch.no_grad():
+        for parameter, mean in zip(learner.generator.parameters(), learner.averaged, strict=True):
+            parameter.copy_(mean)
+    return learner.generator
+
+
 def _adam(model: torch.nn.Module, rate: float, decay: float) -> torch.optim.Adam:
     return torch.optim.Adam(list(model.parameters()), lr=rate, betas=(0.5, 0.9), weight_decay=decay, fused=True)
 

@@ -1,0 +1,222 @@
+"""What the GAN synthesizers share: fit through the one training loop, marginal calibration, generate, save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.numeric import ModeEncoder
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    from raysynth.models.gan_sampler import GanSampler
+    from raysynth.training.gan import GanJob
+    from raysynth.training.loop import TrainResult
+
+RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+
+
+class GanSynthesizer(Synthesizer):
+    """A WGAN-GP on modes of numbers and one-hot categories; see `CTGAN` and `TabularGAN` for the two methods.
+
+    Args:
+        epochs: passes over the table.
+        batch_size: rows of a step, over all workers together; a multiple of `pac` times the workers.
+        embedding_dim: noise numbers of the generator.
+        generator_dim, discriminator_dim: units of each hidden layer.
+        generator_lr, discriminator_lr: learning rates of Adam.
+        generator_decay, discriminator_decay: weight decay.
+        discriminator_steps: discriminator updates for one of the generator.
+        pac: rows that the discriminator judges together (PacGAN).
+        ema_decay: of the moving average of the generator's weights that rows are sampled with; 0: the last weights.
+        schedule: of the learning rates: 'constant' or 'cosine'.
+        calibrate_marginals: after training, correct every column's own distribution by the released one
+            (`models/calibration.py`); rows are not looked at again.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        differential_privacy, epsilon, delta: not in this version of the method.
+        common: see `Synthesizer`.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', 'discriminator', 'penalty', 'generator' (losses) and 'seconds'.
+    """
+
+    numeric_encoding: ClassVar[NumericForm] = "modes"
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 300,
+        batch_size: int = 500,
+        embedding_dim: int = 128,
+        generator_dim: tuple[int, ...] = (256, 256),
+        discriminator_dim: tuple[int, ...] = (256, 256),
+        generator_lr: float = 2e-4,
+        generator_decay: float = 1e-6,
+        discriminator_lr: float = 2e-4,
+        discriminator_decay: float = 1e-6,
+        discriminator_steps: int = 1,
+        pac: int = 10,
+        ema_decay: float = 0.999,
+        schedule: str = "constant",
+        calibrate_marginals: bool = True,
+        checkpoint_every: int = 10,
+        differential_privacy: bool = False,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.embedding_dim = embedding_dim
+        self.generator_dim = tuple(generator_dim)
+        self.discriminator_dim = tuple(discriminator_dim)
+        self.generator_lr = generator_lr
+        self.generator_decay = generator_decay
+        self.discriminator_lr = discriminator_lr
+        self.discriminator_decay = discriminator_decay
+        self.discriminator_steps = discriminator_steps
+        self.pac = pac
+        self.ema_decay = ema_decay
+        self.schedule = schedule
+        self.calibrate_marginals = calibrate_marginals
+        self.checkpoint_every = checkpoint_every
+        self.differential_privacy = differential_privacy
+        self.epsilon = epsilon
+        self.delta = delta
+
+    # ---- what a method decides ---------------------------------------------------------------------------------------
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        """Indices of the columns whose codes make the condition vector."""
+        raise NotImplementedError
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        if self.differential_privacy or self.epsilon is not None or self.delta is not None:
+            raise ParameterError(
+                f"differential privacy is not in this version of {type(self).__name__}; "
+                "leave out differential_privacy, epsilon and delta"
+            )
+        for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac", "checkpoint_every"):
+            _check_whole(name, getattr(self, name))
+        for name in ("generator_dim", "discriminator_dim"):
+            units = getattr(self, name)
+            if not units:
+                raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
+            for unit in units:
+                _check_whole(name, unit)
+        for name in ("generator_lr", "discriminator_lr"):
+            if not 0 < getattr(self, name) < 1:
+                raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
+        if self.schedule not in ("constant", "cosine"):
+            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        if self.batch_size % self.pac:
+            raise ParameterError(
+                f"batch_size {self.batch_size} is no multiple of pac {self.pac}; choose a multiple, or pac=1"
+            )
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        job = self._job(prepared)
+        trained = self._train(job, prepared)
+        self.history_ = trained.history
+        sampler = self._sampler(job, trained, prepared)
+        if self.calibrate_marginals:
+            from raysynth.models.calibration import calibrated
+
+            encoder = prepared.encoder
+            sampler = calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
+        self.sampler_ = sampler
+
+    def _generator(self) -> GanSampler:
+        return self.sampler_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = self.sampler_.to_state()
+        return {**meta, "history": self.history_}, arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.models.gan_sampler import GanSampler
+
+        try:
+            self.sampler_ = GanSampler.from_state(meta, arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
+        if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
+            raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
+        self.history_ = list(meta["history"])
+
+    # ---- stages of a fit ---------------------------------------------------------------------------------------------
+
+    def _job(self, prepared: Prepared) -> GanJob:
+        from raysynth.models.ctgan import Conditions
+        from raysynth.models.spans import Spans
+        from raysynth.training.gan import GanJob, GanSettings
+        from raysynth.training.loop import TrainSettings
+
+        spans = Spans.of(prepared.encoder.layout)
+        networks = GanSettings(
+            embedding_dim=self.embedding_dim,
+            generator_dim=self.generator_dim,
+            discriminator_dim=self.discriminator_dim,
+            generator_lr=self.generator_lr,
+            generator_decay=self.generator_decay,
+            discriminator_lr=self.discriminator_lr,
+            discriminator_decay=self.discriminator_decay,
+            discriminator_steps=self.discriminator_steps,
+            pac=self.pac,
+            ema_decay=self.ema_decay,
+        )
+        settings = TrainSettings(self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
+        return GanJob(spans, Conditions.on(spans, self._condition_columns(prepared.encoder)), networks, settings)
+
+    def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
+        """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""
+        from raysynth.synthesizers.neural import train_prepared
+
+        return train_prepared(
+            job,
+            prepared,
+            scaling_config=self.scaling_config,
+            run_config=self.run_config,
+            label=f"training {self.method}",
+        )
+
+    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
+        """The generator with its averaged weights, made ready to sample."""
+        from raysynth.models.gan_sampler import GanSampler, folded
+        from raysynth.training.gan import averaged_generator
+
+        columns = job.conditions.columns
+        frequencies = prepared.encoder.frequencies()
+        shares = np.concatenate([frequencies[c] for c in columns]) if columns else np.zeros(0)
+        seen = [np.log1p(frequencies[c] * prepared.n_rows) for c in columns]
+        in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
+        arrays = folded(averaged_generator(job, trained.state), in_training, self.batch_size, prepared.seed)
+        return GanSampler(job.spans, job.conditions, shares, self.generator_dim, arrays, np.zeros(job.spans.n_codes))
+
+
+def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
+    """For each value column the quantiles of the value inside each code, from the released distribution alone."""
+    from raysynth.models.calibration import quantiles_by_code
+
+    ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
+    none_missing = np.zeros(RANKS_PER_COLUMN, bool)
+    result = []
+    for column in encoder.columns:
+        if isinstance(column, ModeEncoder):
+            codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
+            result.append(quantiles_by_code(codes, values, column.cardinality))
+    return result
+
+
+def _check_whole(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")

@@ -1,0 +1,89 @@
+"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import ParameterError
+from raysynth.training.batches import MemoryRows
+from raysynth.training.job import Job, train_here
+from raysynth.training.loop import Store, TrainResult
+from raysynth.training.shards import ROWS_PER_SHARD, write_shards
+
+if TYPE_CHECKING:
+    from ray.train import RunConfig, ScalingConfig
+
+    from raysynth.synthesizers.prepared import Prepared
+
+MIN_ROWS_PER_SHARD = 1024
+SHARDS_PER_WORKER = 8
+
+
+def train_prepared(
+    job: Job,
+    prepared: Prepared,
+    *,
+    scaling_config: ScalingConfig | None,
+    run_config: RunConfig | None,
+    label: str = "training",
+) -> TrainResult:
+    """Train on a prepared table; the result is the same kind of value wherever it runs.
+
+    Without `scaling_config` training runs in this process: on rows in memory, or on memory-mapped shards where they
+    take more than 1 GiB. Checkpoints are kept where `run_config` names a `storage_path`, and a second run of the same
+    name goes on from them.
+    """
+    if scaling_config is None:
+        store = _local_store(run_config)
+        if prepared.fits_in_memory:
+            block = prepared.encoded()
+            rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
+            return train_here(job, rows, store=store, label=label)
+        with tempfile.TemporaryDirectory(prefix="raysynth-shards-") as folder:
+            shards = write_shards(prepared.table, prepared.encoder, Path(folder))
+            return train_here(job, shards.share(0, 1), store=store, label=label)
+    return _train_on_ray(job, prepared, scaling_config, run_config)
+
+
+def run_folder(run_config: RunConfig | None) -> Path | None:
+    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
+
+    Raises:
+        ParameterError: the storage path is a URI, which cannot be memory-mapped.
+    """
+    if run_config is None or run_config.storage_path is None:
+        return None
+    path = str(run_config.storage_path)
+    if "://" in path and not path.startswith("file://"):
+        raise ParameterError(f"storage_path '{path}' is no folder; give one that this machine and all workers see")
+    return Path(path.removeprefix("file://")).expanduser() / (run_config.name or "raysynth")
+
+
+def _local_store(run_config: RunConfig | None) -> Store | None:
+    from raysynth.training.checkpoints import FolderStore
+
+    folder = run_folder(run_config)
+    return None if folder is None else FolderStore(folder)
+
+
+def _train_on_ray(
+    job: Job, prepared: Prepared, scaling_config: ScalingConfig, run_config: RunConfig | None
+) -> TrainResult:
+    """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
+    from raysynth.training.distributed import check_division, train_on_ray
+
+    workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
+    check_division(job, workers)
+    per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+    folder = run_folder(run_config)
+    parent = None if folder is None else str(folder)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="shards-", dir=parent) as scratch:
+        shards = write_shards(prepared.table, prepared.encoder, Path(scratch), rows_per_shard=per_shard)
+        return train_on_ray(job, shards, scaling_config, run_config)
