@@ -105,6 +105,8 @@ def numbers(column: pa.Array) -> np.ndarray:
     Datetimes and durations are microseconds, whatever their unit or time zone; booleans 0 and 1.
     """
     kind = column.type
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if pa.types.is_temporal(kind):

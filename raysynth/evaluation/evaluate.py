@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.counting import PassPlan, PassSummary
-from raysynth.evaluation.local import marginal
-from raysynth.evaluation.pairing import Tables, pair_tables
+from raysynth.evaluation.counting import PassSummary
+from raysynth.evaluation.pairing import LABELS, Tables, pair_tables
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
+from raysynth.execution import summarise
 from raysynth.schema import TableSchema
-from raysynth.table import Table
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 
@@ -79,24 +79,16 @@ def statistical_similarity_score(
 
 def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
     """All similarity figures of two tables, in two passes over each."""
-    sides = (tables.real, tables.synthetic)
-    rows = [t.to_arrow() for t in sides]
-    marginals = {
-        n: (marginal(rows[0][n], tables.kinds[n]), marginal(rows[1][n], tables.kinds[n])) for n in tables.compared
-    }
-    n_rows = rows[0].num_rows, rows[1].num_rows
+    marginals = tables.marginals()
+    n_rows = tables.real_statistics.n_rows, tables.synthetic_statistics.n_rows
     columns = tuple(compare_column(n, tables.kinds[n], *marginals[n], n_rows) for n in marginals)
     plans = plan_pass(marginals, seed)
-    summaries = [_second_pass(table, plan) for table, plan in zip(sides, plans, strict=True)]
-    pairs, triples = compare_pass(list(marginals), *summaries)
+    real, synthetic = (
+        summarise(table, partial(PassSummary, plan), columns=list(marginals), label=f"Counting pairs, {label} table")
+        for table, plan, label in zip((tables.real, tables.synthetic), plans, LABELS, strict=False)
+    )
+    pairs, triples = compare_pass(list(marginals), real, synthetic)
     return Similarity(columns, pairs, triples, *n_rows)
-
-
-def _second_pass(table: Table, plan: PassPlan) -> PassSummary:
-    summary = PassSummary(plan)
-    for block in table.blocks():
-        summary.update(block)
-    return summary
 
 
 def _checked_metrics(metrics: Sequence[str] | None) -> tuple[str, ...]:

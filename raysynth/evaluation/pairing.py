@@ -1,34 +1,63 @@
-"""The tables of one evaluation, checked against each other, and the kind of each column."""
+"""The tables of one evaluation, checked against each other, with their statistics and the kind of each column."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.types as pt
 
+from raysynth.arrow_types import is_text
 from raysynth.errors import DataError, ParameterError
+from raysynth.evaluation.coding import microseconds
+from raysynth.evaluation.similarity import Marginal
 from raysynth.schema import Kind, TableSchema
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.released import NumericDistribution
+from raysynth.statistics.table_statistics import TableStatistics, collect
 from raysynth.table import Table, as_table
-
 
 LABELS = ("real", "synthetic", "holdout")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The real, the synthetic and (optionally) the holdout table with the same columns, and each column's kind."""
+    """The tables of one evaluation, all with the real table's columns.
+
+    Args:
+        real, synthetic, holdout: the tables; no holdout: None.
+        real_statistics, synthetic_statistics: of all rows, from one pass over each.
+        schema: of the real table, declared or inferred.
+    """
 
     real: Table
     synthetic: Table
     holdout: Table | None
-    kinds: dict[str, Kind]
+    real_statistics: TableStatistics
+    synthetic_statistics: TableStatistics
+    schema: TableSchema
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Kind of each column; a constant column is of the kind of its type."""
+        return {
+            c.name: _kind_of_constant(self.real, c.name) if c.kind is Kind.CONSTANT else c.kind
+            for c in self.schema.columns
+        }
 
     @property
     def compared(self) -> list[str]:
-        """Columns that are compared: all but identifiers and personal data."""
-        return [n for n, k in self.kinds.items() if k not in (Kind.IDENTIFIER, Kind.PERSONAL)]
+        """Columns that are compared: all but identifiers and personal data, which are made anew."""
+        return [n for n, k in self.kinds.items() if k.is_modelled]
+
+    def marginals(self) -> dict[str, tuple[Marginal, Marginal]]:
+        """Released statistics of each compared column, real and synthetic; times in microseconds."""
+        kinds = self.kinds
+        return {
+            n: (_marginal(self.real_statistics, n, kinds[n]), _marginal(self.synthetic_statistics, n, kinds[n]))
+            for n in self.compared
+        }
 
 
 def pair_tables(
@@ -40,22 +69,26 @@ def pair_tables(
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
 ) -> Tables:
-    """Read and check the tables; raises `DataError` that names the column and the cure."""
+    """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure."""
     tables = [as_table(d, min_rows=0) for d in (real, synthetic, holdout) if d is not None]
     for label, table in zip(LABELS, tables, strict=False):
         if table.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
         if table is not tables[0]:
             _check_same_columns(tables[0], table, label)
-    kinds = _kinds(tables[0], categorical_columns, continuous_columns, schema)
-    for label, table in zip(LABELS, tables, strict=False):
-        for name, kind in kinds.items():
-            if kind.is_numeric and not _holds_numbers(table.schema.field(name).type):
-                raise DataError(
-                    f"column '{name}' is {kind} but holds {table.schema.field(name).type} in the {label} table; "
-                    "convert it, or list it in categorical_columns"
-                )
-    return Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, kinds)
+    tables = [t.select(tables[0].names) if t.names != tables[0].names else t for t in tables]
+    statistics = [
+        collect(t, label=f"Reading the {label} table", check_values=False)
+        for label, t in zip(LABELS[:2], tables[:2], strict=True)
+    ]
+    for label, found in zip(LABELS, statistics, strict=False):
+        if found.n_rows == 0:
+            raise DataError(f"the {label} table has no rows; nothing can be compared")
+    kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
+    seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
+    result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, *statistics, seen)
+    _check_kinds(result, tables)
+    return result
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:
@@ -64,42 +97,72 @@ def _check_same_columns(real: Table, other: Table, label: str) -> None:
     if missing or extra:
         found = [f"lacks {_quoted(missing)}"] if missing else []
         found += [f"has {_quoted(extra)}, which the real table lacks"] if extra else []
-        raise DataError(f"the {label} table {' and '.join(found)}; give both tables the same columns")
+        raise DataError(f"the {label} table {' and '.join(found)}; give all tables the same columns")
 
 
-def _kinds(
-    real: Table, categorical: Iterable[str] | None, continuous: Iterable[str] | None, schema: TableSchema | None
-) -> dict[str, Kind]:
-    kinds = {f.name: _kind_of(f.type) for f in real.schema}
-    if schema is not None:
-        kinds.update({c.name: c.kind for c in schema.columns if c.name in kinds and c.kind is not Kind.CONSTANT})
-    for names, kind in ((categorical, Kind.CATEGORICAL), (continuous, Kind.CONTINUOUS)):
-        for name in names or ():
-            if name not in kinds:
-                raise ParameterError(
-                    f"column '{name}' is listed as {kind}, but the tables have: {_quoted(list(kinds))}"
+def _check_kinds(result: Tables, tables: list[Table]) -> None:
+    for name in result.compared:
+        kind = result.kinds[name]
+        for label, table in zip(LABELS, tables, strict=False):
+            dtype = table.schema.field(name).type
+            if kind.is_numeric and not (_is_number(dtype) or pt.is_null(dtype) or pt.is_boolean(dtype)):
+                held = "text" if is_text(dtype) else str(dtype)
+                raise DataError(
+                    f"column '{name}' is {kind} in the real table but {held} in the {label} table; "
+                    "convert it, or list it in categorical_columns"
                 )
-            if not (kind is Kind.CONTINUOUS and kinds[name].is_numeric):
-                kinds[name] = kind
-    return kinds
 
 
-def _kind_of(dtype: pa.DataType) -> Kind:
-    if pa.types.is_dictionary(dtype):
-        return _kind_of(dtype.value_type) if not pa.types.is_string(dtype.value_type) else Kind.CATEGORICAL
-    if pa.types.is_boolean(dtype):
+def _listed(
+    real: Table,
+    statistics: TableStatistics,
+    categorical: Sequence[str] | None,
+    continuous: Sequence[str] | None,
+    schema: TableSchema | None,
+) -> dict[Kind, list[str]]:
+    """Kinds by the user's lists; times stay times, and a column without any value is of no importance."""
+    for names in (categorical, continuous):
+        if unknown := [n for n in names or () if n not in real.names]:
+            raise ParameterError(f"column '{unknown[0]}' is listed, but the tables have: {_quoted(list(real.names))}")
+    listed = {*(categorical or ()), *(continuous or ()), *(schema.names if schema is not None else ())}
+    empty = [n for n, c in statistics.columns.items() if c.missing == statistics.n_rows and n not in listed]
+    times = [n for n in continuous or () if pt.is_temporal(real.schema.field(n).type)]
+    return {
+        Kind.CATEGORICAL: [*(categorical or ()), *empty],
+        Kind.CONTINUOUS: [n for n in continuous or () if n not in times],
+    }
+
+
+def _marginal(statistics: TableStatistics, name: str, kind: Kind) -> Marginal:
+    column = statistics.columns[name]
+    if kind.is_discrete or not _is_number(column.type):
+        return column.categories().value if kind.is_discrete else _no_numbers(column.missing)
+    found, unit = column.distribution().value, microseconds(column.type)
+    if unit == 1.0:
+        return found
+    return replace(found, low=found.low * unit, high=found.high * unit, mean=found.mean * unit, std=found.std * unit)
+
+
+def _no_numbers(missing: float) -> NumericDistribution:
+    import numpy as np
+
+    nothing = np.zeros(0)
+    return NumericDistribution(nothing, nothing, nothing, missing, 0.0, 0.0, None, True, 0.0)
+
+
+def _kind_of_constant(real: Table, name: str) -> Kind:
+    dtype = real.schema.field(name).type
+    if pt.is_boolean(dtype):
         return Kind.BOOLEAN
-    if pa.types.is_timestamp(dtype) or pa.types.is_date(dtype):
+    if pt.is_timestamp(dtype) or pt.is_date(dtype):
         return Kind.DATETIME
-    if pa.types.is_duration(dtype):
+    if pt.is_duration(dtype):
         return Kind.TIMEDELTA
-    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype):
-        return Kind.CONTINUOUS
-    return Kind.CATEGORICAL
+    return Kind.CONTINUOUS if _is_number(dtype) else Kind.CATEGORICAL
 
 
-def _holds_numbers(dtype: pa.DataType) -> bool:
-    return _kind_of(dtype).is_numeric or pa.types.is_boolean(dtype) or pa.types.is_null(dtype)
+def _is_number(dtype: Any) -> bool:
+    return bool(pt.is_integer(dtype) or pt.is_floating(dtype) or pt.is_decimal(dtype) or pt.is_temporal(dtype))
 
 
 def _quoted(names: list[str]) -> str:

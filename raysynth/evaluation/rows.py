@@ -1,0 +1,104 @@
+"""Rows of a table in memory as plain arrays, for the figures that need rows: neighbours, models, the embedding.
+
+Shape legend: N rows, V columns of numbers, C columns of categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.evaluation.coding import CategoryCoder, category_coder, number_matrix
+from raysynth.evaluation.similarity import Marginal
+from raysynth.statistics.released import CategoryCounts
+from raysynth.table import Table
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """How rows of all tables of one evaluation become arrays.
+
+    Args:
+        numbers: names of the columns of numbers (V,).
+        coders: coder of each column of categories (C,), the same for all tables.
+    """
+
+    numbers: tuple[str, ...]
+    coders: tuple[CategoryCoder, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns: numbers first."""
+        return (*self.numbers, *(c.name for c in self.coders))
+
+    def encode(self, table: pa.Table) -> Rows:
+        """The rows of an Arrow table."""
+        blocks = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
+        return Rows(
+            self,
+            np.concatenate([number_matrix(b, self.numbers) for b in blocks]),
+            np.concatenate([self._codes(b) for b in blocks]),
+        )
+
+    def _codes(self, block: pa.RecordBatch) -> np.ndarray:
+        if not self.coders:
+            return np.zeros((block.num_rows, 0), dtype=np.int32)
+        return np.column_stack([c.codes(block.column(c.name)) for c in self.coders]).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as numbers (N, V) float64, NaN where missing, and codes (N, C) int32, of one `RowSpace`."""
+
+    space: RowSpace
+    numbers_NV: np.ndarray
+    codes_NC: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.codes_NC)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some rows, by index or mask."""
+        return Rows(self.space, self.numbers_NV[rows], self.codes_NC[rows])
+
+    def sample(self, n: int, rng: np.random.Generator) -> Rows:
+        """n rows drawn without replacement, in their order; all where there are no more."""
+        return self if len(self) <= n else self.take(np.sort(rng.choice(len(self), n, replace=False)))
+
+    def split(self, n: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+        """Two random parts: n rows, and the rest."""
+        order = rng.permutation(len(self))
+        return self.take(np.sort(order[:n])), self.take(np.sort(order[n:]))
+
+
+def row_space(marginals: dict[str, tuple[Marginal, Marginal]]) -> RowSpace:
+    """The space of the compared columns."""
+    numbers, coders = [], []
+    for name, (real, synthetic) in marginals.items():
+        if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
+            coders.append(category_coder(name, real, synthetic))
+        else:
+            numbers.append(name)
+    return RowSpace(tuple(numbers), tuple(coders))
+
+
+def sample_rows(table: Table, columns: Sequence[str], n: int, rng: np.random.Generator) -> pa.Table:
+    """Up to n rows of a table of any size, drawn without replacement in one pass, in their order."""
+    schema = pa.schema([table.schema.field(c) for c in columns])
+    if table.n_rows is not None and table.n_rows <= n:
+        return pa.Table.from_batches(list(table.blocks(columns)), schema=schema)
+    keys, parts = np.zeros(0), []
+    for block in table.blocks(columns):
+        parts.append(block)
+        keys = np.concatenate([keys, rng.random(block.num_rows)])
+        if len(keys) > 4 * n:
+            kept = _smallest(keys, n)
+            keys, parts = keys[kept], pa.Table.from_batches(parts, schema=schema).take(kept).to_batches()
+    return pa.Table.from_batches(parts, schema=schema).take(_smallest(keys, n))
+
+
+def _smallest(keys: np.ndarray, n: int) -> np.ndarray:
+    return np.sort(np.argsort(keys, kind="stable")[:n])
