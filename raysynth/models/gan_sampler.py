@@ -108,7 +108,7 @@ class GanSampler:
     def outputs(self, n: int, rng: torch.Generator, condition_N: Tensor | None) -> tuple[Tensor, Tensor]:
         """Calibrated logits (n, S) and uncalibrated values (n, V) in [-1, 1]."""
         noise = torch.empty(n, self.arrays["noise"].shape[0]).normal_(generator=rng)
-        raw_NW = self._forward(noise, condition_N)
+        raw_NW = self.forward(noise, condition_N)
         n_values = self.spans.n_values
         return raw_NW[:, n_values:], torch.tanh(raw_NW[:, :n_values])
 
@@ -124,6 +124,7 @@ class GanSampler:
         meta = {
             "cardinalities": list(self.spans.cardinalities),
             "value_columns": list(self.spans.value_columns),
+            "flat_codes": list(self.spans.flat_codes),
             "condition_columns": list(self.conditions.columns),
             "hidden": list(self.hidden),
             "value_maps": len(self.value_maps),
@@ -136,7 +137,7 @@ class GanSampler:
     @classmethod
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GanSampler:
         """The inverse of `to_state`; raises `KeyError` or `ValueError` where parts are missing or do not fit."""
-        spans = Spans(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["value_columns"])))
+        spans = Spans(*(tuple(map(int, meta[k])) for k in ("cardinalities", "value_columns", "flat_codes")))
         conditions = Conditions.on(spans, tuple(map(int, meta["condition_columns"])))
         hidden = tuple(map(int, meta["hidden"]))
         outputs = (*hidden, spans.width)
@@ -158,7 +159,8 @@ class GanSampler:
         weights = {k: arrays[k] for k in shapes if k not in ("shares", "code_bias")}
         return cls(spans, conditions, arrays["shares"], hidden, weights, arrays["code_bias"], maps)
 
-    def _forward(self, noise_NE: Tensor, condition_N: Tensor | None) -> Tensor:
+    def forward(self, noise_NE: Tensor, condition_N: Tensor | None) -> Tensor:
+        """Raw outputs (N, W), the code bias included."""
         net = self._tensors()
         inputs_ND = torch.addmm(net["bias"], noise_NE, net["noise"])
         if condition_N is not None:
