@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from raysynth.evaluation.evaluate import evaluate_synthetic_data, statistical_similarity_score
+from raysynth.evaluation.evaluate import (
+    evaluate_synthetic_data,
+    machine_learning_efficacy,
+    privacy_risk_score,
+    statistical_similarity_score,
+)
 from raysynth.evaluation.results import EvaluationResults
 
-__all__ = ["EvaluationResults", "evaluate_synthetic_data", "statistical_similarity_score"]
+__all__ = [
+    "EvaluationResults",
+    "evaluate_synthetic_data",
+    "machine_learning_efficacy",
+    "privacy_risk_score",
+    "statistical_similarity_score",
+]

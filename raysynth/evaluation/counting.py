@@ -70,8 +70,8 @@ class PassSummary:
             mine = self.counts[position]
             if isinstance(mine, SparseCounts) and isinstance(theirs, SparseCounts):
                 mine.add(theirs.cells, theirs.counts)
-            else:
-                self.counts[position] = mine + theirs
+            elif isinstance(mine, np.ndarray) and isinstance(theirs, np.ndarray):
+                mine += theirs
         for name in ("n_VV", "sum_VV", "square_VV", "product_VV"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -100,8 +100,8 @@ class SparseCounts:
     """Counts of occupied cells only, kept sorted by cell."""
 
     def __init__(self) -> None:
-        self.cells = np.zeros(0, dtype=np.int64)
-        self.counts = np.zeros(0)
+        self.cells: np.ndarray = np.zeros(0, dtype=np.int64)
+        self.counts: np.ndarray = np.zeros(0)
 
     def add(self, cells: np.ndarray, counts: np.ndarray) -> None:
         """Add counts of distinct cells."""

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from raysynth.errors import ParameterError
 from raysynth.evaluation.counting import PassSummary
+from raysynth.evaluation.diagnostics import diagnose
+from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, target_efficacy
+from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.pairing import LABELS, Tables, pair_tables
+from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
+from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.rows import Rows, row_space, sample_rows
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
 from raysynth.execution import summarise
 from raysynth.schema import TableSchema
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
+PRIVACY_METRICS = (
+    "identifiability",
+    "membership_inference",
+    "attribute_disclosure",
+    "closer_to_training",
+    "exact_copies",
+)
+_ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}
 
 
 def evaluate_synthetic_data(
@@ -28,27 +45,30 @@ def evaluate_synthetic_data(
     *,
     schema: TableSchema | None = None,
     model_info: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> EvaluationResults:
-    """Compare a synthetic table with the real one it was made from.
+    """Compare a synthetic table with the real one that it was made from.
+
+    Similarity and diagnostics are computed over all rows. Privacy, realism and machine-learning figures are computed on
+    up to 100,000 real, 100,000 holdout and 20,000 synthetic rows, drawn at random; the results say how many.
 
     Args:
         real_data: the rows that the synthesizer was fitted to: DataFrame, Arrow table, path or URI, Ray Dataset.
         synthetic_data: the synthetic rows, with the same columns.
-        categorical_columns, continuous_columns: kinds of columns; the others are inferred from their types.
+        categorical_columns, continuous_columns: kinds of columns; the others are inferred as `fit` infers them.
         metrics: any of 'statistical_similarity', 'privacy_metrics', 'ml_efficacy', 'realism'; None: all.
-        holdout_data: real rows that the synthesizer has not seen; without them several figures are weaker, and the
-            results say so.
-        target_columns: columns that a model should predict; None: one is chosen, and named in the notes.
+        holdout_data: real rows that the synthesizer has not seen; without them several figures are weaker or cannot be
+            given, and the results say so.
+        target_columns: columns that models should predict; None: one is chosen, and named in the notes.
         schema: declared schema; gives kinds, domains, keys and constraints to check.
         model_info: how the synthetic table was made (method, parameters, seed, versions, ledger), for the report.
-        seed: of every random choice (subsamples, splits, models).
+        seed: of every random choice (subsamples, splits, models); None: 0.
 
     Raises:
         DataError: the tables cannot be compared; names the column and the cure.
         ParameterError: an unknown metric or column.
     """
-    wanted = _checked_metrics(metrics)
+    wanted, seed = _checked(metrics, METRICS), seed or 0
     tables = pair_tables(
         real_data,
         synthetic_data,
@@ -58,7 +78,26 @@ def evaluate_synthetic_data(
         schema=schema,
     )
     similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
-    return EvaluationResults(kinds=tables.kinds, similarity=similarity, model_info=model_info)
+    needs_rows = bool(set(wanted) - {"statistical_similarity"}) or similarity is not None
+    rows = read_rows(tables, seed) if needs_rows and tables.compared else {}
+    notes = _notes(tables, rows)
+    efficacy: tuple[TargetEfficacy, ...] = ()
+    if "ml_efficacy" in wanted and rows:
+        efficacy, more = _efficacy(rows, target_columns, seed)
+        notes += more
+    has_rows = bool(rows)
+    return EvaluationResults(
+        kinds=tables.kinds,
+        diagnostics=diagnose(tables, tables.marginals()),
+        similarity=similarity,
+        efficacy=efficacy,
+        privacy=_privacy(rows, seed) if "privacy_metrics" in wanted and has_rows else None,
+        realism=two_sample_test(rows["real"], rows["synthetic"], seed) if "realism" in wanted and has_rows else None,
+        embedding=embed(rows["real"], rows["synthetic"], seed) if similarity is not None and has_rows else None,
+        has_holdout=tables.holdout is not None,
+        model_info=model_info,
+        notes=tuple(notes),
+    )
 
 
 def statistical_similarity_score(
@@ -77,8 +116,91 @@ def statistical_similarity_score(
     return compare_tables(tables).quality
 
 
+def privacy_risk_score(
+    real_data: Any,
+    synthetic_data: Any,
+    metrics: Sequence[str] = ("identifiability", "membership_inference", "attribute_disclosure"),
+    holdout_data: Any = None,
+    categorical_columns: Sequence[str] | None = None,
+    continuous_columns: Sequence[str] | None = None,
+    *,
+    seed: int | None = None,
+) -> float:
+    """Risk in [0, 1]: the largest of the asked figures' risks, each its excess over what rows of nobody would score.
+
+    0: no figure found a leak (which is no proof that there is none); 1: every row is given away. 'membership_inference'
+    and 'closer_to_training' need holdout rows; without them they are left out, with a warning.
+
+    Args:
+        metrics: any of 'identifiability', 'membership_inference', 'attribute_disclosure', 'closer_to_training',
+            'exact_copies'.
+
+    Raises:
+        DataError: the tables cannot be compared.
+        ParameterError: an unknown metric, or none of those asked for can be computed without holdout rows.
+    """
+    wanted = _checked(metrics, PRIVACY_METRICS)
+    tables = pair_tables(
+        real_data,
+        synthetic_data,
+        holdout_data,
+        categorical_columns=categorical_columns,
+        continuous_columns=continuous_columns,
+    )
+    found = _privacy(read_rows(tables, seed or 0), seed or 0)
+    risks = {key: found.check(key).risk for key in wanted}
+    if undefined := [k for k, r in risks.items() if np.isnan(r)]:
+        message = f"{', '.join(undefined)}: not defined for these tables; give holdout_data (real rows not used in fit)"
+        if len(undefined) == len(risks):
+            raise ParameterError(message)
+        warnings.warn(f"{message}; left out of the score", stacklevel=2)
+    return float(np.nanmax(list(risks.values())))
+
+
+def machine_learning_efficacy(
+    real_data: Any,
+    synthetic_data: Any,
+    target_column: str,
+    task_type: str | None = None,
+    holdout_data: Any = None,
+    categorical_columns: Sequence[str] | None = None,
+    continuous_columns: Sequence[str] | None = None,
+    *,
+    models: Sequence[str] = MODELS,
+    seed: int | None = None,
+) -> float:
+    """How much of the real table's use for prediction the synthetic one keeps, in [0, 1].
+
+    Of the model that does best when trained on real rows: (score trained on synthetic - guessing) / (score trained on
+    real - guessing), both tested on the same real rows, by AUC (macro for several classes) or R2; NaN where even the
+    real rows teach nothing. Without `holdout_data` the real rows are split: the synthesizer may have seen the test
+    part.
+
+    Args:
+        target_column: what is predicted.
+        task_type: 'classification' or 'regression'; None: by the column's kind.
+        models: any of 'gradient boosting', 'linear', 'random forest'.
+
+    Raises:
+        DataError: the target has one class, or the tables cannot be compared.
+        ParameterError: unknown column, task or model.
+    """
+    if task_type == "regression":
+        continuous_columns = [*(continuous_columns or ()), target_column]
+    tables = pair_tables(
+        real_data,
+        synthetic_data,
+        holdout_data,
+        categorical_columns=categorical_columns,
+        continuous_columns=list(dict.fromkeys(continuous_columns or ())),
+    )
+    rows = read_rows(tables, seed or 0)
+    sides = rows["real"], rows["synthetic"], rows.get("holdout")
+    return target_efficacy(target_column, *sides, task=task_type, models=models, seed=seed or 0).score
+
+
 def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
-    """All similarity figures of two tables, in two passes over each."""
+    """All similarity figures of two tables, over all rows, in one more pass over each."""
     marginals = tables.marginals()
     n_rows = tables.real_statistics.n_rows, tables.synthetic_statistics.n_rows
     columns = tuple(compare_column(n, tables.kinds[n], *marginals[n], n_rows) for n in marginals)
@@ -91,8 +213,60 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
     return Similarity(columns, pairs, triples, *n_rows)
 
 
-def _checked_metrics(metrics: Sequence[str] | None) -> tuple[str, ...]:
-    wanted = METRICS if metrics is None else tuple([metrics] if isinstance(metrics, str) else metrics)
-    if unknown := [m for m in wanted if m not in METRICS]:
-        raise ParameterError(f"unknown metrics {unknown}; valid: {', '.join(METRICS)}")
+def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
+    """Rows of each table in memory (a random part of a large one), by label."""
+    space, rng = row_space(tables.marginals()), np.random.default_rng(seed)
+    sources = zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True)
+    return {
+        label: space.encode(sample_rows(t, tables.compared, _ROWS[label], rng)) for label, t in sources if t is not None
+    }
+
+
+def _privacy(rows: dict[str, Rows], seed: int) -> PrivacyFigures:
+    return privacy_figures(rows["real"], rows["synthetic"], rows.get("holdout"), seed)
+
+
+def _efficacy(
+    rows: dict[str, Rows], targets: Sequence[str] | str | None, seed: int
+) -> tuple[tuple[TargetEfficacy, ...], list[str]]:
+    """Every target, and what the reader must know about the choice."""
+    notes = []
+    if targets is None:
+        chosen = choose_target(rows["real"])
+        if chosen is None:
+            return (), ["no column can serve as a target for machine learning"]
+        notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
+    named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
+    sides = rows["real"], rows["synthetic"], rows.get("holdout")
+    found = tuple(target_efficacy(str(t), *sides, seed=seed) for t in named)
+    for result in found:
+        if result.unseen_classes:
+            classes = ", ".join(result.unseen_classes[:5])
+            notes.append(f"'{result.target}': classes never seen in the synthetic table: {classes}")
+    return found, notes
+
+
+def _notes(tables: Tables, rows: dict[str, Rows]) -> list[str]:
+    notes = []
+    if tables.holdout is None:
+        notes.append(
+            "no holdout rows were given: membership inference and the share nearer to training rows cannot be "
+            "measured, and models were tested on real rows that the synthesizer may have seen"
+        )
+    totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
+    for label, total in totals.items():
+        if label in rows and len(rows[label]) < total:
+            used = len(rows[label])
+            notes.append(f"privacy, realism and models used {used:,} of the {total:,} {label} rows, drawn at random")
+    if skipped := [n for n in tables.kinds if n not in tables.compared]:
+        notes.append(f"not compared, since made anew for each row: {', '.join(skipped)}")
+    return notes
+
+
+def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = valid if metrics is None else tuple([metrics] if isinstance(metrics, str) else metrics)
+    if unknown := [m for m in wanted if m not in valid]:
+        raise ParameterError(f"unknown metrics {unknown}; valid: {', '.join(valid)}")
+    if not wanted:
+        raise ParameterError(f"metrics is empty; valid: {', '.join(valid)}")
     return wanted

@@ -1,13 +1,13 @@
 """Exact nearest neighbours of rows of mixed types, block against block.
 
 The distance of two rows is (sum over columns of weight * min(|difference|, 1) ** power) ** (1 / power): a number counts
-its difference in units of the scale, a category 0 (the same) or 1, a missing value 1 against a present one and 0 against
-a missing one. With power 1, equal weights and the reference's range as scale this is Gower's distance, and SDMetrics'.
+its difference in units of the scale, a category 0 (the same) or 1, a missing value 1 against a present one and 0
+against a missing one. With power 1, equal weights and the reference's range as scale this is Gower's distance, and SDMetrics'.
 
-All pairs are computed in float32, a block of queries against a block of references that stay in the processor's cache;
-the smallest sum of each of many small groups of references is kept, and the members of the best groups are measured
-again in float64. (A category compared as a number costs less than its one-hot matrix product from about 8 categories on,
-so there is one path for both.)
+All pairs are computed in float32, a block of queries against a block of references, both in the processor's cache; the
+smallest sum of each of many small groups of references is kept, and the members of the best groups are measured again
+in float64. (A category compared as a number costs less than its one-hot matrix product from about ten categories on, so
+there is one path for both.)
 
 Shape legend: Q queries, R references, D columns, K neighbours, G groups, M members of the best groups.
 """
@@ -62,7 +62,7 @@ class Neighbours:
 
 def gower_metric(reference: Rows) -> Metric:
     """Gower's distance with the ranges of a reference: SDMetrics' distance to the closest record."""
-    low, high = _ranges(reference.numbers_NV)
+    low, high = ranges(reference.numbers_NV)
     width = high - low
     n_columns = max(len(width) + reference.codes_NC.shape[1], 1)
     tiny = np.where(width > 0, width, np.finfo(float).tiny ** 0.5)  # a constant column: any difference counts as 1
@@ -165,7 +165,7 @@ def _block_sums(q_DQ, r_DR, weights: np.ndarray, power: int):  # type: ignore[no
     return total
 
 
-def _ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest present value of each column (V,); 0 where none is present."""
     present = np.isfinite(numbers_NV)
     low = np.where(present, numbers_NV, np.inf).min(axis=0, initial=np.inf)

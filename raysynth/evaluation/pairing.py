@@ -86,7 +86,7 @@ def pair_tables(
             raise DataError(f"the {label} table has no rows; nothing can be compared")
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
-    result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, *statistics, seen)
+    result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, statistics[0], statistics[1], seen)
     _check_kinds(result, tables)
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,20 @@ def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
     content: dict[str, Any] = {"columns": {n: str(k) for n, k in results.kinds.items()}}
     if results.similarity is not None:
         content["statistical_similarity"] = similarity_to_dict(results.similarity)
+    content["diagnostics"] = [asdict(d) for d in results.diagnostics]
+    if results.realism is not None:
+        content["realism"] = {"score": results.realism.score, **asdict(results.realism)}
+    if results.efficacy:
+        content["ml_efficacy"] = {
+            "score": results.ml_efficacy,
+            "targets": [
+                {**asdict(t), "score": t.score, "models": [{**asdict(m), "ratio": m.ratio(t.guess)} for m in t.models]}
+                for t in results.efficacy
+            ],
+        }
+    if results.privacy is not None:
+        content["privacy_metrics"] = {"risk": results.privacy.risk, **asdict(results.privacy)}
+    content["has_holdout"] = results.has_holdout
     if results.model_info is not None:
         content["model_info"] = dict(results.model_info)
     content["notes"] = list(results.notes)

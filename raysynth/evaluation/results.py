@@ -6,9 +6,14 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from raysynth.evaluation.diagnostics import Diagnostic
+from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
+from raysynth.evaluation.embedding import Embedding
+from raysynth.evaluation.privacy import PrivacyFigures
+from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema import Kind
 
@@ -19,29 +24,42 @@ class EvaluationResults:
 
     Args:
         kinds: kind of each column.
+        diagnostics: whether the synthetic table is valid at all.
         similarity: columns, pairs and triples.
+        efficacy: one entry for each target.
+        privacy: distances, copies and attacks.
+        realism: the classifier two-sample test.
+        embedding: some rows of both tables in two dimensions.
+        has_holdout: whether real rows that the synthesizer has not seen were given.
         model_info: how the synthetic table was made, as given by the caller (method, parameters, seeds, versions,
             ledger); shown, never judged.
         notes: what the reader must know about how the figures were made.
     """
 
     kinds: dict[str, Kind]
+    diagnostics: tuple[Diagnostic, ...] = ()
     similarity: Similarity | None = None
+    efficacy: tuple[TargetEfficacy, ...] = ()
+    privacy: PrivacyFigures | None = None
+    realism: Realism | None = None
+    embedding: Embedding | None = None
+    has_holdout: bool = False
     model_info: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
-    _shown: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether every diagnostic passed."""
+        return all(d.passed for d in self.diagnostics)
+
+    @property
+    def ml_efficacy(self) -> float:
+        """Mean over targets of the share of the real table's use that the synthetic one keeps; NaN without any."""
+        return relative_score(self.efficacy)
 
     def summary(self) -> str:
         """The deciding figures as text, one a line."""
-        lines = ["Evaluation of the synthetic table"]
-        if self.similarity is not None:
-            s = self.similarity
-            lines += [
-                f"  Quality               {_text(s.quality)}",
-                f"    Column shapes       {_text(s.column_shapes)}  (mean over {len(s.columns)} columns)",
-                f"    Column pair trends  {_text(s.column_pair_trends)}",
-            ]
-        return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
+        return "\n".join(["Evaluation of the synthetic table", *_lines(self), *(f"  Note: {n}" for n in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain JSON values; undefined figures are None."""
@@ -68,6 +86,39 @@ class EvaluationResults:
         from raysynth.evaluation.report import render_card
 
         return render_card(self)
+
+
+def _lines(results: EvaluationResults) -> list[str]:
+    failed = [d for d in results.diagnostics if not d.passed]
+    lines = [_line("Diagnostics", f"{len(results.diagnostics) - len(failed)} of {len(results.diagnostics)} passed")]
+    lines += [_line(f"  failed: {d.name}", d.detail) for d in failed]
+    if (s := results.similarity) is not None:
+        strong = sum(p.is_strong for p in s.pairs)
+        lines += [
+            _line("Quality", _text(s.quality), "1 is alike; mean of the next two, as SDMetrics 0.32"),
+            _line("  Column shapes", _text(s.column_shapes), f"mean over {len(s.columns)} columns"),
+            _line("  Column pair trends", _text(s.column_pair_trends), f"mean over {strong} strongly related pairs"),
+            _line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
+            _line("  Triples", _text(s.triple_trends), f"mean over {len(s.triples)} triples"),
+        ]
+    if results.realism is not None:
+        lines.append(_line("Told from real (AUC)", str(results.realism.auc), "0.5: cannot be told apart"))
+    for t in results.efficacy:
+        best = max(t.models, key=lambda m: m.real.value)
+        figures = f"{best.synthetic.value:.3f} against {best.real.value:.3f} trained on real rows"
+        seen = "" if t.held_out else "; test rows may have been seen"
+        lines.append(_line(f"ML efficacy, {t.target}", _text(t.score), f"{best.model}, {t.measure} {figures}{seen}"))
+    if results.privacy is not None:
+        lines.append(_line("Privacy risk", _text(results.privacy.risk), "0: no leak was found, which proves nothing"))
+        for check in results.privacy.checks:
+            verdict = {True: "pass", False: "FAIL", None: "not measured"}[check.passed]
+            baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
+            lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}"))
+    return lines
+
+
+def _line(label: str, value: str, note: str = "") -> str:
+    return f"  {label:<42} {value}" + (f"  ({note})" if note else "")
 
 
 def _text(value: float) -> str:

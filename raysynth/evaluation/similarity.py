@@ -2,9 +2,9 @@
 
 Quality is the mean of Column Shapes and Column Pair Trends, as in SDMetrics 0.32: all columns count, but of the pairs
 only those that belong together in the real table (|Pearson| above 0.5, or Cramer's V above 0.3); `all_pair_trends` is
-the mean over every pair. A number that meets a category is cut into ten equal bins of its own table's range. Counts of categories, of pairs and
-triples, and moments are exact at any number of rows; a column of numbers with more than 65,536 distinct values is
-compared on the cells of its quantile sketch (`ColumnSimilarity.error` states how far its score can be off).
+the mean over every pair. A number that meets a category is cut into ten equal bins of its own table's range. Counts of
+categories, of pairs and of triples, and moments, are exact at any number of rows; a column of numbers with more than
+65,536 distinct values is compared on cells (`ColumnSimilarity.error` states how far its score can be off).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def compare_column(
     name: str, kind: Kind, real: Marginal, synthetic: Marginal, rows: tuple[int, int]
 ) -> ColumnSimilarity:
     """The figures of one column from its two released statistics; `rows`: of the real and the synthetic table."""
-    missing = [m.missing / n if n else NAN for m, n in zip((real, synthetic), rows, strict=True)]
+    missing = real.missing / rows[0] if rows[0] else NAN, synthetic.missing / rows[1] if rows[1] else NAN
     wasserstein, error = NAN, 0.0
     if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
         metric, score, coverage = "KSComplement", ks_complement(real, synthetic), range_coverage(real, synthetic)
@@ -240,14 +240,15 @@ def _pair_sets(names: list[str], numeric: set[str]) -> list[tuple[int, ...]]:
 def _triple_sets(n: int, seed: int) -> list[tuple[int, ...]]:
     if n < 3:
         return []
+    drawn: set[tuple[int, ...]]
     if math.comb(n, 3) <= N_TRIPLES:
-        chosen = list(itertools.combinations(range(n), 3))
+        drawn = set(itertools.combinations(range(n), 3))
     else:
-        rng, drawn = np.random.default_rng(seed), set()
+        rng = np.random.default_rng(seed)
+        drawn = set()
         while len(drawn) < N_TRIPLES:
             drawn.add(tuple(sorted(rng.choice(n, 3, replace=False).tolist())))
-        chosen = sorted(drawn)
-    return [(a + n, b + n, c + n) for a, b, c in chosen]
+    return [(a + n, b + n, c + n) for a, b, c in sorted(drawn)]
 
 
 def _finite(value: float, instead: float) -> float:

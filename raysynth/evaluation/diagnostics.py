@@ -1,0 +1,128 @@
+"""Diagnostics: is the synthetic table valid at all? Each check passes or fails, before any score is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.errors import RaysynthError
+from raysynth.evaluation.measures import cdf, text_of
+from raysynth.evaluation.pairing import Tables
+from raysynth.evaluation.similarity import Marginal
+from raysynth.schema import Kind
+from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+_NAMED = 5  # columns named in the detail of a failed check
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One check.
+
+    Args:
+        name: what is checked.
+        passed: whether the synthetic table is valid in this respect.
+        detail: what was found, in words.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def diagnose(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> tuple[Diagnostic, ...]:
+    """All checks of the synthetic table against the real one and the schema."""
+    return (
+        Diagnostic("Columns and kinds", True, f"all {len(tables.kinds)} columns are there and of the same kinds"),
+        _ranges(tables, marginals),
+        _categories(tables, marginals),
+        _missing(marginals),
+        *_keys(tables),
+        *_constraints(tables),
+    )
+
+
+def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
+    outside = {}
+    for name, (real, synthetic) in marginals.items():
+        if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
+            declared = tables.schema[name].bounds if tables.kinds[name] is Kind.CONTINUOUS else None
+            if real.total and synthetic.total:
+                low, high = declared or (float(real.low[0]), float(real.high[-1]))
+                below = float(cdf(synthetic, np.array([low]), left=True)[0])
+                outside[name] = below + 1 - float(cdf(synthetic, np.array([high]))[0])
+    return _shares("Numbers within their range", outside, "values outside the declared or real range")
+
+
+def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
+    unseen = {}
+    for name, (real, synthetic) in marginals.items():
+        if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
+            declared = tables.schema[name].categories
+            known = {text_of(v) for v in (declared or real.values)}
+            total = float(synthetic.counts.sum())
+            new = sum(
+                float(n) for v, n in zip(synthetic.values, synthetic.counts, strict=True) if text_of(v) not in known
+            )
+            unseen[name] = new / total if total else 0.0
+    return _shares("Categories known", unseen, "values that the real table does not have")
+
+
+def _missing(marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
+    bad = [n for n, (real, synthetic) in marginals.items() if synthetic.missing > 0 and real.missing == 0]
+    detail = f"values are missing only where the real table lacks some too{_named(bad, '; not so in ')}"
+    return Diagnostic("Missing values only where allowed", not bad, detail)
+
+
+def _keys(tables: Tables) -> list[Diagnostic]:
+    keys = [n for n, k in tables.kinds.items() if k is Kind.IDENTIFIER]
+    if not keys:
+        return []
+    repeated = [n for n in keys if not tables.synthetic_statistics.columns[n].is_unique]
+    copied = {n: _copied_share(tables, n) for n in keys}
+    unique = Diagnostic(
+        "Keys unique", not repeated, f"{len(keys)} key columns{_named(repeated, '; repeated values in ')}"
+    )
+    return [unique, _shares("Keys not copied", copied, "keys that occur in the real table")]
+
+
+def _copied_share(tables: Tables, name: str) -> float:
+    """Share of the synthetic keys that occur in the real table; numbered keys are no secret."""
+    if pa.types.is_integer(tables.real.schema.field(name).type):
+        return 0.0
+    try:
+        real, synthetic = (
+            s.columns[name].categories().value for s in (tables.real_statistics, tables.synthetic_statistics)
+        )
+    except RaysynthError:  # more distinct numbers than are counted one by one: no share can be given
+        return 0.0
+    known = {text_of(v) for v in real.values}
+    return sum(text_of(v) in known for v in synthetic.values) / max(len(synthetic.values), 1)
+
+
+def _constraints(tables: Tables) -> list[Diagnostic]:
+    constraints = tables.schema.constraints
+    if not constraints:
+        return []
+    broken, rows = np.zeros(len(constraints), dtype=np.int64), 0
+    for block in tables.synthetic.blocks():
+        table = pa.Table.from_batches([block])
+        broken += [int(np.count_nonzero(~np.asarray(c.holds(table)))) for c in constraints]
+        rows += block.num_rows
+    return [
+        Diagnostic(f"Constraint: {c}", int(n) == 0, f"broken by {int(n):,} of {rows:,} rows")
+        for c, n in zip(constraints, broken, strict=True)
+    ]
+
+
+def _shares(name: str, shares: dict[str, float], what: str) -> Diagnostic:
+    bad = sorted((n for n, s in shares.items() if s > 1e-9), key=lambda n: -shares[n])
+    listed = ", ".join(f"'{n}' ({shares[n]:.2%})" for n in bad[:_NAMED])
+    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    return Diagnostic(name, not bad, f"{what}: {listed}{more}" if bad else f"no {what} in {len(shares)} columns")
+
+
+def _named(names: list[str], before: str) -> str:
+    return before + ", ".join(f"'{n}'" for n in names[:_NAMED]) if names else ""

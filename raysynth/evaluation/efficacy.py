@@ -1,0 +1,279 @@
+"""Machine-learning efficacy: train on synthetic, test on real, beside train on real, test on real.
+
+Both models see the same number of rows and are tested on the same real rows. Without holdout rows a fifth of the real
+rows is set aside as test rows: the synthesizer may have seen them, which flatters the synthetic side, and the result
+says so. Score: AUC for two classes, macro one-against-rest AUC for several, R2 for numbers; the ratio divides what the
+synthetic side gains over guessing by what the real side gains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from raysynth.errors import DataError, ParameterError
+from raysynth.evaluation.features import category_flags, linear_features, tree_features
+from raysynth.evaluation.intervals import Estimate, bootstrap
+from raysynth.evaluation.rows import Rows
+
+TASKS = ("classification", "regression")
+MODELS = ("gradient boosting", "linear", "random forest")
+_TRAIN, _TEST, _CLASSES = 20_000, 10_000, 50
+
+
+@dataclass(frozen=True)
+class ModelEfficacy:
+    """One kind of model on one target: its score trained on real and on synthetic rows, tested on the same real rows."""
+
+    model: str
+    real: Estimate
+    synthetic: Estimate
+
+    def ratio(self, guess: float) -> float:
+        """(synthetic - guess) / (real - guess), cut to [0, 1]; NaN where the real rows teach nothing."""
+        gain = self.real.value - guess
+        return min(max((self.synthetic.value - guess) / gain, 0.0), 1.0) if gain > 0.01 else float("nan")
+
+
+@dataclass(frozen=True)
+class TargetEfficacy:
+    """All models on one target.
+
+    Args:
+        target, task: what is predicted; 'classification' or 'regression'.
+        measure: 'AUC', 'macro AUC' or 'R2'.
+        guess: what guessing scores (0.5 or 0).
+        models: one entry a model.
+        n_train, n_test: rows of each training table, and test rows.
+        held_out: whether the test rows are holdout rows; False: the synthesizer may have seen them.
+        unseen_classes: classes of the test rows that the synthetic table lacks; such rows are predicted with
+            probability 0 for their class.
+    """
+
+    target: str
+    task: str
+    measure: str
+    guess: float
+    models: tuple[ModelEfficacy, ...]
+    n_train: int
+    n_test: int
+    held_out: bool
+    unseen_classes: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Ratio of the model that does best on real rows: how much of the real table's use the synthetic one keeps."""
+        best = max(self.models, key=lambda m: m.real.value)
+        return best.ratio(self.guess)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training: which model, on which side."""
+
+    model: str
+    side: str
+
+
+def target_efficacy(
+    target: str,
+    real: Rows,
+    synthetic: Rows,
+    holdout: Rows | None,
+    task: str | None = None,
+    models: Sequence[str] = MODELS,
+    seed: int = 0,
+) -> TargetEfficacy:
+    """Train and test all models for one target.
+
+    Raises:
+        ParameterError: unknown column, task or model, or a task that does not fit the column.
+        DataError: the target has one class or value, or too few rows with a value.
+    """
+    task = checked_task(target, real, task)
+    if unknown := [m for m in models if m not in MODELS]:
+        raise ParameterError(f"unknown models {unknown}; valid: {', '.join(MODELS)}")
+    rng = np.random.default_rng(seed)
+    sides = [_with_target(rows, target, label) for rows, label in ((real, "real"), (synthetic, "synthetic"))]
+    if holdout is None:
+        test, train = sides[0].split(max(len(sides[0]) // 5, 1), rng)
+    else:
+        train, test = sides[0], _with_target(holdout, target, "holdout")
+    n = min(len(train), len(sides[1]), _TRAIN)
+    tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
+    _check_target(target, task, tables)
+    jobs = [_Job(m, side) for m in models for side in ("real", "synthetic")]
+    scores = _scores(jobs, tables, target, task, seed)
+    found = tuple(ModelEfficacy(m, scores[m, "real"], scores[m, "synthetic"]) for m in models)
+    classes = np.unique(_target_of(tables["test"], target)) if task == "classification" else np.zeros(0)
+    measure = "R2" if task == "regression" else "AUC" if _n_classes(tables, target) == 2 else "macro AUC"
+    return TargetEfficacy(
+        target,
+        task,
+        measure,
+        0.0 if task == "regression" else 0.5,
+        found,
+        n,
+        len(tables["test"]),
+        holdout is not None,
+        _unseen(classes, tables["synthetic"], target),
+    )
+
+
+def checked_task(target: str, real: Rows, task: str | None) -> str:
+    """The task of a target: as asked, or by its kind; raises `ParameterError`."""
+    if target not in real.space.names:
+        raise ParameterError(f"target column '{target}' is not compared; choose one of: {', '.join(real.space.names)}")
+    is_number = target in real.space.numbers
+    if task is None:
+        return "regression" if is_number else "classification"
+    if task not in TASKS:
+        raise ParameterError(f"task_type must be one of {', '.join(TASKS)}; found {task!r}")
+    if task == "regression" and not is_number:
+        raise ParameterError(f"target column '{target}' holds categories; use task_type='classification'")
+    return task
+
+
+def choose_target(real: Rows) -> str | None:
+    """The target where none is named: the last column of 2 to 20 categories, else the last number; None without any."""
+    for name, column in reversed(list(zip([c.name for c in real.space.coders], real.codes_NC.T, strict=True))):
+        if 2 <= len(np.unique(column)) <= 20:
+            return name
+    for name, column in reversed(list(zip(real.space.numbers, real.numbers_NV.T, strict=True))):
+        present = column[np.isfinite(column)]
+        if len(present) and present.min() < present.max():
+            return name
+    return None
+
+
+def _scores(
+    jobs: list[_Job], tables: dict[str, Rows], target: str, task: str, seed: int
+) -> dict[tuple[str, str], Estimate]:
+    from raysynth.execution import run_tasks
+
+    work = partial(_train_and_test, tables=tables, target=target, task=task, seed=seed)
+    done = run_tasks(work, jobs, label=f"Models for {target}")
+    return {(job.model, job.side): score for job, score in zip(jobs, done, strict=True)}
+
+
+def _train_and_test(job: _Job, tables: dict[str, Rows], target: str, task: str, seed: int) -> Estimate:
+    """Score of one model, with the interval over resampled test rows."""
+    train, test = tables[job.side], tables["test"]
+    y, truth = _target_of(train, target), _target_of(test, target)
+    if job.model == "linear":
+        reference = tables["real"]
+        x, x_test = (linear_features(rows, reference, target) for rows in (train, test))
+    else:
+        x, x_test = (tree_features(rows, target) for rows in (train, test))
+    rng = np.random.default_rng(seed)
+    if len(np.unique(y)) < 2:  # a constant teaches nothing
+        guess = 0.5 if task == "classification" else _r2(truth, np.full(len(truth), y[0]))
+        return Estimate(guess)
+    model = _model(job.model, task, category_flags(train, target), seed).fit(x, y)
+    if task == "regression":
+        predicted = model.predict(x_test)
+        return bootstrap(lambda rows: _r2(truth[rows], predicted[rows]), len(truth), rng)
+    probability, classes = model.predict_proba(x_test), list(model.classes_)
+    columns = {c: probability[:, classes.index(c)] if c in classes else np.zeros(len(truth)) for c in np.unique(truth)}
+    return bootstrap(lambda rows: _macro_auc(truth[rows], columns, rows), len(truth), rng)
+
+
+def _model(name: str, task: str, flags: np.ndarray, seed: int) -> Any:
+    from sklearn.ensemble import (
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+
+    classify = task == "classification"
+    if name == "gradient boosting":
+        boosting = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
+        return boosting(categorical_features=flags, random_state=seed)
+    if name == "linear":
+        return LogisticRegression(max_iter=200) if classify else Ridge()
+    forest = RandomForestClassifier if classify else RandomForestRegressor
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True),
+        forest(60, min_samples_leaf=5, max_samples=0.7, random_state=seed),
+    )
+
+
+def _macro_auc(truth: np.ndarray, probability: dict[int, np.ndarray], rows: np.ndarray) -> float:
+    """Mean over classes of the AUC of the class against the rest; NaN where only one class is present."""
+    from scipy.stats import rankdata
+
+    found = []
+    for c, column in probability.items():
+        is_class = truth == c
+        n, n_rest = int(is_class.sum()), int((~is_class).sum())
+        if n and n_rest:
+            found.append((rankdata(column[rows])[is_class].sum() - n * (n + 1) / 2) / (n * n_rest))
+        if len(probability) == 2 and found:
+            break  # with two classes the second AUC equals the first
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _r2(truth: np.ndarray, predicted: np.ndarray) -> float:
+    spread = float(((truth - truth.mean()) ** 2).sum())
+    return 1 - float(((truth - predicted) ** 2).sum()) / spread if spread > 0 else float("nan")
+
+
+def _target_of(rows: Rows, target: str) -> np.ndarray:
+    """Values of the target: codes, or numbers."""
+    names = rows.space.names
+    n_numbers = len(rows.space.numbers)
+    position = names.index(target)
+    return rows.numbers_NV[:, position] if position < n_numbers else rows.codes_NC[:, position - n_numbers]
+
+
+def _with_target(rows: Rows, target: str, label: str) -> Rows:
+    """The rows whose target has a value."""
+    values = _target_of(rows, target)
+    missing_code = {c.name: len(c.texts) for c in rows.space.coders}.get(target)
+    kept = np.isfinite(values) if missing_code is None else values != missing_code
+    if kept.sum() < 10:
+        raise DataError(
+            f"target column '{target}' has {int(kept.sum())} values in the {label} table; at least 10 needed"
+        )
+    return rows.take(kept)
+
+
+def _check_target(target: str, task: str, tables: dict[str, Rows]) -> None:
+    for label in ("real", "test"):
+        values = np.unique(_target_of(tables[label], target))
+        if len(values) < 2:
+            what = "class" if task == "classification" else "value"
+            raise DataError(
+                f"target column '{target}' has one {what} in the real {'training' if label == 'real' else 'test'} rows; "
+                "choose a column that varies"
+            )
+    if task == "classification" and (n := _n_classes(tables, target)) > _CLASSES:
+        raise DataError(
+            f"target column '{target}' has {n} classes; at most {_CLASSES} can be tested: "
+            "choose another, or task_type='regression' for a number"
+        )
+
+
+def _n_classes(tables: dict[str, Rows], target: str) -> int:
+    return len(np.unique(_target_of(tables["real"], target)))
+
+
+def _unseen(classes: np.ndarray, synthetic: Rows, target: str) -> tuple[str, ...]:
+    texts = {c.name: c.texts for c in synthetic.space.coders}.get(target)
+    missing = sorted(set(classes.tolist()) - set(_target_of(synthetic, target).tolist()))
+    return tuple(str(c) if texts is None else texts[c] if c < len(texts) else "other" for c in missing)
+
+
+def relative_score(results: Sequence[TargetEfficacy]) -> float:
+    """Mean of the targets' scores; NaN where none is defined."""
+    defined = [r.score for r in results if not math.isnan(r.score)]
+    return sum(defined) / len(defined) if defined else float("nan")

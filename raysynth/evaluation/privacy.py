@@ -1,0 +1,249 @@
+"""Privacy figures from distances: is the synthetic table nearer to the rows it was made from than chance would have it?
+
+None of these proves privacy; each can only find a leak. Only a privacy budget (differential privacy) gives a guarantee.
+Every figure comes with a baseline: what other real rows (holdout rows where there are any) would score in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
+from raysynth.evaluation.intervals import UNDEFINED, Estimate, auc, share
+from raysynth.evaluation.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
+from raysynth.evaluation.rows import Rows
+
+TIE = 1e-6  # distances nearer than this are equal (the search runs in float32)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One privacy figure beside its baseline, and whether it passes.
+
+    Args:
+        key, title: for machines and for people.
+        figure: with its interval.
+        baseline: what rows of other people score; NaN where it cannot be known.
+        risk: the figure's excess over the baseline, scaled to [0, 1]; NaN where the figure is no part of the score.
+        passed: None where it cannot be judged.
+        rule: when it passes, in words.
+    """
+
+    key: str
+    title: str
+    figure: Estimate
+    baseline: float
+    risk: float
+    passed: bool | None
+    rule: str
+
+
+@dataclass(frozen=True)
+class PrivacyFigures:
+    """All privacy figures of one evaluation.
+
+    Args:
+        checks: the figures that are judged.
+        disclosure: attribute disclosure, in all and by column.
+        distances: quantiles (5 %, 25 %, 50 %, 75 %, 95 %) of the distance to the closest record, by name of the rows.
+        dcr_overfitting_protection: SDMetrics' score in [0, 1] (1: no overfitting); NaN without holdout.
+        roc: (false positive rates, true positive rates) of the membership attack, or None.
+        n_real, n_synthetic, n_holdout: rows that took part.
+    """
+
+    checks: tuple[Check, ...]
+    disclosure: Disclosure
+    distances: dict[str, tuple[float, ...]]
+    dcr_overfitting_protection: float
+    roc: tuple[tuple[float, ...], tuple[float, ...]] | None
+    n_real: int
+    n_synthetic: int
+    n_holdout: int
+
+    @property
+    def risk(self) -> float:
+        """Risk score in [0, 1]: the largest risk among the figures (a table is as exposed as its weakest side)."""
+        risks = [c.risk for c in self.checks if not math.isnan(c.risk)]
+        return max(risks) if risks else float("nan")
+
+    def check(self, key: str) -> Check:
+        """The figure of a key."""
+        return next(c for c in self.checks if c.key == key)
+
+
+def privacy_figures(real: Rows, synthetic: Rows, holdout: Rows | None, seed: int = 0) -> PrivacyFigures:
+    """All figures; `real`: rows that the synthesizer was fitted to, `holdout`: rows it has not seen (or None)."""
+    rng = np.random.default_rng(seed)
+    metric = gower_metric(real)
+    to_real = nearest(synthetic, real, metric, 2)
+    # What other people's rows score: the holdout's, or each real row against all the others.
+    if holdout is not None:
+        others = nearest(holdout, real, metric, 2)
+    else:
+        part = real.sample(20_000, rng)
+        others = nearest(part, part, metric, 2, same_rows=True)
+    member, roc = membership(real, synthetic, holdout, metric, rng)
+    disclosed = attribute_disclosure(real, synthetic, holdout, seed)
+    closer, protection = closer_to_training(synthetic, real, holdout, to_real, rng)
+    return PrivacyFigures(
+        checks=(
+            _closer_check(closer),
+            _ratio_check(to_real, others),
+            _copies_check(to_real, others),
+            _identifiability_check(identifiability(real, synthetic, rng)),
+            _membership_check(member),
+            _disclosure_check(disclosed),
+        ),
+        disclosure=disclosed,
+        distances={
+            "synthetic": _quantiles(to_real.distances_QK[:, 0]),
+            "holdout" if holdout is not None else "real": _quantiles(others.distances_QK[:, 0]),
+        },
+        dcr_overfitting_protection=protection,
+        roc=roc,
+        n_real=len(real),
+        n_synthetic=len(synthetic),
+        n_holdout=0 if holdout is None else len(holdout),
+    )
+
+
+def closer_to_training(
+    synthetic: Rows, real: Rows, holdout: Rows | None, to_real: Neighbours, rng: np.random.Generator
+) -> tuple[Estimate, float]:
+    """Share of synthetic rows nearer to a training row than to a holdout row, and SDMetrics' overfitting protection.
+
+    The share compares equal numbers of training and holdout rows (the larger side is sampled), one distance for both,
+    and counts ties half: 0.5 is what rows of nobody give. The interval treats synthetic rows as independent.
+    SDMetrics' DCROverfittingProtection takes all rows, each side's own ranges, and counts ties for the holdout:
+    min(2 * (1 - share), 1).
+    """
+    if holdout is None:
+        return UNDEFINED, float("nan")
+    n = min(len(real), len(holdout))
+    metric = gower_metric(real)
+    to_training = to_real if n == len(real) else nearest(synthetic, real.sample(n, rng), metric)
+    to_holdout = nearest(synthetic, holdout.sample(n, rng), metric)
+    gap = to_training.distances_QK[:, 0] - to_holdout.distances_QK[:, 0]
+    hits = float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum())
+    own_ranges = nearest(synthetic, holdout, gower_metric(holdout))
+    strict = (to_real.distances_QK[:, 0] - own_ranges.distances_QK[:, 0] < -TIE).mean()
+    return share(hits, len(synthetic)), min(2 * (1 - float(strict)), 1.0)
+
+
+def identifiability(real: Rows, synthetic: Rows, rng: np.random.Generator) -> Estimate:
+    """Share of real rows that have a synthetic row nearer than their nearest other real row (Yoon et al. 2020, ADS-GAN,
+    definition 1), on equal numbers of both; columns weighted by the inverse of their entropy. Fresh rows give 0.5."""
+    n = min(len(real), len(synthetic))
+    real, synthetic = real.sample(n, rng), synthetic.sample(n, rng)
+    if n < 2:
+        return UNDEFINED
+    metric = _entropy_metric(real)
+    to_synthetic = nearest(real, synthetic, metric).distances_QK[:, 0]
+    to_real = nearest(real, real, metric, same_rows=True).distances_QK[:, 0]
+    gap = to_synthetic - to_real
+    return share(float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum()), n)
+
+
+def membership(
+    real: Rows, synthetic: Rows, holdout: Rows | None, metric: Metric, rng: np.random.Generator
+) -> tuple[Estimate, tuple[tuple[float, ...], tuple[float, ...]] | None]:
+    """AUC of the attack that calls a row a member when a synthetic row is near (GAN-Leaks, Chen et al. 2020), on equal
+    numbers of training and holdout rows; and its ROC curve. 0.5: membership cannot be told."""
+    if holdout is None:
+        return UNDEFINED, None
+    n = min(len(real), len(holdout), 20_000)
+    members, others = (
+        -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6) for rows in (real, holdout)
+    )
+    return auc(members, others), roc_curve(members, others)
+
+
+def roc_curve(
+    positive: np.ndarray, negative: np.ndarray, points: int = 101
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """False and true positive rates, each from 0 to 1, at up to `points` thresholds."""
+    thresholds = np.unique(np.quantile(np.concatenate([positive, negative]), np.linspace(0, 1, points)))[::-1]
+    rates = [[float((s >= t).mean()) for t in thresholds] for s in (negative, positive)]
+    return (0.0, *rates[0]), (0.0, *rates[1])
+
+
+def _entropy_metric(real: Rows) -> Metric:
+    """Euclid on ranges, each column divided by its entropy (numbers: of ten equal bins)."""
+    low, high = ranges(real.numbers_NV)
+    width = np.where(high > low, high - low, 1.0)
+    entropies = []
+    for column, start, size in zip(real.numbers_NV.T, low, width, strict=True):
+        inside = np.isfinite(column)
+        entropies.append(_entropy(np.bincount((9.999 * (column[inside] - start) / size).astype(int))))
+    entropies += [_entropy(np.bincount(column)) for column in real.codes_NC.T]
+    inverse = np.array([1 / e if e > 1e-9 else 0.0 for e in entropies])
+    weights = inverse / inverse.sum() if inverse.sum() > 0 else np.ones(len(inverse))
+    return Metric(width, weights**2, 2, low)
+
+
+def _entropy(counts: np.ndarray) -> float:
+    p = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(p * np.log(p)).sum())
+
+
+def _quantiles(distances: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(q) for q in np.quantile(distances, [0.05, 0.25, 0.5, 0.75, 0.95]))
+
+
+def _closer_check(closer: Estimate) -> Check:
+    risk = _above(closer.value, 0.5)
+    passed = None if math.isnan(closer.value) else closer.value <= 0.53 or closer.low <= 0.5
+    rule = "passes up to 0.53, or while 0.5 is inside the interval"
+    return Check("closer_to_training", "Nearer to training than to holdout rows", closer, 0.5, risk, passed, rule)
+
+
+def _ratio_check(to_real: Neighbours, others: Neighbours) -> Check:
+    own, other = (float(np.median(_ratio(n))) for n in (to_real, others))
+    rule = "passes when the median is at least 0.8 times that of other people's rows"
+    return Check(
+        "nndr", "Nearest-neighbour distance ratio", Estimate(own), other, float("nan"), own >= 0.8 * other, rule
+    )
+
+
+def _ratio(neighbours: Neighbours) -> np.ndarray:
+    """Distance of the nearest over that of the second nearest; 1 where both are 0 (a crowd hides the row)."""
+    if neighbours.distances_QK.shape[1] < 2:
+        return np.ones(len(neighbours.distances_QK))
+    first, second = neighbours.distances_QK.T
+    return np.where(second > TIE, first / np.maximum(second, TIE), 1.0)
+
+
+def _copies_check(to_real: Neighbours, others: Neighbours) -> Check:
+    own, other = (share(float((n.distances_QK[:, 0] <= TIE).sum()), len(n.distances_QK)) for n in (to_real, others))
+    risk = max(own.value - other.value, 0.0) / max(1 - other.value, 1e-9)
+    rule = "passes when there are no more copies than among other people's rows (intervals overlap)"
+    return Check("exact_copies", "Exact copies of real rows", own, other.value, risk, own.low <= other.high, rule)
+
+
+def _identifiability_check(found: Estimate) -> Check:
+    passed = None if math.isnan(found.value) else found.value <= 0.53 or found.low <= 0.5
+    rule = "passes up to 0.53, or while 0.5 is inside the interval"
+    return Check("identifiability", "Identifiability", found, 0.5, _above(found.value, 0.5), passed, rule)
+
+
+def _membership_check(found: Estimate) -> Check:
+    passed = None if math.isnan(found.value) else found.value <= 0.53 or found.low <= 0.5
+    rule = "passes up to an AUC of 0.53, or while 0.5 is inside the interval"
+    risk = _above(found.value, 0.5)
+    return Check("membership_inference", "Membership inference by distance", found, 0.5, risk, passed, rule)
+
+
+def _disclosure_check(found: Disclosure) -> Check:
+    gain = found.gain
+    success = Estimate(found.success, found.baseline + gain.low, found.baseline + gain.high)
+    passed = None if math.isnan(gain.value) else gain.value <= 0.02 or gain.low <= 0
+    risk = found.advantage if math.isnan(found.advantage) else min(max(found.advantage, 0.0), 1.0)
+    rule = "passes when the attack gains at most 2 points over its baseline, or the gain's interval holds 0"
+    return Check("attribute_disclosure", "Attribute disclosure", success, found.baseline, risk, passed, rule)
+
+
+def _above(value: float, baseline: float) -> float:
+    return value if math.isnan(value) else min(max((value - baseline) / (1 - baseline), 0.0), 1.0)
