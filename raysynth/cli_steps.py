@@ -194,10 +194,12 @@ def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for column, wanted in conditions.items():
         if isinstance(wanted, dict):
-            if set(wanted) != {"min", "max"}:
+            if not wanted or not set(wanted) <= {"min", "max"}:
                 found = json.dumps(wanted)
-                raise ConditionError(f'column \'{column}\': a range is {{"min": a, "max": b}}; found {found}')
-            wanted = (wanted["min"], wanted["max"])
+                raise ConditionError(
+                    f'column \'{column}\': a range is {{"min": a, "max": b}}, either may be left out; found {found}'
+                )
+            wanted = (wanted.get("min"), wanted.get("max"))
         result[column] = wanted
     return result
 
