@@ -25,23 +25,43 @@ R = TypeVar("R")
 I = TypeVar("I")  # noqa: E741
 
 _RETRIES = 3  # of a task whose worker died
+_CONNECT_SECONDS = 10.0
 _IN_FLIGHT = 2  # tasks submitted for each core
 
 
 def start_ray() -> Any:
     """Ray, started on this machine or connected to the cluster of RAY_ADDRESS; raises `ClusterError`."""
+    import logging
+
     import ray
 
     if ray.is_initialized():
         return ray
+    _require_reachable(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_task_oom_retries", str(_RETRIES))  # unlimited otherwise
     try:
-        ray.init(log_to_driver=False, include_dashboard=None if os.environ.get("RAY_ADDRESS") else False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         address = os.environ.get("RAY_ADDRESS")
         where = f"the cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise ClusterError(f"cannot reach or start {where} ({_first_line(error)}); check `ray status`") from error
     return ray
+
+
+def _require_reachable(address: str) -> None:
+    """Raise `ClusterError` at once where nobody listens at host:port (Ray itself would try for minutes)."""
+    import socket
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"cannot reach the cluster at RAY_ADDRESS={address} ({error.strerror or error}); check the address and "
+            "`ray status`, or unset RAY_ADDRESS to use this machine"
+        ) from error
 
 
 def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:

@@ -50,15 +50,16 @@ class CsvFragment:
         names = list(self.schema.names if columns is None else columns)
         schema = pa.schema([self.schema.field(n) for n in names])
         try:
-            with self.filesystem.open_input_stream(self.path) as stream:
-                reader = pacsv.open_csv(
-                    stream,
-                    read_options=pacsv.ReadOptions(block_size=_STREAM_BLOCK),
-                    parse_options=_parse_options(self.filesystem, self.path),
-                    convert_options=_convert_options(self.types, names),
-                )
-                for batch in reader:
-                    yield canonical_batch(batch, schema)
+            # Not closed by us: a reader that is left early still reads ahead, and would read from whichever file gets
+            # the closed one's descriptor. The last reference closes it.
+            reader = pacsv.open_csv(
+                self.filesystem.open_input_stream(self.path),
+                read_options=pacsv.ReadOptions(block_size=_STREAM_BLOCK),
+                parse_options=_parse_options(self.filesystem, self.path),
+                convert_options=_convert_options(self.types, names),
+            )
+            for batch in reader:
+                yield canonical_batch(batch, schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(self.path, error, self.schema.names) from error
 
@@ -69,16 +70,7 @@ def table_from_csv(filesystem: pafs.FileSystem, files: Sequence[tuple[str, int]]
     paths = [path for path, _ in files]
     if n_bytes <= WHOLE_BYTES:
         return table_from_arrow(_read_all(filesystem, paths), f"'{source}'")
-    with filesystem.open_input_stream(paths[0]) as stream:
-        try:
-            head = pacsv.open_csv(
-                stream,
-                read_options=pacsv.ReadOptions(block_size=_STREAM_BLOCK),
-                parse_options=_parse_options(filesystem, paths[0]),
-                convert_options=_convert_options({}),
-            ).schema
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(paths[0], error, []) from error
+    head = _head_schema(filesystem, paths[0], _STREAM_BLOCK)
     types = {f.name: pa.string() if _is_better_text(f.type) or pt.is_null(f.type) else f.type for f in head}
     schema = canonical_schema(pa.schema(list(types.items())), f"'{source}'")
     return Table(schema, tuple(CsvFragment(filesystem, p, schema, types) for p in paths), None, f"'{source}'")
@@ -107,13 +99,12 @@ def _read_all(filesystem: pafs.FileSystem, paths: Sequence[str]) -> pa.Table:
 
 
 def _read(filesystem: pafs.FileSystem, path: str, types: Mapping[str, pa.DataType]) -> pa.Table:
-    names: list[str] = []
     try:
         parse = _parse_options(filesystem, path)
-        names = _header(filesystem, path, parse)
         with filesystem.open_input_stream(path) as stream:
             table = pacsv.read_csv(stream, parse_options=parse, convert_options=_convert_options(types))
     except (pa.ArrowInvalid, OSError) as error:
+        names = [] if isinstance(error, OSError) else _head_schema(filesystem, path, 1 << 16).names
         raise _unreadable(path, error, names) from error
     if binary := [f.name for f in table.schema if pt.is_binary(f.type) or _holds_binary(f.type)]:
         raise DataError(f"'{path}', column '{binary[0]}': the text is not valid UTF-8; save the file as UTF-8")
@@ -129,10 +120,16 @@ def _parse_options(filesystem: pafs.FileSystem, path: str) -> pacsv.ParseOptions
     return pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
 
 
-def _header(filesystem: pafs.FileSystem, path: str, parse: pacsv.ParseOptions) -> list[str]:
-    with filesystem.open_input_stream(path) as stream:
-        reader = pacsv.open_csv(stream, parse_options=parse, convert_options=_convert_options({}))
-        return list(reader.schema.names)
+def _head_schema(filesystem: pafs.FileSystem, path: str, n_bytes: int) -> pa.Schema:
+    """Names and types by the first whole lines of a file, up to so many bytes."""
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            head = stream.read(n_bytes)
+        head = head if len(head) < n_bytes else head[: head.rfind(b"\n") + 1]
+        parse = _parse_options(filesystem, path)
+        return pacsv.read_csv(pa.BufferReader(head), parse_options=parse, convert_options=_convert_options({})).schema
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error, []) from error
 
 
 def _convert_options(types: Mapping[str, pa.DataType], names: Sequence[str] | None = None) -> pacsv.ConvertOptions:

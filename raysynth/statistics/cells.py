@@ -14,11 +14,14 @@ above.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 CAP = 65_536
 _MAX_LEVEL = 64
+_SAMPLE = 2 * CAP  # keys that tell whether a block is better counted without sorting
+_DENSE = 1 << 22  # cells, occupied or not, that are counted without sorting
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
@@ -96,11 +99,17 @@ def no_cells(is_integer: bool) -> Cells:
     return Cells(is_integer, 0, empty, empty, empty)
 
 
-def cells_of(keys: np.ndarray, is_integer: bool) -> Cells:
-    """The cells, at level 0, of keys (N,) int64 in any order: one cell for each distinct key."""
+def cells_of(keys: np.ndarray, is_integer: bool, least_level: int = 0, cap: int = CAP) -> Cells:
+    """The cells of keys (N,) int64 in any order.
+
+    They are at level 0 (one cell for each distinct key, maybe more than `cap`), or, for many keys that have more than
+    `cap` distinct ones for certain, at the lowest level from `least_level` on that has at most `cap` cells.
+    """
     if len(keys) == 0:
         return no_cells(is_integer)
     unique, counts = _counted_small_range(keys) if is_integer else (None, None)
+    if (unique is None or counts is None) and (coarse := _counted_coarsely(keys, is_integer, least_level, cap)):
+        return coarse
     if unique is None or counts is None:
         unique, counts = _counted_by_sorting(keys)
     return Cells(is_integer, 0, unique, unique, counts)
@@ -139,6 +148,69 @@ def _counted_small_range(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tu
     counts = np.bincount(keys - lowest)
     present = np.flatnonzero(counts)
     return present + lowest, counts[present]
+
+
+def _counted_coarsely(keys: np.ndarray, is_integer: bool, least_level: int, cap: int) -> Cells | None:
+    """Cells without sorting all keys; None where this would not be faster.
+
+    The cells of a sample give a level that the whole cannot go below; from there on levels are tried.
+    """
+    if len(keys) < 4 * _SAMPLE:
+        return None
+    sample, counts = _counted_by_sorting(keys[:: len(keys) // _SAMPLE])
+    level = Cells(is_integer, 0, sample, sample, counts).fitted(cap).level
+    if level == 0:
+        return None
+    groups = [_Group(part, is_integer) for part in _by_sign(keys)]
+    for candidate in range(max(level, least_level), _MAX_LEVEL):
+        if any(g.width(candidate) > _DENSE for g in groups):
+            return None
+        parts = [g.counts(candidate) for g in groups]
+        if sum(map(np.count_nonzero, parts)) <= cap:
+            cells = [g.cells(candidate, c) for g, c in zip(groups, parts, strict=True)]
+            return reduce(lambda a, b: a.merged(b, cap), cells)
+    return None
+
+
+def _by_sign(keys: np.ndarray) -> list[np.ndarray]:
+    """Negative numbers, zeros and positive ones, whose keys lie far apart; a part without numbers is left out."""
+    if keys.min() > 0 or keys.max() < 0:
+        return [keys]
+    parts = (keys[keys < 0], keys[keys == 0], keys[keys > 0])
+    return [p for p in parts if len(p)]
+
+
+class _Group:
+    """Keys of one sign, counted in a dense array of cells at some level above 0."""
+
+    def __init__(self, keys: np.ndarray, is_integer: bool) -> None:
+        self.keys, self.is_integer = keys, is_integer
+        self._fine = float_keys(keys.astype(np.float64)) if is_integer else keys
+        self._lowest, self._highest = int(self._fine.min()), int(self._fine.max())
+
+    def width(self, level: int) -> int:
+        """Cells from the lowest to the highest, occupied or not."""
+        shift = level - self.is_integer
+        return (self._highest >> shift) - (self._lowest >> shift) + 1
+
+    def counts(self, level: int) -> np.ndarray:
+        """Keys in each of these cells."""
+        return np.bincount(self._index(level), minlength=self.width(level))
+
+    def cells(self, level: int, counts: np.ndarray) -> Cells:
+        """The occupied cells with their smallest and largest keys."""
+        index = self._index(level)
+        low = np.full(len(counts), np.iinfo(np.int64).max)
+        high = np.full(len(counts), np.iinfo(np.int64).min)
+        np.minimum.at(low, index, self.keys)
+        np.maximum.at(high, index, self.keys)
+        present = np.flatnonzero(counts)
+        return Cells(self.is_integer, level, low[present], high[present], counts[present])
+
+    def _index(self, level: int) -> np.ndarray:
+        shift = level - self.is_integer
+        index: np.ndarray = (self._fine >> np.int64(shift)) - np.int64(self._lowest >> shift)
+        return index
 
 
 def _counted_by_sorting(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,8 +31,10 @@ class DistinctSample:
     hashes: np.ndarray = field(default_factory=_no_hashes)
     counts: np.ndarray = field(default_factory=_no_counts)
 
-    def add(self, hashes: np.ndarray, counts: np.ndarray) -> None:
-        """Add values by their hashes (N,) uint64, each counts (N,) int64 times; hashes may repeat."""
+    def add(self, hashes: np.ndarray, counts: np.ndarray | None = None) -> None:
+        """Add values by their hashes (N,) uint64, each counts (N,) int64 times (None: once); hashes may repeat."""
+        if counts is None:
+            counts = np.ones(len(hashes), dtype=np.int64)
         if len(self.hashes) >= self.size:
             small = hashes <= self.hashes[-1]
             hashes, counts = hashes[small], counts[small]

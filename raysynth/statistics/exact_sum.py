@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _LOWEST = 1127  # 1074 + 53: the scale that makes every mantissa of 53 bits an integer
-_HALF = 26
-_MASK = (1 << _HALF) - 1
-_MAX_ROWS = 1 << 25  # weights of 27 bits add up exactly in a double up to here
+_HALF = 26  # bits of the mantissa's upper part
+_MAX_ROWS = 1 << 25  # parts of up to 27 bits add up exactly in a double for so many rows
 
 
 @dataclass
@@ -22,26 +21,31 @@ class ExactSum:
 
     scaled: int = 0  # the sum times 2**_LOWEST
 
-    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Add values (N,) float64, finite, each counts (N,) int64 times; at most 2**25 rows at once."""
+    def add(self, values: np.ndarray, counts: np.ndarray | None = None) -> None:
+        """Add values (N,) float64, finite, each counts (N,) int64 times (None: once)."""
         if len(values) == 0:
             return
-        if int(counts.sum()) > _MAX_ROWS:
+        n_rows = len(values) if counts is None else int(counts.sum())
+        if n_rows > _MAX_ROWS and len(values) == 1:
+            self.scaled += n_rows * _scaled(float(values[0]))
+            return
+        if n_rows > _MAX_ROWS:
             half = len(values) // 2
-            if half == 0:
-                self.scaled += int(counts[0]) * _scaled(float(values[0]))
-                return
-            self.add(values[:half], counts[:half])
-            self.add(values[half:], counts[half:])
+            self.add(values[:half], None if counts is None else counts[:half])
+            self.add(values[half:], None if counts is None else counts[half:])
             return
         mantissa, exponent = np.frexp(values)
-        integer = np.ldexp(mantissa, 53).astype(np.int64)
+        mantissa *= 2.0**_HALF
+        high = np.floor(mantissa)
+        low = (mantissa - high) * 2.0 ** (53 - _HALF)  # both parts are whole numbers
+        if counts is not None:
+            high *= counts
+            low *= counts
         lowest = int(exponent.min())
         bins = (exponent - lowest).astype(np.int64)
-        high = np.bincount(bins, weights=(integer >> _HALF) * counts)
-        low = np.bincount(bins, weights=(integer & _MASK) * counts)
-        for k in np.flatnonzero((high != 0) | (low != 0)):
-            whole = (int(high[k]) << _HALF) + int(low[k])
+        sums_high, sums_low = np.bincount(bins, weights=high), np.bincount(bins, weights=low)
+        for k in np.flatnonzero((sums_high != 0) | (sums_low != 0)):
+            whole = (int(sums_high[k]) << (53 - _HALF)) + int(sums_low[k])
             self.scaled += whole << (lowest + int(k) - 53 + _LOWEST)
 
     def merge(self, other: ExactSum) -> None:

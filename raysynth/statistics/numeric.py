@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.errors import SchemaError
-from raysynth.statistics.cells import Cells, cells_of, float_keys, no_cells
+from raysynth.statistics.cells import Cells, cells_of, float_keys, from_float_keys, no_cells
 from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
 from raysynth.statistics.exact_sum import ExactSum
 from raysynth.statistics.hashing import hash_integers
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
+from raysynth.statistics.step import Step, joint_step
 
 _SAMPLE = 4096
 _LARGEST_SQUARE = 1e150  # beyond, x * x overflows: the spread is then taken from the cells
@@ -41,6 +42,8 @@ class NumericSummary:
         missing: null or NaN rows.
         n_inf: rows that are +inf or -inf; not in `cells`.
         decimals: digits after the point that hold all values so far; over `MAX_DECIMALS` means none do.
+        step: integers and times: the largest step that leads from any value to any other.
+        huge: a value was too large to be squared.
     """
 
     type: pa.DataType
@@ -51,6 +54,7 @@ class NumericSummary:
     missing: int = 0
     n_inf: int = 0
     decimals: int = 0
+    step: Step = Step()
     huge: bool = False
 
     def __post_init__(self) -> None:
@@ -63,16 +67,20 @@ class NumericSummary:
             finite = values[np.isfinite(values)]
             self.n_inf += int(np.count_nonzero(np.isinf(values)))
             self.missing += len(array) - len(values) + int(np.count_nonzero(np.isnan(values)))
-            block = cells_of(float_keys(finite.astype(np.float64)), is_integer=False)
+            keys = float_keys(finite.astype(np.float64))
         else:
             self.missing += len(array) - len(values)
-            block = cells_of(values, is_integer=True)
+            keys = values
+        block = cells_of(keys, self.cells.is_integer, self.cells.level)
         if len(block) == 0:
             return
-        self._add_moments(block)
-        if not block.is_integer:
-            self.decimals = needed_decimals(_native(block.low_values, self.type), self.decimals)
+        if block.level == 0:  # one cell for each distinct value: fewer to look at than there are rows
+            self._look_at(block.low, block.counts)
+        else:
+            self._look_at(keys, None)
         self._add_cells(block)
+        if block.level > 0:
+            self.sample.add(hash_integers(keys))
 
     def merge(self, other: NumericSummary) -> None:
         """Add the rows of another summary of the same column."""
@@ -83,6 +91,7 @@ class NumericSummary:
         self.missing += other.missing
         self.n_inf += other.n_inf
         self.decimals = max(self.decimals, other.decimals)
+        self.step = self.step.merged(other.step)
         self.huge = self.huge or other.huge
 
     @property
@@ -147,15 +156,21 @@ class NumericSummary:
             decimals=self.decimals if self.decimals <= MAX_DECIMALS else None,
             exact=len(wide) == 0,
             rank_error=float(wide.max() / n) if len(wide) else 0.0,
+            step=max(1, self.step.size) if self.cells.is_integer else None,
         )
 
-    def _add_moments(self, block: Cells) -> None:
-        values = block.low_values.astype(np.float64)
-        self.total.add(values, block.counts)
-        if max(abs(values[0]), abs(values[-1])) > _LARGEST_SQUARE:
+    def _look_at(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
+        """Moments, decimals and step of keys, each counts times (None: once)."""
+        values = keys.astype(np.float64) if self.cells.is_integer else from_float_keys(keys)
+        self.total.add(values, counts)
+        if max(abs(values.min()), abs(values.max())) > _LARGEST_SQUARE:
             self.huge = True
         else:
-            self.squares.add(values * values, block.counts)
+            self.squares.add(values * values, counts)
+        if self.cells.is_integer:
+            self.step = joint_step(self.step, keys)
+        else:
+            self.decimals = needed_decimals(_native(values, self.type), self.decimals)
 
     def _add_cells(self, block: Cells) -> None:
         merged = self.cells.merged(block)
