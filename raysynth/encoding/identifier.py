@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.pattern import IntegerPattern, TextPattern, infer_pattern, parse_pattern
+from raysynth.encoding.pattern import IntegerPattern, TextPattern, parse_pattern
 from raysynth.encoding.permutation import MAX_SIZE, mix, permute, round_keys
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, parse_arrow_type
+from raysynth.statistics.key_pattern import infer_pattern
 
 __all__ = ["IdentifierEncoder", "infer_pattern"]
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.encoding.identifier import IdentifierEncoder
-from raysynth.encoding.pattern import IntegerPattern, infer_pattern, parse_pattern
+from raysynth.encoding.pattern import IntegerPattern, parse_pattern
 from raysynth.encoding.permutation import permute
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 
 
 def encoder(pattern, dtype="string"):
@@ -163,9 +164,26 @@ def test_inferred_pattern_of_random_keys():
 
 
 def test_integers_leave_room_for_four_times_the_sample():
-    parsed = parse_pattern(infer_pattern([str(i) for i in range(1, 901)]), "id")
+    parsed = parse_pattern(infer_pattern([str(i) for i in range(1, 101)], n_rows=900), "id")
     assert isinstance(parsed, IntegerPattern)
     assert parsed.size >= 3600
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n_rows", "largest", "pattern"),
+    [
+        (1, 900, 900, 2**63 - 1, "integer(1, 9999)"),
+        (0, 900, 90, 2**63 - 1, "integer(0, 999)"),
+        (1000, 9000, 100, 2**63 - 1, "integer(1000, 9999)"),
+        (1000, 9000, 8000, 2**63 - 1, "integer(1000, 99999)"),
+        (1, 30_000, 30_000, 2**15 - 1, "integer(1, 32767)"),
+        (-50, -3, 10, 2**63 - 1, "integer(-99, -1)"),
+        (1, 2**63 - 1, 10, 2**63 - 1, f"integer(1, {2**63 - 1})"),
+    ],
+)
+def test_pattern_of_an_integer_column(low, high, n_rows, largest, pattern):
+    assert integer_pattern(low, high, n_rows, largest) == pattern
+    assert len(encoder(pattern, "int64").values(0, n_rows, 1).unique()) == n_rows
 
 
 @settings(max_examples=150, deadline=None)
