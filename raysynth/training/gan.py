@@ -127,6 +127,11 @@ class GanLearner:
         self.averaged = [p.detach().clone() for p in self.generator.parameters()]
         self.steps = 0
 
+    @property
+    def finished(self) -> bool:
+        """Never: a GAN's losses do not tell when to stop."""
+        return False
+
     def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         """One discriminator and one generator update; losses stay on the device."""
         for _ in range(self.settings.discriminator_steps - 1):

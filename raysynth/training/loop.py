@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -61,8 +62,13 @@ class Learner(Protocol):
 
     device: torch.device
 
+    @property
+    def finished(self) -> bool:
+        """True after an epoch that makes further ones useless; the same on all workers."""
+        ...
+
     def step(self, batch: Any, rng: torch.Generator) -> Mapping[str, Tensor]:
-        """One update from a batch; losses as scalars on the device (no host synchronisation)."""
+        """One update from a batch, or a score of validation rows; losses as scalars on the device (no host sync)."""
         ...
 
     def set_learning_rate(self, factor: float) -> None:
@@ -172,10 +178,12 @@ def train(
         with progress(label, settings.epochs) as advance:
             advance(len(history))
             for epoch in range(len(history), settings.epochs):
+                if learner.finished:
+                    break
                 history.append(_run_epoch(learner, batches, settings, epoch, rank))
                 if store is not None:
                     kept = Checkpoint(signature, learner.state_dict(), list(history))
-                    store.report(history[-1], kept if _is_due(epoch, settings) else None)
+                    store.report(history[-1], kept if learner.finished or _is_due(epoch, settings) else None)
                 advance(1)
     except KeyboardInterrupt as interrupt:
         if store is not None and kept is not None:
@@ -216,13 +224,13 @@ def _run_epoch(
     rng = torch.Generator(learner.device).manual_seed(epoch_seed(settings.seed, epoch, rank))
     learner.set_learning_rate(settings.learning_rate_factor(epoch))
     sums: dict[str, Tensor] = {}
-    steps = 0
+    counts: Counter[str] = Counter()
     for batch in batches.epoch(epoch):
         for name, loss in learner.step(batch, rng).items():
             sums[name] = sums[name] + loss if name in sums else loss
-        steps += 1
+            counts[name] += 1
     learner.end_epoch()
-    losses = _means(learner, sums, steps)
+    losses = _means(learner, sums, counts)
     if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
         raise TrainingError(
             f"the {wrong[0]} loss is not finite in epoch {epoch + 1}; lower the learning rate, enlarge batch_size, or "
@@ -231,10 +239,10 @@ def _run_epoch(
     return {"epoch": epoch + 1, **losses, "seconds": time.perf_counter() - begun}
 
 
-def _means(learner: Learner, sums: dict[str, Tensor], steps: int) -> dict[str, float]:
-    """Means over steps and workers; the one host synchronisation of an epoch."""
+def _means(learner: Learner, sums: dict[str, Tensor], counts: Mapping[str, int]) -> dict[str, float]:
+    """Means over the batches that gave each loss, and over workers; the one host synchronisation of an epoch."""
     if not sums:
         return {}
-    stacked = torch.stack([s.detach().float() for s in sums.values()]) / max(steps, 1)
+    stacked = torch.stack([s.detach().float() / counts[name] for name, s in sums.items()])
     learner.average([stacked])
     return dict(zip(sums, stacked.tolist(), strict=True))

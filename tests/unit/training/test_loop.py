@@ -19,6 +19,7 @@ class Walk:
     """Adds noise to a number: any lost, repeated or differently seeded step shows in it."""
 
     device = torch.device("cpu")
+    finished = False
 
     def __init__(self, stop_at: int | None = None, loss_at: dict[int, float] | None = None) -> None:
         self.position = torch.zeros(())

@@ -1,0 +1,308 @@
+"""AutoregressiveSynthesizer: any-order autoregressive network on codes; exact conditions, likelihoods, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from raysynth.encoding.table_encoder import NumericForm
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    from raysynth.models.autoregressive_sampler import AnyOrderSampler
+    from raysynth.training.autoregressive import AnyOrderJob
+
+ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
+EPOCHS = (3, 300)
+
+
+class AutoregressiveSynthesizer(Synthesizer):
+    """A neural network that gives p(column | any other columns), trained on all orders of the columns.
+
+    Every column becomes codes (a number: a bin, or a value of its own), and one small network learns the conditionals
+    of all columns in random orders (order-agnostic NADE, Uria, Murray and Larochelle 2014; see
+    `models/autoregressive.py`). What follows from that:
+
+    - `sample(conditions=...)` is exact for values, lists and ranges on any columns: conditioned columns are drawn
+      first. Where several columns allow several values each, candidates for these columns are drawn from the model and
+      resampled by the model's own probabilities (see `models/autoregressive_sampler.py`).
+    - `log_prob` gives the log probability of rows, `impute` completes rows, `sample_rebalanced` gives a column another
+      distribution, `temperature` makes rows more typical (below 1) or more diverse (above 1).
+
+    Args:
+        epochs: passes over the table; None: as many as show a million rows, from 3 to 300. Training ends earlier where
+            the loss of rows that are held back has not fallen for `patience` epochs; the best weights are kept.
+        batch_size: rows of a step, over all workers together; None: by the size of the table, 64 to 512.
+        width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
+        dropout: share of units dropped in training.
+        learning_rate, weight_decay: of AdamW.
+        validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
+        patience: see `epochs`; 0: never end early.
+        n_bins: bins of a number with many values.
+        temperature: of sampling; may be changed after the fit.
+        precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        differential_privacy, epsilon, delta: not in this version of the method.
+        common: see `Synthesizer`.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', 'loss' and 'validation' (nats a row) and 'seconds'.
+    """
+
+    method: ClassVar[str] = "autoregressive"
+    numeric_encoding: ClassVar[NumericForm] = "bins"
+
+    def __init__(
+        self,
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        width: int = 96,
+        hidden: int = 48,
+        layers: int = 2,
+        dropout: float = 0.2,
+        learning_rate: float = 6e-3,
+        weight_decay: float = 0.3,
+        validation_share: float = 0.05,
+        patience: int = 10,
+        n_bins: int = 100,
+        temperature: float = 1.0,
+        precision: str = "auto",
+        checkpoint_every: int = 10,
+        differential_privacy: bool = False,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.width = width
+        self.hidden = hidden
+        self.layers = layers
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation_share = validation_share
+        self.patience = patience
+        self.n_bins = n_bins
+        self.temperature = temperature
+        self.precision = precision
+        self.checkpoint_every = checkpoint_every
+        self.differential_privacy = differential_privacy
+        self.epsilon = epsilon
+        self.delta = delta
+
+    # ---- what the model knows ----------------------------------------------------------------------------------------
+
+    def log_prob(self, data: Any, *, n_orders: int = 8, seed: int = 0) -> pd.DataFrame:
+        """Log probability of the codes of each row, in nats, over random orders of the columns.
+
+        A number's code is its bin, so this is the probability of the bin, not a density; a missing value is a state of
+        its own. Columns that are regenerated (keys, personal data, constants) do not count.
+
+        Args:
+            data: rows with all modelled columns, in any form that `fit` takes.
+            n_orders: at least 1.
+            seed: of the orders.
+
+        Returns:
+            'log_prob': mean over the orders; 'spread': standard deviation over the orders (0 for one order).
+        """
+        from raysynth.table import as_table
+
+        _check_whole("n_orders", n_orders)
+        model = self._fitted()
+        table = as_table(data, min_rows=0)
+        if self.rules_ is not None:
+            table = table.mapped(self.rules_.forward)
+        codes = [model.encoder.encode(b).codes_NC for b in table.blocks(list(model.encoder.names))]
+        if not codes:
+            return pd.DataFrame({"log_prob": np.zeros(0), "spread": np.zeros(0)})
+        by_order = self.sampler_.log_prob(np.concatenate(codes), n_orders, np.random.default_rng(seed))
+        return pd.DataFrame({"log_prob": by_order.mean(0), "spread": by_order.std(0)})
+
+    def impute(
+        self,
+        data: pd.DataFrame,
+        *,
+        how: Literal["sample", "best"] = "sample",
+        seed: int | None = None,
+        confidence: bool = False,
+    ) -> Any:
+        """The rows with every missing cell of the modelled columns filled in; known cells are as they were.
+
+        Args:
+            data: rows; missing cells, or whole missing columns, are what is unknown.
+            how: 'sample' draws all unknown cells of a row together from p(unknown | known); 'best' gives each cell its
+                most probable category or its expected number (the least error, but less variety than real rows).
+            seed: of the draws; as in `sample`.
+            confidence: also return a frame with the probability of each filled-in cell given the known ones (of the
+                bin, for a number), NaN elsewhere.
+
+        Returns:
+            A DataFrame, or the pair (DataFrame, confidence).
+
+        Raises:
+            DataError: a column is unknown or of another type. ParameterError: the schema has constraints.
+        """
+        from raysynth.synthesizers.partial_rows import filled, filled_with_best, partial_rows
+
+        if how not in ("sample", "best"):
+            raise ParameterError(f"how must be 'sample' or 'best'; found {how!r}")
+        model, sampler = self._fitted(), self._generator()
+        if self.rules_ is not None:
+            raise ParameterError("impute cannot complete rows under constraints; fit without them")
+        rows = partial_rows(data, model.schema, model.encoder)
+        rng = np.random.default_rng(self._sampling_seed(seed))
+        conditionals = list(sampler.conditionals(rows.codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        if how == "best":
+            result, sure = filled_with_best(rows, conditionals, model.schema, model.encoder, rng)
+        else:
+            codes_NC = sampler.complete(rows.codes_NC, rows.known_NC, rng)
+            result = filled(rows, codes_NC, model.schema, model.encoder, rng)
+            sure = pd.DataFrame(np.nan, index=result.index, columns=list(model.encoder.names))
+            for c, at, p_NV in conditionals:
+                sure.iloc[at, c] = np.take_along_axis(p_NV, codes_NC[at, c][:, None].astype(int), 1)[:, 0]
+        result.index = data.index
+        return (result, sure.set_index(data.index)) if confidence else result
+
+    def sample_rebalanced(
+        self, n_samples: int, column: str, shares: Mapping[Any, float], seed: int | None = None
+    ) -> pd.DataFrame:
+        """Rows in which one column has the given distribution, and the others follow from it, in random order.
+
+        Args:
+            n_samples: rows.
+            column: a modelled column.
+            shares: for each value, or (low, high) range, its share; scaled to sum to 1.
+            seed: as in `sample`.
+
+        Raises:
+            ConditionError: a value is outside the domain. ParameterError: shares are negative or all 0.
+        """
+        share = np.array(list(shares.values()), float)
+        if not len(share) or not np.isfinite(share).all() or share.min() < 0 or share.sum() <= 0:
+            raise ParameterError(f"shares must be numbers of at least 0, not all 0; found {dict(shares)!r}")
+        exact = share / share.sum() * n_samples
+        counts = np.floor(exact).astype(int)
+        counts[np.argsort(counts - exact, kind="stable")[: n_samples - counts.sum()]] += 1
+        quotas = [({column: v}, int(k)) for v, k in zip(shares, counts, strict=True) if k]
+        drawn = self._sampling_seed(seed)
+        rows = self.sample(conditions=quotas, seed=drawn)
+        return rows.sample(frac=1, random_state=drawn % 2**32).reset_index(drop=True)
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        if self.differential_privacy or self.epsilon is not None or self.delta is not None:
+            raise ParameterError(
+                "differential privacy is not in this version of AutoregressiveSynthesizer; "
+                "leave out differential_privacy, epsilon and delta"
+            )
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name))
+        for name in ("width", "hidden", "layers", "n_bins", "checkpoint_every"):
+            _check_whole(name, getattr(self, name))
+        _check_whole("patience", self.patience, low=0)
+        for name, low, high in (("dropout", 0, 0.95), ("validation_share", 0, 0.5), ("weight_decay", 0, 10)):
+            if not low <= getattr(self, name) <= high:
+                raise ParameterError(f"{name} must be from {low} to {high}; found {getattr(self, name)!r}")
+        for name, high in (("learning_rate", 1), ("temperature", 100)):
+            if not 0 < getattr(self, name) <= high:
+                raise ParameterError(f"{name} must be above 0 and at most {high}; found {getattr(self, name)!r}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ParameterError(f"precision must be 'auto', 'float32' or 'bfloat16'; found {self.precision!r}")
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": self.n_bins}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.models.autoregressive_sampler import AnyOrderSampler
+        from raysynth.synthesizers.neural import train_prepared
+
+        job = self._job(prepared)
+        trained = train_prepared(
+            job,
+            prepared,
+            scaling_config=self.scaling_config,
+            run_config=self.run_config,
+            label="training autoregressive",
+        )
+        self.history_ = trained.history
+        self.sampler_ = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
+
+    def _job(self, prepared: Prepared) -> AnyOrderJob:
+        from raysynth.models.autoregressive import CodeLayout, NetworkSettings
+        from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
+        from raysynth.training.loop import TrainSettings
+
+        batch_size = self.batch_size or default_batch_size(prepared.n_rows)
+        epochs = self.epochs or default_epochs(prepared.n_rows)
+        training = AnyOrderSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            groups=max(g for g in (1, 2, 4, 8) if batch_size % g == 0),
+            validation_share=self.validation_share,
+            patience=self.patience,
+            total_steps=epochs * max(1, prepared.n_rows // batch_size),
+        )
+        return AnyOrderJob(
+            CodeLayout.of(prepared.encoder.layout),
+            NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
+            training,
+            TrainSettings(epochs, batch_size, prepared.seed, checkpoint_every=self.checkpoint_every),
+            tuple(prepared.encoder.frequencies()),
+        )
+
+    def _generator(self) -> AnyOrderSampler:
+        from dataclasses import replace
+
+        fast = None if self.precision == "auto" else self.precision == "bfloat16"
+        if (self.sampler_.temperature, self.sampler_.bfloat16) != (self.temperature, fast):
+            self._check_parameters()
+            self.sampler_ = replace(self.sampler_, temperature=float(self.temperature), bfloat16=fast)
+        return self.sampler_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        layout = self.sampler_.layout
+        meta = {
+            "cardinalities": list(layout.cardinalities),
+            "ordered": list(layout.ordered),
+            "history": self.history_,
+        }
+        return meta, dict(self.sampler_.arrays)
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.models.autoregressive import CodeLayout
+        from raysynth.models.autoregressive_sampler import AnyOrderSampler
+
+        try:
+            layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
+            self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
+        if layout.cardinalities != self.encoder_.cardinalities:
+            raise ModelFileError("the model file's network and encoder do not belong together; refit the model")
+        self.history_ = list(meta["history"])
+
+
+def default_epochs(n_rows: int) -> int:
+    """Passes that show a million rows, within bounds."""
+    return int(np.clip(-(-ROWS_TO_SEE // max(n_rows, 1)), *EPOCHS))
+
+
+def default_batch_size(n_rows: int) -> int:
+    """512; less for a small table, so that an epoch has some fifty steps."""
+    return int(np.clip(n_rows // 50 // 8 * 8, 64, 512))
+
+
+def _check_whole(name: str, value: Any, low: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")

@@ -1,0 +1,277 @@
+"""The any-order learner: cross-entropy of all columns in random orders, AdamW, and the best average of the weights.
+
+Rows that a worker holds back give a validation loss after each epoch; what leaves is the exponential moving average of
+the weights at the epoch where that loss was lowest. Under differential privacy neither may be used (design, 'No choice
+by the data'); `AnyOrderSettings.validation_share = 0` switches both off.
+
+Shape legend: N rows, C columns, G groups of rows with one order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
+from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.job import Average, average_alone
+from raysynth.training.loop import TrainSettings
+
+MAX_VALIDATION_ROWS = 8192
+VALIDATION_BATCH = 2048
+WARM_UP_STEPS = 100
+FINAL_RATE = 0.01
+CLIP_NORM = 5.0
+
+
+@dataclass(frozen=True)
+class AnyOrderSettings:
+    """How the network is trained.
+
+    Args:
+        learning_rate: highest rate of AdamW; it rises over 100 steps and falls along a cosine to a hundredth.
+        weight_decay: of AdamW.
+        groups: orders of one batch.
+        ema_decay: of the moving average of the weights.
+        validation_share: share of each worker's rows that are held back (at most 8,192 rows); 0: none.
+        patience: epochs without a better validation loss after which training ends; 0: never.
+        total_steps: steps that the learning rate falls over.
+    """
+
+    learning_rate: float = 6e-3
+    weight_decay: float = 0.3
+    groups: int = 8
+    ema_decay: float = 0.995
+    validation_share: float = 0.05
+    patience: int = 10
+    total_steps: int = 1000
+
+    def rate_factor(self, step: int) -> float:
+        """What the learning rate is multiplied by at a step (counted from 0)."""
+        warm_up = min(WARM_UP_STEPS, max(1, self.total_steps // 10))
+        done = min(1.0, step / max(1, self.total_steps))
+        falling = FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+        return min(1.0, (step + 1) / warm_up) * falling
+
+
+@dataclass(frozen=True)
+class AnyOrderJob:
+    """A network to train (a `Job`).
+
+    Args:
+        layout: the codes.
+        network: sizes.
+        training: optimiser and stopping.
+        settings: epochs, batch size, seed.
+        frequencies: released share of each code of each column.
+    """
+
+    layout: CodeLayout
+    network: NetworkSettings
+    training: AnyOrderSettings
+    settings: TrainSettings
+    frequencies: tuple[np.ndarray, ...] = field(repr=False)
+
+    @property
+    def signature(self) -> str:
+        """Columns, network and everything that changes an epoch."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        return json.dumps([asdict(self.layout), self.network.to_dict(), asdict(self.training), settings])
+
+    @property
+    def batch_multiple(self) -> int:
+        """Rows of a batch come in groups of the same size."""
+        return self.training.groups
+
+    def learner(self, device: torch.device, average: Average) -> AnyOrderLearner:
+        """A network with fresh weights on a device."""
+        return AnyOrderLearner(self, device=device, average=average)
+
+    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
+        """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
+        rng = np.random.default_rng([self.settings.seed, rank, 2])
+        n_held = min(int(self.training.validation_share * len(rows)), MAX_VALIDATION_ROWS)
+        held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
+        validation = torch.from_numpy(rows.take(held).codes_NC.astype(np.int64)) if n_held else None
+        kept: RowSource = RowsWithout(rows, held) if n_held else rows
+        training = Batches(kept, batch_size, steps, self.settings.seed, rank, None, device)
+        return HeldOut(training, validation, device)
+
+    def network_of(self, state: dict[str, Any]) -> AnyOrderNetwork:
+        """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""
+        learner = self.learner(torch.device("cpu"), average_alone)
+        learner.load_state_dict(state)
+        with torch.no_grad():
+            for parameter, kept in zip(learner.network.parameters(), learner.best, strict=True):
+                parameter.copy_(kept)
+        return learner.network
+
+
+@dataclass(frozen=True)
+class ValidationBatch:
+    """Rows that are scored and not learned from."""
+
+    codes_NC: Tensor
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Training batches, then the validation rows, each epoch (an `EpochBatches`)."""
+
+    training: Batches
+    validation_NC: Tensor | None
+    device: torch.device
+
+    def epoch(self, number: int) -> Iterator[Batch | ValidationBatch]:
+        """All batches of one epoch."""
+        yield from self.training.epoch(number)
+        if self.validation_NC is not None:
+            for part in self.validation_NC.split(VALIDATION_BATCH):
+                yield ValidationBatch(part.to(self.device))
+
+
+@dataclass(frozen=True)
+class RowsWithout:
+    """Rows of a source without some of them (a `RowSource`).
+
+    Args:
+        rows: the source.
+        held: ascending indices that are left out.
+    """
+
+    rows: RowSource
+    held: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows) - len(self.held)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """Rows at indices among those that are kept: each is moved up by the held ones before it."""
+        return self.rows.take(rows + np.searchsorted(self.held - np.arange(len(self.held)), rows, side="right"))
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes of one column."""
+        return np.delete(self.rows.column(column), self.held)
+
+
+class AnyOrderLearner:
+    """Network, optimiser, moving average and the best weights so far, on one device (a `Learner`)."""
+
+    def __init__(self, job: AnyOrderJob, *, device: torch.device, average: Average) -> None:
+        self.training, self.device, self.average = job.training, torch.device(device), average
+        rng = torch.Generator().manual_seed(job.settings.seed)
+        self.network = AnyOrderNetwork(job.layout, job.network, job.frequencies, rng).to(self.device)
+        self.parameters = list(self.network.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=self.training.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=self.training.weight_decay,
+            fused=True,
+        )
+        self.averaged = [p.detach().clone() for p in self.parameters]
+        self.best = [p.detach().clone() for p in self.parameters]
+        self.best_loss, self.epochs_since_best, self.steps = math.inf, 0, 0
+        self.held_loss, self.held_rows = torch.zeros((), device=self.device), 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether the validation loss has not fallen for `patience` epochs."""
+        return 0 < self.training.patience <= self.epochs_since_best
+
+    def step(self, batch: Batch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update from a batch; or the loss of validation rows under the averaged weights."""
+        if isinstance(batch, ValidationBatch):
+            return self._validate(batch)
+        groups = self.training.groups
+        place_GC = random_places(groups, batch.codes_NC.shape[1], rng)
+        loss = self.network(batch.codes_NC, place_GC, rng).sum() / len(batch.codes_NC)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.average(p.grad for p in self.parameters if p.grad is not None)
+        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.learning_rate * self.training.rate_factor(self.steps)
+        self.optimiser.step()
+        self._follow()
+        return {"loss": loss.detach()}
+
+    @torch.no_grad()
+    def _validate(self, batch: ValidationBatch) -> dict[str, Tensor]:
+        """The same orders each epoch, so that epochs can be compared."""
+        rows = len(batch.codes_NC)
+        groups = max(g for g in range(1, self.training.groups + 1) if rows % g == 0)
+        fixed = torch.Generator(self.device).manual_seed(0)
+        place_GC = random_places(groups, batch.codes_NC.shape[1], fixed)
+        current = [p.detach().clone() for p in self.parameters]
+        _copy(self.averaged, self.parameters)
+        total = self.network(batch.codes_NC, place_GC).sum()
+        _copy(current, self.parameters)
+        self.held_loss, self.held_rows = self.held_loss + total, self.held_rows + rows
+        return {"validation": total / rows}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights; early on over fewer steps, so that the first weights are forgotten."""
+        self.steps += 1
+        decay = min(self.training.ema_decay, self.steps / (self.steps + 9))
+        torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - decay)
+
+    def set_learning_rate(self, factor: float) -> None:
+        """The rate follows steps, not epochs (`AnyOrderSettings.rate_factor`): nothing to do."""
+
+    def end_epoch(self) -> None:
+        """Keep the averaged weights if the validation loss over all workers is the lowest, or if there is none."""
+        if not self.held_rows:
+            _copy(self.averaged, self.best)
+            return
+        loss = self.held_loss / self.held_rows
+        self.average([loss])
+        self.held_loss, self.held_rows = torch.zeros((), device=self.device), 0
+        self.epochs_since_best += 1
+        if loss.item() < self.best_loss:
+            self.best_loss, self.epochs_since_best = loss.item(), 0
+            _copy(self.averaged, self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; tensors on the CPU are copies."""
+        return {
+            "network": [p.detach().to("cpu", copy=True) for p in self.parameters],
+            "optimiser": _on_cpu(self.optimiser.state_dict()),
+            "averaged": [t.to("cpu", copy=True) for t in self.averaged],
+            "best": [t.to("cpu", copy=True) for t in self.best],
+            "best_loss": self.best_loss,
+            "epochs_since_best": self.epochs_since_best,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        with torch.no_grad():
+            _copy(state["network"], self.parameters)
+            _copy(state["averaged"], self.averaged)
+            _copy(state["best"], self.best)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best_loss, self.steps = float(state["best_loss"]), int(state["steps"])
+        self.epochs_since_best = int(state["epochs_since_best"])
+
+
+def _copy(source: list[Tensor], target: list[Any]) -> None:
+    for s, t in zip(source, target, strict=True):
+        t.copy_(s)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {k: _on_cpu(v) for k, v in value.items()}
+    return [_on_cpu(v) for v in value] if isinstance(value, list) else value
