@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
     from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
     from raysynth.synthesizers.ctgan import CTGAN as CTGAN
+    from raysynth.synthesizers.tabular_gan import TabularGAN as TabularGAN
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ _HOME = {
     "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",
     "CTGAN": "raysynth.synthesizers.ctgan",
     "GaussianCopula": "raysynth.synthesizers.copula",
+    "TabularGAN": "raysynth.synthesizers.tabular_gan",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",
@@ -59,7 +61,7 @@ _HOME = {
 }
 _SUBMODULES = ("constraints", "errors", "evaluation", "schema")
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -74,4 +76,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_SUBMODULES})
+    return sorted(__all__)

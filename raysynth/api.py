@@ -28,7 +28,7 @@ def generate_synthetic_data(
 
     Args:
         data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
-        method: 'copula', 'ctgan', 'bayesian_network' or 'autoregressive'.
+        method: 'copula', 'gan', 'ctgan', 'bayesian_network' or 'autoregressive'.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
         privacy_protection: differential privacy. Not in this version: True is refused rather than ignored. Rare

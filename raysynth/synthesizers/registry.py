@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "copula": "raysynth.synthesizers.copula:GaussianCopula",
+    "gan": "raysynth.synthesizers.tabular_gan:TabularGAN",
     "ctgan": "raysynth.synthesizers.ctgan:CTGAN",
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
