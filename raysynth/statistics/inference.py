@@ -12,6 +12,7 @@ import pyarrow.types as pt
 from raysynth.arrow_types import is_text
 from raysynth.errors import DataError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import looks_like_dates, named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
@@ -157,6 +158,8 @@ def _column(seen: ColumnStatistics, kind: Kind, reason: str, pandas_dtype: str |
         extra["decimals"] = _decimals(seen)
     if kind is Kind.CONSTANT:
         extra["value"] = constant_value(seen)
+    if kind is Kind.IDENTIFIER:
+        extra["pattern"] = _key_pattern(seen)
     return ColumnSchema(
         name=seen.name,
         kind=kind,
@@ -181,6 +184,8 @@ def _declared_column(column: ColumnSchema, seen: ColumnStatistics, pandas_dtype:
         column = replace(column, decimals=_decimals(seen))
     if column.kind is Kind.CONSTANT and column.value is None:
         column = replace(column, value=constant_value(seen))
+    if column.kind is Kind.IDENTIFIER and column.pattern is None:
+        column = replace(column, pattern=_key_pattern(seen))
     return column
 
 
@@ -241,6 +246,14 @@ def constant_value(seen: ColumnStatistics) -> Any:
         return seen.extremes[0]
     value = seen.categories().value.values[0]
     return str(value) if pt.is_decimal(seen.type) else value
+
+
+def _key_pattern(seen: ColumnStatistics) -> str:
+    """How the column's keys look, in the language of `encoding/pattern.py`."""
+    if pt.is_integer(seen.type) and seen.extremes is not None:
+        bits = seen.type.bit_width - pt.is_signed_integer(seen.type)
+        return integer_pattern(int(seen.extremes[0]), int(seen.extremes[1]), seen.n_rows, min(2**bits, 2**63) - 1)
+    return infer_pattern(seen.examples(_EXAMPLES), seen.n_rows)
 
 
 def _decimals(seen: ColumnStatistics) -> int | None:

@@ -48,8 +48,8 @@ def infer_pattern(sample: Sequence[str], n_rows: int = 0) -> str:
 def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str:
     """'integer(low, high)' for whole numbers seen between low and high.
 
-    The range has the digits of the numbers, and more where that leaves less than 4 numbers a row; its ends are powers of
-    ten, or `largest`, so they tell no number of the table.
+    The range has the digits of the numbers, and more where that leaves less than 4 numbers a row; its ends are powers
+    of ten, or `largest`, so they tell no number of the table.
     """
     digits = len(str(max(abs(low), abs(high))))
     lower = 10 ** (digits - 1) if low > 0 and len(str(low)) == digits > 1 else min(low, 1)
