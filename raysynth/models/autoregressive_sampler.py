@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.errors import ConditionError
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout
+from raysynth.models.autoregressive_conditions import Candidates, Conditions, Context, impossible, resampled
 
 BLOCK_ROWS = 2048  # rows that share one order, always, so that rows do not depend on how many are asked for at once
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
@@ -43,25 +43,6 @@ class _Column:
     bias_V: Tensor
     possible_V: Tensor
     embedding_VH: Tensor
-
-
-@dataclass
-class _Context:
-    """Running sums (N, H) of the codes known so far, and how many they are: one number, or one for each row (N, 1)."""
-
-    sum_NH: Tensor
-    count: int | Tensor
-
-    def add(self, embedding_VH: Tensor, codes_N: Tensor) -> None:
-        """One more column is known for all rows."""
-        self.sum_NH.add_(torch.index_select(embedding_VH, 0, codes_N))
-        self.count = self.count + 1
-
-    def scale(self) -> float | Tensor:
-        """1 / sqrt(count)."""
-        if isinstance(self.count, Tensor):
-            return self.count.clamp(min=1).rsqrt()
-        return max(self.count, 1) ** -0.5
 
 
 @dataclass(frozen=True)
@@ -123,14 +104,14 @@ class AnyOrderSampler:
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
     ) -> EncodedBlock:
         """n encoded rows of p(row) * prod(weights); raises `ConditionError` where that is zero everywhere."""
-        conditions = _Conditions.of(weights or {}, self)
+        conditions = Conditions.of(weights or {}, self.layout.starts, self.arrays["possible"], self.arrays["bias"])
         codes_CN = torch.empty((len(self.layout.cardinalities), n), dtype=torch.int64)
         with torch.inference_mode():
             for rows in _blocks(n):
                 self._generate_block(codes_CN[:, rows], rng, conditions)
         return EncodedBlock(codes_CN.numpy().astype(np.uint16).T, np.empty((n, 0), np.float32))
 
-    def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: _Conditions) -> None:
+    def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> None:
         columns, rows = codes_CN.shape
         order = [c for c in rng.permutation(columns).tolist() if c not in conditions.weights]
         context = self._empty_context(rows)
@@ -143,32 +124,32 @@ class AnyOrderSampler:
             codes_CN[c] = _draw(p_NV, uniform_N)[0]
             context.add(column.embedding_VH, codes_CN[c])
 
-    def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: _Conditions) -> _Context:
+    def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Context:
         """Fill in the conditioned columns of a block; the context after them."""
         rows = codes_CN.shape[1]
         if not conditions.needs_candidates:
             candidates = self._candidates(rows, rng, conditions)
             if not bool(candidates.weight_M.isfinite().all()):
-                raise _impossible()
+                raise impossible()
             picked = torch.arange(rows)
         else:
             candidates = self._enough_candidates(rows, rng, conditions)
-            picked = _resampled(candidates.weight_M, rows, rng)
+            picked = resampled(candidates.weight_M, rows, rng)
         for c, codes_M in candidates.codes.items():
             codes_CN[c] = codes_M[picked]
-        return _Context(candidates.context.sum_NH[picked], candidates.context.count)
+        return Context(candidates.context.sum_NH[picked], candidates.context.count)
 
-    def _enough_candidates(self, rows: int, rng: np.random.Generator, conditions: _Conditions) -> _Candidates:
+    def _enough_candidates(self, rows: int, rng: np.random.Generator, conditions: Conditions) -> Candidates:
         """Candidates whose effective number is that of the rows, or as many as are allowed."""
         most = max(MIN_CANDIDATES, MAX_CANDIDATES * rows)
         drawn = self._candidates(max(MIN_CANDIDATES, CANDIDATES * rows), rng, conditions)
         while drawn.effective < rows and 2 * len(drawn.weight_M) <= most:
             drawn = drawn.joined(self._candidates(len(drawn.weight_M), rng, conditions))
         if drawn.effective == 0:
-            raise _impossible()
+            raise impossible()
         return drawn
 
-    def _candidates(self, n: int, rng: np.random.Generator, conditions: _Conditions) -> _Candidates:
+    def _candidates(self, n: int, rng: np.random.Generator, conditions: Conditions) -> Candidates:
         """n draws of the conditioned columns, each with the logarithm of the product of its normalisers."""
         context, codes, weight_M = self._empty_context(n), {}, torch.zeros(n)
         for c, weight_V in conditions.weights.items():
@@ -177,7 +158,7 @@ class AnyOrderSampler:
             codes[c], mass_M = _draw(p_MV, torch.from_numpy(rng.random(n, np.float32)))
             weight_M += mass_M.log()
             context.add(column.embedding_VH, codes[c])
-        return _Candidates(codes, weight_M, context)
+        return Candidates(codes, weight_M, context)
 
     # ---- partial rows ------------------------------------------------------------------------------------------------
 
@@ -219,13 +200,13 @@ class AnyOrderSampler:
         return np.concatenate(parts)
 
     def _complete_column(
-        self, c: int, codes_CN: Tensor, unknown_N: Tensor, context: _Context, rng: np.random.Generator
+        self, c: int, codes_CN: Tensor, unknown_N: Tensor, context: Context, rng: np.random.Generator
     ) -> None:
         rows = unknown_N.nonzero().squeeze(1)
         if not len(rows):
             return
         assert isinstance(context.count, Tensor)
-        column, part = self._columns(self._fast)[c], _Context(context.sum_NH[rows], context.count[rows])
+        column, part = self._columns(self._fast)[c], Context(context.sum_NH[rows], context.count[rows])
         p_NV = self._present(c, self._probabilities(column, part))
         codes_CN[c, rows], _ = _draw(p_NV, torch.from_numpy(rng.random(len(rows), np.float32)))
         context.sum_NH.index_add_(0, rows, column.embedding_VH[codes_CN[c, rows]])
@@ -262,13 +243,13 @@ class AnyOrderSampler:
 
     # ---- the network -------------------------------------------------------------------------------------------------
 
-    def _probabilities(self, column: _Column, context: _Context) -> Tensor:
+    def _probabilities(self, column: _Column, context: Context) -> Tensor:
         """Of the codes that can be drawn, at the temperature, (N, V)."""
         return torch.softmax(
             torch.add(column.possible_V, self._logits(column, context), alpha=1 / self.temperature), -1
         )
 
-    def _logits(self, column: _Column, context: _Context) -> Tensor:
+    def _logits(self, column: _Column, context: Context) -> Tensor:
         """float32 (N, V)."""
         width = context.sum_NH.shape[1]
         inputs = torch.empty((len(context.sum_NH), column.head.shape[1]), dtype=column.head.dtype)
@@ -279,15 +260,15 @@ class AnyOrderSampler:
             width += len(weight)
         return functional.linear(inputs, column.head) + column.bias_V
 
-    def _empty_context(self, rows: int) -> _Context:
-        return _Context(torch.zeros(rows, self.arrays["embedding"].shape[1]), 0)
+    def _empty_context(self, rows: int) -> Context:
+        return Context(torch.zeros(rows, self.arrays["embedding"].shape[1]), 0)
 
-    def _known_context(self, codes_CN: Tensor, known_CN: Tensor) -> _Context:
+    def _known_context(self, codes_CN: Tensor, known_CN: Tensor) -> Context:
         context = self._empty_context(codes_CN.shape[1])
         for c, column in enumerate(self._columns(False)):
             codes_N = torch.where(known_CN[c], codes_CN[c], 0)
             context.sum_NH += column.embedding_VH[codes_N] * known_CN[c, :, None]
-        return _Context(context.sum_NH, known_CN.sum(0)[:, None].float())
+        return Context(context.sum_NH, known_CN.sum(0)[:, None].float())
 
     @property
     def _fast(self) -> bool:
@@ -317,57 +298,6 @@ class AnyOrderSampler:
             torch.tensor(bias, dtype=torch.float32),
             torch.tensor(possible, dtype=torch.float32),
             torch.tensor(self.arrays["embedding"][codes], dtype=torch.float32),
-        )
-
-
-@dataclass(frozen=True)
-class _Conditions:
-    """Weights of the conditioned columns in the order in which they are drawn.
-
-    Columns that allow one code come first (their normaliser is then the same for every row), then the others, the most
-    restrictive first.
-    """
-
-    weights: dict[int, Tensor]
-    needs_candidates: bool
-
-    @classmethod
-    def of(cls, weights: Mapping[int, np.ndarray], sampler: AnyOrderSampler) -> _Conditions:
-        starts, possible = sampler.layout.starts, sampler.arrays["possible"]
-        allowed: dict[int, np.ndarray] = {}
-        several: dict[int, np.ndarray] = {}
-        for c, weight in weights.items():
-            own = np.where(possible[starts[c] : starts[c + 1]], np.asarray(weight, float), 0.0)
-            if not own.any():
-                raise _impossible()
-            if not (np.asarray(weight) == 1).all():
-                (several if np.count_nonzero(own) > 1 else allowed)[c] = own
-        prior = {c: np.exp(sampler.arrays["bias"][starts[c] : starts[c + 1]]) for c in several}
-        share = {c: float(prior[c] @ several[c] / prior[c].sum()) for c in several}
-        allowed.update({c: several[c] for c in sorted(several, key=lambda c: (share[c], c))})
-        return cls({c: torch.tensor(w, dtype=torch.float32) for c, w in allowed.items()}, len(several) > 1)
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Draws of the conditioned columns, and the logarithm of each one's importance weight (-inf: impossible)."""
-
-    codes: dict[int, Tensor]
-    weight_M: Tensor
-    context: _Context
-
-    @property
-    def effective(self) -> float:
-        """Number of equally weighted draws that they are worth (Kish): (sum w)^2 / sum w^2."""
-        w = _scaled(self.weight_M)
-        return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
-
-    def joined(self, other: _Candidates) -> _Candidates:
-        """Both, one after the other."""
-        return _Candidates(
-            {c: torch.cat([own, other.codes[c]]) for c, own in self.codes.items()},
-            torch.cat([self.weight_M, other.weight_M]),
-            _Context(torch.cat([self.context.sum_NH, other.context.sum_NH]), self.context.count),
         )
 
 
@@ -403,24 +333,6 @@ def _draw(p_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
     place_N1 = uniform_N[:, None] * (mass_N1 * BELOW_ONE)
     codes_N = torch.searchsorted(cumulative_NV, place_N1, right=True).squeeze(1)
     return codes_N.masked_fill_(codes_N >= p_NV.shape[1], 0), mass_N1.squeeze(1)
-
-
-def _resampled(weight_M: Tensor, n: int, rng: np.random.Generator) -> Tensor:
-    """n indices drawn by importance weight with the least spread (systematic resampling), in random order."""
-    w = _scaled(weight_M).double()
-    edges = w.cumsum(0)
-    place = (torch.arange(n, dtype=torch.float64) + float(rng.random())) / n * (float(edges[-1]) * (1 - 1e-12))
-    return torch.searchsorted(edges, place, right=True).clamp(max=len(w) - 1)[torch.from_numpy(rng.permutation(n))]
-
-
-def _scaled(weight_M: Tensor) -> Tensor:
-    """Weights from their logarithms, the largest 1; all 0 where none is finite."""
-    top = weight_M.max()
-    return (weight_M - top).exp() if bool(top.isfinite()) else torch.zeros_like(weight_M)
-
-
-def _impossible() -> ConditionError:
-    return ConditionError("under the model no row satisfies the conditions; widen them")
 
 
 def _blocks(n: int) -> Iterator[slice]:

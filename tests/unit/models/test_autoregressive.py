@@ -1,4 +1,4 @@
-"""Tests of the any-order network: it is a proper distribution in every order, and its folded form is the same function."""
+"""Tests of the any-order network: a proper distribution in every order, and folded weights are the same function."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from raysynth.models.ctgan import Conditions, Generator
 from raysynth.models.gan_sampler import GanSampler, folded
 from raysynth.models.spans import Spans
 
-SPANS = Spans((4, 3), (1,), (4 + 2,))
+SPANS = Spans((4, 3), (1,))
 
 
 @pytest.fixture(scope="module")

@@ -11,27 +11,25 @@ from raysynth.encoding.block import EncodedColumn
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 from raysynth.schema import Kind
 
-SPANS = Spans((3, 1, 7, 2), (2,), flat_codes=(4 + 1, 4 + 6))
+SPANS = Spans((3, 1, 7, 2), (2,))
 
 
 def reference(raw: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """Column by column with torch's own softmax."""
     parts = torch.split(raw[:, 1:] + noise, SPANS.cardinalities, 1)
     shares = torch.cat([torch.softmax(p / temperature, 1) for p in parts], 1)
-    varies = 1 - shares[:, 5] - shares[:, 10]
-    column = shares[:, 4:11].sum(1)
-    return torch.cat([(torch.tanh(raw[:, 0]) * (varies + column - 1))[:, None], shares], 1)
+    return torch.cat([torch.tanh(raw[:, :1]), shares], 1)
 
 
-def test_layout_gives_offsets_values_and_flat_codes() -> None:
+def test_layout_gives_offsets_and_values() -> None:
     layout = [
         EncodedColumn("a", Kind.CATEGORICAL, 3, 2),
         EncodedColumn("b", Kind.CONTINUOUS, 5, 4, value_index=1),
         EncodedColumn("c", Kind.CONTINUOUS, 4, 3, value_index=0),
     ]
-    spans = Spans.of(layout, {1: [0, 4], 2: [3]})
+    spans = Spans.of(layout)
     assert (spans.cardinalities, spans.value_columns, spans.offsets) == ((3, 5, 4), (2, 1), (0, 3, 8))
-    assert (spans.flat_codes, spans.n_values, spans.n_codes, spans.width) == ((3, 7, 11), 2, 12, 14)
+    assert (spans.n_values, spans.n_codes, spans.width) == (2, 12, 14)
 
 
 def test_rows_are_values_then_one_hot_codes() -> None:
