@@ -38,6 +38,12 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_atomically(target: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file or none (see `atomic_path`); raises `StorageError`."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
 def check_writable(target: str | os.PathLike[str]) -> None:
     """Find out before the work, not after it, that `target` cannot be written.
 

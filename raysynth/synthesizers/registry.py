@@ -18,7 +18,7 @@ METHODS: dict[str, str] = {
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
 }
 
-DEFAULT_METHOD = "bayesian_network"  # fits in seconds on a laptop; see README, 'Choosing a method'
+DEFAULT_METHOD = "autoregressive"  # the closest to the real table; see README, 'Choosing a method'
 
 
 def synthesizer_class(method: str) -> type[Synthesizer]:

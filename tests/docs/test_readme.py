@@ -63,4 +63,4 @@ def test_command_line_exists(line: str) -> None:
 
 
 def test_every_method_has_its_line_in_the_table() -> None:
-    assert [m for m in METHODS if f"| `{m}` |" not in README] == []
+    assert [m for m in METHODS if f"| `{m}`" not in README] == []
