@@ -1,30 +1,200 @@
-"""The report: one self-contained HTML file."""
+"""The report: one self-contained HTML file, and the card that notebooks show.
+
+Everything is in the file: style, a small script, charts as SVG and canvas. It asks for nothing over the network. Column
+names and values reach the page through the template's escaping only.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysynth.evaluation import wording
+from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
+from raysynth.evaluation.efficacy import TargetEfficacy
+from raysynth.evaluation.embedding import Embedding
+from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 
 if TYPE_CHECKING:
     from raysynth.evaluation.results import EvaluationResults
 
+_WORST_PAIRS = 40
+_SCATTER = (640.0, 420.0)
+
 
 def write_report(results: EvaluationResults, path: str | os.PathLike[str], *, shareable: bool = False) -> None:
-    """Render and write."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(_template("report.html.j2").render(results=results, shareable=shareable), encoding="utf-8")
+    """Write the report; raises `StorageError` where the path cannot be written."""
+    from raysynth.storage import atomic_path
+
+    page = render_report(results, shareable=shareable)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def render_report(results: EvaluationResults, *, shareable: bool = False) -> str:
+    """The report as HTML text; `shareable` leaves out every figure that was computed from real rows."""
+    return _template("report.html.j2").render(**_context(results, shareable))
 
 
 def render_card(results: EvaluationResults) -> str:
-    """A few figures for a notebook."""
-    from markupsafe import escape
+    """The deciding figures as a small HTML block."""
+    return _template("card.html.j2").render(cards=_cards(results))
 
-    return f"<pre>{escape(results.summary())}</pre>"
+
+def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
+    from raysynth import __version__
+
+    common = {
+        "version": __version__,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "shareable": shareable,
+        "kinds": {n: str(k) for n, k in results.kinds.items()},
+        "similarity": results.similarity,
+        "columns": _columns(results.similarity, shareable),
+        "model_info": results.model_info,
+        "glossary": wording.GLOSSARY,
+    }
+    if shareable:
+        return common
+    return common | {
+        "results": results,
+        "cards": _cards(results),
+        "attention": _attention(results),
+        "pairs": _pairs(results.similarity),
+        "embedding": None if results.embedding is None else _scatter(results.embedding),
+        "efficacy": [_efficacy_chart(t) for t in results.efficacy],
+        "roc": _roc(results),
+    }
+
+
+def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
+    """The deciding figures: title, value, level ('good', 'fair', 'bad', 'none'), meter in [0, 1] or None, words."""
+    cards = []
+    n, failed = len(results.diagnostics), sum(not d.passed for d in results.diagnostics)
+    words = "The table is valid: right columns, kinds, ranges, categories." if not failed else "Something is not valid."
+    cards.append(
+        _card("Diagnostics", f"{n - failed} of {n} passed", "bad" if failed else "good", None, words, "diagnostics")
+    )
+    if (s := results.similarity) is not None:
+        words = f"The synthetic columns and their relations are {wording.likeness(s.quality)} to the real ones."
+        cards.append(_card("Similarity", _percent(s.quality), wording.level(s.quality), s.quality, words, "columns"))
+    if results.efficacy:
+        score = results.ml_efficacy
+        cards.append(
+            _card("Usefulness", _percent(score), wording.level(score), score, wording.usefulness(score), "efficacy")
+        )
+    if results.realism is not None:
+        auc = results.realism.auc.value
+        level = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad"
+        cards.append(_card("Told from real", f"AUC {auc:.2f}", level, None, wording.told(auc), "realism"))
+    if (p := results.privacy) is not None:
+        bad, measured = sum(c.passed is False for c in p.checks), sum(c.passed is not None for c in p.checks)
+        words = (
+            "No leak was found. That is no proof of privacy." if not bad else "Rows may have been copied or given away."
+        )
+        value = f"{measured - bad} of {measured} passed"
+        cards.append(_card("Privacy checks", value, "bad" if bad else "good", None, words, "privacy"))
+    return cards
+
+
+def _card(title: str, value: str, level: str, meter: float | None, words: str, anchor: str) -> dict[str, Any]:
+    meter = None if meter is None or math.isnan(meter) else meter
+    return {"title": title, "value": value, "level": level, "meter": meter, "words": words, "anchor": anchor}
+
+
+def _attention(results: EvaluationResults) -> list[str]:
+    """What a reader should look at first."""
+    found = [f"{d.name}: {d.detail}" for d in results.diagnostics if not d.passed]
+    if results.privacy is not None:
+        failed = [c for c in results.privacy.checks if c.passed is False]
+        found += [f"{c.title}: {c.figure}, where other people's rows give {c.baseline:.3f}" for c in failed]
+    if results.similarity is not None:
+        columns = sorted(results.similarity.columns, key=lambda c: c.score)
+        found += [f"Column '{c.name}' has a shape score of {c.score:.2f}" for c in columns[:3] if c.score < 0.85]
+        pairs = sorted((p for p in results.similarity.pairs if p.is_strong), key=lambda p: p.score)
+        found += [f"Pair '{p.first}' and '{p.second}' scores {p.score:.2f}" for p in pairs[:3] if p.score < 0.85]
+    return found
+
+
+def _columns(similarity: Similarity | None, shareable: bool) -> list[tuple[ColumnSimilarity, ColumnChart, str]]:
+    """Columns with chart and level of the score, the worst first (in the table's order in a shareable report)."""
+    if similarity is None:
+        return []
+    columns = list(similarity.columns)
+    if not shareable:
+        columns.sort(key=lambda c: (math.isnan(c.score), c.score))
+    return [
+        (c, column_chart(c.kind, None if shareable else c.real, c.synthetic), wording.level(c.score)) for c in columns
+    ]
+
+
+def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:
+    if similarity is None or not similarity.pairs:
+        return None
+    names = [c.name for c in similarity.columns]
+    defined = [p for p in similarity.pairs if not math.isnan(p.score)]
+    return {
+        "names": names,
+        "maps": {which: heat_matrix(names, similarity.pairs, which) for which in ("real", "synthetic", "difference")},
+        "worst": sorted(defined, key=lambda p: p.score)[:_WORST_PAIRS],
+        "n": len(similarity.pairs),
+        "n_strong": sum(p.is_strong for p in similarity.pairs),
+    }
+
+
+def _scatter(embedding: Embedding) -> dict[str, Any]:
+    everything = np.vstack([embedding.real_N2, embedding.synthetic_N2])
+    low, high = np.quantile(everything, [0.005, 0.995], axis=0)
+    width, height = _SCATTER
+    return {
+        "width": width,
+        "height": height,
+        "real": dots_path(embedding.real_N2, low, high, width, height),
+        "synthetic": dots_path(embedding.synthetic_N2, low, high, width, height),
+        "explained": embedding.explained,
+        "n": (len(embedding.real_N2), len(embedding.synthetic_N2)),
+    }
+
+
+def _efficacy_chart(target: TargetEfficacy) -> dict[str, Any]:
+    """A target with the scale of its bars: from the lowest figure or guessing (at most 0) to 1."""
+    figures = [f for m in target.models for e in (m.real, m.synthetic) for f in (e.value, e.low) if not math.isnan(f)]
+    low = target.guess if target.task == "classification" else 0.0
+    low = max(min([low, *figures]), -1.0)
+
+    def place(value: float) -> float:
+        return 0.0 if math.isnan(value) else 100 * min(max((value - low) / (1 - low), 0), 1)
+
+    return {"target": target, "low": low, "place": place}
+
+
+def _roc(results: EvaluationResults) -> str | None:
+    if results.privacy is None or results.privacy.roc is None:
+        return None
+    return line_path(*results.privacy.roc, size=220.0)
+
+
+def _percent(value: float) -> str:
+    return "not defined" if math.isnan(value) else f"{value:.1%}"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _template(name: str):  # type: ignore[no-untyped-def]
-    from jinja2 import Environment, PackageLoader
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(loader=PackageLoader("raysynth.evaluation"), autoescape=True).get_template(name)
+    environment = Environment(
+        loader=PackageLoader("raysynth.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "number": _number}
+    return environment.get_template(name)

@@ -1,0 +1,172 @@
+"""Charts of the report as numbers and SVG paths: computed here, drawn by the template, coloured by the page's style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from raysynth.evaluation.measures import cdf, text_of
+from raysynth.evaluation.similarity import PairSimilarity
+from raysynth.schema import Kind
+from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+WIDTH, HEIGHT = 320.0, 110.0
+_BINS, _SHOWN_CATEGORIES = 32, 8
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a chart and of the table behind it: a label, and shares in [0, 1] (None: left out)."""
+
+    label: str
+    real: float | None
+    synthetic: float
+
+
+@dataclass(frozen=True)
+class ColumnChart:
+    """The distribution of one column.
+
+    Args:
+        bars: bins of a number, or categories.
+        real_path, synthetic_path: SVG paths of the bins' outlines in a box WIDTH x HEIGHT; empty for categories.
+        peak: share of the highest bin.
+        low, high: labels of the ends of the axis.
+    """
+
+    bars: tuple[Bar, ...]
+    real_path: str = ""
+    synthetic_path: str = ""
+    peak: float = 0.0
+    low: str = ""
+    high: str = ""
+
+
+def column_chart(
+    kind: Kind, real: CategoryCounts | NumericDistribution | None, synthetic: CategoryCounts | NumericDistribution
+) -> ColumnChart:
+    """The chart of a column; without `real` nothing in it depends on real rows."""
+    if isinstance(synthetic, NumericDistribution):
+        return _histogram(kind, real if isinstance(real, NumericDistribution) else None, synthetic)
+    return _categories(real if isinstance(real, CategoryCounts) else None, synthetic)
+
+
+def heat_matrix(names: Sequence[str], pairs: Sequence[PairSimilarity], which: str) -> list[list[float | None]]:
+    """Square of 'real' or 'synthetic' associations, or of their 'difference' (synthetic - real); None: undefined."""
+    position = {n: i for i, n in enumerate(names)}
+    matrix: list[list[float | None]] = [[None] * len(names) for _ in names]
+    for pair in pairs:
+        value = pair.synthetic - pair.real if which == "difference" else getattr(pair, which)
+        shown = None if math.isnan(value) else round(value, 3)
+        i, j = position[pair.first], position[pair.second]
+        matrix[i][j] = matrix[j][i] = shown
+    if which != "difference":
+        for i in range(len(names)):
+            matrix[i][i] = 1.0
+    return matrix
+
+
+def line_path(x: Sequence[float], y: Sequence[float], size: float) -> str:
+    """Path through points of the unit square, y upwards, in a box of the given size."""
+    return "M" + "L".join(f"{a * size:.1f} {(1 - b) * size:.1f}" for a, b in zip(x, y, strict=True))
+
+
+def dots_path(points_N2: np.ndarray, low: np.ndarray, high: np.ndarray, width: float, height: float) -> str:
+    """Path of dots (zero-length strokes with round caps) in a box, axes from `low` to `high`."""
+    span = np.where(high > low, high - low, 1)
+    unit = np.clip((points_N2 - low) / span, 0, 1)
+    return "".join(f"M{8 + x * (width - 16):.1f} {8 + (1 - y) * (height - 16):.1f}h0" for x, y in unit)
+
+
+def _histogram(kind: Kind, real: NumericDistribution | None, synthetic: NumericDistribution) -> ColumnChart:
+    sides = [d for d in (real, synthetic) if d is not None and d.total > 0]
+    if not sides:
+        return ColumnChart(())
+    edges = _bin_edges(sides)
+    shares = [None if d is None or d.total == 0 else _bin_shares(d, edges) for d in (real, synthetic)]
+    peak = max(float(s.max()) for s in shares if s is not None)
+    unit = _is_unit(edges)
+    ends = [(edges[i] + 0.5, edges[i] + 0.5) if unit else (edges[i], edges[i + 1]) for i in range(len(edges) - 1)]
+    labels = [
+        format_value(a, kind) if a == b else f"{format_value(a, kind)} to {format_value(b, kind)}" for a, b in ends
+    ]
+    bars = tuple(
+        Bar(
+            label,
+            None if shares[0] is None else float(shares[0][i]),
+            0.0 if shares[1] is None else float(shares[1][i]),
+        )
+        for i, label in enumerate(labels)
+    )
+    paths = ["" if s is None else _step_path(s / peak if peak else s) for s in shares]
+    return ColumnChart(bars, *paths, peak, format_value(ends[0][0], kind), format_value(ends[-1][1], kind))
+
+
+def _bin_edges(sides: list[NumericDistribution]) -> np.ndarray:
+    """Bins over the middle 99.8 % of all sides (the ends take the rest); whole numbers of a small range one by one."""
+    tails = [d.quantile(np.array([0.001, 0.999])) for d in sides]
+    low, high = min(float(t[0]) for t in tails), max(float(t[1]) for t in tails)
+    whole = all(d.exact and bool((d.low == np.round(d.low)).all()) for d in sides)
+    if whole and high - low < _BINS:
+        return np.arange(math.floor(low), math.ceil(high) + 2) - 0.5
+    if whole:  # as many whole numbers in each bin, lest it combs
+        step = math.ceil((high - low + 1) / _BINS)
+        return np.arange(math.floor(low), high + step + 1, step) - 0.5
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, _BINS + 1)
+
+
+def _is_unit(edges: np.ndarray) -> bool:
+    return bool(abs(edges[1] - edges[0] - 1) < 1e-9 and abs(edges[0] % 1 - 0.5) < 1e-9)
+
+
+def _bin_shares(distribution: NumericDistribution, edges: np.ndarray) -> np.ndarray:
+    inner = cdf(distribution, edges[1:-1], left=True)
+    return np.diff(np.concatenate([[0.0], inner, [1.0]]))
+
+
+def _step_path(heights: np.ndarray) -> str:
+    """Closed outline of bars with heights in [0, 1]."""
+    width = WIDTH / len(heights)
+    steps = "".join(f"V{HEIGHT * (1 - h):.1f}H{(i + 1) * width:.1f}" for i, h in enumerate(heights))
+    return f"M0 {HEIGHT:.0f}{steps}V{HEIGHT:.0f}Z"
+
+
+def _categories(real: CategoryCounts | None, synthetic: CategoryCounts) -> ColumnChart:
+    mine = _share_of(synthetic)
+    theirs = None if real is None else _share_of(real)
+    order = sorted({**(theirs or {}), **mine}, key=lambda t: -max((theirs or {}).get(t, 0.0), mine.get(t, 0.0)))
+    shown, rest = order[:_SHOWN_CATEGORIES], order[_SHOWN_CATEGORIES:]
+    if len(rest) == 1:
+        shown, rest = order, []
+    bars = [Bar(t, None if theirs is None else theirs.get(t, 0.0), mine.get(t, 0.0)) for t in shown]
+    if rest:
+        others = None if theirs is None else sum(theirs.get(t, 0.0) for t in rest)
+        bars.append(Bar(f"{len(rest):,} others", others, sum(mine.get(t, 0.0) for t in rest)))
+    peak = max((max(b.real or 0.0, b.synthetic) for b in bars), default=0.0)
+    return ColumnChart(tuple(bars), peak=peak)
+
+
+def _share_of(counts: CategoryCounts) -> dict[str, float]:
+    total = float(counts.counts.sum()) or 1.0
+    return {text_of(v): float(n) / total for v, n in zip(counts.values, counts.counts, strict=True)}
+
+
+def format_value(value: float, kind: Kind) -> str:
+    """A number, date or duration (both in microseconds) for people."""
+    if kind is Kind.DATETIME:
+        try:
+            return datetime.fromtimestamp(value / 1e6, UTC).strftime("%Y-%m-%d")
+        except (OverflowError, OSError, ValueError):
+            return f"{value:.3g}"
+    if kind is Kind.TIMEDELTA:
+        hours = value / 3.6e9
+        return f"{hours / 24:,.1f} d" if abs(hours) >= 48 else f"{hours:,.2f} h"
+    if value == round(value) and abs(value) < 1e9:
+        return f"{value:,.0f}"
+    return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -1,0 +1,100 @@
+(() => {
+  "use strict";
+  const $ = (s, at = document) => at.querySelector(s), all = (s, at = document) => [...at.querySelectorAll(s)];
+  const tip = $("#tip");
+  const show = (event, text) => {
+    tip.textContent = text;
+    const box = tip.getBoundingClientRect();
+    tip.style.left = Math.max(8, Math.min(event.clientX + 14, innerWidth - box.width - 8)) + "px";
+    tip.style.top = Math.max(8, event.clientY - box.height - 12) + "px";
+    tip.style.opacity = 1;
+  };
+  const hide = () => { tip.style.opacity = 0; };
+
+  // Histograms: the bin under the pointer, read from the table behind the chart.
+  for (const svg of all("svg.histogram")) {
+    const cursor = $(".cursor", svg);
+    svg.addEventListener("pointermove", (event) => {
+      const rows = all("tbody tr", svg.closest(".column"));
+      const box = svg.getBoundingClientRect();
+      const i = Math.min(rows.length - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * rows.length)));
+      const head = all("thead th", svg.closest(".column")).map((c) => c.textContent);
+      const cells = [...rows[i].cells].map((c) => c.textContent);
+      show(event, cells[0] + "\n" + cells.slice(1).map((c, k) => head[k + 1] + ": " + c).join("\n"));
+      const x = (i + .5) / rows.length * 320;
+      cursor.setAttribute("x1", x); cursor.setAttribute("x2", x); cursor.style.opacity = .5;
+    });
+    svg.addEventListener("pointerleave", () => { hide(); cursor.style.opacity = 0; });
+  }
+
+  // Columns: find and order.
+  const grid = $("#column-grid"), find = $("#find"), order = $("#order");
+  if (grid && find) {
+    const cards = all(".column", grid);
+    find.addEventListener("input", () => {
+      const text = find.value.trim().toLowerCase();
+      for (const card of cards) card.hidden = !card.dataset.name.toLowerCase().includes(text);
+    });
+    order.addEventListener("change", () => {
+      const by = order.value;
+      cards.sort((a, b) => by === "name" ? a.dataset.name.localeCompare(b.dataset.name)
+        : by === "best" ? b.dataset.score - a.dataset.score : a.dataset.score - b.dataset.score);
+      grid.append(...cards);
+    });
+  }
+
+  // Heat maps: drawn when they come into view, again when the page turns dark or is resized.
+  const source = $("#pair-data");
+  if (source) {
+    const { names, maps } = JSON.parse(source.textContent), n = names.length;
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
+    const colour = (value) => {
+      const zero = dark.matches ? [30, 39, 53] : [246, 247, 249];
+      const end = value < 0 ? (dark.matches ? [240, 160, 80] : [186, 92, 12]) : (dark.matches ? [125, 176, 255] : [22, 78, 175]);
+      return "rgb(" + mix(zero, end, Math.min(1, Math.abs(value))).join(",") + ")";
+    };
+    const draw = (canvas) => {
+      const size = Math.round(canvas.clientWidth * (devicePixelRatio || 1));
+      if (!size) return;
+      canvas.width = canvas.height = size;
+      const pen = canvas.getContext("2d"), cell = size / n, gap = cell > 12 ? 1 : 0;
+      const matrix = maps[canvas.dataset.map], none = dark.matches ? "#2b3647" : "#dfe3ea";
+      for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
+        const value = matrix[i][j];
+        if (value === null && i === j) continue;
+        pen.fillStyle = value === null ? none : colour(value);
+        pen.fillRect(j * cell, i * cell, cell - gap, cell - gap);
+      }
+    };
+    const seen = new Set();
+    const watch = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) if (isIntersecting && !seen.has(target)) { seen.add(target); draw(target); }
+    }, { rootMargin: "300px" });
+    const canvases = all("canvas[data-map]");
+    for (const canvas of canvases) {
+      watch.observe(canvas);
+      canvas.addEventListener("pointermove", (event) => {
+        const box = canvas.getBoundingClientRect();
+        const j = Math.min(n - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * n)));
+        const i = Math.min(n - 1, Math.max(0, Math.floor((event.clientY - box.top) / box.height * n)));
+        const text = (m) => maps[m][i][j] === null ? "not defined" : maps[m][i][j].toFixed(2);
+        show(event, names[i] + " × " + names[j] + "\nreal: " + text("real") + "\nsynthetic: " + text("synthetic"));
+      });
+      canvas.addEventListener("pointerleave", hide);
+    }
+    const again = () => seen.forEach(draw);
+    dark.addEventListener("change", again); addEventListener("resize", again);
+    addEventListener("beforeprint", () => canvases.forEach(draw));
+  }
+
+  // The section in view is marked in the list of contents.
+  const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));
+  const current = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting) {
+      links.forEach((a) => a.removeAttribute("aria-current"));
+      links.get(target.id)?.setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-10% 0px -75% 0px" });
+  all("section[id]").forEach((s) => current.observe(s));
+})();

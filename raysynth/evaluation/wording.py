@@ -1,0 +1,115 @@
+"""What the figures mean, in plain words: verdicts and the glossary of the report."""
+
+from __future__ import annotations
+
+import math
+
+GLOSSARY: tuple[tuple[str, str, str], ...] = (
+    (
+        "Quality",
+        "Mean of column shapes and column pair trends, from 0 to 1. The same figure as SDMetrics 0.32.",
+        "It does not look at three columns at once, at rare rows, or at privacy. A copy of the real table scores 1.",
+    ),
+    (
+        "Column shape",
+        "How alike one column's distribution is: 1 - the largest gap of the two cumulative curves (numbers, dates), or "
+        "1 - half the summed gaps of the shares (categories). Missing values are left out.",
+        "A high value says nothing about how columns go together: shuffling every column by itself keeps it at 1.",
+    ),
+    (
+        "Column pair trend",
+        "How alike two columns' relation is: by their correlation (two numbers) or by the shares of each combination. "
+        "Only pairs that are related in the real table (|correlation| above 0.5, Cramer's V above 0.3) count in quality.",
+        "Not every kind of relation shows in a correlation; curves and steps may not.",
+    ),
+    (
+        "Triples",
+        "The same for combinations of three columns, each cut into at most ten groups, for random triples.",
+        "It never reaches 1, even for fresh real rows: with many combinations chance alone makes a gap.",
+    ),
+    (
+        "Told from real (AUC)",
+        "How well a classifier tells synthetic rows from real ones: 0.5 is guessing, 1 is always right.",
+        "A value near 1 does not mean that the rows are useless: one wrong decimal is enough to be told.",
+    ),
+    (
+        "Machine-learning efficacy",
+        "How much of what models learn from the real rows they also learn from the synthetic ones, tested on real rows: "
+        "1 is as useful, 0 no better than guessing.",
+        "It speaks of the targets and models that were tried, not of every use.",
+    ),
+    (
+        "Nearer to training than to holdout rows",
+        "Share of synthetic rows that are nearer to a row the synthesizer saw than to an equally good row it did not see. "
+        "0.5 is what fresh rows give; more is a sign of copying.",
+        "0.5 is no proof of privacy: a few copied people do not move a share over all rows. The interval takes synthetic "
+        "rows as independent.",
+    ),
+    (
+        "Nearest-neighbour distance ratio",
+        "Distance to the nearest real row over the distance to the second nearest. Near 0: the row points at one person.",
+        "A row in a crowd has a ratio near 1 whether it was copied or not.",
+    ),
+    (
+        "Exact copies",
+        "Share of synthetic rows that equal a real row in every compared column, beside the share among other people's "
+        "rows.",
+        "In a table of few columns equal rows come about by chance; the baseline shows how many.",
+    ),
+    (
+        "Identifiability",
+        "Share of real rows with a synthetic row nearer to them than any other real row is (Yoon et al. 2020). "
+        "Fresh rows give about 0.5.",
+        "It weighs columns by how much they tell; an attacker may weigh them otherwise.",
+    ),
+    (
+        "Membership inference",
+        "How well an attacker tells who was in the training table by the distance to the nearest synthetic row: 0.5 is "
+        "guessing.",
+        "A simple attack. One that knows the model or trains its own may do better.",
+    ),
+    (
+        "Attribute disclosure",
+        "How often an attacker who knows all other columns of a person guesses one column right from the nearest "
+        "synthetic row, beside the same guess from other real rows.",
+        "What other people's rows disclose as well is knowledge of the population, not of the person.",
+    ),
+    (
+        "Differential privacy (epsilon, delta)",
+        "A guarantee that holds against every attacker: the smaller epsilon, the less any one row can change the result.",
+        "The only privacy figure here that is a guarantee; all others can find leaks, never exclude them.",
+    ),
+)
+
+
+def likeness(score: float) -> str:
+    """A word for a similarity score."""
+    if math.isnan(score):
+        return "not defined"
+    for limit, word in ((0.95, "very close"), (0.9, "close"), (0.8, "fair"), (0.6, "rough")):
+        if score >= limit:
+            return word
+    return "poor"
+
+
+def level(score: float) -> str:
+    """'good', 'fair' or 'bad': which colour a similarity score has."""
+    if math.isnan(score):
+        return "none"
+    return "good" if score >= 0.9 else "fair" if score >= 0.75 else "bad"
+
+
+def told(auc: float) -> str:
+    """A sentence for the classifier two-sample test."""
+    if auc < 0.55:
+        return "A classifier can hardly tell synthetic rows from real ones."
+    if auc < 0.75:
+        return "A classifier tells many synthetic rows from real ones."
+    return "A classifier tells most synthetic rows from real ones."
+
+
+def usefulness(score: float) -> str:
+    """A sentence for machine-learning efficacy."""
+    if math.isnan(score):
+        return "The real rows themselves teach nothing about the target, so no ratio is defined."
+    return f"Models trained on synthetic rows keep {score:.0%} of what real rows teach."
