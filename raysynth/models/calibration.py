@@ -22,8 +22,8 @@ from raysynth.models.gan_sampler import GanSampler, ValueMap
 from raysynth.models.spans import gumbel_noise
 
 MAX_NUMBERS = 20_000_000  # logits held at once
-MAX_ROWS = 65_536
-STEPS = 40
+MAX_ROWS = 32_768
+STEPS = 16
 KNOTS = 65
 NEVER = -40.0  # bias of a code that the released marginal says does not occur
 MIN_ROWS = 50  # generated rows of a code below which its values are left as they are

@@ -20,7 +20,7 @@ from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.models.ctgan import Conditions, Generator
 from raysynth.models.spans import SpanIndex, Spans, gumbel_noise
 
-BATCH_ROWS = 4096  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
+BATCH_ROWS = 1024  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
 STATISTICS_BATCHES = 40
 
 
@@ -124,7 +124,6 @@ class GanSampler:
         meta = {
             "cardinalities": list(self.spans.cardinalities),
             "value_columns": list(self.spans.value_columns),
-            "flat_codes": list(self.spans.flat_codes),
             "condition_columns": list(self.conditions.columns),
             "hidden": list(self.hidden),
             "value_maps": len(self.value_maps),
@@ -137,7 +136,7 @@ class GanSampler:
     @classmethod
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GanSampler:
         """The inverse of `to_state`; raises `KeyError` or `ValueError` where parts are missing or do not fit."""
-        spans = Spans(*(tuple(map(int, meta[k])) for k in ("cardinalities", "value_columns", "flat_codes")))
+        spans = Spans(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["value_columns"])))
         conditions = Conditions.on(spans, tuple(map(int, meta["condition_columns"])))
         hidden = tuple(map(int, meta["hidden"]))
         outputs = (*hidden, spans.width)

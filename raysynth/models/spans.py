@@ -8,8 +8,8 @@ Shape legend: N rows, C columns, V columns with a float, S = sum of cardinalitie
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,20 +25,16 @@ class Spans:
     Args:
         cardinalities: number of codes of each column (C).
         value_columns: the columns that carry a float, in the order of the values (V).
-        flat_codes: places among the S codes beside which the value is always 0 (missing, modes of width 0).
     """
 
     cardinalities: tuple[int, ...]
     value_columns: tuple[int, ...]
-    flat_codes: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, layout: Sequence[EncodedColumn], flat: Mapping[int, Sequence[int]] | None = None) -> Spans:
-        """The spans of an encoder's layout; `flat` names for some columns the codes beside which the value is 0."""
+    def of(cls, layout: Sequence[EncodedColumn]) -> Spans:
+        """The spans of an encoder's layout."""
         carried = sorted((c.value_index, i) for i, c in enumerate(layout) if c.value_index is not None)
-        spans = cls(tuple(c.cardinality for c in layout), tuple(i for _, i in carried))
-        places = [spans.offsets[column] + code for column, codes in (flat or {}).items() for code in codes]
-        return replace(spans, flat_codes=tuple(sorted(places)))
+        return cls(tuple(c.cardinality for c in layout), tuple(i for _, i in carried))
 
     @property
     def n_values(self) -> int:
@@ -69,15 +65,13 @@ class SpanIndex(nn.Module):
     """Index tables of some spans as tensors that move to a device with the network.
 
     Buffers: `offsets` (C); `column_S`, the column of each code; `member_SC`, 1 where a code belongs to a column;
-    `padded_CM`, the codes of each column filled up to the longest with code S (a place for a filler); `spread_SV`, 1
-    where a code belongs to a value's column and the value beside it varies.
+    `padded_CM`, the codes of each column filled up to the longest with code S (a place for a filler).
     """
 
     offsets: Tensor
     column_S: Tensor
     member_SC: Tensor
     padded_CM: Tensor
-    spread_SV: Tensor
 
     def __init__(self, spans: Spans) -> None:
         super().__init__()
@@ -91,9 +85,6 @@ class SpanIndex(nn.Module):
         self.register_buffer("column_S", column, persistent=False)
         self.register_buffer("member_SC", nn.functional.one_hot(column).float(), persistent=False)
         self.register_buffer("padded_CM", padded, persistent=False)
-        spread = self.member_SC[:, list(spans.value_columns)].clone()
-        spread[list(spans.flat_codes)] = 0
-        self.register_buffer("spread_SV", spread, persistent=False)
 
     def rows(self, codes_NC: Tensor, values_NV: Tensor) -> Tensor:
         """Row vectors (N, W) of real rows: values, then one-hot codes; made on the device of the codes."""
@@ -120,10 +111,7 @@ class SpanIndex(nn.Module):
 
 
 class _Activation(torch.autograd.Function):
-    """tanh of the values and softmax((logits + noise) / temperature) of every span, in one pass each way.
-
-    A value counts as far as its column's code is one beside which values vary.
-    """
+    """tanh of the values and softmax((logits + noise) / temperature) of every span, in one pass each way."""
 
     @staticmethod
     def forward(ctx: Any, raw_NW: Tensor, noise_NS: Tensor, temperature: float, index: SpanIndex) -> Tensor:
@@ -132,21 +120,20 @@ class _Activation(torch.autograd.Function):
         scores -= index.column_max(scores) @ index.member_SC.T
         scores.mul_(1 / temperature).exp_()
         out = torch.empty_like(raw_NW)
-        shares = torch.div(scores, (scores @ index.member_SC) @ index.member_SC.T, out=out[:, n_values:])
-        values, varies = torch.tanh(raw_NW[:, :n_values]), shares @ index.spread_SV
-        torch.mul(values, varies, out=out[:, :n_values])
-        ctx.save_for_backward(out, values, varies)
+        torch.tanh(raw_NW[:, :n_values], out=out[:, :n_values])
+        torch.div(scores, (scores @ index.member_SC) @ index.member_SC.T, out=out[:, n_values:])
+        ctx.save_for_backward(out)
         ctx.temperature, ctx.index = temperature, index
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (out, values, varies), (grad_NW,), index = ctx.saved_tensors, grads, ctx.index
+        (out,), (grad_NW,), index = ctx.saved_tensors, grads, ctx.index
         n_values = index.spans.n_values
-        grad_values, shares = grad_NW[:, :n_values], out[:, n_values:]
+        values, shares = out[:, :n_values], out[:, n_values:]
         grad_raw = torch.empty_like(out)
-        torch.mul(grad_values * varies, 1 - values * values, out=grad_raw[:, :n_values])
-        weighted = shares * (grad_NW[:, n_values:] + (grad_values * values) @ index.spread_SV.T)
+        torch.mul(grad_NW[:, :n_values], 1 - values * values, out=grad_raw[:, :n_values])
+        weighted = shares * grad_NW[:, n_values:]
         inner = (weighted @ index.member_SC) @ index.member_SC.T
         torch.sub(weighted, shares * inner, out=grad_raw[:, n_values:])
         grad_raw[:, n_values:] /= ctx.temperature

@@ -18,7 +18,7 @@ from raysynth.training.gan import GanJob, GanSettings, averaged_generator
 from raysynth.training.job import train_here
 from raysynth.training.loop import TrainResult, TrainSettings
 
-SPANS = Spans((3, 3, 2), (2,), (6 + 1,))
+SPANS = Spans((3, 3, 2), (2,))
 SMALL = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
 
 
@@ -43,7 +43,7 @@ def same(a: TrainResult, b: TrainResult) -> bool:
 
 @pytest.mark.parametrize("conditional", [True, False])
 def test_it_learns_a_planted_dependency(conditional: bool) -> None:
-    made = job(40, conditional=conditional)
+    made = job(25, conditional=conditional)
     result = train_here(made, table(), device=torch.device("cpu"))
     shares = np.full(made.conditions.size, 1 / 3)
     arrays = folded(averaged_generator(made, result.state), shares, 100, 0)

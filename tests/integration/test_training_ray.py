@@ -1,0 +1,155 @@
+"""The training loop under Ray Train: two CPU workers, the same result contract, and the loss of a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import ParameterError
+from raysynth.models.ctgan import Conditions
+from raysynth.models.spans import Spans
+from raysynth.training.batches import Batch
+from raysynth.training.distributed import train_on_ray
+from raysynth.training.gan import GanJob, GanLearner, GanSettings
+from raysynth.training.job import Average
+from raysynth.training.loop import TrainSettings
+from raysynth.training.shards import ShardSet, write_block
+
+ray = pytest.importorskip("ray")
+
+SPANS = Spans((3, 3, 2), (2,))
+NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if not ray.is_initialized():
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    folder = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    written = []
+    for i in range(4):
+        a = rng.integers(0, 3, 250)
+        b = np.where(rng.random(250) < 0.9, a, rng.integers(0, 3, 250))
+        values = (0.5 * (a - 1) + rng.normal(0, 0.05, 250)).astype(np.float32)
+        block = EncodedBlock(np.stack([a, b, 0 * a], 1).astype(np.uint16), values[:, None])
+        written.append(write_block(folder, f"shard-{i}", block, 2))
+    made = ShardSet(folder, tuple(written))
+    made.write_manifest()
+    return made
+
+
+class FragileLearner(GanLearner):
+    """Ends its process without a word in epoch 3, once."""
+
+    def __init__(self, *args: object, die: Path | None, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.die = die
+
+    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        if self.steps == 25 and self.die is not None and not self.die.exists():
+            self.die.touch()
+            os._exit(1)
+        return super().step(batch, rng)
+
+
+@dataclass(frozen=True)
+class FragileJob(GanJob):
+    """A GAN whose worker is lost in epoch 3 (10 steps an epoch)."""
+
+    die: Path | None = None
+
+    def learner(self, device: torch.device, average: Average) -> GanLearner:
+        return FragileLearner(
+            self.spans,
+            self.conditions,
+            self.networks,
+            seed=self.settings.seed,
+            device=device,
+            average=average,
+            die=self.die if _rank() == 1 else None,
+        )
+
+
+def _rank() -> int:
+    from ray import train
+
+    return int(train.get_context().get_world_rank())
+
+
+def job(epochs: int, **fragile: object) -> FragileJob:
+    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1)
+    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings, **fragile)  # type: ignore[arg-type]
+
+
+def run_config(folder: Path, name: str, retries: int) -> object:
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    return RunConfig(
+        name=name,
+        storage_path=str(folder),
+        failure_config=FailureConfig(max_failures=retries),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+    )
+
+
+def scaling() -> object:
+    from ray.train import ScalingConfig
+
+    return ScalingConfig(num_workers=2, use_gpu=False)
+
+
+def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
+    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one."""
+    mark = tmp_path / "died"
+    with ThreadPoolExecutor(2) as both:
+        fits = [
+            both.submit(train_on_ray, job(6, die=mark), shards, scaling(), run_config(tmp_path, "lost", 1)),  # type: ignore[arg-type]
+            both.submit(train_on_ray, job(6), shards, scaling(), run_config(tmp_path, "whole", 0)),  # type: ignore[arg-type]
+        ]
+        lost, undisturbed = (f.result() for f in fits)
+    assert mark.exists()
+    assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
+    assert lost.state["steps"] == 6 * 10
+    for a, b in zip(lost.state["averaged"], undisturbed.state["averaged"], strict=True):
+        torch.testing.assert_close(a, b)
+    losses = [[entry["discriminator"] for entry in r.history] for r in (lost, undisturbed)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(shards: ShardSet) -> None:
+    from ray.train import ScalingConfig
+
+    with pytest.raises(ParameterError, match="multiple of 15"):
+        train_on_ray(job(1), shards, ScalingConfig(num_workers=3))
+
+
+def test_averaging_is_the_mean_over_workers() -> None:
+    """The process group itself is tested above; here that one flat reduction gives every tensor back its part."""
+    import torch.distributed as dist
+
+    from raysynth.training.distributed import average_over_workers
+
+    store = dist.HashStore()
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        tensors: Iterable[Tensor] = [torch.ones(2, 3), torch.arange(4.0)]
+        average_over_workers(tensors)
+        assert [t.sum().item() for t in tensors] == [6, 6]
+    finally:
+        dist.destroy_process_group()
