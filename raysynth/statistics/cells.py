@@ -4,7 +4,7 @@ Numbers are mapped to int64 keys of the same order. At level 0 every distinct ke
 `CAP` cells, the level rises by one: keys are shifted right by one more bit, which merges neighbours. Levels are
 nested, so the final level is the lowest at which the data's distinct keys fit the cap: a property of the data, not of
 the order in which rows came. Each cell keeps its smallest and largest key, so a cell of one value is known as such (an
-atom).
+atom), and the rows at its smallest key: round numbers are the smallest of their cell, so a spike at 40.0 is seen.
 
 Keys of floats: the bits, with the sign turned into two's complement, so cells are fine near zero and of constant
 relative width elsewhere. Keys of integers: themselves at level 0 (exact over all 64 bits), those of the nearest double
@@ -13,7 +13,7 @@ above.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -27,7 +27,7 @@ _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 
 @dataclass(frozen=True)
 class Cells:
-    """Sorted disjoint cells: smallest and largest key (M,) int64, counts (M,) int64, at one level.
+    """Sorted disjoint cells: smallest and largest key, counts, and rows at the smallest key, each (M,) int64.
 
     Sensitivity (add/remove one row): one count by 1 at a given level; the level and the edges have no bounded
     sensitivity, so a cell sketch is never released with noise (the design: fixed-grid histograms take its place).
@@ -38,6 +38,7 @@ class Cells:
     low: np.ndarray
     high: np.ndarray
     counts: np.ndarray
+    n_low: np.ndarray
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -52,14 +53,28 @@ class Cells:
         """Largest value of each cell: int64 for integers, float64 for floats."""
         return self.high if self.is_integer else from_float_keys(self.high)
 
+    def with_spikes_apart(self) -> Cells:
+        """Cells of several values whose smallest one stands out (over an eighth of the rows) cut in two: an atom and
+        the rest, whose smallest key is then unknown and taken for the next one."""
+        spike = (self.low < self.high) & (self.n_low > 1 + self.counts // 8)
+        if not spike.any():
+            return self
+        low = np.concatenate([self.low, self.low[spike] + 1])
+        order = np.argsort(low, kind="stable")
+        high = np.concatenate([np.where(spike, self.low, self.high), self.high[spike]])
+        counts = np.concatenate([np.where(spike, self.n_low, self.counts), (self.counts - self.n_low)[spike]])
+        rest = np.concatenate([self.n_low, np.zeros(np.count_nonzero(spike), dtype=np.int64)])
+        return Cells(self.is_integer, self.level, low[order], high[order], counts[order], rest[order])
+
     def at_level(self, level: int) -> Cells:
         """The same rows in the coarser cells of a level."""
         if level == self.level or len(self) == 0:
-            return Cells(self.is_integer, level, self.low, self.high, self.counts)
+            return replace(self, level=level)
         ids = _ids(self.low, level, self.is_integer)
         starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
         ends = np.append(starts[1:], len(ids)) - 1
-        return Cells(self.is_integer, level, self.low[starts], self.high[ends], np.add.reduceat(self.counts, starts))
+        counts = np.add.reduceat(self.counts, starts)
+        return Cells(self.is_integer, level, self.low[starts], self.high[ends], counts, self.n_low[starts])
 
     def fitted(self, cap: int = CAP) -> Cells:
         """The same rows at the lowest level, from the present one on, that has at most `cap` cells."""
@@ -85,18 +100,19 @@ class Cells:
         low = low[order]
         high = np.concatenate([a.high, b.high])[order]
         counts = np.concatenate([a.counts, b.counts])[order]
+        n_low = np.concatenate([a.n_low, b.n_low])[order]
         ids = _ids(low, level, self.is_integer)
-        starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
-        cells = Cells(
-            self.is_integer, level, low[starts], np.maximum.reduceat(high, starts), np.add.reduceat(counts, starts)
-        )
-        return cells.fitted(cap)
+        is_start = np.concatenate([[True], ids[1:] != ids[:-1]])
+        starts = np.flatnonzero(is_start)
+        n_low[low != low[starts][np.cumsum(is_start) - 1]] = 0  # those at a key that is the smallest no more
+        sums = [np.add.reduceat(x, starts) for x in (counts, n_low)]
+        return Cells(self.is_integer, level, low[starts], np.maximum.reduceat(high, starts), *sums).fitted(cap)
 
 
 def no_cells(is_integer: bool) -> Cells:
     """No rows yet."""
     empty = np.empty(0, dtype=np.int64)
-    return Cells(is_integer, 0, empty, empty, empty)
+    return Cells(is_integer, 0, empty, empty, empty, empty)
 
 
 def cells_of(keys: np.ndarray, is_integer: bool, least_level: int = 0, cap: int = CAP) -> Cells:
@@ -112,7 +128,7 @@ def cells_of(keys: np.ndarray, is_integer: bool, least_level: int = 0, cap: int 
         return coarse
     if unique is None or counts is None:
         unique, counts = _counted_by_sorting(keys)
-    return Cells(is_integer, 0, unique, unique, counts)
+    return Cells(is_integer, 0, unique, unique, counts, counts)
 
 
 def float_keys(values: np.ndarray) -> np.ndarray:
@@ -158,7 +174,7 @@ def _counted_coarsely(keys: np.ndarray, is_integer: bool, least_level: int, cap:
     if len(keys) < 4 * _SAMPLE:
         return None
     sample, counts = _counted_by_sorting(keys[:: len(keys) // _SAMPLE])
-    level = Cells(is_integer, 0, sample, sample, counts).fitted(cap).level
+    level = Cells(is_integer, 0, sample, sample, counts, counts).fitted(cap).level
     if level == 0:
         return None
     groups = [_Group(part, is_integer) for part in _by_sign(keys)]
@@ -204,8 +220,9 @@ class _Group:
         high = np.full(len(counts), np.iinfo(np.int64).min)
         np.minimum.at(low, index, self.keys)
         np.maximum.at(high, index, self.keys)
+        n_low = np.bincount(index[self.keys == low[index]], minlength=len(counts))
         present = np.flatnonzero(counts)
-        return Cells(self.is_integer, level, low[present], high[present], counts[present])
+        return Cells(self.is_integer, level, low[present], high[present], counts[present], n_low[present])
 
     def _index(self, level: int) -> np.ndarray:
         shift = level - self.is_integer

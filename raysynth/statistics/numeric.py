@@ -142,17 +142,17 @@ class NumericSummary:
 
     def distribution(self) -> NumericDistribution:
         """Cells with counts, and the moments of the finite values (standard deviation over n, not n - 1)."""
-        low = self.cells.low_values.astype(np.float64)
-        high = self.cells.high_values.astype(np.float64)
-        wide = self.cells.counts[self.cells.low < self.cells.high]
+        cells = self.cells.with_spikes_apart()
+        low, high = cells.low_values.astype(np.float64), cells.high_values.astype(np.float64)
+        wide = cells.counts[cells.low < cells.high]
         n = self.n_finite
         return NumericDistribution(
             low=low,
             high=high,
-            counts=self.cells.counts,
+            counts=cells.counts,
             missing=float(self.missing + self.n_inf),
             mean=self.total.mean(n) if n else 0.0,
-            std=self._std(low, high),
+            std=self._std(low, high, cells.counts),
             decimals=self.decimals if self.decimals <= MAX_DECIMALS else None,
             exact=len(wide) == 0,
             rank_error=float(wide.max() / n) if len(wide) else 0.0,
@@ -180,7 +180,7 @@ class NumericSummary:
                     self.sample.add(hash_integers(part.low), part.counts)
         self.cells = merged
 
-    def _std(self, low: np.ndarray, high: np.ndarray) -> float:
+    def _std(self, low: np.ndarray, high: np.ndarray, counts: np.ndarray) -> float:
         n = self.n_finite
         if n == 0:
             return 0.0
@@ -191,7 +191,7 @@ class NumericSummary:
         centre = self.total.mean(n)
         scale = max(abs(low[0] - centre), abs(high[-1] - centre), np.finfo(float).tiny)
         deviation = ((low - centre) / 2 + (high - centre) / 2) / scale
-        return float(scale * math.sqrt(float(np.sum(self.cells.counts * deviation**2)) / n))
+        return float(scale * math.sqrt(float(np.sum(counts * deviation**2)) / n))
 
 
 def is_numeric(type_: pa.DataType) -> bool:

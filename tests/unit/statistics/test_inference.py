@@ -1,0 +1,123 @@
+"""Kinds of columns: inferred with a reason, declared by the user, refused where they do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raysynth.errors import DataError, SchemaError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics import collect, infer_schema
+from raysynth.table import as_table
+
+N = 400
+RNG = np.random.default_rng(11)
+
+
+def schema_of(frame: pd.DataFrame | pa.Table, declared: TableSchema | None = None, **kinds: list[str]) -> TableSchema:
+    table = as_table(frame)
+    return infer_schema(table, collect(table), declared, {Kind(k): v for k, v in kinds.items()})
+
+
+def one(name: str, values: Any) -> ColumnSchema:
+    column = schema_of(pd.DataFrame({name: values}))[name]
+    assert column.reason
+    return column
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("colour", RNG.choice(["red", "blue"], N), Kind.CATEGORICAL),
+        ("flag", RNG.random(N) < 0.5, Kind.BOOLEAN),
+        ("age", RNG.integers(18, 90, N), Kind.CONTINUOUS),
+        ("rating", RNG.integers(1, 6, N), Kind.CONTINUOUS),
+        ("bit", RNG.integers(0, 2, N), Kind.CATEGORICAL),
+        ("price", RNG.gamma(2, 10, N), Kind.CONTINUOUS),
+        ("weight", RNG.permutation(np.arange(N) * 37 + 5), Kind.CONTINUOUS),  # unique, but no key: like fnlwgt
+        ("customer_id", RNG.permutation(np.arange(N) * 37 + 5), Kind.IDENTIFIER),
+        ("x", np.arange(100, 100 + N), Kind.IDENTIFIER),
+        ("score", RNG.normal(size=N), Kind.CONTINUOUS),  # a unique float is no key
+        ("code", [f"P{i:06d}" for i in range(N)], Kind.IDENTIFIER),
+        ("contact", [f"user{i % 90}@mail.example" for i in range(N)], Kind.PERSONAL),
+        ("when", pd.date_range("2020-01-01", periods=N, tz="Europe/Paris"), Kind.DATETIME),
+        ("took", pd.to_timedelta(RNG.integers(0, 90, N), unit="s"), Kind.TIMEDELTA),
+        ("same", ["x"] * N, Kind.CONSTANT),
+        ("level", pd.Series(RNG.integers(0, 5, N)).astype("category"), Kind.CATEGORICAL),
+        ("iso", ["2020-01-01", "2020-02-03"] * (N // 2), Kind.CATEGORICAL),
+    ],
+)
+def test_kinds(name: str, values: Any, kind: Kind) -> None:
+    assert one(name, values).kind is kind
+
+
+def test_decimals_nullability_and_dtypes_are_noted() -> None:
+    frame = pd.DataFrame({"price": [1.25, 2.5, None, 8.0] * 15, "n": pd.array([1, 2, 3] * 20, dtype="Int64")})
+    schema = schema_of(frame)
+    assert (schema["price"].decimals, schema["price"].nullable, schema["price"].dtype) == (2, True, "double")
+    assert (schema["n"].decimals, schema["n"].nullable, schema["n"].pandas_dtype) == (0, False, "Int64")
+
+
+def test_a_constant_keeps_its_value_in_json_form(tmp_path: Any) -> None:
+    frame = pd.DataFrame({"a": ["x"] * 30, "t": [pd.Timestamp("2020-01-01")] * 30, "n": range(30)})
+    schema = schema_of(frame)
+    assert schema["a"].value == "x"
+    schema.save(tmp_path / "schema.json")
+    loaded = TableSchema.load(tmp_path / "schema.json")
+    assert pa.scalar(loaded["t"].value, pa.int64()).cast(loaded["t"].arrow_type).as_py() == frame["t"][0]
+
+
+def test_declared_kinds_win() -> None:
+    frame = pd.DataFrame({"age": RNG.integers(18, 90, N), "zip": RNG.integers(100, 999, N)})
+    assert schema_of(frame, categorical=["zip"])["zip"].kind is Kind.CATEGORICAL
+    declared = TableSchema((ColumnSchema("zip", Kind.CATEGORICAL, "int64"),), rare_threshold=3)
+    schema = schema_of(frame, declared)
+    assert schema.names == ("age", "zip") and schema.rare_threshold == 3
+    assert schema["zip"].kind is Kind.CATEGORICAL and schema["age"].kind is Kind.CONTINUOUS
+    assert schema_of(frame, declared, continuous=["zip"])["zip"].kind is Kind.CONTINUOUS
+
+
+def test_a_listed_date_becomes_a_datetime_and_a_key_gets_a_pattern() -> None:
+    frame = pd.DataFrame({"when": pd.date_range("2020-01-01", periods=N), "key": [f"A-{i:04d}" for i in range(N)]})
+    schema = schema_of(frame, continuous=["when"])
+    assert schema["when"].kind is Kind.DATETIME
+    assert schema["key"].pattern == "A-[0-9]{4}"
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (ColumnSchema("gone", Kind.CATEGORICAL, "string"), "'gone'.*the table has"),
+        (ColumnSchema("text", Kind.CONTINUOUS, "string"), "'text'.*continuous.*string"),
+        (ColumnSchema("text", Kind.CONTINUOUS, "int64"), "'text'.*int64.*string"),
+        (ColumnSchema("number", Kind.BOOLEAN, "int64"), "'number'.*boolean"),
+        (ColumnSchema("number", Kind.CONTINUOUS, "int64", bounds=(0, 10)), "'number'.*bounds"),
+        (ColumnSchema("number", Kind.CONSTANT, "int64"), "'number'.*constant.*differ"),
+        (ColumnSchema("text", Kind.CATEGORICAL, "string", categories=("a",)), "'text'.*categories"),
+        (ColumnSchema("text", Kind.CATEGORICAL, "string", nullable=False), "'text'.*not nullable.*missing"),
+    ],
+)
+def test_a_declaration_that_does_not_fit_is_refused(column: ColumnSchema, message: str) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", None, "c"] * 25, "number": range(100)})
+    with pytest.raises(SchemaError, match=message):
+        schema_of(frame, TableSchema((column,)))
+
+
+def test_unknown_and_doubly_listed_columns_are_refused() -> None:
+    frame = pd.DataFrame({"a": range(20), "b": range(20)})
+    with pytest.raises(SchemaError, match="'c' is listed.*no such column"):
+        schema_of(frame, categorical=["c"])
+    with pytest.raises(SchemaError, match="'a'.*keep one"):
+        schema_of(frame, categorical=["a"], continuous=["a"])
+
+
+def test_a_column_without_values_is_refused_unless_declared_constant() -> None:
+    frame = pd.DataFrame({"a": range(20), "empty": [None] * 20})
+    with pytest.raises(DataError, match="'empty'.*drop it"):
+        schema_of(frame)
+    declared = TableSchema((ColumnSchema("empty", Kind.CONSTANT, "null"),))
+    assert schema_of(frame, declared)["empty"].value is None

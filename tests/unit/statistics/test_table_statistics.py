@@ -1,0 +1,94 @@
+"""Statistics of a whole table: small, picklable, independent of the split, honest about infinite numbers."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raysynth.errors import DataError, SchemaError
+from raysynth.statistics import TableSummary, collect
+from raysynth.statistics.missing import MissingPairs
+from raysynth.table import as_table
+
+
+def table(n: int = 2000) -> pd.DataFrame:
+    """Sampled, with a fixed seed: values of each kind, missing in two columns at once."""
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame(
+        {
+            "text": rng.choice(["a", "b", "nan"], n),
+            "number": rng.normal(size=n),
+            "whole": rng.integers(0, 9, n),
+            "flag": rng.random(n) < 0.4,
+            "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 999, n), unit="h"),
+        }
+    )
+    gone = rng.random(n) < 0.2
+    frame.loc[gone, ["text", "number"]] = None
+    frame.loc[rng.random(n) < 0.1, "when"] = pd.NaT
+    return frame
+
+
+def test_counts_moments_and_missing_agree_with_pandas() -> None:
+    frame = table()
+    statistics = pickle.loads(pickle.dumps(collect(as_table(frame))))
+    assert statistics.n_rows == len(frame) and list(statistics.columns) == list(frame.columns)
+    for name, column in statistics.columns.items():
+        assert column.missing == frame[name].isna().sum()
+        assert column.n_distinct == frame[name].nunique()
+    counts = statistics.columns["text"].categories().value
+    assert dict(zip(counts.values, counts.counts, strict=True)) == frame["text"].value_counts().to_dict()
+    number = statistics.columns["number"].distribution().value
+    assert number.mean == pytest.approx(frame["number"].mean()) and number.std == pytest.approx(
+        frame["number"].std(ddof=0)
+    )
+    gone = frame.isna().to_numpy().astype(int)
+    np.testing.assert_array_equal(statistics.missing_pairs, gone.T @ gone)
+
+
+def test_blocks_of_any_size_give_identical_statistics() -> None:
+    whole = as_table(table())
+    blocks = list(whole.blocks())
+    parts = []
+    for start in (0, 3, 700, 1999):
+        part = TableSummary(whole.schema)
+        end = {0: 3, 3: 700, 700: 1999, 1999: 2000}[start]
+        for block in blocks:
+            part.update(block.slice(start, end - start))
+        parts.append(part)
+    merged = parts[2]
+    for other in (parts[0], parts[3], parts[1]):
+        merged.merge(other)
+    for a, b in zip(collect(whole).columns.values(), merged.finish().columns.values(), strict=True):
+        if a.extremes is not None:
+            x, y = a.distribution().value, b.distribution().value
+            assert (x.mean, x.std, x.missing, x.decimals) == (y.mean, y.std, y.missing, y.decimals)
+            np.testing.assert_array_equal(x.counts, y.counts)
+        else:
+            x, y = a.categories().value, b.categories().value
+            assert x.values == y.values
+            np.testing.assert_array_equal(x.counts, y.counts)
+
+
+def test_infinite_numbers_are_an_error_that_names_the_column_unless_unchecked() -> None:
+    frame = pd.DataFrame({"ok": [1.0, 2.0], "bad": [1.0, np.inf]})
+    with pytest.raises(DataError, match=r"'bad' holds 1 infinite.*replace"):
+        collect(as_table(frame))
+    column = collect(as_table(frame), check_values=False).columns["bad"]
+    assert column.n_inf == 1 and column.distribution().value.missing == 1
+
+
+def test_text_has_no_distribution() -> None:
+    with pytest.raises(SchemaError, match="'text'.*categorical"):
+        collect(as_table(table())).columns["text"].distribution()
+
+
+def test_nan_in_arrow_floats_is_missing_together_with_null() -> None:
+    batch = pa.RecordBatch.from_pydict({"a": pa.array([1.0, float("nan"), None]), "b": pa.array([None, None, 3])})
+    pairs = MissingPairs(2)
+    pairs.update(batch)
+    np.testing.assert_array_equal(pairs.counts, [[2, 1], [1, 2]])
