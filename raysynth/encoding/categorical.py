@@ -89,7 +89,7 @@ class CategoricalEncoder:
         return coded if pa.types.is_string(self.dtype) else coded.cast(self.dtype)
 
     def condition_weights(self, allowed: Any) -> np.ndarray:
-        """P(condition | code), shape (cardinality,), for a predicate `allowed(value) -> bool`; missing never satisfies."""
+        """P(condition | code), shape (cardinality,), for a predicate `allowed(value) -> bool`; not for missing."""
         weights = np.zeros(self.cardinality)
         weights[: len(self.values)] = [allowed(v) for v in self.values]
         if self.has_tail:
@@ -173,8 +173,8 @@ def _tail(
     if is_text:
         return [RARE_LABEL], np.ones(1)
     raise DataError(
-        f"column '{column.name}': taken as {column.kind}, but no value stands in {rare_threshold} rows or more, and rarer "
-        "values are protected; declare it 'continuous' or 'identifier', or lower rare_threshold in the schema"
+        f"column '{column.name}': taken as {column.kind}, but no value stands in {rare_threshold} rows or more, and "
+        "rarer values are protected; declare it 'continuous' or 'identifier', or lower rare_threshold in the schema"
     )
 
 

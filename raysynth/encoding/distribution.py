@@ -159,11 +159,7 @@ def _merge_thin(
 
 
 def _step(distribution: NumericDistribution) -> tuple[float, float]:
-    """Greatest common step of whole numbers, where every distinct value is known."""
-    if distribution.decimals != 0 or not distribution.exact or len(distribution.low) < 2:
+    """Step and offset of whole numbers and times that are all a multiple apart; (0, 0) where there is none."""
+    if distribution.step is None or distribution.step <= 1 or not len(distribution.low):
         return 0.0, 0.0
-    values = distribution.low
-    if np.abs(values).max() >= 2.0**63:
-        return 0.0, 0.0
-    step = float(np.gcd.reduce(np.diff(values.astype(np.int64))))
-    return (step, float(values[0] % step)) if step > 1 else (0.0, 0.0)
+    return float(distribution.step), float(distribution.low[0] % distribution.step)

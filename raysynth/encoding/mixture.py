@@ -61,7 +61,7 @@ def _points(distribution: SmoothDistribution, rest: np.ndarray) -> tuple[np.ndar
 
 
 def _em(x: np.ndarray, mass: np.ndarray, n_modes: int, steps: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, means, stds (K,) of a mixture fitted to weighted points; starts at the quantiles, drops weak components."""
+    """Weights, means, stds (K,) of a mixture fitted to weighted points; starts at the quantiles, drops weak ones."""
     center, scale = mass @ x, np.sqrt(mass @ (x - mass @ x) ** 2)
     if scale == 0:
         return np.ones(1), np.array([center]), np.zeros(1)

@@ -1,7 +1,7 @@
-"""Numbers to codes and back, in three forms: bins, modes (CTGAN section 4.2) and ranks.
+"""Numbers to codes and back, in two forms: bins, and modes (CTGAN section 4.2).
 
-All are built from a `SmoothDistribution`, so that decoding gives values of the protected distribution, never a real row's.
-Datetimes and timedeltas are integers of their unit. Values that are null, NaN or infinite are missing.
+Both are built from a `SmoothDistribution`, so that decoding gives values of the protected distribution, never
+a real row's. Datetimes and timedeltas are integers of their unit. Values that are null, NaN or infinite are missing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,12 @@ LOOKUP_SPAN = 1 << 16
 
 @dataclass(frozen=True)
 class NumericEncoder:
-    """What the three forms share: the column, its protected distribution, and Arrow to float64 and back."""
+    """What both forms share: the column, its protected distribution, and Arrow to float64 and back."""
 
     name: str
     kind: Kind
     dtype: pa.DataType
     distribution: SmoothDistribution
-
-    def _missing_last(self) -> int:
-        raise NotImplementedError
 
     def to_arrow(self, x: np.ndarray, missing: np.ndarray) -> pa.Array:
         """Rounded values as the column's Arrow type, null where `missing`."""
@@ -148,55 +145,11 @@ class BinEncoder(NumericEncoder):
 
 
 @dataclass(frozen=True)
-class RankEncoder(NumericEncoder):
-    """A number as its rank in (0, 1): code 0 present, 1 missing."""
-
-    cardinality = 2
-
-    @property
-    def shares(self) -> np.ndarray:
-        """Released share of present and missing rows, shape (2,)."""
-        return np.array([1 - self.distribution.missing_share, self.distribution.missing_share])
-
-    def layout(self) -> EncodedColumn:
-        """Where the column stands in encoded blocks (the value's index is set by the table encoder)."""
-        return EncodedColumn(self.name, self.kind, 2, 1, value_index=0)
-
-    def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Codes (N,) uint16 and ranks (N,) float32."""
-        x, missing = to_float(array)
-        codes = np.zeros(len(x), np.uint16)
-        if missing is not None:
-            codes[missing] = 1
-        return codes, self.distribution.rank(x).astype(np.float32)
-
-    def decode(
-        self, codes: np.ndarray, values: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] | None = None
-    ) -> pa.Array:
-        """Arrow array (N,) of the values at the given ranks."""
-        return self.to_arrow(self.distribution.quantile(values.astype(np.float64)), codes == 1)
-
-    def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
-        """P(low <= value <= high | code), shape (2,)."""
-        low = self.distribution.rank_below(bounds[0], inclusive=False)
-        return np.array([max(0.0, self.distribution.rank_below(bounds[1], inclusive=True) - low), 0.0])
-
-    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """JSON values and arrays that `from_state` reads."""
-        return _distribution_state(self.distribution)
-
-    @classmethod
-    def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> RankEncoder:
-        """The inverse of `to_state`."""
-        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays))
-
-
-@dataclass(frozen=True)
 class ModeEncoder(NumericEncoder):
     """Mode-specific normalisation (Xu et al. 2019, section 4.2): code = mode, value = (x - mean) / (4 std) in it.
 
-    Heavy atoms (heaped values) are modes of width 0. The mode of a value is the most probable one, so that encoding is a
-    pure function. The last code is 'missing'.
+    Heavy atoms (heaped values) are modes of width 0. The mode of a value is the most probable one, so that encoding
+    is a pure function. The last code is 'missing'.
 
     Args:
         mixture: the modes, fitted to the protected distribution.
@@ -248,7 +201,7 @@ class ModeEncoder(NumericEncoder):
         return self.to_arrow(x, missing)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
-        """P(low <= value <= high | code), shape (cardinality,): by the protected distribution on each mode's intervals."""
+        """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
         edges = np.concatenate([[-np.inf], self.mixture.boundaries, [np.inf]])
         below = [self._rank_between(e, bounds) for e in edges]
         inside = np.bincount(self.mixture.interval_mode, weights=np.diff(below), minlength=len(self.mixture.weight))
@@ -274,8 +227,8 @@ class ModeEncoder(NumericEncoder):
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
-    """Bins of about 1 / n_bins of the rows each; every value that alone has that many, or every atom of a column with at
-    most 1.5 n_bins cells, gets a code of its own."""
+    """Bins of about 1 / n_bins of the rows each; a value that alone has half of that gets a code of its own, and so does
+    every cell of a column with at most 1.5 n_bins of them."""
     distribution = smooth(released, rare_threshold)
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
@@ -287,11 +240,6 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
         first = np.flatnonzero(np.concatenate([[True], changes]))
     return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first)
-
-
-def build_ranks(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> RankEncoder:
-    """Encoder of ranks from a released distribution."""
-    return RankEncoder(column.name, column.kind, column.arrow_type, smooth(released, rare_threshold))
 
 
 def build_modes(

@@ -11,18 +11,29 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock, EncodedColumn
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, RankEncoder, build_bins, build_modes, build_ranks
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes
+from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
-from raysynth.schema import ColumnSchema, TableSchema
+from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
-ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | RankEncoder | ModeEncoder
-NumericForm: TypeAlias = Literal["bins", "modes", "quantiles"]
-_CLASSES = {c.__name__: c for c in (CategoricalEncoder, BinEncoder, RankEncoder, ModeEncoder)}
+ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | ModeEncoder | PresenceEncoder
+NumericForm: TypeAlias = Literal["bins", "modes"]
+_CLASSES = {c.__name__: c for c in (CategoricalEncoder, BinEncoder, ModeEncoder, PresenceEncoder)}
 
 
 class ReleasedColumn(Protocol):
     """What the encoder needs of one column's statistics."""
+
+    @property
+    def n_rows(self) -> float:
+        """Rows seen."""
+        ...
+
+    @property
+    def missing(self) -> float:
+        """Rows without a value."""
+        ...
 
     def categories(self) -> Released[CategoryCounts]:
         """Counts of a discrete column."""
@@ -141,13 +152,20 @@ def build_encoder(
     Args:
         schema: decides kind, declared domain and protection.
         statistics: released statistics of each modelled column.
-        numeric: form of the numbers: codes of quantile bins, CTGAN's modes, or ranks.
+        numeric: form of the numbers: codes of quantile bins, or CTGAN's modes.
         n_bins: bins of a number ('bins').
         n_modes: Gaussian modes of a number ('modes').
     """
-    return TableEncoder(
-        tuple(_build(column, schema, statistics[column.name], numeric, n_bins, n_modes) for column in schema.modelled)
-    )
+    columns: list[ColumnEncoder] = []
+    for column in schema.columns:
+        if column.kind.is_modelled:
+            columns.append(_build(column, schema, statistics[column.name], numeric, n_bins, n_modes))
+        elif (
+            column.kind is not Kind.IDENTIFIER and 0 < statistics[column.name].missing < statistics[column.name].n_rows
+        ):
+            missing = statistics[column.name].missing / statistics[column.name].n_rows
+            columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))
+    return TableEncoder(tuple(columns))
 
 
 def _build(
@@ -160,6 +178,4 @@ def _build(
     distribution = released.distribution().value
     if numeric == "bins":
         return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins)
-    if numeric == "modes":
-        return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)
-    return build_ranks(column, distribution, rare_threshold=rare)
+    return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)

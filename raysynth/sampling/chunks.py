@@ -1,0 +1,250 @@
+"""Rows in chunks of fixed size, each from its own random stream, so that any worker can make any chunk.
+
+Row i belongs to chunk i // CHUNK_ROWS; the stream of a chunk is Philox keyed by (seed, chunk) (Salmon et al. 2011), so
+the rows depend on (model, seed, n, conditions) alone, never on who made them or in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import ConditionError, ConstraintError
+from raysynth.sampling.conditions import ColumnCondition, Segment
+from raysynth.sampling.protocol import Generator
+from raysynth.schema import Kind, TableSchema
+
+CHUNK_ROWS = 65_536
+MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever is asked for
+EFFORT_PER_ROW = 2_000
+
+
+class Regenerator(Protocol):
+    """Makes the values of a column that no model learns, from the global row index alone."""
+
+    def values(self, row_start: int, n: int, key: int) -> pa.Array:
+        """Values of rows row_start .. row_start + n - 1."""
+        ...
+
+
+class RowRules(Protocol):
+    """Constraints as sampling sees them."""
+
+    def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Modelled columns back to the user's columns."""
+        ...
+
+    def holds(self, table: pa.Table) -> np.ndarray:
+        """For each row whether all constraints hold."""
+        ...
+
+    def hashes(self, table: pa.Table) -> list[np.ndarray]:
+        """For each uniqueness rule a hash of each row, 0 for rows that are free of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class SamplingModel:
+    """All that a worker needs to make rows; picklable, holds releasable things only.
+
+    Args:
+        generator: makes encoded rows.
+        encoder: decodes them.
+        schema: the user's columns in order.
+        rules: constraints, or None.
+        regenerators: for identifier and personal columns.
+        key: permutes identifiers; part of the model, so that keys differ between models.
+    """
+
+    generator: Generator
+    encoder: TableEncoder
+    schema: TableSchema
+    rules: RowRules | None = None
+    regenerators: Mapping[str, Regenerator] = field(default_factory=dict)
+    key: int = 0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of one chunk: some rows of one segment."""
+
+    conditions: tuple[ColumnCondition, ...]
+    first_row: int
+    n: int
+
+
+def chunk_count(n_rows: int) -> int:
+    """Number of chunks of a table of n rows."""
+    return -(-n_rows // CHUNK_ROWS)
+
+
+def chunk_stream(seed: int, chunk: int) -> np.random.Generator:
+    """The random stream of one chunk."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, chunk], dtype=np.uint64)))
+
+
+def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, chunk: int) -> pa.Table:
+    """All rows of one chunk, the user's columns in order.
+
+    Raises:
+        ConditionError, ConstraintError: too few rows satisfy them; the message states the acceptance rate.
+    """
+    rng = chunk_stream(seed, chunk)
+    distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
+    pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
+    tables = [_assemble(model, _modelled_rows(model, p, rng, distinct), p.first_row) for p in pieces]
+    return pa.concat_tables(tables).unify_dictionaries()
+
+
+class DistinctRows:
+    """Uniqueness over all chunks without talk between them: chunk i of C takes only rows whose hash is i modulo C.
+
+    Inside a chunk the hashes seen so far are kept, so no two rows of the whole sample have the same one. The price is
+    that about C rows are generated for each one taken.
+    """
+
+    def __init__(self, chunk: int, n_chunks: int) -> None:
+        self.chunk, self.n_chunks = chunk, n_chunks
+        self.seen: list[np.ndarray] = []
+
+    def keep(self, hashes: list[np.ndarray], at_most: int) -> np.ndarray:
+        """Indices of the rows to take, in order, at most so many; remembers them."""
+        if not hashes:
+            return np.arange(at_most)
+        self.seen = self.seen or [np.empty(0, np.uint64) for _ in hashes]
+        keep = np.ones(len(hashes[0]), bool)
+        for values, seen in zip(hashes, self.seen, strict=True):
+            first = np.zeros(len(values), bool)
+            first[np.unique(values, return_index=True)[1]] = True
+            mine = values % np.uint64(self.n_chunks) == self.chunk
+            keep &= (values == 0) | (first & mine & ~np.isin(values, seen))
+        rows = np.flatnonzero(keep)[:at_most]
+        self.seen = [np.union1d(seen, values[rows]) for values, seen in zip(hashes, self.seen, strict=True)]
+        return rows
+
+
+def _pieces(segments: tuple[Segment, ...], chunk: int) -> list[Piece]:
+    first, last = chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS
+    pieces, start = [], 0
+    for segment in segments:
+        low, high = max(first, start), min(last, start + segment.n)
+        if low < high:
+            pieces.append(Piece(segment.conditions, low, high - low))
+        start += segment.n
+    return pieces
+
+
+def _modelled_rows(model: SamplingModel, piece: Piece, rng: np.random.Generator, distinct: DistinctRows) -> pa.Table:
+    """The rows of a piece that satisfy conditions and constraints; rejection only where it is needed."""
+    n = piece.n
+    if n == 0 or (not piece.conditions and model.rules is None):
+        rows = model.encoder.decode(model.generator.generate(n, rng), rng)
+        return rows if model.rules is None else model.rules.inverse(rows, rng)
+    wanted = _Wanted.of(model, piece.conditions)
+    parts: list[pa.Table] = []
+    seen = accepted = 0
+    while accepted < n:
+        rate = accepted / seen if accepted else (1.0 if wanted.exact or not piece.conditions else 0.05)
+        batch = int(np.clip((n - accepted) / max(rate, 1e-4) * 1.1 + 16, 64, CHUNK_ROWS))
+        rows = wanted.draw(model, batch, rng)
+        seen += batch
+        hashes = model.rules.hashes(rows) if model.rules is not None else []
+        taken = distinct.keep(hashes, min(n - accepted, rows.num_rows))
+        accepted += len(taken)
+        if len(taken):
+            parts.append(rows.take(pa.array(taken)))
+        if accepted < n and seen >= MIN_EFFORT + EFFORT_PER_ROW * n:
+            _give_up(piece.conditions, accepted, seen)
+    return pa.concat_tables(parts).unify_dictionaries()
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Conditions as the encoder of this model sees them."""
+
+    conditions: tuple[ColumnCondition, ...]
+    checks: tuple[ColumnCondition, ...]
+    weights: dict[int, np.ndarray]
+    ranges: dict[str, tuple[float, float]]
+    exact: bool
+
+    @classmethod
+    def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
+        index = {c.name: i for i, c in enumerate(model.encoder.columns)}
+        coded = [c for c in conditions if c.column in index]
+        weights = {index[c.column]: c.weights(model.encoder.columns[index[c.column]]) for c in coded}
+        exact = bool(getattr(model.generator, "exact_conditions", False)) and len(coded) == len(conditions)
+        if exact:
+            ranges = {c.column: (c.low, c.high) for c in coded if c.values is None and not c.points and not c.missing}
+            return cls(conditions, conditions, weights, ranges, exact)
+        widened = tuple(
+            c.windows(model.encoder.columns[index[c.column]]) if c.column in index else c for c in conditions
+        )
+        return cls(conditions, widened, weights, {}, exact)
+
+    def draw(self, model: SamplingModel, n: int, rng: np.random.Generator) -> pa.Table:
+        """The rows among n generated ones that satisfy everything."""
+        block = model.generator.generate(n, rng, self.weights or None)
+        block = block.take(self._possible(block)) if self.weights else block
+        rows = model.encoder.decode(block, rng, self.ranges)
+        encoders = {c.name: c for c in model.encoder.columns}
+        if not self.exact:
+            rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.checks if c.column in encoders])
+        for condition in self.conditions:
+            if condition.points and condition.column in encoders:
+                at = rows.column_names.index(condition.column)
+                array = rows.column(at).combine_chunks()
+                rows = rows.set_column(at, condition.column, condition.snap(array, encoders[condition.column]))
+        if model.rules is not None:
+            rows = model.rules.inverse(rows, rng)
+            rows = _keep(rows, [model.rules.holds(rows)])
+        return _keep(rows, [c.holds(rows.column(c.column)) for c in self.conditions if c.column in rows.column_names])
+
+    def _possible(self, block: EncodedBlock) -> np.ndarray:
+        possible = np.ones(len(block), bool)
+        for index, weight in self.weights.items():
+            possible &= (weight > 0)[block.codes_NC[:, index]]
+        return possible
+
+
+def _keep(rows: pa.Table, masks: list[np.ndarray]) -> pa.Table:
+    keep = np.logical_and.reduce(masks) if masks else None
+    return rows if keep is None or keep.all() else rows.filter(pa.array(keep))
+
+
+def _give_up(conditions: tuple[ColumnCondition, ...], accepted: int, seen: int) -> None:
+    rate = f"{accepted} of {seen:,} generated rows ({accepted / seen:.2%})"
+    if conditions:
+        names = ", ".join(f"'{c.column}'" for c in conditions)
+        raise ConditionError(
+            f"only {rate} satisfy the conditions on {names}; ask for fewer rows, widen the conditions, or use a method "
+            "with exact conditions (bayesian_network, autoregressive)"
+        )
+    raise ConstraintError(
+        f"only {rate} satisfy the schema's constraints; relax them, or train longer, or declare a constraint that is "
+        "met by construction (fixed combinations, inequality, one-hot group)"
+    )
+
+
+def _assemble(model: SamplingModel, rows: pa.Table, first_row: int) -> pa.Table:
+    """The user's columns in order: modelled ones as they are, the others regenerated for their row numbers."""
+    arrays: dict[str, Any] = {}
+    for column in model.schema.columns:
+        if column.kind.is_modelled:
+            arrays[column.name] = rows.column(column.name).combine_chunks()
+            continue
+        if column.kind is Kind.CONSTANT:
+            array = pa.array([column.value] * rows.num_rows, type=column.arrow_type)
+        else:
+            array = model.regenerators[column.name].values(first_row, rows.num_rows, model.key)
+        if column.name in rows.column_names:  # whether a value is there was modelled
+            present = rows.column(column.name).combine_chunks()
+            array = array.take(pa.array(np.arange(rows.num_rows), mask=~present.to_numpy(zero_copy_only=False)))
+        arrays[column.name] = array
+    return pa.table(arrays)

@@ -1,0 +1,265 @@
+"""Conditions on sampled rows: what a user may ask for, checked against the domain before any sampling.
+
+A condition is a value, a list of values, or a closed range (low, high) on a column; None stands for 'missing'.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.categorical import CategoricalEncoder
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, to_float
+from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
+from raysynth.errors import ConditionError, ParameterError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+
+POINT_WINDOW = 0.005  # rejection samplers meet 'value == v' by rows whose rank is this near, then set to v
+
+
+@dataclass(frozen=True)
+class ColumnCondition:
+    """What one column has to satisfy.
+
+    Args:
+        column: its name.
+        values: discrete columns: allowed values (None: missing); None for numeric columns.
+        low, high: numeric columns: closed range, in numbers (datetimes: integers of their unit).
+        points: numeric columns: allowed single values, ascending; the range then spans them.
+    """
+
+    column: str
+    values: tuple[Any, ...] | None = None
+    low: float = -np.inf
+    high: float = np.inf
+    points: tuple[float, ...] = ()
+    missing: bool = False
+
+    def holds(self, array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """For each row whether it satisfies the condition, shape (N,) bool."""
+        if isinstance(array, pa.ChunkedArray):
+            array = array.combine_chunks()
+        null = array.is_null().to_numpy(zero_copy_only=False)
+        if self.values is not None:
+            plain = array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+            known = pa.array([v for v in self.values if v is not None], type=plain.type)
+            found = pc.is_in(plain, value_set=known).to_numpy(zero_copy_only=False) & ~null
+            return found | null if self.missing else found
+        if self.missing:
+            return null
+        x, absent = to_float(array)
+        inside = np.isin(x, self.points) if self.points else (x >= self.low) & (x <= self.high)
+        return inside & ~null if absent is None else inside & ~absent
+
+    def weights(self, encoder: ColumnEncoder) -> np.ndarray:
+        """P(condition | code), shape (cardinality,)."""
+        if isinstance(encoder, CategoricalEncoder):
+            allowed = set(self.values or ())
+            weights = encoder.condition_weights(allowed.__contains__)
+        elif self.missing:
+            weights = np.zeros(encoder.cardinality)
+        elif self.points:
+            weights = np.zeros(encoder.cardinality)
+            for point in self.points:
+                mass = encoder.condition_weights((point, point))
+                if not mass.any():  # a value between atoms, or of a continuous column: the code that contains it
+                    mass[encoder.encode(pa.array([point]))[0][0]] = 1.0
+                weights = np.minimum(1.0, weights + mass)
+        else:
+            weights = encoder.condition_weights((self.low, self.high))
+        if self.missing:
+            weights[-1] = 1.0
+        return weights
+
+    def windows(self, encoder: ColumnEncoder) -> ColumnCondition:
+        """For rejection: single values widened to ranges that a sampled value can meet."""
+        if not self.points or isinstance(encoder, CategoricalEncoder):
+            return self
+        distribution = encoder.distribution
+        if all(
+            distribution.rank_below(p, inclusive=True) > distribution.rank_below(p, inclusive=False) + 1e-4
+            for p in self.points
+        ):
+            return self
+        rank = distribution.rank(np.array([self.points[0], self.points[-1]]))
+        low, high = distribution.quantile(np.clip(rank + np.array([-POINT_WINDOW, POINT_WINDOW]), 0, 1))
+        return ColumnCondition(self.column, None, min(low, self.points[0]), max(high, self.points[-1]))
+
+    def snap(self, array: pa.Array, encoder: ColumnEncoder) -> pa.Array:
+        """Values set to the nearest allowed point (numeric points only)."""
+        if not self.points or isinstance(encoder, CategoricalEncoder):
+            return array
+        x, missing = to_float(array)
+        points = np.array(self.points)
+        nearest = points[np.abs(x[:, None] - points).argmin(1)]
+        return encoder.to_arrow(nearest, np.zeros(len(x), bool) if missing is None else missing)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """n rows that all satisfy the same conditions."""
+
+    conditions: tuple[ColumnCondition, ...]
+    n: int
+
+
+def parse_conditions(
+    conditions: Any, n_samples: int | None, schema: TableSchema, encoder: TableEncoder
+) -> tuple[Segment, ...]:
+    """What to sample, in order.
+
+    Args:
+        conditions: None; a dict column -> condition; a list of (dict, n); or a DataFrame whose rows are completed.
+        n_samples: rows in all; may be None for the last two forms.
+
+    Raises:
+        ConditionError: an unknown column, a value outside the domain, an empty range, a column that is regenerated.
+        ParameterError: n_samples missing, negative, or not the sum of the quotas.
+    """
+    if isinstance(conditions, pd.DataFrame):
+        rows = [
+            Segment(_parse_row({str(k): v for k, v in row.items() if not _is_missing(v)}, schema, encoder), 1)
+            for row in conditions.to_dict("records")
+        ]
+        return _checked(rows, n_samples)
+    if isinstance(conditions, Sequence) and not isinstance(conditions, (str, bytes)):
+        return _checked([_quota(entry, schema, encoder) for entry in conditions], n_samples)
+    if n_samples is None:
+        raise ParameterError("n_samples is missing; say how many rows to sample")
+    if conditions is not None and not isinstance(conditions, Mapping):
+        raise ConditionError(
+            "conditions are a dict {column: value, [values] or (low, high)}, a list of (dict, n), or a DataFrame"
+        )
+    return _checked([Segment(_parse_row(conditions or {}, schema, encoder), _rows(n_samples))], n_samples)
+
+
+def _quota(entry: Any, schema: TableSchema, encoder: TableEncoder) -> Segment:
+    if not (isinstance(entry, Sequence) and len(entry) == 2 and isinstance(entry[0], Mapping)):
+        raise ConditionError(f"a quota is a pair (conditions, n), for example ({{'sex': 'F'}}, 500); found {entry!r}")
+    return Segment(_parse_row(entry[0], schema, encoder), _rows(entry[1]))
+
+
+def _checked(segments: list[Segment], n_samples: int | None) -> tuple[Segment, ...]:
+    total = sum(s.n for s in segments)
+    if n_samples is not None and _rows(n_samples) != total:
+        raise ParameterError(
+            f"n_samples is {n_samples}, but the conditions ask for {total} rows in all; leave n_samples out"
+        )
+    merged: list[Segment] = []
+    for segment in segments:  # neighbours that ask the same are one run
+        if merged and merged[-1].conditions == segment.conditions:
+            segment = Segment(segment.conditions, merged.pop().n + segment.n)
+        merged.append(segment)
+    return tuple(merged)
+
+
+def _rows(n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+        raise ParameterError(f"the number of rows must be a whole number >= 0; found {n!r}")
+    return int(n)
+
+
+def _parse_row(
+    conditions: Mapping[str, Any], schema: TableSchema, encoder: TableEncoder
+) -> tuple[ColumnCondition, ...]:
+    by_name = {c.name: c for c in encoder.columns}
+    result = []
+    for name, wanted in conditions.items():
+        if name not in schema:
+            raise ConditionError(f"condition on '{name}': no such column; {_nearest(str(name), schema.names)}")
+        condition = _parse(schema[name], wanted)
+        if condition is None:
+            continue
+        if name in by_name and not condition.weights(by_name[name]).any():
+            raise ConditionError(_outside(schema[name], by_name[name], wanted))
+        result.append(condition)
+    return tuple(result)
+
+
+def _parse(column: ColumnSchema, wanted: Any) -> ColumnCondition | None:
+    """The condition on one column; None where it holds by itself (a constant)."""
+    where = f"condition on '{column.name}'"
+    if column.kind is Kind.CONSTANT:
+        if isinstance(wanted, (list, tuple)) and column.value in wanted or wanted == column.value:
+            return None
+        raise ConditionError(f"{where}: the column is constant, always {column.value!r}; found {wanted!r}")
+    if not column.kind.is_modelled:
+        raise ConditionError(f"{where}: {column.kind} columns are regenerated and cannot be asked for; leave it out")
+    if isinstance(wanted, tuple):
+        return _parse_range(column, wanted)
+    values = list(wanted) if isinstance(wanted, (list, set, frozenset, np.ndarray, pd.Series)) else [wanted]
+    if not values:
+        raise ConditionError(f"{where}: the list of values is empty; name at least one value")
+    missing = any(_is_missing(v) for v in values)
+    present = [v.item() if isinstance(v, np.generic) else v for v in values if not _is_missing(v)]
+    if column.kind.is_discrete:
+        return ColumnCondition(column.name, values=tuple(present) + ((None,) if missing else ()), missing=missing)
+    if missing and present:
+        raise ConditionError(f"{where}: a number cannot be asked to be missing or a value at once; use two quotas")
+    if missing:
+        return ColumnCondition(column.name, missing=True)
+    points = tuple(sorted({as_number(column, v) for v in present}))
+    return ColumnCondition(column.name, low=points[0], high=points[-1], points=points)
+
+
+def _parse_range(column: ColumnSchema, wanted: tuple[Any, ...]) -> ColumnCondition:
+    where = f"condition on '{column.name}'"
+    if not column.kind.is_numeric:
+        raise ConditionError(f"{where}: a tuple is a range, but the column is {column.kind}; use a list of values")
+    if len(wanted) != 2:
+        raise ConditionError(f"{where}: a range is (low, high), either may be None; found {wanted!r}")
+    low = -np.inf if _is_missing(wanted[0]) else as_number(column, wanted[0])
+    high = np.inf if _is_missing(wanted[1]) else as_number(column, wanted[1])
+    if low > high:
+        raise ConditionError(f"{where}: the range {wanted!r} is empty; its low end is above its high end")
+    return ColumnCondition(column.name, low=low, high=high)
+
+
+def as_number(column: ColumnSchema, value: Any) -> float:
+    """A condition's value on the number line of the column; raises `ConditionError` that names the column."""
+    try:
+        if column.kind is Kind.DATETIME:
+            dtype = column.arrow_type
+            stamp = pd.Timestamp(value)
+            if pa.types.is_date32(dtype):
+                return float(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
+            if dtype.tz is not None:
+                stamp = stamp.tz_localize(dtype.tz) if stamp.tz is None else stamp
+                stamp = stamp.tz_convert("UTC").tz_localize(None)
+            return float(stamp.to_datetime64().astype(f"datetime64[{dtype.unit}]").astype(np.int64))
+        if column.kind is Kind.TIMEDELTA:
+            return float(
+                pd.Timedelta(value).to_timedelta64().astype(f"timedelta64[{column.arrow_type.unit}]").astype(np.int64)
+            )
+        if isinstance(value, (str, bytes, bool)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value") from None
+
+
+def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:
+    where = f"condition on '{column.name}': no row of the model can have {wanted!r}"
+    if isinstance(encoder, CategoricalEncoder):
+        return f"{where}; {_nearest(str(wanted), [str(v) for v in encoder.values])}"
+    assert isinstance(encoder, (BinEncoder, ModeEncoder))
+    distribution = encoder.distribution
+    low, high = encoder.to_arrow(np.array([distribution.low[0], distribution.high[-1]]), np.zeros(2, bool)).to_pylist()
+    return f"{where}; its values lie between {low} and {high}"
+
+
+def _nearest(wanted: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wanted.strip(), known, n=3, cutoff=0.6)
+    shown = ", ".join(repr(k) for k in (near or list(known)[:12]))
+    return f"did you mean {shown}?" if near else f"it has: {shown}{' ...' if len(known) > 12 else ''}"
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (np.ndim(value) == 0 and not isinstance(value, (str, bytes)) and bool(pd.isna(value)))

@@ -1,0 +1,57 @@
+"""Arrow rows to a DataFrame of the dtypes that the user's table came with."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pyarrow as pa
+
+from raysynth.schema import TableSchema
+
+
+def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
+    """A DataFrame with the schema's column order and pandas dtypes (where known; else Arrow's usual ones)."""
+    return pd.DataFrame({c.name: _series(table.column(c.name), c.pandas_dtype) for c in schema.columns})
+
+
+def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
+    if pa.types.is_dictionary(column.type) and dtype != "category":
+        column = column.cast(column.type.value_type)
+    if dtype in (
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+        "boolean",
+        "Float32",
+        "Float64",
+    ):
+        return pd.Series(pd.array(column.to_pandas(types_mapper=_nullable), dtype=dtype))
+    series = column.to_pandas()
+    if dtype is None or str(series.dtype) == dtype:
+        return series
+    if dtype == "object":
+        return series.astype(object).where(series.notna(), None)
+    if series.isna().any() and dtype.startswith(("int", "uint", "bool")):
+        return series  # numpy has no missing value of this type
+    return series.astype(dtype)
+
+
+def _nullable(dtype: pa.DataType) -> object | None:
+    names = {
+        pa.int8(): pd.Int8Dtype(),
+        pa.int16(): pd.Int16Dtype(),
+        pa.int32(): pd.Int32Dtype(),
+        pa.int64(): pd.Int64Dtype(),
+        pa.uint8(): pd.UInt8Dtype(),
+        pa.uint16(): pd.UInt16Dtype(),
+        pa.uint32(): pd.UInt32Dtype(),
+        pa.uint64(): pd.UInt64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
+        pa.float32(): pd.Float32Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+    }
+    return names.get(dtype)

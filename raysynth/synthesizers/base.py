@@ -1,0 +1,348 @@
+"""The one base class of all synthesizers: fit, sample, save; a method fills in four hooks."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
+from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.model_file import ModelContent, write_model
+from raysynth.schema import Kind, TableSchema
+from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ray.train import RunConfig, ScalingConfig
+
+    from raysynth.constraints import ConstraintSet
+    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.sampling.protocol import Generator
+    from raysynth.sampling.writer import Manifest
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of a fit's stage table."""
+
+    name: str
+    seconds: float
+    rows: int
+
+
+class Synthesizer:
+    """Common constructor arguments and the public calls of every method.
+
+    Args:
+        categorical_columns: columns to take as categories; the rest is inferred.
+        continuous_columns: columns to take as numbers.
+        schema: a `TableSchema`, or the path of its JSON; columns it does not name are inferred.
+        seed: of initial weights and of sampling where `sample` gets none; None draws one.
+        verbose: print what inference took each column for, and why.
+        scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
+        run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
+    """
+
+    method: ClassVar[str]
+    numeric_encoding: ClassVar[NumericForm]
+
+    def __init__(
+        self,
+        *,
+        categorical_columns: Sequence[str] | None = None,
+        continuous_columns: Sequence[str] | None = None,
+        schema: TableSchema | str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+        verbose: bool = True,
+        scaling_config: ScalingConfig | None = None,
+        run_config: RunConfig | None = None,
+    ) -> None:
+        self.categorical_columns = categorical_columns
+        self.continuous_columns = continuous_columns
+        self.schema = schema
+        self.seed = seed
+        self.verbose = verbose
+        self.scaling_config = scaling_config
+        self.run_config = run_config
+
+    # ---- hooks of a method -------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        """Raise `ParameterError` for hyper-parameters out of range; called before anything else."""
+
+    def _encoder_options(self) -> dict[str, Any]:
+        """Arguments for `build_encoder` beside the form of the numbers (n_bins, n_modes)."""
+        return {}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        """Learn from the prepared table; sets fitted attributes ending in an underscore."""
+        raise NotImplementedError
+
+    def _generator(self) -> Generator:
+        """A picklable generator of encoded rows."""
+        raise NotImplementedError
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `_set_model_state` reads."""
+        raise NotImplementedError
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Restore the fitted attributes."""
+        raise NotImplementedError
+
+    # ---- fit ---------------------------------------------------------------------------------------------------------
+
+    def fit(self, data: Any) -> Self:
+        """Learn the table.
+
+        Args:
+            data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
+
+        Raises:
+            DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
+        """
+        from raysynth.constraints import ConstraintSet
+        from raysynth.statistics.inference import infer_schema
+        from raysynth.statistics.table_statistics import collect
+        from raysynth.table import as_table
+
+        self._check_parameters()
+        begun = time.perf_counter()
+        table = as_table(data)
+        stages = []
+        kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
+        statistics = collect(table, label="statistics")
+        schema = infer_schema(table, statistics, self._declared_schema(), kinds)
+        rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
+        modelled_schema = schema
+        if rules is not None:
+            rules.validate(schema)
+            rules.check_real(table)
+            modelled_schema = rules.forward_schema(schema)
+            table = table.mapped(rules.forward)
+            statistics = collect(table, label="statistics of constrained columns")
+            modelled_schema = infer_schema(table, statistics, modelled_schema, {})
+        stages.append(Stage("statistics", time.perf_counter() - begun, statistics.n_rows))
+        if self.verbose:
+            print(f"{table.source}: {statistics.n_rows:,} rows\n{schema.describe()}")
+        begun = time.perf_counter()
+        encoder = build_encoder(
+            modelled_schema, statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
+        )
+        prepared = Prepared(table, modelled_schema, statistics, encoder, self._fit_seed())
+        self.schema_, self.encoder_, self.rules_ = schema, encoder, rules
+        self.modelled_schema_ = modelled_schema
+        self.n_rows_ = statistics.n_rows
+        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
+        if not encoder.columns:
+            raise ParameterError("no column is left to model: every column is an identifier, personal data or constant")
+        self._fit_encoded(prepared)
+        stages.append(Stage("fit", time.perf_counter() - begun, statistics.n_rows))
+        self.stages_ = tuple(stages)
+        return self
+
+    def _declared_schema(self) -> TableSchema | None:
+        if self.schema is None or isinstance(self.schema, TableSchema):
+            return None if self.schema is None else self.schema.validate()
+        return TableSchema.load(self.schema)
+
+    def _fit_seed(self) -> int:
+        return secrets.randbits(62) if self.seed is None else int(self.seed)
+
+    # ---- sample ------------------------------------------------------------------------------------------------------
+
+    def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
+        """Synthetic rows as a DataFrame; the same (model, seed, n_samples, conditions) gives the same rows.
+
+        Args:
+            n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
+            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or a DataFrame whose
+                missing cells are completed.
+            seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+
+        Raises:
+            ConditionError: outside the domain, or too rare to be met. ConstraintError: constraints too rarely met.
+        """
+        from raysynth.sampling.frame import to_frame
+
+        return to_frame(self.sample_arrow(n_samples, conditions, seed), self._fitted().schema)
+
+    def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+        """As `sample`, as an Arrow table (text as dictionary codes)."""
+        from raysynth.sampling.conditions import parse_conditions
+        from raysynth.sampling.local import sample_table
+
+        model = self._fitted()
+        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        return sample_table(model, segments, self._sampling_seed(seed))
+
+    def sample_to(
+        self,
+        path: str | os.PathLike[str],
+        n_samples: int | None = None,
+        conditions: Any = None,
+        seed: int | None = None,
+        *,
+        rows_per_file: int = 1_048_576,
+        compression: str = "zstd",
+        where: str = "auto",
+    ) -> Manifest:
+        """Write a folder of Parquet, from all workers, in constant memory; started again it writes what is missing.
+
+        Args:
+            path: folder; made where missing. A folder that holds another run is refused.
+            n_samples, conditions, seed: as in `sample`; the rows are the same.
+            rows_per_file: rows of each file, rounded up to whole chunks of 65,536.
+            compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
+            where: 'auto', 'local' (this process) or 'ray'.
+
+        Raises:
+            StorageError: the disk is full, or the folder holds another run; finished files stay.
+        """
+        from raysynth.sampling.conditions import parse_conditions
+        from raysynth.sampling.writer import write_parquet
+
+        model = self._fitted()
+        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        given = seed if seed is not None else self.seed
+        return write_parquet(
+            model,
+            segments,
+            None if given is None else self._sampling_seed(given),
+            Path(path),
+            digest=self._content().digest(),
+            rows_per_file=rows_per_file,
+            compression=compression,
+            where=where,
+        )
+
+    def _sampling_seed(self, seed: int | None) -> int:
+        seed = seed if seed is not None else self.seed
+        if seed is None:
+            return secrets.randbits(62)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**62:
+            raise ParameterError(f"seed must be a whole number from 0 to 2^62; found {seed!r}")
+        return int(seed)
+
+    def _fitted(self) -> SamplingModel:
+        from raysynth.sampling.chunks import SamplingModel
+
+        if not hasattr(self, "encoder_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
+        rules: ConstraintSet | None = self.rules_
+        return SamplingModel(
+            self._generator(), self.encoder_, self.schema_, rules, _regenerators(self.schema_), self.identifier_key_
+        )
+
+    # ---- save and load -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
+
+        Raises:
+            NotFittedError: before `fit`. StorageError: the file cannot be written.
+        """
+        self._fitted()
+        write_model(path, self._content())
+
+    def _content(self) -> ModelContent:
+        encoder_meta, encoder_arrays = self.encoder_.to_state()
+        meta, arrays = self._model_state()
+        content = {
+            "method": self.method,
+            "parameters": self._saved_parameters(),
+            "schema": self.schema_.to_dict(),
+            "modelled_schema": self.modelled_schema_.to_dict(),
+            "encoder": encoder_meta,
+            "model": meta,
+            "n_rows": self.n_rows_,
+            "identifier_key": self.identifier_key_,
+        }
+        return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
+
+    def _saved_parameters(self) -> dict[str, Any]:
+        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
+        left_out = {"scaling_config", "run_config", "schema"}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.get_params().items() if k not in left_out}
+
+    @classmethod
+    def _from_content(cls, content: ModelContent) -> Self:
+        meta = content.meta
+        known = set(cls._parameter_names())
+        if unknown := set(meta["parameters"]) - known:
+            raise ModelFileError(
+                f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth version"
+            )
+        model = cls(**meta["parameters"])
+        model._check_parameters()
+        model.schema_ = TableSchema.from_dict(meta["schema"])
+        model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
+        model.rules_ = None
+        if model.schema_.constraints:
+            from raysynth.constraints import ConstraintSet
+
+            model.rules_ = ConstraintSet(model.schema_.constraints, model.schema_)
+            model.rules_.validate(model.schema_)
+        model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
+        model.n_rows_ = int(meta["n_rows"])
+        model.identifier_key_ = int(meta["identifier_key"])
+        own = {k[len("model.") :]: v for k, v in content.arrays.items() if k.startswith("model.")}
+        model._set_model_state(meta["model"], own)
+        return model
+
+    # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        names: list[str] = []
+        for base in cls.__mro__:
+            if "__init__" in base.__dict__ and base is not object:
+                signature = inspect.signature(base.__dict__["__init__"])
+                skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+                names += [n for n, p in signature.parameters.items() if n != "self" and p.kind not in skipped]
+        return list(dict.fromkeys(names))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor arguments; raises `ParameterError` for an unknown name."""
+        for name, value in params.items():
+            if name not in self._parameter_names():
+                raise ParameterError(
+                    f"{type(self).__name__} has no parameter '{name}'; it has: {', '.join(self._parameter_names())}"
+                )
+            setattr(self, name, value)
+        return self
+
+    def clone(self) -> Self:
+        """An unfitted synthesizer with the same hyper-parameters."""
+        return type(self)(**self.get_params())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
+        return f"{type(self).__name__}({shown})"
+
+
+def _regenerators(schema: TableSchema) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for column in schema.columns:
+        if column.kind is Kind.IDENTIFIER:
+            from raysynth.encoding.identifier import IdentifierEncoder
+
+            result[column.name] = IdentifierEncoder.from_schema(column)
+        elif column.kind is Kind.PERSONAL:
+            from raysynth.encoding.personal import PersonalEncoder
+
+            result[column.name] = PersonalEncoder.from_schema(column)
+    return result

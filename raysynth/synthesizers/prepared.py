@@ -1,0 +1,98 @@
+"""What a method gets to learn from: the table behind its encoder, as rows, counts or shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.block import EncodedBlock, concat_blocks
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.schema import TableSchema
+from raysynth.statistics.contingency import ContingencyCounts
+
+if TYPE_CHECKING:
+    from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.table import Table
+
+IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The table behind its encoder.
+
+    Args:
+        table: the modelled columns as a Table.
+        schema: their schema.
+        statistics: of pass one.
+        encoder: built from them.
+        seed: of initial weights.
+    """
+
+    table: Table
+    schema: TableSchema
+    statistics: TableStatistics
+    encoder: TableEncoder
+    seed: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table."""
+        return self.statistics.n_rows
+
+    @property
+    def fits_in_memory(self) -> bool:
+        """Whether all encoded rows take at most 1 GiB."""
+        return self.n_rows * (2 * len(self.encoder.columns) + 4 * self.encoder.n_values) <= IN_MEMORY_BYTES
+
+    def encoded(self) -> EncodedBlock:
+        """All rows, encoded, in memory (see `fits_in_memory`)."""
+        from raysynth.execution import for_each_fragment
+
+        columns = list(self.encoder.names)
+        blocks = for_each_fragment(
+            self.table, partial(_encode_all, self.encoder), columns=columns, label="encoding", where="local"
+        )
+        return concat_blocks(blocks)
+
+    def count(
+        self, column_sets: Sequence[tuple[int, ...]], *, encoder: TableEncoder | None = None, label: str = "counting"
+    ) -> dict[tuple[int, ...], np.ndarray]:
+        """Contingency tables of sets of columns, over all rows, in one streaming pass.
+
+        Args:
+            column_sets: indices of the encoder's layout.
+            encoder: gives the codes; default: the prepared one.
+            label: for the progress bar.
+        """
+        from raysynth.execution import summarise
+
+        encoder = encoder or self.encoder
+        make = partial(EncodedCounts, encoder, tuple(column_sets))
+        counted = summarise(self.table, make, columns=list(encoder.names), label=label)
+        return counted.counts.tables
+
+
+class EncodedCounts:
+    """Contingency counts of a table behind its encoder: a summary with update and merge."""
+
+    def __init__(self, encoder: TableEncoder, column_sets: tuple[tuple[int, ...], ...]) -> None:
+        self.encoder = encoder
+        self.counts = ContingencyCounts(encoder.cardinalities, column_sets)
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+        self.counts.update_codes(self.encoder.encode(batch).codes_NC)
+
+    def merge(self, other: EncodedCounts) -> None:
+        """Add the counts of another part of the table."""
+        self.counts.merge(other.counts)
+
+
+def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlock:
+    return concat_blocks([encoder.encode(b) for b in blocks])  # type: ignore[attr-defined]
