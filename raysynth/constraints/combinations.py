@@ -162,12 +162,11 @@ class Unique(Constraint):
         return any(c in schema and schema[c].kind is Kind.IDENTIFIER for c in self.columns)
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether no earlier row has the same values."""
-        arrays = [column_of(table, c) for c in self.columns]
-        rows, found = joint_codes(arrays)
+        """For each row whether no earlier row has the same values (the same 64-bit hash)."""
+        hashes, counted = self.hashes(table)
         first = np.zeros(table.num_rows, bool)
-        first[np.unique(rows, return_index=True)[1]] = True
-        return first | _any_missing(arrays, table.num_rows)
+        first[np.unique(hashes, return_index=True)[1]] = True
+        return first | ~counted
 
     def hashes(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         """(hash of each row's values (N,) uint64, the same in every process; rows that count (N,) bool)."""

@@ -97,20 +97,33 @@ def joint_codes(arrays: Sequence[pa.Array]) -> tuple[np.ndarray, list[tuple[Any,
     """(for each row the number of its combination (N,) int64, the combinations as Python values)."""
     coded = [_dense_codes(array) for array in arrays]
     codes, members = [c for c, _ in coded], [m for _, m in coded]
-    joint = codes[0]
+    rows, n_rows = codes[0], len(codes[0])
+    n_found = len(members[0])
     for more, values in zip(codes[1:], members[1:], strict=True):
         # after each column the numbers are made dense again, so that they never overflow
-        _, joint = np.unique(joint * len(values) + more, return_inverse=True)
-    _, first, rows = np.unique(joint, return_index=True, return_inverse=True)
-    found = [tuple(values[own[i]] for values, own in zip(members, codes, strict=True)) for i in first]
-    return rows, found
+        used, rows = _dense(rows * len(values) + more, n_found * len(values))
+        n_found = len(used)
+    used, rows = _dense(rows, n_found)
+    example = np.zeros(len(used), np.int64)
+    example[rows] = np.arange(n_rows)
+    return rows, [tuple(values[own[i]] for values, own in zip(members, codes, strict=True)) for i in example]
+
+
+def _dense(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(codes below `size` that occur, ascending; their position among them for each row): np.unique, by counting."""
+    if size > 4 * len(codes) + (1 << 16):
+        used, positions = np.unique(codes, return_inverse=True)
+        return used, positions
+    occurs = np.zeros(size, bool)
+    occurs[codes] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[codes]
 
 
 def _dense_codes(array: pa.Array) -> tuple[np.ndarray, list[Any]]:
     """(codes of the values that occur (N,) int64, these values as Python values and None)."""
     coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     indices = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
-    used, indices = np.unique(indices, return_inverse=True)  # a dictionary may hold more than its rows use
+    used, indices = _dense(indices, len(coded.dictionary) + 1)  # a dictionary may hold more than its rows use
     texts = [*coded.dictionary.take(pa.array(used[used < len(coded.dictionary)])).to_pylist(), None]
     values = list(dict.fromkeys(texts))  # or hold a value twice
     position = {v: i for i, v in enumerate(values)}
