@@ -302,6 +302,7 @@ def _column_from_dict(content: Any) -> ColumnSchema:
         raise SchemaError(f"column '{name}': unknown entries {sorted(unknown)}; valid: {', '.join(sorted(known))}")
     if missing := {"kind", "dtype"} - set(content):
         raise SchemaError(f"column '{name}': missing entries {sorted(missing)}")
+    _check_entries(name, content)
     values = dict(content)
     values["kind"] = _kind(values["kind"], name)
     for key in ("categories", "bounds"):
@@ -312,6 +313,23 @@ def _column_from_dict(content: Any) -> ColumnSchema:
     column = ColumnSchema(**values)
     column.validate()
     return column
+
+
+def _check_entries(name: str, content: Mapping[str, Any]) -> None:
+    """Raise `SchemaError` for an entry of a column that has another JSON type than it should."""
+    text = (str, type(None))
+    wanted: dict[str, tuple[str, tuple[type, ...]]] = {
+        "dtype": ("text", (str,)),
+        "nullable": ("true or false", (bool,)),
+        "reason": ("text", (str,)),
+        "categories": ("a list of values", (list, tuple, type(None))),
+        **{entry: ("text", text) for entry in ("pandas_dtype", "pattern", "personal")},
+    }
+    for entry, (noun, types) in wanted.items():
+        if entry in content and not isinstance(content[entry], types):
+            raise SchemaError(f"column '{name}': {entry} must be {noun}; found {content[entry]!r}")
+    if any(isinstance(value, (list, dict)) for value in content.get("categories") or ()):
+        raise SchemaError(f"column '{name}': categories must be single values; found {content['categories']!r}")
 
 
 def _two_numbers(value: Any) -> bool:
