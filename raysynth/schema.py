@@ -196,7 +196,8 @@ class TableSchema:
             raise SchemaError("a schema is a JSON object with a list 'columns'")
         if content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
             raise SchemaError(
-                f"schema format_version {content['format_version']!r} is not known; this raysynth reads {FORMAT_VERSION}"
+                f"schema format_version {content['format_version']!r} is not known; "
+                f"this raysynth reads {FORMAT_VERSION}"
             )
         known = {"format_version", "rare_threshold", "max_categories", "columns", "constraints"}
         if unknown := set(content) - known:
@@ -323,7 +324,7 @@ def _check_entries(name: str, content: Mapping[str, Any]) -> None:
         "nullable": ("true or false", (bool,)),
         "reason": ("text", (str,)),
         "categories": ("a list of values", (list, tuple, type(None))),
-        **{entry: ("text", text) for entry in ("pandas_dtype", "pattern", "personal")},
+        **dict.fromkeys(("pandas_dtype", "pattern", "personal"), ("text", text)),
     }
     for entry, (noun, types) in wanted.items():
         if entry in content and not isinstance(content[entry], types):
