@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-from raysynth.models.gan_sampler import GanSampler, ValueMap
+from raysynth.models.row_sampler import RowSampler, ValueMap
 from raysynth.models.spans import gumbel_noise
+
+S = TypeVar("S", bound=RowSampler)
 
 MAX_NUMBERS = 20_000_000  # logits held at once
 MAX_ROWS = 32_768
@@ -30,11 +33,11 @@ MIN_ROWS = 50  # generated rows of a code below which its values are left as the
 
 
 def calibrated(
-    sampler: GanSampler,
+    sampler: S,
     shares: Sequence[np.ndarray],
     value_quantiles: Sequence[np.ndarray],
     seed: int,
-) -> GanSampler:
+) -> S:
     """The sampler with code biases and value maps.
 
     Args:
@@ -46,7 +49,7 @@ def calibrated(
     """
     rng = torch.Generator().manual_seed(seed)
     n = int(np.clip(MAX_NUMBERS // sampler.spans.n_codes, 4096, MAX_ROWS))
-    logits, values = sampler.outputs(n, rng, sampler.draw_conditions(n, rng))
+    logits, values = sampler.outputs(n, rng)
     scores = logits + gumbel_noise(tuple(logits.shape), rng)
     bias_S = code_bias(sampler, scores, shares)
     codes = sampler.index.draw(scores, torch.from_numpy(bias_S.astype(np.float32))).numpy()
@@ -57,7 +60,7 @@ def calibrated(
     return replace(sampler, code_bias_S=sampler.code_bias_S + bias_S, value_maps=maps)
 
 
-def code_bias(sampler: GanSampler, scores_NS: torch.Tensor, shares: Sequence[np.ndarray]) -> np.ndarray:
+def code_bias(sampler: RowSampler, scores_NS: torch.Tensor, shares: Sequence[np.ndarray]) -> np.ndarray:
     """Biases (S,) after which each column's argmax of the scores has the released shares, up to one row in a few."""
     target_S = np.concatenate([s / max(s.sum(), 1e-300) for s in shares])
     n, offsets = len(scores_NS), np.array(sampler.spans.offsets)

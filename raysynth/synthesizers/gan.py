@@ -200,7 +200,14 @@ class GanSynthesizer(Synthesizer):
         seen = [np.log1p(frequencies[c] * prepared.n_rows) for c in columns]
         in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
         arrays = folded(averaged_generator(job, trained.state), in_training, self.batch_size, prepared.seed)
-        return GanSampler(job.spans, job.conditions, shares, self.generator_dim, arrays, np.zeros(job.spans.n_codes))
+        return GanSampler(
+            spans=job.spans,
+            arrays=arrays,
+            code_bias_S=np.zeros(job.spans.n_codes),
+            conditions=job.conditions,
+            shares_K=shares,
+            hidden=self.generator_dim,
+        )
 
 
 def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:

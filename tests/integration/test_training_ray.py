@@ -33,7 +33,14 @@ NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if not ray.is_initialized():
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        env = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2"}  # a group without its lost worker cannot be shut down
+        ray.init(
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": env},
+        )
     yield
     ray.shutdown()
 

@@ -17,7 +17,14 @@ def sampler() -> GanSampler:
     conditions = Conditions.on(SPANS, (0,))
     net = Generator(SPANS.width, 4, 8, (16,), torch.Generator().manual_seed(0))
     shares = np.array([0.4, 0.3, 0.2, 0.1])
-    return GanSampler(SPANS, conditions, shares, (16,), folded(net, shares, 50, 1), np.zeros(SPANS.n_codes))
+    return GanSampler(
+        spans=SPANS,
+        arrays=folded(net, shares, 50, 1),
+        code_bias_S=np.zeros(SPANS.n_codes),
+        conditions=conditions,
+        shares_K=shares,
+        hidden=(16,),
+    )
 
 
 def test_code_shares_and_value_quantiles_become_the_released_ones() -> None:
@@ -28,8 +35,8 @@ def test_code_shares_and_value_quantiles_become_the_released_ones() -> None:
     block = mended.generate(40_000, np.random.default_rng(3))
     for column, share in enumerate(shares):
         found = np.bincount(block.codes_NC[:, column], minlength=len(share)) / len(block)
-        # both the calibration's rows (65,536) and these are random: 5 sigma of the difference, false alarm below 1e-5
-        assert (np.abs(found - share) < 5 * np.sqrt(share * (1 - share) * (1 / 40_000 + 1 / 65_536)) + 1e-5).all()
+        # both the calibration's rows (32,768) and these are random: 5 sigma of the difference, false alarm below 1e-5
+        assert (np.abs(found - share) < 5 * np.sqrt(share * (1 - share) * (1 / 40_000 + 1 / 32_768)) + 1e-5).all()
     for code in (0, 1):
         own = block.values_NV[block.codes_NC[:, 1] == code, 0]
         assert np.abs(np.quantile(own, ranks) - wanted[code]).max() < 0.05

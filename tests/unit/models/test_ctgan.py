@@ -68,7 +68,14 @@ def test_folded_weights_give_the_same_outputs_as_the_network_in_evaluation() -> 
             norm.weight.uniform_(0.5, 2)
             norm.bias.uniform_(-1, 1)
     arrays = folded(net, np.full(5, 0.2), batch_size=50, seed=3)
-    sampler = GanSampler(SPANS, CONDITIONS, np.full(5, 0.2), (8, 5), arrays, np.zeros(SPANS.n_codes))
+    sampler = GanSampler(
+        spans=SPANS,
+        arrays=arrays,
+        code_bias_S=np.zeros(SPANS.n_codes),
+        conditions=CONDITIONS,
+        shares_K=np.full(5, 0.2),
+        hidden=(8, 5),
+    )
     noise, condition = torch.randn(20, 6), torch.randint(0, 5, (20,))
     net.eval()
     torch.testing.assert_close(sampler.forward(noise, condition), net(noise, condition), rtol=1e-4, atol=1e-5)

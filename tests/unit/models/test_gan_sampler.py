@@ -21,7 +21,14 @@ def sampler() -> GanSampler:
     with torch.no_grad():  # a generator that keeps its condition: logit 20 for the code asked for
         net.condition_KD[:, 16 + 12 + 1 : 16 + 12 + 5] += 20 * torch.eye(4)
     shares = np.array([0.4, 0.3, 0.2, 0.1])
-    return GanSampler(SPANS, Conditions.on(SPANS, (0,)), shares, (16, 12), folded(net, shares, 50, 1), np.zeros(7))
+    return GanSampler(
+        spans=SPANS,
+        arrays=folded(net, shares, 50, 1),
+        code_bias_S=np.zeros(7),
+        conditions=Conditions.on(SPANS, (0,)),
+        shares_K=shares,
+        hidden=(16, 12),
+    )
 
 
 def test_the_same_seed_gives_the_same_rows_after_pickling_and_through_state(sampler: GanSampler) -> None:
