@@ -80,8 +80,8 @@ def latent_orders(tables: Mapping[tuple[int, int], np.ndarray], ordered: Sequenc
     """Order of the codes of every column along its latent axis, shape (K,) each.
 
     Columns of categories start at their correspondence analysis; then each in turn is put in the order of the mean
-    normal scores of its rows in all other columns, weighted by the correlation with them (optimal scaling; Gifi 1990, ch. 4):
-    each turn raises the sum of squared correlations that the copula can carry.
+    normal scores of its rows in all other columns, weighted by the correlation with them (optimal scaling; Gifi 1990,
+    chapter 4): each turn raises the sum of squared correlations that the copula can carry.
 
     Args:
         tables: counts (K_i, K_j) of every pair of columns i != j, both ways round.

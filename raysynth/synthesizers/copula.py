@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,9 +52,12 @@ class CopulaGenerator:
 class GaussianCopula(Synthesizer):
     """Gaussian copula on mixed columns, fitted from two streaming passes of counts.
 
-    Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments); missing numbers have a latent of their own, so that missingness depends on the other columns.
+    Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
+    missing numbers have a latent of their own, so that missingness depends on the other columns.
 
     Args:
+        marginals: 'empirical' (any shape, from the statistics) or 'parametric' (each number's smooth part by the best
+            of a family of scipy.stats, see `encoding/parametric.py`; `families_` names them).
         n_bins: bins of a number in the pair tables that the correlations come from (4 to 200).
 
     The other arguments are those of `Synthesizer`.
@@ -63,11 +66,14 @@ class GaussianCopula(Synthesizer):
     method: ClassVar[str] = "copula"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
-    def __init__(self, *, n_bins: int = 24, **common: Any) -> None:
+    def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
         super().__init__(**common)
+        self.marginals = marginals
         self.n_bins = n_bins
 
     def _check_parameters(self) -> None:
+        if self.marginals not in ("empirical", "parametric"):
+            raise ParameterError(f"marginals must be 'empirical' or 'parametric'; found {self.marginals!r}")
         if not (isinstance(self.n_bins, int) and 4 <= self.n_bins <= 200):
             raise ParameterError(f"n_bins must be a whole number from 4 to 200; found {self.n_bins!r}")
 
@@ -79,7 +85,10 @@ class GaussianCopula(Synthesizer):
         width = len(coarse.columns)
         pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
         tables = prepared.count(pairs, encoder=coarse, label="counting pairs")
-        self.copula_ = fit_copula(prepared.encoder, coarse, tables)
+        self.families_: dict[str, str] = {}
+        if self.marginals == "parametric":
+            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
+        self.copula_ = fit_copula(self.encoder_, coarse, tables)
 
     def _generator(self) -> CopulaGenerator:
         return CopulaGenerator(self.copula_)
@@ -88,12 +97,29 @@ class GaussianCopula(Synthesizer):
         arrays = {"correlation": self.copula_.correlation}
         for i, margin in enumerate(self.copula_.margins):
             arrays[f"order.{i}"], arrays[f"share.{i}"] = margin.order, margin.share
-        return {"missing": [None if m is None else list(m) for m in self.copula_.missing]}, arrays
+        return {
+            "families": self.families_,
+            "missing": [None if m is None else list(m) for m in self.copula_.missing],
+        }, arrays
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.families_ = dict(meta["families"])
         missing = tuple(None if m is None else (int(m[0]), int(m[1]), float(m[2])) for m in meta["missing"])
         margins = tuple(Margin(arrays[f"order.{i}"], arrays[f"share.{i}"]) for i in range(len(missing)))
         self.copula_ = Copula(margins, missing, arrays["correlation"])
+
+
+def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict[str, str]]:
+    """The encoder with parametric distributions of its numbers, and the family of each."""
+    from raysynth.encoding.parametric import parametric
+
+    columns, families = [], {}
+    for column in encoder.columns:
+        if isinstance(column, BinEncoder):
+            distribution, families[column.name] = parametric(column.distribution)
+            column = replace(column, distribution=distribution, first_cell=np.arange(len(distribution.share)))
+        columns.append(column)
+    return TableEncoder(tuple(columns)), families
 
 
 @dataclass(frozen=True)
@@ -105,7 +131,7 @@ class _Axis:
     n_places: int
 
 
-def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[int, int], np.ndarray]) -> Copula:
+def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[int, ...], np.ndarray]) -> Copula:
     """The copula of a table.
 
     Args:
@@ -114,11 +140,12 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
         tables: counts (cardinality_i, cardinality_j) of every pair i < j of coarse columns.
     """
     width = len(coarse.columns)
-    both_ways = {**tables, **{(j, i): table.T for (i, j), table in tables.items()}}
+    both_ways = {(i, j): t for (i, j), t in tables.items()} | {(j, i): t.T for (i, j), t in tables.items()}
     orders = latent_orders(both_ways, [isinstance(c, BinEncoder) for c in coarse.columns])
     margins: list[Margin] = []
     missing: list[tuple[int, int, float] | None] = []
-    axes, missing_axes = [], []
+    axes: list[_Axis] = []
+    missing_axes: list[_Axis] = []
     for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
         last = column.cardinality - 1
         if not isinstance(column, BinEncoder):

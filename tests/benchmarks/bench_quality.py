@@ -1,0 +1,125 @@
+"""Quality, usefulness, copying and fitting time of every method on one table, by the judge, with peers in the same run.
+
+    python tests/benchmarks/bench_quality.py --data ../shared/data/adult.csv --target income \
+        --judge ../shared/bench/judge.py --peer-python VENV/bin/python --methods copula,bayesian_network --seeds 3 --sdv
+
+The table is split by the judge; each seed fits the training part (judged against the test part) and one half
+of it (copying check: share of synthetic rows nearer to that half than to the other). `--sdv` adds SDV's
+GaussianCopulaSynthesizer, run and judged by the peer's Python, which has sdv and sdmetrics. Prints a line for each fit, a
+table of means, and one JSON line; `--out FILE` keeps finished fits, and a second run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from raysynth.synthesizers.registry import synthesizer_class
+
+SDV = """
+import sys, time, pandas as pd
+from sdv.metadata import Metadata
+from sdv.single_table import GaussianCopulaSynthesizer
+train, out, rows = pd.read_csv(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+begun = time.perf_counter()
+model = GaussianCopulaSynthesizer(Metadata.detect_from_dataframes({"table": train}))
+model.fit({"table": train})
+fitted = time.perf_counter()
+rows = model.sample(rows)
+(rows["table"] if isinstance(rows, dict) else rows).to_csv(out, index=False)
+print("SECONDS", fitted - begun)
+"""
+
+
+def main() -> None:
+    """Fit, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="a CSV")
+    parser.add_argument("--target", required=True, help="column to predict")
+    parser.add_argument("--judge", required=True, help="path of judge.py")
+    parser.add_argument("--peer-python", required=True, help="a Python with sdmetrics (and sdv)")
+    parser.add_argument("--methods", default="copula,bayesian_network,ctgan,autoregressive")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--sdv", action="store_true", help="SDV's Gaussian copula in the same run")
+    parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
+    options = parser.parse_args()
+    os.environ["RAYSYNTH_QUIET"] = "1"
+    done = _finished(options.out)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _judge(options, "split", options.data, str(folder))
+        methods = [*options.methods.split(","), *(["sdv copula"] if options.sdv else [])]
+        for method in methods:
+            for seed in range(1 if method == "sdv copula" else options.seeds):
+                if (method, seed) not in done:
+                    done[method, seed] = measure(options, folder, method, seed)
+                    _keep(options.out, done[method, seed])
+                print(json.dumps(done[method, seed]), flush=True)
+    _table([r for (m, _), r in done.items() if m in methods])
+
+
+def measure(options: argparse.Namespace, folder: Path, method: str, seed: int) -> dict[str, Any]:
+    """The figures of one method and seed."""
+    synthetic, copied = str(folder / "synthetic.csv"), str(folder / "copied.csv")
+    seconds = _make(options, method, seed, folder / "train.csv", synthetic)
+    _make(options, method, seed, folder / "half_a.csv", copied)
+    train, test = str(folder / "train.csv"), str(folder / "test.csv")
+    scored = _judge(options, "score", train, test, synthetic, options.target)
+    nearer = _judge(options, "copying", str(folder / "half_a.csv"), str(folder / "half_b.csv"), copied)
+    names = ("shapes", "pairs", "quality", "TRTR", "TSTR", "C2ST")
+    figures = {n: float(re.search(rf"{n} (-?[\d.]+)", scored)[1]) for n in names}  # type: ignore[index]
+    share = float(re.search(r"training half ([\d.]+)", nearer)[1])  # type: ignore[index]
+    return {"method": method, "seed": seed, "fit_seconds": round(seconds, 2), **figures, "nearer": share}
+
+
+def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out: str) -> float:
+    """Fit, sample as many rows, write them; seconds of the fit."""
+    rows = train.read_text(encoding="utf-8").count("\n") - 1
+    if method == "sdv copula":
+        command = [options.peer_python, "-c", SDV, str(train), out, str(rows)]
+        printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
+        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
+    model = synthesizer_class(method)(seed=seed, verbose=False)  # type: ignore[call-arg]
+    begun = time.perf_counter()
+    model.fit(str(train))
+    seconds = time.perf_counter() - begun
+    model.sample(rows).to_csv(out, index=False)
+    return seconds
+
+
+def _judge(options: argparse.Namespace, *arguments: str) -> str:
+    command = [options.peer_python, options.judge, *arguments]
+    return subprocess.run(command, check=True, text=True, capture_output=True).stdout
+
+
+def _finished(path: str | None) -> dict[tuple[str, int], dict[str, Any]]:
+    if path is None or not Path(path).exists():
+        return {}
+    records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    return {(r["method"], r["seed"]): r for r in records}
+
+
+def _keep(path: str | None, record: dict[str, Any]) -> None:
+    if path is not None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _table(records: list[dict[str, Any]]) -> None:
+    names = [n for n in records[0] if n not in ("method", "seed")]
+    print(f"\n{'mean of seeds':<18}" + "".join(f"{n:>12}" for n in names))
+    for method in dict.fromkeys(r["method"] for r in records):
+        own = [r for r in records if r["method"] == method]
+        print(f"{method:<18}" + "".join(f"{mean(r[n] for r in own):>12.4f}" for n in names))
+
+
+if __name__ == "__main__":
+    main()
