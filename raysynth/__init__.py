@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
+    from raysynth.api import infer_schema as infer_schema
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
     from raysynth.errors import ConstraintError as ConstraintError
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "generate_synthetic_data": "raysynth.api",
+    "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.model_file",
     "AutoregressiveSynthesizer": "raysynth.synthesizers.autoregressive",
     "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",

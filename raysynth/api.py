@@ -11,6 +11,7 @@ from raysynth.synthesizers.registry import DEFAULT_METHOD, synthesizer_class
 if TYPE_CHECKING:
     import pandas as pd
 
+    from raysynth.schema import TableSchema
     from raysynth.synthesizers.base import Synthesizer
 
 
@@ -58,6 +59,31 @@ def generate_synthetic_data(
     )
     model.fit(data)
     return model.sample(model.n_rows_ if n_samples is None else n_samples, seed=seed)
+
+
+def infer_schema(
+    data: Any, categorical_columns: Sequence[str] | None = None, continuous_columns: Sequence[str] | None = None
+) -> TableSchema:
+    """What raysynth takes each column of `data` for; print `.describe()`, edit it, and pass it as `schema=`.
+
+    The way to change a kind (`schema.with_column('zip', kind='categorical')`), to add constraints, or to switch the
+    protection of rare values off (`dataclasses.replace(schema, rare_threshold=1)`).
+
+    Args:
+        data: any table, as in `generate_synthetic_data`.
+        categorical_columns, continuous_columns: columns whose kind is known.
+
+    Raises:
+        DataError, SchemaError: name the column and say what to do.
+    """
+    from raysynth.schema import Kind
+    from raysynth.statistics.inference import infer_schema as infer
+    from raysynth.statistics.table_statistics import collect
+    from raysynth.table import as_table
+
+    table = as_table(data)
+    kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
+    return infer(table, collect(table, label="statistics"), None, kinds)
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
