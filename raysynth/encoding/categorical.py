@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.errors import DataError
+from raysynth.encoding.plain_values import from_plain, to_plain
+from raysynth.errors import DataError, ModelFileError, SchemaError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.released import CategoryCounts
 
 RARE_LABEL = "(rare)"
 RARE_LABEL_SHARE = 0.05
+MOST_VALUES = 65_000  # codes are uint16; values beyond these share the tail's code
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class CategoricalEncoder:
         """Number of codes."""
         return len(self.values) + self.has_tail + 1
 
+    @cached_property
+    def _tail_dictionary(self) -> tuple[list[Any], np.ndarray]:
+        """All values that codes decode to, and where those of the tail stand among them."""
+        position = {v: i for i, v in enumerate(dict.fromkeys((*self.values, *self.tail_values)))}
+        return list(position), np.array([position[v] for v in self.tail_values], dtype=np.int32)
+
     def layout(self) -> EncodedColumn:
         """Where the column stands in encoded blocks."""
         return EncodedColumn(self.name, self.kind, self.cardinality, missing_code=self.cardinality - 1)
@@ -69,17 +79,18 @@ class CategoricalEncoder:
         return _lookup(array.cast(self.dtype), known, unknown, self.cardinality - 1), None
 
     def decode(
-        self, codes: np.ndarray, values: None, rng: np.random.Generator, bounds: tuple[float, float] | None = None
+        self, codes: np.ndarray, values: None, rng: np.random.Generator, allowed: Collection[Any] | None = None
     ) -> pa.Array:
-        """Arrow array (N,) of the column's type (text as dictionary codes); the tail is drawn with `rng`."""
+        """Arrow array (N,) of the column's type (text as dictionary codes).
+
+        The tail is drawn with `rng`, from its values among the `allowed` ones where it has any.
+        """
         indices = codes.astype(np.int32)
-        dictionary = [*self.values, *(v for v in self.tail_values if v not in set(self.values))]
+        dictionary, tail_positions = self._tail_dictionary
         if self.has_tail:
-            assert self.tail_shares is not None
-            position = {v: i for i, v in enumerate(dictionary)}
-            tail_positions = np.array([position[v] for v in self.tail_values], dtype=np.int32)
             in_tail = np.flatnonzero(codes == len(self.values))
-            drawn = np.searchsorted(np.cumsum(self.tail_shares)[:-1], rng.random(len(in_tail)), side="right")
+            ranks = np.cumsum(self._tail_within(allowed))
+            drawn = np.searchsorted(ranks[:-1] / ranks[-1], rng.random(len(in_tail)), side="right")
             indices[in_tail] = tail_positions[drawn]
         missing = codes == self.cardinality - 1
         indices[missing] = 0
@@ -87,6 +98,14 @@ class CategoricalEncoder:
             pa.array(indices, mask=missing if missing.any() else None), pa.array(dictionary, type=self.dtype)
         )
         return coded if pa.types.is_string(self.dtype) else coded.cast(self.dtype)
+
+    def _tail_within(self, allowed: Collection[Any] | None) -> np.ndarray:
+        """Weights of the tail's values, 0 for those not allowed; all as they are where none is."""
+        assert self.tail_shares is not None
+        if allowed is None:
+            return self.tail_shares
+        weights = np.where([v in allowed for v in self.tail_values], self.tail_shares, 0.0)
+        return weights if weights.any() else self.tail_shares
 
     def condition_weights(self, allowed: Any) -> np.ndarray:
         """P(condition | code), shape (cardinality,), for a predicate `allowed(value) -> bool`; not for missing."""
@@ -99,9 +118,19 @@ class CategoricalEncoder:
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta = {"values": list(self.values), "tail_values": list(self.tail_values)}
+        meta = {"values": to_plain(self.values, self.dtype), "tail_values": to_plain(self.tail_values, self.dtype)}
         tail = {} if self.tail_shares is None else {"tail_shares": self.tail_shares}
         return meta, {"shares": self.shares, **tail}
+
+    def checked(self) -> CategoricalEncoder:
+        """Itself; raises `ModelFileError` where its parts do not fit together."""
+        tail = () if self.tail_shares is None else self.tail_shares
+        fits = self.shares.shape == (self.cardinality,) and len(tail) == len(self.tail_values)
+        if not fits or self.cardinality > MOST_VALUES + 2 or not _are_shares(self.shares) or not _are_shares(tail):
+            raise ModelFileError(
+                f"the encoder of column '{self.name}' in the model file is inconsistent; refit the model"
+            )
+        return self
 
     @classmethod
     def from_state(
@@ -112,11 +141,11 @@ class CategoricalEncoder:
             column.name,
             column.kind,
             storage_type(column),
-            tuple(meta["values"]),
+            tuple(from_plain(meta["values"], storage_type(column))),
             arrays["shares"],
-            tuple(meta["tail_values"]),
+            tuple(from_plain(meta["tail_values"], storage_type(column))),
             arrays.get("tail_shares"),
-        )
+        ).checked()
 
 
 def storage_type(column: ColumnSchema) -> pa.DataType:
@@ -127,17 +156,26 @@ def storage_type(column: ColumnSchema) -> pa.DataType:
 def build_categorical(
     column: ColumnSchema, counts: CategoryCounts, *, rare_threshold: int, max_categories: int
 ) -> CategoricalEncoder:
-    """Encoder of one discrete column from its released counts; raises `DataError` when every value is rare.
+    """Encoder of one discrete column from its released counts.
+
+    Raises:
+        DataError: every value is rare. SchemaError: more declared categories than codes.
 
     A category that the schema declares, and both values of a boolean, are public and kept however rare they are.
     """
+    if column.categories is not None and len(column.categories) > MOST_VALUES:
+        raise SchemaError(
+            f"column '{column.name}': {len(column.categories):,} categories are declared, at most {MOST_VALUES:,} are "
+            "possible; leave `categories` out (rarer ones then share a code), or declare an identifier"
+        )
     by_value = dict(zip(counts.values, counts.counts.tolist(), strict=True))
     if column.categories is not None or column.kind is Kind.BOOLEAN:
         kept = list(column.categories) if column.categories is not None else _boolean_domain(column, counts)
         tail: list[Any] = []
     else:
         frequent = [v for v, n in by_value.items() if n >= rare_threshold]
-        kept, tail = frequent[:max_categories], frequent[max_categories:]
+        at_most = min(max_categories, MOST_VALUES)
+        kept, tail = frequent[:at_most], frequent[at_most:]
     kept_rows = np.array([by_value.get(v, 0.0) for v in kept], dtype=float)
     other = max(0.0, counts.total - counts.missing - kept_rows.sum())
     tail_values, tail_weights = _tail(column, kept, kept_rows, tail, by_value, other, rare_threshold)
@@ -178,12 +216,18 @@ def _tail(
     )
 
 
+def _are_shares(values: Any) -> bool:
+    return bool(np.all(np.isfinite(values)) and np.all(np.asarray(values) >= 0))
+
+
 def _boolean_domain(column: ColumnSchema, counts: CategoryCounts) -> list[Any]:
     return [False, True] if pa.types.is_boolean(column.arrow_type) else list(counts.values)
 
 
 def _lookup(values: pa.Array, known: pa.Array, unknown: int, missing: int) -> np.ndarray:
-    """Code (uint16) of each value."""
+    """Code (uint16) of each value; NaN and infinity are missing."""
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_finite(values), values, None)
     codes = pc.index_in(values, value_set=known).fill_null(unknown).to_numpy(zero_copy_only=False).astype(np.uint16)
     if values.null_count:
         codes[values.is_null().to_numpy(zero_copy_only=False)] = missing

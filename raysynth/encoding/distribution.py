@@ -2,12 +2,14 @@
 
 A released distribution may name every single value. Here no value of fewer than `rare_threshold` rows survives: values
 that many rows share stay atoms, the others are pooled into cells of at least `rare_threshold` rows whose edges lie
-midway between neighbouring values, and inside a cell the density is uniform.
+midway between neighbouring values, and inside a cell the density is uniform. The k smallest and k largest rows count as
+lying in the outermost cell that is left.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from raysynth.statistics.released import NumericDistribution
 
 ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as itself (heaping)
 FEW_VALUES = 150  # up to this many distinct values every one with enough rows is an atom
+GRID_TOLERANCE = 1e-9  # of a place on the grid: errors of float64
 SMOOTH_CELLS = 1024  # the rest is pooled into about this many cells of equal mass
 
 
@@ -67,8 +70,7 @@ class SmoothDistribution:
 
     def rank_below(self, x: float, *, inclusive: bool) -> float:
         """P(value < x), or P(value <= x) when `inclusive`, as a decoded (rounded) value sees it."""
-        half = self._half_step()
-        edge = x + half if inclusive else x - half
+        edge = self._edge(x, inclusive)
         part = np.where(
             self.high > self.low,
             np.clip((edge - self.low) / np.where(self.high > self.low, self.high - self.low, 1), 0, 1),
@@ -86,44 +88,122 @@ class SmoothDistribution:
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """Values on the grid of the real ones (decimals, step), inside the protected range."""
         if self.step > 0:
-            x = self.offset + np.rint((x - self.offset) / self.step) * self.step
+            x = self.on_grid(np.rint((x - self.offset) / self.step))
         elif self.decimals is not None:
             x = np.round(x, self.decimals)
         return np.clip(x, self.low[0], self.high[-1])
 
-    def _half_step(self) -> float:
+    @property
+    def unit(self) -> float:
+        """Distance of neighbouring values on the grid; 0 where there is none."""
+        return self.step if self.step > 0 else 0.0 if self.decimals is None else 10.0**-self.decimals
+
+    def on_grid(self, places: Any) -> Any:
+        """The values at whole places of the grid."""
         if self.step > 0:
-            return self.step / 2
-        return 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals
+            return self.offset + places * self.step
+        return np.round(places * self.unit, self.decimals or 0)
+
+    def _edge(self, x: float, inclusive: bool) -> float:
+        """Values below it, and no others, round to less than x (to x or less when `inclusive`)."""
+        unit = self.unit
+        if not np.isfinite(x) or unit == 0:
+            return x
+        place = (x - self.offset) / unit
+        on_grid = abs(place - np.rint(place)) <= GRID_TOLERANCE * max(1.0, abs(place))
+        whole = np.rint(place) if on_grid else np.floor(place) if inclusive else np.ceil(place)
+        return float(self.offset + (whole + (0.5 if inclusive else -0.5)) * unit)
 
 
 def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDistribution:
     """The protected form of a released distribution; see the module for what survives."""
-    trimmed = distribution.trimmed(rare_threshold)
-    rows = trimmed.total
-    atom_rows = max(rare_threshold, 1 if len(trimmed.counts) <= FEW_VALUES else ATOM_SHARE * rows)
-    is_atom = (trimmed.low == trimmed.high) & (trimmed.counts >= atom_rows)
-    low, high, counts = _pool(trimmed, is_atom, max(float(rare_threshold), rows / SMOOTH_CELLS))
-    everything = rows + trimmed.missing
+    if len(distribution.low) == 0:  # no value at all: any will do
+        return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
+    cells = _without_extremes(distribution, rare_threshold)
+    rows = distribution.total
+    atom_rows = max(rare_threshold, 1 if len(cells.low) <= FEW_VALUES else ATOM_SHARE * rows)
+    is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
+    low, high, counts = _pool(cells, is_atom, max(float(rare_threshold), rows / SMOOTH_CELLS), rare_threshold)
+    counts[0] += cells.below
+    counts[-1] += cells.above
     step, offset = _step(distribution)
-    return SmoothDistribution(
+    result = SmoothDistribution(
         low,
         high,
         counts / max(counts.sum(), 1e-300),
-        trimmed.missing / max(everything, 1.0),
-        trimmed.decimals,
+        distribution.missing / max(rows + distribution.missing, 1.0),
+        distribution.decimals,
         step,
         offset,
     )
+    return _ends_on_grid(result)
+
+
+@dataclass(frozen=True)
+class _Inner:
+    """Cells between the extremes with the rows that lie in them; below and above: the extremes' rows."""
+
+    low: np.ndarray
+    high: np.ndarray
+    counts: np.ndarray
+    left: float
+    right: float
+    below: float
+    above: float
+
+
+def _without_extremes(distribution: NumericDistribution, rare_threshold: int) -> _Inner:
+    """The k-th smallest value bounds the trimmed distribution: a real row's, so it goes too unless k rows share it.
+
+    What is left ends midway between the last value that goes and the first one that stays.
+    """
+    trimmed = distribution.trimmed(rare_threshold)
+    first = int(np.searchsorted(distribution.high, trimmed.low[0], side="left"))
+    last = int(np.searchsorted(distribution.low, trimmed.high[-1], side="right")) - 1
+    counts = distribution.counts[first : last + 1].astype(float)
+    low, high = trimmed.low, trimmed.high
+    start, stop = int(counts[0] < rare_threshold), len(low) - int(counts[-1] < rare_threshold)
+    if start >= stop:  # nothing but extremes: one cell well inside them
+        lowest = distribution.low[max(first - 1, 0)]
+        highest = distribution.high[min(last + 1, len(distribution.high) - 1)]
+        quarter = (highest - lowest) / 4
+        inner = np.array([lowest + quarter]), np.array([highest - quarter]), np.array([distribution.total])
+        return _Inner(*inner, inner[0][0], inner[1][0], 0.0, 0.0)
+    return _Inner(
+        low[start:stop],
+        high[start:stop],
+        counts[start:stop],
+        (high[0] + low[1]) / 2 if start else low[0],
+        (high[-2] + low[-1]) / 2 if stop < len(low) else high[-1],
+        float(distribution.counts[: first + start].sum()),
+        float(distribution.counts[first + stop :].sum()),
+    )
+
+
+def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
+    """Both ends moved inwards to values with the column's decimals and step, since clipping gives the ends."""
+    unit = distribution.unit
+    if unit == 0:
+        return distribution
+    low, high = distribution.low.copy(), distribution.high.copy()
+    if low[0] < high[0]:
+        place = (low[0] - distribution.offset) / unit
+        inward = distribution.on_grid(np.ceil(place - GRID_TOLERANCE * max(1.0, abs(place))))
+        low[0] = inward if low[0] <= inward <= high[0] else low[0]
+    if low[-1] < high[-1]:
+        place = (high[-1] - distribution.offset) / unit
+        inward = distribution.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place))))
+        high[-1] = inward if low[-1] <= inward <= high[-1] else high[-1]
+    return replace(distribution, low=low, high=high)
 
 
 def _pool(
-    cells: NumericDistribution, is_atom: np.ndarray, rows_per_cell: float
+    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of cells between atoms become pooled cells of enough rows; a run of too few joins the atom beside it."""
     middle = (cells.high[:-1] + cells.low[1:]) / 2
-    left = np.concatenate([[cells.low[0]], middle])
-    right = np.concatenate([middle, [cells.high[-1]]])
+    left = np.concatenate([[cells.left], middle])
+    right = np.concatenate([middle, [cells.right]])
     run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1])])
     start = np.concatenate([[0.0], np.cumsum(cells.counts)])[:-1]
     run_start = start[np.searchsorted(run, np.arange(run[-1] + 1))][run]
@@ -136,16 +216,15 @@ def _pool(
     atom = is_atom[first]
     low = np.where(atom, cells.low[first], left[first])
     high = np.where(atom, cells.high[first], right[last])
-    counts = np.add.reduceat(cells.counts.astype(float), first)
-    return _merge_thin(low, high, counts, rows_per_cell)
+    counts = np.add.reduceat(cells.counts, first)
+    return _merge_thin(low, high, counts, ~atom & (counts < max(rare_threshold, rows_per_cell / 2)))
 
 
 def _merge_thin(
-    low: np.ndarray, high: np.ndarray, counts: np.ndarray, rows_per_cell: float
+    low: np.ndarray, high: np.ndarray, counts: np.ndarray, thin: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Smooth cells below half the wanted rows give their rows to the nearest neighbour."""
+    """Smooth cells of too few rows give them to the nearest neighbour; all too few: one cell."""
     counts = counts.copy()
-    thin = (high > low) & (counts < rows_per_cell / 2)
     keep = ~thin
     if not keep.any():
         return low[:1], high[-1:], np.array([counts.sum()])
@@ -162,4 +241,7 @@ def _step(distribution: NumericDistribution) -> tuple[float, float]:
     """Step and offset of whole numbers and times that are all a multiple apart; (0, 0) where there is none."""
     if distribution.step is None or distribution.step <= 1 or not len(distribution.low):
         return 0.0, 0.0
-    return float(distribution.step), float(distribution.low[0] % distribution.step)
+    offset = float(distribution.low[0] % distribution.step)
+    if min(offset, distribution.step - offset) <= np.spacing(distribution.low[0]):
+        offset = 0.0  # the smallest value is beyond the whole numbers that float64 holds
+    return float(distribution.step), offset

@@ -16,10 +16,14 @@ import pyarrow.compute as pc
 from raysynth.encoding.block import EncodedColumn
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.mixture import Mixture, fit_mixture
+from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.released import NumericDistribution
 
 LOOKUP_SPAN = 1 << 16
+_EXACT_DOUBLE = float(1 << 53)  # whole numbers up to here are exact as float64
+_LARGEST_INT64 = float((1 << 63) - 1024)  # the largest doubles inside the types
+_LARGEST_UINT64 = float((1 << 64) - 2048)
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,29 @@ class NumericEncoder:
             return pa.array(x.astype(self.dtype.to_pandas_dtype()), mask=mask)
         if pa.types.is_decimal(self.dtype):
             return pa.array(x, mask=mask).cast(self.dtype, safe=False)
-        if mask is not None:
-            x = np.where(missing, 0.0, x)
-        whole = np.rint(x).astype(np.int64)
-        if pa.types.is_integer(self.dtype):
-            info = np.iinfo(self.dtype.to_pandas_dtype())
-            return pa.array(np.clip(whole, info.min, info.max).astype(info.dtype), mask=mask)
+        whole = self._whole(np.where(missing, self.distribution.low[0], x))
         if pa.types.is_date32(self.dtype):
             return pa.array(whole.astype(np.int32), mask=mask).cast(self.dtype)
         return pa.array(whole, mask=mask).cast(self.dtype)
+
+    def reaches(self, x: float) -> bool:
+        """Whether a decoded value can be exactly x, as far as range, decimals, step and type go."""
+        nearest, _ = to_float(self.to_arrow(np.array([x]), np.zeros(1, bool)))
+        return bool(nearest[0] == x)
+
+    def _whole(self, x: np.ndarray) -> np.ndarray:
+        """Rounded values as integers within the type; steps are counted in integers, which have more digits."""
+        low, high = self.distribution.low[0], self.distribution.high[-1]
+        if pa.types.is_uint64(self.dtype):
+            return np.clip(x, 0, _LARGEST_UINT64).astype(np.uint64)
+        if self.distribution.step > 0 and max(abs(low), abs(high)) > _EXACT_DOUBLE:
+            step, offset = int(self.distribution.step), int(self.distribution.offset)
+            return np.rint((x - offset) / step).astype(np.int64) * step + offset
+        whole = np.rint(np.clip(x, -_LARGEST_INT64, _LARGEST_INT64)).astype(np.int64)
+        if pa.types.is_integer(self.dtype):
+            info = np.iinfo(self.dtype.to_pandas_dtype())
+            whole = np.clip(whole, info.min, info.max)
+        return whole
 
 
 def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
@@ -57,7 +75,10 @@ def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if not pa.types.is_float64(array.type) and not pa.types.is_integer(array.type):
+        scale = array.type.scale if pa.types.is_decimal(array.type) else None
         array = array.cast(pa.float64(), safe=False)
+        if scale is not None and scale <= 15:  # Arrow's cast misses the nearest double by a bit for some
+            array = pc.round(array, scale)
     if array.null_count:
         null = array.is_null().to_numpy(zero_copy_only=False)
         x = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
@@ -141,7 +162,12 @@ class BinEncoder(NumericEncoder):
     @classmethod
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> BinEncoder:
         """The inverse of `to_state`."""
-        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays), arrays["first_cell"])
+        first = arrays["first_cell"]
+        distribution = _distribution_of(column.name, meta, arrays)
+        is_partition = first.ndim == 1 and len(first) > 0 and first[0] == 0 and bool((np.diff(first) > 0).all())
+        if not (first.dtype.kind in "iu" and is_partition and first[-1] < len(distribution.share) <= 65_000):
+            raise _inconsistent(column.name)
+        return cls(column.name, column.kind, column.arrow_type, distribution, first)
 
 
 @dataclass(frozen=True)
@@ -223,12 +249,21 @@ class ModeEncoder(NumericEncoder):
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> ModeEncoder:
         """The inverse of `to_state`."""
         mixture = Mixture(**{f.name: arrays[f"mixture_{f.name}"] for f in fields(Mixture)})
-        return cls(column.name, column.kind, column.arrow_type, _distribution_of(meta, arrays), mixture)
+        modes, intervals = len(mixture.weight), mixture.interval_mode
+        shapes = (mixture.mean.shape, mixture.std.shape, (len(mixture.boundaries) + 1,))
+        if shapes != ((modes,), (modes,), intervals.shape) or intervals.dtype.kind not in "iu":
+            raise _inconsistent(column.name)
+        if modes == 0 or intervals.min() < 0 or intervals.max() >= modes or not np.isfinite(mixture.mean).all():
+            raise _inconsistent(column.name)
+        return cls(column.name, column.kind, column.arrow_type, _distribution_of(column.name, meta, arrays), mixture)
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
-    """Bins of about 1 / n_bins of the rows each; a value that alone has half of that gets a code of its own, and so does
-    every cell of a column with at most 1.5 n_bins of them."""
+    """Bins of about 1 / n_bins of the rows each.
+
+    A value that alone has half of that gets a code of its own, and so does every cell of a column with at most
+    1.5 n_bins of them.
+    """
     distribution = smooth(released, rare_threshold)
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
@@ -267,5 +302,15 @@ def _distribution_state(distribution: SmoothDistribution) -> tuple[dict[str, Any
     }
 
 
-def _distribution_of(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> SmoothDistribution:
-    return SmoothDistribution(arrays["low"], arrays["high"], arrays["share"], **meta)
+def _distribution_of(column: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> SmoothDistribution:
+    low, high, share = (arrays[k] for k in ("low", "high", "share"))
+    fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape == share.shape
+    if not fits or not np.isfinite([*low, *high]).all() or (high < low).any() or (low[1:] < high[:-1]).any():
+        raise _inconsistent(column)
+    if not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
+        raise _inconsistent(column)
+    return SmoothDistribution(low, high, share, **meta)
+
+
+def _inconsistent(column: str) -> ModelFileError:
+    return ModelFileError(f"the encoder of column '{column}' in the model file is inconsistent; refit the model")

@@ -1,4 +1,4 @@
-"""Whether a regenerated column (personal data, constant) has a value: one code, so that what is missing stays related."""
+"""Whether a regenerated column (personal data) has a value: one code, so that what is missing stays related."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
 ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | ModeEncoder | PresenceEncoder
+Within: TypeAlias = tuple[float, float] | frozenset[Any]
 NumericForm: TypeAlias = Literal["bins", "modes"]
 _CLASSES = {c.__name__: c for c in (CategoricalEncoder, BinEncoder, ModeEncoder, PresenceEncoder)}
 
@@ -99,20 +100,21 @@ class TableEncoder:
         return EncodedBlock(codes, values)
 
     def decode(
-        self, block: EncodedBlock, rng: np.random.Generator, ranges: Mapping[str, tuple[float, float]] | None = None
+        self, block: EncodedBlock, rng: np.random.Generator, within: Mapping[str, Within] | None = None
     ) -> pa.Table:
         """The modelled columns as an Arrow table.
 
         Args:
             block: encoded rows.
             rng: draws the value inside a bin and the category inside a tail.
-            ranges: closed ranges that the values of some numeric columns are drawn from, where the code allows.
+            within: what the values of some columns are drawn from, where the code allows: a closed range of numbers,
+                or a set of categories.
         """
         arrays = {}
         for i, (column, place) in enumerate(zip(self.columns, self.layout, strict=True)):
             value: Any = None if place.value_index is None else block.values_NV[:, place.value_index]
-            bounds = (ranges or {}).get(column.name)
-            arrays[column.name] = column.decode(block.codes_NC[:, i], value, rng, bounds)
+            limits: Any = (within or {}).get(column.name)
+            arrays[column.name] = column.decode(block.codes_NC[:, i], value, rng, limits)
         return pa.table(arrays)
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -6,7 +6,7 @@ the rows depend on (model, seed, n, conditions) alone, never on who made them or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.encoding.plain_values import from_plain
+from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
 from raysynth.schema import Kind, TableSchema
 
 CHUNK_ROWS = 65_536
-MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever is asked for
-EFFORT_PER_ROW = 2_000
+MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever comes of it
+EFFORT_PER_ROW = 2_000  # further ones for each row that was accepted
 
 
 class Regenerator(Protocol):
@@ -148,54 +149,66 @@ def _modelled_rows(model: SamplingModel, piece: Piece, rng: np.random.Generator,
         return rows if model.rules is None else model.rules.inverse(rows, rng)
     wanted = _Wanted.of(model, piece.conditions)
     parts: list[pa.Table] = []
-    seen = accepted = 0
+    seen = accepted = in_vain = 0
     while accepted < n:
-        rate = accepted / seen if accepted else (1.0 if wanted.exact or not piece.conditions else 0.05)
-        batch = int(np.clip((n - accepted) / max(rate, 1e-4) * 1.1 + 16, 64, CHUNK_ROWS))
+        rate = max(accepted, 0.5) / seen if seen else (1.0 if wanted.exact or not piece.conditions else 0.05)
+        batch = int(np.clip((n - accepted) / rate * 1.1 + 16, 64, CHUNK_ROWS))
         rows = wanted.draw(model, batch, rng)
         seen += batch
         hashes = model.rules.hashes(rows) if model.rules is not None else []
         taken = distinct.keep(hashes, min(n - accepted, rows.num_rows))
         accepted += len(taken)
+        in_vain = 0 if len(taken) else in_vain + batch
         if len(taken):
             parts.append(rows.take(pa.array(taken)))
-        if accepted < n and seen >= MIN_EFFORT + EFFORT_PER_ROW * n:
+        if accepted < n and (in_vain >= MIN_EFFORT or seen >= MIN_EFFORT + EFFORT_PER_ROW * accepted):
             _give_up(piece.conditions, accepted, seen)
     return pa.concat_tables(parts).unify_dictionaries()
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Conditions as the encoder of this model sees them."""
+    """Conditions as the encoder of this model sees them.
+
+    Args:
+        conditions: as the user wants them.
+        widened: where the generator cannot condition exactly, what decoded rows have to satisfy before single values
+            are set to the points asked for.
+        weights: for the generator.
+        within: for the decoder.
+        exact: whether the generator alone satisfies them.
+    """
 
     conditions: tuple[ColumnCondition, ...]
-    checks: tuple[ColumnCondition, ...]
+    widened: tuple[ColumnCondition, ...]
     weights: dict[int, np.ndarray]
-    ranges: dict[str, tuple[float, float]]
+    within: dict[str, Within]
     exact: bool
 
     @classmethod
     def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
         index = {c.name: i for i, c in enumerate(model.encoder.columns)}
         coded = [c for c in conditions if c.column in index]
-        weights = {index[c.column]: c.weights(model.encoder.columns[index[c.column]]) for c in coded}
         exact = bool(getattr(model.generator, "exact_conditions", False)) and len(coded) == len(conditions)
-        if exact:
-            ranges = {c.column: (c.low, c.high) for c in coded if c.values is None and not c.points and not c.missing}
-            return cls(conditions, conditions, weights, ranges, exact)
-        widened = tuple(
-            c.windows(model.encoder.columns[index[c.column]]) if c.column in index else c for c in conditions
-        )
-        return cls(conditions, widened, weights, {}, exact)
+        if not exact:
+            widened = [c.windows(model.encoder.columns[index[c.column]]) for c in coded]
+            weights = _weights(model, index, widened)
+            return cls(conditions, tuple(widened), weights, {}, exact)
+        within: dict[str, Within] = {}
+        for c in coded:
+            if c.values is not None:
+                within[c.column] = frozenset(c.values)
+            elif not c.points and not c.missing:
+                within[c.column] = (c.low, c.high)
+        return cls(conditions, (), _weights(model, index, coded), within, exact)
 
     def draw(self, model: SamplingModel, n: int, rng: np.random.Generator) -> pa.Table:
         """The rows among n generated ones that satisfy everything."""
         block = model.generator.generate(n, rng, self.weights or None)
         block = block.take(self._possible(block)) if self.weights else block
-        rows = model.encoder.decode(block, rng, self.ranges)
+        rows = model.encoder.decode(block, rng, self.within)
         encoders = {c.name: c for c in model.encoder.columns}
-        if not self.exact:
-            rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.checks if c.column in encoders])
+        rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.widened])
         for condition in self.conditions:
             if condition.points and condition.column in encoders:
                 at = rows.column_names.index(condition.column)
@@ -211,6 +224,12 @@ class _Wanted:
         for index, weight in self.weights.items():
             possible &= (weight > 0)[block.codes_NC[:, index]]
         return possible
+
+
+def _weights(
+    model: SamplingModel, index: Mapping[str, int], conditions: Sequence[ColumnCondition]
+) -> dict[int, np.ndarray]:
+    return {index[c.column]: c.weights(model.encoder.columns[index[c.column]]) for c in conditions}
 
 
 def _keep(rows: pa.Table, masks: list[np.ndarray]) -> pa.Table:
@@ -240,7 +259,8 @@ def _assemble(model: SamplingModel, rows: pa.Table, first_row: int) -> pa.Table:
             arrays[column.name] = rows.column(column.name).combine_chunks()
             continue
         if column.kind is Kind.CONSTANT:
-            array = pa.array([column.value] * rows.num_rows, type=column.arrow_type)
+            value = from_plain([column.value], column.arrow_type)
+            array = pa.array(value * rows.num_rows, type=column.arrow_type)
         else:
             array = model.regenerators[column.name].values(first_row, rows.num_rows, model.key)
         if column.name in rows.column_names:  # whether a value is there was modelled

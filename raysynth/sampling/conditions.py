@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.encoding.categorical import CategoricalEncoder
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, to_float
+from raysynth.encoding.categorical import CategoricalEncoder, storage_type
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, NumericEncoder, to_float
+from raysynth.encoding.plain_values import from_plain
+from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
+_COLLECTIONS = (list, set, frozenset, np.ndarray, pd.Series, pd.Index)
 POINT_WINDOW = 0.005  # rejection samplers meet 'value == v' by rows whose rank is this near, then set to v
 
 
@@ -33,6 +37,8 @@ class ColumnCondition:
         values: discrete columns: allowed values (None: missing); None for numeric columns.
         low, high: numeric columns: closed range, in numbers (datetimes: integers of their unit).
         points: numeric columns: allowed single values, ascending; the range then spans them.
+        missing: no value is allowed (numeric columns: is asked for).
+        spans: numeric columns: closed ranges, any of which will do (see `windows`).
     """
 
     column: str
@@ -41,6 +47,7 @@ class ColumnCondition:
     high: float = np.inf
     points: tuple[float, ...] = ()
     missing: bool = False
+    spans: tuple[tuple[float, float], ...] = ()
 
     def holds(self, array: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """For each row whether it satisfies the condition, shape (N,) bool."""
@@ -55,7 +62,10 @@ class ColumnCondition:
         if self.missing:
             return null
         x, absent = to_float(array)
-        inside = np.isin(x, self.points) if self.points else (x >= self.low) & (x <= self.high)
+        if self.spans:
+            inside = np.logical_or.reduce([(x >= low) & (x <= high) for low, high in self.spans])
+        else:
+            inside = np.isin(x, self.points) if self.points else (x >= self.low) & (x <= self.high)
         return inside & ~null if absent is None else inside & ~absent
 
     def weights(self, encoder: ColumnEncoder) -> np.ndarray:
@@ -63,43 +73,54 @@ class ColumnCondition:
         if isinstance(encoder, CategoricalEncoder):
             allowed = set(self.values or ())
             weights = encoder.condition_weights(allowed.__contains__)
-        elif self.missing:
+        elif self.missing or isinstance(encoder, PresenceEncoder):
             weights = np.zeros(encoder.cardinality)
+        elif self.spans:
+            weights = np.sum([encoder.condition_weights(span) for span in self.spans], axis=0)
         elif self.points:
-            weights = np.zeros(encoder.cardinality)
-            for point in self.points:
-                mass = encoder.condition_weights((point, point))
-                if not mass.any():  # a value between atoms, or of a continuous column: the code that contains it
-                    mass[encoder.encode(pa.array([point]))[0][0]] = 1.0
-                weights = np.minimum(1.0, weights + mass)
+            weights = np.sum([_point_weights(encoder, point) for point in self.points], axis=0)
         else:
             weights = encoder.condition_weights((self.low, self.high))
         if self.missing:
-            weights[-1] = 1.0
-        return weights
+            weights[-1] = float(encoder.shares[-1] > 0)
+        return np.minimum(1.0, weights)
 
     def windows(self, encoder: ColumnEncoder) -> ColumnCondition:
-        """For rejection: single values widened to ranges that a sampled value can meet."""
-        if not self.points or isinstance(encoder, CategoricalEncoder):
+        """For rejection: rare single values widened to ranges that a sampled value can meet."""
+        if not self.points or not isinstance(encoder, NumericEncoder):
             return self
-        distribution = encoder.distribution
-        if all(
-            distribution.rank_below(p, inclusive=True) > distribution.rank_below(p, inclusive=False) + 1e-4
-            for p in self.points
-        ):
-            return self
-        rank = distribution.rank(np.array([self.points[0], self.points[-1]]))
-        low, high = distribution.quantile(np.clip(rank + np.array([-POINT_WINDOW, POINT_WINDOW]), 0, 1))
-        return ColumnCondition(self.column, None, min(low, self.points[0]), max(high, self.points[-1]))
+        return replace(self, points=(), spans=tuple(_window(encoder, p) for p in self.points))
 
     def snap(self, array: pa.Array, encoder: ColumnEncoder) -> pa.Array:
         """Values set to the nearest allowed point (numeric points only)."""
-        if not self.points or isinstance(encoder, CategoricalEncoder):
+        if not self.points or not isinstance(encoder, NumericEncoder):
             return array
         x, missing = to_float(array)
         points = np.array(self.points)
         nearest = points[np.abs(x[:, None] - points).argmin(1)]
         return encoder.to_arrow(nearest, np.zeros(len(x), bool) if missing is None else missing)
+
+
+def _point_weights(encoder: BinEncoder | ModeEncoder, point: float) -> np.ndarray:
+    """P(value == point | code); the code around it where a single value has no mass; zeros where out of reach."""
+    weights: np.ndarray = np.zeros(encoder.cardinality)
+    if not encoder.reaches(point):
+        return weights
+    weights = encoder.condition_weights((point, point))
+    if not weights.any():
+        weights[encoder.encode(pa.array([point]))[0][0]] = 1.0
+    return weights
+
+
+def _window(encoder: NumericEncoder, point: float) -> tuple[float, float]:
+    """The point itself where many rows share it, else a range of ranks around it."""
+    distribution = encoder.distribution
+    below = distribution.rank_below(point, inclusive=False)
+    if distribution.rank_below(point, inclusive=True) - below > POINT_WINDOW:
+        return point, point
+    rank = distribution.rank(np.array([point])) + np.array([-POINT_WINDOW, POINT_WINDOW])
+    low, high = distribution.quantile(np.clip(rank, 0, 1))
+    return min(float(low), point), max(float(high), point)
 
 
 @dataclass(frozen=True)
@@ -174,7 +195,7 @@ def _parse_row(
     for name, wanted in conditions.items():
         if name not in schema:
             raise ConditionError(f"condition on '{name}': no such column; {_nearest(str(name), schema.names)}")
-        condition = _parse(schema[name], wanted)
+        condition = _parse(schema[name], by_name.get(name), wanted)
         if condition is None:
             continue
         if name in by_name and not condition.weights(by_name[name]).any():
@@ -183,30 +204,64 @@ def _parse_row(
     return tuple(result)
 
 
-def _parse(column: ColumnSchema, wanted: Any) -> ColumnCondition | None:
+def _parse(column: ColumnSchema, encoder: ColumnEncoder | None, wanted: Any) -> ColumnCondition | None:
     """The condition on one column; None where it holds by itself (a constant)."""
     where = f"condition on '{column.name}'"
-    if column.kind is Kind.CONSTANT:
-        if isinstance(wanted, (list, tuple)) and column.value in wanted or wanted == column.value:
-            return None
-        raise ConditionError(f"{where}: the column is constant, always {column.value!r}; found {wanted!r}")
-    if not column.kind.is_modelled:
+    if column.kind is not Kind.CONSTANT and not column.kind.is_modelled:
         raise ConditionError(f"{where}: {column.kind} columns are regenerated and cannot be asked for; leave it out")
-    if isinstance(wanted, tuple):
+    if isinstance(wanted, tuple) and column.kind is not Kind.CONSTANT:
         return _parse_range(column, wanted)
-    values = list(wanted) if isinstance(wanted, (list, set, frozenset, np.ndarray, pd.Series)) else [wanted]
+    values = list(wanted) if isinstance(wanted, _COLLECTIONS) else [wanted]
     if not values:
         raise ConditionError(f"{where}: the list of values is empty; name at least one value")
+    if column.kind is Kind.CONSTANT:
+        if any(_is_equal(v, known) for v in values for known in _constants(column)):
+            return None
+        raise ConditionError(f"{where}: the column is constant, always {column.value!r}; found {wanted!r}")
     missing = any(_is_missing(v) for v in values)
     present = [v.item() if isinstance(v, np.generic) else v for v in values if not _is_missing(v)]
     if column.kind.is_discrete:
-        return ColumnCondition(column.name, values=tuple(present) + ((None,) if missing else ()), missing=missing)
+        found = dict.fromkeys(_category(column, encoder, v) for v in present)
+        return ColumnCondition(column.name, values=(*found, *([None] if missing else [])), missing=missing)
     if missing and present:
         raise ConditionError(f"{where}: a number cannot be asked to be missing or a value at once; use two quotas")
     if missing:
         return ColumnCondition(column.name, missing=True)
     points = tuple(sorted({as_number(column, v) for v in present}))
+    if isinstance(encoder, NumericEncoder):
+        for value, point in ((v, as_number(column, v)) for v in present):
+            if not encoder.reaches(point):
+                raise ConditionError(_outside(column, encoder, value))
     return ColumnCondition(column.name, low=points[0], high=points[-1], points=points)
+
+
+def _category(column: ColumnSchema, encoder: ColumnEncoder | None, value: Any) -> Any:
+    """A value of a discrete column as its encoder has it; raises `ConditionError` where it is unknown."""
+    storage = storage_type(column)
+    if pa.types.is_temporal(storage) or pa.types.is_decimal(storage) or pa.types.is_float32(storage):
+        with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):  # else it is in no domain: found below
+            value = pa.array([value]).cast(storage)[0].as_py()
+    if isinstance(encoder, CategoricalEncoder):
+        for known in (*encoder.values, *encoder.tail_values):
+            if _is_equal(known, value):
+                return known
+        raise ConditionError(_outside(column, encoder, value))
+    try:  # a column that its constraint models together with others: the domain is not at hand
+        return pa.scalar(value, type=storage).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise ConditionError(f"condition on '{column.name}': {value!r} is no value of type {column.dtype}") from None
+
+
+def _constants(column: ColumnSchema) -> list[Any]:
+    """The value of a constant column as JSON has it, and as Python has it."""
+    return [column.value, *from_plain([column.value], storage_type(column))]
+
+
+def _is_equal(known: Any, value: Any) -> bool:
+    try:
+        return bool(known == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _parse_range(column: ColumnSchema, wanted: tuple[Any, ...]) -> ColumnCondition:
@@ -240,16 +295,19 @@ def as_number(column: ColumnSchema, value: Any) -> float:
             )
         if isinstance(value, (str, bytes, bool)):
             raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+        return float(np.float32(number)) if pa.types.is_float32(column.arrow_type) else number
+    except (TypeError, ValueError, OverflowError):
         raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value") from None
 
 
 def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:
     where = f"condition on '{column.name}': no row of the model can have {wanted!r}"
+    if _is_missing(wanted):
+        return f"condition on '{column.name}': no row of the model can be missing here; ask for a value"
     if isinstance(encoder, CategoricalEncoder):
         return f"{where}; {_nearest(str(wanted), [str(v) for v in encoder.values])}"
-    assert isinstance(encoder, (BinEncoder, ModeEncoder))
+    assert isinstance(encoder, NumericEncoder)
     distribution = encoder.distribution
     low, high = encoder.to_arrow(np.array([distribution.low[0], distribution.high[-1]]), np.zeros(2, bool)).to_pylist()
     return f"{where}; its values lie between {low} and {high}"
@@ -262,4 +320,6 @@ def _nearest(wanted: str, known: Sequence[str]) -> str:
 
 
 def _is_missing(value: Any) -> bool:
+    if isinstance(value, (*_COLLECTIONS, tuple, dict)):
+        return False
     return value is None or (np.ndim(value) == 0 and not isinstance(value, (str, bytes)) and bool(pd.isna(value)))
