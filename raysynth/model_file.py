@@ -104,7 +104,7 @@ def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
         return cls._from_content(content)
     except InputError as error:
         raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         raise ModelFileError(
             f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
             "use another copy or refit"

@@ -221,7 +221,7 @@ def _parse(column: ColumnSchema, encoder: ColumnEncoder | None, wanted: Any) -> 
     missing = any(_is_missing(v) for v in values)
     present = [v.item() if isinstance(v, np.generic) else v for v in values if not _is_missing(v)]
     if column.kind.is_discrete:
-        found = dict.fromkeys(_category(column, encoder, v) for v in present)
+        found = sorted({_category(column, encoder, v) for v in present}, key=str)
         return ColumnCondition(column.name, values=(*found, *([None] if missing else [])), missing=missing)
     if missing and present:
         raise ConditionError(f"{where}: a number cannot be asked to be missing or a value at once; use two quotas")

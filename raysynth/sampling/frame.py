@@ -30,7 +30,11 @@ def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
         "Float64",
     ):
         return pd.Series(pd.array(column.to_pandas(types_mapper=_nullable), dtype=dtype))
-    series = column.to_pandas()
+    if dtype is not None and dtype.endswith("[pyarrow]"):
+        return pd.Series(pd.arrays.ArrowExtensionArray(column))
+    if dtype == "category" and not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()  # from numbers with missing ones pandas would make float categories
+    series = column.to_pandas(integer_object_nulls=dtype == "object")
     if dtype is None or str(series.dtype) == dtype:
         return series
     if dtype == "object":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,8 @@ def write_parquet(
     """
     from raysynth.execution import run_tasks
 
-    if rows_per_file < 1:
-        raise ParameterError(f"rows_per_file must be at least 1; found {rows_per_file}")
+    if isinstance(rows_per_file, bool) or not isinstance(rows_per_file, int) or rows_per_file < 1:
+        raise ParameterError(f"rows_per_file must be a whole number, at least 1; found {rows_per_file!r}")
     if compression != "none" and not pa.Codec.is_available(compression):
         raise ParameterError(f"compression '{compression}' is not available; valid: zstd, snappy, gzip, lz4, none")
     rows = sum(s.n for s in segments)
@@ -105,7 +105,7 @@ def write_parquet(
         digest,
         -1 if seed is None else seed,
         rows,
-        repr(segments),
+        _text(segments),
         chunk_count(rows_per_file),
         compression,
     )
@@ -129,11 +129,15 @@ def verify(folder: str | Path) -> Manifest:
     """
     folder = Path(folder)
     content = _read_json(folder / RECORDS / "manifest.json")
-    if content is None:
-        raise StorageError(f"'{folder}' has no finished manifest; run the same sampling again to complete it")
-    manifest = Manifest(
-        content["model"], content["seed"], content["rows"], tuple(FileRecord(**f) for f in content["files"])
-    )
+    try:
+        if content is None:
+            raise TypeError
+        files = tuple(FileRecord(**f) for f in content["files"])
+        manifest = Manifest(content["model"], content["seed"], content["rows"], files)
+    except (KeyError, TypeError):
+        raise StorageError(
+            f"'{folder}' has no finished manifest; run the same sampling again to complete it"
+        ) from None
     bad = []
     for record in manifest.files:
         path = folder / record.name
@@ -164,6 +168,8 @@ def _open(folder: Path, asked: _Plan, any_seed: bool) -> _Plan:
             raise StorageError(
                 f"'{folder}' holds another run (other {', '.join(differing)}); choose a new folder or delete it"
             )
+        for leftover in folder.glob(f".{_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
+            leftover.unlink(missing_ok=True)
         return asked
     if folder.exists() and any(folder.glob("*.parquet")):
         raise StorageError(f"'{folder}' already holds Parquet files that are no raysynth run; choose an empty folder")
@@ -175,10 +181,10 @@ def _open(folder: Path, asked: _Plan, any_seed: bool) -> _Plan:
 
 def _finished(folder: Path, index: int) -> FileRecord | None:
     content = _read_json(folder / RECORDS / f"{_name(index)}.json")
-    if content is None:
+    if content is None or set(content) != {f.name for f in fields(FileRecord)}:
         return None
     record = FileRecord(**content)
-    path = folder / record.name
+    path = folder / f"{_name(index)}.parquet"
     return record if path.exists() and path.stat().st_size == record.bytes else None
 
 
@@ -214,6 +220,12 @@ def file_schema(schema: TableSchema) -> pa.Schema:
 
 def _name(index: int) -> str:
     return f"part-{index:05d}"
+
+
+def _text(segments: tuple[Segment, ...]) -> str:
+    """What tells these segments from others: readable where they are few, else a digest."""
+    text = repr(segments)
+    return text if len(text) <= 2000 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _sha256(path: Path) -> str:

@@ -116,6 +116,8 @@ class Synthesizer:
         from raysynth.table import as_table
 
         self._check_parameters()
+        self._sampling_seed(self.seed)
+        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         begun = time.perf_counter()
         table = as_table(data)
         stages = []
@@ -236,7 +238,7 @@ class Synthesizer:
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
 
-        if not hasattr(self, "encoder_"):
+        if not hasattr(self, "stages_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
         rules: ConstraintSet | None = self.rules_
         return SamplingModel(
@@ -272,7 +274,12 @@ class Synthesizer:
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
         left_out = {"scaling_config", "run_config", "schema"}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self.get_params().items() if k not in left_out}
+        names = {"categorical_columns", "continuous_columns"}
+        return {
+            k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
+            for k, v in self.get_params().items()
+            if k not in left_out
+        }
 
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:
@@ -297,7 +304,19 @@ class Synthesizer:
         model.identifier_key_ = int(meta["identifier_key"])
         own = {k[len("model.") :]: v for k, v in content.arrays.items() if k.startswith("model.")}
         model._set_model_state(meta["model"], own)
+        model.stages_ = ()
+        model._try_out()
         return model
+
+    def _try_out(self) -> None:
+        """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
+        generator, rng = self._generator(), np.random.default_rng(0)
+        block = generator.generate(4, rng)
+        if block.codes_NC.shape != (4, len(self.encoder_.columns)):
+            raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
+        if (block.codes_NC >= np.array(self.encoder_.cardinalities)).any():
+            raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
+        self.encoder_.decode(block, rng)
 
     # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
 

@@ -1,0 +1,93 @@
+"""A DataFrame comes back in the dtypes and the column order that it had, missing values included."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import GaussianCopula
+
+N = 300
+RNG = np.random.default_rng(0)
+WHOLE = RNG.integers(0, 100, N)
+GAPS = RNG.random(N) < 0.2
+
+
+def gaps(values: Any, missing: Any = None) -> list[Any]:
+    return [missing if gap else v for v, gap in zip(list(values), GAPS, strict=True)]
+
+
+COLUMNS: dict[str, pd.Series] = {
+    **{d: pd.Series(WHOLE, dtype=d) for d in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+    **{d: pd.Series(WHOLE / 4, dtype=d) for d in ("float32", "float64")},
+    **{d: pd.array(gaps(WHOLE.tolist(), pd.NA), dtype=d) for d in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt64")},
+    **{d: pd.array(gaps((WHOLE / 4).tolist(), pd.NA), dtype=d) for d in ("Float32", "Float64")},
+    "bool": pd.Series(WHOLE < 40),
+    "boolean": pd.array(gaps((WHOLE < 40).tolist(), pd.NA), dtype="boolean"),
+    "category of text": pd.Series(gaps(np.array(["a", "b", "c"])[WHOLE % 3]), dtype="category"),
+    "category of whole numbers": pd.Series(pd.Categorical(gaps((WHOLE % 3).tolist()), categories=[0, 1, 2])),
+    "str": pd.Series(gaps(np.array(["a", "b", "c"])[WHOLE % 3]), dtype="str"),
+    "string": pd.Series(gaps(np.array(["a", "b", "c"])[WHOLE % 3]), dtype="string"),
+    "object of text": pd.Series(gaps(np.array(["a", "b"])[WHOLE % 2].tolist()), dtype=object),
+    "object of whole numbers": pd.Series(gaps(WHOLE.tolist()), dtype=object),
+    "object of booleans": pd.Series(gaps((WHOLE < 40).tolist()), dtype=object),
+    "object of dates": pd.Series(gaps(datetime.date(2020, 1, 1) + datetime.timedelta(int(v)) for v in WHOLE), dtype=object),
+    "object of decimals": pd.Series(gaps(Decimal(int(v)).scaleb(-1) for v in WHOLE), dtype=object),
+    "datetime64[ns]": pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(WHOLE, unit="D")).astype("datetime64[ns]"),
+    "datetime64[s]": pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(WHOLE, unit="D")).astype("datetime64[s]"),
+    "datetime64[ns, Europe/Berlin]": pd.Series(
+        pd.to_datetime("2020-01-01", utc=True) + pd.to_timedelta(WHOLE, unit="h")
+    ).astype("datetime64[ns, Europe/Berlin]"),
+    "timedelta64[ns]": pd.Series(gaps(pd.to_timedelta(WHOLE, unit="s")), dtype="timedelta64[ns]"),
+    "int64[pyarrow]": pd.Series(gaps(WHOLE.tolist()), dtype="int64[pyarrow]"),
+    "double[pyarrow]": pd.Series((WHOLE / 4).tolist(), dtype="double[pyarrow]"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[pd.DataFrame, pd.DataFrame]:
+    frame = pd.DataFrame(COLUMNS)
+    return frame, GaussianCopula(seed=1, verbose=False).fit(frame).sample(1000, seed=1)
+
+
+def test_columns_keep_their_order(both: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    assert list(both[0]) == list(both[1])
+    assert isinstance(both[1].index, pd.RangeIndex)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_dtype_and_python_types_come_back(both: tuple[pd.DataFrame, pd.DataFrame], name: str) -> None:
+    real, synthetic = both[0][name], both[1][name]
+    if name.startswith("category"):
+        assert synthetic.dtype == "category"
+        assert set(synthetic.cat.categories) == set(real.cat.categories)
+        assert synthetic.cat.categories.dtype == real.cat.categories.dtype
+    else:
+        assert synthetic.dtype == real.dtype
+    assert {type(v) for v in real.dropna()} == {type(v) for v in synthetic.dropna()}
+    assert real.isna().any() == synthetic.isna().any()
+    assert set(map(type, synthetic[synthetic.isna()])) <= set(map(type, real[real.isna()]))
+
+
+@pytest.mark.parametrize("name", [n for n in COLUMNS if "number" not in n and "bool" not in n])
+def test_values_lie_among_the_real_ones(both: tuple[pd.DataFrame, pd.DataFrame], name: str) -> None:
+    """At most 100 distinct values, each in 5 rows or merged into its neighbours: the range is the real one."""
+    real, synthetic = both[0][name].dropna(), both[1][name].dropna()
+    if pd.api.types.is_numeric_dtype(real) or pd.api.types.is_datetime64_any_dtype(real):
+        assert real.min() <= synthetic.min()
+        assert synthetic.max() <= real.max()
+    else:
+        assert len(set(synthetic) - set(real)) <= len(set(real)) * 0.2
+
+
+def test_no_rows_keep_the_dtypes() -> None:
+    frame = pd.DataFrame({n: COLUMNS[n] for n in ("int32", "Int64", "boolean", "str", "datetime64[ns]")})
+    model = GaussianCopula(seed=1, verbose=False).fit(frame)
+    none = model.sample(0)
+    assert none.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert len(none) == 0
