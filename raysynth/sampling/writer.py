@@ -31,6 +31,7 @@ from raysynth.storage import atomic_path, storage_error
 
 FORMAT_VERSION = 1
 RECORDS = "_raysynth"
+COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def write_parquet(
 
     if isinstance(rows_per_file, bool) or not isinstance(rows_per_file, int) or rows_per_file < 1:
         raise ParameterError(f"rows_per_file must be a whole number, at least 1; found {rows_per_file!r}")
-    if compression != "none" and not pa.Codec.is_available(compression):
-        raise ParameterError(f"compression '{compression}' is not available; valid: zstd, snappy, gzip, lz4, none")
+    if compression not in COMPRESSIONS:
+        raise ParameterError(f"compression {compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
     rows = sum(s.n for s in segments)
     asked = _Plan(
         FORMAT_VERSION,
@@ -135,9 +136,7 @@ def verify(folder: str | Path) -> Manifest:
         files = tuple(FileRecord(**f) for f in content["files"])
         manifest = Manifest(content["model"], content["seed"], content["rows"], files)
     except (KeyError, TypeError):
-        raise StorageError(
-            f"'{folder}' has no finished manifest; run the same sampling again to complete it"
-        ) from None
+        raise StorageError(f"'{folder}' has no finished manifest; run the same sampling again to complete it") from None
     bad = []
     for record in manifest.files:
         path = folder / record.name

@@ -16,6 +16,7 @@ N = 300
 RNG = np.random.default_rng(0)
 WHOLE = RNG.integers(0, 100, N)
 GAPS = RNG.random(N) < 0.2
+DAYS = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(WHOLE, unit="D"))
 
 
 def gaps(values: Any, missing: Any = None) -> list[Any]:
@@ -23,9 +24,11 @@ def gaps(values: Any, missing: Any = None) -> list[Any]:
 
 
 COLUMNS: dict[str, pd.Series] = {
-    **{d: pd.Series(WHOLE, dtype=d) for d in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")},
+    **{d: pd.Series(WHOLE, dtype=d) for d in ("int8", "int16", "int32", "int64")},
+    **{d: pd.Series(WHOLE, dtype=d) for d in ("uint8", "uint16", "uint32", "uint64")},
     **{d: pd.Series(WHOLE / 4, dtype=d) for d in ("float32", "float64")},
-    **{d: pd.array(gaps(WHOLE.tolist(), pd.NA), dtype=d) for d in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt64")},
+    **{d: pd.array(gaps(WHOLE.tolist(), pd.NA), dtype=d) for d in ("Int8", "Int16", "Int32", "Int64")},
+    **{d: pd.array(gaps(WHOLE.tolist(), pd.NA), dtype=d) for d in ("UInt8", "UInt64")},
     **{d: pd.array(gaps((WHOLE / 4).tolist(), pd.NA), dtype=d) for d in ("Float32", "Float64")},
     "bool": pd.Series(WHOLE < 40),
     "boolean": pd.array(gaps((WHOLE < 40).tolist(), pd.NA), dtype="boolean"),
@@ -36,13 +39,11 @@ COLUMNS: dict[str, pd.Series] = {
     "object of text": pd.Series(gaps(np.array(["a", "b"])[WHOLE % 2].tolist()), dtype=object),
     "object of whole numbers": pd.Series(gaps(WHOLE.tolist()), dtype=object),
     "object of booleans": pd.Series(gaps((WHOLE < 40).tolist()), dtype=object),
-    "object of dates": pd.Series(gaps(datetime.date(2020, 1, 1) + datetime.timedelta(int(v)) for v in WHOLE), dtype=object),
+    "object of dates": pd.Series(gaps(datetime.date(2020, 1, 1 + v % 28) for v in WHOLE.tolist()), dtype=object),
     "object of decimals": pd.Series(gaps(Decimal(int(v)).scaleb(-1) for v in WHOLE), dtype=object),
-    "datetime64[ns]": pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(WHOLE, unit="D")).astype("datetime64[ns]"),
-    "datetime64[s]": pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(WHOLE, unit="D")).astype("datetime64[s]"),
-    "datetime64[ns, Europe/Berlin]": pd.Series(
-        pd.to_datetime("2020-01-01", utc=True) + pd.to_timedelta(WHOLE, unit="h")
-    ).astype("datetime64[ns, Europe/Berlin]"),
+    "datetime64[ns]": DAYS.astype("datetime64[ns]"),
+    "datetime64[s]": DAYS.astype("datetime64[s]"),
+    "datetime64[ns, Europe/Berlin]": DAYS.dt.tz_localize("Europe/Berlin").astype("datetime64[ns, Europe/Berlin]"),
     "timedelta64[ns]": pd.Series(gaps(pd.to_timedelta(WHOLE, unit="s")), dtype="timedelta64[ns]"),
     "int64[pyarrow]": pd.Series(gaps(WHOLE.tolist()), dtype="int64[pyarrow]"),
     "double[pyarrow]": pd.Series((WHOLE / 4).tolist(), dtype="double[pyarrow]"),

@@ -1,0 +1,269 @@
+"""The resumable folder of Parquet: a kill costs only the files in hand; damage and full disks are seen."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from raysynth import GaussianCopula, load_synthetic_model
+from raysynth.errors import ParameterError, StorageError
+from raysynth.sampling import chunks, writer
+from raysynth.sampling.writer import verify
+
+ROWS = 950  # ten chunks of 100 in five files
+
+KILLED = """
+import sys, threading
+from raysynth import load_synthetic_model
+from raysynth.sampling import chunks, writer
+
+make_chunk = chunks.make_chunk
+
+def make_until_the_fourth(model, segments, seed, chunk):
+    if chunk >= 4:
+        threading.Event().wait()  # until the parent kills this process
+    return make_chunk(model, segments, seed, chunk)
+
+chunks.CHUNK_ROWS = 100
+writer.make_chunk = make_until_the_fourth
+load_synthetic_model(sys.argv[1]).sample_to(sys.argv[2], 950, seed=5, rows_per_file=200, where="local")
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 100)
+
+
+def write(model: Any, folder: Path, n: int = ROWS, **more: Any) -> writer.Manifest:
+    return model.sample_to(folder, n, **{"seed": 5, "rows_per_file": 200, "where": "local", **more})
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.glob("*.parquet")}
+
+
+def test_manifest_says_what_was_written(copula: GaussianCopula, tmp_path: Path) -> None:
+    manifest = write(copula, tmp_path / "rows")
+    assert manifest == verify(tmp_path / "rows")
+    assert (manifest.rows, manifest.seed, len(manifest.files)) == (ROWS, 5, 5)
+    assert [f.rows for f in manifest.files] == [200, 200, 200, 200, 150]
+    assert sum(pq.ParquetFile(p).metadata.num_rows for p in (tmp_path / "rows").glob("*.parquet")) == ROWS
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "rows"), copula.sample(ROWS, seed=5), check_dtype=False, check_categorical=False
+    )
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    begun, pause = time.monotonic(), threading.Event()
+    while not condition():
+        assert time.monotonic() - begun < seconds, "the process that is to be killed did not come that far"
+        pause.wait(0.02)
+
+
+def test_killed_writer_is_resumed(copula: GaussianCopula, tmp_path: Path) -> None:
+    """SIGKILL once two of five files are recorded and others are in hand; then the same call again."""
+    folder = tmp_path / "rows"
+    copula.save(tmp_path / "model")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "model"), str(folder)])
+    try:
+        records = [folder / "_raysynth" / f"part-0000{i}.json" for i in (0, 1)]
+        wait_for(
+            lambda: process.poll() is not None or (all(r.exists() for r in records) and any(folder.glob(".part*")))
+        )
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert any(folder.glob(".part*")), "a file in hand is left under its temporary name"
+    with pytest.raises(StorageError, match="no finished manifest"):
+        verify(folder)
+    before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.glob("part*.parquet")}
+    assert sorted(before) == ["part-00000.parquet", "part-00001.parquet"]
+    manifest = write(load_synthetic_model(tmp_path / "model"), folder)
+    assert {n: ((folder / n).stat().st_ino, (folder / n).stat().st_mtime_ns) for n in before} == before
+    assert not any(folder.glob(".part*"))
+    undisturbed = write(copula, tmp_path / "undisturbed")
+    assert content(folder) == content(tmp_path / "undisturbed")
+    assert manifest == undisturbed == verify(folder)
+
+
+def test_finished_run_writes_nothing_again(copula: GaussianCopula, tmp_path: Path) -> None:
+    first = write(copula, tmp_path / "rows")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "rows").glob("*.parquet")}
+    assert write(copula, tmp_path / "rows") == first
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "rows").glob("*.parquet")} == before
+
+
+def test_lost_and_cut_files_are_written_again(copula: GaussianCopula, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    first = write(copula, folder)
+    whole = content(folder)
+    (folder / "part-00001.parquet").unlink()
+    (folder / "part-00003.parquet").write_bytes(whole["part-00003.parquet"][:-7])
+    (folder / "_raysynth" / "part-00004.json").write_text("{}")
+    (folder / "_raysynth" / "part-00000.json").write_text('{"name": ')
+    assert write(copula, folder) == first
+    assert content(folder) == whole
+
+
+def test_damage_is_named(copula: GaussianCopula, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    write(copula, folder)
+    (folder / "part-00000.parquet").unlink()
+    damaged = bytearray((folder / "part-00002.parquet").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "part-00002.parquet").write_bytes(damaged)
+    (folder / "other.parquet").write_bytes(b"")
+    with pytest.raises(StorageError) as error:
+        verify(folder)
+    for words in ("part-00000.parquet is missing", "part-00002.parquet is damaged", "other.parquet is not of this run"):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize("manifest", ["{}", "[]", '{"model": "", "seed": 1, "rows": 1, "files": [{"a": 1}]}', "{"])
+def test_manifest_that_is_none(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "_raysynth").mkdir()
+    (tmp_path / "_raysynth" / "manifest.json").write_text(manifest)
+    with pytest.raises(StorageError, match="no finished manifest"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"n": 900}, "rows"),
+        ({"seed": 6}, "seed"),
+        ({"rows_per_file": 300}, "chunks_per_file"),
+        ({"compression": "snappy"}, "compression"),
+        ({"conditions": {"town": "Bonn"}}, "conditions"),
+    ],
+)
+def test_folder_of_another_plan_is_refused(
+    copula: GaussianCopula, tmp_path: Path, change: dict[str, Any], word: str
+) -> None:
+    write(copula, tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(StorageError, match=f"another run .*{word}"):
+        write(copula, tmp_path, **change)
+    assert content(tmp_path) == before
+
+
+def test_folder_of_another_model_is_refused(copula: GaussianCopula, people: pd.DataFrame, tmp_path: Path) -> None:
+    write(copula, tmp_path)
+    with pytest.raises(StorageError, match="another run .*model"):
+        write(GaussianCopula(seed=2, verbose=False).fit(people[:2000]), tmp_path)
+
+
+def test_foreign_parquet_is_not_touched(copula: GaussianCopula, tmp_path: Path) -> None:
+    (tmp_path / "mine.parquet").write_bytes(b"keep")
+    with pytest.raises(StorageError, match="no raysynth run"):
+        write(copula, tmp_path)
+    assert (tmp_path / "mine.parquet").read_bytes() == b"keep"
+
+
+def test_a_seed_drawn_by_the_first_run_is_kept(people: pd.DataFrame, tmp_path: Path) -> None:
+    model = GaussianCopula(verbose=False).fit(people)
+    first = write(model, tmp_path, seed=None)
+    whole = content(tmp_path)
+    (tmp_path / "part-00002.parquet").unlink()
+    assert write(model, tmp_path, seed=None) == first
+    assert content(tmp_path) == whole
+
+
+def test_full_disk_keeps_what_is_finished(
+    copula: GaussianCopula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENOSPC while the chunks of the fourth file are written; after room is made the run is completed."""
+    real = chunks.make_chunk
+
+    def full(model: Any, segments: Any, seed: int, chunk: int) -> Any:
+        if chunk >= 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(model, segments, seed, chunk)
+
+    monkeypatch.setattr(writer, "make_chunk", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        write(copula, tmp_path)
+    kept = content(tmp_path)
+    assert set(kept) >= {"part-00000.parquet"} and set(kept) <= {f"part-0000{i}.parquet" for i in range(3)}
+    assert not any(tmp_path.glob(".*"))
+    monkeypatch.setattr(writer, "make_chunk", real)
+    write(copula, tmp_path)
+    assert kept.items() <= content(tmp_path).items()
+
+
+LIMITED = """
+import resource, sys
+from raysynth import load_synthetic_model
+from raysynth.errors import StorageError
+model = load_synthetic_model(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+try:
+    model.sample_to(sys.argv[2], 20_000, seed=1, where="local")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_file_size_limit_of_the_system(copula: GaussianCopula, tmp_path: Path) -> None:
+    """A write that the operating system itself refuses."""
+    copula.save(tmp_path / "model")
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "model"), str(tmp_path / "rows")]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert "cannot write" in answer.stdout and "part-00000.parquet" in answer.stdout, answer.stdout + answer.stderr
+    assert [p.name for p in (tmp_path / "rows").iterdir()] == ["_raysynth"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows_per_file": 0}, {"rows_per_file": 1.5}, {"rows_per_file": True}, {"compression": "zip"}]
+)
+def test_arguments_are_checked_before_writing(copula: GaussianCopula, tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match="rows_per_file|compression"):
+        write(copula, tmp_path / "rows", **change)
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "snappy", "none"])
+def test_compression_is_what_was_asked_for(copula: GaussianCopula, tmp_path: Path, compression: str) -> None:
+    write(copula, tmp_path, 150, compression=compression)
+    found = pq.ParquetFile(tmp_path / "part-00000.parquet").metadata.row_group(0).column(2).compression
+    assert found.lower() == {"none": "uncompressed"}.get(compression, compression)
+
+
+def test_no_rows_are_one_empty_file(copula: GaussianCopula, tmp_path: Path) -> None:
+    manifest = write(copula, tmp_path, 0)
+    assert [f.rows for f in manifest.files] == [0]
+    assert list(pd.read_parquet(tmp_path)) == list(copula.schema_.names)
+
+
+def test_many_conditions_make_a_short_plan(copula: GaussianCopula, tmp_path: Path) -> None:
+    given = pd.DataFrame({"age": list(range(20, 70)) * 4, "town": ["Bonn", "Celle"] * 100})
+    copula.sample_to(tmp_path, conditions=given, seed=1, where="local")
+    plan = json.loads((tmp_path / "_raysynth" / "plan.json").read_text())
+    assert plan["conditions"].startswith("sha256 ") and len(plan["conditions"]) < 100
+    written = pd.read_parquet(tmp_path)
+    assert written.age.tolist() == given.age.tolist()
+    assert written.town.tolist() == given.town.tolist()
+
+
+def test_types_of_the_files_are_those_of_the_schema(copula: GaussianCopula, tmp_path: Path) -> None:
+    write(copula, tmp_path, 150)
+    found = pq.read_schema(tmp_path / "part-00000.parquet")
+    for column in copula.schema_.columns:
+        if column.dtype != "string":
+            assert found.field(column.name).type == column.arrow_type
+        else:
+            assert str(found.field(column.name).type).startswith("dictionary<values=string, indices=int32")
