@@ -146,23 +146,22 @@ def _shared(ray: Any, table: Table) -> Any:
 
 def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:
     """One summary of a Ray Dataset: each block becomes one row that holds its pickled summary."""
-    import pickle
-
     import ray
+    from ray import cloudpickle
 
     def partial_summary(block: pa.Table) -> pa.Table:
         from raysynth.sources.dataset import canonical_batches
 
         with _one_thread():
             part = summarise_blocks(canonical_batches(block, table_schema, columns), make)
-        return pa.table({"summary": pa.array([pickle.dumps(part)], pa.large_binary())})
+        return pa.table({"summary": pa.array([cloudpickle.dumps(part)], pa.large_binary())})
 
     table_schema = table.schema
     parts = table.dataset.map_batches(partial_summary, batch_format="pyarrow", batch_size=None)
     tree: MergeTree[S] = MergeTree()
     with progress(label, None) as advance, _user_errors(ray):
         for row in parts.iter_rows():
-            tree.add(pickle.loads(row["summary"]))
+            tree.add(cloudpickle.loads(row["summary"]))
             advance(1)
     return tree.result() if tree else make()
 
@@ -209,9 +208,9 @@ def _call(fn: Callable[[I], R], item: I) -> R:
 
 def _writable(part: S) -> S:
     """A copy whose arrays can be changed: those of Ray's object store are read-only."""
-    import pickle
+    from ray import cloudpickle
 
-    copy: S = pickle.loads(pickle.dumps(part))
+    copy: S = cloudpickle.loads(cloudpickle.dumps(part))
     return copy
 
 

@@ -25,8 +25,8 @@ N_CELLS = 1000
 def parametric(distribution: SmoothDistribution) -> tuple[SmoothDistribution, str]:
     """The distribution with its smooth part in parametric form, and the name of the family.
 
-    Families: those of `FAMILIES` (scipy.stats), each with free location and scale. A distribution of at most 20 cells, or
-    mostly of heaped values, stays as it is ('empirical').
+    Families: those of `FAMILIES` (scipy.stats), each with free location and scale. A distribution of at most 20 cells,
+    or mostly of heaped values, stays as it is ('empirical').
     """
     heaped = max(KEPT_ATOM_SHARE, HEAPED * float(np.median(distribution.share)))
     atom = (distribution.low == distribution.high) & (distribution.share >= heaped)

@@ -89,8 +89,9 @@ def _histogram(kind: Kind, real: NumericDistribution | None, synthetic: NumericD
     edges = _bin_edges(sides)
     shares = [None if d is None or d.total == 0 else _bin_shares(d, edges) for d in (real, synthetic)]
     peak = max(float(s.max()) for s in shares if s is not None)
-    unit = _is_unit(edges)
-    ends = [(edges[i] + 0.5, edges[i] + 0.5) if unit else (edges[i], edges[i + 1]) for i in range(len(edges) - 1)]
+    whole = abs(edges[0] % 1 - 0.5) < 1e-9 and abs((edges[1] - edges[0]) % 1) < 1e-9
+    inset = 0.5 if whole else 0.0
+    ends = [(edges[i] + inset, edges[i + 1] - inset) for i in range(len(edges) - 1)]
     labels = [
         format_value(a, kind) if a == b else f"{format_value(a, kind)} to {format_value(b, kind)}" for a, b in ends
     ]
@@ -103,7 +104,8 @@ def _histogram(kind: Kind, real: NumericDistribution | None, synthetic: NumericD
         for i, label in enumerate(labels)
     )
     paths = ["" if s is None else _step_path(s / peak if peak else s) for s in shares]
-    return ColumnChart(bars, *paths, peak, format_value(ends[0][0], kind), format_value(ends[-1][1], kind))
+    first, last = format_value(ends[0][0], kind), format_value(ends[-1][1], kind)
+    return ColumnChart(bars, paths[0], paths[1], peak, first, last)
 
 
 def _bin_edges(sides: list[NumericDistribution]) -> np.ndarray:
@@ -119,10 +121,6 @@ def _bin_edges(sides: list[NumericDistribution]) -> np.ndarray:
     if low == high:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, _BINS + 1)
-
-
-def _is_unit(edges: np.ndarray) -> bool:
-    return bool(abs(edges[1] - edges[0] - 1) < 1e-9 and abs(edges[0] % 1 - 0.5) < 1e-9)
 
 
 def _bin_shares(distribution: NumericDistribution, edges: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Attribute disclosure: how well a person's unknown attribute is guessed from the synthetic table and what is known.
 
 The attacker knows every other column of a target, finds the nearest synthetic row and reads the attribute off it: the
-generalized correct attribution probability (CAP; Elliot 2014, Taub et al. 2018). Numbers count as guessed when they fall
-into the same tenth of the real distribution. The baseline is the same attack with as many other real rows in place of
-the synthetic ones: what it gains over that is not knowledge of the population but of the person.
+generalized correct attribution probability (CAP; Elliot 2014, Taub et al. 2018). Numbers count as guessed when they
+fall into the same tenth of the real distribution. The baseline is the same attack with as many other real rows in place
+of the synthetic ones: what it gains over that is not knowledge of the population but of the person.
 """
 
 from __future__ import annotations

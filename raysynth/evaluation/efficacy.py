@@ -28,7 +28,7 @@ _TRAIN, _TEST, _CLASSES = 20_000, 10_000, 50
 
 @dataclass(frozen=True)
 class ModelEfficacy:
-    """One kind of model on one target: its score trained on real and on synthetic rows, tested on the same real rows."""
+    """One kind of model on one target: its score trained on real and on synthetic rows, on the same real test rows."""
 
     model: str
     real: Estimate
@@ -251,10 +251,9 @@ def _check_target(target: str, task: str, tables: dict[str, Rows]) -> None:
     for label in ("real", "test"):
         values = np.unique(_target_of(tables[label], target))
         if len(values) < 2:
-            what = "class" if task == "classification" else "value"
+            what, part = "class" if task == "classification" else "value", "training" if label == "real" else "test"
             raise DataError(
-                f"target column '{target}' has one {what} in the real {'training' if label == 'real' else 'test'} rows; "
-                "choose a column that varies"
+                f"target column '{target}' has one {what} in the real {part} rows; choose a column that varies"
             )
     if task == "classification" and (n := _n_classes(tables, target)) > _CLASSES:
         raise DataError(

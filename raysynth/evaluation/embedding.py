@@ -22,7 +22,7 @@ class Embedding:
 
 
 def embed(real: Rows, synthetic: Rows, seed: int = 0) -> Embedding:
-    """Principal components of the real rows (numbers standardised, categories one-hot); both tables projected on them."""
+    """Both tables on the principal components of the real rows (numbers standardised, categories one-hot)."""
     rng = np.random.default_rng(seed)
     known = real.sample(_FIT, rng)
     x = linear_features(known, known)

@@ -2,7 +2,8 @@
 
 The distance of two rows is (sum over columns of weight * min(|difference|, 1) ** power) ** (1 / power): a number counts
 its difference in units of the scale, a category 0 (the same) or 1, a missing value 1 against a present one and 0
-against a missing one. With power 1, equal weights and the reference's range as scale this is Gower's distance, and SDMetrics'.
+against a missing one. With power 1, equal weights and the reference's range as scale this is
+Gower's distance, and SDMetrics'.
 
 All pairs are computed in float32, a block of queries against a block of references, both in the processor's cache; the
 smallest sum of each of many small groups of references is kept, and the members of the best groups are measured again

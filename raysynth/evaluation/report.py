@@ -75,9 +75,13 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
     """The deciding figures: title, value, level ('good', 'fair', 'bad', 'none'), meter in [0, 1] or None, words."""
     cards = []
     n, failed = len(results.diagnostics), sum(not d.passed for d in results.diagnostics)
-    words = "The table is valid: right columns, kinds, ranges, categories." if not failed else "Something is not valid."
+    words = (
+        "The table is valid: right columns, kinds, ranges, categories."
+        if not failed
+        else f"Not valid: {', '.join(d.name.lower() for d in results.diagnostics if not d.passed)}."
+    )
     cards.append(
-        _card("Diagnostics", f"{n - failed} of {n} passed", "bad" if failed else "good", None, words, "diagnostics")
+        _card("Diagnostics passed", f"{n - failed} of {n}", "bad" if failed else "good", None, words, "diagnostics")
     )
     if (s := results.similarity) is not None:
         words = f"The synthetic columns and their relations are {wording.likeness(s.quality)} to the real ones."
@@ -96,8 +100,8 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
         words = (
             "No leak was found. That is no proof of privacy." if not bad else "Rows may have been copied or given away."
         )
-        value = f"{measured - bad} of {measured} passed"
-        cards.append(_card("Privacy checks", value, "bad" if bad else "good", None, words, "privacy"))
+        value = f"{measured - bad} of {measured}"
+        cards.append(_card("Privacy checks passed", value, "bad" if bad else "good", None, words, "privacy"))
     return cards
 
 

@@ -19,7 +19,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
         "Column pair trend",
         "How alike two columns' relation is: by their correlation (two numbers) or by the shares of each combination. "
-        "Only pairs that are related in the real table (|correlation| above 0.5, Cramer's V above 0.3) count in quality.",
+        "Only pairs related in the real table (|correlation| above 0.5, Cramer's V above 0.3) count in quality.",
         "Not every kind of relation shows in a correlation; curves and steps may not.",
     ),
     (
@@ -34,20 +34,20 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "Machine-learning efficacy",
-        "How much of what models learn from the real rows they also learn from the synthetic ones, tested on real rows: "
+        "How much of what models learn from real rows they also learn from synthetic ones, tested on real rows: "
         "1 is as useful, 0 no better than guessing.",
         "It speaks of the targets and models that were tried, not of every use.",
     ),
     (
         "Nearer to training than to holdout rows",
-        "Share of synthetic rows that are nearer to a row the synthesizer saw than to an equally good row it did not see. "
+        "Share of synthetic rows that are nearer to a row the synthesizer saw than to one it did not see. "
         "0.5 is what fresh rows give; more is a sign of copying.",
-        "0.5 is no proof of privacy: a few copied people do not move a share over all rows. The interval takes synthetic "
-        "rows as independent.",
+        "0.5 is no proof of privacy: a few copied people do not move a share over all rows. The interval takes "
+        "synthetic rows as independent.",
     ),
     (
         "Nearest-neighbour distance ratio",
-        "Distance to the nearest real row over the distance to the second nearest. Near 0: the row points at one person.",
+        "Distance to the nearest real row over that to the second nearest. Near 0: the row points at one person.",
         "A row in a crowd has a ratio near 1 whether it was copied or not.",
     ),
     (
@@ -76,7 +76,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "Differential privacy (epsilon, delta)",
-        "A guarantee that holds against every attacker: the smaller epsilon, the less any one row can change the result.",
+        "A guarantee against every attacker: the smaller epsilon, the less any one row can change the result.",
         "The only privacy figure here that is a guarantee; all others can find leaks, never exclude them.",
     ),
 )

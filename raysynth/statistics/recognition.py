@@ -64,8 +64,8 @@ def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
         return "phone_number"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
-    for provider, test in _BY_NAME.items():
-        if (phrase in _PHRASES[provider] or " ".join(words) in _PHRASES[provider]) and test(phrase, values):
+    for provider, fits in _BY_NAME.items():
+        if (phrase in _PHRASES[provider] or " ".join(words) in _PHRASES[provider]) and fits(phrase, values):
             return _address_provider(values) if provider == "address" else provider
     if not phrase and set(words) & _PEOPLE and _holds_people(values):
         return "name"

@@ -108,10 +108,15 @@ class RayStore:
         self.report(checkpoint.history[-1], checkpoint)
 
     def report(self, entry: Mapping[str, float], checkpoint: Checkpoint | None) -> None:
-        """Metrics of an epoch for Ray's records, and the checkpoint where there is one; every worker calls it."""
+        """A checkpoint with the metrics of its epoch for Ray's records; every worker calls it.
+
+        Nothing is reported for the epochs between: a report waits for Ray's next look at the workers (every 2 s).
+        """
         from ray import train
 
-        if checkpoint is None or self.rank != 0:
+        if checkpoint is None:
+            return
+        if self.rank != 0:
             train.report(dict(entry))
             return
         with tempfile.TemporaryDirectory() as folder:

@@ -70,10 +70,10 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def measure(train: Path, options: argparse.Namespace) -> dict[str, float]:
     """Our seconds for the encoder and an epoch, and our sampled rows per second."""
-    from raysynth.statistics.collect import collect
 
     from raysynth.encoding.table_encoder import build_encoder
     from raysynth.statistics.inference import infer_schema
+    from raysynth.statistics.table_statistics import collect
     from raysynth.synthesizers.prepared import Prepared
     from raysynth.table import as_table
 

@@ -5,8 +5,8 @@
 
 The table is split by the judge; each seed fits the training part (judged against the test part) and one half
 of it (copying check: share of synthetic rows nearer to that half than to the other). `--sdv` adds SDV's
-GaussianCopulaSynthesizer, run and judged by the peer's Python, which has sdv and sdmetrics. Prints a line for each fit, a
-table of means, and one JSON line; `--out FILE` keeps finished fits, and a second run goes on from there.
+GaussianCopulaSynthesizer, run and judged by the peer's Python, which has sdv and sdmetrics. Prints a line for each fit
+and a table of means; `--out FILE` keeps finished fits, and a second run goes on from there.
 """
 
 from __future__ import annotations

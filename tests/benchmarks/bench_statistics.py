@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_statistics.py --data ../shared/data [--rows 2000000 20000000] [--folder DIR]
 
 The table is Adult's rows drawn again with replacement, with `fnlwgt` moved by a few units, written once as Parquet of
-a million rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run of
-`Pss_Anon` + `Pss_Shmem`, looked at five times a second. Prints a table and one JSON line.
+a million rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run
+of `Pss_Anon` + `Pss_Shmem`, looked at five times a second. Prints a table and one JSON line.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if not ray.is_initialized():
-        env = {"TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2"}  # a group without its lost worker cannot be shut down
+        env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}  # a report waits for the next look at the workers
         ray.init(
             num_cpus=4,
             include_dashboard=False,

@@ -283,6 +283,20 @@ def test_unknown_method_parameter_and_protection() -> None:
     assert_says(error, "differential privacy", "privacy_protection=False")
 
 
+def test_evaluation_of_tables_that_do_not_match() -> None:
+    from raysynth.evaluation import evaluate_synthetic_data
+
+    with pytest.raises(InputError) as error:
+        evaluate_synthetic_data(people(), people().drop(columns="income"))
+    assert_says(error, "income")
+    with pytest.raises(InputError) as error:
+        evaluate_synthetic_data(people(), people(), target_columns="incme", metrics=["ml_efficacy"])
+    assert_says(error, "incme")
+    with pytest.raises(ParameterError) as error:
+        evaluate_synthetic_data(people(), people(), metrics=["beauty"])
+    assert_says(error, "beauty", "statistical_similarity")
+
+
 # -------------------------------------------------------------------------------------------------------- model files
 
 
@@ -374,6 +388,25 @@ def test_model_file_with_other_content(saved: Path, key: str, value: Any) -> Non
         assert path.name in str(error)
     else:
         assert key in ("n_rows", "parameters"), f"a model file with {key} = {value!r} was taken"
+
+
+def test_model_file_with_bottomless_json(saved: Path) -> None:
+    path = saved.with_name("deep.raysynth")
+    with zipfile.ZipFile(saved) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as hostile:
+        hostile.writestr("model.json", b"[" * 1_000_000)
+        hostile.writestr("arrays.safetensors", archive.read("arrays.safetensors"))
+    refused(path)
+
+
+def test_model_file_that_names_a_method_of_faker_to_call(saved: Path, tmp_path: Path) -> None:
+    def hostile(meta: dict[str, Any]) -> None:
+        column = {"name": "evil", "kind": "personal", "dtype": "string", "personal": "__reduce__"}
+        meta["schema"]["columns"].append(column)
+        meta["modelled_schema"]["columns"].append(column)
+
+    with pytest.raises(InputError) as error:
+        load_synthetic_model(rewritten(saved, hostile)).sample(5, seed=1)
+    assert_says(error, "'evil'")
 
 
 # -------------------------------------------------------------------------------------------------- disks and paths

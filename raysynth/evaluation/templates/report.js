@@ -66,6 +66,13 @@
         pen.fillStyle = value === null ? none : colour(value);
         pen.fillRect(j * cell, i * cell, cell - gap, cell - gap);
       }
+      if (cell < 11 * (devicePixelRatio || 1)) return;
+      pen.font = Math.min(cell * .55, 12 * (devicePixelRatio || 1)) + "px sans-serif";
+      pen.textAlign = "center"; pen.textBaseline = "middle";
+      for (let i = 0; i < n; i++) {
+        pen.fillStyle = matrix[i][i] === null || dark.matches ? (matrix[i][i] === null && dark.matches ? "#e7ebf2" : "#18202f") : "#ffffff";
+        pen.fillText(i + 1, (i + .5) * cell, (i + .5) * cell);
+      }
     };
     const seen = new Set();
     const watch = new IntersectionObserver((entries) => {

@@ -44,7 +44,7 @@ def estimate(counts: SetCounts, parents: Sequence[Sequence[int]], smoothing: flo
 
 
 def conditional_table(counts: np.ndarray, smoothing: float | None = None) -> np.ndarray:
-    """Smoothed p(code | configuration), shape (Q, R), from counts with an axis for each parent and the last for codes."""
+    """Smoothed p(code | configuration), shape (Q, R), from counts with an axis for each parent, then codes."""
     levels = back_off_levels(counts)
     p = np.full((1,) * (counts.ndim - 1) + counts.shape[-1:], 1.0)
     p[..., :] = np.maximum(levels[0], 0.0)

@@ -127,8 +127,8 @@ def start_counts(scores: SetScores, rules: EdgeRules) -> None:
     for mask in required:
         if counts.cells(mask) > rules.max_cells and mask.bit_count() > 1:
             raise ParameterError(
-                f"required_edges join the columns {columns_of(mask)} (by position) in a table of {counts.cells(mask):,} "
-                f"cells, more than {rules.max_cells:,}; raise the limit, use fewer bins, or drop an edge"
+                f"required_edges join the columns {columns_of(mask)} (by position) in a table of "
+                f"{counts.cells(mask):,} cells, more than {rules.max_cells:,}; raise that limit, or use fewer bins"
             )
     masks = required + [m for m in all_subsets(n, min(n, 2)) if counts.cells(m) <= rules.max_cells]
     if rules.max_parents > 1 and 3 <= n <= MAX_COLUMNS_OF_TRIPLES:

@@ -1,0 +1,140 @@
+"""The report in a real browser: no console error, no request, every section, tooltips, dark and light, quick."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.evaluation import evaluate_synthetic_data
+
+SECTIONS = ["overview", "diagnostics", "columns", "pairs", "realism", "efficacy", "privacy", "making", "glossary"]
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+DRAWN = "document.querySelector('canvas').width === document.querySelector('canvas').height"  # 300 x 150 before
+PATIENCE = 30_000  # milliseconds; a browser that does not answer fails the test rather than hang it
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        reason = "no Chromium on this machine: the report is not opened (install the package 'chromium')"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of a few columns with holdout, its shareable twin, and one of 100 columns."""
+    folder, rng = tmp_path_factory.mktemp("reports"), np.random.default_rng(0)
+
+    def small() -> pd.DataFrame:
+        x = rng.normal(size=400)
+        when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 999, 400), unit="h")
+        return pd.DataFrame(
+            {"x": x, "y": x + rng.normal(size=400), "<b>c</b>": np.where(x > 0, "a", "b"), "when": when}
+        )
+
+    def wide() -> pd.DataFrame:
+        base = rng.normal(size=(500, 1))
+        numbers = pd.DataFrame(base + rng.normal(size=(500, 60)), columns=[f"number {i}" for i in range(60)])
+        texts = pd.DataFrame(rng.integers(0, 12, (500, 40)).astype(str), columns=[f"category {i}" for i in range(40)])
+        return pd.concat([numbers, texts], axis=1)
+
+    results = evaluate_synthetic_data(small(), small(), holdout_data=small(), model_info={"method": "copula"})
+    many = evaluate_synthetic_data(wide(), wide(), metrics="statistical_similarity", categorical_columns=["category 0"])
+    paths = {name: folder / f"{name}.html" for name in ("small", "shareable", "wide")}
+    results.generate_report(paths["small"])
+    results.generate_report(paths["shareable"], shareable=True)
+    many.generate_report(paths["wide"])
+    return paths
+
+
+def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
+    """The page, and everything that went wrong or over the network while it opened and was scrolled through."""
+    page, trouble = browser.new_page(**options), []
+    page.set_default_timeout(PATIENCE)
+    page.on("console", lambda m: trouble.append(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else trouble.append(r.url))
+    page.goto(path.as_uri())
+    for section in page.query_selector_all("section"):
+        section.scroll_into_view_if_needed()
+    return page, trouble
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_section_opens_without_an_error(browser: Any, reports: dict[str, Path], scheme: str, width: int) -> None:
+    page, trouble = opened(browser, reports["small"], color_scheme=scheme, viewport={"width": width, "height": 800})
+    assert trouble == []
+    assert [s.get_attribute("id") for s in page.query_selector_all("section")] == SECTIONS
+    assert all(s.bounding_box()["height"] > 60 for s in page.query_selector_all("section"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out sideways
+    page.close()
+
+
+def test_charts_are_drawn_and_answer_to_the_pointer(browser: Any, reports: dict[str, Path]) -> None:
+    page, trouble = opened(browser, reports["small"], viewport={"width": 1280, "height": 800})
+    page.locator("canvas").first.scroll_into_view_if_needed()
+    page.wait_for_function(DRAWN, timeout=PATIENCE)
+    page.hover("svg.histogram >> nth=0")
+    assert "real:" in page.inner_text("#tip") and "synthetic:" in page.inner_text("#tip")
+    page.hover("canvas >> nth=2")
+    assert "×" in page.inner_text("#tip")
+    page.fill("#find", "<b>c")
+    assert page.locator(".column:visible h3").all_inner_texts()[0].startswith("<b>c</b>")
+    assert page.locator(".column:visible").count() == 1
+    assert trouble == []
+    page.close()
+
+
+def test_charts_have_names_and_controls_are_reached_by_keyboard(browser: Any, reports: dict[str, Path]) -> None:
+    page, _ = opened(browser, reports["small"])
+    for chart in page.query_selector_all("[role=img]"):
+        assert chart.get_attribute("aria-label")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.tagName"))
+    assert {"A", "INPUT", "SELECT", "SUMMARY"} <= reached
+    page.close()
+
+
+def test_the_shareable_report_opens_too(browser: Any, reports: dict[str, Path]) -> None:
+    page, trouble = opened(browser, reports["shareable"])
+    assert trouble == []
+    assert [s.get_attribute("id") for s in page.query_selector_all("section")] == [
+        "overview",
+        "columns",
+        "making",
+        "glossary",
+    ]
+    page.close()
+
+
+def test_a_hundred_columns_open_in_two_seconds(browser: Any, reports: dict[str, Path]) -> None:
+    page, trouble = opened(browser, reports["wide"])
+    took = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert trouble == []
+    assert page.locator(".column").count() == 100
+    assert took < 2000
+    page.close()

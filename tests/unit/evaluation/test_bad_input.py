@@ -1,0 +1,108 @@
+"""Bad input to an evaluation: each a clear error that names the column, or a stated treatment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.errors import DataError, ParameterError
+from raysynth.evaluation import (
+    evaluate_synthetic_data,
+    machine_learning_efficacy,
+    privacy_risk_score,
+    statistical_similarity_score,
+)
+
+FEW = pd.DataFrame({"age": np.arange(60.0) % 17, "town": ["a", "b", "c"] * 20})
+
+
+def test_columns_that_differ_are_named() -> None:
+    with pytest.raises(DataError, match="synthetic table lacks 'town' and has 'city'"):
+        statistical_similarity_score(FEW, FEW.rename(columns={"town": "city"}))
+
+
+def test_order_of_columns_does_not_matter() -> None:
+    assert statistical_similarity_score(FEW, FEW[["town", "age"]]) == pytest.approx(1)
+
+
+def test_kinds_that_disagree_are_named() -> None:
+    with pytest.raises(DataError, match="column 'age' is continuous in the real table but text in the synthetic"):
+        statistical_similarity_score(FEW, FEW.assign(age="old"))
+
+
+def test_an_empty_synthetic_table() -> None:
+    with pytest.raises(DataError, match="the synthetic table has no rows"):
+        statistical_similarity_score(FEW, FEW[:0])
+
+
+def test_a_target_with_one_class() -> None:
+    real = FEW.assign(town="a")
+    with pytest.raises(DataError, match="target column 'town' has one class"):
+        machine_learning_efficacy(real, FEW, "town", categorical_columns=["town"])
+
+
+def test_a_synthetic_target_with_one_class_is_as_good_as_guessing() -> None:
+    real = pd.concat([FEW.assign(town=np.where(FEW["age"] > 8, "a", "b"))] * 10)
+    assert machine_learning_efficacy(real, real.assign(town="a"), "town", "classification") == 0
+
+
+def test_unseen_categories_lower_the_score_and_fail_the_diagnostics() -> None:
+    results = evaluate_synthetic_data(FEW, FEW.replace("c", "z"), metrics="statistical_similarity")
+    assert results.similarity is not None
+    assert next(c for c in results.similarity.columns if c.name == "town").score == pytest.approx(2 / 3)
+    failed = [d for d in results.diagnostics if not d.passed]
+    assert [d.name for d in failed] == ["Categories known"]
+    assert "'town' (33.33%)" in failed[0].detail
+
+
+def test_numbers_out_of_range_and_new_missing_values_fail_the_diagnostics() -> None:
+    synthetic = FEW.assign(age=FEW["age"] + 5, town=[None, *FEW["town"][1:]])
+    failed = {
+        d.name
+        for d in evaluate_synthetic_data(FEW, synthetic, metrics="statistical_similarity").diagnostics
+        if not d.passed
+    }
+    assert failed == {"Numbers within their range", "Missing values only where allowed"}
+
+
+def test_repeated_and_copied_keys_fail_the_diagnostics() -> None:
+    rng = np.random.default_rng(0)
+    keys = [f"K{i:08x}" for i in rng.permutation(10**6)[:60]]
+    results = evaluate_synthetic_data(
+        FEW.assign(key=keys), FEW.assign(key=keys[:1] * 60), metrics="statistical_similarity"
+    )
+    assert {d.name for d in results.diagnostics if not d.passed} == {"Keys unique", "Keys not copied"}
+    assert any("key" in note for note in results.notes)
+
+
+def test_unknown_metrics_columns_targets_tasks_and_models() -> None:
+    with pytest.raises(ParameterError, match="unknown metrics"):
+        evaluate_synthetic_data(FEW, FEW, metrics=["beauty"])
+    with pytest.raises(ParameterError, match="'height' is listed"):
+        statistical_similarity_score(FEW, FEW, continuous_columns=["height"])
+    with pytest.raises(ParameterError, match="'height' is not compared"):
+        machine_learning_efficacy(FEW, FEW, "height")
+    with pytest.raises(ParameterError, match="task_type must be one of"):
+        machine_learning_efficacy(FEW, FEW, "age", "clustering")
+    with pytest.raises(ParameterError, match="unknown models"):
+        machine_learning_efficacy(FEW, FEW, "age", models=["oracle"])
+
+
+def test_a_risk_that_needs_holdout_rows_says_so() -> None:
+    with pytest.raises(ParameterError, match="give holdout_data"):
+        privacy_risk_score(FEW, FEW, metrics=["membership_inference"])
+    with pytest.warns(UserWarning, match="membership_inference: not defined"):
+        assert 0 <= privacy_risk_score(FEW, FEW) <= 1
+
+
+def test_a_column_without_any_value_is_left_out_of_the_scores() -> None:
+    empty = FEW.assign(nothing=np.nan)
+    assert statistical_similarity_score(empty, empty) == pytest.approx(1)
+
+
+def test_constant_columns_have_no_correlation_and_do_not_count() -> None:
+    constant = FEW.assign(same=1.0)
+    results = evaluate_synthetic_data(constant, constant, metrics="statistical_similarity")
+    assert results.similarity is not None
+    assert results.similarity.quality == pytest.approx(1)

@@ -1,0 +1,72 @@
+"""Machine-learning efficacy and realism: what equal, useless and odd training tables must score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.evaluation import evaluate_synthetic_data, machine_learning_efficacy
+from raysynth.evaluation.evaluate import read_rows
+from raysynth.evaluation.pairing import pair_tables
+from raysynth.evaluation.realism import two_sample_test
+
+
+@pytest.fixture(scope="module")
+def wines() -> pd.DataFrame:
+    """1,000 rows drawn again from scikit-learn's wine table with a little noise: three classes that can be told."""
+    from sklearn.datasets import load_wine
+
+    data = load_wine(as_frame=True).frame.rename(columns={"target": "cultivar"})
+    data = data.sample(1000, replace=True, random_state=0).reset_index(drop=True)
+    rng = np.random.default_rng(0)
+    numbers = data.columns[:-1]
+    data[numbers] += rng.normal(size=(1000, len(numbers))) * data[numbers].std().to_numpy() * 0.7
+    data["cultivar"] = "c" + data["cultivar"].astype(str)
+    return data[["alcohol", "malic_acid", "color_intensity", "proline", "cultivar"]]
+
+
+def test_a_fresh_sample_is_as_useful_for_several_classes(wines: pd.DataFrame) -> None:
+    score = machine_learning_efficacy(
+        wines[:400], wines[400:800], "cultivar", "classification", wines[800:], models=["gradient boosting", "linear"]
+    )
+    assert score > 0.93
+
+
+def test_shuffled_targets_teach_nothing(wines: pd.DataFrame) -> None:
+    """The mean over shuffles: one alone may point the right way by chance, since the classes are easily told."""
+    scores = []
+    for seed in range(8):
+        shuffled = wines["cultivar"][400:800].sample(frac=1, random_state=seed).to_numpy()
+        useless = wines[400:800].assign(cultivar=shuffled)
+        scores.append(machine_learning_efficacy(wines[:400], useless, "cultivar", models=["linear"]))
+    assert np.mean(scores) < 0.45
+
+
+def test_regression_by_the_call_of_the_contract(wines: pd.DataFrame) -> None:
+    score = machine_learning_efficacy(
+        real_data=wines[:500], synthetic_data=wines[500:], target_column="proline", task_type="regression"
+    )
+    assert score > 0.85
+
+
+def test_results_name_the_chosen_target_and_whether_rows_were_seen(wines: pd.DataFrame) -> None:
+    results = evaluate_synthetic_data(wines[:500], wines[500:], metrics=["ml_efficacy"])
+    (target,) = results.efficacy
+    assert (target.target, target.measure, target.held_out) == ("cultivar", "macro AUC", False)
+    assert any("'cultivar' was chosen" in note for note in results.notes)
+    assert any("may have seen" in note for note in results.notes)
+    for model in target.models:
+        assert model.real.low <= model.real.value <= model.real.high
+
+
+def test_a_classifier_cannot_tell_a_fresh_sample_but_tells_noise(wines: pd.DataFrame) -> None:
+    rng = np.random.default_rng(0)
+    noise = wines.apply(lambda c: rng.permutation(c.to_numpy()))
+    fresh, told = (
+        two_sample_test(*(read_rows(pair_tables(wines[:500], s), 0)[k] for k in ("real", "synthetic")))
+        for s in (wines[500:], noise[500:])
+    )
+    assert fresh.auc.low < 0.55
+    assert told.auc.value > 0.7
+    assert told.score < fresh.score

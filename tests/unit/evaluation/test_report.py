@@ -1,0 +1,121 @@
+"""Results as text, JSON and HTML: complete, escaped, and without real figures where they must not be."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.errors import StorageError
+from raysynth.evaluation import EvaluationResults, evaluate_synthetic_data
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture(scope="module")
+def results() -> EvaluationResults:
+    rng = np.random.default_rng(0)
+    tables = []
+    for _ in range(3):
+        x = rng.normal(size=300)
+        frame = pd.DataFrame(
+            {"x": x, HOSTILE: np.where(x + rng.normal(size=300) > 0, '"><img src=x onerror=alert(1)>', "b")}
+        )
+        tables.append(
+            frame.assign(when=pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 900, 300), unit="h"))
+        )
+    info = {
+        "method": "ctgan",
+        "parameters": {"note": "</style>" + HOSTILE},
+        "ledger": [{"event": "dp-sgd", "epsilon": 1.0}],
+    }
+    return evaluate_synthetic_data(tables[0], tables[1], holdout_data=tables[2], model_info=info)
+
+
+@pytest.fixture(scope="module")
+def page(results: EvaluationResults, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "new" / "report.html"
+    results.generate_report(path)
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_summary_has_the_deciding_figures(results: EvaluationResults) -> None:
+    text = results.summary()
+    for part in ("Diagnostics", "Quality", "Told from real", "ML efficacy", "Privacy risk", "Membership inference"):
+        assert part in text
+
+
+def test_json_holds_every_part_and_no_nan(results: EvaluationResults) -> None:
+    content = json.loads(results.to_json(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
+    assert {"diagnostics", "statistical_similarity", "realism", "ml_efficacy", "privacy_metrics", "model_info"} <= set(
+        content
+    )
+    assert content["statistical_similarity"]["quality"] == pytest.approx(results.similarity.quality)  # type: ignore[union-attr]
+
+
+def test_every_section_is_there(page: str) -> None:
+    sections = re.findall(r'<section id="(\w+)"', page)
+    assert sections == [
+        "overview",
+        "diagnostics",
+        "columns",
+        "pairs",
+        "realism",
+        "efficacy",
+        "privacy",
+        "making",
+        "glossary",
+    ]
+    assert "Private." in page
+
+
+def test_names_and_values_are_escaped(page: str) -> None:
+    assert HOSTILE not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("<script") == 2  # the data of the pairs, and the report's own
+    assert page.count("</style>") == 1
+
+
+def test_the_file_asks_for_nothing_outside(page: str) -> None:
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+    assert "@import" not in page and "url(" not in page
+
+
+def test_a_shareable_report_has_no_real_figures(results: EvaluationResults, tmp_path: Path) -> None:
+    path = tmp_path / "shared.html"
+    results.generate_report(path, shareable=True)
+    page = path.read_text(encoding="utf-8")
+    assert re.findall(r'<section id="(\w+)"', page) == ["overview", "columns", "making", "glossary"]
+    assert "Shareable." in page and "dp-sgd" in page
+    assert results.similarity is not None
+    for column in results.similarity.columns:
+        assert f"{column.score:.3f}<" not in page
+    assert "real-area" not in page.split("</style>")[1] and 'class="r"' not in page
+    assert f"{results.similarity.quality:.1%}" not in page
+
+
+def test_a_shareable_report_does_not_change_with_the_real_rows(results: EvaluationResults, tmp_path: Path) -> None:
+    """The same synthetic table beside other real rows gives the same file (the date apart)."""
+    rng = np.random.default_rng(1)
+    synthetic = pd.DataFrame({"x": rng.normal(size=200), "c": rng.choice(["a", "b"], 200)})
+    pages = []
+    for scale in (1.0, 7.0):
+        real = pd.DataFrame({"x": scale * rng.normal(size=200), "c": rng.choice(["a", "b"], 200)})
+        found = evaluate_synthetic_data(real, synthetic, metrics="statistical_similarity")
+        found.generate_report(tmp_path / "page.html", shareable=True)
+        pages.append(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", (tmp_path / "page.html").read_text(encoding="utf-8")))
+    assert pages[0] == pages[1]
+
+
+def test_a_notebook_shows_the_cards(results: EvaluationResults) -> None:
+    assert "Similarity" in results._repr_html_() and "<script" not in results._repr_html_()
+
+
+def test_a_path_that_is_a_folder_is_a_storage_error(results: EvaluationResults, tmp_path: Path) -> None:
+    with pytest.raises(StorageError):
+        results.generate_report(tmp_path)
