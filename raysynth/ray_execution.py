@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any, TypeVar
 
@@ -145,15 +146,22 @@ def _shared(ray: Any, table: Table) -> Any:
 
 
 def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:
-    """One summary of a Ray Dataset: each block becomes one row that holds its pickled summary."""
+    """One summary of a Ray Dataset: each block becomes one row that holds its pickled summary.
+
+    An error about the rows travels as such a row too, since Ray Data does not hand exceptions of a map on.
+    """
     import ray
     from ray import cloudpickle
 
     def partial_summary(block: pa.Table) -> pa.Table:
         from raysynth.sources.dataset import canonical_batches
 
+        part: S | RaysynthError
         with _one_thread():
-            part = summarise_blocks(canonical_batches(block, table_schema, columns), make)
+            try:
+                part = summarise_blocks(canonical_batches(block, table_schema, columns), make)
+            except RaysynthError as error:
+                part = error
         return pa.table({"summary": pa.array([cloudpickle.dumps(part)], pa.large_binary())})
 
     table_schema = table.schema
@@ -161,7 +169,10 @@ def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[st
     tree: MergeTree[S] = MergeTree()
     with progress(label, None) as advance, _user_errors(ray):
         for row in parts.iter_rows():
-            tree.add(cloudpickle.loads(row["summary"]))
+            part = cloudpickle.loads(row["summary"])
+            if isinstance(part, RaysynthError):
+                raise part
+            tree.add(part)
             advance(1)
     return tree.result() if tree else make()
 
@@ -208,10 +219,7 @@ def _call(fn: Callable[[I], R], item: I) -> R:
 
 def _writable(part: S) -> S:
     """A copy whose arrays can be changed: those of Ray's object store are read-only."""
-    from ray import cloudpickle
-
-    copy: S = cloudpickle.loads(cloudpickle.dumps(part))
-    return copy
+    return deepcopy(part)
 
 
 @contextmanager
