@@ -206,6 +206,8 @@ def _tail(
     if tail:
         return tail, np.array([by_value[v] for v in tail], dtype=float)
     is_text = pa.types.is_string(storage_type(column))
+    if column.categories is not None:  # a declared domain has no other values
+        return kept, kept_rows if kept_rows.sum() > 0 else np.ones(len(kept))
     if kept and kept_rows.sum() > 0 and (not is_text or other <= RARE_LABEL_SHARE * (other + kept_rows.sum())):
         return kept, kept_rows
     if is_text:

@@ -74,9 +74,12 @@ class SmoothDistribution:
         part = np.where(
             self.high > self.low,
             np.clip((edge - self.low) / np.where(self.high > self.low, self.high - self.low, 1), 0, 1),
-            (self.low <= x) if inclusive else (self.low < x),
+            (self.low <= edge) if inclusive else (self.low < edge),
         )
-        return float(part @ self.share)
+        cumulative, whole = self.cumulative, int((part >= 1).sum())  # the same sums as everywhere, to the last bit
+        if whole == len(part):
+            return float(cumulative[-1])
+        return float(cumulative[whole] + part[whole] * (cumulative[whole + 1] - cumulative[whole]))
 
     def quantile(self, rank: np.ndarray) -> np.ndarray:
         """Value at each rank in [0, 1], not yet rounded."""
@@ -96,13 +99,17 @@ class SmoothDistribution:
     @property
     def unit(self) -> float:
         """Distance of neighbouring values on the grid; 0 where there is none."""
-        return self.step if self.step > 0 else 0.0 if self.decimals is None else 10.0**-self.decimals
+        return self.step if self.step > 0 else _unit(self.decimals)
 
     def on_grid(self, places: Any) -> Any:
         """The values at whole places of the grid."""
         if self.step > 0:
             return self.offset + places * self.step
         return np.round(places * self.unit, self.decimals or 0)
+
+    def inwards(self, low: float, high: float) -> tuple[float, float]:
+        """The smallest and the largest value of the grid inside a closed range."""
+        return self._edge(low, False) + self.unit / 2, self._edge(high, True) - self.unit / 2
 
     def _edge(self, x: float, inclusive: bool) -> float:
         """Values below it, and no others, round to less than x (to x or less when `inclusive`)."""
@@ -111,22 +118,28 @@ class SmoothDistribution:
             return x
         place = (x - self.offset) / unit
         on_grid = abs(place - np.rint(place)) <= GRID_TOLERANCE * max(1.0, abs(place))
+        on_grid = on_grid or bool(np.float32(self.on_grid(np.rint(place))) == x)  # as a column of float32 has it
         whole = np.rint(place) if on_grid else np.floor(place) if inclusive else np.ceil(place)
         return float(self.offset + (whole + (0.5 if inclusive else -0.5)) * unit)
+
+
+def _unit(decimals: int | None) -> float:
+    return 0.0 if decimals is None else 10.0**-decimals
 
 
 def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDistribution:
     """The protected form of a released distribution; see the module for what survives."""
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
-    cells = _without_extremes(distribution, rare_threshold)
+    step, offset = _step(distribution)
+    grid = _Grid(step if step > 0 else _unit(distribution.decimals), offset)
+    cells = _without_extremes(distribution, rare_threshold, grid)
     rows = distribution.total
     atom_rows = max(rare_threshold, 1 if len(cells.low) <= FEW_VALUES else ATOM_SHARE * rows)
     is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
-    low, high, counts = _pool(cells, is_atom, max(float(rare_threshold), rows / SMOOTH_CELLS), rare_threshold)
+    low, high, counts = _pool(cells, is_atom, max(float(rare_threshold), rows / SMOOTH_CELLS), rare_threshold, grid)
     counts[0] += cells.below
     counts[-1] += cells.above
-    step, offset = _step(distribution)
     result = SmoothDistribution(
         low,
         high,
@@ -137,6 +150,23 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
         offset,
     )
     return _ends_on_grid(result)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The values that a column can have: offset plus a multiple of unit; unit 0: any."""
+
+    unit: float
+    offset: float
+
+    def between(self, left: Any, right: Any) -> Any:
+        """What lies midway between neighbouring values, off the grid, so that rounding never crosses it."""
+        middle = left / 2 + right / 2
+        if self.unit == 0:
+            return middle
+        place = (middle - self.offset) / self.unit
+        apart = self.offset + (np.floor(place + GRID_TOLERANCE) + 0.5) * self.unit
+        return np.where((left < apart) & (apart < right), apart, middle)
 
 
 @dataclass(frozen=True)
@@ -152,7 +182,7 @@ class _Inner:
     above: float
 
 
-def _without_extremes(distribution: NumericDistribution, rare_threshold: int) -> _Inner:
+def _without_extremes(distribution: NumericDistribution, rare_threshold: int, grid: _Grid) -> _Inner:
     """The k-th smallest value bounds the trimmed distribution: a real row's, so it goes too unless k rows share it.
 
     What is left ends midway between the last value that goes and the first one that stays.
@@ -173,8 +203,8 @@ def _without_extremes(distribution: NumericDistribution, rare_threshold: int) ->
         low[start:stop],
         high[start:stop],
         counts[start:stop],
-        (high[0] + low[1]) / 2 if start else low[0],
-        (high[-2] + low[-1]) / 2 if stop < len(low) else high[-1],
+        float(grid.between(high[0], low[1])) if start else low[0],
+        float(grid.between(high[-2], low[-1])) if stop < len(low) else high[-1],
         float(distribution.counts[: first + start].sum()),
         float(distribution.counts[first + stop :].sum()),
     )
@@ -189,19 +219,19 @@ def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     if low[0] < high[0]:
         place = (low[0] - distribution.offset) / unit
         inward = distribution.on_grid(np.ceil(place - GRID_TOLERANCE * max(1.0, abs(place))))
-        low[0] = inward if low[0] <= inward <= high[0] else low[0]
+        low[0] = inward if inward <= high[0] else low[0]
     if low[-1] < high[-1]:
         place = (high[-1] - distribution.offset) / unit
         inward = distribution.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place))))
-        high[-1] = inward if low[-1] <= inward <= high[-1] else high[-1]
+        high[-1] = inward if inward >= low[-1] else high[-1]
     return replace(distribution, low=low, high=high)
 
 
 def _pool(
-    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int
+    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int, grid: _Grid
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of cells between atoms become pooled cells of enough rows; a run of too few joins the atom beside it."""
-    middle = (cells.high[:-1] + cells.low[1:]) / 2
+    middle = grid.between(cells.high[:-1], cells.low[1:])
     left = np.concatenate([[cells.left], middle])
     right = np.concatenate([middle, [cells.right]])
     run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1])])

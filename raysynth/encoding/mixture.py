@@ -40,7 +40,8 @@ def fit_mixture(distribution: SmoothDistribution, n_modes: int) -> Mixture:
     if (distribution.low == distribution.high).all() and len(distribution.low) <= MAX_ATOM_MODES:
         atom[:] = True
     if atom.sum() > MAX_ATOM_MODES:
-        atom &= distribution.share >= np.sort(distribution.share[atom])[-MAX_ATOM_MODES]
+        heaviest = np.argsort(np.where(atom, -distribution.share, 0.0), kind="stable")[:MAX_ATOM_MODES]
+        atom = np.isin(np.arange(len(atom)), heaviest)
     rest = ~atom
     weight, mean, std = distribution.share[atom], distribution.low[atom], np.zeros(atom.sum())
     if rest.any():
@@ -62,9 +63,11 @@ def _points(distribution: SmoothDistribution, rest: np.ndarray) -> tuple[np.ndar
 
 def _em(x: np.ndarray, mass: np.ndarray, n_modes: int, steps: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, means, stds (K,) of a mixture fitted to weighted points; starts at the quantiles, drops weak ones."""
-    center, scale = mass @ x, np.sqrt(mass @ (x - mass @ x) ** 2)
-    if scale == 0:
+    center = mass @ x
+    reach = np.abs(x - center).max()
+    if reach == 0:
         return np.ones(1), np.array([center]), np.zeros(1)
+    scale = reach * np.sqrt(mass @ ((x - center) / reach) ** 2)  # squares of the numbers themselves may overflow
     z = (x - center) / scale
     k = min(n_modes, len(np.unique(z)))
     mean = np.interp((np.arange(k) + 0.5) / k, np.cumsum(mass) - mass / 2, z)
@@ -101,9 +104,8 @@ def _intervals(
             modes.append(owner[cell] if owner[cell] >= 0 else 0)
             continue
         grid = np.linspace(low, high, 3 if high > low else 1, endpoint=False)
-        log_density = (
-            np.log(weight[gaussian] / std[gaussian]) - 0.5 * ((grid[:, None] - mean[gaussian]) / std[gaussian]) ** 2
-        )
+        away = (grid[:, None] - mean[gaussian]) / std[gaussian]
+        log_density = np.log(weight[gaussian]) - np.log(std[gaussian]) - 0.5 * away**2
         edges.extend(grid)
         modes.extend(gaussian[log_density.argmax(1)])
     starts = np.array(edges)

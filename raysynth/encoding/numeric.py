@@ -6,7 +6,7 @@ a real row's. Datetimes and timedeltas are integers of their unit. Values that a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -74,23 +74,29 @@ def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
         array = array.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
+    scale = array.type.scale if pa.types.is_decimal(array.type) else None
     if not pa.types.is_float64(array.type) and not pa.types.is_integer(array.type):
-        scale = array.type.scale if pa.types.is_decimal(array.type) else None
         array = array.cast(pa.float64(), safe=False)
-        if scale is not None and scale <= 15:  # Arrow's cast misses the nearest double by a bit for some
-            array = pc.round(array, scale)
     if array.null_count:
         null = array.is_null().to_numpy(zero_copy_only=False)
         x = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     else:
         null, x = None, array.to_numpy(zero_copy_only=False)
     x = x.astype(np.float64, copy=False)
+    if scale is not None:
+        x = _nearest_doubles(x, scale)
     if pa.types.is_integer(array.type):
         return x, null
     finite = np.isfinite(x)
     if finite.all():
         return x, null
     return np.where(finite, x, 0.0), ~finite if null is None else ~finite | null
+
+
+def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
+    """Decimals as Arrow's cast gives them, which misses the nearest double by a bit for some."""
+    exact = np.abs(x) * 10.0**scale < _EXACT_DOUBLE
+    return np.where(exact, np.rint(x * 10.0**scale) / 10.0**scale, x)
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,10 @@ class BinEncoder(NumericEncoder):
         if bounds is not None:
             low = np.maximum(low, self.distribution.rank_below(bounds[0], inclusive=False))
             high = np.maximum(low, np.minimum(high, self.distribution.rank_below(bounds[1], inclusive=True)))
-        rank = low + rng.random(len(codes)) * (high - low)
-        return self.to_arrow(self.distribution.quantile(rank), missing)
+        x = self.distribution.quantile(low + rng.random(len(codes)) * (high - low))
+        if bounds is not None:  # ranks have fewer digits than numbers
+            x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)
+        return self.to_arrow(x, missing)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""
@@ -264,7 +272,7 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
     A value that alone has half of that gets a code of its own, and so does every cell of a column with at most
     1.5 n_bins of them.
     """
-    distribution = smooth(released, rare_threshold)
+    distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
         first = np.arange(n_cells)
@@ -281,8 +289,16 @@ def build_modes(
     column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_modes: int
 ) -> ModeEncoder:
     """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
-    distribution = smooth(released, rare_threshold)
+    distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
     return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, fit_mixture(distribution, n_modes))
+
+
+def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:
+    """Decimals have their scale for certain, whatever the doubles that were counted seem to need."""
+    if not pa.types.is_decimal(dtype):
+        return released
+    low, high = (_nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
+    return replace(released, low=low, high=high, decimals=min(dtype.scale, 15))
 
 
 def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarray:

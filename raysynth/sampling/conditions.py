@@ -274,6 +274,8 @@ def _parse_range(column: ColumnSchema, wanted: tuple[Any, ...]) -> ColumnConditi
     high = np.inf if _is_missing(wanted[1]) else as_number(column, wanted[1])
     if low > high:
         raise ConditionError(f"{where}: the range {wanted!r} is empty; its low end is above its high end")
+    if low == high:
+        return ColumnCondition(column.name, low=low, high=high, points=(low,))
     return ColumnCondition(column.name, low=low, high=high)
 
 

@@ -37,6 +37,7 @@ CONDITIONS: list[tuple[dict[str, Any], Callable[[pd.DataFrame], pd.Series]]] = [
     ({"income": 25_000.125}, lambda t: t.income == 25_000.125),
     ({"income": [15_000.5, 35_000.5]}, lambda t: t.income.isin([15_000.5, 35_000.5])),
     ({"income": (20_000, 21_000)}, lambda t: t.income.between(20_000, 21_000)),
+    ({"income": (25_000.125, 25_000.125)}, lambda t: t.income == 25_000.125),
     ({"price": 17.25}, lambda t: t.price == 17.25),
     ({"since": "2017-03-04"}, lambda t: t.since == pd.Timestamp("2017-03-04")),
     ({"since": ("2016-01-01", datetime.date(2016, 6, 30))}, lambda t: t.since.between("2016-01-01", "2016-06-30")),
@@ -114,6 +115,12 @@ def test_rejection_of_a_blind_generator_equals_exact_conditions(sampling_model: 
     blind = rows_of(sampling_model("blind"), conditions, 2000, seed=2)
     for name in ("age", "income", "town"):
         assert p_value(exact[name], blind[name]) > 1e-4, name
+
+
+@pytest.mark.parametrize("kind", ["exact", "copula"])
+def test_a_range_narrower_than_ranks_can_tell(sampling_model: Callable[[str], SamplingModel], kind: str) -> None:
+    rows = rows_of(sampling_model(kind), {"income": (25_000, 25_000.000000001)}, 50)
+    assert rows.income.between(25_000, 25_000.000000001).all()
 
 
 def test_points_far_apart_take_their_own_neighbours(copula: GaussianCopula) -> None:
