@@ -25,7 +25,6 @@ ROWS = 300  # of a fragment
 @pytest.fixture(scope="module", autouse=True)
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes a token there
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(table_module, "_BLOCK_ROWS", ROWS)
         patch.setattr(table_module, "_FEWEST_ROWS", ROWS)
