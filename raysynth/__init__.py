@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from raysynth.errors import SchemaError as SchemaError
     from raysynth.errors import StorageError as StorageError
     from raysynth.errors import TrainingError as TrainingError
-    from raysynth.model_file import load_synthetic_model as load_synthetic_model
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
     from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
     from raysynth.synthesizers.ctgan import CTGAN as CTGAN
+    from raysynth.synthesizers.loading import load_synthetic_model as load_synthetic_model
     from raysynth.synthesizers.tabular_gan import TabularGAN as TabularGAN
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 _HOME = {
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
-    "load_synthetic_model": "raysynth.model_file",
+    "load_synthetic_model": "raysynth.synthesizers.loading",
     "AutoregressiveSynthesizer": "raysynth.synthesizers.autoregressive",
     "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",
     "CTGAN": "raysynth.synthesizers.ctgan",

@@ -165,7 +165,7 @@ the same command goes on where it stopped.
     """
 
     def work() -> Outcome:
-        from raysynth.model_file import load_synthetic_model
+        from raysynth.synthesizers.loading import load_synthetic_model
 
         if verify is not None:
             return verify_folder(verify)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.errors import InputError, ModelFileError
+from raysynth.errors import ModelFileError
 from raysynth.storage import atomic_path
 
 if TYPE_CHECKING:
-    from raysynth.synthesizers.base import Synthesizer
+    pass
 
 FORMAT_VERSION = 1
 _ENTRIES = ("model.json", "arrays.safetensors")
@@ -88,27 +88,6 @@ def read_model(path: str | os.PathLike[str]) -> ModelContent:
     if bad := [n for n, a in arrays.items() if a.dtype.kind not in _KINDS]:
         raise ModelFileError(f"{where} holds arrays that are no numbers: {bad[:3]}; use another copy or refit")
     return ModelContent(meta, arrays)
-
-
-def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
-    """The fitted synthesizer that `save` wrote, whatever the file's ending.
-
-    Raises:
-        ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.
-    """
-    from raysynth.synthesizers.registry import synthesizer_class
-
-    content = read_model(path)
-    try:
-        cls = synthesizer_class(content.meta["method"])
-        return cls._from_content(content)
-    except InputError as error:
-        raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
-        raise ModelFileError(
-            f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
-            "use another copy or refit"
-        ) from error
 
 
 def _check_entries(archive: zipfile.ZipFile, where: str) -> None:

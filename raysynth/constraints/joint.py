@@ -139,7 +139,7 @@ def joint_hashes(arrays: Sequence[pa.Array]) -> np.ndarray:
     """A hash of each row's values, (N,) uint64, the same in every process."""
     from pandas.util import hash_array
 
-    from raysynth.encoding.permutation import mix
+    from raysynth.permutation import mix
 
     result = np.zeros(len(arrays[0]), np.uint64)
     for array in arrays:

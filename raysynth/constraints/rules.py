@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from raysynth.errors import ConstraintError
 from raysynth.schema import Kind, TableSchema
 
 if TYPE_CHECKING:
-    from raysynth.table import Table
+    pass
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -112,19 +112,6 @@ class ConstraintSet:
                 values, counted = constraint.hashes(self._with_constants(table))
                 result.append(np.where(counted, np.maximum(values, np.uint64(1)), np.uint64(0)))
         return result
-
-    def check_real(self, table: Table) -> None:
-        """Check the real rows, in one streaming pass. Not for a private budget: the error depends on rows.
-
-        Raises:
-            ConstraintError: names the constraint, how many rows break it, and the cure.
-        """
-        from raysynth.execution import summarise
-
-        involved = {name for c in self.constraints for name in c.involves}
-        columns = [n for n in table.names if n in involved]
-        broken = summarise(table, partial(BrokenRows, self.constraints), columns=columns, label="checking constraints")
-        broken.raise_if_any()
 
     @property
     def _schema(self) -> TableSchema:

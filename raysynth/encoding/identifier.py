@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.pattern import IntegerPattern, TextPattern, parse_pattern
-from raysynth.encoding.permutation import MAX_SIZE, mix, permute, round_keys
 from raysynth.errors import SchemaError
+from raysynth.permutation import MAX_SIZE, mix, permute, round_keys
 from raysynth.schema import ColumnSchema, parse_arrow_type
 from raysynth.statistics.key_pattern import infer_pattern
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.identifier import IdentifierEncoder
-from raysynth.encoding.permutation import mix as keyed_hash
-from raysynth.encoding.permutation import permute, round_keys
 from raysynth.errors import SchemaError
+from raysynth.permutation import mix as keyed_hash
+from raysynth.permutation import permute, round_keys
 from raysynth.schema import ColumnSchema, parse_arrow_type
 from raysynth.statistics.recognition import recognise_personal
 

@@ -111,4 +111,5 @@ def _scaled(weight_M: Tensor) -> Tensor:
 
 
 def impossible() -> ConditionError:
+    """The error for conditions that no row satisfies under the model."""
     return ConditionError("under the model no row satisfies the conditions; widen them")

@@ -19,6 +19,8 @@ from scipy.special import ndtr, ndtri
 
 N_HERMITE = 60
 MAX_CORRELATION = 0.995
+INTEGRAL_CELLS = 600  # pair tables of up to so many inner corners take the integral, larger ones the series
+INTEGRAL_STEPS = 200
 GIBBS_SWEEPS = 40
 SCALING_ROUNDS = 5
 
@@ -49,11 +51,33 @@ class Copula:
         margins: of each column's codes ('missing' left out where the column has a latent of its own for it).
         missing: for each column (missing code, index of its latent, threshold above which it is missing), or None.
         correlation: of all latents, columns first, shape (D, D).
+
+    Raises:
+        ValueError: the parts do not fit together.
     """
 
     margins: tuple[Margin, ...]
     missing: tuple[tuple[int, int, float] | None, ...]
     correlation: np.ndarray
+
+    def __post_init__(self) -> None:
+        own = [m for m in self.missing if m is not None]
+        width, size = len(self.margins), len(self.margins) + len(own)
+        if self.correlation.shape != (size, size) or len(self.missing) != width:
+            raise ValueError(f"{width} columns, {len(own)} of which may be missing, need {size} latents")
+        if sorted(m[1] for m in own) != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
+            raise ValueError("the latents of what is missing are not in order")
+        for margin in self.margins:
+            if margin.order.shape != margin.share.shape or sorted(margin.order) != list(range(len(margin.order))):
+                raise ValueError("a margin does not name each of its codes once")
+            if not (np.isfinite(margin.share).all() and (margin.share >= 0).all() and margin.share.sum() > 0):
+                raise ValueError("the shares of a margin are no shares")
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of each column, 'missing' included."""
+        pairs = zip(self.margins, self.missing, strict=True)
+        return tuple(len(margin.order) if m is None else m[0] + 1 for margin, m in pairs)
 
 
 def category_order(tables: Sequence[np.ndarray]) -> np.ndarray:
@@ -148,6 +172,8 @@ def latent_correlation(table: np.ndarray) -> float:
     x, y = table.sum(1), table.sum(0)
     score_x, score_y = normal_scores(x), normal_scores(y)
     wanted = score_x @ table @ score_y
+    if (len(x) - 1) * (len(y) - 1) <= INTEGRAL_CELLS:
+        return _correlation_by_integral(x, score_x, y, score_y, wanted)
     series = hermite_coefficients(x, score_x) * hermite_coefficients(y, score_y)
     powers = np.arange(1, len(series) + 1)
     low, high = -MAX_CORRELATION, MAX_CORRELATION
@@ -158,6 +184,25 @@ def latent_correlation(table: np.ndarray) -> float:
         else:
             high = middle
     return (low + high) / 2
+
+
+def _correlation_by_integral(
+    x: np.ndarray, score_x: np.ndarray, y: np.ndarray, score_y: np.ndarray, wanted: float
+) -> float:
+    """The same for small tables, whose step functions have slowly falling Hermite coefficients.
+
+    The mean product of two step functions grows with rho by the jumps' products times the normal density at their
+    edges (Plackett 1954); with rho = sin(angle) the integrand is smooth (Drezner and Wesolowsky 1990).
+    """
+    edge_x, edge_y = (ndtri(np.clip(np.cumsum(s)[:-1] / s.sum(), 1e-15, 1 - 1e-15)) for s in (x, y))
+    squares, products = np.add.outer(edge_x**2, edge_y**2).ravel(), np.outer(edge_x, edge_y).ravel()
+    jumps = np.outer(np.diff(score_x), np.diff(score_y)).ravel()
+    angles = np.linspace(-1, 1, 2 * INTEGRAL_STEPS + 1) * np.arcsin(MAX_CORRELATION)
+    sine = np.sin(angles)[:, None]
+    density = np.exp(-(squares - 2 * sine * products) / (2 * (1 - sine**2))) @ jumps / (2 * np.pi)
+    steps = np.diff(angles) * (density[1:] + density[:-1]) / 2
+    mean = np.concatenate([[0.0], np.cumsum(steps)])
+    return float(np.sin(np.interp(wanted, mean - mean[INTEGRAL_STEPS], angles)))
 
 
 def nearest_correlation(matrix: np.ndarray, floor: float = 1e-4, sweeps: int = 100) -> np.ndarray:

@@ -18,7 +18,7 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_enc
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
-from raysynth.synthesizers.prepared import Prepared
+from raysynth.synthesizers.prepared import Prepared, check_constraints
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,7 +128,7 @@ class Synthesizer:
         modelled_schema = schema
         if rules is not None:
             rules.validate(schema)
-            rules.check_real(table)
+            check_constraints(rules, table)
             modelled_schema = rules.forward_schema(schema)
             table = table.mapped(rules.forward)
             statistics = collect(table, label="statistics of constrained columns")

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
-from raysynth.errors import ConditionError, ParameterError
+from raysynth.errors import ConditionError, ModelFileError, ParameterError
 from raysynth.models.gaussian_copula import (
     Copula,
     Margin,
@@ -107,6 +107,9 @@ class GaussianCopula(Synthesizer):
         missing = tuple(None if m is None else (int(m[0]), int(m[1]), float(m[2])) for m in meta["missing"])
         margins = tuple(Margin(arrays[f"order.{i}"], arrays[f"share.{i}"]) for i in range(len(missing)))
         self.copula_ = Copula(margins, missing, arrays["correlation"])
+        known = self.encoder_.cardinalities
+        if len(known) != len(margins) or any(a > b for a, b in zip(self.copula_.cardinalities, known, strict=True)):
+            raise ModelFileError("the copula and the encoder in the file do not fit together; refit the model")
 
 
 def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict[str, str]]:

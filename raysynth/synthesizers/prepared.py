@@ -16,6 +16,7 @@ from raysynth.schema import TableSchema
 from raysynth.statistics.contingency import ContingencyCounts
 
 if TYPE_CHECKING:
+    from raysynth.constraints import ConstraintSet
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.table import Table
 
@@ -96,3 +97,18 @@ class EncodedCounts:
 
 def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlock:
     return concat_blocks([encoder.encode(b) for b in blocks])  # type: ignore[attr-defined]
+
+
+def check_constraints(rules: ConstraintSet, table: Table) -> None:
+    """Check the real rows, in one streaming pass. Not for a private budget: the error depends on rows.
+
+    Raises:
+        ConstraintError: names the constraint, how many rows break it, and the cure.
+    """
+    from raysynth.constraints.rules import BrokenRows
+    from raysynth.execution import summarise
+
+    involved = {name for c in rules.constraints for name in c.involves}
+    columns = [n for n in table.names if n in involved]
+    make = partial(BrokenRows, rules.constraints)
+    summarise(table, make, columns=columns, label="checking constraints").raise_if_any()

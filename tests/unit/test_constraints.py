@@ -23,6 +23,7 @@ from raysynth.constraints import (
 )
 from raysynth.errors import ConstraintError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.synthesizers.prepared import check_constraints
 from raysynth.table import as_table
 
 RNG = np.random.default_rng
@@ -365,10 +366,10 @@ def randhie():
 def test_check_real_passes_streams_and_counts(randhie):
     frame = randhie.assign(total=randhie["mdvis"] + 2)
     schema = (column("mdvis", "int64"), column("total", "int64"))
-    rules([Inequality("mdvis", "total", strict=True)], *schema).check_real(as_table(frame))
+    check_constraints(rules([Inequality("mdvis", "total", strict=True)], *schema), as_table(frame))
     broken = int((frame["mdvis"] > 20).sum())
     with pytest.raises(ConstraintError, match=rf"high=20.*broken by {broken} of 20,190 rows"):
-        rules([Range("mdvis", 0, 20)], *schema).check_real(as_table(frame))
+        check_constraints(rules([Range("mdvis", 0, 20)], *schema), as_table(frame))
 
 
 def test_check_real_of_uniqueness_counts_over_fragments(randhie):
