@@ -267,10 +267,10 @@ class ModeEncoder(NumericEncoder):
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
-    """Bins of about 1 / n_bins of the rows each.
+    """About n_bins codes: heavy values (half of 1 / n_bins of the rows) as they are, the rest in bins of equal mass.
 
-    A value that alone has half of that gets a code of its own, and so does every cell of a column with at most
-    1.5 n_bins of them.
+    The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its other values. Every
+    cell of a column with at most 1.5 n_bins of them gets a code of its own.
     """
     distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
     n_cells = len(distribution.share)
@@ -278,8 +278,9 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         first = np.arange(n_cells)
     else:
         heavy = (distribution.low == distribution.high) & (distribution.share >= 0.5 / n_bins)
-        middle = distribution.cumulative[:-1] + distribution.share / 2
-        target = np.floor(np.where(heavy, -1, middle) * n_bins)
+        rest = np.where(heavy, 0.0, distribution.share)
+        middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1e-300)
+        target = np.where(heavy, -1, np.floor(middle * max(n_bins - heavy.sum(), 1)))
         changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
         first = np.flatnonzero(np.concatenate([[True], changes]))
     return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first)

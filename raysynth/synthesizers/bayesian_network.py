@@ -108,7 +108,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
     Args:
         max_parents: columns that one column may depend on directly.
-        score: 'bic' or 'bdeu', what the search maximises.
+        score: what the search maximises: 'bdeu' (the better likelihood on rows held back) or 'bic' (sparser).
         structure: 'hill_climbing', 'greedy_order' (one climb in the order of a spanning tree) or 'tree' (Chow-Liu).
         n_bins: quantile bins of a number, 2 to 1,000; values inside a bin come from its protected distribution.
         required_edges, forbidden_edges: (parent, child) pairs of column names.
@@ -131,7 +131,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         self,
         *,
         max_parents: int = 3,
-        score: str = "bic",
+        score: str = "bdeu",
         structure: str = "hill_climbing",
         n_bins: int = 20,
         required_edges: Sequence[tuple[str, str]] | None = None,
