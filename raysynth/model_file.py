@@ -74,7 +74,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelContent:
             arrays = load(archive.read("arrays.safetensors"))
     except OSError as error:
         raise ModelFileError(f"cannot read {where}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, KeyError, RuntimeError, SafetensorError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(

@@ -19,6 +19,7 @@ from scipy.special import ndtr, ndtri
 
 N_HERMITE = 60
 MAX_CORRELATION = 0.995
+RIDGE = 0.01
 INTEGRAL_CELLS = 600  # pair tables of up to so many inner corners take the integral, larger ones the series
 INTEGRAL_STEPS = 200
 GIBBS_SWEEPS = 40
@@ -67,6 +68,8 @@ class Copula:
             raise ValueError(f"{width} columns, {len(own)} of which may be missing, need {size} latents")
         if sorted(m[1] for m in own) != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
             raise ValueError("the latents of what is missing are not in order")
+        if not np.isfinite(self.correlation).all():
+            raise ValueError("the correlations are no numbers")
         for margin in self.margins:
             if margin.order.shape != margin.share.shape or sorted(margin.order) != list(range(len(margin.order))):
                 raise ValueError("a margin does not name each of its codes once")
@@ -203,6 +206,22 @@ def _correlation_by_integral(
     steps = np.diff(angles) * (density[1:] + density[:-1]) / 2
     mean = np.concatenate([[0.0], np.cumsum(steps)])
     return float(np.sin(np.interp(wanted, mean - mean[INTEGRAL_STEPS], angles)))
+
+
+def with_implied(correlation: np.ndarray, unseen: Sequence[tuple[int, int]], sweeps: int = 5) -> np.ndarray:
+    """The matrix with the correlations of unseen pairs set to what the other axes imply.
+
+    No row tells them, so the pair is taken as independent given all others (the completion of largest entropy;
+    Dempster 1972). Zeros instead would contradict the other correlations, which would all be bent to fit them.
+    """
+    result = correlation.copy()
+    for _ in range(sweeps if len(result) > 2 else 0):
+        for i, j in unseen:
+            others = np.setdiff1d(np.arange(len(result)), (i, j))
+            inner = result[np.ix_(others, others)] + RIDGE * np.eye(len(others))
+            implied = result[i, others] @ np.linalg.solve(inner, result[others, j])
+            result[i, j] = result[j, i] = np.clip(implied, -MAX_CORRELATION, MAX_CORRELATION)
+    return result
 
 
 def nearest_correlation(matrix: np.ndarray, floor: float = 1e-4, sweeps: int = 100) -> np.ndarray:

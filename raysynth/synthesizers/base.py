@@ -121,7 +121,7 @@ class Synthesizer:
         begun = time.perf_counter()
         table = as_table(data)
         stages = []
-        kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
+        kinds = {Kind.CATEGORICAL: _names(self.categorical_columns), Kind.CONTINUOUS: _names(self.continuous_columns)}
         statistics = collect(table, label="statistics")
         schema = infer_schema(table, statistics, self._declared_schema(), kinds)
         rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
@@ -351,6 +351,11 @@ class Synthesizer:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
         return f"{type(self).__name__}({shown})"
+
+
+def _names(columns: Any) -> Any:
+    """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
+    return columns if columns is None or isinstance(columns, str) else list(columns)
 
 
 def _regenerators(schema: TableSchema) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from raysynth.models.gaussian_copula import (
     nearest_correlation,
     sample_codes,
     sample_conditional,
+    with_implied,
 )
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.prepared import Prepared
@@ -144,7 +145,8 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     """
     width = len(coarse.columns)
     both_ways = {(i, j): t for (i, j), t in tables.items()} | {(j, i): t.T for (i, j), t in tables.items()}
-    orders = latent_orders(both_ways, [isinstance(c, BinEncoder) for c in coarse.columns])
+    ordered = [isinstance(c, BinEncoder) for c in coarse.columns]
+    orders = latent_orders(both_ways, ordered) if width > 1 else [np.arange(c.cardinality) for c in coarse.columns]
     margins: list[Margin] = []
     missing: list[tuple[int, int, float] | None] = []
     axes: list[_Axis] = []
@@ -152,7 +154,7 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
         last = column.cardinality - 1
         if not isinstance(column, BinEncoder):
-            order = orders[i] if width > 1 else np.arange(last + 1)
+            order = orders[i]
             margins.append(Margin(order, shares[order]))
             missing.append(None)
             axes.append(_Axis(i, np.argsort(order), last + 1))
@@ -168,14 +170,14 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     correlation = np.eye(len(axes))
     for a in range(len(axes)):
         for b in range(a + 1, len(axes)):
-            correlation[a, b] = correlation[b, a] = _correlation(both_ways, axes[a], axes[b])
-    return Copula(tuple(margins), tuple(missing), nearest_correlation(correlation))
+            if axes[a].column != axes[b].column:
+                correlation[a, b] = correlation[b, a] = _correlation(both_ways, axes[a], axes[b])
+    unseen = [(i, m[1]) for i, m in enumerate(missing) if m is not None]  # a number and whether it is missing
+    return Copula(tuple(margins), tuple(missing), nearest_correlation(with_implied(correlation, unseen)))
 
 
 def _correlation(tables: Mapping[tuple[int, int], np.ndarray], a: _Axis, b: _Axis) -> float:
-    """Latent correlation of two axes; a number and whether it is missing are never seen together: 0."""
-    if a.column == b.column:
-        return 0.0
+    """Latent correlation of two axes of different columns."""
     table = tables[a.column, b.column]
     on_a, on_b = a.places >= 0, b.places >= 0
     placed = np.zeros((a.n_places, b.n_places))

@@ -21,6 +21,7 @@ from raysynth.models.gaussian_copula import (
     normal_scores,
     sample_codes,
     sample_conditional,
+    with_implied,
 )
 
 N = 200_000
@@ -131,6 +132,16 @@ def test_nearest_correlation_is_positive_definite_and_stays(size: int, seed: int
 def test_a_correlation_matrix_is_left_as_it_is() -> None:
     matrix = np.array([[1, 0.5, 0.2], [0.5, 1, -0.3], [0.2, -0.3, 1]])
     np.testing.assert_allclose(nearest_correlation(matrix), matrix, atol=1e-12)
+
+
+def test_unseen_correlation_is_the_implied_one() -> None:
+    """A chain 0 - 1 - 2: the correlation of its ends is the product. The ridge of 0.01 shrinks it by 1 %."""
+    matrix = np.array([[1, 0.9, 0.0], [0.9, 1, -0.6], [0.0, -0.6, 1]])
+    found = with_implied(matrix, [(0, 2)])
+    assert found[0, 2] == found[2, 0] == pytest.approx(-0.54, rel=0.02)
+    np.testing.assert_array_equal(found[[0, 1], [1, 2]], [0.9, -0.6])
+    assert np.linalg.eigvalsh(found)[0] > 0 > np.linalg.eigvalsh(matrix)[0]
+    np.testing.assert_array_equal(with_implied(matrix[:2, :2], [(0, 1)]), matrix[:2, :2])
 
 
 def test_nearest_is_nearer_than_clipped_eigenvalues() -> None:
