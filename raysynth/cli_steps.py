@@ -161,7 +161,8 @@ def evaluate_tables(
 def _provenance(model: Synthesizer) -> dict[str, Any]:
     """How a synthetic table was made, for the report."""
     given = {k: v for k, v in model.get_params().items() if v is not None and k not in ("schema", "verbose")}
-    return {"method": model.method, "rows": model.n_rows_, "raysynth": __version__, **given}
+    learned = {"network": edges} if (edges := getattr(model, "edges_", None)) else {}
+    return {"method": model.method, "rows": model.n_rows_, "raysynth": __version__, **given, **learned}
 
 
 def read_conditions(text: str | None) -> Any:

@@ -269,7 +269,7 @@ class ModeEncoder(NumericEncoder):
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
     """About n_bins codes: heavy values (half of 1 / n_bins of the rows) as they are, the rest in bins of equal mass.
 
-    The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its other values. Every
+    The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
     cell of a column with at most 1.5 n_bins of them gets a code of its own.
     """
     distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)

@@ -17,6 +17,7 @@ from raysynth.evaluation import wording
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.embedding import Embedding
+from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def render_card(results: EvaluationResults) -> str:
     return _template("card.html.j2").render(cards=_cards(results))
 
 
+NETWORK = "network"  # in model_info: (parent, child) pairs of a learned graph, a figure of the real rows
+
+
 def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
     from raysynth import __version__
 
@@ -55,7 +59,8 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
         "kinds": {n: str(k) for n, k in results.kinds.items()},
         "similarity": results.similarity,
         "columns": _columns(results.similarity, shareable),
-        "model_info": results.model_info,
+        "model_info": {k: v for k, v in (results.model_info or {}).items() if k != NETWORK},
+        "network": None,
         "glossary": wording.GLOSSARY,
     }
     if shareable:
@@ -68,6 +73,7 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
         "embedding": None if results.embedding is None else _scatter(results.embedding),
         "efficacy": [_efficacy_chart(t) for t in results.efficacy],
         "roc": _roc(results),
+        "network": draw_network(edges) if (edges := (results.model_info or {}).get(NETWORK)) else None,
     }
 
 
