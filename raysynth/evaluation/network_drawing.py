@@ -9,6 +9,7 @@ ROW_HEIGHT = 84
 NODE_HEIGHT = 30
 CHARACTER = 7.4  # pixels, about, in the report's font
 GAP = 26
+BOW = 24  # pixels that an edge bows aside for each layer it passes
 SWEEPS = 12
 
 
@@ -54,14 +55,20 @@ def draw_network(edges: Sequence[Sequence[str]]) -> Drawing:
         parents.setdefault(b, []).append(a)
     layers = _ordered(_layers(parents), pairs)
     widths = {name: CHARACTER * len(name) + 22 for name in parents}
-    total = max((sum(widths[n] + GAP for n in layer) for layer in layers), default=0.0) + GAP
+    row_of = {name: row for row, layer in enumerate(layers) for name in layer}
+    longest = max((row_of[b] - row_of[a] for a, b in pairs), default=1)
+    margin = BOW * longest if longest > 1 else 0
+    total = max((sum(widths[n] + GAP for n in layer) for layer in layers), default=0.0) + GAP + 2 * margin
     nodes = {}
     for row, layer in enumerate(layers):
         left = (total - sum(widths[n] + GAP for n in layer) + GAP) / 2
         for name in layer:
             nodes[name] = Node(name, left + widths[name] / 2, 24 + row * ROW_HEIGHT, widths[name])
             left += widths[name] + GAP
-    paths = tuple(_path(nodes[a], nodes[b]) for a, b in pairs)
+    paths = tuple(
+        _path(nodes[a], nodes[b]) if row_of[b] - row_of[a] == 1 else _bow(nodes[a], nodes[b], i % 2 == 0)
+        for i, (a, b) in enumerate(pairs)
+    )
     return Drawing(tuple(nodes.values()), paths, pairs, total, 48 + ROW_HEIGHT * max(len(layers) - 1, 0))
 
 
@@ -95,3 +102,12 @@ def _path(a: Node, b: Node) -> str:
     top, bottom = a.y + NODE_HEIGHT / 2, b.y - NODE_HEIGHT / 2 - 5
     bend = (bottom - top) / 2
     return f"M{a.x:.0f},{top:.0f} C{a.x:.0f},{top + bend:.0f} {b.x:.0f},{bottom - bend:.0f} {b.x:.0f},{bottom:.0f}"
+
+
+def _bow(a: Node, b: Node, left: bool) -> str:
+    """An edge that passes layers goes round their columns, from side to side."""
+    side = -1 if left else 1
+    start, end = a.x + side * a.width / 2, b.x + side * (b.width / 2 + 5)
+    out = side * BOW * 1.3 * abs(b.y - a.y) / ROW_HEIGHT
+    turn = min(start + out, end + out) if left else max(start + out, end + out)
+    return f"M{start:.0f},{a.y:.0f} C{turn:.0f},{a.y:.0f} {turn:.0f},{b.y:.0f} {end:.0f},{b.y:.0f}"
