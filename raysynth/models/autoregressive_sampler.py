@@ -24,6 +24,7 @@ from torch.nn import functional
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout
 from raysynth.models.autoregressive_conditions import Candidates, Conditions, Context, impossible, resampled
+from raysynth.models.precision import has_bfloat16
 
 BLOCK_ROWS = 2048  # rows that share one order, always, so that rows do not depend on how many are asked for at once
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
@@ -318,12 +319,6 @@ def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
         shift = torch.cat([(head[p] @ start_CH1[c]).squeeze(1) for c, p in enumerate(parts)])
         arrays["bias"] = network.bias_K.double() + shift
         return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}
-
-
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known is not None and known())
 
 
 def _draw(p_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from raysynth.models.ctgan import Conditions, Generator
+from raysynth.models.precision import product
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
 
 STATISTICS_BATCHES = 40
@@ -57,7 +58,7 @@ class GanSampler(RowSampler):
     def forward(self, noise_NE: Tensor, condition_N: Tensor | None) -> Tensor:
         """Raw outputs (N, W), the code bias included."""
         net = self.tensors("bias")
-        inputs_ND = torch.addmm(net["bias"], noise_NE, net["noise"])
+        inputs_ND = product(noise_NE, net["noise"]).add_(net["bias"])
         if condition_N is not None:
             inputs_ND += net["condition"].index_select(0, condition_N)
         before: list[Tensor] = []
@@ -65,7 +66,7 @@ class GanSampler(RowSampler):
         skip = 0
         for i, layer in enumerate(layers):
             for hidden in before:
-                layer = torch.addmm(layer, hidden, net[f"skip.{skip}"])
+                layer = layer + product(hidden, net[f"skip.{skip}"])
                 skip += 1
             layers[i] = layer if i == len(self.hidden) else torch.relu_(layer)
             before.append(layers[i])

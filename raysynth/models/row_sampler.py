@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock, concat_blocks
+from raysynth.models.precision import has_bfloat16
 from raysynth.models.spans import SpanIndex, Spans, gumbel_noise
 
 BATCH_ROWS = 1024  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
@@ -111,10 +112,15 @@ class RowSampler:
         return index
 
     def tensors(self, last_bias: str) -> dict[str, Tensor]:
-        """The arrays as float32 tensors, with the code bias added to the last layer's bias of the given name."""
+        """The arrays as tensors, with the code bias added to the last layer's bias of the given name.
+
+        Weights that rows are multiplied with are bfloat16 where the processor has instructions for it.
+        """
         if "tensors" not in self._made:
             tensors = {name: torch.from_numpy(np.array(a, np.float32)) for name, a in self.arrays.items()}
             tensors[last_bias][-self.spans.n_codes :] += torch.from_numpy(self.code_bias_S.astype(np.float32))
+            if has_bfloat16():
+                tensors |= {n: w.bfloat16() for n, w in tensors.items() if n == "noise" or n.startswith("skip.")}
             self._made["tensors"] = tensors
         made: dict[str, Tensor] = self._made["tensors"]
         return made

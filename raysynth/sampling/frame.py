@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pandas as pd
 import pyarrow as pa
 
+from raysynth.sampling.local import worker_threads
 from raysynth.schema import TableSchema
+
+THREADS_PAY = 50_000  # rows
 
 
 def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
     """A DataFrame with the schema's column order and pandas dtypes (where known; else Arrow's usual ones)."""
-    return pd.DataFrame({c.name: _series(table.column(c.name), c.pandas_dtype) for c in schema.columns})
+    names, dtypes = zip(*((c.name, c.pandas_dtype) for c in schema.columns), strict=True)
+    columns = [table.column(name) for name in names]
+    if table.num_rows < THREADS_PAY:
+        return pd.DataFrame(dict(zip(names, map(_series, columns, dtypes), strict=True)))
+    with ThreadPoolExecutor(worker_threads()) as pool:
+        return pd.DataFrame(dict(zip(names, pool.map(_series, columns, dtypes), strict=True)))
 
 
 def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
