@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from raysynth.models.ctgan import Conditions, Generator, condition_loss
