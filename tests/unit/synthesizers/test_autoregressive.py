@@ -34,7 +34,7 @@ def fitted(**parameters: Any) -> AutoregressiveSynthesizer:
 
 @pytest.fixture(scope="module")
 def model() -> AutoregressiveSynthesizer:
-    return AutoregressiveSynthesizer(width=32, hidden=32, epochs=40, seed=1, verbose=False).fit(people(8000))
+    return AutoregressiveSynthesizer(width=32, hidden=32, epochs=40, n_bins=30, seed=1, verbose=False).fit(people(8000))
 
 
 def test_marginals_and_dependences_are_learned(model: AutoregressiveSynthesizer) -> None:

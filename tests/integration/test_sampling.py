@@ -1,0 +1,127 @@
+"""Samples written over Ray: the same files, byte for byte, as those written in this process; Ray started once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import BayesianNetworkSynthesizer, GaussianCopula, TableSchema
+from raysynth.constraints import Expression, Inequality, Unique
+from raysynth.errors import StorageError
+from raysynth.sampling.writer import verify
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.table_statistics import collect
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.table import as_table
+
+ROWS = 150_000  # three chunks of 65,536 rows, the last one cut
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_session() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        import ray
+
+        was_running = ray.is_initialized()
+        if not was_running:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        yield ray
+        if not was_running:
+            ray.shutdown()
+
+
+def people(n: int = 3000) -> pd.DataFrame:
+    """Sampled with a fixed seed: key, mail, text, numbers, dates, missing values."""
+    rng = np.random.default_rng(6)
+    age = rng.integers(18, 80, n)
+    born = pd.Timestamp("2020-01-01") - pd.to_timedelta(age * 365, unit="D")
+    frame = pd.DataFrame(
+        {
+            "person_id": np.arange(n) + 1000,
+            "email": [f"user{i}@site.org" for i in range(n)],
+            "town": rng.choice(["Aachen", "Bonn", "Celle"], n, p=[0.6, 0.3, 0.1]),
+            "age": age,
+            "income": age * 500 + rng.normal(0, 3000, n),
+            "born": born,
+            "seen": born + pd.to_timedelta(rng.integers(1000, 6000, n), unit="D"),
+        }
+    )
+    frame.loc[rng.random(n) < 0.2, ["town", "income"]] = None
+    return frame
+
+
+def with_rules() -> TableSchema:
+    table = as_table(people())
+    columns = infer_schema(table, collect(table)).columns
+    return TableSchema(
+        columns, (Inequality("born", "seen"), Expression("income > 0"), Unique(("town", "income", "born")))
+    )
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Synthesizer]:
+    return {
+        "copula": GaussianCopula(seed=1, verbose=False).fit(people()),
+        "copula with rules": GaussianCopula(seed=1, verbose=False, schema=with_rules()).fit(people()),
+        "bayesian_network": BayesianNetworkSynthesizer(seed=1, verbose=False).fit(people()),
+    }
+
+
+def written(model: Synthesizer, folder: Path, where: str, **more: Any) -> list[str]:
+    """SHA-256 of each file."""
+    manifest = model.sample_to(
+        folder, **{"n_samples": ROWS, "seed": 7, "rows_per_file": 65_536, "where": where, **more}
+    )
+    assert verify(folder) == manifest
+    return [f.sha256 for f in manifest.files]
+
+
+@pytest.mark.parametrize("name", ["copula", "copula with rules", "bayesian_network"])
+def test_files_written_over_ray_are_those_written_here(
+    models: dict[str, Synthesizer], tmp_path: Path, name: str
+) -> None:
+    over_ray = written(models[name], tmp_path / "ray", "ray")
+    assert over_ray == written(models[name], tmp_path / "local", "local")
+    assert len(set(over_ray)) == 3
+    rows = pd.read_parquet(tmp_path / "ray")
+    assert len(rows) == ROWS
+    assert rows.person_id.is_unique
+    if "rules" in name:
+        assert (rows.born <= rows.seen).all()
+        assert not rows.dropna(subset=["income"]).duplicated(["town", "income", "born"]).any()
+
+
+def test_conditions_over_ray(models: dict[str, Synthesizer], tmp_path: Path) -> None:
+    """Quotas whose borders lie inside chunks."""
+    quotas = [({"town": "Celle"}, 70_000), ({"age": (30, 40), "town": ["Aachen", "Bonn"]}, 10_000)]
+    more = {"conditions": quotas, "n_samples": None}
+    over_ray = written(models["copula"], tmp_path / "ray", "ray", **more)
+    assert over_ray == written(models["copula"], tmp_path / "local", "local", **more)
+    rows = pd.read_parquet(tmp_path / "ray")
+    assert (rows.town[:70_000] == "Celle").all()
+    assert rows.age[70_000:].between(30, 40).all() and rows.town[70_000:].isin(["Aachen", "Bonn"]).all()
+
+
+def test_a_run_begun_here_is_completed_over_ray(models: dict[str, Synthesizer], tmp_path: Path) -> None:
+    first = written(models["copula"], tmp_path, "local")
+    kept = (tmp_path / "part-00000.parquet").stat()
+    (tmp_path / "part-00001.parquet").unlink()
+    (tmp_path / "_raysynth" / "part-00002.json").unlink()
+    assert written(models["copula"], tmp_path, "ray") == first
+    assert (tmp_path / "part-00000.parquet").stat().st_mtime_ns == kept.st_mtime_ns
+
+
+def test_an_error_in_a_worker_reaches_the_user_as_it_is(models: dict[str, Synthesizer], tmp_path: Path) -> None:
+    written(models["copula"], tmp_path, "local")
+    (tmp_path / "part-00001.parquet").unlink()
+    (tmp_path / "part-00001.parquet").mkdir()  # a folder where a file has to go
+    with pytest.raises(StorageError, match=r"cannot write .*part-00001.parquet"):
+        written(models["copula"], tmp_path, "ray")
+    (tmp_path / "part-00001.parquet").rmdir()
+    written(models["copula"], tmp_path, "ray")
