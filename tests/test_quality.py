@@ -27,6 +27,7 @@ LAYER = {
     "model_file": 7,
     "training": 8,
     "sampling": 9,
+    "comparison": 10,
     "synthesizers": 10,
     "privacy": 11,
     "evaluation": 12,

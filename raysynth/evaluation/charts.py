@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from raysynth.evaluation.measures import cdf, text_of
+from raysynth.comparison.coding import text_of
+from raysynth.evaluation.measures import cdf
 from raysynth.evaluation.similarity import PairSimilarity
 from raysynth.schema import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution

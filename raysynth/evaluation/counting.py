@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raysynth.evaluation.coding import Coder, number_matrix
+from raysynth.comparison.coding import Coder, number_matrix
 
 _DENSE_CELLS = 1 << 20  # a table of counts with more cells is kept as its occupied cells only
 

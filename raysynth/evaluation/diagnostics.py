@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from raysynth.comparison.coding import Marginal, text_of
+from raysynth.comparison.pairing import Tables
 from raysynth.errors import RaysynthError
-from raysynth.evaluation.measures import cdf, text_of
-from raysynth.evaluation.pairing import Tables
-from raysynth.evaluation.similarity import Marginal
+from raysynth.evaluation.measures import cdf
 from raysynth.schema import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 

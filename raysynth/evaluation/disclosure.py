@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from raysynth.evaluation.intervals import UNDEFINED, Z95, Estimate, share
-from raysynth.evaluation.neighbours import gower_metric, nearest
-from raysynth.evaluation.rows import Rows
+from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
+from raysynth.comparison.neighbours import gower_metric, nearest
+from raysynth.comparison.rows import Rows
 
 _TARGETS, _SOURCES, _COLUMNS = 2_000, 10_000, 12
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.comparison.features import category_flags, linear_features, tree_features
+from raysynth.comparison.intervals import Estimate, bootstrap
+from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
-from raysynth.evaluation.features import category_flags, linear_features, tree_features
-from raysynth.evaluation.intervals import Estimate, bootstrap
-from raysynth.evaluation.rows import Rows
 
 TASKS = ("classification", "regression")
 MODELS = ("gradient boosting", "linear", "random forest")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.evaluation.features import linear_features
-from raysynth.evaluation.rows import Rows
+from raysynth.comparison.features import linear_features
+from raysynth.comparison.rows import Rows
 
 _FIT, _SHOWN = 5_000, 600
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.comparison.pairing import LABELS, Tables, pair_tables
+from raysynth.comparison.rows import Rows, row_space, sample_rows
 from raysynth.errors import ParameterError
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, target_efficacy
 from raysynth.evaluation.embedding import embed
-from raysynth.evaluation.pairing import LABELS, Tables, pair_tables
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
 from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
-from raysynth.evaluation.rows import Rows, row_space, sample_rows
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
 from raysynth.execution import summarise
 from raysynth.schema import TableSchema

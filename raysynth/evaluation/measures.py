@@ -8,10 +8,10 @@ MissingValueSimilarity. Every score runs from 0 (nothing alike) to 1 (alike); Na
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from raysynth.comparison.coding import text_of
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 NAN = float("nan")
@@ -119,17 +119,6 @@ def cdf(distribution: NumericDistribution, x: np.ndarray, left: bool = False) ->
     inside = (x > low[cell]) & (width > 0)
     share = np.where(inside, (x - low[cell]) / np.where(inside, width, 1), 0)
     return (cumulative[cell] + counts[cell] * np.clip(share, 0, 1)) / d.total
-
-
-def text_of(value: Any) -> str:
-    """One text for one category, whatever type it came in (1 and 1.0 are one category, True and 'true' too)."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value)
 
 
 def _edges(real: NumericDistribution, synthetic: NumericDistribution) -> np.ndarray:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.evaluation.features import category_flags, tree_features
-from raysynth.evaluation.intervals import Estimate, auc
-from raysynth.evaluation.rows import Rows
+from raysynth.comparison.features import category_flags, tree_features
+from raysynth.comparison.intervals import Estimate, auc
+from raysynth.comparison.rows import Rows
 
 _ROWS = 20_000
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.evaluation.coding import (
+from raysynth.comparison.coding import (
+    Marginal,
     category_coder,
     coarse_category_coder,
     quantile_coder,
@@ -38,7 +39,6 @@ from raysynth.evaluation.measures import (
 from raysynth.schema import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
-Marginal = CategoryCounts | NumericDistribution
 N_TRIPLES = 60
 STRONG_CORRELATION, STRONG_ASSOCIATION = 0.5, 0.3  # SDMetrics 0.32's defaults
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from raysynth.comparison.neighbours import gower_metric, nearest
+from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation.evaluate import compare_tables, read_rows
-from raysynth.evaluation.neighbours import gower_metric, nearest
-from raysynth.evaluation.pairing import pair_tables
 from raysynth.evaluation.privacy import closer_to_training
 
 PEER_QUALITY = """

@@ -15,7 +15,18 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 # the design's order: a layer may use those before it
-ORDER = ("statistics", "encoding", "models", "training", "sampling", "synthesizers", "privacy", "evaluation", "cli")
+ORDER = (
+    "statistics",
+    "encoding",
+    "models",
+    "training",
+    "sampling",
+    "synthesizers",
+    "comparison",
+    "privacy",
+    "evaluation",
+    "cli",
+)
 NO_RAY = ("dp", "statistics", "encoding", "models", "sampling")
 LIGHT = ("statistics", "encoding", "sampling")  # torch belongs to models and training
 

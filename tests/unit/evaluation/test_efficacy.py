@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation import evaluate_synthetic_data, machine_learning_efficacy
 from raysynth.evaluation.evaluate import read_rows
-from raysynth.evaluation.pairing import pair_tables
 from raysynth.evaluation.realism import two_sample_test
 
 

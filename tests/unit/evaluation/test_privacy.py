@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.comparison.intervals import auc, share
+from raysynth.comparison.neighbours import Metric, gower_metric, nearest
+from raysynth.comparison.pairing import pair_tables
+from raysynth.comparison.rows import Rows
 from raysynth.evaluation import privacy_risk_score
 from raysynth.evaluation.evaluate import read_rows
-from raysynth.evaluation.intervals import auc, share
-from raysynth.evaluation.neighbours import Metric, gower_metric, nearest
-from raysynth.evaluation.pairing import pair_tables
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
-from raysynth.evaluation.rows import Rows
 
 
 def rows_of(real: pd.DataFrame, synthetic: pd.DataFrame, holdout: pd.DataFrame | None = None) -> dict[str, Rows]:

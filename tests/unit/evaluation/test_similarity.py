@@ -12,11 +12,12 @@ from scipy.stats import ks_2samp
 from scipy.stats import wasserstein_distance as scipy_wasserstein
 from scipy.stats.contingency import association
 
+from raysynth.comparison.coding import text_of
+from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation import evaluate_synthetic_data, statistical_similarity_score
 from raysynth.evaluation.counting import PassSummary, aligned
 from raysynth.evaluation.evaluate import compare_tables
-from raysynth.evaluation.measures import cdf, ks_complement, text_of, tv_complement, wasserstein_distance
-from raysynth.evaluation.pairing import pair_tables
+from raysynth.evaluation.measures import cdf, ks_complement, tv_complement, wasserstein_distance
 from raysynth.evaluation.similarity import Similarity, cramers_v, plan_pass
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raysynth.evaluation.coding import CategoryCoder, category_coder, number_matrix
-from raysynth.evaluation.similarity import Marginal
+from raysynth.comparison.coding import CategoryCoder, Marginal, category_coder, number_matrix
 from raysynth.statistics.released import CategoryCounts
 from raysynth.table import Table
 

@@ -9,9 +9,8 @@ from typing import Any
 import pyarrow.types as pt
 
 from raysynth.arrow_types import is_text
+from raysynth.comparison.coding import Marginal, microseconds
 from raysynth.errors import DataError, ParameterError
-from raysynth.evaluation.coding import microseconds
-from raysynth.evaluation.similarity import Marginal
 from raysynth.schema import Kind, TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.evaluation.measures import text_of
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
+Marginal = CategoryCounts | NumericDistribution
 N_BINS = 10  # SDMetrics' discretisation of a number that meets a category
 
 
@@ -97,6 +98,17 @@ def quantile_coder(name: str, real: NumericDistribution) -> BinCoder:
 def coarse_category_coder(name: str, real: CategoryCounts) -> CategoryCoder:
     """The ten most frequent real categories; the rest shares one code (used for triples of columns)."""
     return CategoryCoder(name, tuple(text_of(v) for v in real.values[:N_BINS]))
+
+
+def text_of(value: Any) -> str:
+    """One text for one category, whatever type it came in (1 and 1.0 are one category, True and 'true' too)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)
 
 
 def numbers(column: pa.Array) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raysynth.evaluation.rows import Rows
+from raysynth.comparison.rows import Rows
 
 _TREE_CATEGORIES = 254  # scikit-learn's trees take at most 255 categories
 _ONE_HOT = 30  # categories with a column of their own; the rest shares one

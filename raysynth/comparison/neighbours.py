@@ -22,7 +22,7 @@ from functools import partial
 
 import numpy as np
 
-from raysynth.evaluation.rows import Rows
+from raysynth.comparison.rows import Rows
 
 _BLOCK_QUERIES, _BLOCK_REFERENCES, _MEMBERS = 128, 4096, 64
 _MISSING = 1e6  # farther than 1 from every scaled value, so that the difference is cut to 1

@@ -1,0 +1,1 @@
+"""What attacks and evaluation share: tables side by side, their rows as arrays, distances, features, intervals."""
