@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, hea
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.embedding import Embedding
 from raysynth.evaluation.network_drawing import draw_network
+from raysynth.evaluation.section import Section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 
 if TYPE_CHECKING:
@@ -27,18 +29,25 @@ _WORST_PAIRS = 40
 _SCATTER = (640.0, 420.0)
 
 
-def write_report(results: EvaluationResults, path: str | os.PathLike[str], *, shareable: bool = False) -> None:
+def write_report(
+    results: EvaluationResults,
+    path: str | os.PathLike[str],
+    *,
+    shareable: bool = False,
+    sections: Sequence[Section] = (),
+) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
     from raysynth.storage import atomic_path
 
-    page = render_report(results, shareable=shareable)
+    page = render_report(results, shareable=shareable, sections=sections)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-def render_report(results: EvaluationResults, *, shareable: bool = False) -> str:
+def render_report(results: EvaluationResults, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
     """The report as HTML text; `shareable` leaves out every figure that was computed from real rows."""
-    return _template("report.html.j2").render(**_context(results, shareable))
+    shown = [s for s in (*results.sections, *sections) if s.releasable or not shareable]
+    return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
 
 
 def render_card(results: EvaluationResults) -> str:
@@ -47,6 +56,7 @@ def render_card(results: EvaluationResults) -> str:
 
 
 NETWORK = "network"  # in model_info: (parent, child) pairs of a learned graph, a figure of the real rows
+PRIVATE_INFO = (NETWORK, "rows")  # in model_info: exact figures of the real rows, not for a shareable report
 
 
 def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
         "kinds": {n: str(k) for n, k in results.kinds.items()},
         "similarity": results.similarity,
         "columns": _columns(results.similarity, shareable),
-        "model_info": {k: v for k, v in (results.model_info or {}).items() if k != NETWORK},
+        "model_info": _model_info(results, shareable),
         "network": None,
         "glossary": wording.GLOSSARY,
     }
@@ -75,6 +85,11 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
         "roc": _roc(results),
         "network": draw_network(edges) if (edges := (results.model_info or {}).get(NETWORK)) else None,
     }
+
+
+def _model_info(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
+    hidden = PRIVATE_INFO if shareable else (NETWORK,)
+    return {k: v for k, v in (results.model_info or {}).items() if k not in hidden}
 
 
 def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
@@ -196,15 +211,20 @@ def _number(value: float, digits: int = 3) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _template(name: str):  # type: ignore[no-untyped-def]
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def environment(*packages: str):  # type: ignore[no-untyped-def]
+    """Where templates are found: the folders `templates` of these packages, then the report's own; values escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
-        loader=PackageLoader("raysynth.evaluation"),
+    found = Environment(
+        loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "raysynth.evaluation")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "number": _number}
-    return environment.get_template(name)
+    found.filters |= {"percent": _percent, "number": _number}
+    return found
+
+
+def _template(name: str):  # type: ignore[no-untyped-def]
+    return environment().get_template(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
 from raysynth.evaluation.embedding import Embedding
 from raysynth.evaluation.privacy import PrivacyFigures
 from raysynth.evaluation.realism import Realism
+from raysynth.evaluation.section import Section
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema import Kind
 
@@ -32,8 +33,9 @@ class EvaluationResults:
         embedding: some rows of both tables in two dimensions.
         has_holdout: whether real rows that the synthesizer has not seen were given.
         model_info: how the synthetic table was made, as given by the caller (method, parameters, seeds, versions,
-            ledger); shown, never judged.
+            ledger); shown, never judged. 'rows' and 'network' are figures of the real rows: not in a shareable report.
         notes: what the reader must know about how the figures were made.
+        sections: further sections of the report.
     """
 
     kinds: dict[str, Kind]
@@ -46,6 +48,7 @@ class EvaluationResults:
     has_holdout: bool = False
     model_info: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     @property
     def is_valid(self) -> bool:
@@ -71,16 +74,19 @@ class EvaluationResults:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
-    def generate_report(self, path: str | os.PathLike[str], shareable: bool = False) -> None:
+    def generate_report(
+        self, path: str | os.PathLike[str], shareable: bool = False, sections: Sequence[Section] = ()
+    ) -> None:
         """Write one self-contained HTML file, readable offline.
 
         Args:
             path: where to; the folder is made where it is missing.
             shareable: leave out every figure that was computed from real rows without noise.
+            sections: further sections, after those of these results.
         """
         from raysynth.evaluation.report import write_report
 
-        write_report(self, path, shareable=shareable)
+        write_report(self, path, shareable=shareable, sections=sections)
 
     def _repr_html_(self) -> str:
         from raysynth.evaluation.report import render_card

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth.errors import StorageError
+from raysynth.errors import ParameterError, StorageError
 from raysynth.evaluation import EvaluationResults, evaluate_synthetic_data
+from raysynth.evaluation.report import render_report
+from raysynth.evaluation.section import Section
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -110,6 +112,32 @@ def test_a_shareable_report_does_not_change_with_the_real_rows(results: Evaluati
         found.generate_report(tmp_path / "page.html", shareable=True)
         pages.append(re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", (tmp_path / "page.html").read_text(encoding="utf-8")))
     assert pages[0] == pages[1]
+
+
+def test_sections_of_others_have_their_place_and_only_releasable_ones_are_shared(
+    results: EvaluationResults, tmp_path: Path
+) -> None:
+    told = Section("ledger", "Privacy <ledger>", "<p>epsilon 1</p>", releasable=True)
+    figure = Section("attacks", "Attacks", "<p>an AUC</p>")
+    pages = []
+    for shareable in (False, True):
+        results.generate_report(tmp_path / "page.html", shareable, sections=[told, figure])
+        pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
+    order = re.findall(r'<section id="(\w+)"', pages[0])
+    assert order[-5:] == ["privacy", "ledger", "attacks", "making", "glossary"]
+    assert all('href="#ledger">Privacy &lt;ledger&gt;' in page and "<p>epsilon 1</p>" in page for page in pages)
+    assert "an AUC" in pages[0] and "attacks" not in pages[1].lower()
+    with pytest.raises(ParameterError, match="anchor"):
+        Section('"x', "Odd", "")
+
+
+def test_exact_figures_among_the_provenance_stay_private(tmp_path: Path) -> None:
+    few = pd.DataFrame({"x": np.arange(40.0), "c": ["a", "b"] * 20})
+    info = {"method": "copula", "rows": 987_654, "network": [("x", "c")]}
+    results = evaluate_synthetic_data(few, few, metrics="statistical_similarity", model_info=info)
+    pages = [render_report(results, shareable=shareable) for shareable in (False, True)]
+    assert "987654" in pages[0] and "Learned network" in pages[0]
+    assert "987654" not in pages[1] and "Learned network" not in pages[1] and "copula" in pages[1]
 
 
 def test_a_notebook_shows_the_cards(results: EvaluationResults) -> None:
