@@ -28,6 +28,7 @@ from raysynth.cli_steps import (
     write_sample,
 )
 from raysynth.errors import ParameterError, RaysynthError
+from raysynth.stages import collect_stages, write_logs
 from raysynth.synthesizers.registry import DEFAULT_METHOD, METHODS
 
 app = typer.Typer(
@@ -266,8 +267,12 @@ def _run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
         kept: what Ctrl-C leaves behind, in one sentence.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            outcome = work()
+        write_logs()
+        with (
+            contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+            collect_stages() as stages,
+        ):
+            outcome = work().with_stages(stages)
     except RaysynthError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth import __version__
 from raysynth.errors import ConditionError, ParameterError
+from raysynth.stages import LONG_SECONDS, Stage, stage_table
 from raysynth.storage import atomic_path
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ class Outcome:
 
     record: dict[str, Any]
     text: str
+
+    def with_stages(self, stages: Sequence[Stage]) -> Outcome:
+        """The same with the job's stages: always for machines, after a long job for people too."""
+        if not stages:
+            return self
+        is_long = sum(s.seconds for s in stages) >= LONG_SECONDS
+        text = f"{self.text}\n{stage_table(stages)}" if is_long else self.text
+        return Outcome({**self.record, "stages": [s.record() for s in stages]}, text)
 
 
 def new_model(

@@ -22,6 +22,7 @@ from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
 from raysynth.execution import summarise
 from raysynth.schema import TableSchema
+from raysynth.stages import stage
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 PRIVACY_METRICS = (
@@ -69,17 +70,21 @@ def evaluate_synthetic_data(
         ParameterError: an unknown metric or column.
     """
     wanted, seed = _checked(metrics, METRICS), seed or 0
-    tables = pair_tables(
-        real_data,
-        synthetic_data,
-        holdout_data,
-        categorical_columns=categorical_columns,
-        continuous_columns=continuous_columns,
-        schema=schema,
-    )
-    similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
+    with stage("statistics of both") as done:
+        tables = pair_tables(
+            real_data,
+            synthetic_data,
+            holdout_data,
+            categorical_columns=categorical_columns,
+            continuous_columns=continuous_columns,
+            schema=schema,
+        )
+        n_rows = done.rows = tables.real_statistics.n_rows + tables.synthetic_statistics.n_rows
+    with stage("similarity", n_rows):
+        similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
     needs_rows = bool(set(wanted) - {"statistical_similarity"}) or similarity is not None
-    rows = read_rows(tables, seed) if needs_rows and tables.compared else {}
+    with stage("rows for privacy and models", n_rows):
+        rows = read_rows(tables, seed) if needs_rows and tables.compared else {}
     notes = _notes(tables, rows)
     efficacy: tuple[TargetEfficacy, ...] = ()
     if "ml_efficacy" in wanted and rows:

@@ -27,6 +27,7 @@ from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.local import one_torch_thread
 from raysynth.schema import TableSchema
+from raysynth.stages import stage
 from raysynth.storage import atomic_path, storage_error
 
 FORMAT_VERSION = 1
@@ -114,8 +115,9 @@ def write_parquet(
     n_files = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
     missing = [i for i in range(n_files) if _finished(folder, i) is None]
     write = partial(_write_file, model, segments, plan, str(folder))
-    with one_torch_thread():
-        run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_files)
+    with stage("sampling") as done, one_torch_thread():
+        written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_files)
+        done.rows, done.bytes = sum(r.rows for r in written), sum(r.bytes for r in written)
     records = [_finished(folder, i) for i in range(n_files)]
     manifest = Manifest(plan.model, plan.seed, rows, tuple(r for r in records if r is not None))
     _write_json(folder / RECORDS / "manifest.json", asdict(manifest))
@@ -187,8 +189,10 @@ def _finished(folder: Path, index: int) -> FileRecord | None:
     return record if path.exists() and path.stat().st_size == record.bytes else None
 
 
-def _write_file(model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: str, index: int) -> int:
-    """One file: its chunks one after the other, a row group each; the record last. Returns the rows."""
+def _write_file(
+    model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: str, index: int
+) -> FileRecord:
+    """One file: its chunks one after the other, a row group each; the record last."""
     n_chunks = max(1, chunk_count(plan.rows))
     chunks = range(index * plan.chunks_per_file, min((index + 1) * plan.chunks_per_file, n_chunks))
     path = Path(folder) / f"{_name(index)}.parquet"
@@ -204,7 +208,7 @@ def _write_file(model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan
         digest, size = _sha256(temporary), temporary.stat().st_size
     record = FileRecord(path.name, rows, size, digest)
     _write_json(Path(folder) / RECORDS / f"{_name(index)}.json", asdict(record))
-    return rows
+    return record
 
 
 def file_schema(schema: TableSchema) -> pa.Schema:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import secrets
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +16,7 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_enc
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
+from raysynth.stages import collect_stages, stage
 from raysynth.synthesizers.prepared import Prepared, check_constraints
 
 if TYPE_CHECKING:
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One line of a fit's stage table."""
-
-    name: str
-    seconds: float
-    rows: int
 
 
 class Synthesizer:
@@ -110,33 +100,39 @@ class Synthesizer:
         Raises:
             DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
         """
+        self._check_parameters()
+        self._sampling_seed(self.seed)
+        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
+        with collect_stages() as stages:
+            self._fit_table(data)
+        self.stages_ = tuple(stages)
+        return self
+
+    def _fit_table(self, data: Any) -> None:
+        """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
         from raysynth.constraints import ConstraintSet
         from raysynth.statistics.inference import infer_schema
         from raysynth.statistics.table_statistics import collect
         from raysynth.table import as_table
 
-        self._check_parameters()
-        self._sampling_seed(self.seed)
-        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
-        begun = time.perf_counter()
         table = as_table(data)
-        stages = []
         kinds = {Kind.CATEGORICAL: _names(self.categorical_columns), Kind.CONTINUOUS: _names(self.continuous_columns)}
-        statistics = collect(table, label="statistics")
-        schema = infer_schema(table, statistics, self._declared_schema(), kinds)
+        with stage("statistics") as done:
+            statistics = collect(table, label="statistics")
+            done.rows = statistics.n_rows
+            schema = infer_schema(table, statistics, self._declared_schema(), kinds)
         rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
         modelled_schema = schema
         if rules is not None:
-            rules.validate(schema)
-            check_constraints(rules, table)
-            modelled_schema = rules.forward_schema(schema)
-            table = table.mapped(rules.forward)
-            statistics = collect(table, label="statistics of constrained columns")
-            modelled_schema = infer_schema(table, statistics, modelled_schema, {})
-        stages.append(Stage("statistics", time.perf_counter() - begun, statistics.n_rows))
+            with stage("constraints", statistics.n_rows):
+                rules.validate(schema)
+                check_constraints(rules, table)
+                modelled_schema = rules.forward_schema(schema)
+                table = table.mapped(rules.forward)
+                statistics = collect(table, label="statistics of constrained columns")
+                modelled_schema = infer_schema(table, statistics, modelled_schema, {})
         if self.verbose:
             print(f"{table.source}: {statistics.n_rows:,} rows\n{schema.describe()}")
-        begun = time.perf_counter()
         encoder = build_encoder(
             modelled_schema, statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
         )
@@ -147,10 +143,8 @@ class Synthesizer:
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
         if not encoder.columns:
             raise ParameterError("no column is left to model: every column is an identifier, personal data or constant")
-        self._fit_encoded(prepared)
-        stages.append(Stage("fit", time.perf_counter() - begun, statistics.n_rows))
-        self.stages_ = tuple(stages)
-        return self
+        with stage("fit", statistics.n_rows):
+            self._fit_encoded(prepared)
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):

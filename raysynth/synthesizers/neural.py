@@ -10,10 +10,11 @@ import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ParameterError
+from raysynth.stages import stage
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
 from raysynth.training.loop import Store, TrainResult
-from raysynth.training.shards import ROWS_PER_SHARD, write_shards
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -43,10 +44,12 @@ def train_prepared(
         if prepared.fits_in_memory:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
-            return train_here(job, rows, store=store, label=label)
+            with stage("training", prepared.n_rows * job.settings.epochs):
+                return train_here(job, rows, store=store, label=label)
         with tempfile.TemporaryDirectory(prefix="raysynth-shards-") as folder:
-            shards = write_shards(prepared.table, prepared.encoder, Path(folder))
-            return train_here(job, shards.share(0, 1), store=store, label=label)
+            shards = _encoded(prepared, Path(folder), ROWS_PER_SHARD)
+            with stage("training", prepared.n_rows * job.settings.epochs):
+                return train_here(job, shards.share(0, 1), store=store, label=label)
     return _train_on_ray(job, prepared, scaling_config, run_config)
 
 
@@ -85,5 +88,14 @@ def _train_on_ray(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="shards-", dir=parent) as scratch:
-        shards = write_shards(prepared.table, prepared.encoder, Path(scratch), rows_per_shard=per_shard)
-        return train_on_ray(job, shards, scaling_config, run_config)
+        shards = _encoded(prepared, Path(scratch), per_shard)
+        with stage("training", prepared.n_rows * job.settings.epochs):
+            return train_on_ray(job, shards, scaling_config, run_config)
+
+
+def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int) -> ShardSet:
+    """The shards of a prepared table, as a stage of their own."""
+    with stage("shards", prepared.n_rows) as done:
+        shards = write_shards(prepared.table, prepared.encoder, folder, rows_per_shard=rows_per_shard)
+        done.bytes = shards.n_bytes
+    return shards

@@ -62,6 +62,11 @@ class ShardSet:
         """Rows of all shards."""
         return sum(s.rows for s in self.shards)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all files of shards."""
+        return sum(p.stat().st_size for s in self.shards for p in _paths(self.folder, s.name))
+
     @classmethod
     def open(cls, folder: str | Path) -> ShardSet:
         """Read the manifest of a folder; raises `StorageError` where it is missing or of another version."""

@@ -61,6 +61,14 @@ def test_fit_json_is_one_object_and_nothing_else(table: Path, tmp_path: Path) ->
     assert record["rows"] == 1500 and record["method"] == METHOD
     assert record["columns"]["region"] == "categorical"
     assert "categorical" in result.stderr, "the kinds are still printed, on standard error"
+    assert [s["stage"] for s in record["stages"]] == ["statistics", "fit"]
+    assert all(s["rows"] == 1500 and s["rows_per_second"] > 0 for s in record["stages"])
+
+
+def test_a_long_job_ends_with_its_stage_table(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysynth.cli_steps.LONG_SECONDS", 0.0)
+    result = run("fit", table, "--method", METHOD, "--model", tmp_path / "m.raysynth")
+    assert [line.split()[0] for line in result.stdout.splitlines()[-4:]] == ["stage", "statistics", "fit", "all"]
 
 
 def test_fit_takes_a_schema_and_settings(table: Path, tmp_path: Path) -> None:
