@@ -61,7 +61,7 @@ _HOME = {
     "StorageError": "raysynth.errors",
     "TrainingError": "raysynth.errors",
 }
-_SUBMODULES = ("constraints", "errors", "evaluation", "schema")
+_SUBMODULES = ("constraints", "errors", "evaluation", "privacy", "schema")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 

@@ -1,0 +1,26 @@
+"""Privacy: what attackers of stated knowledge can find out from a synthetic table, in figures with baselines."""
+
+from __future__ import annotations
+
+from raysynth.privacy.attack import Attack, ClaimAttack, MembershipAttack, Outcome, RecordAttack
+from raysynth.privacy.registry import ATTACKS, FAMILIES
+from raysynth.privacy.results import AttackResult, AttackResults
+from raysynth.privacy.run import run_privacy_attacks
+from raysynth.privacy.threat import Records, Scene, ThreatModel, View
+
+__all__ = [
+    "ATTACKS",
+    "FAMILIES",
+    "Attack",
+    "AttackResult",
+    "AttackResults",
+    "ClaimAttack",
+    "MembershipAttack",
+    "Outcome",
+    "RecordAttack",
+    "Records",
+    "Scene",
+    "ThreatModel",
+    "View",
+    "run_privacy_attacks",
+]

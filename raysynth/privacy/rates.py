@@ -1,0 +1,77 @@
+"""Shares of successes with honest intervals: exact ones, for dependent trials, and for one share beside another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from raysynth.comparison.intervals import UNDEFINED, Estimate
+
+LEVEL = 0.95
+
+
+def clopper_pearson(hits: float, n: float, level: float = LEVEL) -> Estimate:
+    """Share of n independent trials with the exact interval of Clopper and Pearson (1934).
+
+    Args:
+        hits, n: may be fractions (effective sample sizes); the beta quantiles go through.
+        level: confidence, for example 0.95.
+    """
+    if n <= 0:
+        return UNDEFINED
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return Estimate(hits / n, low, high)
+
+
+def share(values_N: np.ndarray, clusters_N: np.ndarray | None = None, level: float = LEVEL) -> Estimate:
+    """Mean of successes (0 to 1) with its interval.
+
+    With clusters: Clopper-Pearson at the effective number of trials (Korn and Graubard 1998), that is n over the
+    factor by which clusters raise the variance; never more than n.
+    """
+    n = len(values_N)
+    if n == 0:
+        return UNDEFINED
+    mean = float(values_N.mean())
+    effective = n / design_effect(values_N, clusters_N) if clusters_N is not None else float(n)
+    return clopper_pearson(mean * effective, effective, level)
+
+
+def design_effect(values_N: np.ndarray, clusters_N: np.ndarray) -> float:
+    """How many times larger the variance of the mean is than for independent values; at least 1."""
+    _, index = np.unique(clusters_N, return_inverse=True)
+    n_clusters = int(index.max()) + 1
+    deviation = values_N - values_N.mean()
+    alone = float((deviation**2).sum())
+    if alone == 0 or n_clusters < 2:
+        return len(values_N) / n_clusters
+    together = float((np.bincount(index, deviation) ** 2).sum()) * n_clusters / (n_clusters - 1)
+    return max(together / alone, 1.0)
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """First minus second of two independent shares, from their own intervals (Newcombe 1998, method 10)."""
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Estimate(value, max(value - below, -1.0), min(value + above, 1.0))
+
+
+def excess(success: Estimate, baseline: Estimate) -> Estimate:
+    """Risk (success - baseline) / (1 - baseline) of Giomi et al. (2023, equation 5), errors propagated; at most 1.
+
+    Not cut at 0, so that an interval can show that nothing was gained.
+    """
+    room = 1 - baseline.value
+    if not room > 0:
+        return UNDEFINED
+    value = (success.value - baseline.value) / room
+    slope = (1 - success.value) / room**2
+    below = math.hypot((success.value - success.low) / room, slope * (baseline.high - baseline.value))
+    above = math.hypot((success.high - success.value) / room, slope * (baseline.value - baseline.low))
+    return Estimate(value, value - below, min(value + above, 1.0))

@@ -1,0 +1,134 @@
+"""What an attacker has: the threat model in words, and the rows and models that go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.comparison.rows import Rows
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """What an attacker has beside the synthetic table, which every attacker has.
+
+    Args:
+        reference: rows of the same population that no training table held.
+        method: the synthesizer's method and hyper-parameters, so that models of the same kind can be fitted (shadow
+            models).
+        model: the fitted model itself (white box): its likelihood, critic, encoder or conditions.
+    """
+
+    reference: bool = False
+    method: bool = False
+    model: bool = False
+
+    def __str__(self) -> str:
+        has = (("a reference sample", self.reference), ("the method", self.method), ("the model", self.model))
+        return ", ".join(["the synthetic table", *(name for name, given in has if given)])
+
+    def covers(self, other: ThreatModel) -> bool:
+        """Whether an attacker of this model has all that `other` asks for."""
+        return all(
+            has or not asked
+            for has, asked in (
+                (self.reference, other.reference),
+                (self.method, other.method),
+                (self.model, other.model),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Records:
+    """Some rows in both forms: arrays for distances, an Arrow table for models.
+
+    Args:
+        rows: numbers and codes, N rows.
+        table: the same N rows as they were read.
+    """
+
+    rows: Rows
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: np.ndarray) -> Records:
+        """The rows at the given indices."""
+        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Records:
+        """n rows drawn without replacement, in random order; all where there are no more."""
+        return self.take(rng.permutation(len(self))[:n])
+
+    def split(self, n: int, rng: np.random.Generator) -> tuple[Records, Records]:
+        """Two random parts: n rows, and the rest."""
+        order = rng.permutation(len(self))
+        return self.take(order[:n]), self.take(order[n:])
+
+    def joined(self, other: Records) -> Records:
+        """These rows, then those of another."""
+        rows = Rows(
+            self.rows.space,
+            np.concatenate([self.rows.numbers_NV, other.rows.numbers_NV]),
+            np.concatenate([self.rows.codes_NC, other.rows.codes_NC]),
+        )
+        return Records(rows, pa.concat_tables([self.table, other.table]))
+
+
+@dataclass(frozen=True)
+class View:
+    """All that an attacker sees.
+
+    Args:
+        synthetic: the published rows.
+        reference: rows of the same population, outside every training table; or None.
+        method: an unfitted synthesizer to clone and fit; or None.
+        model: the fitted synthesizer; or None.
+        n_training: rows that the synthesizer was fitted to (taken as public: attacks that fit models need it).
+    """
+
+    synthetic: Records
+    reference: Records | None = None
+    method: Any = None
+    model: Any = None
+    n_training: int = 0
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The threat model that this view stands for."""
+        return ThreatModel(self.reference is not None, self.method is not None, self.model is not None)
+
+    def limited_to(self, threat: ThreatModel) -> View:
+        """The same view without what a threat model does not grant, so that an attack cannot use more than it says."""
+        return replace(
+            self,
+            reference=self.reference if threat.reference else None,
+            method=self.method if threat.method else None,
+            model=self.model if threat.model else None,
+        )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One experiment as its judge sees it: who was in the training table, who was not, and what the attacker sees.
+
+    Args:
+        members: targets from the training table.
+        others: as many targets that no training table held; None without holdout rows.
+        training: rows of the training table that claims about it are checked against.
+        control: as many rows outside it; None without holdout rows.
+        stand_in: without holdout rows, other real rows that take the synthetic table's place for the baseline.
+        view: the attacker's.
+    """
+
+    members: Records
+    others: Records | None
+    training: Records
+    control: Records | None
+    view: View
+    stand_in: Records | None = None
