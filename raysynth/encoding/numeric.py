@@ -143,16 +143,29 @@ class BinEncoder(NumericEncoder):
     ) -> pa.Array:
         """Arrow array (N,): a random rank inside the code (and inside `bounds`, closed), turned into a value."""
         missing = codes == self.cardinality - 1
+        if bounds is None:
+            return self.to_arrow(self._drawn(codes, rng), missing)
         ranks = self.ranks
         code = np.where(missing, 0, codes)
-        low, high = ranks[code], ranks[code + 1]
-        if bounds is not None:
-            low = np.maximum(low, self.distribution.rank_below(bounds[0], inclusive=False))
-            high = np.maximum(low, np.minimum(high, self.distribution.rank_below(bounds[1], inclusive=True)))
+        low = np.maximum(ranks[code], self.distribution.rank_below(bounds[0], inclusive=False))
+        high = np.minimum(ranks[code + 1], self.distribution.rank_below(bounds[1], inclusive=True))
+        high = np.maximum(low, high)
         x = self.distribution.quantile(low + rng.random(len(codes)) * (high - low))
-        if bounds is not None:  # ranks have fewer digits than numbers
-            x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)
+        x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)  # ranks have fewer digits
         return self.to_arrow(x, missing)
+
+    def _drawn(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A value (N,) for each code, any for 'missing'; a code that is one atom needs no draw."""
+        cells = self.distribution
+        first, after = self.first_cell, np.append(self.first_cell[1:], len(cells.share))
+        is_atom = (after == first + 1) & (cells.low[first] == cells.high[first])
+        x: np.ndarray = np.append(cells.low[first], cells.low[0])[codes]
+        spread = np.flatnonzero(np.append(~is_atom, False)[codes])
+        if len(spread):
+            ranks, code = self.ranks, codes[spread]
+            low = ranks[code]
+            x[spread] = cells.quantile(low + rng.random(len(spread)) * (ranks[code + 1] - low))
+        return x
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""

@@ -173,7 +173,7 @@ def test_ranks_below_are_those_of_rounded_draws(seed: int, kind: str, at: int) -
         "free": rng.normal(250, 90, 800),
     }.get(kind, (whole / 10).astype(np.float32))
     distribution = released(pa.array(values))
-    x = at / 2 * {"whole": 1, "evens": 1, "cents": 0.01, "free": 1.0}.get(kind, 0.1)
+    x = at / 2 / {"whole": 1, "evens": 1, "cents": 100, "free": 1}.get(kind, 10)  # the doubles that the values are
     x = float(np.float32(x)) if kind == "tenths32" else x
     sample = drawn(distribution, 20_000, seed)
     sample = sample.astype(np.float32).astype(float) if kind == "tenths32" else sample
