@@ -153,6 +153,9 @@ def sample(
             "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file.",
         ),
     ] = None,
+    partition_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Divide a folder by a column of few values: COLUMN=VALUE/.")
+    ] = None,
     verify: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Draw nothing; check a folder written earlier, file by file.")
     ] = None,
@@ -173,7 +176,8 @@ the same command goes on where it stopped.
         if file is None or out is None:
             raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
         begun = time.perf_counter()
-        rows = write_sample(load_synthetic_model(file), out, n, read_conditions(conditions), seed)
+        model = load_synthetic_model(file)
+        rows = write_sample(model, out, n, read_conditions(conditions), seed, partition_by=partition_by)
         seconds = time.perf_counter() - begun
         record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
         return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")

@@ -99,15 +99,21 @@ def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Ou
     return Outcome(record, text)
 
 
-def write_sample(model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None) -> int:
+def write_sample(
+    model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None, *, partition_by: str | None = None
+) -> int:
     """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
 
-    `n` None: as many as were learned from, or as the quotas in `conditions` add up to.
+    `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
     """
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
-        return model.sample_to(out, n, conditions=conditions, seed=seed).rows
+        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by).rows
+    if partition_by is not None:
+        raise ParameterError(
+            f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
+        )
     frame = model.sample(n, conditions=conditions, seed=seed)
     write_frame(frame, Path(out))
     return len(frame)

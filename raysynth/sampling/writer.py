@@ -1,12 +1,12 @@
 """A sample as a folder of Parquet: files named by index, each written atomically, with a manifest; resumable.
 
-    folder/part-00000.parquet ...      the rows
+    folder/part-00000.parquet ...      the rows (or folder/COLUMN=VALUE/part-00000.parquet)
     folder/_raysynth/plan.json         what is being written: model digest, seed, rows, conditions
-    folder/_raysynth/part-00000.json   one finished file: rows, bytes, SHA-256
+    folder/_raysynth/part-00000.json   one finished part: rows, bytes and SHA-256 of its files
     folder/_raysynth/manifest.json     all of them, written last
 
-A file and its record are both renamed into place, so a kill at any moment leaves whole files only, and the next run
-writes the missing ones.
+Files and their record are all renamed into place, the record last, so a kill at any moment leaves whole files only, and
+the next run writes the missing parts.
 """
 
 from __future__ import annotations
@@ -14,41 +14,26 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raysynth.errors import ParameterError, StorageError
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.local import one_torch_thread
+from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
 from raysynth.schema import TableSchema
 from raysynth.stages import stage
 from raysynth.storage import atomic_path, storage_error
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RECORDS = "_raysynth"
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One finished file.
-
-    Args:
-        name: inside the folder.
-        rows, bytes: its size.
-        sha256: of its bytes.
-    """
-
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +44,7 @@ class Manifest:
         model: digest of the model file's content.
         seed: of the sample.
         rows: in all.
-        files: in order of the rows.
+        files: part by part, in order of the rows.
     """
 
     model: str
@@ -76,6 +61,8 @@ class _Plan:
     rows: int
     conditions: str
     chunks_per_file: int
+    row_group_rows: int
+    partition_by: str | None
     compression: str
 
 
@@ -87,20 +74,25 @@ def write_parquet(
     *,
     digest: str,
     rows_per_file: int,
+    row_group_rows: int,
+    partition_by: str | None,
     compression: str,
     where: str = "auto",
 ) -> Manifest:
-    """Write the rows of all segments; files that an earlier run of the same plan finished are kept.
+    """Write the rows of all segments; parts that an earlier run of the same plan finished are kept.
 
     Raises:
-        ParameterError: rows_per_file below 1, unknown compression. StorageError: disk full, or another run's folder.
+        ParameterError: a number of rows below 1, unknown compression, a column that cannot divide rows into folders.
+        StorageError: disk full, or another run's folder.
     """
     from raysynth.execution import run_tasks
 
-    if isinstance(rows_per_file, bool) or not isinstance(rows_per_file, int) or rows_per_file < 1:
-        raise ParameterError(f"rows_per_file must be a whole number, at least 1; found {rows_per_file!r}")
+    for name, value in (("rows_per_file", rows_per_file), ("row_group_rows", row_group_rows)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
     if compression not in COMPRESSIONS:
         raise ParameterError(f"compression {compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
+    check_partition(partition_by, model.encoder)
     rows = sum(s.n for s in segments)
     asked = _Plan(
         FORMAT_VERSION,
@@ -109,17 +101,20 @@ def write_parquet(
         rows,
         _text(segments),
         chunk_count(rows_per_file),
+        row_group_rows,
+        partition_by,
         compression,
     )
     plan = _open(folder, asked, seed is None)
-    n_files = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
-    missing = [i for i in range(n_files) if _finished(folder, i) is None]
-    write = partial(_write_file, model, segments, plan, str(folder))
+    n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
+    missing = [i for i in range(n_parts) if _finished(folder, i) is None]
+    write = partial(_write_part, model, segments, plan, str(folder))
     with stage("sampling") as done, one_torch_thread():
-        written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_files)
-        done.rows, done.bytes = sum(r.rows for r in written), sum(r.bytes for r in written)
-    records = [_finished(folder, i) for i in range(n_files)]
-    manifest = Manifest(plan.model, plan.seed, rows, tuple(r for r in records if r is not None))
+        written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_parts)
+        done.rows = sum(f.rows for part in written for f in part)
+        done.bytes = sum(f.bytes for part in written for f in part)
+    records = [f for i in range(n_parts) for f in _finished(folder, i) or ()]
+    manifest = Manifest(plan.model, plan.seed, rows, tuple(records))
     _write_json(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
 
@@ -144,13 +139,11 @@ def verify(folder: str | Path) -> Manifest:
         path = folder / record.name
         if not path.exists():
             bad.append(f"{record.name} is missing")
-        elif path.stat().st_size != record.bytes or _sha256(path) != record.sha256:
+        elif path.stat().st_size != record.bytes or file_digest(path) != record.sha256:
             bad.append(f"{record.name} is damaged")
-    bad += [
-        f"{p.name} is not of this run"
-        for p in folder.glob("*.parquet")
-        if p.name not in {r.name for r in manifest.files}
-    ]
+    known = {r.name for r in manifest.files}
+    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*.parquet") if not p.name.startswith(".")]
+    bad += [f"{name} is not of this run" for name in sorted(found) if name not in known]
     if bad:
         raise StorageError(
             f"'{folder}' is not what was written: {'; '.join(bad[:5])}; delete these files and sample again"
@@ -163,52 +156,56 @@ def _open(folder: Path, asked: _Plan, any_seed: bool) -> _Plan:
     found = _read_json(folder / RECORDS / "plan.json")
     if found is not None:
         if any_seed:
-            asked = _Plan(**{**asdict(asked), "seed": found.get("seed", -1)})
+            asked = replace(asked, seed=found.get("seed", -1))
         differing = [k for k, v in asdict(asked).items() if found.get(k) != v]
         if differing:
             raise StorageError(
                 f"'{folder}' holds another run (other {', '.join(differing)}); choose a new folder or delete it"
             )
-        for leftover in folder.glob(f".{_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
+        for leftover in folder.rglob(f".{_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
             leftover.unlink(missing_ok=True)
         return asked
-    if folder.exists() and any(folder.glob("*.parquet")):
+    if folder.exists() and any(folder.rglob("*.parquet")):
         raise StorageError(f"'{folder}' already holds Parquet files that are no raysynth run; choose an empty folder")
     if any_seed:
-        asked = _Plan(**{**asdict(asked), "seed": secrets.randbits(62)})
+        asked = replace(asked, seed=secrets.randbits(62))
     _write_json(folder / RECORDS / "plan.json", asdict(asked))
     return asked
 
 
-def _finished(folder: Path, index: int) -> FileRecord | None:
+def _finished(folder: Path, index: int) -> tuple[FileRecord, ...] | None:
+    """The files of a part, where its record and all of them are there."""
     content = _read_json(folder / RECORDS / f"{_name(index)}.json")
-    if content is None or set(content) != {f.name for f in fields(FileRecord)}:
+    try:
+        records = tuple(FileRecord(**f) for f in (content or {})["files"])
+    except (KeyError, TypeError):
         return None
-    record = FileRecord(**content)
-    path = folder / f"{_name(index)}.parquet"
-    return record if path.exists() and path.stat().st_size == record.bytes else None
+    paths = [folder / r.name for r in records]
+    whole = all(p.exists() and p.stat().st_size == r.bytes for p, r in zip(paths, records, strict=True))
+    return records if whole else None
 
 
-def _write_file(
+def _write_part(
     model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: str, index: int
-) -> FileRecord:
-    """One file: its chunks one after the other, a row group each; the record last."""
+) -> tuple[FileRecord, ...]:
+    """One part: its chunks one after the other; the record last."""
+    records = write_part(
+        Path(folder),
+        f"{_name(index)}.parquet",
+        _chunks(model, segments, plan, index),
+        file_schema(model.schema),
+        compression=plan.compression,
+        row_group_rows=plan.row_group_rows,
+        partition_by=plan.partition_by,
+    )
+    _write_json(Path(folder) / RECORDS / f"{_name(index)}.json", {"files": [asdict(r) for r in records]})
+    return records
+
+
+def _chunks(model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, index: int) -> Iterator[pa.Table]:
     n_chunks = max(1, chunk_count(plan.rows))
-    chunks = range(index * plan.chunks_per_file, min((index + 1) * plan.chunks_per_file, n_chunks))
-    path = Path(folder) / f"{_name(index)}.parquet"
-    schema = file_schema(model.schema)
-    rows = 0
-    with atomic_path(path) as temporary:
-        compression = "NONE" if plan.compression == "none" else plan.compression
-        with pq.ParquetWriter(temporary, schema, compression=compression, write_statistics=True) as writer:
-            for chunk in chunks:
-                table = make_chunk(model, segments, plan.seed, chunk)
-                writer.write_table(table.cast(schema))
-                rows += table.num_rows
-        digest, size = _sha256(temporary), temporary.stat().st_size
-    record = FileRecord(path.name, rows, size, digest)
-    _write_json(Path(folder) / RECORDS / f"{_name(index)}.json", asdict(record))
-    return record
+    for chunk in range(index * plan.chunks_per_file, min((index + 1) * plan.chunks_per_file, n_chunks)):
+        yield make_chunk(model, segments, plan.seed, chunk)
 
 
 def file_schema(schema: TableSchema) -> pa.Schema:
@@ -229,11 +226,6 @@ def _text(segments: tuple[Segment, ...]) -> str:
     """What tells these segments from others: readable where they are few, else a digest."""
     text = repr(segments)
     return text if len(text) <= 2000 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

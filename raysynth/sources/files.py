@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raysynth.errors import DataError, StorageError
+from raysynth.sources.partitions import partition_of
 from raysynth.table import Table
 
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
@@ -32,7 +33,13 @@ def table_from_path(path: str) -> Table:
     if is_parquet:
         from raysynth.sources.parquet import table_from_parquet
 
-        return table_from_parquet(filesystem, [f.path for f in files], path)
+        partitions = [partition_of(f.path[len(root) :].strip("/").split("/")[:-1]) for f in files]
+        return table_from_parquet(filesystem, [f.path for f in files], path, partitions)
+    if divided := [f.path for f in files if partition_of(f.path[len(root) :].split("/")[:-1])]:
+        raise DataError(
+            f"'{divided[0]}' lies in a folder COLUMN=VALUE, whose value is not in the file; this is read for Parquet "
+            "only: put the column into the CSV files"
+        )
     from raysynth.sources.csv import table_from_csv
 
     return table_from_csv(filesystem, [(f.path, f.size) for f in files], path)
@@ -60,11 +67,6 @@ def _files_in(filesystem: pafs.FileSystem, root: str, path: str) -> list[pafs.Fi
         parts = info.path[len(root) :].strip("/").split("/")
         if info.type != pafs.FileType.File or any(p.startswith((".", "_")) for p in parts):
             continue
-        if any("=" in p for p in parts[:-1]):
-            raise DataError(
-                f"'{path}' is partitioned by folders such as '{parts[0]}', whose values are not in the files; "
-                "write it again without partitions"
-            )
         found.append(info)
     parquet = [f for f in found if f.path.lower().endswith(PARQUET_ENDINGS)]
     csv = [f for f in found if f.path.lower().endswith(CSV_ENDINGS)]

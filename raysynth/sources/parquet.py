@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from raysynth.arrow_types import canonical_batch, canonical_schema, is_text
 from raysynth.errors import DataError, StorageError
+from raysynth.sources.partitions import partition_columns
 from raysynth.table import Fragment, Table, block_rows
 
 _READERS = 16  # footers read at a time; they wait for storage more than for the processor
@@ -19,11 +21,12 @@ _READERS = 16  # footers read at a time; they wait for storage more than for the
 
 @dataclass(frozen=True)
 class Piece:
-    """Some row groups of one file, and their rows."""
+    """Some row groups of one file, their rows, and the file's values in the columns that its folders give."""
 
     path: str
     row_groups: tuple[int, ...]
     n_rows: int
+    values: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class ParquetFragment:
     filesystem: pafs.FileSystem
     pieces: tuple[Piece, ...]
     schema: pa.Schema
+    in_folders: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -47,10 +51,13 @@ class ParquetFragment:
         """The rows; text is read as the dictionary codes that the file holds."""
         names = list(self.schema.names if columns is None else columns)
         schema = pa.schema([self.schema.field(n) for n in names])
+        stored = [n for n in names if n not in self.in_folders]
+        stored = stored or [n for n in self.schema.names if n not in self.in_folders][:1]  # tells the number of rows
+        in_file = pa.schema([self.schema.field(n) for n in stored])
         for piece in self.pieces:
             try:
-                for batch in self._batches(piece, schema):
-                    yield canonical_batch(batch, schema)
+                for batch in self._batches(piece, in_file):
+                    yield canonical_batch(self._with_folders(batch, piece, schema), schema)
             except (pa.ArrowInvalid, OSError) as error:
                 raise _unreadable(piece.path, error) from error
 
@@ -68,17 +75,40 @@ class ParquetFragment:
                 table = file.read_row_groups(list(piece.row_groups), columns=schema.names)
                 yield from table.combine_chunks().to_batches()
 
+    def _with_folders(self, batch: pa.RecordBatch, piece: Piece, schema: pa.Schema) -> pa.RecordBatch:
+        """The batch with the columns that the file's folders give."""
+        for name, value in zip(self.in_folders, piece.values, strict=True):
+            if name in schema.names:
+                batch = batch.append_column(schema.field(name), _constant(value, batch.num_rows, schema.field(name)))
+        return batch
 
-def table_from_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
-    """Parquet files of one schema as a table; raises `DataError` that names the file and the column."""
+
+def table_from_parquet(
+    filesystem: pafs.FileSystem,
+    paths: Sequence[str],
+    source: str,
+    partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
+) -> Table:
+    """Parquet files of one schema as a table; raises `DataError` that names the file and the column.
+
+    `partitions`: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
+    """
     with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
         footers = list(pool.map(lambda path: _footer(filesystem, path), paths))
     schemas = [canonical_schema(schema, f"'{path}'") for path, (schema, _) in zip(paths, footers, strict=True)]
     schema = common_schema(schemas, paths)
+    folders, values = partition_columns(partitions or [()] * len(paths), paths)
+    if twice := [n for n in folders.names if n in schema.names]:
+        raise DataError(
+            f"'{source}': column '{twice[0]}' is in the files and in the names of folders; drop one of them"
+        )
+    schema = pa.schema([*schema, *folders])
     groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
     n_rows = sum(n for _, _, n in groups)
-    pieces = _grouped(groups, block_rows(len(schema)))
-    fragments: tuple[Fragment, ...] = tuple(ParquetFragment(filesystem, p, schema) for p in pieces)
+    pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
+    fragments: tuple[Fragment, ...] = tuple(
+        ParquetFragment(filesystem, p, schema, tuple(folders.names)) for p in pieces
+    )
     return Table(schema, fragments, n_rows, f"'{source}'")
 
 
@@ -117,7 +147,9 @@ def _footer(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Schema, list[int
         raise _unreadable(path, error) from error
 
 
-def _grouped(groups: Sequence[tuple[str, int, int]], rows: int) -> list[tuple[Piece, ...]]:
+def _grouped(
+    groups: Sequence[tuple[str, int, int]], rows: int, values: Mapping[str, tuple[Any, ...]]
+) -> list[tuple[Piece, ...]]:
     """Row groups (path, group, rows), in order, in fragments of about `rows` rows."""
     fragments: list[tuple[Piece, ...]] = []
     current: list[Piece] = []
@@ -127,10 +159,19 @@ def _grouped(groups: Sequence[tuple[str, int, int]], rows: int) -> list[tuple[Pi
             current = []
         if current and current[-1].path == path:
             last = current.pop()
-            current.append(Piece(path, (*last.row_groups, group), last.n_rows + n))
+            current.append(Piece(path, (*last.row_groups, group), last.n_rows + n, last.values))
         else:
-            current.append(Piece(path, (group,), n))
+            current.append(Piece(path, (group,), n, values[path]))
     return [*fragments, tuple(current)] if current else fragments
+
+
+def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:
+    """One value n times."""
+    if is_text(field.type):
+        if value is None:
+            return pa.nulls(n, field.type)
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n), pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, field.type), n)
 
 
 def _unreadable(path: str, error: Exception) -> DataError | StorageError:

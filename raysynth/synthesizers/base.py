@@ -189,6 +189,8 @@ class Synthesizer:
         seed: int | None = None,
         *,
         rows_per_file: int = 1_048_576,
+        row_group_rows: int = 65_536,
+        partition_by: str | None = None,
         compression: str = "zstd",
         where: str = "auto",
     ) -> Manifest:
@@ -198,6 +200,8 @@ class Synthesizer:
             path: folder; made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
             rows_per_file: rows of each file, rounded up to whole chunks of 65,536.
+            row_group_rows: rows of each row group of a file.
+            partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
             where: 'auto', 'local' (this process) or 'ray'.
 
@@ -217,6 +221,8 @@ class Synthesizer:
             Path(path),
             digest=self._content().digest(),
             rows_per_file=rows_per_file,
+            row_group_rows=row_group_rows,
+            partition_by=partition_by,
             compression=compression,
             where=where,
         )

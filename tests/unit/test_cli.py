@@ -125,6 +125,15 @@ def test_sample_to_a_folder_and_verify(model: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1 and "is damaged" in result.stderr
 
 
+def test_sample_divided_by_a_column(model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    assert run("sample", model, "-n", "200", "--out", folder, "--partition-by", "region").exit_code == 0
+    assert {p.parent.name.partition("=")[0] for p in folder.rglob("*.parquet")} == {"region"}
+    assert json.loads(run("sample", "--verify", folder, "--json").stdout)["rows"] == 200
+    result = run("sample", model, "-n", "9", "--out", tmp_path / "a.csv", "--partition-by", "region")
+    assert result.exit_code == 2 and "give --out a folder" in result.stderr
+
+
 def test_evaluate_gives_figures_and_a_report(table: Path, model: Path, tmp_path: Path) -> None:
     synthetic, report = tmp_path / "synthetic.csv", tmp_path / "report.html"
     assert run("sample", model, "--out", synthetic, "--seed", "5").exit_code == 0

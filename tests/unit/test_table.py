@@ -274,15 +274,49 @@ def test_a_column_without_values_in_one_file_takes_the_type_of_the_others(tmp_pa
     assert collect(table).columns["a"].missing == 2
 
 
-def test_mixed_and_partitioned_folders(tmp_path: Path) -> None:
+def test_mixed_folders(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "1.parquet")
     pacsv.write_csv(pa.table({"a": [1, 2]}), tmp_path / "2.csv")
     with pytest.raises(DataError, match="both Parquet and CSV"):
         as_table(tmp_path)
-    (tmp_path / "p" / "year=2020").mkdir(parents=True)
-    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "p" / "year=2020" / "1.parquet")
-    with pytest.raises(DataError, match="partitioned.*year=2020"):
+
+
+def partitioned(folder: Path, **values: str) -> None:
+    """A file of two rows under folders COLUMN=VALUE."""
+    target = folder.joinpath(*(f"{name}={value}" for name, value in values.items()))
+    target.mkdir(parents=True)
+    pq.write_table(pa.table({"a": [1, 2]}), target / "1.parquet")
+
+
+def test_values_of_folders_are_columns(tmp_path: Path) -> None:
+    partitioned(tmp_path, year="2020", town="St%20Gallen", old="true", code="007")
+    partitioned(tmp_path, year="2021", town="__HIVE_DEFAULT_PARTITION__", old="false", code="12")
+    table = as_table(tmp_path)
+    assert table.names == ("a", "year", "town", "old", "code") and table.n_rows == 4
+    assert table.to_arrow().to_pydict() == {
+        "a": [1, 2, 1, 2],
+        "year": [2020, 2020, 2021, 2021],
+        "town": ["St Gallen", "St Gallen", None, None],
+        "old": [True, True, False, False],
+        "code": ["007", "007", "12", "12"],
+    }
+    assert table.to_arrow(["town", "year"]).to_pydict()["year"] == [2020, 2020, 2021, 2021]
+    assert collect(table.select(["year"])).columns["year"].n_distinct == 2
+    assert [f.type for f in table.schema][1:] == [pa.int64(), TEXT, pa.bool_(), TEXT]
+
+
+def test_folders_that_differ_or_repeat_a_column_are_named(tmp_path: Path) -> None:
+    partitioned(tmp_path / "p", year="2020")
+    partitioned(tmp_path / "p", month="1")
+    with pytest.raises(DataError, match="year=2020.*folders of different columns"):
         as_table(tmp_path / "p")
+    partitioned(tmp_path / "q", a="5")
+    with pytest.raises(DataError, match="column 'a' is in the files and in the names of folders"):
+        as_table(tmp_path / "q")
+    (tmp_path / "r" / "year=2020").mkdir(parents=True)
+    pacsv.write_csv(pa.table({"a": [1, 2]}), tmp_path / "r" / "year=2020" / "1.csv")
+    with pytest.raises(DataError, match="for Parquet only"):
+        as_table(tmp_path / "r")
 
 
 def test_unreachable_storage_is_a_storage_error() -> None:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from raysynth import GaussianCopula, load_synthetic_model
 from raysynth.errors import ParameterError, StorageError
 from raysynth.sampling import chunks, writer
 from raysynth.sampling.writer import verify
+from raysynth.table import as_table
 
 ROWS = 950  # ten chunks of 100 in five files
 
@@ -31,13 +33,13 @@ from raysynth.sampling import chunks, writer
 
 make_chunk = chunks.make_chunk
 
-def make_until_the_fourth(model, segments, seed, chunk):
-    if chunk >= 4:
+def make_until_the_fifth(model, segments, seed, chunk):
+    if chunk >= 5:
         threading.Event().wait()  # until the parent kills this process
     return make_chunk(model, segments, seed, chunk)
 
 chunks.CHUNK_ROWS = 100
-writer.make_chunk = make_until_the_fourth
+writer.make_chunk = make_until_the_fifth
 load_synthetic_model(sys.argv[1]).sample_to(sys.argv[2], 950, seed=5, rows_per_file=200, where="local")
 """
 
@@ -148,6 +150,8 @@ def test_manifest_that_is_none(tmp_path: Path, manifest: str) -> None:
         ({"seed": 6}, "seed"),
         ({"rows_per_file": 300}, "chunks_per_file"),
         ({"compression": "snappy"}, "compression"),
+        ({"row_group_rows": 50}, "row_group_rows"),
+        ({"partition_by": "town"}, "partition_by"),
         ({"conditions": {"town": "Bonn"}}, "conditions"),
     ],
 )
@@ -190,7 +194,7 @@ def test_full_disk_keeps_what_is_finished(
     real = chunks.make_chunk
 
     def full(model: Any, segments: Any, seed: int, chunk: int) -> Any:
-        if chunk >= 6:
+        if chunk >= 7:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(model, segments, seed, chunk)
 
@@ -228,11 +232,70 @@ def test_file_size_limit_of_the_system(copula: GaussianCopula, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "change", [{"rows_per_file": 0}, {"rows_per_file": 1.5}, {"rows_per_file": True}, {"compression": "zip"}]
+    "change",
+    [
+        {"rows_per_file": 0},
+        {"rows_per_file": 1.5},
+        {"row_group_rows": 0},
+        {"rows_per_file": True},
+        {"compression": "zip"},
+    ],
 )
 def test_arguments_are_checked_before_writing(copula: GaussianCopula, tmp_path: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match="rows_per_file|compression"):
+    with pytest.raises(ParameterError, match="rows_per_file|row_group_rows|compression"):
         write(copula, tmp_path / "rows", **change)
+    assert not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize(("asked", "groups"), [(100, [100, 100]), (70, [70, 70, 60]), (150, [150, 50]), (900, [200])])
+def test_row_groups_have_the_size_asked_for(
+    copula: GaussianCopula, tmp_path: Path, asked: int, groups: list[int]
+) -> None:
+    write(copula, tmp_path, 400, row_group_rows=asked)
+    metadata = pq.ParquetFile(tmp_path / "part-00001.parquet").metadata
+    assert [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)] == groups
+    assert pd.read_parquet(tmp_path).equals(pd.read_parquet(rewritten(copula, tmp_path.with_name("other"), 400)))
+
+
+def rewritten(model: Any, folder: Path, n: int) -> Path:
+    """The same rows with the row groups of the default."""
+    write(model, folder, n)
+    return folder
+
+
+@pytest.mark.parametrize("column", ["town", "smoker"])
+def test_partitions_hold_the_same_rows(copula: GaussianCopula, tmp_path: Path, column: str) -> None:
+    """Folders COLUMN=VALUE, which pandas and raysynth read; together they are the rows of the plain sample."""
+    manifest = write(copula, tmp_path / "rows", partition_by=column)
+    assert manifest == verify(tmp_path / "rows")
+    assert {f.name.partition("/")[0].partition("=")[0] for f in manifest.files} == {column}
+    assert sum(f.rows for f in manifest.files) == ROWS
+    plain = copula.sample(ROWS, seed=5)
+    keys = ["person_id"]
+    for found in (pd.read_parquet(tmp_path / "rows"), as_table(tmp_path / "rows").to_arrow().to_pandas()):
+        both = found.sort_values(keys).astype({column: str}), plain.sort_values(keys).astype({column: str})
+        assert sorted(found.columns) == sorted(plain.columns)
+        assert both[0][column].str.lower().tolist() == both[1][column].str.lower().tolist()
+        np.testing.assert_array_equal(both[0]["income"].to_numpy(), both[1]["income"].to_numpy())
+
+
+def test_lost_file_of_a_partition_is_written_again(copula: GaussianCopula, tmp_path: Path) -> None:
+    first = write(copula, tmp_path, partition_by="town")
+    lost = tmp_path / "town=Bonn" / "part-00002.parquet"
+    whole = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(StorageError, match="town=Bonn/part-00002.parquet is missing"):
+        verify(tmp_path)
+    assert write(copula, tmp_path, partition_by="town") == first and lost.read_bytes() == whole
+    (tmp_path / "town=Bonn" / "more.parquet").write_bytes(b"")
+    with pytest.raises(StorageError, match="town=Bonn/more.parquet is not of this run"):
+        verify(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["income", "person_id", "nowhere"])
+def test_columns_of_many_values_cannot_be_folders(copula: GaussianCopula, tmp_path: Path, column: str) -> None:
+    with pytest.raises(ParameterError, match=f"partition_by '{column}'.*valid here: .*town"):
+        write(copula, tmp_path / "rows", partition_by=column)
     assert not (tmp_path / "rows").exists()
 
 
