@@ -17,6 +17,7 @@ from raysynth.statistics.contingency import ContingencyCounts
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
+    from raysynth.dp.scope import PrivacyScope
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.table import Table
 
@@ -33,6 +34,7 @@ class Prepared:
         statistics: of pass one.
         encoder: built from them.
         seed: of initial weights.
+        privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
     """
 
     table: Table
@@ -40,11 +42,12 @@ class Prepared:
     statistics: TableStatistics
     encoder: TableEncoder
     seed: int
+    privacy: PrivacyScope | None = None
 
     @property
     def n_rows(self) -> int:
-        """Rows of the table."""
-        return self.statistics.n_rows
+        """Rows of the table; under a privacy budget the noised number of them."""
+        return self.statistics.n_rows if self.privacy is None else self.privacy.n_rows
 
     @property
     def fits_in_memory(self) -> bool:

@@ -28,7 +28,7 @@ ORDER = (
     "cli",
 )
 NO_RAY = ("dp", "statistics", "encoding", "models", "sampling")
-LIGHT = ("statistics", "encoding", "sampling")  # torch belongs to models and training
+LIGHT = ("dp", "statistics", "encoding", "sampling")  # torch belongs to models and training
 
 PROBE = """
 import importlib, sys

@@ -1,0 +1,26 @@
+"""Differential privacy: budget, ledger, accountant, calibration, noise and mechanisms. Pure: no table, model or Ray.
+
+The only place that draws privacy noise. A fit under a budget carries one `scope.PrivacyScope`, and every release made
+from the private rows is charged to it before the work is done.
+"""
+
+from raysynth.dp.accountant import Spent, spent, total_epsilon
+from raysynth.dp.budget import PrivacyBudget
+from raysynth.dp.ledger import Event, Ledger, Mechanism
+from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, OsNoise, SecureNoise
+from raysynth.dp.scope import PrivacyScope
+
+__all__ = [
+    "Event",
+    "InsecureSeededNoise",
+    "Ledger",
+    "Mechanism",
+    "NoiseSource",
+    "OsNoise",
+    "PrivacyBudget",
+    "PrivacyScope",
+    "SecureNoise",
+    "Spent",
+    "spent",
+    "total_epsilon",
+]

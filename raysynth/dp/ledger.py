@@ -1,0 +1,200 @@
+"""The ledger: every release made from the private rows, in order, as JSON that a third party can account for.
+
+An event says which mechanism ran, on what, and with which parameters; the accountant needs nothing else. Fields by
+mechanism:
+
+| mechanism | parameters | what it is |
+|---|---|---|
+| gaussian | noise_multiplier, sampling_rate, steps | N(0, (noise_multiplier * sensitivity)^2) on a vector of that L2 |
+|  |  | sensitivity; on a Poisson sample where sampling_rate < 1; steps times |
+| laplace | epsilon, steps | (discrete) Laplace noise of scale sensitivity / epsilon on one number |
+| exponential | epsilon, steps | one choice with probability ~ exp(epsilon * score / (2 * sensitivity)) |
+| approximate | epsilon, delta, steps | any other (epsilon, delta)-private release |
+| not_covered | none | something that the guarantee does not cover; `released` says what, in words |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from raysynth.errors import ModelFileError, ParameterError
+
+FORMAT_VERSION = 1
+ROW = "row"
+
+
+class Mechanism(StrEnum):
+    """What kind of noise an event drew; see the module."""
+
+    GAUSSIAN = "gaussian"
+    LAPLACE = "laplace"
+    EXPONENTIAL = "exponential"
+    APPROXIMATE = "approximate"
+    NOT_COVERED = "not_covered"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One release (or `steps` equal ones).
+
+    Args:
+        mechanism: see the module.
+        released: what left, in words.
+        sensitivity: most that one unit changes the exact value by (L2 norm for 'gaussian').
+        noise_multiplier: standard deviation over sensitivity.
+        sampling_rate: Poisson sampling rate of units; 1: all.
+        steps: how often.
+        epsilon, delta: of one step.
+        composition: 'joint': in the one composition by privacy loss; 'basic': its epsilon and delta are added to the
+            rest's, since the parameters of later events depend on its outcome (a noised number of rows).
+        relation: 'add_remove': of one unit.
+        unit: 'row', or what else one unit is.
+        guarantee: False where the noise was seeded (tests), so that nothing is guaranteed.
+    """
+
+    mechanism: Mechanism
+    released: str
+    sensitivity: float = 1.0
+    noise_multiplier: float | None = None
+    sampling_rate: float = 1.0
+    steps: int = 1
+    epsilon: float | None = None
+    delta: float = 0.0
+    composition: str = "joint"
+    relation: str = "add_remove"
+    unit: str = ROW
+    guarantee: bool = True
+
+    def __post_init__(self) -> None:
+        what = f"ledger event '{self.released}'"
+        if self.mechanism is Mechanism.GAUSSIAN:
+            _require(_positive(self.noise_multiplier), f"{what}: noise_multiplier must be > 0")
+        elif self.mechanism in (Mechanism.LAPLACE, Mechanism.EXPONENTIAL):
+            _require(_positive(self.epsilon), f"{what}: epsilon must be > 0")
+        elif self.mechanism is Mechanism.APPROXIMATE:
+            _require(self.epsilon is not None and self.epsilon >= 0, f"{what}: epsilon must be >= 0")
+        _require(0 <= self.delta < 1, f"{what}: delta must be in [0, 1)")
+        _require(0 < self.sampling_rate <= 1, f"{what}: sampling_rate must be in (0, 1]")
+        _require(isinstance(self.steps, int) and self.steps >= 1, f"{what}: steps must be a whole number >= 1")
+        _require(_positive(self.sensitivity), f"{what}: sensitivity must be > 0")
+        _require(self.composition in ("joint", "basic"), f"{what}: composition must be 'joint' or 'basic'")
+        _require(self.relation == "add_remove", f"{what}: relation must be 'add_remove'")
+        basic = self.composition != "basic" or self.mechanism in (Mechanism.LAPLACE, Mechanism.APPROXIMATE)
+        _require(basic, f"{what}: only laplace and approximate events can be joined by basic composition")
+
+    @property
+    def is_covered(self) -> bool:
+        """False for what the guarantee leaves out."""
+        return self.mechanism is not Mechanism.NOT_COVERED
+
+
+def gaussian(released: str, noise_multiplier: float, *, sensitivity: float = 1.0, unit: str = ROW) -> Event:
+    """A vector of L2 sensitivity `sensitivity` with Gaussian noise."""
+    return Event(Mechanism.GAUSSIAN, released, sensitivity, noise_multiplier, unit=unit)
+
+
+def subsampled_gaussian(
+    released: str,
+    noise_multiplier: float,
+    *,
+    sampling_rate: float,
+    steps: int,
+    sensitivity: float = 1.0,
+    unit: str = ROW,
+) -> Event:
+    """Steps of DP-SGD: each on a Poisson sample of units, the sum clipped to `sensitivity` for each unit."""
+    return Event(Mechanism.GAUSSIAN, released, sensitivity, noise_multiplier, sampling_rate, steps, unit=unit)
+
+
+def laplace(
+    released: str, epsilon: float, *, sensitivity: float = 1.0, unit: str = ROW, composition: str = "joint"
+) -> Event:
+    """One number with Laplace noise of scale sensitivity / epsilon."""
+    return Event(Mechanism.LAPLACE, released, sensitivity, epsilon=epsilon, composition=composition, unit=unit)
+
+
+def exponential(released: str, epsilon: float, *, steps: int = 1, sensitivity: float = 1.0, unit: str = ROW) -> Event:
+    """Choices by the exponential mechanism, each with probability ~ exp(epsilon * score / (2 * sensitivity))."""
+    return Event(Mechanism.EXPONENTIAL, released, sensitivity, steps=steps, epsilon=epsilon, unit=unit)
+
+
+def approximate(released: str, epsilon: float, delta: float, *, steps: int = 1, unit: str = ROW) -> Event:
+    """Any other (epsilon, delta)-private release."""
+    return Event(Mechanism.APPROXIMATE, released, steps=steps, epsilon=epsilon, delta=delta, unit=unit)
+
+
+def not_covered(released: str) -> Event:
+    """What no epsilon stands for, for example 'selection: not covered by epsilon'."""
+    return Event(Mechanism.NOT_COVERED, released, guarantee=False)
+
+
+class Ledger:
+    """Events in the order in which they were charged: it only grows.
+
+    Args:
+        events: those of an earlier ledger that this one goes on from.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._events: list[Event] = list(events)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """All events so far."""
+        return tuple(self._events)
+
+    def append(self, *events: Event) -> None:
+        """Add events at the end."""
+        self._events.extend(events)
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; fields at their default are left out, except for the ones that a reader needs."""
+        defaults = {f.name: f.default for f in fields(Event)}
+        kept = {"sensitivity", "steps", "relation", "unit"}
+        events = [
+            {k: v for k, v in asdict(event).items() if k in kept or v != defaults.get(k, ...)} for event in self._events
+        ]
+        return {"format_version": FORMAT_VERSION, "events": events}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Ledger:
+        """The inverse of `to_dict`; raises `ModelFileError` for anything else."""
+        try:
+            if content["format_version"] != FORMAT_VERSION:
+                raise ModelFileError(f"the privacy ledger has format version {content['format_version']!r}, not 1")
+            return cls(Event(**{**e, "mechanism": Mechanism(e["mechanism"])}) for e in content["events"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the privacy ledger cannot be read: {error}") from error
+
+    def to_json(self) -> str:
+        """The ledger as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Ledger:
+        """The inverse of `to_json`; raises `ModelFileError`."""
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise ModelFileError(f"the privacy ledger is not valid JSON: {error}") from error
+        return cls.from_dict(content)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ParameterError(message)

@@ -1,0 +1,99 @@
+"""Where noise comes from: the operating system's entropy, never a user's seed (who knows the seed subtracts the noise).
+
+Three sources of the same shape. `OsNoise`: NumPy's generator, seeded afresh from the operating system. `SecureNoise`:
+the operating system's cryptographic generator for every draw, and Gaussians as sums of several, so that the gaps of
+floating-point numbers tell nothing (Mironov 2012; Holohan and Braghin 2021, "Secure random sampling in differential
+privacy", section 4). `InsecureSeededNoise`: for tests; whatever it touches is marked 'no guarantee'.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Protocol
+
+import numpy as np
+
+SUMMED_DRAWS = 4
+_BITS = 53
+
+
+class NoiseSource(Protocol):
+    """Draws of privacy noise and of private samples."""
+
+    @property
+    def guarantee(self) -> bool:
+        """False where the draws can be repeated by someone who knows a seed."""
+        ...
+
+    def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Numbers in (0, 1), float64."""
+        ...
+
+    def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Standard normal numbers, float64."""
+        ...
+
+
+class OsNoise:
+    """NumPy's PCG64DXSM, seeded with 256 bits of the operating system's entropy."""
+
+    guarantee = True
+
+    def __init__(self) -> None:
+        self._rng = np.random.Generator(np.random.PCG64DXSM(secrets.randbits(256)))
+
+    def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Numbers in (0, 1), float64."""
+        return np.maximum(self._rng.random(shape), 2.0**-_BITS)
+
+    def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Standard normal numbers, float64."""
+        return self._rng.standard_normal(shape)
+
+
+class SecureNoise:
+    """The operating system's cryptographic generator for every draw; a normal number is a sum of four."""
+
+    guarantee = True
+
+    def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Numbers in (0, 1), float64, of 53 random bits each."""
+        size = (shape,) if isinstance(shape, int) else shape
+        words = np.frombuffer(os.urandom(8 * int(np.prod(size))), dtype=np.uint64) >> np.uint64(64 - _BITS)
+        return np.ldexp(words.astype(np.float64) + 0.5, -_BITS).reshape(size)
+
+    def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Standard normal numbers, float64: sums of four by Box and Muller's transform, over 2."""
+        size = (shape,) if isinstance(shape, int) else shape
+        total = np.zeros(size)
+        for _ in range(SUMMED_DRAWS // 2):
+            radius = np.sqrt(-2 * np.log(self.uniform(size)))
+            angle = 2 * np.pi * self.uniform(size)
+            total += radius * np.cos(angle)
+            radius = np.sqrt(-2 * np.log(self.uniform(size)))
+            angle = 2 * np.pi * self.uniform(size)
+            total += radius * np.sin(angle)
+        return total / np.sqrt(SUMMED_DRAWS)
+
+
+class InsecureSeededNoise:
+    """Repeatable draws, for tests only: a ledger of events with it says 'no guarantee'."""
+
+    guarantee = False
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Numbers in (0, 1), float64."""
+        return np.maximum(self._rng.random(shape), 2.0**-_BITS)
+
+    def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Standard normal numbers, float64."""
+        return self._rng.standard_normal(shape)
+
+
+def noise_source(secure_mode: bool) -> NoiseSource:
+    """The source that a fit under a budget draws from."""
+    return SecureNoise() if secure_mode else OsNoise()

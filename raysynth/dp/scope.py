@@ -1,0 +1,127 @@
+"""The privacy scope of a fit: its budget, its ledger and its noise. How a method spends a budget:
+
+    scope = prepared.privacy                      # None without a budget
+    q = batch_size / scope.n_rows                 # the noised number of rows; never the exact one
+    sigma = scope.noise_multiplier_for(q, steps)  # DP-SGD that spends all that is left, and no more
+    scope.charge(subsampled_gaussian("discriminator", sigma, sampling_rate=q, steps=steps))   # before the work
+    noise = scope.noise.normal(shape) * sigma * clip     # float64; scope.secure_mode decides where it comes from
+
+Training that runs in segments charges each before it runs (`steps` of the segment), so that one repeated after a crash
+is counted twice; `charge` refuses what would exceed the budget, before anything is released. A method without SGD plans
+its events first and takes the scale of its noise from `calibrated(plan)`. Batches drawn at random use
+`scope.noise.uniform`, too. For a resumed fit: `PrivacyScope(budget, ledger=Ledger(earlier_events))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from raysynth.dp import ledger as events
+from raysynth.dp.accountant import Spent, spent, total_epsilon
+from raysynth.dp.budget import PrivacyBudget
+from raysynth.dp.calibration import (
+    PREPROCESSING_SHARE,
+    calibrated,
+    dpsgd_noise_multiplier,
+    gaussian_noise_multiplier,
+)
+from raysynth.dp.ledger import ROW, Event, Ledger
+from raysynth.dp.mechanisms import noised_count
+from raysynth.dp.noise import NoiseSource, SecureNoise, noise_source
+from raysynth.errors import ParameterError
+
+ROW_COUNT_SHARE = 0.02  # of epsilon, for the noised number of rows
+SLACK = 1e-9  # of epsilon: rounding of the accountant
+
+
+class PrivacyScope:
+    """What one fit may spend and has spent.
+
+    Args:
+        budget: epsilon and delta.
+        secure_mode: cryptographic noise, hardened against floating-point attacks.
+        preprocessing_share: of the budget's rho for all statistics before training (see `calibration`).
+        unit: what one unit is: 'row'.
+        ledger: goes on from an earlier one.
+        noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
+    """
+
+    def __init__(
+        self,
+        budget: PrivacyBudget,
+        *,
+        secure_mode: bool = False,
+        preprocessing_share: float = PREPROCESSING_SHARE,
+        unit: str = ROW,
+        ledger: Ledger | None = None,
+        noise: NoiseSource | None = None,
+    ) -> None:
+        if not 0 < preprocessing_share < 1:
+            raise ParameterError(f"preprocessing_share must be between 0 and 1; found {preprocessing_share!r}")
+        self.budget = budget
+        self.preprocessing_share = preprocessing_share
+        self.unit = unit
+        self.ledger = Ledger() if ledger is None else ledger
+        self.noise = noise_source(secure_mode) if noise is None else noise
+        self.secure_mode = isinstance(self.noise, SecureNoise)
+        self._n_rows: int | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """The noised number of units, at least 1; raises `ParameterError` before `release_row_count`."""
+        if self._n_rows is None:
+            raise ParameterError("the number of rows is private and was not released yet; call release_row_count first")
+        return self._n_rows
+
+    @property
+    def spent(self) -> Spent:
+        """The cost of all events so far."""
+        return spent(self.ledger, self.budget.delta)
+
+    def release_row_count(self, n: int) -> int:
+        """Charge and draw the noised number of units: the first release, joined to the rest by basic composition."""
+        epsilon = ROW_COUNT_SHARE * self.budget.epsilon
+        self.charge(events.laplace("number of rows", epsilon, unit=self.unit, composition="basic"))
+        self._n_rows = max(1, noised_count(n, epsilon, self.noise))
+        return self._n_rows
+
+    def charge(self, *planned: Event) -> tuple[Event, ...]:
+        """Write events to the ledger, before what they stand for is done; gives them as they were written.
+
+        Raises:
+            ParameterError: the budget would be exceeded; nothing is written then.
+        """
+        new = tuple(replace(e, guarantee=e.guarantee and self.noise.guarantee, unit=self.unit) for e in planned)
+        total = total_epsilon((*self.ledger, *new), self.budget.delta)
+        if total > self.budget.epsilon * (1 + SLACK):
+            raise ParameterError(
+                f"the privacy budget is epsilon = {self.budget.epsilon:g}; with {new[0].released!r} it would be "
+                f"{total:.4g}: raise epsilon, or stop here and keep what was learned so far"
+            )
+        self.ledger.append(*new)
+        return new
+
+    def noise_multiplier_for(self, sampling_rate: float, steps: int) -> float:
+        """The noise multiplier of DP-SGD with which the whole ledger just stays within the budget.
+
+        Raises:
+            ParameterError: the budget is too small to train; says how small and what would do.
+        """
+        return dpsgd_noise_multiplier(self.budget, sampling_rate, steps, self.ledger)
+
+    def calibrated(self, plan: Callable[[float], Sequence[Event]], *, start: float = 1.0) -> float:
+        """The least scale of noise with which the planned events and the ledger stay within the budget."""
+        return calibrated(plan, self.budget, self.ledger, start=start)
+
+    def share_multiplier(self, share: float, delta_share: float = 0.0) -> float:
+        """The noise multiplier of a Gaussian release that has `share` of the budget's rho (see `calibration`).
+
+        Args:
+            share: in (0, 1); several releases that add up to it divide it: a third of it has sqrt(3) times the noise.
+            delta_share: of delta, that other events (selection of categories) take.
+        """
+        whole = gaussian_noise_multiplier(
+            self.budget.epsilon * (1 - ROW_COUNT_SHARE), self.budget.delta * (1 - delta_share)
+        )
+        return float(whole / share**0.5)
