@@ -307,6 +307,18 @@ def build_modes(
     return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, fit_mixture(distribution, n_modes))
 
 
+def build_scaled(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> ModeEncoder:
+    """Encoder for sequences: heavy atoms, and one mode for all the rest that maps its protected range to [-1, 1]."""
+    modes = build_modes(column, released, rare_threshold=rare_threshold, n_modes=1)
+    smooth = modes.mixture.std > 0
+    if not smooth.any():
+        return modes
+    low, high = modes.distribution.low[0], modes.distribution.high[-1]
+    mean = np.where(smooth, low / 2 + high / 2, modes.mixture.mean)
+    std = np.where(smooth, high / 8 - low / 8, 0.0)
+    return replace(modes, mixture=replace(modes.mixture, mean=mean, std=std))
+
+
 def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:
     """Decimals have their scale for certain, whatever the doubles that were counted seem to need."""
     if not pa.types.is_decimal(dtype):

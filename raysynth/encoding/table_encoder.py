@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock, EncodedColumn
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
@@ -19,7 +19,7 @@ from raysynth.statistics.released import CategoryCounts, NumericDistribution, Re
 
 ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | ModeEncoder | PresenceEncoder
 Within: TypeAlias = tuple[float, float] | frozenset[Any]
-NumericForm: TypeAlias = Literal["bins", "modes"]
+NumericForm: TypeAlias = Literal["bins", "modes", "scaled"]
 _CLASSES = {c.__name__: c for c in (CategoricalEncoder, BinEncoder, ModeEncoder, PresenceEncoder)}
 
 
@@ -154,7 +154,7 @@ def build_encoder(
     Args:
         schema: decides kind, declared domain and protection.
         statistics: released statistics of each modelled column.
-        numeric: form of the numbers: codes of quantile bins, or CTGAN's modes.
+        numeric: form of the numbers: codes of quantile bins, CTGAN's modes, or the range scaled to [-1, 1].
         n_bins: bins of a number ('bins').
         n_modes: Gaussian modes of a number ('modes').
     """
@@ -180,4 +180,6 @@ def _build(
     distribution = released.distribution().value
     if numeric == "bins":
         return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins)
+    if numeric == "scaled":
+        return build_scaled(column, distribution, rare_threshold=rare)
     return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)

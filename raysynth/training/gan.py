@@ -166,8 +166,8 @@ class GanLearner:
             "averaged": self.averaged,
             "steps": self.steps,
         }
-        copied: dict[str, Any] = _copied(state)
-        return copied
+        result: dict[str, Any] = copied(state)
+        return result
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
@@ -234,12 +234,12 @@ def _adam(model: torch.nn.Module, rate: float, decay: float) -> torch.optim.Adam
     return torch.optim.Adam(list(model.parameters()), lr=rate, betas=(0.5, 0.9), weight_decay=decay, fused=True)
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """The same nest of dicts and lists with every tensor detached, copied and on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {k: _copied(v) for k, v in value.items()}
+        return {k: copied(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_copied(v) for v in value)
+        return type(value)(copied(v) for v in value)
     return value
