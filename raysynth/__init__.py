@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.ctgan import CTGAN as CTGAN
     from raysynth.synthesizers.loading import load_synthetic_model as load_synthetic_model
     from raysynth.synthesizers.tabular_gan import TabularGAN as TabularGAN
+    from raysynth.synthesizers.time_series_gan import TimeSeriesGAN as TimeSeriesGAN
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ _HOME = {
     "CTGAN": "raysynth.synthesizers.ctgan",
     "GaussianCopula": "raysynth.synthesizers.copula",
     "TabularGAN": "raysynth.synthesizers.tabular_gan",
+    "TimeSeriesGAN": "raysynth.synthesizers.time_series_gan",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",

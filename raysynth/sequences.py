@@ -144,9 +144,7 @@ def array_of(data: Any, *, length: int | None, features: int | None) -> np.ndarr
             f"set sequence_length={values.shape[1]}, or cut windows of {length} steps"
         )
     if features is not None and values.shape[2] != features:
-        raise DataError(
-            f"features is {features}, but the array has {values.shape[2]}; set features={values.shape[2]}"
-        )
+        raise DataError(f"features is {features}, but the array has {values.shape[2]}; set features={values.shape[2]}")
     if len(values) < 2:
         raise DataError("the array holds one sequence; at least 2 are needed to learn from")
     return values

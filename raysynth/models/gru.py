@@ -1,12 +1,12 @@
-"""A gated recurrent unit, unrolled by hand: on a CPU about five times as fast as torch's, and open to per-example norms.
+"""A gated recurrent unit, unrolled by hand, so that the gradients of its gates are plain tensors.
 
 h_t = z_t h_{t-1} + (1 - z_t) n_t, with r_t, z_t = sigmoid(x_t W + b + h_{t-1} U) and
 n_t = tanh(x_t W_n + b_n + r_t (h_{t-1} U_n + c)) (Cho et al. 2014, with the reset gate after the product as in torch's
-own). torch's loop builds a graph of some ten small operations for every step; here the input's products of all steps are
-one product, the loop writes into prepared arrays, and the backward pass is written out, with the weights' gradients as
-one product each. The gradients of the gates, which fused kernels hide, are plain tensors in it.
+own). The input's products of all steps are one product, the loop writes into prepared arrays, and the backward pass is
+written out, with the weights' gradients as one product each. Norms of per-example gradients need the gates' gradients,
+which fused kernels hide; here they are the array `inward`. On a CPU it takes as long as torch's or less.
 
-Shape legend: T steps, N sequences, I inputs, H units; gates in the order r, z, n.
+Shape legend: T steps, N sequences, I inputs, H units, G = 3 H gates in the order r, z, n.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Unrolled(torch.autograd.Function):
         to_candidate = (1 - update) * (1 - candidate * candidate)
         to_update = (states[:-1] - candidate) * update * (1 - update)
         to_reset = inner * reset * (1 - reset)
-        own = torch.empty_like(opened.new_empty(steps, n, 3 * hidden))  # of r, z and n's argument
+        own = opened.new_empty(steps, n, 3 * hidden)  # of r, z and n's argument
         inward = torch.empty_like(own)  # of h U: as `own`, but n's part went through the reset gate
         u_GH = recurrent_HG.t().contiguous()
         carried = torch.zeros_like(grad_TNH[0])

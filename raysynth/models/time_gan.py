@@ -33,12 +33,14 @@ class VectorLayout:
         value_columns: the column of each value (V).
         value_codes: the code with which the value counts, one for each value; with other codes it is 0.
         fixed_codes: for each column the code that it always has, or -1 where it varies; only those take places (S).
+        dead_places: the places of codes that no row has; they are never drawn.
     """
 
     cardinalities: tuple[int, ...]
     value_columns: tuple[int, ...]
     value_codes: tuple[int, ...]
     fixed_codes: tuple[int, ...]
+    dead_places: tuple[int, ...] = ()
 
     @property
     def coded(self) -> tuple[int, ...]:
@@ -72,9 +74,14 @@ class Vectors(nn.Module):
         self.register_buffer("value_columns", torch.tensor(layout.value_columns, dtype=torch.long), persistent=False)
         self.register_buffer("value_codes", torch.tensor(layout.value_codes, dtype=torch.long), persistent=False)
 
+        dead_S = torch.zeros(layout.spans.n_codes)
+        dead_S[list(layout.dead_places)] = -torch.inf
+        self.register_buffer("dead_S", dead_S, persistent=False)
+
     coded: Tensor
     value_columns: Tensor
     value_codes: Tensor
+    dead_S: Tensor
 
     def forward(self, codes_NC: Tensor, values_NV: Tensor) -> Tensor:
         """Vectors (N, W)."""
@@ -99,14 +106,14 @@ class Vectors(nn.Module):
         if self.index is None:
             return raw_NW
         n_values = self.layout.n_values
-        logits = raw_NW[:, n_values:].split(self.layout.spans.cardinalities, 1)
+        logits = (raw_NW[:, n_values:] + self.dead_S).split(self.layout.spans.cardinalities, 1)
         return torch.cat([raw_NW[:, :n_values], *(part.softmax(1) for part in logits)], 1)
 
     def draw(self, raw_NW: Tensor, noise_NS: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (N, C), drawn with Gumbel noise, and values (N, V) of raw outputs."""
         codes_NC = torch.tensor(self.layout.fixed_codes).repeat(len(raw_NW), 1)
         if self.index is not None:
-            codes_NC[:, self.coded] = self.index.draw(raw_NW[:, self.layout.n_values :], noise_NS)
+            codes_NC[:, self.coded] = self.index.draw(raw_NW[:, self.layout.n_values :] + self.dead_S, noise_NS)
         return codes_NC, raw_NW[:, : self.layout.n_values]
 
 
@@ -316,7 +323,11 @@ def sliced_distance(real_ND: Tensor, made_ND: Tensor, directions_DP: Tensor) -> 
 
 
 def whitening(covariance_DD: Tensor, floor: float) -> Tensor:
-    """W (D, D) such that x @ W has about unit variance in all directions whose standard deviation exceeds `floor`."""
+    """Columns (D, R) such that x @ columns are uncorrelated numbers of variance 1, those of the largest variance last.
+
+    Directions in which the standard deviation is below `floor` are left out (at least one stays).
+    """
     variance_D, axes_DD = torch.linalg.eigh(covariance_DD.double())
-    scaled: Tensor = axes_DD / (variance_D.clamp(min=0) + floor**2).sqrt()
+    kept = variance_D > min(floor**2, 0.5 * float(variance_D[-1]))
+    scaled: Tensor = axes_DD[:, kept] / variance_D[kept].sqrt()
     return scaled.float()

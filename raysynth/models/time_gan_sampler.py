@@ -117,7 +117,9 @@ class SequenceSampler:
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceSampler:
         """The inverse of `to_state`; raises where parts are missing or do not fit."""
         layout = SequenceLayout(
-            int(meta["layout"]["steps"]), _vector_layout(meta["layout"]["step"]), _vector_layout(meta["layout"]["context"])
+            int(meta["layout"]["steps"]),
+            _vector_layout(meta["layout"]["step"]),
+            _vector_layout(meta["layout"]["context"]),
         )
         sizes = TimeGanSizes(**{k: int(v) for k, v in meta["sizes"].items()})
         expected = (layout.step.width, layout.step.n_values, layout.context_width)

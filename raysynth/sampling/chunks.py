@@ -99,7 +99,10 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     rng = chunk_stream(seed, chunk)
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
-    tables = [_assemble(model, _modelled_rows(model, p, rng, distinct), p.first_row) for p in pieces]
+    tables = [
+        assemble(_modelled_rows(model, p, rng, distinct), model.schema, model.regenerators, model.key, p.first_row)
+        for p in pieces
+    ]
     return pa.concat_tables(tables).unify_dictionaries()
 
 
@@ -251,10 +254,12 @@ def _give_up(conditions: tuple[ColumnCondition, ...], accepted: int, seen: int) 
     )
 
 
-def _assemble(model: SamplingModel, rows: pa.Table, first_row: int) -> pa.Table:
-    """The user's columns in order: modelled ones as they are, the others regenerated for their row numbers."""
+def assemble(
+    rows: pa.Table, schema: TableSchema, regenerators: Mapping[str, Regenerator], key: int, first_row: int
+) -> pa.Table:
+    """The columns of a schema in order: modelled ones as they are, the others regenerated for their row numbers."""
     arrays: dict[str, Any] = {}
-    for column in model.schema.columns:
+    for column in schema.columns:
         if column.kind.is_modelled:
             arrays[column.name] = rows.column(column.name).combine_chunks()
             continue
@@ -262,7 +267,7 @@ def _assemble(model: SamplingModel, rows: pa.Table, first_row: int) -> pa.Table:
             value = from_plain([column.value], column.arrow_type)
             array = pa.array(value * rows.num_rows, type=column.arrow_type)
         else:
-            array = model.regenerators[column.name].values(first_row, rows.num_rows, model.key)
+            array = regenerators[column.name].values(first_row, rows.num_rows, key)
         if column.name in rows.column_names:  # whether a value is there was modelled
             present = rows.column(column.name).combine_chunks()
             array = array.take(pa.array(np.arange(rows.num_rows), mask=~present.to_numpy(zero_copy_only=False)))

@@ -238,12 +238,15 @@ class Synthesizer:
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
 
-        if not hasattr(self, "stages_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
+        self._require_fitted()
         rules: ConstraintSet | None = self.rules_
         return SamplingModel(
-            self._generator(), self.encoder_, self.schema_, rules, _regenerators(self.schema_), self.identifier_key_
+            self._generator(), self.encoder_, self.schema_, rules, regenerators(self.schema_), self.identifier_key_
         )
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "stages_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
 
     # ---- save and load -----------------------------------------------------------------------------------------------
 
@@ -253,7 +256,7 @@ class Synthesizer:
         Raises:
             NotFittedError: before `fit`. StorageError: the file cannot be written.
         """
-        self._fitted()
+        self._require_fitted()
         write_model(path, self._content())
 
     def _content(self) -> ModelContent:
@@ -358,7 +361,8 @@ def _names(columns: Any) -> Any:
     return columns if columns is None or isinstance(columns, str) else list(columns)
 
 
-def _regenerators(schema: TableSchema) -> dict[str, Any]:
+def regenerators(schema: TableSchema) -> dict[str, Any]:
+    """What makes the values of each column that no model learns; see `sampling.chunks.Regenerator`."""
     result: dict[str, Any] = {}
     for column in schema.columns:
         if column.kind is Kind.IDENTIFIER:

@@ -40,7 +40,7 @@ def train_prepared(
     name goes on from them.
     """
     if scaling_config is None:
-        store = _local_store(run_config)
+        store = local_store(run_config)
         if prepared.fits_in_memory:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
@@ -67,7 +67,8 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     return Path(path.removeprefix("file://")).expanduser() / (run_config.name or "raysynth")
 
 
-def _local_store(run_config: RunConfig | None) -> Store | None:
+def local_store(run_config: RunConfig | None) -> Store | None:
+    """Where a training in this process keeps checkpoints; None where the user named no storage."""
     from raysynth.training.checkpoints import FolderStore
 
     folder = run_folder(run_config)

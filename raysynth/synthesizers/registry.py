@@ -15,6 +15,7 @@ METHODS: dict[str, str] = {
     "gan": "raysynth.synthesizers.tabular_gan:TabularGAN",
     "ctgan": "raysynth.synthesizers.ctgan:CTGAN",
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
+    "timegan": "raysynth.synthesizers.time_series_gan:TimeSeriesGAN",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
 }
 

@@ -8,7 +8,7 @@ A sequence is one wide encoded row, so that batches, shards and workers are thos
 [length | context (Cc) | step after step (T * C)], values [context (Vc) | step after step (T * V)].
 
 Shape legend: T steps, N sequences, M = T * N, W numbers of a step's vector, K of the context's, C columns, V values,
-D numbers of a flattened sequence, P projections.
+D numbers of a flattened sequence, R of its principal axes, P projections.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class TimeGanSettings:
     layers: int = 1
     noise: int = 8
     learning_rate: float = 2e-3
-    discriminator_rate: float = 1e-3
+    discriminator_rate: float = 2e-3
     embedding_share: float = 0.15
     recovery_weight: float = 10.0
     supervised_weight: float = 10.0
-    distance_weight: float = 1.0
+    distance_weight: float = 3.0
     early_weight: float = 0.3
     projections: int = 128
     floor: float = 0.01
@@ -136,7 +136,7 @@ class TimeGanLearner:
         self.autoencoder: Autoencoder = self.networks["autoencoder"]
         self.generator: LatentGenerator = self.networks["generator"]
         self.discriminator: LatentDiscriminator = self.networks["discriminator"]
-        self.rates = {name: s.learning_rate for name in self.networks} | {"discriminator": s.discriminator_rate}
+        self.rates = dict.fromkeys(self.networks, s.learning_rate) | {"discriminator": s.discriminator_rate}
         self.adams = {
             name: torch.optim.Adam(
                 list(network.parameters()),
@@ -152,7 +152,7 @@ class TimeGanLearner:
         self.compared = compared_steps(job.layout).to(device)
         d = len(self.compared) * job.layout.step.width + job.layout.context_width
         self.moments = [torch.zeros(*shape, device=device) for shape in ((1,), (d,), (d, d))]
-        self.whitening_DD = torch.eye(d, device=device)
+        self.whitening_DR = torch.eye(d, device=device)
 
     def made_by(self) -> list[nn.Parameter]:
         """The weights that sampling needs: of generator, supervisor and recovery."""
@@ -185,7 +185,7 @@ class TimeGanLearner:
             self.average(self.moments)
             n, sums_D, products_DD = self.moments
             mean_D = sums_D / n
-            self.whitening_DD = whitening(products_DD / n - torch.outer(mean_D, mean_D), 2 * self.settings.floor)
+            self.whitening_DR = whitening(products_DD / n - torch.outer(mean_D, mean_D), 2 * self.settings.floor)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from; tensors on the CPU are copies."""
@@ -195,7 +195,7 @@ class TimeGanLearner:
                 "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
                 "averaged": self.averaged,
                 "moments": self.moments,
-                "whitening": self.whitening_DD,
+                "whitening": self.whitening_DR,
                 "epochs": self.epochs,
                 "steps": self.steps,
             }
@@ -209,7 +209,7 @@ class TimeGanLearner:
             self.adams[name].load_state_dict(state["adams"][name])
         self.averaged = [t.to(self.device) for t in state["averaged"]]
         self.moments = [t.to(self.device) for t in state["moments"]]
-        self.whitening_DD = state["whitening"].to(self.device)
+        self.whitening_DR = state["whitening"].to(self.device)
         self.epochs, self.steps = state["epochs"], state["steps"]
 
     # ---- the two phases ----------------------------------------------------------------------------------------------
@@ -226,7 +226,8 @@ class TimeGanLearner:
         """One update of the discriminator, then one of all others."""
         s = self.settings
         h_TNH = self.autoencoder.embed(real.x_TNW, real.context_NK)
-        noise = self.generator.noise(*real.mask_TN.shape, rng)
+        steps, n = real.mask_TN.shape
+        noise = self.generator.noise(steps, n, rng)
         early_TNH, made_TNH = self.generator(noise, real.context_NK)
         told = self._told_loss(h_TNH.detach(), made_TNH.detach(), early_TNH.detach(), real)
         self._update(told, "discriminator")
@@ -277,11 +278,11 @@ class TimeGanLearner:
         raw_TNW = self.autoencoder.recover(made_TNH)
         soft_TNW = self.vectors.step.soft(raw_TNW.flatten(0, 1)).view_as(raw_TNW) * real.mask_TN[..., None]
         real_ND, made_ND = self._flat(real.x_TNW, real), self._flat(soft_TNW, real)
-        random_DP = torch.empty(len(self.whitening_DD), self.settings.projections, device=self.device)
-        random_DP = nn.functional.normalize(random_DP.normal_(generator=rng), dim=0)
-        axes_DP = self.whitening_DD[:, -AXES:]  # those of the largest variance come last
+        random_RP = torch.empty(self.whitening_DR.shape[1], self.settings.projections, device=self.device)
+        random_RP = nn.functional.normalize(random_RP.normal_(generator=rng), dim=0)
+        axes_DP = self.whitening_DR[:, -AXES:]  # those of the largest variance come last
         in_axes = sliced_distance(real_ND, made_ND, axes_DP)
-        return in_axes + sliced_distance(real_ND, made_ND, self.whitening_DD @ random_DP)
+        return in_axes + sliced_distance(real_ND, made_ND, self.whitening_DR @ random_RP)
 
     def _flat(self, x_TNW: Tensor, real: Sequences) -> Tensor:
         """Sequences with their context as one vector each (N, D)."""
