@@ -203,7 +203,12 @@ def evaluate(
     holdout: Annotated[
         str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict, for the machine-learning test; may be repeated.")
+    ] = None,
+    shareable: Annotated[
+        Path | None, typer.Option(help="Second HTML report to write, without any figure computed from the real rows.")
+    ] = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -212,9 +217,10 @@ def evaluate(
     def work() -> Outcome:
         from raysynth.storage import check_writable
 
-        if out is not None:
-            check_writable(out)
-        return evaluate_tables(real, synthetic, out=out, holdout=holdout, target=target, seed=seed)
+        for path in (out, shareable):
+            if path is not None:
+                check_writable(path)
+        return evaluate_tables(real, synthetic, out=out, holdout=holdout, target=target, seed=seed, shareable=shareable)
 
     _run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")
 

@@ -146,11 +146,12 @@ def evaluate_tables(
     *,
     out: Path | None = None,
     holdout: Any = None,
-    target: str | None = None,
+    target: Sequence[str] | str | None = None,
     seed: int | None = None,
     model: Synthesizer | None = None,
+    shareable: Path | None = None,
 ) -> Outcome:
-    """Compare two tables, write the report where `out` says so, and give the figures.
+    """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
     `model`: the one that made the synthetic table, where it is known, for the report's provenance.
     """
@@ -160,7 +161,7 @@ def evaluate_tables(
         real,
         synthetic,
         holdout_data=holdout,
-        target_columns=target,
+        target_columns=target or None,
         schema=None if model is None else model.schema_,
         model_info=None if model is None else _provenance(model),
         seed=seed or 0,
@@ -171,6 +172,10 @@ def evaluate_tables(
         results.generate_report(out)
         record["report"] = str(out)
         text += f"\nReport: {out}"
+    if shareable is not None:
+        results.generate_report(shareable, shareable=True)
+        record["shareable_report"] = str(shareable)
+        text += f"\nShareable report: {shareable}"
     return Outcome(record, text)
 
 

@@ -17,6 +17,7 @@ from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 Marginal = CategoryCounts | NumericDistribution
 N_BINS = 10  # SDMetrics' discretisation of a number that meets a category
+_FEW = 5  # rows; a rarer category is no bin of its own
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,25 @@ class BinCoder:
         return np.searchsorted(np.array(self.edges), numbers(column), side="right")
 
 
-Coder = CategoryCoder | BinCoder
+@dataclass(frozen=True)
+class CutCoder:
+    """Numbers to the cell between fixed cuts (a value on a cut lies above it); missing has the last code."""
+
+    name: str
+    cuts: tuple[float, ...]
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes, missing included."""
+        return len(self.cuts) + 2
+
+    def codes(self, column: pa.Array) -> np.ndarray:
+        """Codes (N,) int64 of one block's column."""
+        values = numbers(column)
+        return np.where(np.isnan(values), len(self.cuts) + 1, np.searchsorted(np.array(self.cuts), values, "right"))
+
+
+Coder = CategoryCoder | BinCoder | CutCoder
 
 
 def category_coder(name: str, real: CategoryCounts, synthetic: CategoryCounts) -> CategoryCoder:
@@ -88,16 +107,42 @@ def range_coder(name: str, distribution: NumericDistribution) -> BinCoder:
     return BinCoder(name, tuple(np.linspace(low, high, N_BINS + 1)))
 
 
-def quantile_coder(name: str, real: NumericDistribution) -> BinCoder:
-    """About ten bins of equal share in the real table, for both tables (used for triples of columns)."""
+def quantile_coder(name: str, real: NumericDistribution) -> CutCoder:
+    """About ten cells of equal share in the real table, for both tables: mostlyai-qa's bins.
+
+    Every value is a cell where there are at most ten. Where values repeat so often that ten ranks fall on fewer values,
+    more ranks are taken. Cuts are rounded down to the fewest digits that keep them apart.
+    """
     if real.total == 0:
-        return BinCoder(name, (0.0,))
-    return BinCoder(name, tuple(np.unique(real.quantile(np.arange(1, N_BINS) / N_BINS))))
+        return CutCoder(name, ())
+    if real.exact and len(real.low) <= N_BINS:
+        breaks = np.append(real.low, real.low[-1] + 1)
+    else:
+        breaks = _distinct_ranks(real)
+    for digits in range(16):
+        floored = np.floor(breaks * 10.0**digits) / 10.0**digits
+        if len(np.unique(floored)) == len(breaks):
+            breaks = np.append(floored[:-1], breaks[-1])
+            break
+    return CutCoder(name, tuple(breaks[1:-1].tolist()))
+
+
+def _distinct_ranks(real: NumericDistribution) -> np.ndarray:
+    """Values at equally spaced ranks, the smallest and largest included: as few ranks as give eleven values."""
+    n = int(real.total)
+    breaks = np.zeros(0)
+    for n_ranks in range(N_BINS, max(N_BINS + 1, min(1000, n + 1))):
+        rows = np.floor(np.linspace(0, n - 1, n_ranks))
+        breaks = np.unique(real.quantile((rows + 0.5) / n))
+        if len(breaks) > N_BINS:
+            break
+    return breaks
 
 
 def coarse_category_coder(name: str, real: CategoryCounts) -> CategoryCoder:
-    """The ten most frequent real categories; the rest shares one code (used for triples of columns)."""
-    return CategoryCoder(name, tuple(text_of(v) for v in real.values[:N_BINS]))
+    """The ten most frequent real categories of at least five rows; the rest shares one code (mostlyai-qa's bins)."""
+    frequent = zip(real.values[:N_BINS], real.counts[:N_BINS], strict=True)
+    return CategoryCoder(name, tuple(text_of(v) for v, n in frequent if n >= _FEW))
 
 
 def text_of(value: Any) -> str:

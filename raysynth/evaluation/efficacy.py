@@ -20,6 +20,7 @@ from raysynth.comparison.features import category_flags, linear_features, tree_f
 from raysynth.comparison.intervals import Estimate, bootstrap
 from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
+from raysynth.execution import run_tasks
 
 TASKS = ("classification", "regression")
 MODELS = ("gradient boosting", "linear", "random forest")
@@ -74,31 +75,52 @@ class TargetEfficacy:
 
 @dataclass(frozen=True)
 class _Job:
-    """One training: which model, on which side."""
+    """One training: for which target (its position), which model, on which side."""
 
+    target: int
     model: str
     side: str
 
 
-def target_efficacy(
-    target: str,
+@dataclass(frozen=True)
+class _Prepared:
+    """One target with its tables ('real' and 'synthetic' to train on, 'test'), checked."""
+
+    target: str
+    task: str
+    tables: dict[str, Rows]
+
+
+def targets_efficacy(
+    targets: Sequence[str],
     real: Rows,
     synthetic: Rows,
     holdout: Rows | None,
     task: str | None = None,
     models: Sequence[str] = MODELS,
     seed: int = 0,
-) -> TargetEfficacy:
-    """Train and test all models for one target.
+) -> tuple[TargetEfficacy, ...]:
+    """Train and test all models for every target; all trainings side by side, as Ray tasks where Ray runs.
 
     Raises:
         ParameterError: unknown column, task or model, or a task that does not fit the column.
         DataError: the target has one class or value, or too few rows with a value.
     """
-    task = checked_task(target, real, task)
     if unknown := [m for m in models if m not in MODELS]:
         raise ParameterError(f"unknown models {unknown}; valid: {', '.join(MODELS)}")
-    rng = np.random.default_rng(seed)
+    prepared = [_prepare(t, real, synthetic, holdout, task, seed) for t in targets]
+    jobs = [_Job(i, m, side) for i in range(len(prepared)) for m in models for side in ("real", "synthetic")]
+    work = partial(_train_and_test, prepared=prepared, seed=seed)
+    done = run_tasks(work, jobs, label="Models on real and synthetic rows")
+    scores = dict(zip(jobs, done, strict=True))
+    return tuple(
+        _result(p, {m: (scores[_Job(i, m, "real")], scores[_Job(i, m, "synthetic")]) for m in models}, holdout)
+        for i, p in enumerate(prepared)
+    )
+
+
+def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, task: str | None, seed: int) -> _Prepared:
+    task, rng = checked_task(target, real, task), np.random.default_rng(seed)
     sides = [_with_target(rows, target, label) for rows, label in ((real, "real"), (synthetic, "synthetic"))]
     if holdout is None:
         test, train = sides[0].split(max(len(sides[0]) // 5, 1), rng)
@@ -107,21 +129,22 @@ def target_efficacy(
     n = min(len(train), len(sides[1]), _TRAIN)
     tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
     _check_target(target, task, tables)
-    jobs = [_Job(m, side) for m in models for side in ("real", "synthetic")]
-    scores = _scores(jobs, tables, target, task, seed)
-    found = tuple(ModelEfficacy(m, scores[m, "real"], scores[m, "synthetic"]) for m in models)
-    classes = np.unique(_target_of(tables["test"], target)) if task == "classification" else np.zeros(0)
-    measure = "R2" if task == "regression" else "AUC" if _n_classes(tables, target) == 2 else "macro AUC"
+    return _Prepared(target, task, tables)
+
+
+def _result(p: _Prepared, scores: dict[str, tuple[Estimate, Estimate]], holdout: Rows | None) -> TargetEfficacy:
+    is_regression = p.task == "regression"
+    classes = np.zeros(0) if is_regression else np.unique(_target_of(p.tables["test"], p.target))
     return TargetEfficacy(
-        target,
-        task,
-        measure,
-        0.0 if task == "regression" else 0.5,
-        found,
-        n,
-        len(tables["test"]),
+        p.target,
+        p.task,
+        "R2" if is_regression else "AUC" if _n_classes(p.tables, p.target) == 2 else "macro AUC",
+        0.0 if is_regression else 0.5,
+        tuple(ModelEfficacy(model, *sides) for model, sides in scores.items()),
+        len(p.tables["real"]),
+        len(p.tables["test"]),
         holdout is not None,
-        _unseen(classes, tables["synthetic"], target),
+        _unseen(classes, p.tables["synthetic"], p.target),
     )
 
 
@@ -151,18 +174,9 @@ def choose_target(real: Rows) -> str | None:
     return None
 
 
-def _scores(
-    jobs: list[_Job], tables: dict[str, Rows], target: str, task: str, seed: int
-) -> dict[tuple[str, str], Estimate]:
-    from raysynth.execution import run_tasks
-
-    work = partial(_train_and_test, tables=tables, target=target, task=task, seed=seed)
-    done = run_tasks(work, jobs, label=f"Models for {target}")
-    return {(job.model, job.side): score for job, score in zip(jobs, done, strict=True)}
-
-
-def _train_and_test(job: _Job, tables: dict[str, Rows], target: str, task: str, seed: int) -> Estimate:
+def _train_and_test(job: _Job, prepared: Sequence[_Prepared], seed: int) -> Estimate:
     """Score of one model, with the interval over resampled test rows."""
+    target, task, tables = prepared[job.target].target, prepared[job.target].task, prepared[job.target].tables
     train, test = tables[job.side], tables["test"]
     y, truth = _target_of(train, target), _target_of(test, target)
     if job.model == "linear":

@@ -14,8 +14,9 @@ from raysynth.comparison.rows import Rows, row_space, sample_rows
 from raysynth.errors import ParameterError
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
-from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, target_efficacy
+from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.embedding import embed
+from raysynth.evaluation.manifold import compare_manifolds
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
 from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
@@ -98,6 +99,9 @@ def evaluate_synthetic_data(
         efficacy=efficacy,
         privacy=_privacy(rows, seed) if "privacy_metrics" in wanted and has_rows else None,
         realism=two_sample_test(rows["real"], rows["synthetic"], seed) if "realism" in wanted and has_rows else None,
+        manifold=compare_manifolds(rows["real"], rows["synthetic"], rows.get("holdout"), seed)
+        if "realism" in wanted and has_rows
+        else None,
         embedding=embed(rows["real"], rows["synthetic"], seed) if similarity is not None and has_rows else None,
         has_holdout=tables.holdout is not None,
         model_info=model_info,
@@ -201,7 +205,7 @@ def machine_learning_efficacy(
     )
     rows = read_rows(tables, seed or 0)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
-    return target_efficacy(target_column, *sides, task=task_type, models=models, seed=seed or 0).score
+    return targets_efficacy([target_column], *sides, task=task_type, models=models, seed=seed or 0)[0].score
 
 
 def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
@@ -214,8 +218,7 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
         summarise(table, partial(PassSummary, plan), columns=list(marginals), label=f"Counting pairs, {label} table")
         for table, plan, label in zip((tables.real, tables.synthetic), plans, LABELS, strict=False)
     )
-    pairs, triples = compare_pass(list(marginals), real, synthetic)
-    return Similarity(columns, pairs, triples, *n_rows)
+    return Similarity(*compare_pass(columns, real, synthetic), *n_rows)
 
 
 def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
@@ -243,7 +246,7 @@ def _efficacy(
         notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
-    found = tuple(target_efficacy(str(t), *sides, seed=seed) for t in named)
+    found = targets_efficacy([str(t) for t in named], *sides, seed=seed)
     for result in found:
         if result.unseen_classes:
             classes = ", ".join(result.unseen_classes[:5])

@@ -24,10 +24,15 @@ def ks_complement(real: NumericDistribution, synthetic: NumericDistribution) -> 
     """
     if real.total == 0 or synthetic.total == 0:
         return NAN
+    return 1 - largest_gap(real, synthetic)[0]
+
+
+def largest_gap(real: NumericDistribution, synthetic: NumericDistribution) -> tuple[float, float, float]:
+    """(gap, real share, synthetic share): where the two cumulative curves are farthest apart. Neither may be empty."""
     x = _edges(real, synthetic)
-    right = np.abs(cdf(real, x) - cdf(synthetic, x))
-    left = np.abs(cdf(real, x, left=True) - cdf(synthetic, x, left=True))
-    return 1 - float(max(right.max(), left.max()))
+    f, g = (np.concatenate([cdf(d, x), cdf(d, x, left=True)]) for d in (real, synthetic))
+    at = int(np.argmax(np.abs(f - g)))
+    return float(abs(f[at] - g[at])), float(f[at]), float(g[at])
 
 
 def wasserstein_distance(real: NumericDistribution, synthetic: NumericDistribution) -> float:
@@ -49,10 +54,7 @@ def wasserstein_distance(real: NumericDistribution, synthetic: NumericDistributi
 
 def tv_complement(real: CategoryCounts, synthetic: CategoryCounts) -> float:
     """1 - the total variation distance of two columns of categories; missing values are left out."""
-    p, q = aligned_shares(real, synthetic)
-    if p.sum() == 0 or q.sum() == 0:
-        return NAN
-    return 1 - float(np.abs(p - q).sum()) / 2
+    return contingency_similarity(*aligned_counts(real, synthetic))
 
 
 def contingency_similarity(real: np.ndarray, synthetic: np.ndarray) -> float:
@@ -96,17 +98,17 @@ def mean_of_defined(scores: list[float]) -> float:
     return sum(defined) / len(defined) if defined else NAN
 
 
-def aligned_shares(real: CategoryCounts, synthetic: CategoryCounts) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the union of both columns' categories, real ones first; missing values left out."""
+def aligned_counts(real: CategoryCounts, synthetic: CategoryCounts) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of the union of both columns' categories, real ones first; missing values left out."""
     position: dict[str, int] = {}
     for value in (*real.values, *synthetic.values):
         position.setdefault(text_of(value), len(position))
-    shares = []
-    for counts in (real, synthetic):
+    found = []
+    for side in (real, synthetic):
         column = np.zeros(len(position))
-        np.add.at(column, [position[text_of(v)] for v in counts.values], counts.counts)
-        shares.append(column / max(column.sum(), 1))
-    return shares[0], shares[1]
+        np.add.at(column, [position[text_of(v)] for v in side.values], side.counts)
+        found.append(column)
+    return found[0], found[1]
 
 
 def cdf(distribution: NumericDistribution, x: np.ndarray, left: bool = False) -> np.ndarray:

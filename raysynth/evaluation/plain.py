@@ -19,6 +19,8 @@ def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
     content["diagnostics"] = [asdict(d) for d in results.diagnostics]
     if results.realism is not None:
         content["realism"] = {"score": results.realism.score, **asdict(results.realism)}
+    if results.manifold is not None:
+        content["manifold"] = asdict(results.manifold)
     if results.efficacy:
         content["ml_efficacy"] = {
             "score": results.ml_efficacy,
@@ -39,12 +41,15 @@ def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
 def similarity_to_dict(similarity: Similarity) -> dict[str, Any]:
     """The figures of every column, pair and triple, without the distributions behind them."""
     s = similarity
+    intervals = {name: [e.low, e.high] for name, e in s.estimates.items()}
     return {
         "quality": s.quality,
         "column_shapes": s.column_shapes,
         "column_pair_trends": s.column_pair_trends,
         "all_pair_trends": s.all_pair_trends,
         "triple_trends": s.triple_trends,
+        "intervals": intervals,
+        "accuracy": {k: {"value": value, "fresh_rows": fresh} for k, (value, fresh) in s.accuracies.items()},
         "n_real": s.n_real,
         "n_synthetic": s.n_synthetic,
         "columns": [
@@ -54,6 +59,9 @@ def similarity_to_dict(similarity: Similarity) -> dict[str, Any]:
                 "metric": c.metric,
                 "score": c.score,
                 "error": c.error,
+                "interval": [c.estimate.low, c.estimate.high],
+                "accuracy": c.accuracy,
+                "accuracy_of_fresh_rows": c.expected,
                 "wasserstein": c.wasserstein,
                 "coverage": c.coverage,
                 "missing_real": c.missing_real,
@@ -67,13 +75,16 @@ def similarity_to_dict(similarity: Similarity) -> dict[str, Any]:
                 "columns": [p.first, p.second],
                 "metric": p.metric,
                 "score": p.score,
+                "interval": [p.estimate.low, p.estimate.high],
+                "accuracy": p.accuracy,
+                "accuracy_of_fresh_rows": p.expected,
                 "real": p.real,
                 "synthetic": p.synthetic,
                 "counts_in_quality": p.is_strong,
             }
             for p in s.pairs
         ],
-        "triples": [{"columns": list(t.names), "score": t.score} for t in s.triples],
+        "triples": [{"columns": list(t.names), "score": t.score, "score_of_fresh_rows": t.expected} for t in s.triples],
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from raysynth.evaluation.diagnostics import Diagnostic
 from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
 from raysynth.evaluation.embedding import Embedding
+from raysynth.evaluation.manifold import Manifold
 from raysynth.evaluation.privacy import PrivacyFigures
 from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
@@ -30,6 +31,7 @@ class EvaluationResults:
         efficacy: one entry for each target.
         privacy: distances, copies and attacks.
         realism: the classifier two-sample test.
+        manifold: precision, recall, density and coverage.
         embedding: some rows of both tables in two dimensions.
         has_holdout: whether real rows that the synthesizer has not seen were given.
         model_info: how the synthetic table was made, as given by the caller (method, parameters, seeds, versions,
@@ -44,6 +46,7 @@ class EvaluationResults:
     efficacy: tuple[TargetEfficacy, ...] = ()
     privacy: PrivacyFigures | None = None
     realism: Realism | None = None
+    manifold: Manifold | None = None
     embedding: Embedding | None = None
     has_holdout: bool = False
     model_info: Mapping[str, Any] | None = None
@@ -98,17 +101,15 @@ def _lines(results: EvaluationResults) -> list[str]:
     failed = [d for d in results.diagnostics if not d.passed]
     lines = [_line("Diagnostics", f"{len(results.diagnostics) - len(failed)} of {len(results.diagnostics)} passed")]
     lines += [_line(f"  failed: {d.name}", d.detail) for d in failed]
-    if (s := results.similarity) is not None:
-        strong = sum(p.is_strong for p in s.pairs)
-        lines += [
-            _line("Quality", _text(s.quality), "1 is alike; mean of the next two, as SDMetrics 0.32"),
-            _line("  Column shapes", _text(s.column_shapes), f"mean over {len(s.columns)} columns"),
-            _line("  Column pair trends", _text(s.column_pair_trends), f"mean over {strong} strongly related pairs"),
-            _line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
-            _line("  Triples", _text(s.triple_trends), f"mean over {len(s.triples)} triples"),
-        ]
+    if results.similarity is not None:
+        lines += _similarity_lines(results.similarity)
     if results.realism is not None:
         lines.append(_line("Told from real (AUC)", str(results.realism.auc), "0.5: cannot be told apart"))
+    if (m := results.manifold) is not None:
+        for name in ("coverage", "precision"):
+            what = "real neighbourhoods reached" if name == "coverage" else "synthetic rows among real ones"
+            fresh = getattr(m.fresh, name).value
+            lines.append(_line(f"  {name.title()}", str(getattr(m.synthetic, name)), f"{what}; fresh rows {fresh:.3f}"))
     for t in results.efficacy:
         best = max(t.models, key=lambda m: m.real.value)
         figures = f"{best.synthetic.value:.3f} against {best.real.value:.3f} trained on real rows"
@@ -121,6 +122,18 @@ def _lines(results: EvaluationResults) -> list[str]:
             baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
             lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}"))
     return lines
+
+
+def _similarity_lines(s: Similarity) -> list[str]:
+    strong, intervals = sum(p.is_strong for p in s.pairs), s.estimates
+    accuracy = {k: f"fresh real rows {fresh:.4f}" for k, (_, fresh) in s.accuracies.items()}
+    return [
+        _line("Quality", str(intervals["quality"]), "1 is alike; mean of the next two, as SDMetrics 0.32"),
+        _line("  Column shapes", str(intervals["column_shapes"]), f"mean over {len(s.columns)} columns"),
+        _line("  Column pair trends", str(intervals["column_pair_trends"]), f"mean over {strong} related pairs"),
+        _line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
+        *(_line(f"  {k.title()} accuracy", _text(s.accuracies[k][0]), note) for k, note in accuracy.items()),
+    ]
 
 
 def _line(label: str, value: str, note: str = "") -> str:

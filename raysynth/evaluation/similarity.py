@@ -2,17 +2,21 @@
 
 Quality is the mean of Column Shapes and Column Pair Trends, as in SDMetrics 0.32: all columns count, but of the pairs
 only those that belong together in the real table (|Pearson| above 0.5, or Cramer's V above 0.3); `all_pair_trends` is
-the mean over every pair. A number that meets a category is cut into ten equal bins of its own table's range. Counts of
-categories, of pairs and of triples, and moments, are exact at any number of rows; a column of numbers with more than
-65,536 distinct values is compared on cells (`ColumnSimilarity.error` states how far its score can be off).
+the mean over every pair. A number that meets a category is cut into ten equal bins of its own table's range.
+
+Accuracy is mostlyai-qa's: 1 - the total variation distance of columns, pairs and triples, each column cut into about
+ten groups of the real table (`quantile_coder`, `coarse_category_coder`), beside what fresh real rows would score.
+
+Counts of categories, of pairs and of triples, and moments, are exact at any number of rows; a column of numbers with
+more than 65,536 distinct values is compared on cells (`ColumnSimilarity.error` states how far its score can be off).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,9 +27,11 @@ from raysynth.comparison.coding import (
     quantile_coder,
     range_coder,
 )
+from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
 from raysynth.evaluation.measures import (
     NAN,
+    aligned_counts,
     category_coverage,
     contingency_similarity,
     correlation_similarity,
@@ -35,6 +41,14 @@ from raysynth.evaluation.measures import (
     range_coverage,
     tv_complement,
     wasserstein_distance,
+)
+from raysynth.evaluation.sampling_error import (
+    around,
+    correlation_half_width,
+    expected_complement,
+    ks_half_width,
+    mean_around,
+    tv_half_width,
 )
 from raysynth.schema import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
@@ -49,11 +63,13 @@ class ColumnSimilarity:
 
     Args:
         score: KS complement (numbers) or total variation complement (categories), in [0, 1].
-        error: how far the score can be off, 0 where it is exact.
+        error: how far the score can be off by its computation, 0 where it is exact.
+        half_width: half the 95 % interval of the score over draws of rows (`sampling_error`), `error` included.
         wasserstein: mean distance of equal ranks in standard deviations of the real column; NaN for categories.
         coverage: share of the real categories, or of the real range, that the synthetic column reaches.
         missing_real, missing_synthetic: shares of missing values.
         real, synthetic: the released statistics behind the figures.
+        accuracy, expected: mostlyai-qa's univariate accuracy, and what as many fresh real rows would score.
     """
 
     name: str
@@ -61,12 +77,20 @@ class ColumnSimilarity:
     metric: str
     score: float
     error: float
+    half_width: float
     wasserstein: float
     coverage: float
     missing_real: float
     missing_synthetic: float
     real: Marginal
     synthetic: Marginal
+    accuracy: float = NAN
+    expected: float = NAN
+
+    @property
+    def estimate(self) -> Estimate:
+        """The score with its 95 % interval."""
+        return around(self.score, self.half_width)
 
     @property
     def missing_score(self) -> float:
@@ -78,16 +102,27 @@ class ColumnSimilarity:
 class PairSimilarity:
     """Two columns together: score in [0, 1], and the strength of their association in each table.
 
-    The association is Pearson's coefficient for two columns of numbers (in [-1, 1]), else Cramer's V (in [0, 1]); NaN
-    where a column is constant.
+    Args:
+        half_width: half the 95 % interval of the score over draws of rows.
+        real, synthetic: Pearson's coefficient for two columns of numbers (in [-1, 1]), else Cramer's V (in [0, 1]); NaN
+            where a column is constant.
+        accuracy, expected: mostlyai-qa's bivariate accuracy, and what as many fresh real rows would score.
     """
 
     first: str
     second: str
     metric: str
     score: float
+    half_width: float
     real: float
     synthetic: float
+    accuracy: float
+    expected: float
+
+    @property
+    def estimate(self) -> Estimate:
+        """The score with its 95 % interval."""
+        return around(self.score, self.half_width)
 
     @property
     def is_strong(self) -> bool:
@@ -97,10 +132,12 @@ class PairSimilarity:
 
 @dataclass(frozen=True)
 class TripleSimilarity:
-    """Three columns together, each in at most ten coarse codes: 1 - the total variation distance."""
+    """Three columns together: 1 - the total variation distance (mostlyai-qa's trivariate accuracy), and what as many
+    fresh real rows would score."""
 
     names: tuple[str, str, str]
     score: float
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -138,6 +175,24 @@ class Similarity:
         """Mean of Column Shapes and Column Pair Trends (SDMetrics' overall score)."""
         return mean_of_defined([self.column_shapes, self.column_pair_trends])
 
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """'quality', 'column_shapes' and 'column_pair_trends' with 95 % intervals over draws of rows."""
+        shapes = mean_around([(c.score, c.half_width) for c in self.columns])
+        trends = mean_around([(p.score, p.half_width) for p in self.pairs if p.is_strong])
+        quality = mean_around([(e.value, (e.high - e.low) / 2) for e in (shapes, trends)])
+        return {"quality": quality, "column_shapes": shapes, "column_pair_trends": trends}
+
+    @property
+    def accuracies(self) -> dict[str, tuple[float, float]]:
+        """'univariate', 'bivariate' and 'trivariate' accuracy, each beside what fresh real rows would score."""
+        parts: dict[str, list[tuple[float, float]]] = {
+            "univariate": [(c.accuracy, c.expected) for c in self.columns],
+            "bivariate": [(p.accuracy, p.expected) for p in self.pairs],
+            "trivariate": [(t.score, t.expected) for t in self.triples],
+        }
+        return {k: (mean_of_defined([a for a, _ in v]), mean_of_defined([e for _, e in v])) for k, v in parts.items()}
+
 
 def compare_column(
     name: str, kind: Kind, real: Marginal, synthetic: Marginal, rows: tuple[int, int]
@@ -149,11 +204,14 @@ def compare_column(
         metric, score, coverage = "KSComplement", ks_complement(real, synthetic), range_coverage(real, synthetic)
         wasserstein = wasserstein_distance(real, synthetic)
         error = sum(0.0 if d.exact else d.rank_error for d in (real, synthetic))
+        half_width = ks_half_width(real, synthetic) + error
     elif isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
         metric, score, coverage = "TVComplement", tv_complement(real, synthetic), category_coverage(real, synthetic)
+        half_width = tv_half_width(*aligned_counts(real, synthetic))
     else:
         raise TypeError(f"column '{name}': statistics of different kinds")
-    return ColumnSimilarity(name, kind, metric, score, error, wasserstein, coverage, *missing, real, synthetic)
+    figures = score, error, half_width, wasserstein, coverage
+    return ColumnSimilarity(name, kind, metric, *figures, *missing, real, synthetic)
 
 
 def plan_pass(marginals: Mapping[str, tuple[Marginal, Marginal]], seed: int) -> tuple[PassPlan, PassPlan]:
@@ -167,7 +225,7 @@ def plan_pass(marginals: Mapping[str, tuple[Marginal, Marginal]], seed: int) -> 
         plans.append(
             PassPlan(
                 coders=(*fine, *coarse),
-                sets=(*_pair_sets(names, set(numeric)), *_triple_sets(len(names), seed)),
+                sets=(*_pair_sets(names, set(numeric)), *_coarse_sets(len(names), seed)),
                 numbers=numeric,
                 centre=np.array([_finite(marginals[n][0].mean, 0.0) for n in numeric]),  # type: ignore[union-attr]
                 scale=np.array([_finite(marginals[n][0].std, 1.0) or 1.0 for n in numeric]),  # type: ignore[union-attr]
@@ -177,30 +235,37 @@ def plan_pass(marginals: Mapping[str, tuple[Marginal, Marginal]], seed: int) -> 
 
 
 def compare_pass(
-    names: list[str], real: PassSummary, synthetic: PassSummary
-) -> tuple[tuple[PairSimilarity, ...], tuple[TripleSimilarity, ...]]:
-    """Pair and triple figures from the second pass over both tables."""
-    tables = {s: aligned(r, q) for s, r, q in zip(real.plan.sets, real.counts, synthetic.counts, strict=True)}
-    position = {n: i for i, n in enumerate(real.plan.numbers)}
+    columns: Sequence[ColumnSimilarity], real: PassSummary, synthetic: PassSummary
+) -> tuple[tuple[ColumnSimilarity, ...], tuple[PairSimilarity, ...], tuple[TripleSimilarity, ...]]:
+    """The columns with their accuracy, and the figures of pairs and triples, from the second pass over both tables."""
+    n = len(columns)
+    counts = {s: (r, q) for s, r, q in zip(real.plan.sets, real.counts, synthetic.counts, strict=True)}
+    coarse = {s: _accuracy(*tables) for s, tables in counts.items() if s[0] >= n}
+    with_accuracy = [replace(c, accuracy=coarse[i + n,][0], expected=coarse[i + n,][1]) for i, c in enumerate(columns)]
+    position = {name: i for i, name in enumerate(real.plan.numbers)}
     correlations = real.correlations(), synthetic.correlations()
-    sparse = {s: (r, q) for s, r, q in zip(real.plan.sets, real.counts, synthetic.counts, strict=True)}
-    pairs, triples = [], []
-    for a, b in itertools.combinations(range(len(names)), 2):
+    pairs, names = [], [c.name for c in columns]
+    for a, b in itertools.combinations(range(n), 2):
+        ends, accuracy = (names[a], names[b]), coarse[a + n, b + n]
         if names[a] in position and names[b] in position:
-            r, q = (float(c[position[names[a]], position[names[b]]]) for c in correlations)
-            pairs.append(
-                PairSimilarity(names[a], names[b], "CorrelationSimilarity", correlation_similarity(r, q), r, q)
-            )
+            at = position[names[a]], position[names[b]]
+            r, q = (float(c[at]) for c in correlations)
+            half_width = correlation_half_width(r, q, float(real.n_VV[at]), float(synthetic.n_VV[at]))
+            figures = correlation_similarity(r, q), half_width, r, q
+            pairs.append(PairSimilarity(*ends, "CorrelationSimilarity", *figures, *accuracy))
         else:
-            score = contingency_similarity(*tables[a, b])
-            width = real.plan.coders[b].cardinality
-            strength = [cramers_v(table, width) for table in sparse[a, b]]
-            pairs.append(PairSimilarity(names[a], names[b], "ContingencySimilarity", score, *strength))
-    for columns in real.plan.sets:
-        if len(columns) == 3:
-            triple = tuple(names[c - len(names)] for c in columns)
-            triples.append(TripleSimilarity(triple, contingency_similarity(*tables[columns])))  # type: ignore[arg-type]
-    return tuple(pairs), tuple(triples)
+            tables, width = aligned(*counts[a, b]), real.plan.coders[b].cardinality
+            strength = [cramers_v(table, width) for table in counts[a, b]]
+            figures = contingency_similarity(*tables), tv_half_width(*tables), strength[0], strength[1]
+            pairs.append(PairSimilarity(*ends, "ContingencySimilarity", *figures, *accuracy))
+    triples = [(tuple(names[c - n] for c in s), accuracy) for s, accuracy in coarse.items() if len(s) == 3]
+    return tuple(with_accuracy), tuple(pairs), tuple(TripleSimilarity(t, *a) for t, a in triples)  # type: ignore[arg-type]
+
+
+def _accuracy(real: SparseCounts | np.ndarray, synthetic: SparseCounts | np.ndarray) -> tuple[float, float]:
+    """1 - the total variation distance of two tables of coarse counts, and what fresh real rows would score."""
+    r, q = aligned(real, synthetic)
+    return contingency_similarity(r, q), expected_complement(r, float(q.sum()))
 
 
 def cramers_v(table: SparseCounts | np.ndarray, width: int) -> float:
@@ -235,6 +300,12 @@ def _coarse_coder(name: str, real: Marginal):  # type: ignore[no-untyped-def]
 def _pair_sets(names: list[str], numeric: set[str]) -> list[tuple[int, ...]]:
     pairs = itertools.combinations(range(len(names)), 2)
     return [(a, b) for a, b in pairs if not (names[a] in numeric and names[b] in numeric)]
+
+
+def _coarse_sets(n: int, seed: int) -> list[tuple[int, ...]]:
+    """Every column, every pair and some triples of the coarse coders, which follow the n fine ones."""
+    singles, pairs = itertools.combinations(range(n, 2 * n), 1), itertools.combinations(range(n, 2 * n), 2)
+    return [*singles, *pairs, *_triple_sets(n, seed)]
 
 
 def _triple_sets(n: int, seed: int) -> list[tuple[int, ...]]:

@@ -137,11 +137,15 @@ def test_sample_divided_by_a_column(model: Path, tmp_path: Path) -> None:
 def test_evaluate_gives_figures_and_a_report(table: Path, model: Path, tmp_path: Path) -> None:
     synthetic, report = tmp_path / "synthetic.csv", tmp_path / "report.html"
     assert run("sample", model, "--out", synthetic, "--seed", "5").exit_code == 0
-    result = run("evaluate", table, synthetic, "--out", report, "--target", "affairs", "--json")
+    shared = tmp_path / "shared.html"
+    targets = ("--target", "affairs", "--target", "age")
+    result = run("evaluate", table, synthetic, "--out", report, "--shareable", shared, *targets, "--json")
     record = json.loads(result.stdout)
     assert record["report"] == str(report), result.output
-    assert "<html" in report.read_text(encoding="utf-8").lower()
-    assert os.listdir(tmp_path) and sorted(os.listdir(tmp_path)) == ["report.html", "synthetic.csv"]
+    assert [t["target"] for t in record["ml_efficacy"]["targets"]] == ["affairs", "age"]
+    assert "<b>Private.</b>" in report.read_text(encoding="utf-8")
+    assert "<b>Shareable.</b>" in shared.read_text(encoding="utf-8")
+    assert sorted(os.listdir(tmp_path)) == ["report.html", "shared.html", "synthetic.csv"]
 
 
 # ------------------------------------------------------------------------------------------------- options to values

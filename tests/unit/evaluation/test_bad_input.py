@@ -76,6 +76,20 @@ def test_repeated_and_copied_keys_fail_the_diagnostics() -> None:
     assert any("key" in note for note in results.notes)
 
 
+def test_copied_keys_are_found_in_any_number_of_keys() -> None:
+    """More distinct keys than statistics count one by one."""
+    real = pd.DataFrame({"key": [f"K{i:09x}" for i in np.random.default_rng(0).permutation(10**8)[:300_000]]})
+    fresh = pd.DataFrame({"key": [f"Z{i:09x}" for i in range(3_000)]})
+    copied = pd.concat([fresh, real[-1_000:]], ignore_index=True)
+    details = {}
+    for name, keys in (("fresh", fresh), ("copied", copied)):
+        tables = [t.assign(x=np.arange(len(t)) % 7) for t in (real, keys)]
+        results = evaluate_synthetic_data(*tables, metrics="statistical_similarity")
+        details[name] = next(d for d in results.diagnostics if d.name == "Keys not copied")
+    assert details["fresh"].passed
+    assert not details["copied"].passed and "25.00%" in details["copied"].detail
+
+
 def test_unknown_metrics_columns_targets_tasks_and_models() -> None:
     with pytest.raises(ParameterError, match="unknown metrics"):
         evaluate_synthetic_data(FEW, FEW, metrics=["beauty"])

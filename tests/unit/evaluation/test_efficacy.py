@@ -50,6 +50,17 @@ def test_regression_by_the_call_of_the_contract(wines: pd.DataFrame) -> None:
     assert score > 0.85
 
 
+def test_every_target_asked_for_is_tested(wines: pd.DataFrame) -> None:
+    results = evaluate_synthetic_data(
+        wines[:300], wines[300:600], metrics="ml_efficacy", target_columns=["cultivar", "proline"]
+    )
+    assert [(t.target, t.task, t.measure) for t in results.efficacy] == [
+        ("cultivar", "classification", "macro AUC"),
+        ("proline", "regression", "R2"),
+    ]
+    assert results.ml_efficacy == pytest.approx(np.mean([t.score for t in results.efficacy]))
+
+
 def test_results_name_the_chosen_target_and_whether_rows_were_seen(wines: pd.DataFrame) -> None:
     results = evaluate_synthetic_data(wines[:500], wines[500:], metrics=["ml_efficacy"])
     (target,) = results.efficacy

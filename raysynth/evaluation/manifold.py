@@ -1,0 +1,107 @@
+"""Precision, recall, density and coverage: do synthetic rows lie where real rows lie, and are all real rows reached?
+
+Around each row a ball reaches to its k-th nearest row of the same table (k = 5). Precision (Kynkaanniemi et al. 2019)
+is the share of synthetic rows inside any real ball, recall the share of real rows inside any synthetic ball; density
+counts the real balls that a synthetic row lies in, over k, and coverage is the share of real balls that hold a
+synthetic row (Naeem et al. 2020), which single outliers do not inflate. Fresh real rows score high, but not 1: `fresh`
+says how high.
+
+The embedding: numbers in standard deviations of the real column (missing: its mean, and a flag), each of a column's 30
+most frequent categories as 0 or 1 (`linear_features`); Euclid's distance. A row on a ball's edge is inside, since rows
+of few values repeat and a crowd's ball has radius 0.
+
+Shape legend: N rows of each table, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysynth.comparison.features import linear_features
+from raysynth.comparison.intervals import Z95, Estimate, share
+from raysynth.comparison.rows import Rows
+
+NEIGHBOURS = 5
+_ROWS, _BLOCK = 5_000, 1_000
+_ROUNDING = 1e-8  # of squared distances, relative to the squared lengths
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The four figures of one table against the real rows; intervals take rows as independent."""
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """The figures of the synthetic rows, and of as many fresh real rows (holdout rows, or a half of the real ones).
+
+    Args:
+        n_rows: rows of each table that took part.
+    """
+
+    synthetic: Reach
+    fresh: Reach
+    n_rows: int
+
+
+def compare_manifolds(real: Rows, synthetic: Rows, holdout: Rows | None, seed: int = 0) -> Manifold | None:
+    """The figures on up to 5,000 rows of each table; None with fewer than 20.
+
+    Without holdout rows half of the real rows stand for the real table, the other half for fresh rows.
+    """
+    rng = np.random.default_rng(seed)
+    if holdout is None:
+        real, holdout = real.split(len(real) // 2, rng)
+    n = min(len(real), len(synthetic), len(holdout), _ROWS)
+    if n < 4 * NEIGHBOURS:
+        return None
+    reference = real.sample(n, rng)
+    real_ND, synthetic_ND, fresh_ND = (
+        linear_features(rows.sample(n, rng), reference) for rows in (reference, synthetic, holdout)
+    )
+    return Manifold(reach(real_ND, synthetic_ND), reach(real_ND, fresh_ND), n)
+
+
+def reach(real_ND: np.ndarray, other_ND: np.ndarray, k: int = NEIGHBOURS) -> Reach:
+    """The four figures of other rows against real ones; each table needs more than k rows."""
+    real_radius_N, other_radius_N = _radii(real_ND, k), _radii(other_ND, k)
+    balls_N, covered_N = np.zeros(len(other_ND)), np.zeros(len(real_ND), dtype=bool)
+    recalled_N = np.zeros(len(real_ND), dtype=bool)
+    for start in range(0, len(real_ND), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        square_BN = _squares(real_ND[block], other_ND)
+        inside_real_BN = square_BN <= real_radius_N[block, None]
+        balls_N += inside_real_BN.sum(axis=0)
+        covered_N[block] = inside_real_BN.any(axis=1)
+        recalled_N[block] = (square_BN <= other_radius_N[None, :]).any(axis=1)
+    density, error = float(balls_N.mean()) / k, Z95 * float(balls_N.std(ddof=1)) / k / len(balls_N) ** 0.5
+    return Reach(
+        precision=share(float((balls_N > 0).sum()), len(balls_N)),
+        recall=share(float(recalled_N.sum()), len(recalled_N)),
+        density=Estimate(density, max(density - error, 0.0), density + error),
+        coverage=share(float(covered_N.sum()), len(covered_N)),
+    )
+
+
+def _radii(rows_ND: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance of each row to its k-th nearest other row (N,)."""
+    found = np.empty(len(rows_ND))
+    for start in range(0, len(rows_ND), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        found[block] = np.partition(_squares(rows_ND[block], rows_ND), k, axis=1)[:, k]  # itself is the nearest
+    return found
+
+
+def _squares(a_BD: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
+    """Squared distances (B, N); what rounding leaves of equal rows is 0."""
+    length_B, length_N = (a_BD**2).sum(axis=1), (b_ND**2).sum(axis=1)
+    square_BN = length_B[:, None] + length_N[None, :] - 2 * a_BD @ b_ND.T
+    square_BN[square_BN < _ROUNDING * (1 + length_B[:, None])] = 0.0
+    return square_BN
