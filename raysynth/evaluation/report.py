@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation import wording
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.efficacy import TargetEfficacy
@@ -79,6 +80,8 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
         "results": results,
         "cards": _cards(results),
         "attention": _attention(results),
+        "in_short": wording.in_short(results),
+        "reach_words": wording.REACH,
         "pairs": _pairs(results.similarity),
         "embedding": None if results.embedding is None else _scatter(results.embedding),
         "efficacy": [_efficacy_chart(t) for t in results.efficacy],
@@ -106,7 +109,8 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
     )
     if (s := results.similarity) is not None:
         words = f"The synthetic columns and their relations are {wording.likeness(s.quality)} to the real ones."
-        cards.append(_card("Similarity", _percent(s.quality), wording.level(s.quality), s.quality, words, "columns"))
+        value, interval = _percent(s.quality), s.estimates["quality"]
+        cards.append(_card("Similarity", value, wording.level(s.quality), s.quality, words, "columns", interval))
     if results.efficacy:
         score = results.ml_efficacy
         cards.append(
@@ -114,8 +118,8 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
         )
     if results.realism is not None:
         auc = results.realism.auc.value
-        level = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad"
-        cards.append(_card("Told from real", f"AUC {auc:.2f}", level, None, wording.told(auc), "realism"))
+        level, value = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad", f"AUC {auc:.2f}"
+        cards.append(_card("Told from real", value, level, None, wording.told(auc), "realism", results.realism.auc))
     if (p := results.privacy) is not None:
         bad, measured = sum(c.passed is False for c in p.checks), sum(c.passed is not None for c in p.checks)
         words = (
@@ -126,9 +130,24 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
     return cards
 
 
-def _card(title: str, value: str, level: str, meter: float | None, words: str, anchor: str) -> dict[str, Any]:
+def _card(
+    title: str,
+    value: str,
+    level: str,
+    meter: float | None,
+    words: str,
+    anchor: str,
+    interval: Estimate | None = None,
+) -> dict[str, Any]:
     meter = None if meter is None or math.isnan(meter) else meter
-    return {"title": title, "value": value, "level": level, "meter": meter, "words": words, "anchor": anchor}
+    shown = "" if interval is None or math.isnan(interval.low) else _bounds(interval, percent=meter is not None)
+    card = {"title": title, "value": value, "level": level, "meter": meter, "words": words, "anchor": anchor}
+    return card | {"interval": shown}
+
+
+def _bounds(interval: Estimate, *, percent: bool) -> str:
+    low, high = ((_percent(b) if percent else _number(b, 2)) for b in (interval.low, interval.high))
+    return f"{low} to {high}"
 
 
 def _attention(results: EvaluationResults) -> list[str]:
@@ -161,11 +180,11 @@ def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:
     if similarity is None or not similarity.pairs:
         return None
     names = [c.name for c in similarity.columns]
-    defined = [p for p in similarity.pairs if not math.isnan(p.score)]
+    defined = [p for p in similarity.pairs if not math.isnan(p.accuracy - p.expected)]
     return {
         "names": names,
         "maps": {which: heat_matrix(names, similarity.pairs, which) for which in ("real", "synthetic", "difference")},
-        "worst": sorted(defined, key=lambda p: p.score)[:_WORST_PAIRS],
+        "worst": sorted(defined, key=lambda p: p.accuracy - p.expected)[:_WORST_PAIRS],
         "n": len(similarity.pairs),
         "n_strong": sum(p.is_strong for p in similarity.pairs),
     }
