@@ -43,7 +43,7 @@ def progress(
     Yields:
         `advance(n)`: n more units are done. Safe to call from any thread.
     """
-    console = console or _console()
+    console = console or console_of_progress()
     if console is None:
         yield lambda n: None
         return
@@ -63,7 +63,7 @@ def progress(
             _stop(bar)
 
 
-def _console() -> Console | None:
+def console_of_progress() -> Console | None:
     """Where bars go, or None where they should not be."""
     if os.environ.get(QUIET, "") not in ("", "0"):
         return None

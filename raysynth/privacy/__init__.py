@@ -7,6 +7,7 @@ from raysynth.privacy.registry import ATTACKS, FAMILIES
 from raysynth.privacy.results import AttackResult, AttackResults
 from raysynth.privacy.run import run_privacy_attacks
 from raysynth.privacy.threat import Records, Scene, ThreatModel, View
+from raysynth.privacy.vulnerable import vulnerable_records
 
 __all__ = [
     "ATTACKS",
@@ -23,4 +24,5 @@ __all__ = [
     "ThreatModel",
     "View",
     "run_privacy_attacks",
+    "vulnerable_records",
 ]

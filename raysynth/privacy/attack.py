@@ -42,6 +42,8 @@ class Attack:
         family: 'membership_inference', 'attribute_inference', 'linkability', 'singling_out' or 'model_inversion'.
         threat: what the attacker must have.
         scores: True where an outcome holds scores (judged by ROC), False where it holds successes (judged by shares).
+        in_one_go: True where experiments would repeat the same costly work (shadow models): all targets are attacked
+            together, in one experiment.
     """
 
     name: ClassVar[str]
@@ -49,6 +51,7 @@ class Attack:
     family: ClassVar[str]
     threat: ClassVar[ThreatModel] = ThreatModel()
     scores: ClassVar[bool] = False
+    in_one_go: ClassVar[bool] = False
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
         """One experiment."""

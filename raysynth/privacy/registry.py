@@ -10,10 +10,28 @@ from raysynth.privacy.attack import Attack
 
 ATTACKS: dict[str, str] = {
     "distance": "raysynth.privacy.distance:DistanceAttack",
+    "density_ratio": "raysynth.privacy.density:DensityRatioAttack",
+    "critic": "raysynth.privacy.white_box:CriticAttack",
+    "reconstruction": "raysynth.privacy.white_box:ReconstructionAttack",
+    "likelihood_ratio": "raysynth.privacy.likelihood:LikelihoodRatioAttack",
+    "shadow": "raysynth.privacy.shadow:ShadowQueryAttack",
+    "shadow_summary": "raysynth.privacy.shadow:ShadowSummaryAttack",
+    "attribute_nearest": "raysynth.privacy.attribute:NearestAttributeAttack",
+    "attribute_model": "raysynth.privacy.attribute:ModelAttributeAttack",
+    "linkability": "raysynth.privacy.linkability:LinkabilityAttack",
+    "singling_out_univariate": "raysynth.privacy.singling_out:UnivariateSinglingOut",
+    "singling_out_multivariate": "raysynth.privacy.singling_out:MultivariateSinglingOut",
+    "inversion_table": "raysynth.privacy.inversion:TableInversionAttack",
+    "inversion_model": "raysynth.privacy.inversion:ModelInversionAttack",
     "proximity": "raysynth.privacy.distance:ProximityAttack",
 }
+# Attacks that fit shadow models cost that many fits: they are run where they are asked for by name.
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "membership_inference": ("distance",),
+    "membership_inference": ("distance", "density_ratio", "critic", "reconstruction"),
+    "attribute_inference": ("attribute_nearest", "attribute_model"),
+    "linkability": ("linkability",),
+    "singling_out": ("singling_out_univariate", "singling_out_multivariate"),
+    "model_inversion": ("inversion_table", "inversion_model"),
 }
 WITHOUT_HOLDOUT = {"membership_inference": ("proximity",)}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from raysynth.schema import TableSchema
     from raysynth.synthesizers.base import Synthesizer
 
-DEFAULT_TYPES = ("membership_inference",)
+DEFAULT_TYPES = ("membership_inference", "attribute_inference", "model_inversion")
 _ROWS = 100_000
 _FEWEST = 20
 
@@ -114,8 +114,9 @@ def make_scenes(
     real, synthetic, holdout = records["real"], records["synthetic"], records.get("holdout")
     if holdout is None:
         training, stand_in = real.split(len(real) // 2, rng)
-        stand_in = stand_in.sample(len(synthetic), rng)
-        view = View(synthetic, None, method, model, len(real))
+        n = min(len(stand_in), len(synthetic))  # as many rows on both sides, or the larger one guesses better
+        stand_in = stand_in.sample(n, rng)
+        view = View(synthetic.sample(n, rng), None, method, model, len(real))
         targets = training.sample(n_targets, rng)
         return [Scene(m, None, training, None, view, stand_in) for m in dealt(targets, n_experiments)]
     n = min(n_targets, len(real), len(holdout) // 2)
@@ -133,8 +134,18 @@ def dealt(targets: Records, n: int) -> list[Records]:
     return [targets.take(part) for part in np.array_split(np.arange(len(targets)), n)]
 
 
+def together(scenes: Sequence[Scene]) -> Scene:
+    """One scene with the targets of all."""
+    first = scenes[0]
+    members = reduce(Records.joined, [s.members for s in scenes])
+    others = [s.others for s in scenes if s.others is not None]
+    return replace(first, members=members, others=reduce(Records.joined, others) if others else None)
+
+
 def run_attack(attack: Attack, scenes: Sequence[Scene], seed: int, delta: float = 0.0) -> AttackResult:
     """One attack on all scenes, judged."""
+    if attack.in_one_go:
+        scenes = [together(scenes)]
     tasks = list(enumerate(scenes))
     outcomes: list[Outcome] = run_tasks(partial(_one, attack, seed), tasks, label=attack.title, where="local")
     has_holdout = scenes[0].others is not None

@@ -8,11 +8,12 @@ import numpy as np
 
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
-from raysynth.errors import ModelFileError, ParameterError
+from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
+    from raysynth.models.critic import Critic
     from raysynth.models.gan_sampler import GanSampler
     from raysynth.training.gan import GanJob
     from raysynth.training.loop import TrainResult
@@ -89,6 +90,22 @@ class GanSynthesizer(Synthesizer):
         self.epsilon = epsilon
         self.delta = delta
 
+    def critic_score(self, data: Any) -> np.ndarray:
+        """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
+
+        Only right after `fit`: a model file holds no critic (it was taught on the real rows and serves no sampling).
+        """
+        if getattr(self, "critic_", None) is None:
+            raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
+        from raysynth.table import as_table
+
+        table = as_table(data, min_rows=1)
+        if self.rules_ is not None:
+            table = table.mapped(self.rules_.forward)
+        names = list(self.encoder_.names)
+        blocks = [self.encoder_.encode(b) for f in table.fragments for b in f.blocks(names)]
+        return np.concatenate([self.critic_.score(block) for block in blocks])
+
     # ---- what a method decides ---------------------------------------------------------------------------------------
 
     def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
@@ -127,6 +144,7 @@ class GanSynthesizer(Synthesizer):
         job = self._job(prepared)
         trained = self._train(job, prepared)
         self.history_ = trained.history
+        self.critic_ = self._critic(job, trained)
         sampler = self._sampler(job, trained, prepared)
         if self.calibrate_marginals:
             from raysynth.models.calibration import calibrated
@@ -188,6 +206,17 @@ class GanSynthesizer(Synthesizer):
             run_config=self.run_config,
             label=f"training {self.method}",
         )
+
+    def _critic(self, job: GanJob, trained: TrainResult) -> Critic:
+        """The discriminator as it is after training; it stays in this process and in no file."""
+        import torch
+
+        from raysynth.models.critic import Critic
+        from raysynth.training.job import average_alone
+
+        learner = job.learner(torch.device("cpu"), average_alone)
+        learner.load_state_dict(trained.state)
+        return Critic(learner.discriminator, job.spans, job.conditions)
 
     def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
         """The generator with its averaged weights, made ready to sample."""

@@ -56,4 +56,4 @@ def test_silent_where_standard_error_is_no_terminal(capfd: pytest.CaptureFixture
 def test_silent_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSYNTH_QUIET", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert module._console() is None
+    assert module.console_of_progress() is None
