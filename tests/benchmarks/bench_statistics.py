@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_statistics.py --data ../shared/data [--rows 2000000 20000000] [--folder DIR]
 
-The table is Adult's rows drawn again with replacement, with `fnlwgt` moved by a few units, written once as Parquet of
-a million rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run
+The table is sampled from a copula fitted to Adult, so that rows are distinct, and written once as Parquet of a million
+rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run
 of `Pss_Anon` + `Pss_Shmem`, looked at five times a second. Prints a table and one JSON line.
 """
 
@@ -19,10 +19,6 @@ import threading
 import time
 import uuid
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 GROUP_ROWS = 1 << 20
 FILE_GROUPS = 4
@@ -60,28 +56,14 @@ def main() -> None:
 
 
 def make_table(adult: Path, folder: Path, rows: int) -> str:
-    """A Parquet folder of that many rows; made once."""
-    import pandas as pd
-
-    from raysynth.table import as_table
+    """A Parquet folder of that many rows, sampled from a copula of the table; made once."""
+    from raysynth import GaussianCopula
 
     target = folder / f"adult-{rows}"
-    if (target / "_done").exists():
-        return str(target)
-    target.mkdir(parents=True, exist_ok=True)
-    source = as_table(pd.read_csv(adult, skipinitialspace=True, na_values="?")).memory
-    assert source is not None
-    rng = np.random.default_rng(7)
-    per_file = GROUP_ROWS * FILE_GROUPS
-    for k, start in enumerate(range(0, rows, per_file)):
-        with pq.ParquetWriter(target / f"part-{k:05d}.parquet", source.schema, compression="zstd") as writer:
-            for at in range(start, min(rows, start + per_file), GROUP_ROWS):
-                n = min(GROUP_ROWS, rows - at)
-                drawn = source.take(pa.array(rng.integers(0, source.num_rows, n)))
-                moved = drawn["fnlwgt"].to_numpy() + rng.integers(-500, 500, n)
-                position = drawn.schema.get_field_index("fnlwgt")
-                writer.write_table(drawn.set_column(position, "fnlwgt", pa.array(np.maximum(moved, 0))), GROUP_ROWS)
-    (target / "_done").touch()
+    if not (target / "_done").exists():
+        model = GaussianCopula(seed=0, verbose=False).fit(adult)
+        model.sample_to(target, rows, seed=7, rows_per_file=GROUP_ROWS * FILE_GROUPS, row_group_rows=GROUP_ROWS)
+        (target / "_done").touch()
     return str(target)
 
 
