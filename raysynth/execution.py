@@ -125,8 +125,8 @@ def run_tasks(
     Args:
         fn: a picklable function; safe to repeat, since Ray runs a task again after the loss of a worker.
         items: picklable.
-        where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already or there are over 2 M rows
-            of work and more than one core, else this process.
+        where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already, or where RAY_ADDRESS
+            names a cluster and there are over 2 M rows of work; else threads, which need no start and share the model.
         label: what the progress bar says.
         weight: how many rows all items stand for.
     """
@@ -144,7 +144,7 @@ def iter_tasks(
 ) -> Iterator[tuple[int, R]]:
     """(index, result) of `fn` on each item, as they are completed; see `run_tasks`."""
     _check_where(where)
-    if where == "ray" or (where == "auto" and len(items) > 1 and _pays(weight)):
+    if where == "ray" or (where == "auto" and len(items) > 1 and _cluster_waits(weight)):
         from raysynth.ray_execution import iter_tasks_on_ray
 
         yield from iter_tasks_on_ray(fn, items)
@@ -202,6 +202,10 @@ class MergeTree(Generic[S]):
 
 def _pays(n_rows: float) -> bool:
     return ray_is_running() or (n_rows > RAY_ROWS and (os.cpu_count() or 1) > 1)
+
+
+def _cluster_waits(weight: float) -> bool:
+    return ray_is_running() or (weight > RAY_ROWS and bool(os.environ.get("RAY_ADDRESS")))
 
 
 def _check_where(where: str) -> None:
