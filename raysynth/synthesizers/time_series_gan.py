@@ -10,31 +10,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
 from raysynth.model_file import ModelContent
 from raysynth.schema import Kind, TableSchema
 from raysynth.sequences import (
-    LENGTH,
     array_of,
     longest,
     order_rows,
     rows_of_array,
     static_columns,
-    times_from,
     windows_of,
 )
 from raysynth.stages import stage
-from raysynth.synthesizers.base import Synthesizer, regenerators
-from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, divide, gap_name, vector_layout
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, divide, vector_layout
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer
     from raysynth.training.time_gan import TimeGanJob
-
-CHUNK_SEQUENCES = 4096  # each chunk of this many has a random stream of its own
-STEP_STREAM = 1 << 40  # apart from the streams that the entities' own columns are drawn from
 
 
 class TimeSeriesGAN(Synthesizer):
@@ -154,19 +148,23 @@ class TimeSeriesGAN(Synthesizer):
     def sample_arrow(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
         """As `sample`, as an Arrow table of all steps."""
         from raysynth.sampling.local import one_torch_thread
+        from raysynth.synthesizers.sequence_rows import SequenceForm
 
         self._require_fitted()
         drawn = self._sampling_seed(seed)
         entities = self._draw_entities(n_sequences, conditions, drawn)
-        lengths = entities.column(LENGTH).to_numpy()
-        first_rows = np.cumsum(lengths) - lengths
-        tables = []
+        form = SequenceForm(
+            schema=self.schema_,
+            step_schema=self.modelled_schema_,
+            encoder=self.encoder_,
+            context=self.context_encoder_,
+            static=self.static_columns_,
+            key=self.sequence_key,
+            time=self.time_column,
+            identifier_key=self.identifier_key_,
+        )
         with one_torch_thread():
-            for chunk, first in enumerate(range(0, max(1, len(lengths)), CHUNK_SEQUENCES)):
-                part = entities.slice(first, CHUNK_SEQUENCES)
-                row = int(first_rows[first]) if len(lengths) else 0
-                tables.append(self._long_rows(part, first, row, drawn, chunk))
-        return pa.concat_tables(tables).unify_dictionaries()
+            return form.rows(self.sampler_, entities, drawn)
 
     def sample_to(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """Not for sequences, which are made in one process; raises `ParameterError`."""
@@ -376,31 +374,6 @@ class TimeSeriesGAN(Synthesizer):
                 raise ConditionError(
                     f"condition on '{name}': the column is made along each sequence; conditions may name: {asked}"
                 )
-
-    def _long_rows(self, entities: pa.Table, first: int, first_row: int, seed: int, chunk: int) -> pa.Table:
-        """All rows of some sequences, the user's columns in order."""
-        from raysynth.sampling.chunks import assemble, chunk_stream
-
-        rng = chunk_stream(seed, STEP_STREAM + chunk)
-        lengths = entities.column(LENGTH).to_numpy()
-        codes_NTC, values_NTV = self.sampler_.generate(lengths, self.context_encoder_.encode(entities), rng)
-        there_NT = np.arange(self.sequence_length_) < lengths[:, None]
-        steps = self.encoder_.decode(EncodedBlock(codes_NTC[there_NT], values_NTV[there_NT]), rng)
-        made = regenerators(self.schema_)
-        steps = assemble(steps, self.modelled_schema_, made, self.identifier_key_, first_row)
-        own = TableSchema(columns=tuple(self.schema_[n] for n in self.static_columns_))
-        static = assemble(entities, own, made, self.identifier_key_, first)
-        arrays: dict[str, Any] = {n: steps.column(n) for n in steps.column_names}
-        repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
-        arrays |= {n: static.column(n).take(repeat) for n in static.column_names}
-        if self.sequence_key is not None:
-            keys = made[self.sequence_key].values(first, len(lengths), self.identifier_key_)
-            arrays[self.sequence_key] = keys.take(repeat)
-        if self.time_column is not None:
-            start = entities.column(self.time_column).combine_chunks()
-            gap = steps.column(gap_name(self.time_column)).fill_null(0).to_numpy()
-            arrays[self.time_column] = times_from(start, gap, lengths)
-        return pa.table({n: arrays[n] for n in self.schema_.names})
 
 
 def is_array(data: Any) -> bool:
