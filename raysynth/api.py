@@ -32,9 +32,9 @@ def generate_synthetic_data(
         method: 'copula', 'gan', 'ctgan', 'bayesian_network' or 'autoregressive'.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
-        privacy_protection: differential privacy. Not in this version: True is refused rather than ignored. Rare
-            categories and extreme numbers are protected in any case (`TableSchema.rare_threshold`).
-        n_samples: rows to draw; default: as many as `data` has.
+        privacy_protection: differential privacy with epsilon 1 and delta 1e-5, unless `epsilon` and `delta` are given
+            among the parameters; no filter against the real rows follows. Methods without it refuse.
+        n_samples: rows to draw; default: as many as `data` has (about as many, under differential privacy).
         seed: makes fit and sample repeatable.
         **parameters: further constructor arguments of the method's class, for example `epochs=100`.
 
@@ -46,10 +46,7 @@ def generate_synthetic_data(
         RaysynthError: anything that `fit` and `sample` raise.
     """
     if privacy_protection:
-        raise ParameterError(
-            "privacy_protection=True asks for differential privacy, which this version does not have yet; with "
-            "privacy_protection=False rare categories and extreme numbers are protected, without a formal guarantee"
-        )
+        parameters.setdefault("differential_privacy", True)
     model = new_synthesizer(
         method,
         categorical_columns=categorical_columns,

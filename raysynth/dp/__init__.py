@@ -8,6 +8,7 @@ from raysynth.dp.accountant import Spent, spent, total_epsilon
 from raysynth.dp.budget import PrivacyBudget
 from raysynth.dp.ledger import Event, Ledger, Mechanism
 from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, OsNoise, SecureNoise
+from raysynth.dp.privacy_spent import PrivacySpent
 from raysynth.dp.scope import PrivacyScope
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "OsNoise",
     "PrivacyBudget",
     "PrivacyScope",
+    "PrivacySpent",
     "SecureNoise",
     "Spent",
     "spent",

@@ -28,6 +28,7 @@ import numpy as np
 from raysynth.dp.ledger import Event, Mechanism
 
 FINEST_INTERVAL = 1e-6
+CELLS_PER_STEP = 10.0  # in the typical loss of a subsampled step, so that thousands of roundings stay below 0.1 %
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ def total_epsilon(events: Iterable[Event], delta: float, *, coarseness: float = 
 def _composed_epsilon(events: Sequence[Event], delta: float, coarseness: float) -> float:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    interval = _interval(events, delta) * coarseness
+    interval = _interval(events, delta, coarseness)
     total = pld.identity(value_discretization_interval=interval)
     for part, steps in _grouped(events).items():
         distribution = _distribution(part, interval)
-        total = total.compose(distribution if steps == 1 else distribution.self_compose(steps))
+        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
     return float(total.get_epsilon_for_delta(delta))
 
 
@@ -118,6 +119,15 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
     return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(first, second), interval)
 
 
+def _dense(distribution: Any) -> Any:
+    """The same with dense arrays: the library raises a sparse one's size to the power of the steps, at any price."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    remove = distribution._pmf_remove.to_dense_pmf()
+    add = None if distribution._symmetric else distribution._pmf_add.to_dense_pmf()
+    return pld.PrivacyLossDistribution(remove, add)
+
+
 def _bounded_range(epsilon: float, interval: float) -> Any:
     """The distribution that dominates every mechanism whose privacy loss has range `epsilon`; see the module."""
     from dp_accounting.pld import pld_pmf
@@ -132,16 +142,23 @@ def _bounded_range(epsilon: float, interval: float) -> Any:
     return pld.PrivacyLossDistribution(pmf)
 
 
-def _interval(events: Sequence[Event], delta: float) -> float:
+def _interval(events: Sequence[Event], delta: float, coarseness: float) -> float:
     """Width of the cells of the losses: about a ten-thousandth of the total epsilon, as concentrated DP has it."""
     rho = sum(e.steps * _rho(e) for e in events)
     scale = rho + 2 * math.sqrt(rho * math.log(1 / delta))
     fine = 10.0 ** math.floor(math.log10(max(scale, 1e-300))) * 1e-4
-    return max([fine, FINEST_INTERVAL, *(_largest_loss(e) * 1e-5 for e in events if e.sampling_rate < 1)])
+    steps = [e for e in events if e.sampling_rate < 1]
+    if not steps:
+        return max(fine, FINEST_INTERVAL) * coarseness
+    widest = coarseness * max(
+        fine, *(_largest_loss(e) * 3e-5 for e in steps)
+    )  # or the distribution of one step is too long
+    narrow = min(e.sampling_rate / (e.noise_multiplier or 1.0) for e in steps) / CELLS_PER_STEP
+    return max(min(widest, narrow), scale * 1e-6, FINEST_INTERVAL / 100)
 
 
 def _largest_loss(event: Event) -> float:
-    """Of one subsampled step, ten standard deviations out; at least 10, since such steps come in thousands."""
+    """Of one subsampled step, ten standard deviations out; at least 10."""
     assert event.noise_multiplier is not None
     return max(10.0, 10 / event.noise_multiplier + 0.5 / event.noise_multiplier**2 + math.log(event.sampling_rate))
 

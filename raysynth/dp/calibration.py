@@ -34,7 +34,9 @@ def gaussian_delta(epsilon: float, noise_multiplier: float) -> float:
 
 def gaussian_noise_multiplier(epsilon: float, delta: float) -> float:
     """The least noise multiplier of one Gaussian release within (epsilon, delta)."""
-    return _least(lambda sigma: gaussian_delta(epsilon, sigma) <= delta, 1.0, 1e-10)
+    found = _least(lambda sigma: gaussian_delta(epsilon, sigma) <= delta, 1.0, 1e-10, math.inf)
+    assert found is not None
+    return found
 
 
 def calibrated(
@@ -62,15 +64,18 @@ def calibrated(
     def total(scale: float, coarseness: float = 1.0) -> float:
         return total_epsilon((*before, *plan(scale)), budget.delta, coarseness=coarseness)
 
-    if total(MOST_NOISE, COARSE) > budget.epsilon:
-        needed = total(MOST_NOISE / 10, COARSE)
-        taken = total_epsilon(before, budget.delta) if before else 0.0
+    begin = min(start, MOST_NOISE)
+    taken = total_epsilon(before, budget.delta) if before else 0.0
+    coarse = None
+    if taken < budget.epsilon:
+        coarse = _least(lambda scale: total(scale, COARSE) <= budget.epsilon, begin, tolerance, MOST_NOISE)
+    if coarse is None:
+        needed = total(MOST_NOISE, COARSE)
         raise ParameterError(
             f"epsilon = {budget.epsilon:g} (delta = {budget.delta:g}) is too small to train: {taken:.3g} of it is "
             f"taken already, and the rest would drown every step in noise; epsilon = {_rounded_up(needed)} would do, "
             "or fewer steps"
         )
-    coarse = _least(lambda scale: total(scale, COARSE) <= budget.epsilon, start, tolerance)
     return _refined(total, coarse, budget.epsilon, tolerance)
 
 
@@ -86,10 +91,12 @@ def dpsgd_noise_multiplier(
     )
 
 
-def _least(fits: Callable[[float], bool], start: float, tolerance: float) -> float:
-    """The least x for which a monotone condition holds, from above, to a relative tolerance."""
+def _least(fits: Callable[[float], bool], start: float, tolerance: float, most: float) -> float | None:
+    """The least x for which a monotone condition holds, from above, to a relative tolerance; None if above `most`."""
     high = start
     while not fits(high):
+        if high > most:
+            return None
         high *= WIDENING
     low = high / WIDENING
     while fits(low):

@@ -47,7 +47,6 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: of sampling; may be changed after the fit.
         precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        differential_privacy, epsilon, delta: not in this version of the method.
         common: see `Synthesizer`.
 
     Attributes:
@@ -74,9 +73,6 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: float = 1.0,
         precision: str = "auto",
         checkpoint_every: int = 10,
-        differential_privacy: bool = False,
-        epsilon: float | None = None,
-        delta: float | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -94,9 +90,6 @@ class AutoregressiveSynthesizer(Synthesizer):
         self.temperature = temperature
         self.precision = precision
         self.checkpoint_every = checkpoint_every
-        self.differential_privacy = differential_privacy
-        self.epsilon = epsilon
-        self.delta = delta
 
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
@@ -200,11 +193,6 @@ class AutoregressiveSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if self.differential_privacy or self.epsilon is not None or self.delta is not None:
-            raise ParameterError(
-                "differential privacy is not in this version of AutoregressiveSynthesizer; "
-                "leave out differential_privacy, epsilon and delta"
-            )
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name))

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from raysynth.dp.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
-from raysynth.synthesizers.prepared import Prepared, check_constraints
+from raysynth.synthesizers.opening import privacy_scope
+from raysynth.synthesizers.prepared import Prepared
+from raysynth.synthesizers.regenerators import regenerators
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from ray.train import RunConfig, ScalingConfig
 
     from raysynth.constraints import ConstraintSet
+    from raysynth.dp.noise import NoiseSource
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
@@ -40,10 +44,21 @@ class Synthesizer:
         verbose: print what inference took each column for, and why.
         scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
         run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
+        differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
+        epsilon: of the guarantee, under one row more or less; given alone it asks for differential privacy; 1 where
+            `differential_privacy` is given alone.
+        delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
+        about_rows: the public order of magnitude of the number of rows.
+        public_types: with differential privacy: the table's types (whole numbers, dtypes) are public. Kinds, lists of
+            values and ranges are never read from the rows then; a `schema` that declares them saves budget.
+        statistics_share: of the budget's rho, for the columns' own statistics (`dp/calibration.py`); None: a tenth.
+        secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
     """
 
     method: ClassVar[str]
     numeric_encoding: ClassVar[NumericForm]
+    has_differential_privacy: ClassVar[bool] = False
+    _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
 
     def __init__(
         self,
@@ -55,6 +70,13 @@ class Synthesizer:
         verbose: bool = True,
         scaling_config: ScalingConfig | None = None,
         run_config: RunConfig | None = None,
+        differential_privacy: bool = False,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        about_rows: float | None = None,
+        public_types: bool = False,
+        statistics_share: float | None = None,
+        secure_mode: bool = False,
     ) -> None:
         self.categorical_columns = categorical_columns
         self.continuous_columns = continuous_columns
@@ -63,6 +85,13 @@ class Synthesizer:
         self.verbose = verbose
         self.scaling_config = scaling_config
         self.run_config = run_config
+        self.differential_privacy = differential_privacy
+        self.epsilon = epsilon
+        self.delta = delta
+        self.about_rows = about_rows
+        self.public_types = public_types
+        self.statistics_share = statistics_share
+        self.secure_mode = secure_mode
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 
@@ -102,6 +131,8 @@ class Synthesizer:
         """
         self._check_parameters()
         self._sampling_seed(self.seed)
+        privacy_scope(self)  # raises for parameters out of range
+        self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages:
             self._fit_table(data)
@@ -110,41 +141,49 @@ class Synthesizer:
 
     def _fit_table(self, data: Any) -> None:
         """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
-        from raysynth.constraints import ConstraintSet
-        from raysynth.statistics.inference import infer_schema
-        from raysynth.statistics.table_statistics import collect
+        from raysynth.synthesizers.opening import open_exactly, open_privately
         from raysynth.table import as_table
 
-        table = as_table(data)
-        kinds = {Kind.CATEGORICAL: _names(self.categorical_columns), Kind.CONTINUOUS: _names(self.continuous_columns)}
-        with stage("statistics") as done:
-            statistics = collect(table, label="statistics")
-            done.rows = statistics.n_rows
-            schema = infer_schema(table, statistics, self._declared_schema(), kinds)
-        rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
-        modelled_schema = schema
-        if rules is not None:
-            with stage("constraints", statistics.n_rows):
-                rules.validate(schema)
-                check_constraints(rules, table)
-                modelled_schema = rules.forward_schema(schema)
-                table = table.mapped(rules.forward)
-                statistics = collect(table, label="statistics of constrained columns")
-                modelled_schema = infer_schema(table, statistics, modelled_schema, {})
+        scope = privacy_scope(self)
+        table = as_table(data, min_rows=2 if scope is None else 0)
+        if scope is None:
+            opened = open_exactly(table, self._declared_schema(), self._listed_kinds())
+        else:
+            opened = open_privately(
+                table, self._declared_schema(), self._listed_kinds(), scope, public_types=self.public_types
+            )
+        self.n_rows_ = opened.statistics.n_rows
         if self.verbose:
-            print(f"{table.source}: {statistics.n_rows:,} rows\n{schema.describe()}")
+            about = "" if scope is None else "about "
+            print(f"{table.source}: {about}{self.n_rows_:,} rows\n{opened.schema.describe()}")
         encoder = build_encoder(
-            modelled_schema, statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
+            opened.modelled_schema, opened.statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
         )
-        prepared = Prepared(table, modelled_schema, statistics, encoder, self._fit_seed())
-        self.schema_, self.encoder_, self.rules_ = schema, encoder, rules
-        self.modelled_schema_ = modelled_schema
-        self.n_rows_ = statistics.n_rows
+        prepared = Prepared(
+            opened.table, opened.modelled_schema, opened.statistics, encoder, self._fit_seed(), privacy=scope
+        )
+        self.schema_, self.encoder_, self.rules_ = opened.schema, encoder, opened.rules
+        self.modelled_schema_ = opened.modelled_schema
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
         if not encoder.columns:
             raise ParameterError("no column is left to model: every column is an identifier, personal data or constant")
-        with stage("fit", statistics.n_rows):
+        with stage("fit", self.n_rows_):
             self._fit_encoded(prepared)
+        if scope is not None:
+            self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)
+
+    def validate(self, data: Any) -> TableSchema:
+        """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.
+
+        Returns the schema with its kinds inferred. What it raises and returns tells of single rows: it is for the
+        data's holder, and no part of a guarantee. Raises as `fit`.
+        """
+        from raysynth.synthesizers.opening import validate_rows
+
+        return validate_rows(data, self._declared_schema(), self._listed_kinds())
+
+    def _listed_kinds(self) -> dict[Kind, Any]:
+        return {Kind.CATEGORICAL: _names(self.categorical_columns), Kind.CONTINUOUS: _names(self.continuous_columns)}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
@@ -271,6 +310,7 @@ class Synthesizer:
             "model": meta,
             "n_rows": self.n_rows_,
             "identifier_key": self.identifier_key_,
+            "privacy": None if self.privacy_spent_ is None else self.privacy_spent_.to_dict(),
         }
         return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
 
@@ -305,6 +345,8 @@ class Synthesizer:
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])
+        spent = meta.get("privacy")
+        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent)
         own = {k[len("model.") :]: v for k, v in content.arrays.items() if k.startswith("model.")}
         model._set_model_state(meta["model"], own)
         model.stages_ = ()
@@ -359,18 +401,3 @@ class Synthesizer:
 def _names(columns: Any) -> Any:
     """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
     return columns if columns is None or isinstance(columns, str) else list(columns)
-
-
-def regenerators(schema: TableSchema) -> dict[str, Any]:
-    """What makes the values of each column that no model learns; see `sampling.chunks.Regenerator`."""
-    result: dict[str, Any] = {}
-    for column in schema.columns:
-        if column.kind is Kind.IDENTIFIER:
-            from raysynth.encoding.identifier import IdentifierEncoder
-
-            result[column.name] = IdentifierEncoder.from_schema(column)
-        elif column.kind is Kind.PERSONAL:
-            from raysynth.encoding.personal import PersonalEncoder
-
-            result[column.name] = PersonalEncoder.from_schema(column)
-    return result

@@ -38,7 +38,6 @@ class GanSynthesizer(Synthesizer):
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        differential_privacy, epsilon, delta: not in this version of the method.
         common: see `Synthesizer`.
 
     Attributes:
@@ -65,9 +64,6 @@ class GanSynthesizer(Synthesizer):
         schedule: str = "constant",
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
-        differential_privacy: bool = False,
-        epsilon: float | None = None,
-        delta: float | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -86,9 +82,6 @@ class GanSynthesizer(Synthesizer):
         self.schedule = schedule
         self.calibrate_marginals = calibrate_marginals
         self.checkpoint_every = checkpoint_every
-        self.differential_privacy = differential_privacy
-        self.epsilon = epsilon
-        self.delta = delta
 
     def critic_score(self, data: Any) -> np.ndarray:
         """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
@@ -115,11 +108,6 @@ class GanSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if self.differential_privacy or self.epsilon is not None or self.delta is not None:
-            raise ParameterError(
-                f"differential privacy is not in this version of {type(self).__name__}; "
-                "leave out differential_privacy, epsilon and delta"
-            )
         for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac", "checkpoint_every"):
             _check_whole(name, getattr(self, name))
         for name in ("generator_dim", "discriminator_dim"):

@@ -18,6 +18,7 @@ from raysynth.statistics.contingency import ContingencyCounts
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
     from raysynth.dp.scope import PrivacyScope
+    from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.table import Table
 
@@ -31,7 +32,7 @@ class Prepared:
     Args:
         table: the modelled columns as a Table.
         schema: their schema.
-        statistics: of pass one.
+        statistics: of pass one; under a privacy budget noised.
         encoder: built from them.
         seed: of initial weights.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
@@ -39,7 +40,7 @@ class Prepared:
 
     table: Table
     schema: TableSchema
-    statistics: TableStatistics
+    statistics: TableStatistics | NoisedStatistics
     encoder: TableEncoder
     seed: int
     privacy: PrivacyScope | None = None

@@ -61,7 +61,6 @@ class TimeSeriesGAN(Synthesizer):
         ema_decay: of the moving average of the weights that sequences are sampled with.
         schedule: of the learning rates: 'constant' or 'cosine'.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        differential_privacy, epsilon, delta: not in this version of the method.
         common: see `Synthesizer`; `scaling_config` is not in this version of the method.
 
     Attributes:
@@ -94,9 +93,6 @@ class TimeSeriesGAN(Synthesizer):
         ema_decay: float = 0.995,
         schedule: str = "cosine",
         checkpoint_every: int = 10,
-        differential_privacy: bool = False,
-        epsilon: float | None = None,
-        delta: float | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -118,9 +114,6 @@ class TimeSeriesGAN(Synthesizer):
         self.ema_decay = ema_decay
         self.schedule = schedule
         self.checkpoint_every = checkpoint_every
-        self.differential_privacy = differential_privacy
-        self.epsilon = epsilon
-        self.delta = delta
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 
@@ -173,11 +166,6 @@ class TimeSeriesGAN(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if self.differential_privacy or self.epsilon is not None or self.delta is not None:
-            raise ParameterError(
-                "differential privacy is not in this version of TimeSeriesGAN; "
-                "leave out differential_privacy, epsilon and delta"
-            )
         if self.scaling_config is not None:
             raise ParameterError("TimeSeriesGAN trains in this process only; leave out scaling_config")
         for name in ("hidden_dim", "epochs", "batch_size", "window_step", "layers", "noise_dim", "checkpoint_every"):

@@ -1,0 +1,128 @@
+"""Noisy histograms of many cells: counted at several widths, made consistent, and merged where noise hides the shape.
+
+Cells ("leaves") stand in a tree: each level sums `FAN_OUT` nodes of the level below, up to at most `WIDEST` nodes. Each
+level is a histogram of disjoint cells of its own, so one row changes one count in each level by 1: L2 sensitivity
+sqrt(levels). What follows the noise sees noised values only.
+
+Shapes: L leaves, K nodes of a level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+FAN_OUT = 16
+WIDEST = 128
+SIGNIFICANT = 3.0  # standard deviations of a chi-square above its mean at which a node's shape is seen in its children
+
+
+@dataclass(frozen=True)
+class LevelCounts:
+    """Noised counts of one level.
+
+    Args:
+        counts: shape (K,).
+        sigma: their standard deviation.
+    """
+
+    counts: np.ndarray
+    sigma: float
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A histogram whose cells are runs of leaves: run i holds leaves first[i] up to first[i + 1] (or the end).
+
+    Args:
+        first: first leaf of each run, ascending from 0.
+        counts: estimated rows of each run, >= 0.
+    """
+
+    first: np.ndarray
+    counts: np.ndarray
+
+
+def level_sizes(n_leaves: int) -> list[int]:
+    """Nodes of each level, leaves first."""
+    sizes = [n_leaves]
+    while sizes[-1] > WIDEST:
+        sizes.append(-(-sizes[-1] // FAN_OUT))
+    return sizes
+
+
+def exact_levels(leaves: np.ndarray) -> list[np.ndarray]:
+    """Counts of every level from those of the leaves; private."""
+    levels = [np.asarray(leaves, dtype=np.float64)]
+    for size in level_sizes(len(leaves))[1:]:
+        levels.append(np.add.reduceat(levels[-1], np.arange(size) * FAN_OUT))
+    return levels
+
+
+def simplex(values: np.ndarray, total: float) -> np.ndarray:
+    """The nearest non-negative values with the given sum (Duchi et al. 2008, figure 1)."""
+    total = max(total, 0.0)
+    ordered = np.sort(values)[::-1]
+    excess = (np.cumsum(ordered) - total) / np.arange(1, len(values) + 1)
+    last = int(np.flatnonzero(ordered > excess)[-1]) if (ordered > excess).any() else 0
+    return np.maximum(values - excess[last], 0.0)
+
+
+def consistent(levels: list[LevelCounts]) -> list[np.ndarray]:
+    """Least-squares counts of every level, in which each node is the sum of its children (Hay et al. 2010, section 4).
+
+    Bottom-up each node's own count and the sum of its children's are averaged by inverse variance; top-down what is
+    left of a difference is shared among the children by their variance.
+    """
+    means, variances = [levels[0].counts], [np.full(len(levels[0].counts), levels[0].sigma ** 2)]
+    for level in levels[1:]:
+        start = np.arange(len(level.counts)) * FAN_OUT
+        below, spread = np.add.reduceat(means[-1], start), np.add.reduceat(variances[-1], start)
+        own = level.sigma**2
+        means.append((level.counts * spread + below * own) / (own + spread))
+        variances.append(own * spread / (own + spread))
+    result = [means[-1]]
+    for mean, variance in zip(means[-2::-1], variances[-2::-1], strict=True):
+        parent = np.arange(len(mean)) // FAN_OUT
+        start = np.arange(len(result[-1])) * FAN_OUT
+        gap = result[-1] - np.add.reduceat(mean, start)
+        result.append(mean + gap[parent] * variance / np.add.reduceat(variance, start)[parent])
+    return result[::-1]
+
+
+def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
+    """The histogram that the noise lets one see: a node is split only where its children differ beyond the noise.
+
+    Args:
+        levels: noised counts, leaves first.
+        total: rows of all leaves together, as known from noised counts.
+    """
+    n_leaves = len(levels[0].counts)
+    estimates = consistent(levels)
+    nodes: np.ndarray = np.arange(len(levels[-1].counts))
+    counts = simplex(estimates[-1], total)
+    done_first: list[np.ndarray] = []
+    done_counts: list[np.ndarray] = []
+    for depth in range(len(levels) - 1, 0, -1):
+        width = FAN_OUT**depth
+        split = np.zeros(len(nodes), dtype=bool)
+        next_nodes: list[np.ndarray] = []
+        next_counts: list[np.ndarray] = []
+        for i, (node, count) in enumerate(zip(nodes, counts, strict=True)):
+            child = np.arange(node * FAN_OUT, min((node + 1) * FAN_OUT, len(levels[depth - 1].counts)))
+            own = estimates[depth - 1][child]
+            sigma = levels[depth - 1].sigma
+            excess = (((own - own.mean()) / sigma) ** 2).sum() - (len(child) - 1)
+            if count > sigma and excess > SIGNIFICANT * np.sqrt(2 * max(len(child) - 1, 1)):
+                split[i] = True
+                next_nodes.append(child)
+                next_counts.append(simplex(own, count))
+        done_first.append(nodes[~split] * width)
+        done_counts.append(counts[~split])
+        nodes = np.concatenate(next_nodes) if next_nodes else np.empty(0, int)
+        counts = np.concatenate(next_counts) if next_counts else np.empty(0)
+    first = np.concatenate([*done_first, nodes])
+    order = np.argsort(first)
+    assert len(first) and first.min() == 0 and first.max() < n_leaves
+    return Runs(first[order], np.concatenate([*done_counts, counts])[order])

@@ -1,0 +1,80 @@
+"""What a fitted model has spent: the ledger with its total, as the model file and the report carry it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from raysynth.dp.accountant import Spent, spent
+from raysynth.dp.budget import PrivacyBudget
+from raysynth.dp.ledger import Ledger
+from raysynth.errors import ModelFileError
+
+
+@dataclass(frozen=True)
+class PrivacySpent:
+    """The ledger of every release made from the private rows, and its total; `model.privacy_spent_`.
+
+    Args:
+        ledger: all events, in order.
+        total: epsilon and delta that they have together, and whether anything is guaranteed.
+        budget: what was allowed.
+    """
+
+    ledger: Ledger
+    total: Spent
+    budget: PrivacyBudget
+
+    @classmethod
+    def of(cls, ledger: Ledger, budget: PrivacyBudget) -> PrivacySpent:
+        """The total of a ledger, by the accountant."""
+        return cls(ledger, spent(ledger, budget.delta), budget)
+
+    @property
+    def epsilon(self) -> float:
+        """Epsilon of all events together."""
+        return self.total.epsilon
+
+    @property
+    def delta(self) -> float:
+        """Delta at which `epsilon` holds."""
+        return self.total.delta
+
+    @property
+    def guarantee(self) -> bool:
+        """False where noise was seeded, or something is not covered."""
+        return self.total.guarantee
+
+    def with_note(self, released: str) -> PrivacySpent:
+        """The same with one more entry that no epsilon covers, for example 'selection: not covered by epsilon'."""
+        from raysynth.dp.ledger import not_covered
+
+        return PrivacySpent.of(Ledger((*self.ledger, not_covered(released))), self.budget)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an auditor recomputes epsilon from `ledger` at `delta`."""
+        return {
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "guarantee": self.guarantee,
+            "not_covered": list(self.total.not_covered),
+            "budget": {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
+            "ledger": self.ledger.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> PrivacySpent:
+        """The inverse of `to_dict`; raises `ModelFileError`."""
+        try:
+            total = Spent(
+                float(content["epsilon"]),
+                float(content["delta"]),
+                bool(content["guarantee"]),
+                tuple(str(x) for x in content["not_covered"]),
+            )
+            return cls(Ledger.from_dict(content["ledger"]), total, PrivacyBudget(**content["budget"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"the privacy ledger of the model file cannot be read: {error}") from error
+
+    def __str__(self) -> str:
+        return f"{self.total}, in {len(self.ledger)} releases"

@@ -1,0 +1,155 @@
+"""Counts of fixed cells, chosen before the rows are seen: what can be released with noise of sensitivity 1.
+
+Every row falls into exactly one cell of each column, whatever it holds: values outside a declared domain, infinite
+numbers and NaN have cells too, so that no error depends on a row. The counts are exact and private until
+`statistics/noised.py` releases them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+
+@dataclass(frozen=True)
+class DomainCells:
+    """A declared list of values: a cell each, then one for all other values, then one for missing ones."""
+
+    values: tuple[Any, ...]
+    dtype: pa.DataType
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, with those for other and missing values."""
+        return len(self.values) + 2
+
+    @cached_property
+    def _known(self) -> pa.Array:
+        return pa.array(self.values, type=self.dtype)
+
+    def index(self, array: pa.Array) -> np.ndarray:
+        """Cell of each row, (N,)."""
+        if pt.is_dictionary(array.type):
+            table = np.append(self._codes(array.dictionary), len(self.values) + 1)
+            indices = array.indices.fill_null(len(array.dictionary)) if array.indices.null_count else array.indices
+            return table[indices.to_numpy(zero_copy_only=False)]
+        return self._codes(array)
+
+    def _codes(self, array: pa.Array) -> np.ndarray:
+        codes = pc.index_in(array.cast(self.dtype), value_set=self._known).fill_null(len(self.values))
+        result: np.ndarray = codes.to_numpy(zero_copy_only=False).astype(np.int64)
+        result[is_missing(array)] = len(self.values) + 1
+        return result
+
+
+@dataclass(frozen=True)
+class NumberCells:
+    """Intervals of numbers: cell i holds starts[i] <= x < starts[i + 1]; smaller ones go to the first; then missing."""
+
+    starts: np.ndarray
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, with the one for missing values."""
+        return len(self.starts) + 1
+
+    def index(self, array: pa.Array) -> np.ndarray:
+        """Cell of each row, (N,)."""
+        missing = is_missing(array)
+        x = np.where(missing, 0.0, as_doubles(array))
+        cells = np.maximum(np.searchsorted(self.starts, x, side="right") - 1, 0)
+        return np.where(missing, len(self.starts), cells)
+
+
+@dataclass(frozen=True)
+class PresenceCells:
+    """Whether there is a value: present, missing."""
+
+    n_cells = 2
+
+    def index(self, array: pa.Array) -> np.ndarray:
+        """Cell of each row, (N,)."""
+        return is_missing(array).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class OpenCells:
+    """Every value that occurs is a cell of its own: a private list, released by stability-based selection only."""
+
+
+Cells: TypeAlias = DomainCells | NumberCells | PresenceCells | OpenCells
+
+
+@dataclass
+class CellCounts:
+    """Exact counts of the cells of some columns, in one mergeable pass.
+
+    Open cells are counted without a limit (a bounded sketch has no sensitivity of 1): memory grows with the distinct
+    values of such a column.
+
+    Args:
+        cells: the cells of each column.
+    """
+
+    cells: Mapping[str, Cells]
+    n_rows: int = 0
+    fixed: dict[str, np.ndarray] = field(init=False)
+    open: dict[str, Counter[Any]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fixed = {n: np.zeros(c.n_cells, np.int64) for n, c in self.cells.items() if not isinstance(c, OpenCells)}
+        self.open = {n: Counter() for n, c in self.cells.items() if isinstance(c, OpenCells)}
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block that has the columns."""
+        self.n_rows += batch.num_rows
+        for name, cells in self.cells.items():
+            array = batch.column(name)
+            if isinstance(cells, OpenCells):
+                self.open[name].update(_value_counts(array))
+            else:
+                self.fixed[name] += np.bincount(cells.index(array), minlength=cells.n_cells)
+
+    def merge(self, other: CellCounts) -> None:
+        """Add the counts of another part of the table."""
+        self.n_rows += other.n_rows
+        for name, counts in other.fixed.items():
+            self.fixed[name] += counts
+        for name, values in other.open.items():
+            self.open[name].update(values)
+
+
+def is_missing(array: pa.Array) -> np.ndarray:
+    """True for null, NaN and infinite values, (N,)."""
+    if pt.is_floating(array.type):
+        array = pc.if_else(pc.is_finite(array), array, None)
+    mask: np.ndarray = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def as_doubles(array: pa.Array) -> np.ndarray:
+    """Numbers as float64, times as integers of their unit; 0 where missing."""
+    if pt.is_temporal(array.type):
+        array = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
+    if pt.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    x: np.ndarray = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
+    return x
+
+
+def _value_counts(array: pa.Array) -> dict[Any, int]:
+    """Rows of each value of a block; missing ones under None."""
+    if pt.is_floating(array.type):
+        array = pc.if_else(pc.is_finite(array), array, None)
+    counted = array.value_counts()
+    values = counted.field(0)
+    values = values.dictionary_decode() if pt.is_dictionary(values.type) else values
+    return dict(zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True))

@@ -1,0 +1,249 @@
+"""The statistics door under a privacy budget: every figure that a fit learns of a column, as `Noised`.
+
+Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
+for numbers without, cells that grow exponentially over the whole line; from the noised growing cells comes a range, in
+which the second pass counts those numbers. Each column is one Gaussian event over disjoint cells ('missing' is one of
+them), so its L2 sensitivity is 1 for each histogram. All events are charged before the rows are read.
+
+`share` of the budget's rho is divided equally among the columns. Open categories take `SELECTION_DELTA` of delta, in
+equal parts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.dp import ledger as events
+from raysynth.dp.histogram import LevelCounts, exact_levels, level_sizes, merged_runs, simplex
+from raysynth.dp.ledger import Event
+from raysynth.dp.mechanisms import gaussian_vector, growing_edges, stable_counts
+from raysynth.dp.scope import PrivacyScope
+from raysynth.errors import SchemaError
+from raysynth.execution import summarise
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.value_grid import ValueGrid, grid_of
+from raysynth.table import Table
+
+SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
+RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
+RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
+
+
+@dataclass(frozen=True)
+class NoisedColumn:
+    """What one column released; built by `release_statistics` alone.
+
+    Args:
+        name: column name.
+        n_rows: noised rows of the table.
+        missing: noised rows without a value; 0 where the schema declares that none is.
+        counts, numbers: of a discrete and of a numeric column.
+    """
+
+    name: str
+    n_rows: float
+    missing: float
+    counts: Noised[CategoryCounts] | None = None
+    numbers: Noised[NumericDistribution] | None = None
+
+    def categories(self) -> Noised[CategoryCounts]:
+        """Noised counts of a discrete column; raises `SchemaError` for others."""
+        if self.counts is None:
+            raise SchemaError(f"column '{self.name}' released no counts of values; declare it categorical")
+        return self.counts
+
+    def distribution(self) -> Noised[NumericDistribution]:
+        """Noised distribution of a numeric column; raises `SchemaError` for others."""
+        if self.numbers is None:
+            raise SchemaError(f"column '{self.name}' released no distribution; declare it continuous")
+        return self.numbers
+
+
+@dataclass(frozen=True)
+class NoisedStatistics:
+    """What a table released.
+
+    Args:
+        n_rows: noised rows.
+        columns: by name, in the table's order.
+    """
+
+    n_rows: int
+    columns: dict[str, NoisedColumn]
+
+
+@dataclass
+class _Plan:
+    """Cells and noise of each column, decided before any row is read."""
+
+    schema: TableSchema
+    multiplier: float
+    delta: float
+    cells: dict[str, Cells] = field(default_factory=dict)
+    grids: dict[str, ValueGrid] = field(default_factory=dict)
+    ranged: list[ColumnSchema] = field(default_factory=list)
+    events: dict[str, list[Event]] = field(default_factory=dict)
+
+
+def release_statistics(table: Table, schema: TableSchema, scope: PrivacyScope, *, share: float) -> NoisedStatistics:
+    """All statistics that encoders are built from, noised and charged.
+
+    Args:
+        table: with the schema's types (`public_schema.as_declared`).
+        schema: of public facts alone.
+        scope: pays; the number of rows is released first where it was not.
+        share: of the budget's rho.
+    """
+    plan = _planned(schema, scope, share)
+    scope.charge(*(event for own in plan.events.values() for event in own))
+    counted = summarise(table, partial(CellCounts, plan.cells), columns=list(plan.cells), label="noised statistics")
+    n_rows = scope.release_row_count(_count_rows(table, counted))
+    ranges = {c.name: _range(c, counted.fixed[c.name], plan, scope) for c in plan.ranged}
+    if ranges:
+        plan.grids.update({c.name: grid_of(c, ranges[c.name]) for c in plan.ranged})
+        cells = {name: NumberCells(plan.grids[name].starts) for name in ranges}
+        ranged = summarise(table, partial(CellCounts, cells), columns=list(cells), label="numbers in their range")
+        counted.fixed.update(ranged.fixed)
+    columns = {c.name: _column(c, plan, counted, scope, n_rows) for c in schema.columns if c.name in plan.cells}
+    return NoisedStatistics(n_rows, columns)
+
+
+def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
+    seen = [c for c in schema.columns if c.kind.is_modelled or (c.kind is Kind.PERSONAL and c.nullable)]
+    n_open = sum(c.kind is Kind.CATEGORICAL and c.categories is None for c in seen)
+    delta_share = SELECTION_DELTA if n_open else 0.0
+    multiplier = scope.share_multiplier(share / max(len(seen), 1), delta_share)
+    plan = _Plan(schema, multiplier, scope.budget.delta * delta_share / max(n_open, 1))
+    for column in seen:
+        name = column.name
+        counts = events.gaussian(f"counts of '{name}'", multiplier)
+        plan.cells[name], plan.events[name] = PresenceCells(), [counts]
+        if column.kind.is_discrete:
+            domain = declared_domain(column)
+            plan.cells[name] = OpenCells() if domain is None else DomainCells(domain, _value_type(column))
+            if domain is None:
+                stable = events.approximate(f"which values of '{name}' occur", 0.0, plan.delta)
+                plan.events[name] = [counts, stable]
+        elif column.kind.is_numeric and column.bounds is not None:
+            plan.grids[name] = grid_of(column, column.bounds)
+            plan.cells[name] = NumberCells(plan.grids[name].starts)
+            plan.events[name] = [_histogram_event(name, multiplier)]
+        elif column.kind.is_numeric:
+            plan.ranged.append(column)
+            plan.cells[name] = NumberCells(np.append(-np.inf, _growing(column)))
+            found = events.gaussian(f"range of '{name}'", multiplier / math.sqrt(RANGE_SHARE))
+            plan.events[name] = [_histogram_event(name, multiplier / math.sqrt(1 - RANGE_SHARE)), found]
+    return plan
+
+
+def declared_domain(column: ColumnSchema) -> tuple[Any, ...] | None:
+    """The public values of a discrete column; None where nobody declared them."""
+    if column.categories is not None:
+        return column.categories
+    return (False, True) if pt.is_boolean(column.arrow_type) else None
+
+
+def _value_type(column: ColumnSchema) -> pa.DataType:
+    return pa.string() if pt.is_large_string(column.arrow_type) else column.arrow_type
+
+
+def _histogram_event(name: str, multiplier: float) -> Event:
+    """All levels of a histogram together; `multiplier` is of their joint release."""
+    return events.gaussian(f"histogram of '{name}'", multiplier)
+
+
+def _growing(column: ColumnSchema) -> np.ndarray:
+    """Edges of growing cells: whole numbers from 1, others from a millionth."""
+    whole = column.decimals == 0 or column.kind is not Kind.CONTINUOUS
+    return growing_edges(1.0 if whole else 2.0**-20, 2.0**63)
+
+
+def _count_rows(table: Table, counted: CellCounts) -> int:
+    return counted.n_rows if counted.cells else sum(len(block) for block in table.blocks())
+
+
+def _range(column: ColumnSchema, counts: np.ndarray, plan: _Plan, scope: PrivacyScope) -> tuple[float, float]:
+    """A range that holds what is not rare: from the first to the last growing cell whose noised count is significant.
+
+    The cell around zero counts as [0, 0] where its neighbours are empty. No significant cell: 0 to 1.
+    """
+    multiplier = plan.multiplier / math.sqrt(RANGE_SHARE)
+    noised = gaussian_vector(counts, multiplier, scope.noise)[:-1]
+    edges = _growing(column)
+    significant = np.flatnonzero(noised > RANGE_SIGNIFICANT * multiplier)
+    if not len(significant):
+        return 0.0, 1.0
+    low = np.append(2 * edges[0], edges)[significant[0]]
+    high = np.append(edges, 2 * edges[-1])[significant[-1]]
+    middle = len(edges) // 2  # the cell around zero, (-least, least)
+    low = 0.0 if significant[0] == middle else low
+    high = 0.0 if significant[-1] == middle else high
+    return float(low), float(max(high, low))
+
+
+def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> NoisedColumn:
+    own = plan.events[column.name]
+    if column.kind.is_numeric:
+        return _numbers(column, plan, counted.fixed[column.name], scope, n_rows)
+    if isinstance(plan.cells[column.name], OpenCells):
+        return _open_values(column, plan, counted, scope, n_rows)
+    noised = gaussian_vector(counted.fixed[column.name], plan.multiplier, scope.noise)
+    if not column.nullable:
+        noised[-1] = -np.inf
+    rows = simplex(noised, n_rows)
+    if not column.kind.is_discrete:
+        return NoisedColumn(column.name, n_rows, float(rows[-1]))
+    domain = declared_domain(column)
+    assert domain is not None
+    if column.categories is None:  # true and false: nothing else can be
+        rows[:-2] += rows[-2] / len(domain)
+        rows[-2] = 0.0
+    counts = CategoryCounts(domain, rows[:-2], float(rows[-1]), len(domain), rows[-2] <= 0, float(rows[-2]))
+    return NoisedColumn(column.name, n_rows, float(rows[-1]), counts=Noised(counts, own[0]))
+
+
+def _open_values(
+    column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int
+) -> NoisedColumn:
+    """Values that enough rows share, by stability; what is left of the rows has other values."""
+    by_value = counted.open[column.name]
+    exact_missing = by_value.get(None, 0)
+    values = sorted((v for v in by_value if v is not None), key=str)
+    exact = np.array([by_value[v] for v in values], dtype=np.float64)
+    passed, noised = stable_counts(exact, plan.multiplier, plan.delta, scope.noise)
+    missing = float(gaussian_vector(np.array([exact_missing]), plan.multiplier, scope.noise)[0])
+    kept = [values[i] for i in passed]
+    if not kept and not pt.is_string(_value_type(column)):
+        kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
+    missing = min(max(missing, 0.0), float(n_rows)) if column.nullable else 0.0
+    left = n_rows - missing - noised.sum()
+    if left < 0:
+        noised, left = simplex(noised, n_rows - missing), 0.0
+    order = np.argsort(-noised, kind="stable")
+    counts = CategoryCounts(
+        tuple(kept[i] for i in order), noised[order], missing, len(kept), left <= 0, float(max(left, 0.0))
+    )
+    return NoisedColumn(column.name, n_rows, missing, counts=Noised(counts, plan.events[column.name][0]))
+
+
+def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: PrivacyScope, n_rows: int) -> NoisedColumn:
+    event = plan.events[column.name][0]
+    assert event.noise_multiplier is not None
+    grid = plan.grids[column.name]
+    sigma = event.noise_multiplier * math.sqrt(len(level_sizes(len(cells) - 1)))
+    missing = max(0.0, float(gaussian_vector(cells[-1:], sigma, scope.noise)[0])) if column.nullable else 0.0
+    missing = min(missing, float(n_rows))
+    levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
+    runs = merged_runs(levels, n_rows - missing)
+    return NoisedColumn(
+        column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
+    )

@@ -1,0 +1,180 @@
+"""The schema of a table under a privacy budget: from what the user declares, never from the rows.
+
+Taken as public are the names of the columns and whether each holds text, numbers, true and false, or times. Everything
+else (whole numbers or not, decimals, whether values can be missing, lists of values, ranges, patterns of keys) comes
+from the declared schema, or, for types, from the table's own where the user says that these are public. What nobody
+declared is the most general: numbers are float64, every column can have missing values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from raysynth.arrow_types import TEXT, is_text
+from raysynth.errors import SchemaError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.cell_counts import is_missing
+from raysynth.statistics.inference import dtype_text
+from raysynth.statistics.patterns import provider_by_name, words_of
+from raysynth.table import Table
+
+_KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")
+_PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")
+_PERSONS = {
+    *("email", "iban", "ipv4", "mac_address", "ssn", "credit_card_number", "phone_number"),
+    *("first_name", "last_name", "user_name", "street_address", "address", "name"),
+}
+_LARGEST_INT64 = float((1 << 63) - 1024)
+
+
+def public_schema(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    *,
+    public_types: bool = False,
+) -> TableSchema:
+    """The schema of a table from public facts alone; rare values need no protection of their own then.
+
+    Args:
+        table: its names and families of types are read, no row is.
+        declared: wins.
+        kinds: lists of column names by kind; they win over `declared`.
+        public_types: the types of the table (whole numbers, decimals, dtypes of a DataFrame) are public.
+
+    Raises:
+        SchemaError: names the column: it is not in the table, of another family than declared, or a constant without
+            a value.
+    """
+    listed = {name: Kind(kind) for kind, names in kinds.items() for name in names or ()}
+    known = () if declared is None else declared.names
+    if unknown := [n for n in (*known, *listed) if n not in table.names]:
+        raise SchemaError(f"column '{unknown[0]}' is declared, but the table has: {', '.join(table.names)}")
+    columns = []
+    for field in table.schema:
+        if declared is not None and field.name in declared:
+            column = declared[field.name]
+            if family(column.arrow_type) != family(field.type) and not pt.is_null(field.type):
+                raise SchemaError(
+                    f"column '{column.name}' is declared as {column.dtype}, but the table holds "
+                    f"{dtype_text(field.type)}; convert the column or correct the schema"
+                )
+        else:
+            column = _undeclared(field, table.pandas_dtypes.get(field.name), public_types)
+        if field.name in listed:
+            column = _of_kind(column, listed[field.name])
+        columns.append(_complete(column))
+    base = declared if declared is not None else TableSchema(columns=())
+    return replace(base, columns=tuple(columns), rare_threshold=1).validate()
+
+
+def as_declared(table: Table, schema: TableSchema) -> Table:
+    """The table with the schema's types: a pure function of each row, in which what does not fit is missing."""
+    types = {c.name: TEXT if pt.is_string(c.arrow_type) else c.arrow_type for c in schema.columns}
+    if all(table.schema.field(n).type.equals(t) for n, t in types.items()):
+        return table
+    return table.mapped(partial(_cast_rows, types))
+
+
+def family(type_: pa.DataType) -> str:
+    """What is public of a type: text, number, boolean, datetime or duration."""
+    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
+        return "text"
+    if pt.is_timestamp(type_) or pt.is_date32(type_):
+        return "datetime"
+    if pt.is_duration(type_):
+        return "duration"
+    return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"
+
+
+def _undeclared(field: pa.Field, pandas_dtype: str | None, public_types: bool) -> ColumnSchema:
+    name, found = field.name, family(field.type)
+    if found == "number":
+        if _KEY_NAME.search(words_of(name)):
+            return ColumnSchema(name, Kind.IDENTIFIER, "int64", reason="a key by its name: regenerated")
+        type_ = field.type if public_types else pa.float64()
+        decimals = 0 if pt.is_integer(type_) else min(type_.scale, 15) if pt.is_decimal(type_) else None
+        reason = f"type {type_}" if public_types else "numbers; declare decimals=0, or public_types=True, if whole"
+        kept = pandas_dtype if public_types else None
+        return ColumnSchema(name, Kind.CONTINUOUS, str(type_), kept, decimals=decimals, reason=reason)
+    if found == "text":
+        if _KEY_NAME.search(words_of(name)):
+            return ColumnSchema(name, Kind.IDENTIFIER, "string", reason="a key by its name: regenerated")
+        provider = provider_by_name(name)
+        if provider in _PERSONS and (provider != "name" or _PERSON_NAME.fullmatch(words_of(name))):
+            return ColumnSchema(name, Kind.PERSONAL, "string", personal=provider, reason="personal by its name")
+        return ColumnSchema(name, Kind.CATEGORICAL, "string", reason="text")
+    kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA, "boolean": Kind.BOOLEAN}.get(found)
+    if kind is None:
+        raise SchemaError(f"column '{name}' has no type; declare it in the schema, or drop it")
+    dtype = "bool" if kind is Kind.BOOLEAN else str(field.type)
+    return ColumnSchema(name, kind, dtype, pandas_dtype if public_types else None, reason=f"type {field.type}")
+
+
+def _of_kind(column: ColumnSchema, kind: Kind) -> ColumnSchema:
+    """A column of a listed kind; raises `SchemaError` where the kind does not go with the type."""
+    found = family(column.arrow_type)
+    if kind is Kind.CONTINUOUS:
+        kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA}.get(found, kind)
+        if found in ("text", "boolean"):
+            raise SchemaError(f"column '{column.name}' is listed as continuous, but holds {found}; list it categorical")
+    if kind is column.kind:
+        return column
+    changes: dict[str, Any] = {"kind": kind, "reason": "declared", "personal": None}
+    if not kind.is_numeric:
+        changes["bounds"] = None
+    if not kind.is_discrete:
+        changes["categories"] = None
+    return replace(column, **changes)
+
+
+def _complete(column: ColumnSchema) -> ColumnSchema:
+    if column.kind is Kind.CONSTANT and column.value is None:
+        raise SchemaError(
+            f"column '{column.name}' is declared constant; under a privacy budget its `value` must be declared, too"
+        )
+    if column.kind is Kind.CONTINUOUS and column.decimals is None and pt.is_integer(column.arrow_type):
+        return replace(column, decimals=0)
+    return column
+
+
+def _cast_rows(types: Mapping[str, pa.DataType], rows: pa.Table) -> pa.Table:
+    columns = {}
+    for name in rows.column_names:
+        array = rows.column(name)
+        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        if isinstance(array, pa.ChunkedArray):
+            array = array.chunk(0) if array.num_chunks else pa.nulls(0, array.type)
+        columns[name] = total_cast(array, types[name]) if name in types else array
+    return pa.table(columns)
+
+
+def total_cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
+    """The array as another type of its family; values that have no counterpart are missing, and nothing raises."""
+    if array.type.equals(type_):
+        return array
+    if pt.is_null(array.type):
+        return pa.nulls(len(array), type_)
+    if pt.is_integer(type_):
+        missing = is_missing(array)
+        x = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
+        x = np.rint(np.where(missing, 0.0, x))
+        info = np.iinfo(type_.to_pandas_dtype())
+        outside = missing | (x < info.min) | (x > info.max) | (np.abs(x) > _LARGEST_INT64)
+        return pa.array(np.where(outside, 0, x).astype(type_.to_pandas_dtype()), type_, mask=outside)
+    if pt.is_decimal(type_):
+        missing = is_missing(array)
+        x = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
+        limit = 10.0 ** (type_.precision - type_.scale) / 2
+        outside = missing | ~(np.abs(x) < limit)
+        return pc.if_else(pa.array(~outside), pa.array(np.where(outside, 0.0, x)).cast(type_, safe=False), None)
+    return array.cast(type_, safe=False)

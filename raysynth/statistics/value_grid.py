@@ -1,0 +1,81 @@
+"""The leaves of a number's histogram between two public or released ends: single values, or narrow intervals.
+
+Whole numbers and decimals with at most 131,072 values in their range have a leaf for each value. Others have 65,536
+intervals of equal width, and leaves of no width for the two ends and for zero, where clamped and absent amounts pile
+up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.types as pt
+
+from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.released import NumericDistribution
+
+MOST_VALUES = 1 << 17
+INTERVALS = 1 << 16
+
+
+@dataclass(frozen=True)
+class ValueGrid:
+    """Leaves in ascending order; leaf i holds starts[i] <= x < starts[i + 1] and decodes to [low[i], high[i]].
+
+    Args:
+        starts, low, high: shape (L,).
+        decimals: of the column.
+    """
+
+    starts: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    decimals: int | None
+
+    def distribution(self, first: np.ndarray, counts: np.ndarray, missing: float) -> NumericDistribution:
+        """The distribution of runs of leaves (see `dp/histogram.py`); runs of several leaves are uniform."""
+        last = np.append(first[1:], len(self.starts)) - 1
+        low, high = self.low[first].copy(), self.high[last].copy()
+        several = last > first
+        half = 10.0**-self.decimals / 2 if self.decimals is not None else 0.0
+        low[several] -= half  # values round to the grid: half a unit more on each side is each value's own
+        high[several] += half
+        low, high = np.maximum(low, self.low[0]), np.minimum(high, self.high[-1])
+        middle = (low + high) / 2
+        total = max(counts.sum(), 1e-300)
+        mean = float((middle * counts).sum() / total)
+        variance = float((((middle - mean) ** 2 + (high - low) ** 2 / 12) * counts).sum() / total)
+        largest = float(counts[low < high].max(initial=0.0) / total)
+        return NumericDistribution(
+            low, high, counts, missing, mean, variance**0.5, self.decimals, bool((low == high).all()), largest
+        )
+
+
+def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:
+    """The leaves of a column between two ends."""
+    low, high = float(bounds[0]), float(bounds[1])
+    whole = column.kind is not Kind.CONTINUOUS or pt.is_integer(column.arrow_type)
+    decimals = 0 if whole else column.decimals
+    if decimals is not None:
+        unit = 10.0**-decimals
+        low, high = np.ceil(low / unit - 1e-9) * unit, np.floor(high / unit + 1e-9) * unit
+        n_values = int(round((high - low) / unit)) + 1 if high >= low else 1
+        if n_values <= MOST_VALUES:
+            values = np.round(low + np.arange(max(n_values, 1)) * unit, decimals)
+            return ValueGrid(values - unit / 2, values, values, decimals)
+    return _intervals(low, high, decimals)
+
+
+def _intervals(low: float, high: float, decimals: int | None) -> ValueGrid:
+    if not low < high:
+        value = np.array([low])
+        return ValueGrid(value, value, value, decimals)
+    edges = np.linspace(low, high, INTERVALS + 1)
+    if low < 0 < high:
+        edges = np.unique(np.append(edges, 0.0))
+    atoms = [x for x in (low, 0.0, high) if low <= x <= high]
+    starts = np.unique(np.concatenate([edges, [np.nextafter(x, np.inf) for x in atoms if x < high]]))
+    is_atom = np.isin(starts, atoms)
+    ends = np.append(starts[1:], high)
+    return ValueGrid(starts, starts, np.where(is_atom, starts, ends), decimals)

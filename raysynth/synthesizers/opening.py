@@ -1,0 +1,148 @@
+"""From data to what encoders are built from: the door without noise, and the door with it.
+
+Behind the private door nothing but the table itself depends on a row without noise: no inference of kinds, no check of
+rows, no error about a value (`validate_rows` is for that). A method takes rows from `Prepared.table` only to count or
+to train on, and charges `Prepared.privacy` before it does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from raysynth.dp.budget import DEFAULT_EPSILON, PrivacyBudget
+from raysynth.dp.calibration import PREPROCESSING_SHARE
+from raysynth.dp.scope import PrivacyScope
+from raysynth.errors import ParameterError
+from raysynth.stages import stage
+
+if TYPE_CHECKING:
+    from raysynth.constraints import ConstraintSet
+    from raysynth.schema import Kind, TableSchema
+    from raysynth.statistics.noised import NoisedStatistics
+    from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.table import Table
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """What either door gives.
+
+    Args:
+        table: the rows, after the constraints' change of columns.
+        schema: what the user sees.
+        modelled_schema: after the constraints' change of columns.
+        rules: the constraints, None without any.
+        statistics: exact, or noised.
+    """
+
+    table: Table
+    schema: TableSchema
+    modelled_schema: TableSchema
+    rules: ConstraintSet | None
+    statistics: TableStatistics | NoisedStatistics
+
+
+def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
+    """The scope that a synthesizer's parameters ask for; None without differential privacy.
+
+    Raises:
+        ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
+    """
+    if not model.differential_privacy and model.epsilon is None:
+        for name in ("delta", "about_rows", "statistics_share"):
+            if getattr(model, name) is not None:
+                raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
+        if model.secure_mode or model.public_types:
+            name = "secure_mode" if model.secure_mode else "public_types"
+            raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
+        return None
+    if not model.has_differential_privacy:
+        raise ParameterError(
+            f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
+            "and epsilon, or take 'bayesian_network' or 'copula'"
+        )
+    epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
+    budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
+    return PrivacyScope(
+        budget,
+        secure_mode=bool(model.secure_mode),
+        preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
+        noise=model._noise,
+    )
+
+
+def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
+    """Exact statistics of a table, its kinds inferred, its rows checked."""
+    from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.inference import infer_schema
+    from raysynth.statistics.table_statistics import collect
+    from raysynth.synthesizers.prepared import check_constraints
+
+    with stage("statistics") as done:
+        statistics = collect(table, label="statistics")
+        done.rows = statistics.n_rows
+        schema = modelled = infer_schema(table, statistics, declared, kinds)
+    rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
+    if rules is not None:
+        with stage("constraints", statistics.n_rows):
+            rules.validate(schema)
+            check_constraints(rules, table)
+            modelled = rules.forward_schema(schema)
+            table = table.mapped(rules.forward)
+            statistics = collect(table, label="statistics of constrained columns")
+            modelled = infer_schema(table, statistics, modelled, {})
+    return OpenedTable(table, schema, modelled, rules, statistics)
+
+
+def open_privately(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    scope: PrivacyScope,
+    *,
+    public_types: bool,
+) -> OpenedTable:
+    """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n."""
+    from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.noised import release_statistics
+    from raysynth.statistics.public_schema import as_declared, public_schema
+
+    schema = modelled = public_schema(table, declared, kinds, public_types=public_types)
+    table = as_declared(table, schema)
+    rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
+    if rules is not None:
+        rules.validate(schema)
+        table = table.mapped(rules.forward)
+        modelled = public_schema(table, rules.forward_schema(schema), {})
+        table = as_declared(table, modelled)
+    with stage("statistics") as done:
+        statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+        done.rows = statistics.n_rows
+    if (warning := scope.budget.warning(scope.n_rows)) is not None:
+        warnings.warn(warning, stacklevel=5)
+    return OpenedTable(table, schema, modelled, rules, statistics)
+
+
+def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:
+    """Every check that depends on rows: a private matter of the data's holder. Returns the schema inferred on the way.
+
+    Raises:
+        DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
+    """
+    from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.inference import infer_schema
+    from raysynth.statistics.table_statistics import collect
+    from raysynth.synthesizers.prepared import check_constraints
+    from raysynth.table import as_table
+
+    table = as_table(data)
+    schema = infer_schema(table, collect(table, label="checking rows"), declared, kinds)
+    if schema.constraints:
+        rules = ConstraintSet(schema.constraints, schema)
+        rules.validate(schema)
+        check_constraints(rules, table)
+    return schema

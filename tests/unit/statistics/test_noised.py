@@ -1,0 +1,166 @@
+"""The statistics door under a budget: only noised values, each row in one cell, no error from a row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.public_schema import as_declared, public_schema
+from raysynth.statistics.released import Noised
+from raysynth.table import as_table
+
+ROWS = 4000
+
+
+def frame(seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, ROWS),
+            "gain": np.where(rng.random(ROWS) < 0.9, 0, rng.integers(1, 50_000, ROWS)),
+            "job": rng.choice(["nurse", "baker", "clerk"], ROWS, p=[0.6, 0.3, 0.1]),
+            "score": np.where(rng.random(ROWS) < 0.1, np.nan, rng.normal(100, 15, ROWS)),
+            "smokes": rng.random(ROWS) < 0.3,
+        }
+    )
+
+
+SCHEMA = TableSchema(
+    (
+        ColumnSchema("age", Kind.CONTINUOUS, "int64", bounds=(0, 120), nullable=False),
+        ColumnSchema("gain", Kind.CONTINUOUS, "int64", bounds=(0, 99_999), nullable=False),
+        ColumnSchema("job", Kind.CATEGORICAL, "string", categories=("nurse", "baker", "clerk", "king")),
+    )
+)
+
+
+def released(
+    data: pd.DataFrame, schema: TableSchema | None = None, epsilon: float = 20.0, public_types: bool = False
+) -> tuple[NoisedStatistics, PrivacyScope]:
+    table = as_table(data)
+    public = public_schema(table, schema, {}, public_types=public_types)
+    scope = PrivacyScope(PrivacyBudget(epsilon, 1e-5), noise=InsecureSeededNoise(0))
+    return release_statistics(as_declared(table, public), public, scope, share=0.5), scope
+
+
+def test_every_column_comes_noised_with_its_event_in_the_ledger() -> None:
+    statistics, scope = released(frame(), SCHEMA)
+    for name, column in statistics.columns.items():
+        value = column.distribution() if name in ("age", "gain", "score") else column.categories()
+        assert isinstance(value, Noised)
+        assert any(e.released == value.event.released for e in scope.ledger)
+    assert [e.composition for e in scope.ledger].count("basic") == 1
+
+
+def test_figures_are_near_the_exact_ones_at_a_large_epsilon() -> None:
+    data = frame()
+    statistics, _ = released(data, SCHEMA)
+    age = statistics.columns["age"].distribution().value
+    assert age.mean == pytest.approx(data["age"].mean(), abs=1.0)
+    gain = statistics.columns["gain"].distribution().value
+    assert gain.counts[(gain.low == 0) & (gain.high == 0)] == pytest.approx((data["gain"] == 0).sum(), abs=100)
+    jobs = statistics.columns["job"].categories().value
+    assert dict(zip(jobs.values, jobs.counts, strict=True))["baker"] == pytest.approx(1200, abs=120)
+    assert statistics.columns["score"].missing == pytest.approx(400, abs=120)
+    score = statistics.columns["score"].distribution().value
+    assert score.quantile(np.array([0.5]))[0] == pytest.approx(100, abs=4)
+    assert (score.low[0], score.high[-1]) in [(32.0, 256.0), (64.0, 128.0), (32.0, 128.0), (64.0, 256.0)]
+
+
+def test_a_declared_domain_and_range_come_back_whatever_the_rows_hold() -> None:
+    for data in (frame(), frame().assign(job="nurse", age=10**9), frame().assign(job="emperor", gain=-5)):
+        statistics, _ = released(data, SCHEMA)
+        assert statistics.columns["job"].categories().value.values == ("nurse", "baker", "clerk", "king")
+        age = statistics.columns["age"].distribution().value
+        assert (age.low[0], age.high[-1]) == (0, 120)
+
+
+def test_a_value_of_one_row_is_not_named() -> None:
+    """Chance of a false alarm: the delta of the selection, 1e-6."""
+    data = frame()
+    data.loc[0, "job"] = "spy"
+    statistics, scope = released(data)
+    assert "spy" not in statistics.columns["job"].categories().value.values
+    [stable] = [e for e in scope.ledger if e.mechanism is Mechanism.APPROXIMATE]
+    assert stable.epsilon == 0 and stable.delta == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([np.inf] * ROWS),
+        pd.Series([np.nan] * ROWS),
+        pd.Series([1e308, -1e308] * (ROWS // 2)),
+        pd.Series([0.0] * ROWS),
+    ],
+)
+def test_no_number_raises(column: pd.Series) -> None:
+    statistics, _ = released(frame().assign(score=column))
+    assert np.isfinite(statistics.columns["score"].distribution().value.low).all()
+
+
+def test_infinite_numbers_count_as_missing() -> None:
+    data = frame()
+    data.loc[data.index[:1000], "score"] = np.inf
+    assert released(data)[0].columns["score"].missing == pytest.approx(
+        data["score"].isin([np.inf]).sum() + 300, abs=150
+    )
+
+
+def test_every_row_falls_into_one_cell_of_each_column() -> None:
+    """Sensitivity 1, whatever the row holds: the counts of each column add up to the rows."""
+    table = as_table(
+        pa.table({"t": ["a", None, "z", "b"], "x": [1.0, None, float("inf"), 9e9], "p": ["q", None, "q", "q"]})
+    )
+    cells = {
+        "t": DomainCells(("a", "b"), pa.string()),
+        "x": NumberCells(np.array([0.0, 5.0])),
+        "p": PresenceCells(),
+    }
+    counts = CellCounts(cells)
+    for block in table.blocks(list(cells)):
+        counts.update(block)
+    assert counts.fixed["t"].tolist() == [1, 1, 1, 1]
+    assert counts.fixed["x"].tolist() == [1, 1, 2]
+    assert counts.fixed["p"].tolist() == [3, 1]
+
+
+def test_parts_merge_to_the_whole() -> None:
+    table = as_table(frame())
+    [block] = list(table.blocks(["age", "job"]))
+    cells = {"age": NumberCells(np.arange(120.0)), "job": OpenCells()}
+    whole, parts = CellCounts(cells), [CellCounts(cells), CellCounts(cells)]
+    whole.update(block)
+    parts[0].update(block.slice(0, 1234))
+    parts[1].update(block.slice(1234))
+    parts[0].merge(parts[1])
+    assert np.array_equal(parts[0].fixed["age"], whole.fixed["age"])
+    assert parts[0].open == whole.open and parts[0].n_rows == whole.n_rows == ROWS
+
+
+def test_the_statistics_cost_their_share_of_the_budget() -> None:
+    """Half of rho: epsilon about sqrt(1/2) of the whole, which is 0.65 to 0.75 here."""
+    _, scope = released(frame(), SCHEMA, epsilon=1.0)
+    assert 0.6 < scope.spent.epsilon < 0.78
+
+
+def test_the_public_schema_does_not_depend_on_rows() -> None:
+    """Whole or not, missing or not, one value or many: the same schema."""
+    data = frame()
+    with_missing = data.assign(age=data["age"].where(data.index != 5), job="nurse")
+    first, second = (public_schema(as_table(d), None, {}) for d in (data, with_missing))
+    assert first.to_dict() == second.to_dict()
+    assert all(c.nullable for c in first.columns)
+    assert first["age"].dtype == "double"
+
+
+def test_types_can_be_declared_public() -> None:
+    schema = public_schema(as_table(frame()), None, {}, public_types=True)
+    assert (schema["age"].dtype, schema["age"].decimals) == ("int64", 0)
+    assert schema["score"].decimals is None
