@@ -279,8 +279,8 @@ def test_unknown_method_parameter_and_protection() -> None:
         generate_synthetic_data(people(), method="copula", n_binz=3)
     assert_says(error, "n_binz", "n_bins", "categorical_columns")
     with pytest.raises(ParameterError) as error:
-        generate_synthetic_data(people(), method="copula", privacy_protection=True)
-    assert_says(error, "differential privacy", "privacy_protection=False")
+        generate_synthetic_data(people(), method="copula", privacy_protection=True, epsilon=-1)
+    assert_says(error, "epsilon must be a number > 0", "-1")
 
 
 def test_evaluation_of_tables_that_do_not_match() -> None:
