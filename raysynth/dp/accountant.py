@@ -150,9 +150,7 @@ def _interval(events: Sequence[Event], delta: float, coarseness: float) -> float
     steps = [e for e in events if e.sampling_rate < 1]
     if not steps:
         return max(fine, FINEST_INTERVAL) * coarseness
-    widest = coarseness * max(
-        fine, *(_largest_loss(e) * 3e-5 for e in steps)
-    )  # longer ones are slow
+    widest = coarseness * max(fine, *(_largest_loss(e) * 3e-5 for e in steps))  # longer ones are slow
     narrow = min(e.sampling_rate / (e.noise_multiplier or 1.0) for e in steps) / CELLS_PER_STEP
     return max(min(widest, narrow), scale * 1e-6, FINEST_INTERVAL / 100)
 

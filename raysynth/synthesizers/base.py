@@ -45,12 +45,11 @@ class Synthesizer:
         scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
         run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
         differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
-        epsilon: of the guarantee, under one row more or less; given alone it asks for differential privacy; 1 where
-            `differential_privacy` is given alone.
+        epsilon: of the guarantee, under one row more or less; alone it asks for differential privacy; None: 1.
         delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
         about_rows: the public order of magnitude of the number of rows.
-        public_types: with differential privacy: the table's types (whole numbers, dtypes) are public. Kinds, lists of
-            values and ranges are never read from the rows then; a `schema` that declares them saves budget.
+        public_types: with differential privacy: the table's types (whole numbers, dtypes) are public; what else a
+            `schema` does not declare is never read from the rows.
         statistics_share: of the budget's rho, for the columns' own statistics (`dp/calibration.py`); None: a tenth.
         secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
     """
@@ -175,8 +174,7 @@ class Synthesizer:
     def validate(self, data: Any) -> TableSchema:
         """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.
 
-        Returns the schema with its kinds inferred. What it raises and returns tells of single rows: it is for the
-        data's holder, and no part of a guarantee. Raises as `fit`.
+        What it raises and returns (the schema, its kinds inferred) tells of single rows: for the data's holder alone.
         """
         from raysynth.synthesizers.opening import validate_rows
 

@@ -271,16 +271,13 @@ def test_sample_and_save_before_fit(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_unknown_method_parameter_and_protection() -> None:
+def test_unknown_method_and_parameter() -> None:
     with pytest.raises(ParameterError) as error:
         generate_synthetic_data(people(), method="magic")
     assert_says(error, "'magic'", "copula", "ctgan", "bayesian_network", "autoregressive")
     with pytest.raises(ParameterError) as error:
         generate_synthetic_data(people(), method="copula", n_binz=3)
     assert_says(error, "n_binz", "n_bins", "categorical_columns")
-    with pytest.raises(ParameterError) as error:
-        generate_synthetic_data(people(), method="copula", privacy_protection=True, epsilon=-1)
-    assert_says(error, "epsilon must be a number > 0", "-1")
 
 
 def test_evaluation_of_tables_that_do_not_match() -> None:
