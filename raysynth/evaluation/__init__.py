@@ -9,11 +9,21 @@ from raysynth.evaluation.evaluate import (
     statistical_similarity_score,
 )
 from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.sequence_metrics import (
+    autocorrelation_difference,
+    cross_correlation_difference,
+    discriminative_score,
+    predictive_score,
+)
 
 __all__ = [
     "EvaluationResults",
+    "autocorrelation_difference",
+    "cross_correlation_difference",
+    "discriminative_score",
     "evaluate_synthetic_data",
     "machine_learning_efficacy",
+    "predictive_score",
     "privacy_risk_score",
     "statistical_similarity_score",
 ]

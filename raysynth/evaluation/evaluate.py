@@ -48,6 +48,8 @@ def evaluate_synthetic_data(
     schema: TableSchema | None = None,
     model_info: Mapping[str, Any] | None = None,
     seed: int | None = None,
+    sequence_key: str | None = None,
+    time_column: str | None = None,
 ) -> EvaluationResults:
     """Compare a synthetic table with the real one that it was made from.
 
@@ -65,12 +67,28 @@ def evaluate_synthetic_data(
         schema: declared schema; gives kinds, domains, keys and constraints to check.
         model_info: how the synthetic table was made (method, parameters, seed, versions, ledger), for the report.
         seed: of every random choice (subsamples, splits, models); None: 0.
+        sequence_key: for long tables: the column that says which rows belong to one sequence. Figures along time are
+            added, and the column, whose values are made anew, is left out of all others.
+        time_column: orders the rows of a sequence; None: they are in order.
 
     Raises:
         DataError: the tables cannot be compared; names the column and the cure.
         ParameterError: an unknown metric or column.
     """
     wanted, seed = _checked(metrics, METRICS), seed or 0
+    sequences = None
+    if sequence_key is not None:
+        from raysynth.evaluation.sequence_comparison import compare_sequences, without_key
+
+        with stage("sequences"):
+            sequences = compare_sequences(
+                real_data, synthetic_data, sequence_key=sequence_key, time_column=time_column, seed=seed
+            )
+        real_data, synthetic_data, holdout_data = (
+            without_key(d, sequence_key) for d in (real_data, synthetic_data, holdout_data)
+        )
+    elif time_column is not None:
+        raise ParameterError("time_column orders the rows of sequences; name their sequence_key too")
     with stage("statistics of both") as done:
         tables = pair_tables(
             real_data,
@@ -106,6 +124,7 @@ def evaluate_synthetic_data(
         has_holdout=tables.holdout is not None,
         model_info=model_info,
         notes=tuple(notes),
+        sequences=sequences,
     )
 
 

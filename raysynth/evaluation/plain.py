@@ -21,6 +21,8 @@ def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
         content["realism"] = {"score": results.realism.score, **asdict(results.realism)}
     if results.manifold is not None:
         content["manifold"] = asdict(results.manifold)
+    if results.sequences is not None:
+        content["sequences"] = {"discriminative": results.sequences.discriminative, **asdict(results.sequences)}
     if results.efficacy:
         content["ml_efficacy"] = {
             "score": results.ml_efficacy,

@@ -21,6 +21,7 @@ from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.embedding import Embedding
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.section import Section
+from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def write_report(
 
 def render_report(results: EvaluationResults, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
     """The report as HTML text; `shareable` leaves out every figure that was computed from real rows."""
-    shown = [s for s in (*results.sections, *sections) if s.releasable or not shareable]
+    along_time = [] if results.sequences is None else [sequence_section(results.sequences)]
+    shown = [s for s in (*along_time, *results.sections, *sections) if s.releasable or not shareable]
     return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
 
 

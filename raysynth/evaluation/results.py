@@ -16,6 +16,7 @@ from raysynth.evaluation.manifold import Manifold
 from raysynth.evaluation.privacy import PrivacyFigures
 from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
+from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema import Kind
 
@@ -38,6 +39,7 @@ class EvaluationResults:
             ledger); shown, never judged. 'rows' and 'network' are figures of the real rows: not in a shareable report.
         notes: what the reader must know about how the figures were made.
         sections: further sections of the report.
+        sequences: figures along time, of long tables whose sequence_key was given.
     """
 
     kinds: dict[str, Kind]
@@ -52,6 +54,7 @@ class EvaluationResults:
     model_info: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
+    sequences: SequenceFigures | None = None
 
     @property
     def is_valid(self) -> bool:
@@ -110,6 +113,8 @@ def _lines(results: EvaluationResults) -> list[str]:
             what = "real neighbourhoods reached" if name == "coverage" else "synthetic rows among real ones"
             fresh = getattr(m.fresh, name).value
             lines.append(_line(f"  {name.title()}", str(getattr(m.synthetic, name)), f"{what}; fresh rows {fresh:.3f}"))
+    if results.sequences is not None:
+        lines += _sequence_lines(results.sequences)
     for t in results.efficacy:
         best = max(t.models, key=lambda m: m.real.value)
         figures = f"{best.synthetic.value:.3f} against {best.real.value:.3f} trained on real rows"
@@ -133,6 +138,16 @@ def _similarity_lines(s: Similarity) -> list[str]:
         _line("  Column pair trends", str(intervals["column_pair_trends"]), f"mean over {strong} related pairs"),
         _line("  All pairs", _text(s.all_pair_trends), f"mean over {len(s.pairs)} pairs"),
         *(_line(f"  {k.title()} accuracy", _text(s.accuracies[k][0]), note) for k, note in accuracy.items()),
+    ]
+
+
+def _sequence_lines(s: SequenceFigures) -> list[str]:
+    real = f"one step ahead, '{s.predicted}'; {s.predictive_real:.4f} trained on real sequences"
+    return [
+        _line("Sequences told from real (accuracy)", str(s.accuracy), "0.5: cannot be told apart"),
+        _line("  Predictive score", _text(s.predictive), real),
+        _line("  Autocorrelation difference", _text(s.autocorrelation_difference), "0 is alike"),
+        _line("  Cross-correlation difference", _text(s.cross_correlation_difference), "0 is alike"),
     ]
 
 

@@ -322,12 +322,12 @@ def sliced_distance(real_ND: Tensor, made_ND: Tensor, directions_DP: Tensor) -> 
     return ((real_NP - made_NP) ** 2).mean()
 
 
-def whitening(covariance_DD: Tensor, floor: float) -> Tensor:
-    """Columns (D, R) such that x @ columns are uncorrelated numbers of variance 1, those of the largest variance last.
+def whitening(covariance_DD: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+    """The directions in which sequences differ (D, R), and those in which they hardly do (D, D - R), as columns.
 
-    Directions in which the standard deviation is below `floor` are left out (at least one stays).
+    x @ columns are uncorrelated numbers: of variance 1, the one of the largest variance last; or, where the standard
+    deviation is below `floor`, in units of it. At least one direction is of the first kind.
     """
     variance_D, axes_DD = torch.linalg.eigh(covariance_DD.double())
-    kept = variance_D > min(floor**2, 0.5 * float(variance_D[-1]))
-    scaled: Tensor = axes_DD[:, kept] / variance_D[kept].sqrt()
-    return scaled.float()
+    varied = variance_D > min(floor**2, 0.5 * float(variance_D[-1]))
+    return (axes_DD[:, varied] / variance_D[varied].sqrt()).float(), (axes_DD[:, ~varied] / floor).float()

@@ -8,7 +8,7 @@ A sequence is one wide encoded row, so that batches, shards and workers are thos
 [length | context (Cc) | step after step (T * C)], values [context (Vc) | step after step (T * V)].
 
 Shape legend: T steps, N sequences, M = T * N, W numbers of a step's vector, K of the context's, C columns, V values,
-D numbers of a flattened sequence, R of its principal axes, P projections.
+D numbers of a flattened sequence, R and Q of its principal axes, P projections.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TimeGanSettings:
         recovery_weight, supervised_weight, distance_weight: of these losses beside the adversarial one.
         early_weight: of the adversarial loss of states before the supervisor (the paper's gamma).
         projections: random directions in which distributions are matched.
-        floor: differences smaller than this share of a column's range are not matched.
+        floor: share of a column's range below which a spread is only kept small, not matched.
         ema_decay: of the average of the weights that is kept for sampling.
     """
 
@@ -152,7 +152,7 @@ class TimeGanLearner:
         self.compared = compared_steps(job.layout).to(device)
         d = len(self.compared) * job.layout.step.width + job.layout.context_width
         self.moments = [torch.zeros(*shape, device=device) for shape in ((1,), (d,), (d, d))]
-        self.whitening_DR = torch.eye(d, device=device)
+        self.varied_DR, self.flat_DQ = torch.eye(d, device=device), torch.empty(d, 0, device=device)
 
     def made_by(self) -> list[nn.Parameter]:
         """The weights that sampling needs: of generator, supervisor and recovery."""
@@ -185,7 +185,8 @@ class TimeGanLearner:
             self.average(self.moments)
             n, sums_D, products_DD = self.moments
             mean_D = sums_D / n
-            self.whitening_DR = whitening(products_DD / n - torch.outer(mean_D, mean_D), 2 * self.settings.floor)
+            covariance_DD = products_DD / n - torch.outer(mean_D, mean_D)
+            self.varied_DR, self.flat_DQ = whitening(covariance_DD, 2 * self.settings.floor)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from; tensors on the CPU are copies."""
@@ -195,7 +196,7 @@ class TimeGanLearner:
                 "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
                 "averaged": self.averaged,
                 "moments": self.moments,
-                "whitening": self.whitening_DR,
+                "directions": [self.varied_DR, self.flat_DQ],
                 "epochs": self.epochs,
                 "steps": self.steps,
             }
@@ -209,7 +210,7 @@ class TimeGanLearner:
             self.adams[name].load_state_dict(state["adams"][name])
         self.averaged = [t.to(self.device) for t in state["averaged"]]
         self.moments = [t.to(self.device) for t in state["moments"]]
-        self.whitening_DR = state["whitening"].to(self.device)
+        self.varied_DR, self.flat_DQ = (t.to(self.device) for t in state["directions"])
         self.epochs, self.steps = state["epochs"], state["steps"]
 
     # ---- the two phases ----------------------------------------------------------------------------------------------
@@ -278,11 +279,15 @@ class TimeGanLearner:
         raw_TNW = self.autoencoder.recover(made_TNH)
         soft_TNW = self.vectors.step.soft(raw_TNW.flatten(0, 1)).view_as(raw_TNW) * real.mask_TN[..., None]
         real_ND, made_ND = self._flat(real.x_TNW, real), self._flat(soft_TNW, real)
-        random_RP = torch.empty(self.whitening_DR.shape[1], self.settings.projections, device=self.device)
-        random_RP = nn.functional.normalize(random_RP.normal_(generator=rng), dim=0)
-        axes_DP = self.whitening_DR[:, -AXES:]  # those of the largest variance come last
-        in_axes = sliced_distance(real_ND, made_ND, axes_DP)
-        return in_axes + sliced_distance(real_ND, made_ND, self.whitening_DR @ random_RP)
+        axes_DP = self.varied_DR[:, -AXES:]  # those of the largest variance come last
+        directions = [axes_DP, self._random(self.varied_DR, rng)]
+        directions += [self._random(self.flat_DQ, rng)] if self.flat_DQ.shape[1] else []
+        return torch.stack([sliced_distance(real_ND, made_ND, d) for d in directions]).sum()
+
+    def _random(self, columns_DR: Tensor, rng: torch.Generator) -> Tensor:
+        """Random directions (D, P) of unit length in the space of some columns."""
+        random_RP = torch.empty(columns_DR.shape[1], self.settings.projections, device=self.device)
+        return columns_DR @ nn.functional.normalize(random_RP.normal_(generator=rng), dim=0)
 
     def _flat(self, x_TNW: Tensor, real: Sequences) -> Tensor:
         """Sequences with their context as one vector each (N, D)."""

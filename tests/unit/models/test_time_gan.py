@@ -85,9 +85,12 @@ def test_the_distance_is_of_distributions_and_sees_small_regular_differences() -
     rng = torch.Generator().manual_seed(0)
     level = torch.randn(512, 1, generator=rng)
     real = level + 0.01 * torch.randn(512, 8, generator=rng)
-    white = whitening(torch.cov(real.t()), floor=1e-3)
+    white, flat = whitening(torch.cov(real.t()), floor=1e-3)
+    assert flat.shape == (8, 0)
     torch.testing.assert_close(torch.cov((real @ white).t()), torch.eye(8), atol=0.02, rtol=0)
-    assert whitening(torch.cov(real.t()), floor=0.1).shape == (8, 1)  # the level alone differs by so much
+    level_alone, flat = whitening(torch.cov(real.t()), floor=0.1)
+    assert level_alone.shape == (8, 1) and flat.shape == (8, 7)
+    torch.testing.assert_close((real @ flat).std(0), torch.full((7,), 0.1), atol=0.02, rtol=0)  # in units of the floor
     directions = white @ torch.nn.functional.normalize(torch.randn(8, 64, generator=rng), dim=0)
     assert sliced_distance(real, real[torch.randperm(512, generator=rng)], directions) < 1e-10
     fresh = torch.randn(512, 1, generator=rng) + 0.01 * torch.randn(512, 8, generator=rng)
