@@ -159,8 +159,8 @@ def test_rows_in_another_order_of_time_are_found_out() -> None:
     mixed = real.assign(x=real.groupby("who")["x"].transform(lambda x: x.sample(frac=1, random_state=0).to_numpy()))
     told = compare_sequences(real, mixed, sequence_key="who", time_column="day")
     assert told.features[-1] == "x"
-    assert abs(fresh.synthetic_lags[0, -1] - fresh.real_lags[0, -1]) < 0.1
-    assert told.synthetic_lags[0, -1] < told.real_lags[0, -1] - 0.2
+    assert abs(fresh.synthetic_lags[0, -1] - fresh.real_lags[0, -1]) < 0.25
+    assert told.synthetic_lags[0, -1] < told.real_lags[0, -1] - 0.35
 
 
 def test_bad_calls_name_the_cure() -> None:
