@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from raysynth.schema import TableSchema as TableSchema
     from raysynth.synthesizers.autoregressive import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
+    from raysynth.synthesizers.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
     from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
     from raysynth.synthesizers.ctgan import CTGAN as CTGAN
     from raysynth.synthesizers.loading import load_synthetic_model as load_synthetic_model
     from raysynth.synthesizers.tabular_gan import TabularGAN as TabularGAN
+    from raysynth.synthesizers.tabular_vae import DPTabularVAE as DPTabularVAE
+    from raysynth.synthesizers.tabular_vae import TabularVAE as TabularVAE
     from raysynth.synthesizers.time_series_gan import TimeSeriesGAN as TimeSeriesGAN
 
 __version__ = "0.1.0"
@@ -43,10 +46,13 @@ _HOME = {
     "load_synthetic_model": "raysynth.synthesizers.loading",
     "AutoregressiveSynthesizer": "raysynth.synthesizers.autoregressive",
     "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",
+    "ConditionalTabularGAN": "raysynth.synthesizers.conditional_gan",
     "CTGAN": "raysynth.synthesizers.ctgan",
+    "DPTabularVAE": "raysynth.synthesizers.tabular_vae",
     "GaussianCopula": "raysynth.synthesizers.copula",
     "TabularGAN": "raysynth.synthesizers.tabular_gan",
     "TimeSeriesGAN": "raysynth.synthesizers.time_series_gan",
+    "TabularVAE": "raysynth.synthesizers.tabular_vae",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",

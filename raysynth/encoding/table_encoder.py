@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -148,6 +148,7 @@ def build_encoder(
     numeric: NumericForm,
     n_bins: int = 100,
     n_modes: int = 10,
+    binned: Collection[str] = (),
 ) -> TableEncoder:
     """Encoder of all modelled columns from released statistics.
 
@@ -157,11 +158,13 @@ def build_encoder(
         numeric: form of the numbers: codes of quantile bins, CTGAN's modes, or the range scaled to [-1, 1].
         n_bins: bins of a number ('bins').
         n_modes: Gaussian modes of a number ('modes').
+        binned: numbers that become bins whatever the form of the others.
     """
     columns: list[ColumnEncoder] = []
     for column in schema.columns:
         if column.kind.is_modelled:
-            columns.append(_build(column, schema, statistics[column.name], numeric, n_bins, n_modes))
+            form: NumericForm = "bins" if column.name in binned else numeric
+            columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes))
         elif (
             column.kind is not Kind.IDENTIFIER and 0 < statistics[column.name].missing < statistics[column.name].n_rows
         ):

@@ -52,9 +52,10 @@ def calibrated(
     logits, values = sampler.outputs(n, rng)
     scores = logits + gumbel_noise(tuple(logits.shape), rng)
     bias_S = code_bias(sampler, scores, shares)
-    codes = sampler.index.draw(scores, torch.from_numpy(bias_S.astype(np.float32))).numpy()
+    drawn = sampler.index.draw(scores, torch.from_numpy(bias_S.astype(np.float32)))
+    codes, chosen = drawn.numpy(), sampler.values_of(values, drawn).numpy()
     maps = tuple(
-        value_map(codes[:, column], values[:, i].numpy(), value_quantiles[i])
+        value_map(codes[:, column], chosen[:, i], value_quantiles[i])
         for i, column in enumerate(sampler.spans.value_columns)
     )
     return replace(sampler, code_bias_S=sampler.code_bias_S + bias_S, value_maps=maps)

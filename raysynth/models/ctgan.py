@@ -47,6 +47,11 @@ class Conditions:
         """K."""
         return sum(self.cardinalities)
 
+    @property
+    def first(self) -> tuple[int, ...]:
+        """The first condition of each condition column."""
+        return tuple(sum(self.cardinalities[:i]) for i in range(len(self.cardinalities)))
+
     def table(self, spans: Spans) -> tuple[Tensor, Tensor]:
         """Of each condition: the column (K), and the place of its code among the S codes (K)."""
         column = torch.tensor([c for c, k in zip(self.columns, self.cardinalities, strict=True) for _ in range(k)])
@@ -84,11 +89,11 @@ class Generator(nn.Module):
         self.skips = nn.ParameterList([uniform(hidden[j], i) for i in layers for j in range(i)])
         self.norms = nn.ModuleList([nn.BatchNorm1d(h) for h in hidden])
 
-    def forward(self, noise_NE: Tensor, condition_N: Tensor | None) -> Tensor:
-        """Raw outputs (N, W); `condition_N` is None without a condition vector."""
+    def forward(self, noise_NE: Tensor, condition: Tensor | None) -> Tensor:
+        """Raw outputs (N, W); the condition is one of K for each row (N), several of them (N, Q), or None."""
         inputs_ND = torch.addmm(self.bias_D, noise_NE, self.noise_ED)
-        if condition_N is not None:
-            inputs_ND = inputs_ND + self.condition_KD.index_select(0, condition_N)
+        if condition is not None:
+            inputs_ND = inputs_ND + condition_inputs(condition, self.condition_KD)
         before: list[Tensor] = []
         skips = iter(self.skips)
         for i, layer in enumerate(inputs_ND.split((*self.hidden, self.n_out), 1)):
@@ -98,6 +103,13 @@ class Generator(nn.Module):
                 return layer
             before.append(torch.relu(self.norms[i](layer)))
         raise AssertionError("the last layer returns")
+
+
+def condition_inputs(condition: Tensor, weight_KD: Tensor) -> Tensor:
+    """What one-hot conditions (N) or multi-hot ones (N, Q) contribute to all layers (N, D): gathered weight rows."""
+    if condition.ndim == 1:
+        return weight_KD.index_select(0, condition)
+    return nn.functional.embedding_bag(condition, weight_KD, mode="sum")
 
 
 def condition_loss(raw_NW: Tensor, condition_N: Tensor, column_K: Tensor, place_K: Tensor, index: SpanIndex) -> Tensor:

@@ -8,7 +8,7 @@ Shape legend: N rows, E noise numbers, K conditions, D outputs of all layers tog
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.models.ctgan import Conditions, Generator
+from raysynth.models.ctgan import Conditions, Generator, condition_inputs
 from raysynth.models.precision import product
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
+from raysynth.models.spans import Spans
+
+DrawConditions = Callable[[int, torch.Generator], Tensor | None]
 
 STATISTICS_BATCHES = 40
 
@@ -38,7 +41,7 @@ class GanSampler(RowSampler):
     shares_K: np.ndarray
     hidden: tuple[int, ...]
 
-    def outputs(self, n: int, rng: torch.Generator, fixed: int | None = None) -> tuple[Tensor, Tensor]:
+    def outputs(self, n: int, rng: torch.Generator, fixed: Any = None) -> tuple[Tensor, Tensor]:
         """Logits (n, S) and values (n, V); conditions are drawn by their released shares where none is fixed."""
         condition_N = self._draw_conditions(n, rng) if fixed is None else torch.full((n,), fixed)
         noise_NE = torch.empty(n, self.arrays["noise"].shape[0]).normal_(generator=rng)
@@ -46,7 +49,7 @@ class GanSampler(RowSampler):
         n_values = self.spans.n_values
         return raw_NW[:, n_values:], torch.tanh(raw_NW[:, :n_values])
 
-    def fixed_condition(self, weights: Mapping[int, np.ndarray]) -> int | None:
+    def fixed_condition(self, weights: Mapping[int, np.ndarray]) -> Any:
         """The first condition column whose weights leave a single code, as a condition; None where there is none."""
         first = 0
         for column, cardinality in zip(self.conditions.columns, self.conditions.cardinalities, strict=True):
@@ -55,12 +58,12 @@ class GanSampler(RowSampler):
             first += cardinality
         return None
 
-    def forward(self, noise_NE: Tensor, condition_N: Tensor | None) -> Tensor:
+    def forward(self, noise_NE: Tensor, condition: Tensor | None) -> Tensor:
         """Raw outputs (N, W), the code bias included."""
         net = self.tensors("bias")
         inputs_ND = product(noise_NE, net["noise"]).add_(net["bias"])
-        if condition_N is not None:
-            inputs_ND += net["condition"].index_select(0, condition_N)
+        if condition is not None:
+            inputs_ND += condition_inputs(condition, net["condition"])
         before: list[Tensor] = []
         layers = list(inputs_ND.split((*self.hidden, self.spans.width), 1))
         skip = 0
@@ -74,12 +77,10 @@ class GanSampler(RowSampler):
 
     def _draw_conditions(self, n: int, rng: torch.Generator) -> Tensor | None:
         """Conditions (n): column uniform, code by its released share; None without a condition vector."""
-        if not self.conditions.size:
-            return None
-        if "edges" not in self._made:
-            self._made["edges"] = torch.from_numpy(np.cumsum(self.shares_K / self.shares_K.sum()))
-        place = torch.empty(n, dtype=torch.float64).uniform_(generator=rng)
-        return torch.searchsorted(self._made["edges"], place, right=True).clamp_(max=self.conditions.size - 1)
+        if "draw" not in self._made:
+            self._made["draw"] = drawn_by(self.shares_K)
+        draw: DrawConditions = self._made["draw"]
+        return draw(n, rng)
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
@@ -90,31 +91,57 @@ class GanSampler(RowSampler):
     @classmethod
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GanSampler:
         """The inverse of `to_state`; raises `KeyError` or `ValueError` where parts are missing or do not fit."""
-        spans = read_spans(meta)
-        conditions = Conditions.on(spans, tuple(map(int, meta["condition_columns"])))
-        hidden = tuple(map(int, meta["hidden"]))
-        outputs = (*hidden, spans.width)
-        weights = {
-            "noise": (len(arrays["noise"]), sum(outputs)),
-            "condition": (conditions.size, sum(outputs)),
-            "bias": (sum(outputs),),
-        }
-        skips = [(inputs, outputs[i]) for i in range(len(outputs)) for inputs in hidden[:i]]
-        weights.update({f"skip.{i}": shape for i, shape in enumerate(skips)})
-        others = read_arrays(arrays, {"shares": (conditions.size,), "code_bias": (spans.n_codes,)})
-        return cls(
-            spans=spans,
-            arrays=read_arrays(arrays, weights),
-            code_bias_S=others["code_bias"],
-            value_maps=read_value_maps(meta, arrays, spans),
-            conditions=conditions,
-            shares_K=others["shares"],
-            hidden=hidden,
-        )
+        return cls(**read_state(meta, arrays))
+
+
+def read_state(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The arguments of a `GanSampler` in a state; raises `KeyError` or `ValueError`."""
+    spans = read_spans(meta)
+    conditions = Conditions.on(spans, tuple(map(int, meta["condition_columns"])))
+    hidden = tuple(map(int, meta["hidden"]))
+    n_shares = conditions.size if len(arrays["shares"]) else 0
+    others = read_arrays(arrays, {"shares": (n_shares,), "code_bias": (spans.n_codes,)})
+    return {
+        "spans": spans,
+        "arrays": read_generator(arrays, spans, conditions, hidden),
+        "code_bias_S": others["code_bias"],
+        "value_maps": read_value_maps(meta, arrays, spans),
+        "conditions": conditions,
+        "shares_K": others["shares"],
+        "hidden": hidden,
+    }
+
+
+def read_generator(
+    arrays: Mapping[str, np.ndarray], spans: Spans, conditions: Conditions, hidden: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """The folded weights in a state; raises `KeyError` or `ValueError` where they do not fit."""
+    outputs = (*hidden, spans.width)
+    shapes: dict[str, tuple[int, ...]] = {
+        "noise": (len(arrays["noise"]), sum(outputs)),
+        "condition": (conditions.size, sum(outputs)),
+        "bias": (sum(outputs),),
+    }
+    skips = [(inputs, outputs[i]) for i in range(len(outputs)) for inputs in hidden[:i]]
+    shapes |= {f"skip.{i}": shape for i, shape in enumerate(skips)}
+    return read_arrays(arrays, shapes)
+
+
+def drawn_by(shares_K: np.ndarray) -> DrawConditions:
+    """One condition for each row by its share; no conditions where there are no shares."""
+    edges = torch.from_numpy(np.cumsum(shares_K / max(shares_K.sum(), 1e-300)))
+
+    def draw(n: int, rng: torch.Generator) -> Tensor | None:
+        if not len(edges):
+            return None
+        place = torch.empty(n, dtype=torch.float64).uniform_(generator=rng)
+        return torch.searchsorted(edges, place, right=True).clamp_(max=len(edges) - 1)
+
+    return draw
 
 
 @torch.no_grad()
-def folded(generator: Generator, training_shares_K: np.ndarray, batch_size: int, seed: int) -> dict[str, np.ndarray]:
+def folded(generator: Generator, draw: DrawConditions, batch_size: int, seed: int) -> dict[str, np.ndarray]:
     """The arrays of a `GanSampler`, batch normalisation folded in.
 
     The running statistics are those of the last weights; here the weights are averaged ones, so their statistics are
@@ -122,7 +149,7 @@ def folded(generator: Generator, training_shares_K: np.ndarray, batch_size: int,
 
     Args:
         generator: with the weights to sample from; its running statistics are replaced.
-        training_shares_K: how often each condition occurs in training; empty without a condition vector.
+        draw: conditions as they occur in training, see `drawn_by`.
         batch_size: rows of a training batch.
         seed: of the noise.
     """
@@ -131,14 +158,9 @@ def folded(generator: Generator, training_shares_K: np.ndarray, batch_size: int,
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
     generator.train()
-    edges = torch.from_numpy(np.cumsum(training_shares_K / max(training_shares_K.sum(), 1e-300)))
     for _ in range(STATISTICS_BATCHES):
         noise = torch.empty(batch_size, generator.embedding_dim).normal_(generator=rng)
-        condition = None
-        if len(edges):
-            place = torch.empty(batch_size, dtype=torch.float64).uniform_(generator=rng)
-            condition = torch.searchsorted(edges, place, right=True).clamp_(max=len(edges) - 1)
-        generator(noise, condition)
+        generator(noise, draw(batch_size, rng))
     scale_D, shift_D = _normalisation(generator)
     arrays = {
         "noise": generator.noise_ED * scale_D,

@@ -60,18 +60,22 @@ class RowSampler:
 
     # ---- what a network decides --------------------------------------------------------------------------------------
 
-    def outputs(self, n: int, rng: torch.Generator, fixed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (n, S) with the code bias, and values (n, V) in [-1, 1] before their maps.
+    def outputs(self, n: int, rng: torch.Generator, fixed: Any = None) -> tuple[Tensor, Tensor]:
+        """Logits (n, S) with the code bias, and values before their maps, from which `values_of` takes its pick.
 
         Args:
             n: rows.
             rng: on the CPU.
-            fixed: the condition of all rows, where the network knows conditions and one was asked for.
+            fixed: what `fixed_condition` made of the conditions asked for.
         """
         raise NotImplementedError
 
-    def fixed_condition(self, weights: Mapping[int, np.ndarray]) -> int | None:
-        """The condition that the weights of a sampling call amount to, if the network can be asked for it."""
+    def values_of(self, values: Tensor, codes_NC: Tensor) -> Tensor:
+        """The values (n, V) that belong to the codes that were drawn; here values do not depend on codes."""
+        return values
+
+    def fixed_condition(self, weights: Mapping[int, np.ndarray]) -> Any:
+        """What the network can be asked for of the weights of a sampling call; None: nothing."""
         return None
 
     # ---- what all share ----------------------------------------------------------------------------------------------
@@ -92,10 +96,11 @@ class RowSampler:
         block = concat_blocks(blocks)
         return EncodedBlock(block.codes_NC[:n], block.values_NV[:n])
 
-    def _batch(self, rng: torch.Generator, fixed: int | None) -> EncodedBlock:
-        logits_NS, values_NV = self.outputs(BATCH_ROWS, rng, fixed)
-        codes = self.index.draw(logits_NS, gumbel_noise(tuple(logits_NS.shape), rng)).numpy().astype(np.uint16)
-        return EncodedBlock(codes, self._mapped(codes, values_NV.numpy()))
+    def _batch(self, rng: torch.Generator, fixed: Any) -> EncodedBlock:
+        logits_NS, values = self.outputs(BATCH_ROWS, rng, fixed)
+        drawn_NC = self.index.draw(logits_NS, gumbel_noise(tuple(logits_NS.shape), rng))
+        codes = drawn_NC.numpy().astype(np.uint16)
+        return EncodedBlock(codes, self._mapped(codes, self.values_of(values, drawn_NC).numpy()))
 
     def _mapped(self, codes_NC: np.ndarray, values_NV: np.ndarray) -> np.ndarray:
         if not self.value_maps:

@@ -192,18 +192,17 @@ class _Wanted:
     def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
         index = {c.name: i for i, c in enumerate(model.encoder.columns)}
         coded = [c for c in conditions if c.column in index]
-        exact = bool(getattr(model.generator, "exact_conditions", False)) and len(coded) == len(conditions)
-        if not exact:
-            widened = [c.windows(model.encoder.columns[index[c.column]]) for c in coded]
-            weights = _weights(model, index, widened)
-            return cls(conditions, tuple(widened), weights, {}, exact)
+        known = _exact_columns(model)
+        exact = [c for c in coded if index[c.column] in known]
+        widened = [c.windows(model.encoder.columns[index[c.column]]) for c in coded if c not in exact]
         within: dict[str, Within] = {}
-        for c in coded:
+        for c in exact:
             if c.values is not None:
                 within[c.column] = frozenset(c.values)
             elif not c.points and not c.missing:
                 within[c.column] = (c.low, c.high)
-        return cls(conditions, (), _weights(model, index, coded), within, exact)
+        weights = _weights(model, index, [*exact, *widened])
+        return cls(conditions, tuple(widened), weights, within, len(exact) == len(conditions))
 
     def draw(self, model: SamplingModel, n: int, rng: np.random.Generator) -> pa.Table:
         """The rows among n generated ones that satisfy everything."""
@@ -227,6 +226,14 @@ class _Wanted:
         for index, weight in self.weights.items():
             possible &= (weight > 0)[block.codes_NC[:, index]]
         return possible
+
+
+def _exact_columns(model: SamplingModel) -> frozenset[int]:
+    """Columns on which the generator's conditions are exact, so that nothing has to be rejected for them."""
+    if getattr(model.generator, "exact_conditions", False):
+        return frozenset(range(len(model.encoder.columns)))
+    columns: frozenset[int] = getattr(model.generator, "exact_columns", frozenset())
+    return columns
 
 
 def _weights(

@@ -13,6 +13,9 @@ from raysynth.encoding.block import EncodedBlock
 class Generator(Protocol):
     """Anything that makes encoded rows. It is pickled once for each worker and holds no private rows.
 
+    `exact_conditions = True` on a generator promises exact conditions on all columns, `exact_columns`, a set of indices
+    of the layout, on these only.
+
     Determinism: the same rng state, n and weights give the same block in any process. Chunks run with one torch thread.
     """
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.checks import check_units, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from raysynth.models.gan_sampler import GanSampler
     from raysynth.training.gan import GanJob
     from raysynth.training.loop import TrainResult
-
-RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
 
 
 class GanSynthesizer(Synthesizer):
@@ -105,17 +104,19 @@ class GanSynthesizer(Synthesizer):
         """Indices of the columns whose codes make the condition vector."""
         raise NotImplementedError
 
+    def _job_class(self) -> type[GanJob]:
+        """How the networks are trained."""
+        from raysynth.training.gan import GanJob
+
+        return GanJob
+
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
         for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac", "checkpoint_every"):
-            _check_whole(name, getattr(self, name))
+            check_whole(name, getattr(self, name))
         for name in ("generator_dim", "discriminator_dim"):
-            units = getattr(self, name)
-            if not units:
-                raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
-            for unit in units:
-                _check_whole(name, unit)
+            check_units(name, getattr(self, name))
         for name in ("generator_lr", "discriminator_lr"):
             if not 0 < getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
@@ -129,17 +130,14 @@ class GanSynthesizer(Synthesizer):
             )
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.synthesizers.neural import calibrate
+
         job = self._job(prepared)
         trained = self._train(job, prepared)
         self.history_ = trained.history
         self.critic_ = self._critic(job, trained)
         sampler = self._sampler(job, trained, prepared)
-        if self.calibrate_marginals:
-            from raysynth.models.calibration import calibrated
-
-            encoder = prepared.encoder
-            sampler = calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
-        self.sampler_ = sampler
+        self.sampler_ = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
 
     def _generator(self) -> GanSampler:
         return self.sampler_
@@ -151,8 +149,13 @@ class GanSynthesizer(Synthesizer):
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.models.gan_sampler import GanSampler
 
+        self._restore(GanSampler.from_state, meta, arrays)
+
+    def _restore(
+        self, make: Callable[[dict[str, Any], dict[str, np.ndarray]], Any], meta: dict[str, Any], arrays: Any
+    ) -> None:
         try:
-            self.sampler_ = GanSampler.from_state(meta, arrays)
+            self.sampler_ = make(meta, arrays)
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
         if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
@@ -164,7 +167,7 @@ class GanSynthesizer(Synthesizer):
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.models.ctgan import Conditions
         from raysynth.models.spans import Spans
-        from raysynth.training.gan import GanJob, GanSettings
+        from raysynth.training.gan import GanSettings
         from raysynth.training.loop import TrainSettings
 
         spans = Spans.of(prepared.encoder.layout)
@@ -181,7 +184,8 @@ class GanSynthesizer(Synthesizer):
             ema_decay=self.ema_decay,
         )
         settings = TrainSettings(self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
-        return GanJob(spans, Conditions.on(spans, self._condition_columns(prepared.encoder)), networks, settings)
+        conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
+        return self._job_class()(spans, conditions, networks, settings)
 
     def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
         """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""
@@ -208,7 +212,7 @@ class GanSynthesizer(Synthesizer):
 
     def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
         """The generator with its averaged weights, made ready to sample."""
-        from raysynth.models.gan_sampler import GanSampler, folded
+        from raysynth.models.gan_sampler import GanSampler, drawn_by, folded
         from raysynth.training.gan import averaged_generator
 
         columns = job.conditions.columns
@@ -216,7 +220,7 @@ class GanSynthesizer(Synthesizer):
         shares = np.concatenate([frequencies[c] for c in columns]) if columns else np.zeros(0)
         seen = [np.log1p(frequencies[c] * prepared.n_rows) for c in columns]
         in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
-        arrays = folded(averaged_generator(job, trained.state), in_training, self.batch_size, prepared.seed)
+        arrays = folded(averaged_generator(job, trained.state), drawn_by(in_training), self.batch_size, prepared.seed)
         return GanSampler(
             spans=job.spans,
             arrays=arrays,
@@ -225,22 +229,3 @@ class GanSynthesizer(Synthesizer):
             shares_K=shares,
             hidden=self.generator_dim,
         )
-
-
-def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
-    """For each value column the quantiles of the value inside each code, from the released distribution alone."""
-    from raysynth.models.calibration import quantiles_by_code
-
-    ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
-    none_missing = np.zeros(RANKS_PER_COLUMN, bool)
-    result = []
-    for column in encoder.columns:
-        if isinstance(column, ModeEncoder):
-            codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
-            result.append(quantiles_by_code(codes, values, column.cardinality))
-    return result
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.numeric import ModeEncoder
+from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
+from raysynth.models.row_sampler import RowSampler
 from raysynth.stages import stage
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
@@ -21,8 +24,11 @@ if TYPE_CHECKING:
 
     from raysynth.synthesizers.prepared import Prepared
 
+Sampler = TypeVar("Sampler", bound=RowSampler)
+
 MIN_ROWS_PER_SHARD = 1024
 SHARDS_PER_WORKER = 8
+RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
 
 
 def train_prepared(
@@ -51,6 +57,28 @@ def train_prepared(
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, shards.share(0, 1), store=store, label=label)
     return _train_on_ray(job, prepared, scaling_config, run_config)
+
+
+def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:
+    """The sampler with every column's own distribution made equal to the released one; no row is looked at."""
+    from raysynth.models.calibration import calibrated
+
+    encoder = prepared.encoder
+    return calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
+
+
+def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
+    """For each value column the quantiles of the value inside each code, from the released distribution alone."""
+    from raysynth.models.calibration import quantiles_by_code
+
+    ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
+    none_missing = np.zeros(RANKS_PER_COLUMN, bool)
+    result = []
+    for column in encoder.columns:
+        if isinstance(column, ModeEncoder):
+            codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
+            result.append(quantiles_by_code(codes, values, column.cardinality))
+    return result
 
 
 def run_folder(run_config: RunConfig | None) -> Path | None:

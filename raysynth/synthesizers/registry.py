@@ -14,6 +14,8 @@ METHODS: dict[str, str] = {
     "copula": "raysynth.synthesizers.copula:GaussianCopula",
     "gan": "raysynth.synthesizers.tabular_gan:TabularGAN",
     "ctgan": "raysynth.synthesizers.ctgan:CTGAN",
+    "conditional_gan": "raysynth.synthesizers.conditional_gan:ConditionalTabularGAN",
+    "tvae": "raysynth.synthesizers.tabular_vae:TabularVAE",
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
     "timegan": "raysynth.synthesizers.time_series_gan:TimeSeriesGAN",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",

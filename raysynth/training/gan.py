@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -105,6 +105,8 @@ class GanLearner:
         average: averages tensors over the workers, in place.
     """
 
+    conditions_in_rows: ClassVar[bool] = False  # whether row vectors hold the conditions, so that the critic sees them
+
     def __init__(
         self,
         spans: Spans,
@@ -121,7 +123,8 @@ class GanLearner:
         self.index = SpanIndex(spans).to(device)
         self.column_K, self.place_K = (t.to(device) for t in conditions.table(spans))
         self.generator = Generator(spans.width, conditions.size, s.embedding_dim, s.generator_dim, rng).to(device)
-        self.discriminator = Discriminator(spans.width, conditions.size, s.pac, s.discriminator_dim, rng).to(device)
+        n_judged = 0 if self.conditions_in_rows else conditions.size
+        self.discriminator = Discriminator(spans.width, n_judged, s.pac, s.discriminator_dim, rng).to(device)
         self.generator_adam = _adam(self.generator, s.generator_lr, s.generator_decay)
         self.discriminator_adam = _adam(self.discriminator, s.discriminator_lr, s.discriminator_decay)
         self.averaged = [p.detach().clone() for p in self.generator.parameters()]

@@ -7,7 +7,7 @@ import torch
 
 from raysynth.models.calibration import KNOTS, calibrated, quantiles_by_code, value_map
 from raysynth.models.ctgan import Conditions, Generator
-from raysynth.models.gan_sampler import GanSampler, folded
+from raysynth.models.gan_sampler import GanSampler, drawn_by, folded
 from raysynth.models.spans import Spans
 
 SPANS = Spans((4, 3), (1,))
@@ -19,7 +19,7 @@ def sampler() -> GanSampler:
     shares = np.array([0.4, 0.3, 0.2, 0.1])
     return GanSampler(
         spans=SPANS,
-        arrays=folded(net, shares, 50, 1),
+        arrays=folded(net, drawn_by(shares), 50, 1),
         code_bias_S=np.zeros(SPANS.n_codes),
         conditions=conditions,
         shares_K=shares,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from raysynth.models.ctgan import Conditions, Generator
-from raysynth.models.gan_sampler import GanSampler, folded
+from raysynth.models.gan_sampler import GanSampler, drawn_by, folded
 from raysynth.models.spans import Spans
 
 SPANS = Spans((4, 3), (1,))
@@ -23,7 +23,7 @@ def sampler() -> GanSampler:
     shares = np.array([0.4, 0.3, 0.2, 0.1])
     return GanSampler(
         spans=SPANS,
-        arrays=folded(net, shares, 50, 1),
+        arrays=folded(net, drawn_by(shares), 50, 1),
         code_bias_S=np.zeros(7),
         conditions=Conditions.on(SPANS, (0,)),
         shares_K=shares,

@@ -10,7 +10,7 @@ import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.ctgan import Conditions
-from raysynth.models.gan_sampler import GanSampler, folded
+from raysynth.models.gan_sampler import GanSampler, drawn_by, folded
 from raysynth.models.spans import Spans
 from raysynth.training.batches import MemoryRows
 from raysynth.training.checkpoints import FolderStore
@@ -46,7 +46,7 @@ def test_it_learns_a_planted_dependency(conditional: bool) -> None:
     made = job(30, conditional=conditional)
     result = train_here(made, table(), device=torch.device("cpu"))
     shares = np.full(made.conditions.size, 1 / 3)
-    arrays = folded(averaged_generator(made, result.state), shares, 100, 0)
+    arrays = folded(averaged_generator(made, result.state), drawn_by(shares), 100, 0)
     sampler = GanSampler(
         spans=SPANS,
         arrays=arrays,

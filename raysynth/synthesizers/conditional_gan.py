@@ -1,0 +1,143 @@
+"""ConditionalTabularGAN: a GAN that is told several columns at once and makes the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.models.bayesian_network.counting import SetCounts
+from raysynth.models.bayesian_network.edge_rules import edge_rules
+from raysynth.models.bayesian_network.network import Network
+from raysynth.models.bayesian_network.parameters import estimate
+from raysynth.models.bayesian_network.scores import SetScores
+from raysynth.models.bayesian_network.search import hill_climb
+from raysynth.synthesizers.bayesian_network import NetworkGenerator
+from raysynth.synthesizers.checks import check_whole
+from raysynth.synthesizers.code_store import open_counts
+from raysynth.synthesizers.gan import GanSynthesizer
+from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    from raysynth.models.conditional_sampler import ConditionalGanSampler
+    from raysynth.training.gan import GanJob
+    from raysynth.training.loop import TrainResult
+
+MAX_PARENTS = 3  # of a given column among the given ones
+
+
+class ConditionalTabularGAN(GanSynthesizer):
+    """Conditional GAN (Mirza and Osindero 2014, arXiv 1411.1784) with CTGAN's encoding, networks and critic.
+
+    The generator is told the values of all `conditional_columns` at once, of any kind, and makes the other columns.
+    What it is told comes from a Bayesian network of these columns alone, in which conditions are exact; so a condition
+    on them, however rare, costs nothing, and their joint distribution under it is right. Conditions on other columns
+    are met by rejection.
+
+    Args:
+        conditional_columns: the columns to condition on; at least one, and at least one column besides.
+        condition_bins: quantile bins of a conditional column of numbers; the generator is told the bin.
+
+    The other arguments are those of `GanSynthesizer` and `Synthesizer`.
+    """
+
+    method: ClassVar[str] = "conditional_gan"
+    sampler_: ConditionalGanSampler
+
+    def __init__(
+        self, *, conditional_columns: Sequence[str] | None = None, condition_bins: int = 50, **common: Any
+    ) -> None:
+        super().__init__(**common)
+        self.conditional_columns = conditional_columns
+        self.condition_bins = condition_bins
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        columns = self.conditional_columns
+        if columns is None or isinstance(columns, str) or not list(columns):
+            raise ParameterError(
+                "conditional_columns must be a list of at least one column to condition on, for example "
+                f"['gender', 'age']; found {columns!r}"
+            )
+        if twice := sorted({c for c in columns if list(columns).count(c) > 1}):
+            raise ParameterError(
+                f"conditional_columns names {', '.join(map(repr, twice))} twice; name each column once"
+            )
+        check_whole("condition_bins", self.condition_bins, low=2)
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"binned": frozenset(self.conditional_columns or ()), "n_bins": self.condition_bins}
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        names = encoder.names
+        wanted = list(self.conditional_columns or ())
+        if unknown := [c for c in wanted if c not in names]:
+            raise ParameterError(
+                f"conditional_columns names '{unknown[0]}', which is no modelled column; choose among "
+                f"{', '.join(names)}"
+            )
+        if len(wanted) == len(names):
+            raise ParameterError(
+                "conditional_columns names every column, which leaves the GAN nothing to make; leave some out"
+            )
+        return tuple(sorted(names.index(c) for c in wanted))
+
+    def _job_class(self) -> type[GanJob]:
+        from raysynth.training.conditional_gan import ConditionalGanJob
+
+        return ConditionalGanJob
+
+    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> ConditionalGanSampler:
+        from raysynth.models.conditional_sampler import ConditionalGanSampler
+        from raysynth.models.gan_sampler import folded
+        from raysynth.training.gan import averaged_generator
+
+        network = given_network(prepared, job.conditions.columns)
+        sampler = ConditionalGanSampler(
+            spans=job.spans,
+            arrays={},
+            code_bias_S=np.zeros(job.spans.n_codes),
+            conditions=job.conditions,
+            shares_K=np.zeros(0),
+            hidden=self.generator_dim,
+            given=NetworkGenerator(network, self._given_names(prepared.encoder)),
+        )
+        generator = averaged_generator(job, trained.state)
+        return replace(sampler, arrays=folded(generator, sampler.draw_conditions, self.batch_size, prepared.seed))
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = super()._model_state()
+        given = self.sampler_.given
+        assert isinstance(given, NetworkGenerator)
+        network_meta, network_arrays = given.network.to_state()
+        return {**meta, "given": network_meta}, {**arrays, **{f"given.{k}": v for k, v in network_arrays.items()}}
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.models.conditional_sampler import ConditionalGanSampler
+
+        given = {k.removeprefix("given."): v for k, v in arrays.items() if k.startswith("given.")}
+        network = Network.from_state(meta["given"], given)
+        generator = NetworkGenerator(network, self._given_names(self.encoder_))
+        self._restore(partial(ConditionalGanSampler.restored, given=generator), meta, arrays)
+        if network.cardinalities != self.sampler_.conditions.cardinalities:
+            raise ModelFileError("the model file's given columns and generator do not fit together; refit the model")
+
+    def _given_names(self, encoder: TableEncoder) -> tuple[str, ...]:
+        return tuple(encoder.names[c] for c in self._condition_columns(encoder))
+
+
+def given_network(prepared: Prepared, columns: Sequence[int]) -> Network:
+    """Bayesian network of some columns, from counts; its columns are numbered from 0 in the given order."""
+    encoder = TableEncoder(tuple(prepared.encoder.columns[c] for c in columns))
+    with open_counts(replace(prepared, encoder=encoder)) as source:
+        counts = SetCounts(source.count, encoder.cardinalities, prepared.n_rows)
+        scores = SetScores(counts, "bdeu", 10.0)
+        found = hill_climb(scores, edge_rules(encoder.names, max_parents=MAX_PARENTS))
+        return estimate(counts, found.parents, None)

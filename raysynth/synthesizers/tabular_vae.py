@@ -1,0 +1,218 @@
+"""TabularVAE and DPTabularVAE: a variational autoencoder on modes of numbers and one-hot categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.table_encoder import NumericForm
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.checks import check_between, check_units, check_whole
+from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    from raysynth.models.vae_sampler import VaeSampler
+    from raysynth.training.vae import VaeJob
+
+ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
+EPOCHS = (3, 600)
+
+
+class TabularVAE(Synthesizer):
+    """Variational autoencoder (TVAE; Xu, Skoularidou, Cuesta-Infante, Veeramachaneni, NeurIPS 2019, section 4.4).
+
+    Numbers are modes of a mixture with a place inside the mode, categories are one-hot; an encoder gives each row a
+    distribution over latent places, and a decoder gives each place a distribution over rows. Places are drawn from a
+    mixture that is learned with the two (see `models/vae.py`), and marginals are calibrated after training.
+
+    Args:
+        latent_dim: dimensions of the latent space.
+        encoder_layers, decoder_layers: units of the hidden layers.
+        prior_components: Gaussians of the learned distribution of places; 0: the paper's standard normal.
+        loss_factor: weight of the reconstruction beside the divergence: 1 is the bound, 2 as in the paper's code.
+        warm_up: share of the training over which the divergence rises from nothing to its full weight.
+        epochs: passes over the table; None: as many as show a million rows, from 3 to 600.
+        batch_size: rows of a step, over all workers together.
+        learning_rate, weight_decay: of AdamW.
+        schedule: of the learning rate: 'cosine' or 'constant'.
+        ema_decay: of the moving average of the weights that rows are sampled with; 0: the last weights.
+        validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
+        patience: epochs without a better validation loss after which training ends; 0: never.
+        calibrate_marginals: after training, correct every column's own distribution by the released one
+            (`models/calibration.py`); rows are not looked at again.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        common: see `Synthesizer`.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', 'reconstruction', 'divergence' (nats a row) and 'seconds'.
+    """
+
+    method: ClassVar[str] = "tvae"
+    numeric_encoding: ClassVar[NumericForm] = "modes"
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 24,
+        encoder_layers: Sequence[int] = (128, 128),
+        decoder_layers: Sequence[int] = (128, 128),
+        prior_components: int = 128,
+        loss_factor: float = 2.0,
+        warm_up: float = 0.3,
+        epochs: int | None = None,
+        batch_size: int = 250,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 1e-5,
+        schedule: str = "cosine",
+        ema_decay: float = 0.995,
+        validation_share: float = 0.0,
+        patience: int = 0,
+        calibrate_marginals: bool = True,
+        checkpoint_every: int = 10,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.latent_dim = latent_dim
+        self.encoder_layers = tuple(encoder_layers)
+        self.decoder_layers = tuple(decoder_layers)
+        self.prior_components = prior_components
+        self.loss_factor = loss_factor
+        self.warm_up = warm_up
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.ema_decay = ema_decay
+        self.validation_share = validation_share
+        self.patience = patience
+        self.calibrate_marginals = calibrate_marginals
+        self.checkpoint_every = checkpoint_every
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        for name in ("latent_dim", "batch_size", "checkpoint_every"):
+            check_whole(name, getattr(self, name))
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
+        check_whole("prior_components", self.prior_components, low=0)
+        check_whole("patience", self.patience, low=0)
+        check_units("encoder_layers", self.encoder_layers)
+        check_units("decoder_layers", self.decoder_layers)
+        check_between("learning_rate", self.learning_rate, 0, 1, open_low=True)
+        check_between("loss_factor", self.loss_factor, 0, 100, open_low=True)
+        check_between("weight_decay", self.weight_decay, 0, 10)
+        check_between("ema_decay", self.ema_decay, 0, 0.99999)
+        check_between("warm_up", self.warm_up, 0, 1)
+        check_between("validation_share", self.validation_share, 0, 0.5)
+        if self.schedule not in ("constant", "cosine"):
+            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        if self.patience and not self.validation_share:
+            raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.models.vae_sampler import VaeSampler, decoder_arrays
+        from raysynth.synthesizers.neural import calibrate, train_prepared
+
+        job = self._job(prepared)
+        trained = train_prepared(
+            job,
+            prepared,
+            scaling_config=self.scaling_config,
+            run_config=self.run_config,
+            label=f"training {self.method}",
+        )
+        self.history_ = trained.history
+        sampler = VaeSampler(
+            spans=job.spans,
+            arrays=decoder_arrays(job.model_of(trained.state)),
+            code_bias_S=np.zeros(job.spans.n_codes),
+            latent_dim=self.latent_dim,
+        )
+        self.sampler_ = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+
+    def _job(self, prepared: Prepared) -> VaeJob:
+        from raysynth.models.spans import Spans
+        from raysynth.models.vae import VaeNetworks
+        from raysynth.synthesizers.neural import released_quantiles
+        from raysynth.training.loop import TrainSettings
+        from raysynth.training.vae import VaeJob, VaeSettings
+
+        epochs = self.epochs or default_epochs(prepared.n_rows)
+        networks = VaeNetworks(self.latent_dim, self.encoder_layers, self.decoder_layers, self.prior_components)
+        training = VaeSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            loss_factor=self.loss_factor,
+            warm_up_steps=int(self.warm_up * epochs * max(1, prepared.n_rows // self.batch_size)),
+            ema_decay=self.ema_decay,
+            validation_share=self.validation_share,
+            patience=self.patience,
+        )
+        settings = TrainSettings(epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
+        has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
+        return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings)
+
+    def _generator(self) -> VaeSampler:
+        return self.sampler_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = self.sampler_.to_state()
+        return {**meta, "history": self.history_}, arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.models.vae_sampler import VaeSampler
+
+        try:
+            self.sampler_ = VaeSampler.from_state(meta, arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"the model file's decoder is incomplete ({error}); refit the model") from error
+        if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
+            raise ModelFileError("the model file's decoder and encoder do not belong together; refit the model")
+        self.history_ = list(meta["history"])
+
+
+def default_epochs(n_rows: int) -> int:
+    """Passes that show a million rows, within bounds."""
+    return int(np.clip(-(-ROWS_TO_SEE // max(n_rows, 1)), *EPOCHS))
+
+
+class DPTabularVAE(TabularVAE):
+    """The autoencoder with a differentially private training.
+
+    Not in this version: `fit` refuses rather than train without the guarantee. The arguments are those of the class to
+    come; the networks are `TabularVAE`'s with the standard normal prior, no rows held back and no weights chosen.
+
+    Args:
+        epsilon, delta: the budget of the whole fit.
+        latent_dim, encoder_layers, decoder_layers: see `TabularVAE`.
+        common: see `TabularVAE` and `Synthesizer`.
+    """
+
+    method: ClassVar[str] = "dp_tvae"
+
+    def __init__(
+        self,
+        *,
+        epsilon: float = 1.0,
+        delta: float | None = None,
+        latent_dim: int = 50,
+        encoder_layers: Sequence[int] = (128, 64),
+        decoder_layers: Sequence[int] = (64, 128),
+        **common: Any,
+    ) -> None:
+        common = {"prior_components": 0, **common}
+        super().__init__(latent_dim=latent_dim, encoder_layers=encoder_layers, decoder_layers=decoder_layers, **common)
+        self.epsilon = epsilon
+        self.delta = delta
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        raise ParameterError(
+            "differential privacy is not in this version of DPTabularVAE, and it does not train without; "
+            "TabularVAE has the same networks, without a guarantee"
+        )

@@ -1,0 +1,60 @@
+"""The conditional GAN's learner: some columns are given, the generator makes the others (Mirza and Osindero 2014).
+
+The given columns of a generated row are those of a real row of the same batch, so both kinds of rows have them in the
+same joint distribution, and the discriminator can only tell the kinds apart by how the other columns go with them. The
+given codes are part of the row vectors, which is all the discriminator needs to see of them.
+
+Shape legend: N rows, Q given columns, W = length of a row vector, S codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from raysynth.models.ctgan import TEMPERATURE
+from raysynth.models.discriminator import Rows
+from raysynth.models.spans import activate, gumbel_noise
+from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.gan import GanJob, GanLearner
+from raysynth.training.job import Average
+
+
+@dataclass(frozen=True)
+class ConditionalGanJob(GanJob):
+    """A GAN whose condition columns are all given, together (a `Job`)."""
+
+    def learner(self, device: torch.device, average: Average) -> ConditionalGanLearner:
+        """Networks with fresh weights on a device."""
+        return ConditionalGanLearner(
+            self.spans, self.conditions, self.networks, seed=self.settings.seed, device=device, average=average
+        )
+
+    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
+        """Shuffled rows; what is given is read from them."""
+        return Batches(rows, batch_size, steps, self.settings.seed, rank, None, device)
+
+
+class ConditionalGanLearner(GanLearner):
+    """As `GanLearner`, with the codes of all condition columns given."""
+
+    conditions_in_rows: ClassVar[bool] = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        columns = torch.tensor(self.conditions.columns, device=self.device)
+        self.columns_Q = columns
+        self.first_Q = torch.tensor(self.conditions.first, device=self.device)
+        given_S = torch.isin(self.index.column_S, columns)
+        self.given_W = torch.cat([given_S.new_zeros(self.spans.n_values), given_S]).float()
+
+    def _generate(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Rows]:
+        n = len(batch.codes_NC)
+        noise_NE = torch.empty(n, self.settings.embedding_dim, device=self.device).normal_(generator=rng)
+        raw = self.generator(noise_NE, self.first_Q + batch.codes_NC[:, self.columns_Q])
+        made = activate(raw, gumbel_noise((n, self.spans.n_codes), rng), TEMPERATURE, self.index)
+        given = self.index.rows(batch.codes_NC, torch.zeros_like(batch.values_NV)) * self.given_W
+        return raw, Rows(torch.addcmul(given, made, 1 - self.given_W), None)

@@ -1,0 +1,83 @@
+"""Rows that a worker holds back from learning: a validation loss after each epoch tells when to stop.
+
+Not under differential privacy (design, 'No choice by the data'): a share of 0 holds back nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.training.batches import Batch, Batches, RowSource
+
+MAX_VALIDATION_ROWS = 8192
+VALIDATION_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class ValidationBatch(Batch):
+    """Rows that are scored and not learned from."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Training batches, then the validation rows, each epoch (an `EpochBatches`).
+
+    Args:
+        training: batches of the rows that are kept.
+        validation: rows that are held back; None: there are none.
+        device: where batches go.
+    """
+
+    training: Batches
+    validation: EncodedBlock | None
+    device: torch.device
+
+    @classmethod
+    def split(
+        cls, rows: RowSource, share: float, *, batch_size: int, steps: int, seed: int, rank: int, device: torch.device
+    ) -> HeldOut:
+        """Hold back a share of a worker's rows, at most 8,192, and shuffle the others in batches."""
+        rng = np.random.default_rng([seed, rank, 2])
+        n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
+        held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
+        kept: RowSource = RowsWithout(rows, held) if n_held else rows
+        training = Batches(kept, batch_size, steps, seed, rank, None, device)
+        return cls(training, rows.take(held) if n_held else None, device)
+
+    def epoch(self, number: int) -> Iterator[Batch | ValidationBatch]:
+        """All batches of one epoch."""
+        yield from self.training.epoch(number)
+        if self.validation is not None:
+            codes_NC = torch.from_numpy(self.validation.codes_NC.astype(np.int64)).to(self.device)
+            values_NV = torch.from_numpy(np.ascontiguousarray(self.validation.values_NV, np.float32)).to(self.device)
+            for codes, values in zip(codes_NC.split(VALIDATION_BATCH), values_NV.split(VALIDATION_BATCH), strict=True):
+                yield ValidationBatch(codes, values)
+
+
+@dataclass(frozen=True)
+class RowsWithout:
+    """Rows of a source without some of them (a `RowSource`).
+
+    Args:
+        rows: the source.
+        held: ascending indices that are left out.
+    """
+
+    rows: RowSource
+    held: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows) - len(self.held)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """Rows at indices among those that are kept: each is moved up by the held ones before it."""
+        return self.rows.take(rows + np.searchsorted(self.held - np.arange(len(self.held)), rows, side="right"))
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes of one column."""
+        return np.delete(self.rows.column(column), self.held)

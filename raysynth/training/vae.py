@@ -1,0 +1,174 @@
+"""The autoencoder's learner: the negative evidence bound, AdamW, and the best moving average of the weights.
+
+Shape legend: N rows, L latent dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from raysynth.models.spans import SpanIndex, Spans
+from raysynth.models.vae import TabularVae, VaeNetworks
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
+from raysynth.training.batches import Batch, RowSource
+from raysynth.training.held_out import HeldOut, ValidationBatch
+from raysynth.training.job import Average, average_alone
+from raysynth.training.loop import TrainSettings
+
+CLIP_NORM = 5.0  # of the gradient of the mean loss
+
+
+@dataclass(frozen=True)
+class VaeSettings:
+    """How the networks are trained.
+
+    Args:
+        learning_rate, weight_decay: of AdamW.
+        loss_factor: weight of the reconstruction beside the divergence; 1 is the bound, the paper's code has 2.
+        warm_up_steps: over which the weight of the divergence rises from 0 to 1.
+        ema_decay: of the moving average of the weights; 0: the last weights.
+        validation_share: share of each worker's rows that are held back (at most 8,192 rows); 0: none.
+        patience: epochs without a better validation loss after which training ends; 0: never.
+    """
+
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    loss_factor: float = 2.0
+    warm_up_steps: int = 0
+    ema_decay: float = 0.995
+    validation_share: float = 0.0
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class VaeJob:
+    """An autoencoder to train (a `Job`).
+
+    Args:
+        spans: layout of a row vector.
+        has_spread: see `TabularVae`.
+        networks: sizes.
+        training: optimiser and stopping.
+        settings: epochs, batch size, seed.
+    """
+
+    spans: Spans
+    has_spread: tuple[bool, ...]
+    networks: VaeNetworks
+    training: VaeSettings
+    settings: TrainSettings
+
+    @property
+    def signature(self) -> str:
+        """Columns, networks and everything that changes an epoch."""
+        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        return json.dumps([asdict(self.spans), self.has_spread, asdict(self.networks), asdict(self.training), settings])
+
+    @property
+    def batch_multiple(self) -> int:
+        """Any number of rows will do."""
+        return 1
+
+    def learner(self, device: torch.device, average: Average) -> VaeLearner:
+        """Networks with fresh weights on a device."""
+        return VaeLearner(self, device=device, average=average)
+
+    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
+        """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
+        return HeldOut.split(
+            rows,
+            self.training.validation_share,
+            batch_size=batch_size,
+            steps=steps,
+            seed=self.settings.seed,
+            rank=rank,
+            device=device,
+        )
+
+    def model_of(self, state: dict[str, Any]) -> TabularVae:
+        """The networks with the weights that leave, from a learner's state; on the CPU."""
+        learner = self.learner(torch.device("cpu"), average_alone)
+        with torch.no_grad():
+            copy_all(state["weights"]["best"], list(learner.model.parameters()))
+        return learner.model
+
+
+class VaeLearner:
+    """Networks, optimiser and moving average on one device (a `Learner`)."""
+
+    def __init__(self, job: VaeJob, *, device: torch.device, average: Average) -> None:
+        self.training, self.device, self.average = job.training, torch.device(device), average
+        rng = torch.Generator().manual_seed(job.settings.seed)
+        self.index = SpanIndex(job.spans).to(self.device)
+        self.model = TabularVae(job.spans, job.networks, job.has_spread, rng).to(self.device)
+        self.parameters = list(self.model.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=job.training.learning_rate, weight_decay=job.training.weight_decay, fused=True
+        )
+        self.weights = BestAverage(self.parameters, job.training.ema_decay)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the validation loss has not fallen for `patience` epochs."""
+        return 0 < self.training.patience <= self.weights.epochs_since_best
+
+    def step(self, batch: Batch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update from a batch; or the loss of validation rows under the averaged weights."""
+        if isinstance(batch, ValidationBatch):
+            return self._validate(batch)
+        reconstruction, divergence = self._losses(batch, rng)
+        self.optimiser.zero_grad(set_to_none=True)
+        (self.training.loss_factor * reconstruction + self._divergence_weight * divergence).backward()
+        self.average(p.grad for p in self.parameters if p.grad is not None)
+        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+        self.optimiser.step()
+        self.weights.follow()
+        return {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
+
+    @property
+    def _divergence_weight(self) -> float:
+        """Rises from 0 to 1 over the first steps, so that places mean something before the prior gathers them."""
+        return min(1.0, self.weights.steps / max(1, self.training.warm_up_steps))
+
+    def _losses(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Means over the rows, in nats."""
+        noise_NL = torch.empty(len(batch.codes_NC), self.model.latent_dim, device=self.device).normal_(generator=rng)
+        reconstruction_N, divergence_N = self.model.example_losses(
+            batch.codes_NC, batch.values_NV, noise_NL, self.index
+        )
+        return reconstruction_N.mean(), divergence_N.mean()
+
+    def _validate(self, batch: ValidationBatch) -> dict[str, Tensor]:
+        """The same noise each epoch, so that epochs can be compared."""
+        fixed = torch.Generator(self.device).manual_seed(0)
+        with self.weights.in_use():
+            reconstruction, divergence = self._losses(batch, fixed)
+        loss = self.training.loss_factor * reconstruction + divergence
+        self.weights.add_held(loss * len(batch.codes_NC), len(batch.codes_NC))
+        return {"validation": loss}
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale the learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.learning_rate * factor
+
+    def end_epoch(self) -> None:
+        """Choose the weights that would leave now."""
+        self.weights.end_epoch(self.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; tensors on the CPU are copies."""
+        state: dict[str, Any] = on_cpu({"model": list(self.parameters), "optimiser": self.optimiser.state_dict()})
+        return {**state, "weights": self.weights.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        with torch.no_grad():
+            copy_all(state["model"], self.parameters)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.weights.load_state_dict(state["weights"])
