@@ -35,7 +35,7 @@ class TabularVAE(Synthesizer):
         loss_factor: weight of the reconstruction beside the divergence: 1 is the bound, 2 as in the paper's code.
         warm_up: share of the training over which the divergence rises from nothing to its full weight.
         epochs: passes over the table; None: as many as show a million rows, from 3 to 600.
-        batch_size: rows of a step, over all workers together.
+        batch_size: rows of a step, over all workers together; None: by the size of the table, 32 to 250.
         learning_rate, weight_decay: of AdamW.
         schedule: of the learning rate: 'cosine' or 'constant'.
         ema_decay: of the moving average of the weights that rows are sampled with; 0: the last weights.
@@ -63,7 +63,7 @@ class TabularVAE(Synthesizer):
         loss_factor: float = 2.0,
         warm_up: float = 0.3,
         epochs: int | None = None,
-        batch_size: int = 250,
+        batch_size: int | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
         schedule: str = "cosine",
@@ -95,10 +95,11 @@ class TabularVAE(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        for name in ("latent_dim", "batch_size", "checkpoint_every"):
+        for name in ("latent_dim", "checkpoint_every"):
             check_whole(name, getattr(self, name))
-        if self.epochs is not None:
-            check_whole("epochs", self.epochs)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
         check_whole("prior_components", self.prior_components, low=0)
         check_whole("patience", self.patience, low=0)
         check_units("encoder_layers", self.encoder_layers)
@@ -143,17 +144,18 @@ class TabularVAE(Synthesizer):
         from raysynth.training.vae import VaeJob, VaeSettings
 
         epochs = self.epochs or default_epochs(prepared.n_rows)
+        batch_size = self.batch_size or default_batch_size(prepared.n_rows)
         networks = VaeNetworks(self.latent_dim, self.encoder_layers, self.decoder_layers, self.prior_components)
         training = VaeSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             loss_factor=self.loss_factor,
-            warm_up_steps=int(self.warm_up * epochs * max(1, prepared.n_rows // self.batch_size)),
+            warm_up_steps=int(self.warm_up * epochs * max(1, prepared.n_rows // batch_size)),
             ema_decay=self.ema_decay,
             validation_share=self.validation_share,
             patience=self.patience,
         )
-        settings = TrainSettings(epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
+        settings = TrainSettings(epochs, batch_size, prepared.seed, self.schedule, self.checkpoint_every)
         has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
         return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings)
 
@@ -179,6 +181,11 @@ class TabularVAE(Synthesizer):
 def default_epochs(n_rows: int) -> int:
     """Passes that show a million rows, within bounds."""
     return int(np.clip(-(-ROWS_TO_SEE // max(n_rows, 1)), *EPOCHS))
+
+
+def default_batch_size(n_rows: int) -> int:
+    """250; less for a small table, so that an epoch has some fifty steps."""
+    return int(np.clip(n_rows // 50, 32, 250))
 
 
 class DPTabularVAE(TabularVAE):

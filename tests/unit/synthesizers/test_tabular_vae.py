@@ -12,7 +12,7 @@ import pytest
 from raysynth import DPTabularVAE, TabularVAE, generate_synthetic_data, load_synthetic_model
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.model_file import read_model, write_model
-from raysynth.synthesizers.tabular_vae import default_epochs
+from raysynth.synthesizers.tabular_vae import default_batch_size, default_epochs
 
 
 def people(n: int = 2000) -> pd.DataFrame:
@@ -32,15 +32,16 @@ def people(n: int = 2000) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def model() -> TabularVAE:
-    return TabularVAE(epochs=60, latent_dim=8, batch_size=100, prior_components=32, seed=1, verbose=False).fit(people())
+    sizes = {"latent_dim": 8, "prior_components": 32, "encoder_layers": (64,), "decoder_layers": (64,)}
+    return TabularVAE(epochs=50, learning_rate=5e-3, seed=1, verbose=False, **sizes).fit(people(1500))
 
 
 def test_marginals_and_dependences_are_learned(model: TabularVAE) -> None:
     rows = model.sample(4000, seed=0)
     assert list(rows) == list(people())
-    assert rows["job"].value_counts(normalize=True)["cook"] == pytest.approx(0.5, abs=0.04)
+    assert (rows["job"] == "cook").mean() == pytest.approx((people()["job"] == "cook").mean(), abs=0.04)
     assert ((rows["job"] == "driver") == (rows["car"] == "yes")).mean() > 0.95
-    assert rows["age"].corr(rows["income"]) > 0.9
+    assert rows["age"].corr(rows["income"]) > 0.85  # the data: 0.98
     assert rows["height"].isna().mean() == pytest.approx(0.25, abs=0.03)
 
 
@@ -51,7 +52,7 @@ def test_a_file_gives_the_same_rows_and_holds_no_encoder_of_rows(model: TabularV
     assert loaded.sample(200, seed=5).equals(model.sample(200, seed=5))
     assert loaded.history_ == model.history_
     assert {k for k in read_model(tmp_path / "m").arrays if k.startswith("model.weight")} == {
-        f"model.weight.{i}" for i in range(3)
+        f"model.weight.{i}" for i in range(2)
     }
 
 
@@ -106,8 +107,9 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, Any], message: str
         TabularVAE(verbose=False, **wrong).fit(people(50))
 
 
-def test_default_epochs_show_a_million_rows() -> None:
+def test_defaults_by_the_size_of_the_table() -> None:
     assert [default_epochs(n) for n in (10, 26_049, 10**8)] == [600, 39, 3]
+    assert [default_batch_size(n) for n in (10, 5000, 26_049, 10**8)] == [32, 100, 250, 250]
 
 
 def test_one_call() -> None:

@@ -17,7 +17,7 @@ from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.checkpoints import FolderStore
 from raysynth.training.conditional_gan import ConditionalGanJob
 from raysynth.training.gan import GanSettings, averaged_generator
-from raysynth.training.job import train_here
+from raysynth.training.job import average_alone, train_here
 from raysynth.training.loop import TrainSettings
 
 SPANS = Spans((3, 3, 3, 2), (3,))
@@ -50,7 +50,7 @@ def job(epochs: int) -> ConditionalGanJob:
 
 
 def test_generated_rows_have_the_given_codes() -> None:
-    learner = job(1).learner(torch.device("cpu"), lambda tensors: None)
+    learner = job(1).learner(torch.device("cpu"), average_alone)
     codes = torch.from_numpy(table(20).block.codes_NC.astype(np.int64))
     _, fake = learner._generate(Batch(codes, torch.zeros(20, 1)), torch.Generator().manual_seed(0))
     made = fake.vectors_NW[:, 1:].split(SPANS.cardinalities, 1)
