@@ -38,6 +38,9 @@ class TimeSeriesGAN(Synthesizer):
     entity, with a key column and, where there is one, a time column. Columns of the table may be of any kind, with
     missing values; columns that never change within an entity are its static columns. Sequences may differ in length.
 
+    Rare categories and extreme numbers are protected by rows, as in every method; of static columns and lengths a row
+    is a sequence (a window of one, where entities are longer than `sequence_length`).
+
     The five networks and their losses are in `models/time_gan.py` and `training/time_gan.py`. The static columns, the
     time of the first row and the length are learned together by a Bayesian network, so that conditions on static
     columns are exact; the networks see them as context, in training and in sampling.

@@ -20,6 +20,7 @@ from torch import Tensor
 from raysynth.encoding.block import EncodedBlock
 
 STEPS_PER_BLOCK = 64
+MOST_CELLS = 1 << 24  # of a block of steps: wide rows (sequences) come in smaller blocks
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,9 @@ class Batches:
         """`steps` batches."""
         rng = np.random.Generator(np.random.SFC64([self.seed, number, self.rank]))
         order = None if self.tables else shuffled_rows(len(self.rows), self.steps * self.batch_size, rng)
-        for first in range(0, self.steps, STEPS_PER_BLOCK):
-            steps = min(STEPS_PER_BLOCK, self.steps - first)
+        at_once = self._steps_at_once()
+        for first in range(0, self.steps, at_once):
+            steps = min(at_once, self.steps - first)
             if order is not None:
                 yield from self._block(order[first * self.batch_size :][: steps * self.batch_size], None, None, steps)
                 continue
@@ -152,6 +154,11 @@ class Batches:
             condition_TN = self.tables.draw(steps * self.batch_size, rng).reshape(steps, self.batch_size)
             real_TN = rng.permuted(condition_TN, axis=1)
             yield from self._block(self.tables.rows_with(real_TN.ravel(), rng), condition_TN, real_TN, steps)
+
+    def _steps_at_once(self) -> int:
+        row = self.rows.take(np.zeros(1, np.int64))
+        cells = self.batch_size * (row.codes_NC.shape[1] + row.values_NV.shape[1])
+        return max(1, min(STEPS_PER_BLOCK, MOST_CELLS // max(1, cells)))
 
     def _block(
         self, rows: np.ndarray, condition_TN: np.ndarray | None, real_TN: np.ndarray | None, steps: int
