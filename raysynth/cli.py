@@ -194,6 +194,10 @@ raysynth evaluate real.csv synthetic.csv --out report.html
 [dim]# rows that the model has not seen show whether it copied; one column to predict[/dim]
 
 raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income --json
+
+[dim]# sequences: many rows for each entity, also compared along time[/dim]
+
+raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
 """
 )
 def evaluate(
@@ -209,6 +213,10 @@ def evaluate(
     shareable: Annotated[
         Path | None, typer.Option(help="Second HTML report to write, without any figure computed from the real rows.")
     ] = None,
+    sequence_key: Annotated[
+        str | None, typer.Option(help="Column that says which rows are one sequence; adds figures along time.")
+    ] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -220,7 +228,17 @@ def evaluate(
         for path in (out, shareable):
             if path is not None:
                 check_writable(path)
-        return evaluate_tables(real, synthetic, out=out, holdout=holdout, target=target, seed=seed, shareable=shareable)
+        return evaluate_tables(
+            real,
+            synthetic,
+            out=out,
+            holdout=holdout,
+            target=target,
+            seed=seed,
+            shareable=shareable,
+            sequence_key=sequence_key,
+            time_column=time_column,
+        )
 
     _run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")
 

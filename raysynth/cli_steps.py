@@ -150,6 +150,8 @@ def evaluate_tables(
     seed: int | None = None,
     model: Synthesizer | None = None,
     shareable: Path | None = None,
+    sequence_key: str | None = None,
+    time_column: str | None = None,
 ) -> Outcome:
     """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
@@ -165,6 +167,8 @@ def evaluate_tables(
         schema=None if model is None else model.schema_,
         model_info=None if model is None else _provenance(model),
         seed=seed or 0,
+        sequence_key=sequence_key,
+        time_column=time_column,
     )
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()

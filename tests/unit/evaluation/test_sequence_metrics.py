@@ -18,7 +18,7 @@ from raysynth.evaluation import (
     predictive_score,
 )
 from raysynth.evaluation.sequence_comparison import compare_sequences, pair_long_tables
-from raysynth.evaluation.sequence_metrics import PaddedSequences, autocorrelations, cross_correlations, told_apart
+from raysynth.evaluation.sequence_metrics import PaddedSequences, autocorrelations, cross_correlations
 
 STEPS = 8
 
@@ -128,12 +128,7 @@ def test_a_long_table_becomes_states_gaps_and_scaled_numbers() -> None:
 def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     from raysynth.evaluation import sequence_comparison
 
-    monkeypatch.setattr(
-        sequence_comparison, "told_apart", lambda *a, seed: told_apart(*a, seed=seed, updates=60, hidden=6)
-    )
-    monkeypatch.setattr(
-        sequence_comparison, "predictive_score", lambda *a, seed: predictive_score(*a, seed=seed, updates=20)
-    )
+    monkeypatch.setattr(sequence_comparison, "UPDATES", 40)
 
 
 @pytest.mark.usefixtures("few_updates")
