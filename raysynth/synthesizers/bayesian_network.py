@@ -39,6 +39,8 @@ from raysynth.synthesizers.prepared import Prepared
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
+    from raysynth.dp.scope import PrivacyScope
+
 KEPT_CONDITIONS = 32
 
 
@@ -119,6 +121,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
         restarts: perturbed climbs tried after the first; 0: none.
         max_table_cells: largest table of a column with its parents; candidates beyond it are dropped, for the
             reason in `dropped_candidates_`.
+        private_rounds: with differential privacy, edges at most (one a round); None: by the number of columns and the
+            budget. The scores, searches and priors above are not used then.
 
     The other arguments are those of `Synthesizer`. After `fit`: `edges_`, `score_`, `n_passes_`, `dropped_candidates_`,
     and `network_`, the network as pgmpy holds it.
@@ -126,6 +130,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
     method: ClassVar[str] = "bayesian_network"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    has_differential_privacy: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -141,6 +146,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         equivalent_sample_size: float = 10.0,
         restarts: int = RESTARTS,
         max_table_cells: int = 1_000_000,
+        private_rounds: int | None = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -155,6 +161,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         self.equivalent_sample_size = equivalent_sample_size
         self.restarts = restarts
         self.max_table_cells = max_table_cells
+        self.private_rounds = private_rounds
 
     # ---- what was learned --------------------------------------------------------------------------------------------
 
@@ -210,6 +217,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
             if not (whole and low <= value <= high):
                 raise ParameterError(f"{name} must be a whole number from {low} to {high:,}; found {value!r}")
+        rounds = self.private_rounds
+        if rounds is not None and not (isinstance(rounds, (int, np.integer)) and 1 <= rounds <= 10_000):
+            raise ParameterError(f"private_rounds must be None or a whole number from 1 to 10,000; found {rounds!r}")
         for name, valid in (("score", SCORES), ("structure", STRUCTURES)):
             if getattr(self, name) not in valid:
                 raise ParameterError(f"{name} must be one of {', '.join(valid)}; found {getattr(self, name)!r}")
@@ -223,6 +233,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
     def _fit_encoded(self, prepared: Prepared) -> None:
         rules = self._edge_rules(prepared.encoder.names)
+        if prepared.privacy is not None:
+            self._fit_privately(prepared, prepared.privacy, rules)
+            return
         with open_counts(prepared) as source:
             counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
             scores = SetScores(counts, self.score, self.equivalent_sample_size)
@@ -234,6 +247,15 @@ class BayesianNetworkSynthesizer(Synthesizer):
         self.dropped_candidates_ = tuple((names[c], tuple(names[p] for p in own), why) for c, own, why in found.dropped)
         if self.verbose:
             print(self._summary(counts))
+
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
+        """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
+        from raysynth.synthesizers.private_network import learn_privately
+
+        self.model_ = learn_privately(prepared, scope, rules, self.private_rounds)
+        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+        if self.verbose:
+            print(f"network of {len(self.model_.edges)} edges within {scope.spent}")
 
     def _edge_rules(self, names: Sequence[str]) -> EdgeRules:
         return edge_rules(
