@@ -239,7 +239,9 @@ def _pool(
     run_start = start[np.searchsorted(run, np.arange(run[-1] + 1))][run]
     run_rows = np.bincount(run, weights=cells.counts)[run]
     pieces = np.maximum(1, np.floor(run_rows / rows_per_cell))
-    piece = np.minimum(np.floor((start - run_start + cells.counts / 2) / (run_rows / pieces)), pieces - 1)
+    piece = np.minimum(
+        np.floor((start - run_start + cells.counts / 2) / np.maximum(run_rows / pieces, 1e-300)), pieces - 1
+    )
     changes = (run[1:] != run[:-1]) | (piece[1:] != piece[:-1])
     first = np.flatnonzero(np.concatenate([[True], changes]))
     last = np.concatenate([first[1:], [len(run)]]) - 1

@@ -173,8 +173,16 @@ def latent_correlation(table: np.ndarray) -> float:
         return 0.0
     table = table[rows > 0][:, columns > 0] / table.sum()
     x, y = table.sum(1), table.sum(0)
+    return correlation_of_scores(x, y, normal_scores(x) @ table @ normal_scores(y))
+
+
+def correlation_of_scores(x: np.ndarray, y: np.ndarray, wanted: float) -> float:
+    """Correlation of two latent normals under which the mean product of their codes' normal scores is `wanted`.
+
+    Args:
+        x, y: share of each code, in latent order, all > 0.
+    """
     score_x, score_y = normal_scores(x), normal_scores(y)
-    wanted = score_x @ table @ score_y
     if (len(x) - 1) * (len(y) - 1) <= INTEGRAL_CELLS:
         return _correlation_by_integral(x, score_x, y, score_y, wanted)
     series = hermite_coefficients(x, score_x) * hermite_coefficients(y, score_y)

@@ -145,12 +145,11 @@ class Synthesizer:
 
         scope = privacy_scope(self)
         table = as_table(data, min_rows=2 if scope is None else 0)
+        declared, listed = self._declared_schema(), self._listed_kinds()
         if scope is None:
-            opened = open_exactly(table, self._declared_schema(), self._listed_kinds())
+            opened = open_exactly(table, declared, listed)
         else:
-            opened = open_privately(
-                table, self._declared_schema(), self._listed_kinds(), scope, public_types=self.public_types
-            )
+            opened = open_privately(table, declared, listed, scope, public_types=self.public_types)
         self.n_rows_ = opened.statistics.n_rows
         if self.verbose:
             about = "" if scope is None else "about "
@@ -165,7 +164,7 @@ class Synthesizer:
         self.modelled_schema_ = opened.modelled_schema
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
         if not encoder.columns:
-            raise ParameterError("no column is left to model: every column is an identifier, personal data or constant")
+            raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
         with stage("fit", self.n_rows_):
             self._fit_encoded(prepared)
         if scope is not None:

@@ -284,13 +284,15 @@ class BayesianNetworkSynthesizer(Synthesizer):
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = self.model_.to_state()
         dropped = [[c, list(own), why] for c, own, why in self.dropped_candidates_]
-        return {**meta, "score": self.score_, "n_passes": self.n_passes_, "dropped": dropped}, arrays
+        score = None if np.isnan(self.score_) else self.score_  # under a privacy budget no score leaves
+        return {**meta, "score": score, "n_passes": self.n_passes_, "dropped": dropped}, arrays
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.model_ = Network.from_state(meta, arrays)
         if self.model_.cardinalities != tuple(self.encoder_.cardinalities):
             raise ModelFileError("the model file's Bayesian network does not fit its encoder; refit the model")
-        self.score_, self.n_passes_ = float(meta["score"]), int(meta["n_passes"])
+        self.score_ = float("nan") if meta["score"] is None else float(meta["score"])
+        self.n_passes_ = int(meta["n_passes"])
         self.dropped_candidates_ = tuple((c, tuple(own), why) for c, own, why in meta["dropped"])
 
 

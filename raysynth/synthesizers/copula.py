@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -25,6 +25,9 @@ from raysynth.models.gaussian_copula import (
 )
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.prepared import Prepared
+
+if TYPE_CHECKING:
+    from raysynth.dp.scope import PrivacyScope
 
 FINE_BINS = 1024
 
@@ -66,6 +69,7 @@ class GaussianCopula(Synthesizer):
 
     method: ClassVar[str] = "copula"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    has_differential_privacy: ClassVar[bool] = True
 
     def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
         super().__init__(**common)
@@ -82,6 +86,9 @@ class GaussianCopula(Synthesizer):
         return {"n_bins": FINE_BINS}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        if prepared.privacy is not None:
+            self._fit_privately(prepared, prepared.privacy)
+            return
         coarse = build_encoder(prepared.schema, prepared.statistics.columns, numeric="bins", n_bins=self.n_bins)
         width = len(coarse.columns)
         pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
@@ -90,6 +97,14 @@ class GaussianCopula(Synthesizer):
         if self.marginals == "parametric":
             self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
         self.copula_ = fit_copula(self.encoder_, coarse, tables)
+
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope) -> None:
+        from raysynth.synthesizers.private_copula import learn_privately
+
+        self.families_ = {}
+        if self.marginals == "parametric":
+            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
+        self.copula_ = learn_privately(replace(prepared, encoder=self.encoder_), scope)
 
     def _generator(self) -> CopulaGenerator:
         return CopulaGenerator(self.copula_)

@@ -63,7 +63,7 @@ class Prepared:
         blocks = for_each_fragment(
             self.table, partial(_encode_all, self.encoder), columns=columns, label="encoding", where="local"
         )
-        return concat_blocks(blocks)
+        return concat_blocks([_nothing(self.encoder), *blocks])
 
     def count(
         self, column_sets: Sequence[tuple[int, ...]], *, encoder: TableEncoder | None = None, label: str = "counting"
@@ -100,7 +100,12 @@ class EncodedCounts:
 
 
 def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlock:
-    return concat_blocks([encoder.encode(b) for b in blocks])  # type: ignore[attr-defined]
+    return concat_blocks([_nothing(encoder), *(encoder.encode(b) for b in blocks)])  # type: ignore[attr-defined]
+
+
+def _nothing(encoder: TableEncoder) -> EncodedBlock:
+    """No rows: under a privacy budget even an empty table is no error."""
+    return EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
 
 
 def check_constraints(rules: ConstraintSet, table: Table) -> None:
