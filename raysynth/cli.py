@@ -89,6 +89,10 @@ raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu
 [dim]# kinds and rules from a schema that you edited; the result as JSON[/dim]
 
 raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 1 --json
+
+[dim]# differential privacy; kinds and ranges come from the schema, not from the rows[/dim]
+
+raysynth fit patients.csv --schema schema.json --method bayesian_network --epsilon 1 --model patients.raysynth
 """
 )
 def fit(
@@ -99,6 +103,8 @@ def fit(
     schema: Annotated[Path | None, typer.Option(help="TableSchema as JSON: kinds, bounds, constraints.")] = None,
     workers: Annotated[int | None, typer.Option(help="Training processes, over Ray.", min=1)] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Each worker trains on a GPU.")] = False,
+    epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
+    delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     settings: Settings = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -114,7 +120,17 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
 
         check_writable(model)
         begun = time.perf_counter()
-        fitted = new_model(method, epochs=epochs, schema=schema, workers=workers, gpu=gpu, settings=settings, seed=seed)
+        fitted = new_model(
+            method,
+            epochs=epochs,
+            schema=schema,
+            workers=workers,
+            gpu=gpu,
+            epsilon=epsilon,
+            delta=delta,
+            settings=settings,
+            seed=seed,
+        )
         fitted.fit(data)
         fitted.save(model)
         return fit_outcome(fitted, data, model, time.perf_counter() - begun)

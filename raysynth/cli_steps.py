@@ -44,6 +44,8 @@ def new_model(
     schema: Path | None = None,
     workers: int | None = None,
     gpu: bool = False,
+    epsilon: float | None = None,
+    delta: float | None = None,
     settings: list[str] | None = None,
     seed: int | None = None,
 ) -> Synthesizer:
@@ -51,8 +53,8 @@ def new_model(
     from raysynth.api import new_synthesizer
 
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
-    if epochs is not None:
-        parameters["epochs"] = epochs
+    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta}
+    parameters.update({name: value for name, value in given.items() if value is not None})
     if schema is not None:
         from raysynth.schema import TableSchema
 
@@ -92,7 +94,11 @@ def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Ou
         "bytes": size,
         "seconds": round(seconds, 3),
     }
-    text = (
+    spent = model.privacy_spent_
+    if spent is not None:
+        record["privacy"] = spent.to_dict()
+    privacy = "" if spent is None else f"Privacy spent: {spent}\n"
+    text = privacy + (
         f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
         f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
     )
