@@ -19,11 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
 from raysynth.training.batches import Batch, Batches, RowSource
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
+from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from raysynth.training.private_steps import PrivateSteps
 
 MAX_VALIDATION_ROWS = 8192
 VALIDATION_BATCH = 2048
@@ -72,6 +75,7 @@ class AnyOrderJob:
         training: optimiser and stopping.
         settings: epochs, batch size, seed.
         frequencies: released share of each code of each column.
+        plan: of DP-SGD; None: without a privacy budget.
     """
 
     layout: CodeLayout
@@ -79,12 +83,14 @@ class AnyOrderJob:
     training: AnyOrderSettings
     settings: TrainSettings
     frequencies: tuple[np.ndarray, ...] = field(repr=False)
+    plan: DpSgdPlan | None = None
 
     @property
     def signature(self) -> str:
         """Columns, network and everything that changes an epoch."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
-        return json.dumps([asdict(self.layout), self.network.to_dict(), asdict(self.training), settings])
+        private = None if self.plan is None else self.plan.fit_id
+        return json.dumps([asdict(self.layout), self.network.to_dict(), asdict(self.training), settings, private])
 
     @property
     def batch_multiple(self) -> int:
@@ -95,8 +101,12 @@ class AnyOrderJob:
         """A network with fresh weights on a device."""
         return AnyOrderLearner(self, device=device, average=average)
 
-    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
+    def batches(
+        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
+    ) -> HeldOut | PoissonBatches:
         """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
+        if self.plan is not None:
+            return PoissonBatches(rows, self.plan, rank=rank, multiple=self.batch_multiple, device=device)
         rng = np.random.default_rng([self.settings.seed, rank, 2])
         n_held = min(int(self.training.validation_share * len(rows)), MAX_VALIDATION_ROWS)
         held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
@@ -167,6 +177,7 @@ class AnyOrderLearner:
 
     def __init__(self, job: AnyOrderJob, *, device: torch.device, average: Average) -> None:
         self.training, self.device, self.average = job.training, torch.device(device), average
+        self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
         rng = torch.Generator().manual_seed(job.settings.seed)
         self.network = AnyOrderNetwork(job.layout, job.network, job.frequencies, rng).to(self.device)
         self.parameters = list(self.network.parameters())
@@ -187,22 +198,39 @@ class AnyOrderLearner:
         """Whether the validation loss has not fallen for `patience` epochs."""
         return 0 < self.training.patience <= self.epochs_since_best
 
-    def step(self, batch: Batch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
         """One update from a batch; or the loss of validation rows under the averaged weights."""
         if isinstance(batch, ValidationBatch):
             return self._validate(batch)
+        if isinstance(batch, PrivateBatch):
+            loss = self._release(batch, rng)
+        else:
+            loss = self._backward(batch, rng)
+            torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.learning_rate * self.training.rate_factor(self.steps)
+        self.optimiser.step()
+        self._follow()
+        return {"loss": loss}
+
+    def _backward(self, batch: Batch, rng: torch.Generator) -> Tensor:
         groups = self.training.groups
         place_GC = random_places(groups, batch.codes_NC.shape[1], rng)
         loss = self.network(batch.codes_NC, place_GC, rng).sum() / len(batch.codes_NC)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.average(p.grad for p in self.parameters if p.grad is not None)
-        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * self.training.rate_factor(self.steps)
-        self.optimiser.step()
-        self._follow()
-        return {"loss": loss.detach()}
+        return loss.detach()
+
+    def _release(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
+        """The gradient of a step under a budget: clipped by row, noised."""
+        assert self.private is not None
+
+        def losses(part: Batch) -> Tensor:
+            place_GC = random_places(self.training.groups, part.codes_NC.shape[1], rng)
+            return self.network(part.codes_NC, place_GC, rng).sum(0)
+
+        return self.private.teach(self.network, batch, losses)
 
     @torch.no_grad()
     def _validate(self, batch: ValidationBatch) -> dict[str, Tensor]:

@@ -72,18 +72,38 @@ def check_division(job: Job, workers: int) -> None:
         )
 
 
-def average_over_workers(tensors: Iterable[Tensor]) -> None:
-    """One explicit all-reduce of all tensors together; each becomes the mean over the workers, in place."""
-    import torch.distributed as dist
+class _OverWorkers:
+    """Averages and sums over the workers of the process group (an `Average`)."""
 
-    targets = list(tensors)
-    if not targets or dist.get_world_size() == 1:
-        return
-    flat = torch.cat([t.reshape(-1) for t in targets])
-    dist.all_reduce(flat, op=dist.ReduceOp.SUM)
-    flat /= dist.get_world_size()
-    for target, part in zip(targets, flat.split([t.numel() for t in targets]), strict=True):
-        target.copy_(part.reshape(target.shape))
+    @property
+    def n_workers(self) -> int:
+        """W, as it is now."""
+        import torch.distributed as dist
+
+        return dist.get_world_size()
+
+    def __call__(self, tensors: Iterable[Tensor]) -> None:
+        """One explicit all-reduce of all tensors together; each becomes the mean over the workers, in place."""
+        self._reduce(tensors, 1 / self.n_workers)
+
+    def total(self, tensors: Iterable[Tensor]) -> None:
+        """The same for the sum."""
+        self._reduce(tensors, 1.0)
+
+    def _reduce(self, tensors: Iterable[Tensor], factor: float) -> None:
+        import torch.distributed as dist
+
+        targets = list(tensors)
+        if not targets or dist.get_world_size() == 1:
+            return
+        flat = torch.cat([t.reshape(-1) for t in targets])
+        dist.all_reduce(flat, op=dist.ReduceOp.SUM)
+        flat *= factor
+        for target, part in zip(targets, flat.split([t.numel() for t in targets]), strict=True):
+            target.copy_(part.reshape(target.shape))
+
+
+average_over_workers = _OverWorkers()
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,21 @@ generator's step too, so that the generator runs forward once a step.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.ctgan import TEMPERATURE, Conditions, Generator, condition_loss
 from raysynth.models.discriminator import Discriminator, Rows, critic_gradients, score_gradient
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
+from raysynth.training.private_batches import PoissonBatches
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,23 @@ class GanJob:
         conditions: the condition vector; no columns: none, and rows are drawn by shuffling.
         networks: networks and optimisers.
         settings: epochs, batch size, seed.
+        plan: of DP-SGD; None: without a privacy budget.
+        shares_K: under a budget, the released probability of each condition.
     """
 
     spans: Spans
     conditions: Conditions
     networks: GanSettings
     settings: TrainSettings
+    plan: DpSgdPlan | None = None
+    shares_K: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def signature(self) -> str:
         """Columns, networks and everything that changes an epoch; not the number of epochs, which may grow."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
-        return json.dumps([asdict(self.spans), asdict(self.conditions), self.networks.to_dict(), settings])
+        private = None if self.plan is None else self.plan.fit_id
+        return json.dumps([asdict(self.spans), asdict(self.conditions), self.networks.to_dict(), settings, private])
 
     @property
     def batch_multiple(self) -> int:
@@ -81,12 +89,30 @@ class GanJob:
 
     def learner(self, device: torch.device, average: Average) -> GanLearner:
         """Networks with fresh weights on a device."""
+        if self.plan is not None:
+            from raysynth.training.private_gan import PrivateGanLearner
+
+            return PrivateGanLearner(
+                self.spans,
+                self.conditions,
+                self.networks,
+                plan=self.plan,
+                shares_K=np.zeros(0) if self.shares_K is None else self.shares_K,
+                n_fake=self.settings.batch_size,
+                seed=self.settings.seed,
+                device=device,
+                average=average,
+            )
         return GanLearner(
             self.spans, self.conditions, self.networks, seed=self.settings.seed, device=device, average=average
         )
 
-    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
-        """Training-by-sampling with a condition vector, shuffling without."""
+    def batches(
+        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
+    ) -> Batches | PoissonBatches:
+        """Training-by-sampling with a condition vector, shuffling without; Poisson samples under a budget."""
+        if self.plan is not None:
+            return PoissonBatches(rows, self.plan, rank=rank, device=device)
         tables = None
         if self.conditions.columns:
             tables = ConditionTables.build(rows, self.conditions.columns, self.conditions.cardinalities)

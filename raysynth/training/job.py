@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -10,8 +10,24 @@ from torch import Tensor
 
 from raysynth.training.batches import RowSource
 from raysynth.training.loop import EpochBatches, Learner, Store, TrainResult, TrainSettings, train
+from raysynth.training.private_batches import PoissonBatches
 
-Average = Callable[[Iterable[Tensor]], None]
+
+class Average(Protocol):
+    """What a worker calls to come together with the others: averages (and sums) of tensors, in place."""
+
+    def __call__(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes the mean over the workers."""
+        ...
+
+    def total(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes the sum over the workers: one explicit all-reduce."""
+        ...
+
+    @property
+    def n_workers(self) -> int:
+        """W, as it is now."""
+        ...
 
 
 class Job(Protocol):
@@ -41,8 +57,19 @@ class Job(Protocol):
         ...
 
 
-def average_alone(tensors: Iterable[Tensor]) -> None:
-    """One worker: what it has is the average."""
+class _Alone:
+    """One worker: what it has is the average, and the sum."""
+
+    n_workers = 1
+
+    def __call__(self, tensors: Iterable[Tensor]) -> None:
+        """Nothing to do."""
+
+    def total(self, tensors: Iterable[Tensor]) -> None:
+        """Nothing to do."""
+
+
+average_alone = _Alone()
 
 
 def default_device() -> torch.device:
@@ -76,6 +103,8 @@ def train_worker(
         rank=rank,
         device=device,
     )
+    if isinstance(batches, PoissonBatches):
+        batches.agree(average)
     learner = job.learner(device, average)
     return train(learner, batches, job.settings, signature=job.signature, store=store, rank=rank, label=label)
 

@@ -1,0 +1,153 @@
+"""Batches under a privacy budget: each row of a worker's share is in each batch with the same chance q (Poisson).
+
+That is what the accountant of DP-SGD assumes; a shuffled epoch accounted as Poisson is a privacy bug (Chua et al. 2024,
+arXiv 2403.17673). The number of rows drawn is private and varies; they come in parts of at most `PART_ROWS` rows, so
+that memory is bounded and no row is ever left out. A part is filled up with rows that do not count, to the multiple
+that a model needs; an empty batch is a part of such rows alone. Draws come from the plan's noise source, never from a
+seed.
+
+Shape legend: N rows of a part, C columns, V values, R rows of a worker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.dp.noise import NoiseSource
+from raysynth.storage import write_atomically
+from raysynth.training.batches import Batch, RowSource
+
+if TYPE_CHECKING:
+    from raysynth.training.job import Average
+
+PART_ROWS = 2048
+STEPS_PER_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class PrivatePart:
+    """Some rows of a batch; private.
+
+    Args:
+        batch: the rows, those that fill up included.
+        counted_N: bool; False: a row that fills up.
+    """
+
+    batch: Batch
+    counted_N: Tensor
+
+
+@dataclass(frozen=True)
+class PrivateBatch:
+    """One step's rows; at least one part. How many rows count is private."""
+
+    parts: tuple[PrivatePart, ...]
+
+
+class PoissonBatches:
+    """The batches of every epoch (an `EpochBatches`); unlike others they are new ones whenever an epoch is repeated.
+
+    Steps that a lost worker makes the training repeat come out of the same number of charged steps: the budget holds,
+    and the training ends earlier.
+
+    Args:
+        rows: a worker's rows.
+        plan: sampling rate and steps.
+        rank: of the worker.
+        multiple: parts are filled up to a multiple of this.
+        device: where parts go.
+    """
+
+    def __init__(
+        self,
+        rows: RowSource,
+        plan: DpSgdPlan,
+        *,
+        rank: int = 0,
+        multiple: int = 1,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.rows, self.plan, self.rank, self.multiple, self.device = rows, plan, rank, multiple, device
+        self._left = plan.steps
+        self._noise = plan.noise(f"batches of worker {rank}")
+
+    def agree(self, average: Average) -> None:
+        """At each (re)start: all workers learn from rank 0's journal how many charged steps are left."""
+        if self.plan.journal is None:
+            return
+        started = torch.tensor([started_steps(Path(self.plan.journal)) if self.rank == 0 else 0.0])
+        started = started.to(self.device)
+        average.total([started])
+        self._left = max(0, self.plan.steps - int(started.item()))
+
+    def epoch(self, number: int) -> Iterator[PrivateBatch]:
+        """The batches of one epoch; fewer, or none, where repeated steps have used up what was charged."""
+        steps = min(self.plan.steps_per_epoch, self._left)
+        self._left -= steps
+        if self.rank == 0 and self.plan.journal is not None:
+            _start_steps(Path(self.plan.journal), steps)
+        for first in range(0, steps, STEPS_PER_BLOCK):
+            yield from self._block(min(STEPS_PER_BLOCK, steps - first))
+
+    def _block(self, steps: int) -> Iterator[PrivateBatch]:
+        """Draw a block of steps, gather its rows once, and cut them up."""
+        n = len(self.rows)
+        places = bernoulli_places(n * steps, self.plan.sampling_rate, self._noise)
+        edges = np.searchsorted(places, np.arange(steps + 1) * n)
+        block = self.rows.take(places % n) if len(places) else self.rows.take(np.zeros(0, np.int64))
+        codes = block.codes_NC.astype(np.int64)
+        values = np.ascontiguousarray(block.values_NV, np.float32)
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            starts = range(low, high, PART_ROWS) if high > low else [low]
+            cuts = [(start, min(start + PART_ROWS, high)) for start in starts]
+            yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b]) for a, b in cuts))
+
+    def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray) -> PrivatePart:
+        n = len(codes_NC)
+        size = max(1, -(-n // self.multiple)) * self.multiple
+        codes = np.zeros((size, codes_NC.shape[1]), np.int64)
+        values = np.zeros((size, values_NV.shape[1]), np.float32)
+        codes[:n], values[:n] = codes_NC, values_NV
+        counted = torch.arange(size) < n
+        batch = Batch(torch.from_numpy(codes).to(self.device), torch.from_numpy(values).to(self.device))
+        return PrivatePart(batch, counted.to(self.device))
+
+
+def bernoulli_places(n: int, q: float, noise: NoiseSource) -> np.ndarray:
+    """Places among 0 .. n - 1, each there with chance q independently of the others, ascending.
+
+    The gaps between them are geometric: floor(log(u) / log(1 - q)); so the work follows what is drawn, not n.
+    """
+    if q >= 1:
+        return np.arange(n)
+    found: list[np.ndarray] = []
+    last = -1
+    while last < n:
+        expected = q * (n - last)
+        draws = int(expected + 4 * expected**0.5 + 16)
+        gaps = np.floor(np.log(noise.uniform(draws)) / np.log1p(-q))
+        places = last + np.cumsum(np.minimum(gaps, n) + 1)
+        found.append(places)
+        last = int(places[-1])
+    drawn = np.concatenate(found).astype(np.int64)
+    return drawn[drawn < n]
+
+
+def started_steps(journal: Path) -> int:
+    """Steps that were started according to a journal; 0 where there is none yet."""
+    return int(json.loads(journal.read_text(encoding="utf-8"))["started"]) if journal.exists() else 0
+
+
+def _start_steps(journal: Path, steps: int) -> None:
+    """Count steps as started, before the first of them runs."""
+    content = {"started": started_steps(journal) + steps}
+    write_atomically(journal, json.dumps(content).encode())

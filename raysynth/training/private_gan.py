@@ -1,0 +1,128 @@
+"""The GAN learner under a privacy budget: real rows reach the discriminator only, clipped and noised.
+
+Each step is one update of the discriminator from a Poisson batch of real rows and a batch of generated rows of public
+size; after every few of them the generator learns, from the discriminator alone. Rows are drawn uniformly (training by
+sampling would draw rare categories too often for the accountant), each real row's condition is read from the row at one
+random column, and the generator's conditions come from the released marginals.
+
+Sources: Xie et al. 2018, arXiv 1802.06739 (noise in the discriminator); Bie, Kamath and Zhang 2023, arXiv 2302.02936
+(many discriminator steps for one of the generator).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.dp.uses import Use
+from raysynth.models.critic_examples import critic_weights, fake_gradients, first_directions, project, real_uses
+from raysynth.models.ctgan import Conditions
+from raysynth.models.discriminator import Rows
+from raysynth.models.spans import Spans
+from raysynth.training.batches import Batch
+from raysynth.training.gan import GanLearner, GanSettings
+from raysynth.training.job import Average, average_alone
+from raysynth.training.private_batches import PrivateBatch, PrivatePart
+from raysynth.training.private_steps import PrivateSteps
+
+
+class PrivateGanLearner(GanLearner):
+    """Generator and discriminator under a budget (a `Learner` of `PrivateBatch`es).
+
+    Args:
+        plan: of DP-SGD.
+        shares_K: released probability of each condition; those of one column add up to 1.
+        n_fake: generated rows of a batch of this worker.
+        others: as of `GanLearner`.
+    """
+
+    def __init__(
+        self,
+        spans: Spans,
+        conditions: Conditions,
+        settings: GanSettings,
+        *,
+        plan: DpSgdPlan,
+        shares_K: np.ndarray,
+        n_fake: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+        average: Average = average_alone,
+    ) -> None:
+        super().__init__(spans, conditions, settings, seed=seed, device=device, average=average)
+        if self.discriminator.pac != 1:
+            raise ValueError("a private discriminator judges one row at a time (pac = 1)")
+        self.discriminator.dropout = 0.0
+        self.private = PrivateSteps(plan, average)
+        self.n_fake = max(2, n_fake // average.n_workers)
+        self.shares_K = torch.from_numpy(np.asarray(shares_K, np.float32)).to(self.device)
+        firsts = np.cumsum([0, *conditions.cardinalities])
+        self.first_C = torch.from_numpy(firsts[:-1].copy()).to(self.device)
+        self.columns_C = torch.tensor(conditions.columns, dtype=torch.long, device=self.device)
+        self.directions = first_directions(self.discriminator, torch.Generator().manual_seed(seed))
+        self.critic_steps = 0
+
+    def step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
+        """One discriminator update; every `discriminator_steps`-th time a generator update too."""
+        condition_N = self._draw_conditions(self.n_fake, rng)
+        with torch.no_grad():
+            _, fake = self._generate(self._of_size(condition_N), rng)
+        losses = {"discriminator": self._teach_critic(batch, fake, rng)}
+        self.critic_steps += 1
+        if self.critic_steps % self.settings.discriminator_steps == 0:
+            raw, fake = self._generate(self._of_size(self._draw_conditions(self.n_fake, rng)), rng)
+            losses["generator"] = self._teach_generator(raw, fake, rng)
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from."""
+        directions = [d.detach().to("cpu", copy=True) for d in self.directions]
+        return {**super().state_dict(), "directions": directions, "critic_steps": self.critic_steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        super().load_state_dict(state)
+        self.directions = [d.to(self.device) for d in state["directions"]]
+        self.critic_steps = int(state["critic_steps"])
+
+    def _teach_critic(self, batch: PrivateBatch, fake: Rows, rng: torch.Generator) -> Tensor:
+        model = self.discriminator
+
+        def uses(part: PrivatePart) -> tuple[list[Use], list[Tensor], Tensor]:
+            rows, n = part.batch, len(part.counted_N)
+            condition_N = self._read_conditions(rows.codes_NC, rng)
+            real = Rows(self.index.rows(rows.codes_NC, rows.values_NV), condition_N)
+            first = model.first_of_codes(rows.codes_NC, rows.values_NV, condition_N, self.index)
+            return real_uses(model, real, first, model.keep(n, rng))
+
+        released, real_loss = self.private.release(batch, uses)
+        of_fakes, fake_score = fake_gradients(model, fake, model.keep(len(fake.vectors_NW), rng))
+        self.average(of_fakes)
+        for weight, real_part, fake_part in zip(critic_weights(model), released, of_fakes, strict=True):
+            weight.grad = real_part + fake_part
+        self.discriminator_adam.step()
+        project(model, self.directions)
+        return real_loss + fake_score
+
+    def _draw_conditions(self, n: int, rng: torch.Generator) -> Tensor | None:
+        """A column uniformly, then one of its codes by the released marginal."""
+        if not self.conditions.columns:
+            return None
+        place = torch.multinomial(self.shares_K, n, replacement=True, generator=rng)
+        return place
+
+    def _read_conditions(self, codes_NC: Tensor, rng: torch.Generator) -> Tensor | None:
+        """Each row's own code at one random column."""
+        if not self.conditions.columns:
+            return None
+        pick_N = torch.randint(len(self.first_C), (len(codes_NC),), generator=rng, device=self.device)
+        return self.first_C[pick_N] + codes_NC.gather(1, self.columns_C[pick_N][:, None])[:, 0]
+
+    def _of_size(self, condition_N: Tensor | None) -> Batch:
+        """A batch that asks for as many generated rows."""
+        nothing = torch.zeros(self.n_fake, 0, dtype=torch.long, device=self.device)
+        return Batch(nothing, nothing.float(), condition_N)

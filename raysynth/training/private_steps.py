@@ -1,0 +1,84 @@
+"""A learner's step under a privacy budget: every part of a Poisson batch clipped by row, then one noised gradient.
+
+This is the second of the two doors to the private rows (design, 'One door to the private data'): what a learner gets
+from here are gradients that were released, and losses, which are private and may be shown on this machine only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from raysynth.dp.clipping import example_gradients
+from raysynth.dp.gradient_release import DpSgdPlan, GradientRelease
+from raysynth.dp.uses import Use
+from raysynth.training.batches import Batch
+from raysynth.training.job import Average
+from raysynth.training.private_batches import PrivateBatch, PrivatePart
+
+Losses = Callable[[Batch], Tensor]
+Uses = Callable[[PrivatePart], tuple[Sequence[Use], Sequence[Tensor], Tensor]]
+
+
+class PrivateSteps:
+    """Makes released gradients for one worker.
+
+    Args:
+        plan: clip, noise and expected batch.
+        average: brings workers together; their number is read at each start.
+    """
+
+    def __init__(self, plan: DpSgdPlan, average: Average) -> None:
+        self.plan = plan
+        self._average = average
+        self._noise = plan.noise("gradients")
+
+    def teach(self, network: nn.Module, batch: PrivateBatch, losses: Losses) -> Tensor:
+        """Sets `.grad` of the network's parameters to one released gradient; gives the mean loss, which is private.
+
+        Args:
+            network: that is taught.
+            batch: of this worker.
+            losses: of the rows of a part, (N,); each of its own row alone.
+        """
+        release = self._release()
+        total = torch.zeros(())
+        for part in batch.parts:
+            gradients = example_gradients(network, partial(losses, part.batch), len(part.counted_N))
+            release.add_examples(gradients, part.counted_N)
+            total = total.to(gradients.losses_N.device) + self._sum(gradients.losses_N, part.counted_N)
+        release.set_gradients(network.parameters())
+        return self._mean(total)
+
+    def release(self, batch: PrivateBatch, uses: Uses) -> tuple[list[Tensor], Tensor]:
+        """The released gradients by some weights whose uses are made by hand, and the mean loss, which is private.
+
+        Args:
+            batch: of this worker.
+            uses: of a part: the uses, the weights, and (N,) losses.
+        """
+        release = self._release()
+        total = torch.zeros(())
+        for part in batch.parts:
+            made, weights, losses_N = uses(part)
+            release.add_uses(made, weights, part.counted_N)
+            total = total.to(losses_N.device) + self._sum(losses_N, part.counted_N)
+        return release.noised_mean(), self._mean(total)
+
+    def _release(self) -> GradientRelease:
+        average = self._average
+        return GradientRelease(
+            self.plan, n_workers=average.n_workers, sum_over_workers=average.total, noise=self._noise
+        )
+
+    def _mean(self, total: Tensor) -> Tensor:
+        """As a mean over the expected rows of this worker; the loop averages over workers."""
+        return total * (self._average.n_workers / self.plan.expected_batch)
+
+    @staticmethod
+    def _sum(losses_N: Tensor, counted_N: Tensor) -> Tensor:
+        """Of the rows that count; one that is not finite counts as zero: nothing that happens depends on a row."""
+        return torch.where(counted_N & torch.isfinite(losses_N), losses_N, 0.0).sum()

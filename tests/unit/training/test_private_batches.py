@@ -1,0 +1,114 @@
+"""Poisson batches: each row with the same chance, independently, none left out; no more steps than were charged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.dp.noise import OsNoise
+from raysynth.encoding.block import EncodedBlock
+from raysynth.training import private_batches
+from raysynth.training.batches import MemoryRows
+from raysynth.training.job import average_alone
+from raysynth.training.private_batches import PoissonBatches, bernoulli_places
+
+FALSE_ALARM = 1e-6  # of each statistical test here
+
+
+def plan(q: float, steps: int, **more: object) -> DpSgdPlan:
+    return DpSgdPlan(clip=1.0, noise_multiplier=1.0, sampling_rate=q, expected_batch=1.0, steps=steps, **more)  # type: ignore[arg-type]
+
+
+def rows(n: int) -> MemoryRows:
+    """Row i has the codes (i, i)."""
+    codes = np.repeat(np.arange(n, dtype=np.uint16)[:, None], 2, 1)
+    return MemoryRows(EncodedBlock(codes, codes[:, :1].astype(np.float32)))
+
+
+def inclusion(n: int, q: float, steps: int) -> np.ndarray:
+    """0/1 (steps, rows): who was in which batch; a row twice in a batch fails."""
+    batches = PoissonBatches(rows(n), plan(q, steps), multiple=4)
+    found = np.zeros((steps, n), int)
+    t = 0
+    for epoch in range(steps):
+        for batch in batches.epoch(epoch):
+            for part in batch.parts:
+                assert len(part.counted_N) % 4 == 0
+                ids = part.batch.codes_NC[part.counted_N][:, 0].numpy()
+                np.testing.assert_array_equal(part.batch.values_NV[part.counted_N][:, 0].numpy(), ids)
+                np.add.at(found[t], ids, 1)
+            t += 1
+    assert t == steps
+    assert found.max() <= 1
+    return found
+
+
+def test_every_row_is_drawn_with_chance_q_independently_of_the_others() -> None:
+    n, q, steps = 40, 0.15, 4000
+    found = inclusion(n, q, steps)
+    bound = FALSE_ALARM / (2 * n)
+    low, high = stats.binom.ppf([bound, 1 - bound], steps, q)
+    assert (found.sum(0) >= low).all() and (found.sum(0) <= high).all()
+    sizes = found.sum(1)  # binomial: shuffled or fixed-size batches would have no spread
+    statistic = (steps - 1) * sizes.var(ddof=1) / (n * q * (1 - q))
+    assert stats.chi2.ppf(FALSE_ALARM / 2, steps - 1) < statistic < stats.chi2.ppf(1 - FALSE_ALARM / 2, steps - 1)
+    z = (found - q) / np.sqrt(q * (1 - q))
+    together = (z.T @ z / np.sqrt(steps))[np.triu_indices(n, 1)]
+    assert np.abs(together).max() < 7  # 780 pairs, each beyond 7 standard errors less than once in 10^9
+
+
+def test_steps_are_independent_too() -> None:
+    found = inclusion(30, 0.3, 3000)
+    z = (found - 0.3) / np.sqrt(0.21)
+    assert abs((z[1:] * z[:-1]).sum() / np.sqrt(z[1:].size)) < 5
+
+
+def test_a_small_share_may_give_an_empty_batch_which_still_takes_a_step() -> None:
+    batches = list(PoissonBatches(rows(3), plan(0.01, 100), multiple=8).epoch(0))
+    assert len(batches) == 100
+    assert any(not batch.parts[0].counted_N.any() for batch in batches)
+    assert all(len(part.counted_N) >= 8 for batch in batches for part in batch.parts)
+
+
+def test_a_batch_above_the_size_of_a_part_is_cut_and_nobody_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private_batches, "PART_ROWS", 16)
+    (batch,) = PoissonBatches(rows(50), plan(1.0, 1), multiple=4).epoch(0)
+    assert len(batch.parts) == 4
+    ids = torch.cat([p.batch.codes_NC[p.counted_N][:, 0] for p in batch.parts])
+    assert ids.tolist() == list(range(50))
+
+
+def test_places_at_both_ends_of_the_range_of_chances() -> None:
+    assert bernoulli_places(7, 1.0, OsNoise()).tolist() == list(range(7))
+    assert len(bernoulli_places(10**9, 1e-9, OsNoise())) < 25
+    assert len(bernoulli_places(0, 0.5, OsNoise())) == 0
+    many = bernoulli_places(10**6, 0.9, OsNoise())
+    assert abs(len(many) - 9e5) < 5 * 300
+    assert (np.diff(many) >= 1).all()
+
+
+def test_two_passes_of_the_same_epoch_differ() -> None:
+    """Draws come from the operating system: a repeated epoch does not draw the same rows again."""
+    drawn = []
+    for _ in range(2):
+        (batch,) = PoissonBatches(rows(200), plan(0.5, 1)).epoch(0)
+        drawn.append(batch.parts[0].batch.codes_NC[batch.parts[0].counted_N][:, 0].tolist())
+    assert drawn[0] != drawn[1]
+
+
+def test_steps_repeated_after_a_crash_come_out_of_the_charged_ones(tmp_path: Path) -> None:
+    journal = str(tmp_path / "steps.json")
+    charged = plan(0.25, 12, journal=journal)  # 3 epochs of 4 steps
+    first = PoissonBatches(rows(20), charged)
+    first.agree(average_alone)
+    assert len(list(first.epoch(0))) == 4
+    next(first.epoch(1))  # the second epoch was started when the worker was lost
+    again = PoissonBatches(rows(20), charged)
+    again.agree(average_alone)
+    assert [len(list(again.epoch(e))) for e in (1, 2)] == [4, 0]
+    assert private_batches.started_steps(Path(journal)) == 12
