@@ -83,6 +83,7 @@ class InsecureSeededNoise:
     guarantee = False
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self._rng = np.random.default_rng(seed)
 
     def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:

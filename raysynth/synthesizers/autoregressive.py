@@ -14,11 +14,13 @@ from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
+    from raysynth.dp.scope import PrivacyScope
     from raysynth.models.autoregressive_sampler import AnyOrderSampler
     from raysynth.training.autoregressive import AnyOrderJob
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
 EPOCHS = (3, 300)
+PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
 
 
 class AutoregressiveSynthesizer(Synthesizer):
@@ -47,12 +49,17 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: of sampling; may be changed after the fit.
         precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 10,
+            `batch_size` None a 25th of the rows (256 to 4,096), no row is held back, all epochs run, neither
+            dropout nor weight decay.
         common: see `Synthesizer`.
 
     Attributes:
-        history_: for each epoch a dict of 'epoch', 'loss' and 'validation' (nats a row) and 'seconds'.
+        history_: for each epoch a dict of 'epoch', 'loss' and 'validation' (nats a row) and 'seconds'; private with
+            differential privacy, and then not in the model file.
     """
 
+    has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "autoregressive"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
@@ -73,6 +80,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: float = 1.0,
         precision: str = "auto",
         checkpoint_every: int = 10,
+        clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -90,6 +98,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         self.temperature = temperature
         self.precision = precision
         self.checkpoint_every = checkpoint_every
+        self.clip_norm = clip_norm
 
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
@@ -202,7 +211,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         for name, low, high in (("dropout", 0, 0.95), ("validation_share", 0, 0.5), ("weight_decay", 0, 10)):
             if not low <= getattr(self, name) <= high:
                 raise ParameterError(f"{name} must be from {low} to {high}; found {getattr(self, name)!r}")
-        for name, high in (("learning_rate", 1), ("temperature", 100)):
+        for name, high in (("learning_rate", 1), ("temperature", 100), ("clip_norm", 1e6)):
             if not 0 < getattr(self, name) <= high:
                 raise ParameterError(f"{name} must be above 0 and at most {high}; found {getattr(self, name)!r}")
         if self.precision not in ("auto", "float32", "bfloat16"):
@@ -231,6 +240,8 @@ class AutoregressiveSynthesizer(Synthesizer):
         from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
         from raysynth.training.loop import TrainSettings
 
+        if prepared.privacy is not None:
+            return self._private_job(prepared, prepared.privacy)
         batch_size = self.batch_size or default_batch_size(prepared.n_rows)
         epochs = self.epochs or default_epochs(prepared.n_rows)
         training = AnyOrderSettings(
@@ -249,6 +260,35 @@ class AutoregressiveSynthesizer(Synthesizer):
             tuple(prepared.encoder.frequencies()),
         )
 
+    def _private_job(self, prepared: Prepared, scope: PrivacyScope) -> AnyOrderJob:
+        from raysynth.models.autoregressive import CodeLayout, NetworkSettings
+        from raysynth.synthesizers.private_training import PRIVATE_EPOCHS, charged_plan, private_batch_size
+        from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
+        from raysynth.training.loop import TrainSettings
+
+        batch_size = self.batch_size or private_batch_size(prepared.n_rows)
+        epochs = self.epochs or PRIVATE_EPOCHS
+        plan = charged_plan(
+            scope, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
+        )
+        training = AnyOrderSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            groups=8,
+            ema_decay=PRIVATE_EMA,
+            validation_share=0.0,
+            patience=0,
+            total_steps=plan.steps,
+        )
+        return AnyOrderJob(
+            CodeLayout.of(prepared.encoder.layout),
+            NetworkSettings(self.width, self.hidden, self.layers, dropout=0.0),
+            training,
+            TrainSettings(epochs, batch_size, prepared.seed, checkpoint_every=self.checkpoint_every),
+            tuple(prepared.encoder.frequencies()),
+            plan,
+        )
+
     def _generator(self) -> AnyOrderSampler:
         from dataclasses import replace
 
@@ -259,11 +299,13 @@ class AutoregressiveSynthesizer(Synthesizer):
         return self.sampler_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.synthesizers.private_training import releasable_history
+
         layout = self.sampler_.layout
         meta = {
             "cardinalities": list(layout.cardinalities),
             "ordered": list(layout.ordered),
-            "history": self.history_,
+            "history": releasable_history(self.history_, self.privacy_spent_),
         }
         return meta, dict(self.sampler_.arrays)
 

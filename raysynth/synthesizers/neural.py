@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -118,8 +119,17 @@ def _train_on_ray(
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="shards-", dir=parent) as scratch:
         shards = _encoded(prepared, Path(scratch), per_shard)
+        job = _with_journal(job, Path(scratch))
         with stage("training", prepared.n_rows * job.settings.epochs):
             return train_on_ray(job, shards, scaling_config, run_config)
+
+
+def _with_journal(job: Job, folder: Path) -> Job:
+    """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
+    plan = getattr(job, "plan", None)
+    if plan is None:
+        return job
+    return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
 
 
 def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int) -> ShardSet:

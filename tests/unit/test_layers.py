@@ -28,7 +28,7 @@ ORDER = (
     "cli",
 )
 NO_RAY = ("dp", "statistics", "encoding", "models", "sampling")
-LIGHT = ("dp", "statistics", "encoding", "sampling")  # torch belongs to models and training
+LIGHT = ("statistics", "encoding", "sampling")  # torch belongs to models, training and the DP-SGD step
 
 PROBE = """
 import importlib, sys

@@ -1,0 +1,58 @@
+"""How a neural method spends what a privacy budget has left: one plan of DP-SGD, charged before the first step.
+
+Defaults under a budget, where the user left them open: `PRIVATE_EPOCHS` passes; batches of a 25th of the (noised)
+number of rows, from 256 to 4,096, since the noise of a step does not grow with its batch; gradients clipped to an L2
+norm of 1. Rows are never held back, and neither training's end nor its best weights are chosen by a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.dp.ledger import subsampled_gaussian
+from raysynth.dp.noise import InsecureSeededNoise
+from raysynth.dp.scope import PrivacyScope
+
+PRIVATE_EPOCHS = 10
+
+
+def private_batch_size(n_rows: int) -> int:
+    """Expected rows of a batch by the noised number of rows; a multiple of 8."""
+    return int(np.clip(n_rows // 25 // 8 * 8, 256, 4096))
+
+
+def charged_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
+    """A plan of DP-SGD that spends all that is left, already in the ledger.
+
+    Args:
+        scope: of the fit, after its statistics.
+        released: what is released, for the ledger.
+        batch_size: expected rows of a batch; all rows in each step where there are fewer.
+        epochs: passes over the table.
+        clip_norm: of each row's gradient.
+
+    Raises:
+        ParameterError: the budget is too small; says how small and what would do.
+    """
+    q = min(1.0, batch_size / scope.n_rows)
+    steps = epochs * max(1, round(1 / q))
+    sigma = scope.noise_multiplier_for(q, steps)
+    scope.charge(subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm))
+    return DpSgdPlan(
+        clip=clip_norm,
+        noise_multiplier=sigma,
+        sampling_rate=q,
+        expected_batch=q * scope.n_rows,
+        steps=steps,
+        secure_mode=scope.secure_mode,
+        insecure_seed=scope.noise.seed if isinstance(scope.noise, InsecureSeededNoise) else None,
+    )
+
+
+def releasable_history(history: list[dict[str, float]], privacy_spent: Any) -> list[Mapping[str, float]]:
+    """What a model file may hold of `history_`: under a budget nothing, since losses are exact."""
+    return [] if privacy_spent is not None else list(history)
