@@ -164,6 +164,7 @@ def evaluate_tables(
     `model`: the one that made the synthetic table, where it is known, for the report's provenance.
     """
     from raysynth.evaluation import evaluate_synthetic_data
+    from raysynth.evaluation.ledger_section import ledger_section
 
     results = evaluate_synthetic_data(
         real,
@@ -178,12 +179,14 @@ def evaluate_tables(
     )
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
+    spent = None if model is None else model.privacy_spent_
+    sections = [] if spent is None else [ledger_section(spent)]
     if out is not None:
-        results.generate_report(out)
+        results.generate_report(out, sections=sections)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     if shareable is not None:
-        results.generate_report(shareable, shareable=True)
+        results.generate_report(shareable, shareable=True, sections=sections)
         record["shareable_report"] = str(shareable)
         text += f"\nShareable report: {shareable}"
     return Outcome(record, text)

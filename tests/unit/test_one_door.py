@@ -1,0 +1,109 @@
+"""One door to the private data, by reading the code: under a budget only noised values are made and handed on.
+
+Types say it first (`NoisedColumn` gives `Noised`, mypy checks the callers); these tests fail where a later change goes
+round them.
+"""
+
+from __future__ import annotations
+
+import ast
+import typing
+from pathlib import Path
+
+import pytest
+
+from raysynth.dp.scope import PrivacyScope
+from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
+from raysynth.statistics.released import Noised
+
+PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
+WALKED = ("encoding", "training", "synthesizers", "sampling")
+READS_ROWS = {"count", "summarise", "open_counts", "encoded", "for_each_fragment", "gaussian_vector", "chosen"}
+
+
+def modules(*folders: str) -> list[Path]:
+    return [f for folder in folders for f in sorted((PACKAGE / folder).rglob("*.py"))]
+
+
+def calls(node: ast.AST) -> list[tuple[int, str]]:
+    """(line, name) of every call, in the order of lines."""
+    found = []
+    for call in (n for n in ast.walk(node) if isinstance(n, ast.Call)):
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        found.append((call.lineno, name))
+    return sorted(found)
+
+
+def function(path: Path, name: str) -> ast.FunctionDef:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name)
+
+
+def test_a_noised_column_gives_noised_values_by_its_types() -> None:
+    for method in (NoisedColumn.categories, NoisedColumn.distribution):
+        assert typing.get_origin(typing.get_type_hints(method)["return"]) is Noised
+    assert typing.get_type_hints(NoisedStatistics)["columns"] == dict[str, NoisedColumn]
+
+
+@pytest.mark.parametrize("path", modules(*WALKED), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_encoder_or_method_makes_released_values_itself(path: Path) -> None:
+    """`Exact` and `Noised` are made in statistics/ alone, so what encoders get came through a door."""
+    made = {name for _, name in calls(ast.parse(path.read_text(encoding="utf-8")))}
+    assert not made & {"Exact", "Noised", "NoisedColumn", "NoisedStatistics"}
+
+
+@pytest.mark.parametrize("path", modules("encoding"), ids=lambda p: p.name)
+def test_encoders_know_released_values_only(path: Path) -> None:
+    """No encoder sees a summary that is still exact, a table, or a source."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysynth."):
+            home = (node.module or "").split(".")
+            assert home[1] not in ("table", "sources", "execution", "dp")
+            assert home[1] != "statistics" or home[2] not in ("table_statistics", "cell_counts", "noised", "numeric")
+
+
+def test_the_private_door_makes_no_exact_value_and_charges_before_it_reads() -> None:
+    path = PACKAGE / "statistics" / "noised.py"
+    assert "Exact" not in {name for _, name in calls(ast.parse(path.read_text(encoding="utf-8")))}
+    order = [name for _, name in calls(function(path, "release_statistics"))]
+    assert order.index("charge") < order.index("summarise")
+
+
+def test_the_private_opening_infers_nothing_and_checks_no_row() -> None:
+    made = {name for _, name in calls(function(PACKAGE / "synthesizers" / "opening.py", "open_privately"))}
+    assert "release_statistics" in made
+    assert not made & {"collect", "infer_schema", "check_constraints", "validate_rows", "require_rows"}
+
+
+def test_the_public_schema_reads_no_row() -> None:
+    made = {name for _, name in calls(function(PACKAGE / "statistics" / "public_schema.py", "public_schema"))}
+    assert not made & {"blocks", "to_arrow", "summarise", "collect", "for_each_fragment"}
+
+
+PAYING = [
+    (path, node)
+    for path in modules("synthesizers", "training")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.FunctionDef)
+    and any("PrivacyScope" in ast.unparse(a.annotation) for a in node.args.args if a.annotation is not None)
+    and node.name.startswith("learn")
+]
+
+
+@pytest.mark.parametrize(("path", "node"), PAYING, ids=[f"{p.stem}.{n.name}" for p, n in PAYING])
+def test_a_method_without_sgd_charges_before_it_touches_rows(path: Path, node: ast.FunctionDef) -> None:
+    order = calls(node)
+    charged = min(line for line, name in order if name == "charge")
+    assert all(line > charged for line, name in order if name in READS_ROWS)
+
+
+def test_there_are_methods_to_check() -> None:
+    assert {p.stem for p, _ in PAYING} >= {"private_network", "private_copula"}
+
+
+def test_noise_is_never_seeded_outside_tests() -> None:
+    """`InsecureSeededNoise` is named in dp/ alone: no fit can come to use it by its parameters."""
+    for path in modules("."):
+        if path.parent.name != "dp":
+            assert "InsecureSeededNoise(" not in path.read_text(encoding="utf-8"), path
+    assert PrivacyScope.__init__.__annotations__["noise"] == "NoiseSource | None"
