@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True, help="a Python with sdmetrics (and sdv)")
     parser.add_argument("--methods", default="copula,bayesian_network,ctgan,autoregressive")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters other than the defaults")
     parser.add_argument("--sdv", action="store_true", help="SDV's Gaussian copula in the same run")
     parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
     options = parser.parse_args()
@@ -87,7 +88,8 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
         command = [options.peer_python, "-c", SDV, str(train), out, str(rows)]
         printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
         return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
-    model = synthesizer_class(method)(seed=seed, verbose=False)  # type: ignore[call-arg]
+    parameters = {name: json.loads(value) for name, _, value in (p.partition("=") for p in options.set)}
+    model = synthesizer_class(method)(seed=seed, verbose=False, **parameters)  # type: ignore[call-arg]
     begun = time.perf_counter()
     model.fit(str(train))
     seconds = time.perf_counter() - begun
