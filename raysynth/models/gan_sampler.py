@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raysynth.models.ctgan import Conditions, Generator, condition_inputs
-from raysynth.models.precision import product
+from raysynth.models.precision import add_product, product
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
 from raysynth.models.spans import Spans
 
@@ -61,19 +61,25 @@ class GanSampler(RowSampler):
     def forward(self, noise_NE: Tensor, condition: Tensor | None) -> Tensor:
         """Raw outputs (N, W), the code bias included."""
         net = self.tensors("bias")
-        inputs_ND = product(noise_NE, net["noise"]).add_(net["bias"])
+        raw_ND = product(noise_NE, net["noise"]).add_(net["bias"])
         if condition is not None:
-            inputs_ND += condition_inputs(condition, net["condition"])
-        before: list[Tensor] = []
-        layers = list(inputs_ND.split((*self.hidden, self.spans.width), 1))
-        skip = 0
-        for i, layer in enumerate(layers):
-            for hidden in before:
-                layer = layer + product(hidden, net[f"skip.{skip}"])
-                skip += 1
-            layers[i] = layer if i == len(self.hidden) else torch.relu_(layer)
-            before.append(layers[i])
-        return layers[-1]
+            raw_ND += condition_inputs(condition, net["condition"])
+        start = 0
+        for onward in self._onward(net):
+            end = start + len(onward)
+            hidden = torch.relu_(raw_ND[:, start:end])
+            add_product(raw_ND[:, end:], hidden, onward)
+            start = end
+        return raw_ND[:, start:]
+
+    def _onward(self, net: Mapping[str, Tensor]) -> list[Tensor]:
+        """For each hidden layer its weights to all later layers side by side: one product instead of several."""
+        if "onward" not in self._made:
+            layers = range(len(self.hidden))
+            skips = [[net[f"skip.{t * (t - 1) // 2 + s}"] for t in range(s + 1, len(layers) + 1)] for s in layers]
+            self._made["onward"] = [torch.cat(weights, 1) for weights in skips]
+        made: list[Tensor] = self._made["onward"]
+        return made
 
     def _draw_conditions(self, n: int, rng: torch.Generator) -> Tensor | None:
         """Conditions (n): column uniform, code by its released share; None without a condition vector."""

@@ -20,3 +20,11 @@ def product(x_NI: Tensor, weight_IO: Tensor) -> Tensor:
     if weight_IO.dtype == x_NI.dtype:
         return x_NI @ weight_IO
     return (x_NI.to(weight_IO.dtype) @ weight_IO).float()
+
+
+def add_product(out_NO: Tensor, x_NI: Tensor, weight_IO: Tensor) -> None:
+    """out += x @ weight in place, in the precision of the weight; `out` may be some columns of a wider array."""
+    if weight_IO.dtype == x_NI.dtype:
+        out_NO.addmm_(x_NI, weight_IO)
+    else:
+        out_NO += product(x_NI, weight_IO)

@@ -19,7 +19,7 @@ from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.models.precision import has_bfloat16
 from raysynth.models.spans import SpanIndex, Spans, gumbel_noise
 
-BATCH_ROWS = 1024  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
+BATCH_ROWS = 512  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
 
 
 @dataclass(frozen=True)

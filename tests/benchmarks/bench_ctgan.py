@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--judge", help="path of judge.py")
     parser.add_argument("--method", default="ctgan", help="method of raysynth")
     parser.add_argument("--epochs", type=int, default=5, help="epochs that are timed")
-    parser.add_argument("--rows", type=int, default=200_000, help="rows that are sampled")
+    parser.add_argument("--rows", type=int, default=524_288, help="rows that are sampled")
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quality", action="store_true", help="fit in full and score with the judge")
