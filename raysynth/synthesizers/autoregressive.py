@@ -62,6 +62,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "autoregressive"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    can_resume: ClassVar[bool] = True
 
     def __init__(
         self,

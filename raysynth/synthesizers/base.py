@@ -56,6 +56,7 @@ class Synthesizer:
 
     method: ClassVar[str]
     numeric_encoding: ClassVar[NumericForm]
+    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
     has_differential_privacy: ClassVar[bool] = False
     _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
 
@@ -119,16 +120,19 @@ class Synthesizer:
 
     # ---- fit ---------------------------------------------------------------------------------------------------------
 
-    def fit(self, data: Any) -> Self:
+    def fit(self, data: Any, *, resume: str | os.PathLike[str] | None = None) -> Self:
         """Learn the table.
 
         Args:
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
+            resume: neural methods: folder (STORAGE_PATH/NAME) of a run of the same table, parameters and seed that was
+                lost; training goes on from its latest checkpoint.
 
         Raises:
             DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
         """
         self._check_parameters()
+        self._resume = None if resume is None else self._resumable(Path(resume))
         self._sampling_seed(self.seed)
         privacy_scope(self)  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
@@ -137,6 +141,16 @@ class Synthesizer:
             self._fit_table(data)
         self.stages_ = tuple(stages)
         return self
+
+    def _resumable(self, path: Path) -> Path:
+        """Raise `ParameterError` where a training cannot go on from a path."""
+        if not self.can_resume:
+            raise ParameterError(f"{type(self).__name__} keeps no checkpoints to go on from; leave out resume")
+        if self.epsilon is not None or self.differential_privacy:
+            raise ParameterError("a fit under a privacy budget goes on by its run_config alone; leave out resume")
+        if self.seed is None:
+            raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
+        return path
 
     def _fit_table(self, data: Any) -> None:
         """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
@@ -158,7 +172,13 @@ class Synthesizer:
             opened.modelled_schema, opened.statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
         )
         prepared = Prepared(
-            opened.table, opened.modelled_schema, opened.statistics, encoder, self._fit_seed(), privacy=scope
+            opened.table,
+            opened.modelled_schema,
+            opened.statistics,
+            encoder,
+            self._fit_seed(),
+            privacy=scope,
+            resume=self._resume,
         )
         self.schema_, self.encoder_, self.rules_ = opened.schema, encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema

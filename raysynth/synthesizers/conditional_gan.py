@@ -42,6 +42,7 @@ class ConditionalTabularGAN(GanSynthesizer):
     Args:
         conditional_columns: the columns to condition on; at least one, and at least one column besides.
         condition_bins: quantile bins of a conditional column of numbers; the generator is told the bin.
+        pac: rows judged together; 1, since what is to be learned is how each row follows from what it is told.
 
     The other arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
@@ -50,9 +51,14 @@ class ConditionalTabularGAN(GanSynthesizer):
     sampler_: ConditionalGanSampler
 
     def __init__(
-        self, *, conditional_columns: Sequence[str] | None = None, condition_bins: int = 50, **common: Any
+        self,
+        *,
+        conditional_columns: Sequence[str] | None = None,
+        condition_bins: int = 50,
+        pac: int = 1,
+        **common: Any,
     ) -> None:
-        super().__init__(**common)
+        super().__init__(pac=pac, **common)
         self.conditional_columns = conditional_columns
         self.condition_bins = condition_bins
 

@@ -44,6 +44,7 @@ class GanSynthesizer(Synthesizer):
     """
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
+    can_resume: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ def train_prepared(
     name goes on from them.
     """
     if scaling_config is None:
-        store = local_store(run_config)
+        store = local_store(run_config, prepared.resume)
         if prepared.fits_in_memory:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
@@ -96,20 +96,26 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     return Path(path.removeprefix("file://")).expanduser() / (run_config.name or "raysynth")
 
 
-def local_store(run_config: RunConfig | None) -> Store | None:
-    """Where a training in this process keeps checkpoints; None where the user named no storage."""
-    from raysynth.training.checkpoints import FolderStore
+def local_store(run_config: RunConfig | None, resume: Path | None = None) -> Store | None:
+    """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing."""
+    from raysynth.training.checkpoints import FolderStore, latest_checkpoint
 
+    start = None if resume is None else latest_checkpoint(resume)
     folder = run_folder(run_config)
-    return None if folder is None else FolderStore(folder)
+    if folder is None and resume is not None:
+        folder = resume.parent if resume.is_file() else resume
+    return None if folder is None else FolderStore(folder, start)
 
 
 def _train_on_ray(
     job: Job, prepared: Prepared, scaling_config: ScalingConfig, run_config: RunConfig | None
 ) -> TrainResult:
     """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
+    from raysynth.training.checkpoints import latest_checkpoint
+    from raysynth.training.curves import CurveFolder
     from raysynth.training.distributed import check_division, train_on_ray
 
+    start = None if prepared.resume is None else latest_checkpoint(prepared.resume)
     workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
     check_division(job, workers)
     per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
@@ -121,7 +127,8 @@ def _train_on_ray(
         shards = _encoded(prepared, Path(scratch), per_shard)
         job = _with_journal(job, Path(scratch))
         with stage("training", prepared.n_rows * job.settings.epochs):
-            return train_on_ray(job, shards, scaling_config, run_config)
+            curves = None if folder is None else CurveFolder(folder)
+            return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
 
 
 def _with_journal(job: Job, folder: Path) -> Job:

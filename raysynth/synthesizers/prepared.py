@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,7 @@ class Prepared:
         statistics: of pass one; under a privacy budget noised.
         encoder: built from them.
         seed: of initial weights.
+        resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
     """
 
@@ -44,6 +46,7 @@ class Prepared:
     encoder: TableEncoder
     seed: int
     privacy: PrivacyScope | None = None
+    resume: Path | None = None
 
     @property
     def n_rows(self) -> int:

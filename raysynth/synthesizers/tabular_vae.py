@@ -52,6 +52,7 @@ class TabularVAE(Synthesizer):
 
     method: ClassVar[str] = "tvae"
     numeric_encoding: ClassVar[NumericForm] = "modes"
+    can_resume: ClassVar[bool] = True
 
     def __init__(
         self,

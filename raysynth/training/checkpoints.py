@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from raysynth.errors import StorageError
+from raysynth.errors import ParameterError, StorageError
 from raysynth.storage import atomic_path
+from raysynth.training.curves import CurveFolder
 from raysynth.training.loop import Checkpoint
 
 FILE_NAME = "checkpoint.pt"
@@ -18,9 +19,15 @@ FILE_NAME = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class FolderStore:
-    """The latest checkpoint of a run in this process, in a folder."""
+    """The latest checkpoint of a run in this process, in a folder, and its loss curves (see `curves.py`).
+
+    Args:
+        folder: of the run.
+        start: where a run begins that has no checkpoint in the folder yet; None: at the beginning.
+    """
 
     folder: Path
+    start: Checkpoint | None = None
 
     @property
     def where(self) -> str:
@@ -28,18 +35,35 @@ class FolderStore:
         return f"'{self.folder}'"
 
     def load(self) -> Checkpoint | None:
-        """The latest checkpoint, or None; raises `StorageError` where the file is damaged."""
+        """The latest checkpoint, or the start; raises `StorageError` where the file is damaged."""
         path = self.folder / FILE_NAME
-        return read_checkpoint(path) if path.exists() else None
+        return read_checkpoint(path) if path.exists() else self.start
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint, atomically."""
         write_checkpoint(self.folder / FILE_NAME, checkpoint)
 
     def report(self, entry: Mapping[str, float], checkpoint: Checkpoint | None) -> None:
-        """Keep the checkpoint, if there is one."""
+        """Add the epoch to the curves, and keep the checkpoint, if there is one."""
+        CurveFolder(self.folder).write(entry)
         if checkpoint is not None:
             self.save(checkpoint)
+
+
+def latest_checkpoint(path: Path) -> Checkpoint:
+    """The latest checkpoint of a run: its folder, in this process or by Ray Train, or the file itself.
+
+    Raises:
+        ParameterError: there is none. StorageError: it is damaged.
+    """
+    if path.is_file():
+        return read_checkpoint(path)
+    # Ray Train names its folders checkpoint_DATE_TIME.MICROSECONDS, so the last name is the latest one
+    found = [path / FILE_NAME, *sorted(path.glob(f"checkpoint_*/{FILE_NAME}"), reverse=True)]
+    for file in found:
+        if file.is_file():
+            return read_checkpoint(file)
+    raise ParameterError(f"resume: there is no checkpoint in '{path}'; give the folder STORAGE_PATH/NAME of a run")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

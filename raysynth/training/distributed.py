@@ -19,6 +19,7 @@ from torch import Tensor
 
 from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
 from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
+from raysynth.training.curves import CurveFolder
 from raysynth.training.job import Job, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
 from raysynth.training.shards import ShardSet
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 
 def train_on_ray(
-    job: Job, shards: ShardSet, scaling_config: ScalingConfig, run_config: RunConfig | None = None
+    job: Job,
+    shards: ShardSet,
+    scaling_config: ScalingConfig,
+    run_config: RunConfig | None = None,
+    *,
+    start: Checkpoint | None = None,
+    curves: CurveFolder | None = None,
 ) -> TrainResult:
     """Train on the workers that `scaling_config` describes.
 
@@ -37,6 +44,8 @@ def train_on_ray(
         shards: the encoded table, in a folder that every worker sees.
         scaling_config: number and kind of workers.
         run_config: name, storage and retries; None: a temporary folder of this machine and 3 retries.
+        start: where a run begins that has no checkpoint of its own yet; None: at the beginning.
+        curves: where rank 0 writes loss curves; None: nowhere.
 
     Raises:
         TrainingError: as in this process. ClusterError: more workers were lost than the retries allow.
@@ -49,9 +58,8 @@ def train_on_ray(
     check_division(job, workers)
     with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
         config = run_config if run_config is not None else _default_run_config(scratch)
-        trainer = TorchTrainer(
-            _worker, train_loop_config={"job": job, "shards": shards}, scaling_config=scaling_config, run_config=config
-        )
+        described = {"job": job, "shards": shards, "start": start, "curves": curves}
+        trainer = TorchTrainer(_worker, train_loop_config=described, scaling_config=scaling_config, run_config=config)
         try:
             result = trainer.fit()
         except TrainingFailedError as error:
@@ -108,18 +116,26 @@ average_over_workers = _OverWorkers()
 
 @dataclass(frozen=True)
 class RayStore:
-    """Checkpoints through Ray Train: rank 0 writes, all report."""
+    """Checkpoints through Ray Train: rank 0 writes, all report.
+
+    Args:
+        rank: of this worker.
+        start: see `train_on_ray`. curves: see `train_on_ray`.
+        where: for messages.
+    """
 
     rank: int
+    start: Checkpoint | None = None
+    curves: CurveFolder | None = None
     where: str = "the run's storage path"
 
     def load(self) -> Checkpoint | None:
-        """The latest checkpoint of the run, or None."""
+        """The latest checkpoint of the run, or the start."""
         from ray import train
 
         latest = train.get_checkpoint()
         if latest is None:
-            return None
+            return self.start
         with latest.as_directory() as folder:
             return read_checkpoint(Path(folder) / FILE_NAME)
 
@@ -134,6 +150,8 @@ class RayStore:
         """
         from ray import train
 
+        if self.rank == 0 and self.curves is not None:
+            self.curves.write(entry)
         if checkpoint is None:
             return
         if self.rank != 0:
@@ -160,7 +178,7 @@ def _worker(config: dict[str, Any]) -> None:
         world_size=world_size,
         device=get_device(),
         average=average_over_workers,
-        store=RayStore(rank),
+        store=RayStore(rank, config["start"], config["curves"]),
         label="training",
     )
 

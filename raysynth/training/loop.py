@@ -206,7 +206,7 @@ def _resume(learner: Learner, signature: str, store: Store | None) -> list[dict[
         return []
     if checkpoint.signature != signature:
         raise ParameterError(
-            f"the checkpoint in {store.where} belongs to another table or other hyper-parameters; "
+            f"the checkpoint in {store.where} belongs to another table, other hyper-parameters or another seed; "
             "choose another run name or storage path, or delete it"
         )
     learner.load_state_dict(checkpoint.state)

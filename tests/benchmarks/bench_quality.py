@@ -5,8 +5,9 @@
 
 The table is split by the judge; each seed fits the training part (judged against the test part) and one half
 of it (copying check: share of synthetic rows nearer to that half than to the other). `--sdv` adds SDV's
-GaussianCopulaSynthesizer, run and judged by the peer's Python, which has sdv and sdmetrics. Prints a line for each fit
-and a table of means; `--out FILE` keeps finished fits, and a second run goes on from there.
+GaussianCopulaSynthesizer and `--peers ctgan,tvae` the two models of ctgan (300 epochs, their default), run and judged
+by the peer's Python, which has sdv, ctgan and sdmetrics. Prints a line for each fit and a table of means; `--out FILE`
+keeps finished fits, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import time
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+import torch
 
 from raysynth.synthesizers.registry import synthesizer_class
 
@@ -39,6 +42,19 @@ print("SECONDS", fitted - begun)
 """
 
 
+CTGAN = """
+import sys, time, ctgan, pandas as pd, torch
+torch.set_num_threads(int(sys.argv[5]))
+train, out, rows, name = pd.read_csv(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+begun = time.perf_counter()
+model = {"ctgan": ctgan.CTGAN, "tvae": ctgan.TVAE}[name](enable_gpu=False)
+model.fit(train, [c for c in train if not pd.api.types.is_numeric_dtype(train[c])])
+fitted = time.perf_counter()
+model.sample(rows).to_csv(out, index=False)
+print("SECONDS", fitted - begun)
+"""
+
+
 def main() -> None:
     """Fit, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -50,16 +66,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters other than the defaults")
     parser.add_argument("--sdv", action="store_true", help="SDV's Gaussian copula in the same run")
+    parser.add_argument("--peers", default="", help="of ctgan's models: ctgan, tvae")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch, ours and the peers'")
     parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
     options = parser.parse_args()
     os.environ["RAYSYNTH_QUIET"] = "1"
+    torch.set_num_threads(options.threads)
     done = _finished(options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _judge(options, "split", options.data, str(folder))
-        methods = [*options.methods.split(","), *(["sdv copula"] if options.sdv else [])]
+        peers = [f"ctgan's {name}" for name in options.peers.split(",") if name]
+        peers += ["sdv copula"] if options.sdv else []
+        methods = [*(m for m in options.methods.split(",") if m), *peers]
         for method in methods:
-            for seed in range(1 if method == "sdv copula" else options.seeds):
+            for seed in range(1 if method in peers else options.seeds):
                 if (method, seed) not in done:
                     done[method, seed] = measure(options, folder, method, seed)
                     _keep(options.out, done[method, seed])
@@ -88,7 +109,15 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
         command = [options.peer_python, "-c", SDV, str(train), out, str(rows)]
         printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
         return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
+    if method.startswith("ctgan's "):
+        arguments = [str(train), out, str(rows), method.removeprefix("ctgan's "), str(options.threads)]
+        printed = subprocess.run(
+            [options.peer_python, "-c", CTGAN, *arguments], check=True, text=True, capture_output=True
+        ).stdout
+        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
     parameters = {name: json.loads(value) for name, _, value in (p.partition("=") for p in options.set)}
+    if method == "conditional_gan":
+        parameters.setdefault("conditional_columns", [options.target])
     model = synthesizer_class(method)(seed=seed, verbose=False, **parameters)  # type: ignore[call-arg]
     begun = time.perf_counter()
     model.fit(str(train))

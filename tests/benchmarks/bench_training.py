@@ -1,0 +1,229 @@
+"""Training over Ray Train: throughput and memory of one and two workers, and whether two learn as well as one.
+
+    python tests/benchmarks/bench_training.py throughput --data ../shared/data/adult.csv --method tvae --rows 10000000
+    python tests/benchmarks/bench_training.py equivalence --data ../shared/data/adult.csv --target income \
+        --judge ../shared/bench/judge.py --peer-python VENV/bin/python --method tvae --out runs.jsonl
+
+`throughput` makes a table by sampling from a Bayesian network of the data (`--rows` rows in Parquet, kept in `--work`),
+then trains one epoch with 1 and with 2 workers of one core each (one torch thread, through OMP_NUM_THREADS); prints
+rows per second of the training stage, their ratio, and the peak memory of each worker: the largest `Pss_Anon +
+Pss_Shmem` of a process of Ray Train that is at work, sampled twice a second.
+`equivalence` fits with 1 and 2 workers and `--seeds` seeds, judges each, and prints the difference of the mean
+qualities with its 90 % interval (two one-sided tests at 5 %, margin 0.01); `--out` keeps finished fits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.registry import synthesizer_class
+
+MARGIN = 0.01
+
+
+def main() -> None:
+    """Run one of the two benchmarks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bench", choices=["throughput", "equivalence"])
+    parser.add_argument("--data", required=True, help="a CSV")
+    parser.add_argument("--method", default="tvae")
+    parser.add_argument("--epochs", type=int, help="default: 1 for throughput, the method's own for equivalence")
+    parser.add_argument("--batch-size", type=int, help="of all workers together; default: the method's own")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="of the table that throughput trains on")
+    parser.add_argument("--work", help="folder that keeps the sampled table; default: a temporary one")
+    parser.add_argument("--target", help="column to predict (equivalence)")
+    parser.add_argument("--judge", help="path of judge.py (equivalence)")
+    parser.add_argument("--peer-python", help="a Python with sdmetrics (equivalence)")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", help="JSON lines of finished fits (equivalence)")
+    options = parser.parse_args()
+    os.environ.update({"RAYSYNTH_QUIET": "1", "OMP_NUM_THREADS": "1"})
+    with tempfile.TemporaryDirectory(prefix="raysynth-bench-") as scratch, cluster():
+        folder = Path(options.work or scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.bench == "throughput":
+            throughput(options, folder)
+        else:
+            equivalence(options, folder)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """A Ray of two cores in which each process computes with one thread."""
+    import ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=500_000_000,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+# ---- throughput and memory -------------------------------------------------------------------------------------------
+
+
+def throughput(options: argparse.Namespace, folder: Path) -> None:
+    """Rows per second and peak memory with 1 and 2 workers."""
+    table = sampled_table(options.data, folder, options.rows)
+    figures: dict[str, Any] = {"bench": "throughput", "method": options.method, "rows": options.rows}
+    for workers in (1, 2):
+        watch = MemoryWatch()
+        with watch.watching():
+            model = fitted(options, table, workers, seed=0, epochs=options.epochs or 1)
+        seconds = sum(e["seconds"] for e in model.history_)  # type: ignore[attr-defined]
+        epochs = len(model.history_)  # type: ignore[attr-defined]
+        figures[f"rows_per_second_{workers}"] = round(options.rows * epochs / seconds)
+        figures[f"worker_peak_gb_{workers}"] = round(watch.peak_bytes / 1e9, 3)
+        print(json.dumps(figures), flush=True)
+    figures["ratio"] = round(figures["rows_per_second_2"] / figures["rows_per_second_1"], 3)
+    print(json.dumps(figures))
+
+
+def sampled_table(data: str, folder: Path, rows: int) -> Path:
+    """A folder of Parquet of so many rows like the data's; sampled again only what is missing."""
+    from raysynth import BayesianNetworkSynthesizer
+
+    path = folder / f"table-{rows}"
+    BayesianNetworkSynthesizer(seed=0, verbose=False).fit(pd.read_csv(data)).sample_to(path, rows, seed=1)
+    return path
+
+
+class MemoryWatch:
+    """The largest memory that one process of Ray Train's workers holds, of its own or shared (not mapped files)."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look twice a second while the block runs."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(0.5):
+                self.peak_bytes = max([self.peak_bytes, *(own_bytes(pid) for pid in train_workers())])
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def train_workers() -> list[int]:
+    """Processes of Ray Train's workers on this machine, by the title that Ray gives them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has ended meanwhile
+        if re.match(r"ray::.*TrainWorker", title):
+            found.append(int(path.parent.name))
+    return found
+
+
+def own_bytes(pid: int) -> int:
+    """Pss_Anon + Pss_Shmem of a process; 0 where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+    except OSError:
+        return 0
+    return sum(1024 * int(kb) for kb in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", text, re.MULTILINE))
+
+
+# ---- two workers learn as well as one --------------------------------------------------------------------------------
+
+
+def equivalence(options: argparse.Namespace, folder: Path) -> None:
+    """Quality by the judge for each seed with 1 and 2 workers, and the interval of the difference."""
+    judge(options, "split", options.data, str(folder))
+    done = finished(options.out)
+    for seed in range(options.seeds):
+        for workers in (1, 2):
+            if (workers, seed) not in done:
+                done[workers, seed] = one_fit(options, folder, workers, seed)
+                if options.out:
+                    with open(options.out, "a", encoding="utf-8") as file:
+                        file.write(json.dumps(done[workers, seed]) + "\n")
+            print(json.dumps(done[workers, seed]), flush=True)
+    quality = {w: np.array([done[w, s]["quality"] for s in range(options.seeds)]) for w in (1, 2)}
+    difference = quality[2].mean() - quality[1].mean()
+    print(json.dumps({"difference": difference, **interval(quality[1], quality[2])}))
+
+
+def interval(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
+    """90 % interval of the difference of the means (Welch), and whether it lies within the margin."""
+    from scipy.stats import t
+
+    parts = [a.var(ddof=1) / len(a) for a in (one, two)]
+    error = np.sqrt(sum(parts))
+    freedom = sum(parts) ** 2 / max(sum(p**2 / (len(one) - 1) for p in parts), 1e-300)
+    half = float(t.ppf(0.95, freedom) * error)
+    middle = float(two.mean() - one.mean())
+    return {"low": middle - half, "high": middle + half, "equivalent": abs(middle) + half < MARGIN}
+
+
+def one_fit(options: argparse.Namespace, folder: Path, workers: int, seed: int) -> dict[str, Any]:
+    """Fit, sample, judge."""
+    begun = time.perf_counter()
+    model = fitted(options, folder / "train.csv", workers, seed, options.epochs)
+    seconds = time.perf_counter() - begun
+    out = folder / "synthetic.csv"
+    model.sample(len(pd.read_csv(folder / "train.csv")), seed=seed).to_csv(out, index=False)
+    scored = judge(options, "score", str(folder / "train.csv"), str(folder / "test.csv"), str(out), options.target)
+    names = ("quality", "TSTR")
+    figures = {n: float(re.search(rf"{n} (-?[\d.]+)", scored)[1]) for n in names}  # type: ignore[index]
+    return {"method": options.method, "workers": workers, "seed": seed, "fit_seconds": round(seconds, 1), **figures}
+
+
+def judge(options: argparse.Namespace, *arguments: str) -> str:
+    """What the judge prints."""
+    command = [options.peer_python, options.judge, *arguments]
+    return subprocess.run(command, check=True, text=True, capture_output=True).stdout
+
+
+def finished(path: str | None) -> dict[tuple[int, int], dict[str, Any]]:
+    """Fits that an earlier run kept."""
+    if path is None or not Path(path).exists():
+        return {}
+    records = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    return {(r["workers"], r["seed"]): r for r in records}
+
+
+def fitted(options: argparse.Namespace, data: Path, workers: int, seed: int, epochs: int | None) -> Synthesizer:
+    """A model trained by Ray Train's workers of one core each."""
+    from ray.train import ScalingConfig
+
+    parameters: dict[str, Any] = {"epochs": epochs, "batch_size": options.batch_size}
+    given = {k: v for k, v in parameters.items() if v is not None}
+    scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.9})
+    model = synthesizer_class(options.method)(seed=seed, verbose=False, scaling_config=scaling, **given)
+    return model.fit(str(data))
+
+
+if __name__ == "__main__":
+    main()
