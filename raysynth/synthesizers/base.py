@@ -18,6 +18,7 @@ from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
+from raysynth.synthesizers.checks import listed, resumed_folder, try_out
 from raysynth.synthesizers.opening import privacy_scope
 from raysynth.synthesizers.prepared import Prepared
 from raysynth.synthesizers.regenerators import regenerators
@@ -132,7 +133,7 @@ class Synthesizer:
             DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
         """
         self._check_parameters()
-        self._resume = None if resume is None else self._resumable(Path(resume))
+        self._resume = resumed_folder(self, resume)
         self._sampling_seed(self.seed)
         privacy_scope(self)  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
@@ -141,16 +142,6 @@ class Synthesizer:
             self._fit_table(data)
         self.stages_ = tuple(stages)
         return self
-
-    def _resumable(self, path: Path) -> Path:
-        """Raise `ParameterError` where a training cannot go on from a path."""
-        if not self.can_resume:
-            raise ParameterError(f"{type(self).__name__} keeps no checkpoints to go on from; leave out resume")
-        if self.epsilon is not None or self.differential_privacy:
-            raise ParameterError("a fit under a privacy budget goes on by its run_config alone; leave out resume")
-        if self.seed is None:
-            raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
-        return path
 
     def _fit_table(self, data: Any) -> None:
         """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
@@ -200,7 +191,10 @@ class Synthesizer:
         return validate_rows(data, self._declared_schema(), self._listed_kinds())
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        return {Kind.CATEGORICAL: _names(self.categorical_columns), Kind.CONTINUOUS: _names(self.continuous_columns)}
+        return {
+            Kind.CATEGORICAL: listed(self.categorical_columns),
+            Kind.CONTINUOUS: listed(self.continuous_columns),
+        }
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
@@ -372,13 +366,7 @@ class Synthesizer:
 
     def _try_out(self) -> None:
         """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
-        generator, rng = self._generator(), np.random.default_rng(0)
-        block = generator.generate(4, rng)
-        if block.codes_NC.shape != (4, len(self.encoder_.columns)):
-            raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
-        if (block.codes_NC >= np.array(self.encoder_.cardinalities)).any():
-            raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
-        self.encoder_.decode(block, rng)
+        try_out(self._generator(), self.encoder_)
 
     # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
 
@@ -413,8 +401,3 @@ class Synthesizer:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
         return f"{type(self).__name__}({shown})"
-
-
-def _names(columns: Any) -> Any:
-    """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
-    return columns if columns is None or isinstance(columns, str) else list(columns)

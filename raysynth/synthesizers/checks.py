@@ -1,13 +1,20 @@
-"""Checks of hyper-parameters: errors that name the parameter, what was found and what is wanted."""
+"""Checks of what a synthesizer is given: errors that name the parameter, what was found and what is wanted."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.errors import ParameterError
+from raysynth.errors import ModelFileError, ParameterError
+
+if TYPE_CHECKING:
+    from raysynth.encoding.table_encoder import TableEncoder
+    from raysynth.sampling.protocol import Generator
+    from raysynth.synthesizers.base import Synthesizer
 
 
 def check_whole(name: str, value: Any, low: int = 1) -> None:
@@ -30,3 +37,32 @@ def check_units(name: str, units: Sequence[Any]) -> None:
         raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
     for unit in units:
         check_whole(name, unit)
+
+
+def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) -> Path | None:
+    """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
+    if resume is None:
+        return None
+    if not model.can_resume:
+        raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
+    if model.epsilon is not None or model.differential_privacy:
+        raise ParameterError("a fit under a privacy budget goes on by its run_config alone; leave out resume")
+    if model.seed is None:
+        raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
+    return Path(resume)
+
+
+def listed(columns: Any) -> Any:
+    """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
+    return columns if columns is None or isinstance(columns, str) else list(columns)
+
+
+def try_out(generator: Generator, encoder: TableEncoder) -> None:
+    """Generate a few rows; raises where a generator and an encoder do not fit together, `ModelFileError` or others."""
+    rng = np.random.default_rng(0)
+    block = generator.generate(4, rng)
+    if block.codes_NC.shape != (4, len(encoder.columns)):
+        raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
+    if (block.codes_NC >= np.array(encoder.cardinalities)).any():
+        raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
+    encoder.decode(block, rng)
