@@ -126,8 +126,7 @@ class Synthesizer:
 
         Args:
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
-            resume: neural methods: folder (STORAGE_PATH/NAME) of a run of the same table, parameters and seed that was
-                lost; training goes on from its latest checkpoint.
+            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
 
         Raises:
             DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
@@ -191,10 +190,8 @@ class Synthesizer:
         return validate_rows(data, self._declared_schema(), self._listed_kinds())
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        return {
-            Kind.CATEGORICAL: listed(self.categorical_columns),
-            Kind.CONTINUOUS: listed(self.continuous_columns),
-        }
+        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
+        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
