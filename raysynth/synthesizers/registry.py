@@ -16,6 +16,7 @@ METHODS: dict[str, str] = {
     "ctgan": "raysynth.synthesizers.ctgan:CTGAN",
     "conditional_gan": "raysynth.synthesizers.conditional_gan:ConditionalTabularGAN",
     "tvae": "raysynth.synthesizers.tabular_vae:TabularVAE",
+    "dp_tvae": "raysynth.synthesizers.tabular_vae:DPTabularVAE",
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
     "timegan": "raysynth.synthesizers.time_series_gan:TimeSeriesGAN",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
 EPOCHS = (3, 600)
+PRIVATE_EPOCHS = 20  # by default, under a privacy budget
 
 
 class TabularVAE(Synthesizer):
@@ -44,12 +45,16 @@ class TabularVAE(Synthesizer):
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 20,
+            `batch_size` None a 25th of the rows (256 to 4,096), no row is held back and all epochs run.
         common: see `Synthesizer`.
 
     Attributes:
-        history_: for each epoch a dict of 'epoch', 'reconstruction', 'divergence' (nats a row) and 'seconds'.
+        history_: for each epoch a dict of 'epoch', 'reconstruction', 'divergence' (nats a row; with differential
+            privacy their weighted sum 'loss', which is private and not in the model file) and 'seconds'.
     """
 
+    has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "tvae"
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
@@ -73,6 +78,7 @@ class TabularVAE(Synthesizer):
         patience: int = 0,
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
+        clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -92,6 +98,7 @@ class TabularVAE(Synthesizer):
         self.patience = patience
         self.calibrate_marginals = calibrate_marginals
         self.checkpoint_every = checkpoint_every
+        self.clip_norm = clip_norm
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
@@ -108,6 +115,7 @@ class TabularVAE(Synthesizer):
         check_between("learning_rate", self.learning_rate, 0, 1, open_low=True)
         check_between("loss_factor", self.loss_factor, 0, 100, open_low=True)
         check_between("weight_decay", self.weight_decay, 0, 10)
+        check_between("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
         check_between("ema_decay", self.ema_decay, 0, 0.99999)
         check_between("warm_up", self.warm_up, 0, 1)
         check_between("validation_share", self.validation_share, 0, 0.5)
@@ -141,31 +149,40 @@ class TabularVAE(Synthesizer):
         from raysynth.models.spans import Spans
         from raysynth.models.vae import VaeNetworks
         from raysynth.synthesizers.neural import released_quantiles
+        from raysynth.synthesizers.private_training import charged_plan, private_batch_size
         from raysynth.training.loop import TrainSettings
         from raysynth.training.vae import VaeJob, VaeSettings
 
-        epochs = self.epochs or default_epochs(prepared.n_rows)
-        batch_size = self.batch_size or default_batch_size(prepared.n_rows)
+        scope, plan = prepared.privacy, None
+        epochs = self.epochs or (default_epochs(prepared.n_rows) if scope is None else PRIVATE_EPOCHS)
+        batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_rows)
+        steps = epochs * max(1, prepared.n_rows // batch_size)
+        if scope is not None:
+            released = "gradients of encoder and decoder"
+            plan = charged_plan(scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+            steps = plan.steps
         networks = VaeNetworks(self.latent_dim, self.encoder_layers, self.decoder_layers, self.prior_components)
         training = VaeSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             loss_factor=self.loss_factor,
-            warm_up_steps=int(self.warm_up * epochs * max(1, prepared.n_rows // batch_size)),
+            warm_up_steps=int(self.warm_up * steps),
             ema_decay=self.ema_decay,
-            validation_share=self.validation_share,
-            patience=self.patience,
+            validation_share=self.validation_share if scope is None else 0.0,
+            patience=self.patience if scope is None else 0,
         )
         settings = TrainSettings(epochs, batch_size, prepared.seed, self.schedule, self.checkpoint_every)
         has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
-        return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings)
+        return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings, plan)
 
     def _generator(self) -> VaeSampler:
         return self.sampler_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.synthesizers.private_training import releasable_history
+
         meta, arrays = self.sampler_.to_state()
-        return {**meta, "history": self.history_}, arrays
+        return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.models.vae_sampler import VaeSampler
@@ -190,14 +207,14 @@ def default_batch_size(n_rows: int) -> int:
 
 
 class DPTabularVAE(TabularVAE):
-    """The autoencoder with a differentially private training.
+    """The autoencoder with a differentially private training: every gradient is clipped by row and noised.
 
-    Not in this version: `fit` refuses rather than train without the guarantee. The arguments are those of the class to
-    come; the networks are `TabularVAE`'s with the standard normal prior, no rows held back and no weights chosen.
+    The networks are `TabularVAE`'s with the standard normal prior; no rows are held back and no weights chosen. It does
+    not train without a budget.
 
     Args:
-        epsilon, delta: the budget of the whole fit.
-        latent_dim, encoder_layers, decoder_layers: see `TabularVAE`.
+        epsilon, delta: the budget of the whole fit, statistics included.
+        latent_dim, encoder_layers, decoder_layers, learning_rate, ema_decay: see `TabularVAE`.
         common: see `TabularVAE` and `Synthesizer`.
     """
 
@@ -211,16 +228,23 @@ class DPTabularVAE(TabularVAE):
         latent_dim: int = 50,
         encoder_layers: Sequence[int] = (128, 64),
         decoder_layers: Sequence[int] = (64, 128),
+        learning_rate: float = 1e-2,
+        ema_decay: float = 0.98,
         **common: Any,
     ) -> None:
-        common = {"prior_components": 0, **common}
-        super().__init__(latent_dim=latent_dim, encoder_layers=encoder_layers, decoder_layers=decoder_layers, **common)
-        self.epsilon = epsilon
-        self.delta = delta
+        common = {"prior_components": 0, "warm_up": 0.0, **common}
+        super().__init__(
+            epsilon=epsilon,
+            delta=delta,
+            latent_dim=latent_dim,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            learning_rate=learning_rate,
+            ema_decay=ema_decay,
+            **common,
+        )
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        raise ParameterError(
-            "differential privacy is not in this version of DPTabularVAE, and it does not train without; "
-            "TabularVAE has the same networks, without a guarantee"
-        )
+        if self.epsilon is None:
+            raise ParameterError("DPTabularVAE trains within a budget only: give epsilon, or take TabularVAE")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.spans import SpanIndex, Spans
 from raysynth.models.vae import TabularVae, VaeNetworks
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
@@ -19,6 +20,8 @@ from raysynth.training.batches import Batch, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
+from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from raysynth.training.private_steps import PrivateSteps
 
 CLIP_NORM = 5.0  # of the gradient of the mean loss
 
@@ -55,6 +58,7 @@ class VaeJob:
         networks: sizes.
         training: optimiser and stopping.
         settings: epochs, batch size, seed.
+        plan: of DP-SGD; None: without a privacy budget.
     """
 
     spans: Spans
@@ -62,12 +66,14 @@ class VaeJob:
     networks: VaeNetworks
     training: VaeSettings
     settings: TrainSettings
+    plan: DpSgdPlan | None = None
 
     @property
     def signature(self) -> str:
         """Columns, networks and everything that changes an epoch."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
-        return json.dumps([asdict(self.spans), self.has_spread, asdict(self.networks), asdict(self.training), settings])
+        parts = [asdict(self.spans), self.has_spread, asdict(self.networks), asdict(self.training), settings]
+        return json.dumps(parts if self.plan is None else [*parts, self.plan.fit_id])
 
     @property
     def batch_multiple(self) -> int:
@@ -78,8 +84,12 @@ class VaeJob:
         """Networks with fresh weights on a device."""
         return VaeLearner(self, device=device, average=average)
 
-    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
+    def batches(
+        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
+    ) -> HeldOut | PoissonBatches:
         """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
+        if self.plan is not None:
+            return PoissonBatches(rows, self.plan, rank=rank, device=device)
         return HeldOut.split(
             rows,
             self.training.validation_share,
@@ -103,6 +113,7 @@ class VaeLearner:
 
     def __init__(self, job: VaeJob, *, device: torch.device, average: Average) -> None:
         self.training, self.device, self.average = job.training, torch.device(device), average
+        self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
         rng = torch.Generator().manual_seed(job.settings.seed)
         self.index = SpanIndex(job.spans).to(self.device)
         self.model = TabularVae(job.spans, job.networks, job.has_spread, rng).to(self.device)
@@ -117,10 +128,12 @@ class VaeLearner:
         """Whether the validation loss has not fallen for `patience` epochs."""
         return 0 < self.training.patience <= self.weights.epochs_since_best
 
-    def step(self, batch: Batch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
         """One update from a batch; or the loss of validation rows under the averaged weights."""
         if isinstance(batch, ValidationBatch):
             return self._validate(batch)
+        if isinstance(batch, PrivateBatch):
+            return self._private_step(batch, rng)
         reconstruction, divergence = self._losses(batch, rng)
         self.optimiser.zero_grad(set_to_none=True)
         (self.training.loss_factor * reconstruction + self._divergence_weight * divergence).backward()
@@ -135,13 +148,27 @@ class VaeLearner:
         """Rises from 0 to 1 over the first steps, so that places mean something before the prior gathers them."""
         return min(1.0, self.weights.steps / max(1, self.training.warm_up_steps))
 
+    def _private_step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update under a budget, from a gradient that was clipped by row and noised."""
+        assert self.private is not None
+
+        def losses(part: Batch) -> Tensor:
+            reconstruction_N, divergence_N = self._example_losses(part, rng)
+            return self.training.loss_factor * reconstruction_N + self._divergence_weight * divergence_N
+
+        loss = self.private.teach(self.model, batch, losses)
+        self.optimiser.step()
+        self.weights.follow()
+        return {"loss": loss}
+
     def _losses(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Means over the rows, in nats."""
-        noise_NL = torch.empty(len(batch.codes_NC), self.model.latent_dim, device=self.device).normal_(generator=rng)
-        reconstruction_N, divergence_N = self.model.example_losses(
-            batch.codes_NC, batch.values_NV, noise_NL, self.index
-        )
+        reconstruction_N, divergence_N = self._example_losses(batch, rng)
         return reconstruction_N.mean(), divergence_N.mean()
+
+    def _example_losses(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        noise_NL = torch.empty(len(batch.codes_NC), self.model.latent_dim, device=self.device).normal_(generator=rng)
+        return self.model.example_losses(batch.codes_NC, batch.values_NV, noise_NL, self.index)
 
     def _validate(self, batch: ValidationBatch) -> dict[str, Tensor]:
         """The same noise each epoch, so that epochs can be compared."""
