@@ -1,9 +1,9 @@
 """The codes of a table kept aside for repeated counting: in memory while small, in temporary files beyond.
 
 A structure search counts several times. To read and encode the table each time would cost more than the counts, so the
-codes are written once, a byte or two for each cell, and counted from there by threads that share the tables, not the
-rows: no copies, no merging, memory that does not grow with the rows. Over a Ray cluster of several nodes, which share
-no scratch folder, each pass streams the table instead (`Prepared.count`).
+codes are written once, a byte or two for each cell, and counted from there by threads, each of which takes its share of
+the rows: no copies, and memory that does not grow with the rows. Over a Ray cluster of several nodes, which share no
+scratch folder, each pass streams the table instead (`Prepared.count`).
 """
 
 from __future__ import annotations
@@ -40,19 +40,31 @@ class CodeStore:
         self.parts = tuple(parts)
 
     def count(self, column_sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], np.ndarray]:
-        """Contingency tables of sets of columns over all rows."""
+        """Contingency tables of sets of columns over all rows: each thread counts some of the rows."""
         from raysynth.execution import run_tasks
 
-        n_groups = max(1, min(os.cpu_count() or 1, len(column_sets) // 4))
-        groups = [column_sets[k::n_groups] for k in range(n_groups)]
-        counted = run_tasks(self._count, groups, where="local", label="counting")
-        return {columns: table for part in counted for columns, table in part.items()}
+        shares = _even_shares(self.parts, os.cpu_count() or 1)
+        first, *others = run_tasks(partial(self._count, column_sets), shares, where="local", label="counting")
+        for counts in others:
+            first.merge(counts)
+        return first.tables
 
-    def _count(self, column_sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], np.ndarray]:
+    def _count(self, column_sets: Sequence[tuple[int, ...]], parts: Sequence[np.ndarray]) -> ContingencyCounts:
         counts = ContingencyCounts(self.cardinalities, column_sets)
-        for codes_CN in self.parts:
+        for codes_CN in parts:
             counts.update_codes(codes_CN.T)
-        return counts.tables
+        return counts
+
+
+def _even_shares(parts: Sequence[np.ndarray], n: int) -> list[list[np.ndarray]]:
+    """The rows of all parts (C, rows) in n shares of about the same number; views, no copies."""
+    ends = np.cumsum([part.shape[1] for part in parts])
+    cuts = np.linspace(0, ends[-1], n + 1).astype(int)
+    starts = ends - [part.shape[1] for part in parts]
+    return [
+        [p[:, max(low - s, 0) : high - s] for p, s, e in zip(parts, starts, ends, strict=True) if s < high and low < e]
+        for low, high in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
 
 
 @contextmanager

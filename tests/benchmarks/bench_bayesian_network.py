@@ -6,8 +6,9 @@
 
 `recovery`: Asia, Sachs and Alarm as pgmpy ships them, 200,000 rows sampled by pgmpy; both searches maximise one BIC.
 `speed`: rows sampled from a copula of the table, so that they are distinct; ours reads Parquet, pgmpy gets
-the same codes (10 bins) as a frame in memory. `scale`: peak memory is the sum of `Pss_Anon` + `Pss_Shmem` over all
-processes of a run. Prints a JSON line for each figure.
+the same codes (10 bins) as a frame in memory. `scale`: over a Ray that runs already, at both sizes (the smaller one
+would otherwise run without it, and the ratio would compare two ways of running); peak memory is the sum of `Pss_Anon` +
+`Pss_Shmem` over all processes of a run. Prints a JSON line for each figure.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ NETWORKS = ("asia", "sachs", "alarm")
 FIT = """
 import sys, time, json
 from raysynth import BayesianNetworkSynthesizer
+from raysynth.ray_execution import start_ray
+start_ray()
 begun = time.perf_counter()
 model = BayesianNetworkSynthesizer(n_bins=10, score="bic", max_parents=3, seed=0, verbose=False).fit(sys.argv[1])
 print(json.dumps({"seconds": time.perf_counter() - begun, "bic": model.score_, "passes": model.n_passes_}))
