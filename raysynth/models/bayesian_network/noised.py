@@ -6,7 +6,7 @@ distance less what the noise of measuring it would cost, and Gaussian noise meas
 McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts and
 those that the network so far expects, cell by cell, as far as their differences exceed the noise; so nothing measured
 before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every table of
-theirs is as near to its measurement as noise lets it be, and the conditionals are read from the weighted rows.
+theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
 
 Sensitivity (one row more or less): a table's counts change in one cell by 1, so each score by at most 1, and each
 measured table by 1 in L2 norm. Everything else here sees noised values only.
@@ -156,15 +156,20 @@ class NoisedSearch:
         self.tables[child] = _conditional(mixed_QR, before)
 
     def _agree(self, drawn_SC: np.ndarray) -> None:
-        """Weight the drawn rows until their tables agree with all measurements; read the conditionals from them."""
+        """Weight the drawn rows until their tables agree with all measurements, and move each conditional likewise.
+
+        Each probability is multiplied by what the weights did to its cell, so that the chance of the draw cancels.
+        """
         one_way = [Measured((c,), self.n_rows * s, max(self.share_sigma, 1.0)) for c, s in enumerate(self.shares)]
         weights_S = agreeing_weights(drawn_SC, [*one_way, *self.measured], [len(s) for s in self.shares], self.n_rows)
         for child, own in enumerate(self.parents):
             columns = (*own, child)
             shape = [len(self.shares[c]) for c in columns]
-            index = _cell_index(drawn_SC, columns, shape)
-            cells = np.bincount(index, weights=weights_S, minlength=int(np.prod(shape))).reshape(-1, shape[-1])
-            self.tables[child] = _conditional(cells + 0.5 * self.tables[child], self.tables[child])
+            index, size = _cell_index(drawn_SC, columns, shape), int(np.prod(shape))
+            before = np.bincount(index, minlength=size) * (self.n_rows / len(drawn_SC))
+            after = np.bincount(index, weights=weights_S, minlength=size)
+            moved_QR = self.tables[child] * ((after + 1) / (before + 1)).reshape(-1, shape[-1])
+            self.tables[child] = _conditional(moved_QR, self.tables[child])
 
 
 def shrunk(counts: np.ndarray, expected: np.ndarray, sigma: float) -> np.ndarray:
