@@ -1,4 +1,4 @@
-"""The command line: `raysynth fit`, `sample`, `evaluate` and `demo`.
+"""The command line: `raysynth fit`, `sample`, `evaluate`, `demo` and `submit`.
 
 Results go to standard output (with `--json`: one JSON object and nothing else), progress and messages to standard
 error. Exit codes: 0 done; 2 the input is at fault; 1 anything else; 130 interrupted with Ctrl-C.
@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -292,6 +294,84 @@ def demo(
         return Outcome({"command": "demo", **result.record()}, result.text())
 
     _run(work, as_json, kept=f"Files that were finished stay in '{out}'.")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth submit --address http://head:8265 --token-file token fit s3://bucket/visits/ --model /shared/visits.raysynth
+
+[dim]# the same words as without submit, behind submit's own options; results on storage that all nodes see[/dim]
+
+raysynth submit --no-wait sample /shared/visits.raysynth -n 1000000000 --out /shared/synthetic
+
+raysynth submit --list
+
+raysynth submit --status raysynth-sample-1f3a5c7e-90ab12
+
+raysynth submit --cancel raysynth-sample-1f3a5c7e-90ab12
+""",
+)
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Dashboard of the cluster; default: RAY_API_SERVER_ADDRESS.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the cluster's token; default: RAY_AUTH_TOKEN_PATH.")
+    ] = None,
+    working_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder that is uploaded for the job. It leaves this machine.")
+    ] = None,
+    runtime_env: Annotated[Path | None, typer.Option(metavar="JSON", help="Ray runtime environment.")] = None,
+    pip: Annotated[list[str] | None, typer.Option(metavar="PACKAGE", help="Installed for the job.")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Environment variable.")] = None,
+    cpus: Annotated[float, typer.Option(help="Reserved for the job's own process.", min=0)] = 0,
+    gpus: Annotated[float, typer.Option(help="Reserved for the job's own process.", min=0)] = 0,
+    memory: Annotated[float | None, typer.Option(metavar="GB", help="Reserved for it.", min=0)] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the log until the job is over.")] = True,
+    status: Annotated[str | None, typer.Option(metavar="JOB", help="Say how a job stands.")] = None,
+    follow: Annotated[str | None, typer.Option(metavar="JOB", help="Follow the log of a job.")] = None,
+    cancel: Annotated[str | None, typer.Option(metavar="JOB", help="Stop a job.")] = None,
+    list_jobs: Annotated[bool, typer.Option("--list", help="All jobs of raysynth on the cluster.")] = False,
+    allow_open_cluster: Annotated[
+        bool, typer.Option("--allow-open-cluster", help="Accept a cluster that asks for no token.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run any command of raysynth as a job on a Ray cluster.
+
+    The job's log is followed here; Ctrl-C leaves the job running. Submitted again, the same work takes a new id and \
+goes on from what is on storage.
+    """
+
+    def work() -> Outcome:
+        from raysynth import cli_jobs
+        from raysynth.jobs import JobCluster
+
+        asks = status or follow or cancel or list_jobs
+        group = context.parent.command if context.parent else None
+        wanted = None if asks else cli_jobs.work_of(context.args, getattr(group, "commands", {}))
+        if wanted is not None:
+            wanted = replace(
+                wanted,
+                working_dir=working_dir,
+                runtime_env=cli_jobs.runtime_environment(runtime_env, pip or [], env or []),
+                resources=cli_jobs.resources(cpus, gpus, memory),
+            ).validate()
+        cluster = JobCluster.connect(address, token_file, allow_open=allow_open_cluster)
+        write = partial(typer.echo, nl=False, err=True)
+        if wanted is not None:
+            return cli_jobs.submit_work(cluster, wanted, write, wait=wait)
+        if cancel:
+            return cli_jobs.outcome_of(cluster.cancel(cancel))
+        if follow:
+            return cli_jobs.ended(cluster.follow(follow, write))
+        return cli_jobs.outcome_of(cluster.status(status)) if status else cli_jobs.list_of(cluster.jobs())
+
+    _run(work, as_json, kept="A job that was submitted goes on: raysynth submit --list.")
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ ORDER = (
     "comparison",
     "privacy",
     "evaluation",
+    "jobs",
     "cli",
 )
 NO_RAY = ("dp", "statistics", "encoding", "models", "sampling")

@@ -1,0 +1,91 @@
+"""What a job does: one command with its arguments, where its result goes, and what it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from raysynth.errors import ParameterError
+
+# Lines of stages in the job's log; no progress bars, since nobody sees a terminal.
+_ENVIRONMENT = {"RAYSYNTH_LOG": "text", "RAYSYNTH_QUIET": "1"}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the job's own process reserves on one node; the tasks and workers that it starts reserve their own.
+
+    Args:
+        cpus, gpus: number, fractions allowed; 0: none.
+        memory_bytes: None: none.
+    """
+
+    cpus: float = 0
+    gpus: float = 0
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One command for a cluster.
+
+    Args:
+        command: of the command line ('fit', 'sample' ...).
+        arguments: of it.
+        result: path that it writes to, None where it writes nothing.
+        working_dir: folder or URI whose files the job finds in its own folder; uploaded to every node that needs it.
+        runtime_env: further parts of Ray's runtime environment ('pip', 'env_vars', 'excludes' ...).
+        resources: of the job's own process.
+    """
+
+    command: str
+    arguments: tuple[str, ...]
+    result: str | None = None
+    working_dir: str | None = None
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    resources: Resources = Resources()
+
+    def validate(self) -> Work:
+        """The work itself; raises `ParameterError` where its result would be lost, or its folder is missing."""
+        if self.result is not None and not PurePosixPath(self.result).is_absolute():
+            raise ParameterError(
+                f"'{self.result}' is in the job's own folder, which is deleted with it; give an absolute path on "
+                "storage that all nodes share, for example /shared/results/model.raysynth"
+            )
+        folder = self.working_dir
+        if folder is not None and "://" not in folder and not Path(folder).is_dir():
+            raise ParameterError(f"the working directory '{folder}' is no folder; check its path")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The same for the same command and arguments: by it a second submission is known."""
+        text = json.dumps([self.command, *self.arguments])
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def entrypoint(self) -> str:
+        """The shell command."""
+        return shlex.join(["python", "-m", "raysynth", self.command, *self.arguments])
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the cluster keeps beside the job."""
+        return {"raysynth": self.command, "key": self.key, "result": self.result or ""}
+
+    def environment(self) -> dict[str, Any]:
+        """Ray's runtime environment."""
+        variables = {**_ENVIRONMENT, **self.runtime_env.get("env_vars", {})}
+        folder = {} if self.working_dir is None else {"working_dir": self.working_dir}
+        return {**self.runtime_env, **folder, "env_vars": variables}
+
+
+def new_job_id(work: Work) -> str:
+    """A fresh id: Ray refuses one that was used before, whatever became of that job."""
+    return f"raysynth-{work.command}-{work.key}-{secrets.token_hex(3)}"
