@@ -18,6 +18,7 @@ class CTGAN(GanSynthesizer):
     The arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
+    has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "ctgan"
 
     def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,9 @@ class GanSynthesizer(Synthesizer):
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then the discriminator judges rows
+            one by one (`pac` 1), without gradient penalty, and rows are drawn uniformly; such a GAN learns little at
+            small epsilon: take 'autoregressive', 'bayesian_network' or 'copula' where it does not have to be one.
         common: see `Synthesizer`.
 
     Attributes:
@@ -64,6 +68,7 @@ class GanSynthesizer(Synthesizer):
         schedule: str = "constant",
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
+        clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -82,6 +87,7 @@ class GanSynthesizer(Synthesizer):
         self.schedule = schedule
         self.calibrate_marginals = calibrate_marginals
         self.checkpoint_every = checkpoint_every
+        self.clip_norm = clip_norm
 
     def critic_score(self, data: Any) -> np.ndarray:
         """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
@@ -121,6 +127,8 @@ class GanSynthesizer(Synthesizer):
         for name in ("generator_lr", "discriminator_lr"):
             if not 0 < getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
+        if not 0 < self.clip_norm <= 1e6:
+            raise ParameterError(f"clip_norm must be above 0 and at most 1e6; found {self.clip_norm!r}")
         if not 0 <= self.ema_decay < 1:
             raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
         if self.schedule not in ("constant", "cosine"):
@@ -144,8 +152,10 @@ class GanSynthesizer(Synthesizer):
         return self.sampler_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.synthesizers.private_training import releasable_history
+
         meta, arrays = self.sampler_.to_state()
-        return {**meta, "history": self.history_}, arrays
+        return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.models.gan_sampler import GanSampler
@@ -168,7 +178,7 @@ class GanSynthesizer(Synthesizer):
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.models.ctgan import Conditions
         from raysynth.models.spans import Spans
-        from raysynth.training.gan import GanSettings
+        from raysynth.training.gan import GanJob, GanSettings
         from raysynth.training.loop import TrainSettings
 
         spans = Spans.of(prepared.encoder.layout)
@@ -186,7 +196,25 @@ class GanSynthesizer(Synthesizer):
         )
         settings = TrainSettings(self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
+        if prepared.privacy is not None:
+            return self._private_job(prepared, GanJob(spans, conditions, replace(networks, pac=1), settings))
         return self._job_class()(spans, conditions, networks, settings)
+
+    def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
+        """The same under a budget: rows judged one by one, conditions from the released marginals."""
+        from raysynth.synthesizers.private_training import charged_plan
+
+        assert prepared.privacy is not None
+        plan = charged_plan(
+            prepared.privacy,
+            "gradients of the discriminator",
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            clip_norm=self.clip_norm,
+        )
+        frequencies = prepared.encoder.frequencies()
+        shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
+        return replace(job, plan=plan, shares_K=np.concatenate(shares) if shares else np.zeros(0))
 
     def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
         """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""
@@ -220,6 +248,8 @@ class GanSynthesizer(Synthesizer):
         frequencies = prepared.encoder.frequencies()
         shares = np.concatenate([frequencies[c] for c in columns]) if columns else np.zeros(0)
         seen = [np.log1p(frequencies[c] * prepared.n_rows) for c in columns]
+        if job.plan is not None:  # conditions were drawn by the released marginals
+            seen = [frequencies[c] for c in columns]
         in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
         arrays = folded(averaged_generator(job, trained.state), drawn_by(in_training), self.batch_size, prepared.seed)
         return GanSampler(

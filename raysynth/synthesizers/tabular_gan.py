@@ -16,6 +16,7 @@ class TabularGAN(GanSynthesizer):
     The arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
+    has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "gan"
 
     def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
 EPOCHS = (3, 600)
-PRIVATE_EPOCHS = 20  # by default, under a privacy budget
+PRIVATE_EPOCHS = 15  # by default, under a privacy budget
 
 
 class TabularVAE(Synthesizer):
@@ -45,7 +45,7 @@ class TabularVAE(Synthesizer):
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 20,
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 15,
             `batch_size` None a 25th of the rows (256 to 4,096), no row is held back and all epochs run.
         common: see `Synthesizer`.
 
@@ -232,7 +232,7 @@ class DPTabularVAE(TabularVAE):
         ema_decay: float = 0.98,
         **common: Any,
     ) -> None:
-        common = {"prior_components": 0, "warm_up": 0.0, **common}
+        common = {"prior_components": 0, "warm_up": 0.0, "loss_factor": 5.0, **common}
         super().__init__(
             epsilon=epsilon,
             delta=delta,

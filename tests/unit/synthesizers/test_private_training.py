@@ -15,6 +15,8 @@ from raysynth import load_synthetic_model
 from raysynth.errors import ParameterError
 from raysynth.synthesizers.autoregressive import AutoregressiveSynthesizer
 from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.ctgan import CTGAN
+from raysynth.synthesizers.tabular_gan import TabularGAN
 from raysynth.synthesizers.tabular_vae import DPTabularVAE, TabularVAE
 
 EPSILON, DELTA = 3.0, 1e-5
@@ -34,6 +36,8 @@ def model(cls: type[Synthesizer], **parameters: Any) -> Synthesizer:
 
 SMALL = {
     AutoregressiveSynthesizer: {"width": 16, "hidden": 8, "layers": 1, "epochs": 10},
+    CTGAN: {"generator_dim": (16,), "discriminator_dim": (16,), "epochs": 5},
+    TabularGAN: {"generator_dim": (16,), "discriminator_dim": (16,), "epochs": 5},
     DPTabularVAE: {"latent_dim": 4, "encoder_layers": (32,), "decoder_layers": (32,), "epochs": 5},
     TabularVAE: {
         "latent_dim": 4,
@@ -92,7 +96,7 @@ def test_all_planned_epochs_run_and_no_row_is_held_back(fitted: Synthesizer) -> 
 def test_the_planted_dependency_is_learned(fitted: Synthesizer) -> None:
     """Noise is never seeded, so the bound is far below what is usual (0.65 and more), far above independence (0.33)."""
     if not isinstance(fitted, AutoregressiveSynthesizer):
-        pytest.skip("the autoencoders need more rows than a test has")
+        pytest.skip("the other methods need more rows than a test has")
     rows = fitted.sample(4000, seed=2)
     pairs = dict(zip("xyz", "uvw", strict=True))
     assert (rows["a"].map(pairs) == rows["b"]).mean() > 0.5
