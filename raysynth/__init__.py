@@ -69,7 +69,7 @@ _HOME = {
     "StorageError": "raysynth.errors",
     "TrainingError": "raysynth.errors",
 }
-_SUBMODULES = ("constraints", "errors", "evaluation", "privacy", "schema")
+_SUBMODULES = ("campaigns", "constraints", "errors", "evaluation", "privacy", "schema")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 

@@ -31,7 +31,7 @@ LAYER = {
     "synthesizers": 10,
     "privacy": 11,
     "evaluation": 12,
-    "campaigns": 13, "api": 13, "demo": 14, "cli_steps": 13, "cli": 15,
+    "campaigns": 13, "api": 13, "demo": 14, "cli_steps": 13, "cli_attack": 14, "cli": 15,
     "jobs": 12, "cli_jobs": 14, "__main__": 16,
 }  # fmt: skip
 NO_RAY = ("dp", "statistics", "encoding", "models")

@@ -101,6 +101,15 @@ def tpr_at_fpr(members: np.ndarray, others: np.ndarray, rate: float, level: floa
     return Estimate(counts[0] / len(members), min(low, counts[0] / len(members)), high)
 
 
+def tpr_value(members: np.ndarray, others: np.ndarray, rate: float) -> float:
+    """`tpr_at_fpr` without its interval."""
+    if len(members) == 0 or len(others) == 0:
+        return math.nan
+    above = int(rate * len(others))
+    threshold = -np.inf if above >= len(others) else np.partition(others, len(others) - 1 - above)[-1 - above]
+    return float((members > threshold).mean())
+
+
 def advantage(members: np.ndarray, others: np.ndarray, level: float = LEVEL) -> Estimate:
     """True minus false positive rate at the best threshold (Yeom et al. 2018), which is chosen on the other half."""
     if min(len(members), len(others)) < 4:

@@ -51,5 +51,5 @@ def test_pages_are_built(tmp_path: Path) -> None:
     assert "generate_synthetic_data" in (tmp_path / "raysynth.html").read_text(encoding="utf-8")
     text = "".join(p.read_text(encoding="utf-8") for p in tmp_path.rglob("*.html"))
     assert [n for n in raysynth.__all__ if f'"{n}"' not in text and f"{n}</" not in text] == []
-    for module in ("constraints", "errors", "evaluation", "privacy", "schema"):
+    for module in ("campaigns", "constraints", "errors", "evaluation", "privacy", "schema"):
         assert (tmp_path / "raysynth" / f"{module}.html").exists()

@@ -52,6 +52,13 @@ def test_true_positive_rate_at_one_percent_is_covered() -> None:
     assert covered >= 93
 
 
+def test_the_rate_alone_is_the_one_with_the_interval() -> None:
+    for rate in roc.FALSE_POSITIVE_RATES:
+        for seed in range(5):
+            scores = gaussians(137, 1.0, seed)
+            assert roc.tpr_value(*scores, rate) == roc.tpr_at_fpr(*scores, rate).value
+
+
 def test_too_few_others_leave_the_lower_bound_at_zero() -> None:
     assert roc.tpr_at_fpr(*gaussians(200, 3.0, 0), 0.001).low == 0
 

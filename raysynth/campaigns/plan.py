@@ -1,0 +1,157 @@
+"""What a campaign does: the grid of methods, epsilons, attacks, target records and seeds, and its trials."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysynth.errors import ParameterError
+
+GAMES = ("add_remove", "replace_one")
+_NAME = re.compile(r"[A-Za-z0-9_.+-]+")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model: fitted with some of the targets, attacked for all of them.
+
+    Args:
+        method: key of `Plan.methods`.
+        epsilon: privacy budget, None: none.
+        seed: 0, 1, 2 ...; seeds 2i and 2i + 1 are a pair: each target is in the training table of exactly one of them.
+    """
+
+    method: str
+    epsilon: float | None
+    seed: int
+
+    @property
+    def group(self) -> tuple[str, float | None]:
+        """Method and epsilon."""
+        return self.method, self.epsilon
+
+    @property
+    def key(self) -> str:
+        """The trial's name in storage."""
+        budget = "none" if self.epsilon is None else f"{self.epsilon:g}"
+        return f"{self.method}-{budget}-{self.seed:06d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid of a campaign.
+
+    Args:
+        methods: name -> method and hyper-parameters: {'method': 'copula', 'n_bins': 10}, or a synthesizer to clone.
+        attacks: names of membership attacks.
+        epsilons: privacy budgets; None in it: without differential privacy.
+        n_models: models of each (method, epsilon), an even number.
+        n_targets: target records, the most vulnerable ones of the data or random ones.
+        targets: 'vulnerable' (Meeus et al. 2023), 'random', or row numbers.
+        n_training: rows of a training table beside the targets; None: half of the rows that are no targets.
+        n_synthetic: rows that a model publishes; None: as many as it was trained on.
+        game: 'add_remove': a training table holds a target or not; 'replace_one': or another row in its place, so that
+            all tables are of one size.
+        delta: for epsilon.
+        seed: of the draw of targets, training tables and models.
+    """
+
+    methods: Mapping[str, Any]
+    attacks: Sequence[Any] = ("distance", "density_ratio")
+    epsilons: Sequence[float | None] = (None,)
+    n_models: int = 100
+    n_targets: int = 20
+    targets: str | Sequence[int] = "vulnerable"
+    n_training: int | None = None
+    n_synthetic: int | None = None
+    game: str = "add_remove"
+    delta: float = 1e-5
+    seed: int = 0
+
+    def check(self) -> Plan:
+        """This plan; raises `ParameterError` naming the field, what was found and what is expected."""
+        if not self.methods:
+            raise ParameterError("methods is empty; name at least one, for example {'copula': {'method': 'copula'}}")
+        if bad := [name for name in self.methods if not _NAME.fullmatch(str(name))]:
+            raise ParameterError(f"the name of a method holds letters, digits and _.+- only; found {bad[0]!r}")
+        if not self.attacks:
+            raise ParameterError("attacks is empty; for example ['distance', 'density_ratio']")
+        if not self.epsilons:
+            raise ParameterError("epsilons is empty; give [None] for no differential privacy")
+        for epsilon in self.epsilons:
+            if epsilon is not None and not (_is_number(epsilon) and epsilon > 0):
+                raise ParameterError(f"epsilons holds {epsilon!r}; each is None or a number above 0")
+        if not _is_whole(self.n_models) or self.n_models < 2 or self.n_models % 2:
+            raise ParameterError(f"n_models must be an even number of at least 2; found {self.n_models!r}")
+        for name, low in (("n_targets", 1), ("n_training", 2), ("n_synthetic", 20)):
+            value = getattr(self, name)
+            if not (value is None and name != "n_targets") and (not _is_whole(value) or value < low):
+                raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
+        if isinstance(self.targets, str) and self.targets not in ("vulnerable", "random"):
+            raise ParameterError(f"targets must be 'vulnerable', 'random' or row numbers; found {self.targets!r}")
+        if self.game not in GAMES:
+            raise ParameterError(f"game must be one of {', '.join(GAMES)}; found {self.game!r}")
+        if not (_is_number(self.delta) and 0 <= self.delta < 1):
+            raise ParameterError(f"delta must be at least 0 and below 1; found {self.delta!r}")
+        return self
+
+    def trials(self) -> Iterator[Trial]:
+        """All trials: pairs of seeds first, so that every group grows alike."""
+        for seed in range(self.n_models):
+            for name in self.methods:
+                for epsilon in self.epsilons:
+                    yield Trial(name, epsilon, seed)
+
+    @property
+    def groups(self) -> list[tuple[str, float | None]]:
+        """All (method, epsilon)."""
+        return [(name, epsilon) for name in self.methods for epsilon in self.epsilons]
+
+    def guarantee(self, epsilon: float) -> tuple[float, float]:
+        """(epsilon, delta) that the game's two sides are within, for an add/remove private method."""
+        if self.game == "add_remove":
+            return epsilon, self.delta
+        return 2 * epsilon, self.delta * (1 + float(np.exp(epsilon)))
+
+    def inside(self, seed: int, n_targets: int) -> np.ndarray:
+        """Which targets a model's training table holds (T,)."""
+        coins = np.random.default_rng([self.seed, 7, seed // 2]).random(n_targets) < 0.5
+        return coins if seed % 2 == 0 else ~coins
+
+    def record(self) -> dict[str, Any]:
+        """Everything that decides what a trial gives, as plain values; not how many trials there are."""
+        return {
+            "methods": {k: _described(v) for k, v in self.methods.items()},
+            "attacks": [a if isinstance(a, str) else type(a).__qualname__ for a in self.attacks],
+            "epsilons": list(self.epsilons),
+            "n_targets": self.n_targets,
+            "targets": self.targets if isinstance(self.targets, str) else [int(t) for t in self.targets],
+            "n_training": self.n_training,
+            "n_synthetic": self.n_synthetic,
+            "game": self.game,
+            "delta": self.delta,
+            "seed": self.seed,
+        }
+
+    def digest(self, data: bytes) -> str:
+        """Names a campaign: plan and data."""
+        text = json.dumps(self.record(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode() + data).hexdigest()
+
+
+def _described(method: Any) -> Any:
+    return dict(method) if isinstance(method, Mapping) else repr(method)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -1,0 +1,48 @@
+"""A campaign as a section of the report, and as a page of its own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from raysynth.evaluation.attacks import ROC_SIZE
+from raysynth.evaluation.charts import line_path
+from raysynth.evaluation.page import write_page
+from raysynth.evaluation.section import Section, section_body
+from raysynth.privacy.roc import roc_curve
+
+if TYPE_CHECKING:
+    from raysynth.campaigns.results import CampaignResults
+
+_RECORDS = 40
+
+
+def campaign_section(results: CampaignResults) -> Section:
+    """Table, ROC curves and risk by record, for `generate_report(path, sections=[...])`."""
+    curves = []
+    for game in results.games:
+        curve = roc_curve(game.members, game.others)
+        budget = "" if game.epsilon is None else f", epsilon {game.epsilon:g}"
+        path = line_path(curve.false_positive, curve.true_positive, ROC_SIZE)
+        curves.append((f"{game.method}{budget}, {game.attack}", path))
+    body = section_body(
+        "raysynth.campaigns",
+        "campaign.html.j2",
+        rows=results.to_frame().to_dict("records"),
+        curves=curves,
+        records=[_bar(r) for r in results.per_record().head(_RECORDS).to_dict("records")],
+        failures=dict(results.failures),
+        plan=results.plan,
+    )
+    return Section("campaign", "Attack campaign", body)
+
+
+def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None:
+    """One self-contained HTML file; raises `StorageError`."""
+    write_page(path, "Attack campaign", [campaign_section(results)])
+
+
+def _bar(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the places of its interval on a scale from 0 to 200."""
+    places = {f"{k}_x": 200 * min(max(record[k], 0.0), 1.0) for k in ("auc", "auc_low", "auc_high")}
+    return {**record, **places}

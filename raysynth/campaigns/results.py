@@ -1,0 +1,268 @@
+"""What a campaign found: rates for each method, budget and attack, and the risk of each record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.campaigns.plan import Plan
+from raysynth.comparison.intervals import Estimate
+from raysynth.privacy import roc
+from raysynth.privacy.attack import MembershipAttack
+from raysynth.privacy.shadows import ShadowAttack
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+_FOLDS, _REPEATS = 5, 200
+
+
+@dataclass(frozen=True)
+class Game:
+    """All trials of one method, budget and attack.
+
+    Args:
+        method, epsilon, attack: of the grid.
+        models_S: seeds of the models.
+        targets_T: row numbers of the targets.
+        scores_ST: of each target against each model.
+        inside_ST: whether the model's training table held the target.
+        sequence: success rate by confidence sequence, where the campaign could stop early; or None.
+    """
+
+    method: str
+    epsilon: float | None
+    attack: str
+    models_S: np.ndarray
+    targets_T: np.ndarray
+    scores_ST: np.ndarray = field(repr=False)
+    inside_ST: np.ndarray = field(repr=False)
+    sequence: Estimate | None = None
+
+    @property
+    def members(self) -> np.ndarray:
+        """Scores of targets that were in."""
+        return self.scores_ST[self.inside_ST]
+
+    @property
+    def others(self) -> np.ndarray:
+        """Scores of targets that were out."""
+        return self.scores_ST[~self.inside_ST]
+
+    def auc(self) -> Estimate:
+        """Success rate over all targets; trials of one pair of models depend on each other. A confidence sequence's
+        interval where the campaign could stop early."""
+        pair_ST = np.broadcast_to((self.models_S // 2)[:, None], self.scores_ST.shape)
+        found = roc.auc(self.members, self.others, pair_ST[self.inside_ST], pair_ST[~self.inside_ST])
+        if self.sequence is not None and not math.isnan(self.sequence.value):
+            return Estimate(found.value, self.sequence.low, self.sequence.high)
+        return found
+
+    def tpr_at_fpr(self, rate: float) -> Estimate:
+        """True positive rate at a false positive rate, with the percentile interval over resampled pairs of models."""
+        pairs = np.unique(self.models_S // 2)
+        rows = {p: np.flatnonzero(self.models_S // 2 == p) for p in pairs}
+        rng = np.random.default_rng(0)
+
+        def value(chosen: np.ndarray) -> float:
+            scores, inside = self.scores_ST[chosen], self.inside_ST[chosen]
+            return roc.tpr_value(scores[inside], scores[~inside], rate)
+
+        drawn = [value(np.concatenate([rows[p] for p in rng.choice(pairs, len(pairs))])) for _ in range(_REPEATS)]
+        low, high = np.nanquantile(drawn, [0.025, 0.975]) if not np.isnan(drawn).all() else (math.nan, math.nan)
+        return Estimate(value(np.arange(len(self.models_S))), float(low), float(high))
+
+    def epsilon_bound(self, delta: float) -> Estimate:
+        """Empirical epsilon from independent trials: of each pair of models one target, in turn."""
+        members, others = self._independent()
+        return roc.empirical_epsilon(members, others, delta)
+
+    def outside(self, epsilon: float, delta: float, level: float = 0.999) -> tuple[tuple[float, float], ...]:
+        """(FPR, TPR) points outside the (epsilon, delta) region, each target by itself, by Bonferroni over targets."""
+        found: list[tuple[float, float]] = []
+        each = 1 - (1 - level) / len(self.targets_T)
+        for t in range(len(self.targets_T)):
+            scores, inside = self.scores_ST[:, t], self.inside_ST[:, t]
+            found += roc.outside_region(scores[inside], scores[~inside], epsilon, delta, each)
+        return tuple(found)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Success rate and advantage against each target; its trials are independent."""
+        for t, row in enumerate(self.targets_T.tolist()):
+            scores, inside = self.scores_ST[:, t], self.inside_ST[:, t]
+            found = roc.auc(scores[inside], scores[~inside])
+            gain = roc.advantage(scores[inside], scores[~inside])
+            yield {
+                "method": self.method,
+                "epsilon": self.epsilon,
+                "attack": self.attack,
+                "record": row,
+                "models": len(scores),
+                **_spread("auc", found),
+                **_spread("advantage", gain),
+            }
+
+    def _independent(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of one target for each model, another one from model to model."""
+        turn_S = (self.models_S // 2) % len(self.targets_T)
+        rows = np.arange(len(self.models_S))
+        scores_S, inside_S = self.scores_ST[rows, turn_S], self.inside_ST[rows, turn_S]
+        return scores_S[inside_S], scores_S[~inside_S]
+
+
+@dataclass(frozen=True)
+class CampaignResults:
+    """The games of a campaign.
+
+    Args:
+        plan: the grid.
+        games: one for each method, budget and attack with finished trials.
+        failures: trials that failed, and why.
+        seconds: that trials took, one after the other.
+    """
+
+    plan: Plan
+    games: tuple[Game, ...]
+    failures: Mapping[str, str]
+    seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        attacks: Sequence[MembershipAttack],
+        records: pa.Table | None,
+        failures: Mapping[str, str],
+        sequences: Mapping[tuple[str, float | None, str], Estimate],
+    ) -> CampaignResults:
+        """From the records of all trials."""
+        if records is None:
+            return cls(plan, (), failures, 0.0)
+        frame = records.to_pandas()
+        games = []
+        for method, epsilon in plan.groups:
+            same = frame["epsilon"].isna() if epsilon is None else frame["epsilon"] == epsilon
+            for attack in attacks:
+                part = frame[(frame["method"] == method) & same & (frame["attack"] == attack.name)]
+                if len(part):
+                    sequence = sequences.get((method, epsilon, attack.name))
+                    games.append(_game(method, epsilon, attack, part, sequence))
+        one = frame.drop_duplicates(["method", "epsilon", "seed"])
+        return cls(plan, tuple(games), failures, float(one["seconds"].sum()))
+
+    def game(self, method: str, attack: str, epsilon: float | None = None) -> Game:
+        """The game of a method, attack and budget."""
+        return next(g for g in self.games if (g.method, g.attack, g.epsilon) == (method, attack, epsilon))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each method, budget and attack: rates with '_low' and '_high', and whether theory is kept.
+
+        'respects_epsilon': no point outside the budget's region, at a level where a private method is accused once in
+        a thousand; None without a budget.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([self._row(game) for game in self.games])
+
+    def per_record(self) -> pd.DataFrame:
+        """One row for each game and target record, the most exposed first."""
+        import pandas as pd
+
+        frame = pd.DataFrame([r for game in self.games for r in game.records()])
+        return frame.sort_values("auc", ascending=False, ignore_index=True) if len(frame) else frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plan, table, risk by record and failures as plain JSON values."""
+        return {
+            "plan": {**self.plan.record(), "n_models": self.plan.n_models},
+            "games": _plain(self.to_frame()),
+            "records": _plain(self.per_record()),
+            "failures": dict(self.failures),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def summary(self) -> str:
+        """The table as text."""
+        lines = [f"Attack campaign: {len(self.games)} games, {len(self.failures)} failed trials"]
+        for game in self.games:
+            row = self._row(game)
+            budget = "" if game.epsilon is None else f", epsilon {game.epsilon:g}"
+            kept = {None: "", True: "; within its epsilon", False: "; OUTSIDE ITS EPSILON"}[row["respects_epsilon"]]
+            rate = Estimate(row["tpr_at_1%"], row["tpr_at_1%_low"], row["tpr_at_1%_high"])
+            lines.append(
+                f"  {game.method}{budget}, {game.attack}: AUC {game.auc()}, TPR at 1 % FPR {rate}, "
+                f"epsilon at least {row['epsilon_shown']:.2f} ({row['models']} models{kept})"
+            )
+        return "\n".join(lines)
+
+    def write_report(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained HTML file with table, ROC curves and the risk of each record."""
+        from raysynth.campaigns.report import write_report
+
+        write_report(self, path)
+
+    def _row(self, game: Game) -> dict[str, Any]:
+        shown = game.epsilon_bound(self.plan.delta)
+        respects = None
+        if game.epsilon is not None:
+            respects = not game.outside(*self.plan.guarantee(game.epsilon))
+        return {
+            "method": game.method,
+            "epsilon": game.epsilon,
+            "attack": game.attack,
+            "models": len(game.models_S),
+            "targets": len(game.targets_T),
+            **_spread("auc", game.auc()),
+            **{
+                key: value
+                for rate in roc.FALSE_POSITIVE_RATES
+                for key, value in _spread(f"tpr_at_{100 * rate:g}%", game.tpr_at_fpr(rate)).items()
+            },
+            "epsilon_shown": shown.low,
+            "respects_epsilon": respects,
+        }
+
+
+def _game(
+    method: str, epsilon: float | None, attack: MembershipAttack, part: pd.DataFrame, sequence: Estimate | None
+) -> Game:
+    """Records as a game; what shadow attacks found is told by the models of the other folds."""
+    ordered = part.sort_values(["seed", "target"], kind="stable")
+    models, targets = np.unique(ordered["seed"].to_numpy()), np.unique(ordered["target"].to_numpy())
+    found_STF = np.stack(ordered["found"].to_list()).astype(float).reshape(len(models), len(targets), -1)
+    inside_ST = ordered["member"].to_numpy().reshape(len(models), len(targets))
+    scores_ST = _told(attack, found_STF, inside_ST, models) if isinstance(attack, ShadowAttack) else found_STF[:, :, 0]
+    return Game(method, epsilon, attack.name, models, targets, scores_ST, inside_ST, sequence)
+
+
+def _told(attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray) -> np.ndarray:
+    """Scores (S, T): each fold of pairs is told by the models of all others."""
+    pairs_S = models_S // 2
+    if len(np.unique(pairs_S)) < _FOLDS:
+        return np.full(inside_ST.shape, np.nan)
+    scores_ST = np.empty(inside_ST.shape)
+    for fold in range(_FOLDS):
+        mine = pairs_S % _FOLDS == fold
+        shadows, inside = found_STF[~mine], inside_ST[~mine]
+        for s in np.flatnonzero(mine):
+            scores_ST[s] = attack.tell(found_STF[s], shadows, inside)
+    return scores_ST
+
+
+def _spread(name: str, found: Estimate) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a frame with None for what is undefined."""
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]

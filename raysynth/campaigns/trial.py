@@ -1,0 +1,186 @@
+"""One trial: draw a training table with some of the targets, fit a model, publish, attack every target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.campaigns.plan import Plan, Trial
+from raysynth.comparison.pairing import pair_tables
+from raysynth.errors import DataError, ParameterError
+from raysynth.privacy.attack import MembershipAttack
+from raysynth.privacy.registry import new_attack
+from raysynth.privacy.run import read_records
+from raysynth.privacy.shadows import ShadowAttack, published
+from raysynth.privacy.threat import Records, View
+from raysynth.privacy.vulnerable import vulnerable_records
+
+SCHEMA = pa.schema(
+    [
+        ("method", pa.string()),
+        ("epsilon", pa.float64()),
+        ("seed", pa.int64()),
+        ("attack", pa.string()),
+        ("target", pa.int64()),
+        ("member", pa.bool_()),
+        ("found", pa.list_(pa.float32())),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """What all trials share.
+
+    Args:
+        plan: the grid.
+        targets: the records that are attacked.
+        target_rows: their row numbers in the data.
+        population: rows that training tables are drawn from; no targets among them.
+        reference: rows that the attacker has; in no training table.
+        attacks: the attacks themselves.
+    """
+
+    plan: Plan
+    targets: Records
+    target_rows: np.ndarray
+    population: Records
+    reference: Records
+    attacks: tuple[MembershipAttack, ...]
+
+    @property
+    def n_training(self) -> int:
+        """Rows of a training table beside the targets."""
+        return len(self.population) if self.plan.n_training is None else self.plan.n_training
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished trial says to the driver: whether it is written, and the pair's scores where stopping needs them.
+
+    Args:
+        key: the trial's.
+        error: why it failed; None: it is written.
+        scores: attack -> scores (T,), only where a confidence target is set.
+    """
+
+    key: str
+    error: str | None = None
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def make_world(plan: Plan, data: Any) -> World:
+    """Targets, population and reference from a table; raises `DataError`, `ParameterError`."""
+    plan.check()
+    attacks = campaign_attacks(plan.attacks)
+    for method, epsilon in plan.groups:
+        new_method(plan.methods[method], epsilon, plan.delta, 0)
+    records = read_records(pair_tables(data, data), np.random.default_rng([plan.seed, 1]))["real"]
+    rng = np.random.default_rng([plan.seed, 2])
+    chosen = _targets(plan, records, rng)
+    rest = records.take(np.setdiff1d(np.arange(len(records)), chosen))
+    n_reference = len(rest) // 2
+    reference, population = rest.split(n_reference, rng)
+    if plan.n_training is not None and plan.n_training > len(population):
+        raise DataError(
+            f"n_training is {plan.n_training}, but half of the rows that are no targets are the attacker's "
+            f"reference and {len(population)} are left; give more rows or a smaller n_training"
+        )
+    return World(plan, records.take(chosen), chosen, population, reference, attacks)
+
+
+def campaign_attacks(attacks: Sequence[Any]) -> tuple[MembershipAttack, ...]:
+    """The attacks of a campaign; raises `ParameterError` for one that does not score targets."""
+    found: list[MembershipAttack] = []
+    for given in attacks:
+        attack = new_attack(given) if isinstance(given, str) else given
+        if not isinstance(attack, MembershipAttack):
+            raise ParameterError(f"a campaign plays membership games; '{attack.name}' does not score targets")
+        found.append(attack)
+    if len({a.name for a in found}) < len(found):
+        raise ParameterError(f"attacks names one twice: {', '.join(a.name for a in found)}")
+    return tuple(found)
+
+
+def run_trial(world: World, trial: Trial) -> pa.Table:
+    """The trial's records, one for each attack and target."""
+    begun = time.perf_counter()
+    plan = world.plan
+    inside_T = plan.inside(trial.seed, len(world.targets))
+    rng = np.random.default_rng([plan.seed, 3, *trial.key.encode()])
+    training = training_table(world, inside_T, rng)
+    model = new_method(plan.methods[trial.method], trial.epsilon, plan.delta, int(rng.integers(2**31)))
+    model.fit(training.table)
+    n_rows = len(training) if plan.n_synthetic is None else plan.n_synthetic
+    synthetic = published(model, n_rows, int(rng.integers(2**31)), world.targets.rows.space)
+    view = View(synthetic, world.reference, model, model, len(training))
+    columns: dict[str, list[Any]] = {name: [] for name in ("attack", "target", "member", "found")}
+    for attack in world.attacks:
+        found_TF = look_of(attack, world.targets, view, plan.seed, rng)
+        columns["attack"] += [attack.name] * len(inside_T)
+        columns["target"] += world.target_rows.tolist()
+        columns["member"] += inside_T.tolist()
+        columns["found"] += found_TF.astype(np.float32).tolist()
+    n = len(columns["attack"])
+    same = {"method": trial.method, "epsilon": trial.epsilon, "seed": trial.seed}
+    same["seconds"] = time.perf_counter() - begun
+    return pa.table({**{k: [v] * n for k, v in same.items()}, **columns}, schema=_ordered(SCHEMA, same, columns))
+
+
+def look_of(attack: MembershipAttack, targets: Records, view: View, seed: int, rng: np.random.Generator) -> np.ndarray:
+    """Features of a shadow attack, else scores, of each target (T, F)."""
+    if isinstance(attack, ShadowAttack):
+        return attack.look(targets, view, seed)
+    return np.asarray(attack.score(targets, view.limited_to(attack.threat), rng), dtype=float)[:, None]
+
+
+def training_table(world: World, inside_T: np.ndarray, rng: np.random.Generator) -> Records:
+    """Rows of the population and the targets that are in; in a replace-one game other rows for those that are out."""
+    n_out = int((~inside_T).sum()) if world.plan.game == "replace_one" else 0
+    base = world.population.sample(min(world.n_training + n_out, len(world.population)), rng)
+    together = base.joined(world.targets.take(np.flatnonzero(inside_T)))
+    return together.take(rng.permutation(len(together)))
+
+
+def new_method(spec: Any, epsilon: float | None, delta: float, seed: int) -> Any:
+    """An unfitted synthesizer of a plan's method, with its budget."""
+    if isinstance(spec, Mapping):
+        from raysynth.api import new_synthesizer
+
+        model = new_synthesizer(**spec)
+    else:
+        model = spec.clone()
+    known = set(model.get_params())
+    if epsilon is not None:
+        if "epsilon" not in known:
+            raise ParameterError(
+                f"{type(model).__name__} has no differential privacy, so no epsilon; leave epsilons out"
+            )
+        budget = {"differential_privacy": True, "epsilon": epsilon, "delta": delta}
+        model.set_params(**{k: v for k, v in budget.items() if k in known})
+    return model.set_params(**{k: v for k, v in {"seed": seed, "verbose": False}.items() if k in known})
+
+
+def _targets(plan: Plan, records: Records, rng: np.random.Generator) -> np.ndarray:
+    n = plan.n_targets if isinstance(plan.targets, str) else len(plan.targets)
+    if n > len(records) // 4:
+        raise DataError(f"{n} targets of {len(records)} rows; a campaign needs four times as many rows as targets")
+    if plan.targets == "vulnerable":
+        return vulnerable_records(records, n)
+    if plan.targets == "random":
+        return rng.choice(len(records), n, replace=False)
+    chosen = np.unique(np.asarray(plan.targets, dtype=np.int64))
+    if chosen.min() < 0 or chosen.max() >= len(records):
+        raise ParameterError(f"targets holds row {chosen.max()}; rows run from 0 to {len(records) - 1}")
+    return chosen
+
+
+def _ordered(schema: pa.Schema, *parts: Mapping[str, Any]) -> pa.Schema:
+    """The schema in the order in which the columns come."""
+    return pa.schema([schema.field(name) for part in parts for name in part])

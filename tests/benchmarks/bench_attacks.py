@@ -1,0 +1,387 @@
+"""Attacks: power, calibration, agreement with Anonymeter, DP regions, and campaigns.
+
+    python tests/benchmarks/bench_attacks.py power --data ../shared/data/adult.csv [--rows 500] [--epochs 3000]
+    python tests/benchmarks/bench_attacks.py calibration --data ../shared/data/adult.csv [--repeats 200] --out DIR
+    python tests/benchmarks/bench_attacks.py agreement --data ../shared/data/adult.csv --peer PYTHON [--targets 2000]
+    python tests/benchmarks/bench_attacks.py region [--models 20000]
+    python tests/benchmarks/bench_attacks.py campaign --data ../shared/data/adult.csv [--models 200] [--rows 5000]
+    python tests/benchmarks/bench_attacks.py overhead [--models 10000]
+
+`power`: copies of Adult rows with noise of 2 % of the standard deviation, and a VAE trained for long. `calibration`:
+real, synthetic and holdout rows are all drawn from a Bayesian network fitted to Adult; resumable, one file a repetition
+in DIR. `agreement`: PYTHON has Anonymeter 1.1.0. `region`: a counter of one target with Laplace noise, with and without
+the noise. `campaign`: shadow fits of the Bayesian network, 1 and 2 workers. Prints a JSON line for each figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from raysynth import BayesianNetworkSynthesizer
+from raysynth.campaigns import AttackCampaign
+from raysynth.execution import iter_tasks
+from raysynth.privacy import MembershipAttack, Records, ThreatModel, View, run_privacy_attacks
+from raysynth.privacy.attribute import NearestAttributeAttack
+from raysynth.privacy.linkability import LinkabilityAttack
+from raysynth.privacy.roc import outside_region
+from raysynth.privacy.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
+
+TABLE_ATTACKS = (
+    *("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability"),
+    *("singling_out_univariate", "singling_out_multivariate", "inversion_table"),
+)
+PLANTED = 0.05
+
+
+def main() -> None:
+    """Run the chosen part."""
+    warnings.filterwarnings("ignore")
+    os.environ["RAYSYNTH_QUIET"] = "1"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("power", "calibration", "agreement", "region", "campaign", "overhead"))
+    parser.add_argument("--data", help="Adult as CSV")
+    parser.add_argument("--out", help="folder of a resumable run")
+    parser.add_argument("--peer", help="python that has Anonymeter")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--models", type=int)
+    parser.add_argument("--epochs", type=int, default=3000)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--targets", type=int, default=2000)
+    options = parser.parse_args()
+    for figure in PARTS[options.part](options):
+        print(json.dumps(figure), flush=True)
+
+
+def adult(path: str, seed: int = 0) -> pd.DataFrame:
+    """Adult in random order; missing values as Anonymeter can read them."""
+    data = pd.read_csv(path, skipinitialspace=True)
+    return data.sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- power
+
+
+def power(options: Any) -> Any:
+    """Each attack by itself on memorising synthesizers."""
+    n = options.rows or 500
+    data = adult(options.data)
+    real, holdout = data[:n], data[n : n + max(2 * n, 2000)]
+    for name, synthetic, model in ((("copies"), noisy(real, 1), None), ("tvae", *long_vae(real, options.epochs))):
+        if synthetic is None:
+            yield {"synthesizer": name, "skipped": "this version has no VAE"}
+            continue
+        types = list(TABLE_ATTACKS)
+        if model is not None:
+            types += [k for k, needs in (("reconstruction", "reconstruction_error"),) if hasattr(model, needs)]
+            types += ["inversion_model"]
+        begun = time.perf_counter()
+        results = run_privacy_attacks(real, synthetic, types, holdout_data=holdout, synthesizer=model, seed=1)
+        for result in results.details.values():
+            needed = result.success.value >= 0.9 if result.curve is not None else result.gain.low > 0.1
+            yield {
+                "synthesizer": name,
+                "attack": result.name,
+                "success": str(result.success),
+                "baseline": round(result.baseline.value, 3),
+                "gain": str(result.gain),
+                "powerful": bool(needed),
+            }
+        yield {"synthesizer": name, "seconds": round(time.perf_counter() - begun, 1)}
+
+
+def noisy(real: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Copies of the rows, numbers moved by 2 % of their standard deviation."""
+    rng = np.random.default_rng(seed)
+    rows = real.sample(frac=1, random_state=seed).reset_index(drop=True)
+    for name in rows.select_dtypes("number"):
+        rows[name] = rows[name] + rng.normal(0, 0.02 * float(real[name].std()), len(rows))
+    return rows
+
+
+def long_vae(real: pd.DataFrame, epochs: int) -> tuple[pd.DataFrame | None, Any]:
+    """A VAE that has seen the same few rows too often."""
+    from raysynth.api import new_synthesizer
+    from raysynth.synthesizers.registry import METHODS
+
+    if "tvae" not in METHODS:
+        return None, None
+    model = new_synthesizer("tvae", epochs=epochs, batch_size=min(500, len(real)), seed=0, verbose=False).fit(real)
+    return model.sample(len(real), seed=1), model
+
+
+# ------------------------------------------------------------------------------------------------------- calibration
+
+
+def calibration(options: Any) -> Any:
+    """How often each attack's interval covers its baseline where nothing can leak, and whether a bias is caught."""
+    folder = Path(options.out or tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    n = options.rows or 2000
+    model = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(adult(options.data))
+    missing = [r for r in range(options.repeats) if not (folder / f"{r}.json").exists()]
+    for _ in iter_tasks(partial(one_repetition, model, n, folder), missing, where="local"):
+        pass
+    found = [json.loads((folder / f"{r}.json").read_text()) for r in range(options.repeats)]
+    yield from judged(found, options.repeats)
+
+
+def one_repetition(model: BayesianNetworkSynthesizer, n: int, folder: Path, repetition: int) -> None:
+    """Three independent tables, every attack; each attack's gain and interval in one file."""
+    rows = model.sample(4 * n, seed=1000 + repetition)
+    real, synthetic, holdout = rows[:n], rows[n : 2 * n].reset_index(drop=True), rows[2 * n :].reset_index(drop=True)
+    results = run_privacy_attacks(real, synthetic, TABLE_ATTACKS, 5, holdout, n_targets=1000, seed=repetition)
+    record = {name: [r.gain.value, r.gain.low, r.gain.high] for name, r in results.details.items()}
+    temporary = folder / f".{repetition}.tmp"
+    temporary.write_text(json.dumps(record))
+    temporary.rename(folder / f"{repetition}.json")
+
+
+def judged(found: list[dict[str, list[float]]], n: int) -> Any:
+    """Coverage of each attack against a threshold that a correct set of attacks fails once in a thousand runs."""
+    from scipy.stats import binom
+
+    # all attacks together fail with probability below 1e-3: Bonferroni over the attacks
+    fewest = int(binom.ppf(1e-3 / len(TABLE_ATTACKS), n, 0.95))
+    for name in TABLE_ATTACKS:
+        intervals = np.array([record[name] for record in found])
+        covered = int(((intervals[:, 1] <= 0) & (intervals[:, 2] >= 0)).sum())
+        biased = int(((intervals[:, 1] + PLANTED <= 0) & (intervals[:, 2] + PLANTED >= 0)).sum())
+        yield {
+            "attack": name,
+            "covered": covered,
+            "of": n,
+            "fewest": fewest,
+            "passes": covered >= fewest,
+            "mean_gain": round(float(intervals[:, 0].mean()), 4),
+            "covered_with_planted_bias": biased,
+            "bias_caught": biased < fewest,
+        }
+
+
+# --------------------------------------------------------------------------------------------------------- agreement
+
+
+def agreement(options: Any) -> Any:
+    """Risks beside Anonymeter's on the same tables: half-widths and overlap."""
+    n = options.rows or 10_000
+    data = adult(options.data)
+    real, holdout = data[:n], data[n : 2 * n].reset_index(drop=True)
+    model = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(real)
+    leaking = pd.concat([model.sample(n - n // 3, seed=1), real[: n // 3]], ignore_index=True)
+    leaking = leaking.sample(frac=1, random_state=2).reset_index(drop=True)
+    names = list(real)
+    parts = [names[:7], names[7:]]
+    settings = {
+        "n_targets": options.targets,
+        "n_columns": 3,
+        "parts": parts,
+        "k": 1,
+        "secrets": ["income", "education"],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for name, table in (("real", real), ("synthetic", leaking), ("holdout", holdout)):
+            table.to_csv(f"{folder}/{name}.csv", index=False)
+        script = str(Path(__file__).with_name("peer_anonymeter.py"))
+        peer = subprocess.run(
+            [options.peer, script, folder, json.dumps(settings)], capture_output=True, text=True, check=True
+        )
+        theirs = json.loads(peer.stdout.splitlines()[-1])
+        tables = [pd.read_csv(f"{folder}/{name}.csv") for name in ("real", "synthetic", "holdout")]
+    ours = our_risks(*tables, settings)
+    for key, result in ours.items():
+        risk, peer_risk = result.risk, theirs[key]
+        low, high = max(risk.low, 0.0), max(risk.high, 0.0)
+        yield {
+            "risk": key,
+            "ours": [round(max(risk.value, 0), 4), round(low, 4), round(high, 4)],
+            "anonymeter": [round(peer_risk[k], 4) for k in ("risk", "low", "high")],
+            "success": [round(result.success.value, 4), round(peer_risk["success"], 4)],
+            "baseline": [round(result.baseline.value, 4), round(peer_risk["baseline"], 4)],
+            "trials": result.n_trials,
+            "half_width": round((risk.high - risk.low) / 2, 4),
+            "overlap": bool(low <= peer_risk["high"] and peer_risk["low"] <= high),
+        }
+
+
+def our_risks(real: pd.DataFrame, synthetic: pd.DataFrame, holdout: pd.DataFrame, settings: dict[str, Any]) -> Any:
+    """The same attacks by raysynth, each with as many targets."""
+    n = settings["n_targets"]
+    run = partial(run_privacy_attacks, real, synthetic, n_experiments=1, holdout_data=holdout, n_targets=n, seed=0)
+    found = {
+        "singling_out_univariate": run([UnivariateSinglingOut(n)]),
+        "singling_out_multivariate": run([MultivariateSinglingOut(n, settings["n_columns"])]),
+        "linkability": run([LinkabilityAttack(tuple(settings["parts"]), settings["k"])]),
+    }
+    for secret in settings["secrets"]:
+        found[f"inference_{secret}"] = run([NearestAttributeAttack(secret)])
+    return {key: next(iter(results.details.values())) for key, results in found.items()}
+
+
+# ------------------------------------------------------------------------------------------------------------ region
+
+
+def region(options: Any) -> Any:
+    """Points of a game against a private counter, with and without its noise, at the level of the tests."""
+    n = options.models or 20_000
+    rng = np.random.default_rng(0)
+    for epsilon in (0.1, 0.5):
+        for game, bounds in (("add_remove", (epsilon, 0.0)), ("replace_one", (2 * epsilon, 0.0))):
+            # a count of one cell: the target is in it, its replacement is not (for replace-one, another cell gains)
+            noise = rng.laplace(0, 1 / epsilon, (2, n, 2))
+            shift = np.array([1.0, 0.0 if game == "add_remove" else -1.0])
+            members, others = (noise[0] + shift).dot(np.sign(shift)), noise[1].dot(np.sign(shift))
+            yield {
+                "game": game,
+                "epsilon": epsilon,
+                "outside": len(outside_region(members, others, *bounds)),
+                "outside_without_noise": len(outside_region(members * 0 + 1, others * 0, *bounds)),
+                "outside_half_the_epsilon": len(outside_region(members, others, bounds[0] / 4, 0.0)),
+                "models": n,
+            }
+
+
+# ---------------------------------------------------------------------------------------------------------- campaign
+
+
+def campaign(options: Any) -> Any:
+    """Shadow fits of the Bayesian network with one and two workers, threads pinned."""
+    n = options.rows or 5000
+    data = adult(options.data)[: 4 * n]
+    seconds = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            started(workers)
+            new = partial(
+                AttackCampaign,
+                data,
+                ["bayesian_network"],
+                attacks=["distance"],
+                n_targets=20,
+                targets="random",
+                n_training=n,
+                n_synthetic=n,
+                where="ray",
+            )
+            new(f"{folder}/warm", n_models=2 * workers).run()
+            begun = time.perf_counter()
+            results = new(f"{folder}/timed", n_models=options.models or 200).run()
+            seconds[workers] = time.perf_counter() - begun
+            stopped()
+        game = results.games[0]
+        yield {
+            "workers": workers,
+            "models": len(game.models_S),
+            "seconds": round(seconds[workers], 1),
+            "auc": str(game.auc()),
+        }
+    yield {"two_workers_times_faster": round(seconds[1] / seconds[2], 2)}
+
+
+class Nothing:
+    """A method that does nothing."""
+
+    def get_params(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def set_params(self, **parameters: Any) -> Nothing:
+        """Nothing to set."""
+        return self
+
+    def clone(self) -> Nothing:
+        """Another."""
+        return Nothing()
+
+    def fit(self, table: pa.Table) -> Nothing:
+        """Keep some rows."""
+        self.rows = table.slice(0, 20)
+        return self
+
+    def sample_arrow(self, n: int, seed: int | None = None) -> pa.Table:
+        """The same rows."""
+        return self.rows
+
+    def __repr__(self) -> str:
+        return "Nothing()"
+
+
+class Coin(MembershipAttack):
+    """Guesses."""
+
+    name = "coin"
+    title = "Coin"
+    threat = ThreatModel()
+
+    def score(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
+        """Random numbers."""
+        return rng.random(len(targets))
+
+
+def overhead(options: Any) -> Any:
+    """Seconds for each trial that does nothing, and the driver's memory, over Ray on two workers."""
+    n = options.models or 10_000
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"x": rng.normal(0, 1, 200), "c": rng.choice(["a", "b"], 200)})
+    started(2)
+    with tempfile.TemporaryDirectory() as folder:
+        new = partial(AttackCampaign, data, {"nothing": Nothing()}, attacks=[Coin()], n_targets=1, where="ray")
+        new(f"{folder}/warm", n_models=4).run()
+        begun = time.perf_counter()
+        results = new(f"{folder}/timed", n_models=n).run()
+        seconds = time.perf_counter() - begun
+    stopped()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    yield {
+        "trials": len(results.games[0].models_S),
+        "milliseconds_a_trial": round(1000 * seconds / n, 2),
+        "driver_peak_mb": round(peak),
+    }
+
+
+def started(workers: int) -> None:
+    """Ray with so many cores, threads pinned."""
+    import ray
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    here = {"PYTHONPATH": str(Path(__file__).parent)}  # this file's classes travel by name
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=3 * 10**8,
+        runtime_env={"env_vars": here},
+    )
+
+
+def stopped() -> None:
+    """Ray ends."""
+    import ray
+
+    ray.shutdown()
+
+
+PARTS = {
+    "power": power,
+    "calibration": calibration,
+    "agreement": agreement,
+    "region": region,
+    "campaign": campaign,
+    "overhead": overhead,
+}
+
+if __name__ == "__main__":
+    main()
