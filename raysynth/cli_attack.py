@@ -1,11 +1,14 @@
-"""What `raysynth attack` does: attacks on one table, or a campaign described by a YAML file."""
+"""`raysynth attack`: attacks on one table, or a campaign described by a YAML file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from raysynth.cli_app import Json, Seed, app, run
 from raysynth.cli_steps import Outcome
 from raysynth.errors import ParameterError
 
@@ -15,6 +18,71 @@ CAMPAIGN_KEYS = (
     *("confidence_target", "where"),
 )
 _NEEDED = ("data", "storage_path", "methods")
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth attack train.csv synthetic.csv --holdout holdout.csv --out attacks.html
+
+[dim]# more kinds of attack, and with the model in hand[/dim]
+
+raysynth attack train.csv synthetic.csv --model model.raysynth --attack linkability --attack model_inversion
+
+[dim]# many models of several methods, over Ray; started again it goes on where it stopped[/dim]
+
+raysynth attack --campaign campaign.yaml --out campaign.html
+"""
+)
+def attack(
+    real: Annotated[str | None, typer.Argument(help="The real table: what the model learned from.")] = None,
+    synthetic: Annotated[str | None, typer.Argument(help="The synthetic table.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="Real rows that the model has not seen; without them no membership is measured.")
+    ] = None,
+    attacks: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="Family or attack to run; may be repeated. Default: the three main families."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Model file: the attacker holds the model, too.")] = None,
+    campaign: Annotated[Path | None, typer.Option(help="YAML file that describes a campaign.")] = None,
+    experiments: Annotated[int, typer.Option(help="Rounds with targets of their own.", min=1)] = 10,
+    targets: Annotated[int, typer.Option(help="Targets of each attack, over all rounds.", min=2)] = 2_000,
+    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Attack a synthetic table, or many models of a method, and measure what the attacks learn.
+
+    Each attack stands beside its baseline: what it gets on rows that the model never saw.
+    """
+
+    def work() -> Outcome:
+        from raysynth.storage import check_writable
+
+        if out is not None:
+            check_writable(out)
+        if campaign is not None:
+            if real is not None:
+                raise ParameterError("give either REAL and SYNTHETIC, or --campaign")
+            return attack_campaign(campaign, out=out, seed=seed)
+        if real is None or synthetic is None:
+            raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
+        return attack_tables(
+            real,
+            synthetic,
+            holdout=holdout,
+            attacks=attacks,
+            model=model,
+            n_experiments=experiments,
+            n_targets=targets,
+            out=out,
+            seed=seed,
+        )
+
+    kept = "No report was written."
+    run(work, as_json, kept=kept if campaign is None else "Finished trials are kept; the same command goes on.")
 
 
 def attack_tables(

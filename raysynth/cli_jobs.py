@@ -1,14 +1,17 @@
-"""What `raysynth submit` does: a command of this command line as a job on a cluster."""
+"""`raysynth submit`: a command of this command line as a job on a cluster."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from raysynth.cli_app import Json, app, run
 from raysynth.cli_steps import Outcome
 from raysynth.errors import ClusterError, InputError, ParameterError
 from raysynth.jobs import JobCluster, JobStatus, Resources, Work
@@ -17,6 +20,81 @@ NOT_JOBS = ("submit",)
 _RESULTS = ("model", "out")  # options that name what a command writes, unless they are its input
 _INPUT_AT_FAULT = 2
 _WRONG_USAGE: type[Any] = typer.BadParameter.__mro__[1]  # click's UsageError; typer brings it under a private name
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth submit --address http://head:8265 --token-file token fit s3://bucket/visits/ --model /shared/visits.raysynth
+
+[dim]# the same words as without submit, behind submit's own options; results on storage that all nodes see[/dim]
+
+raysynth submit --no-wait sample /shared/visits.raysynth -n 1000000000 --out /shared/synthetic
+
+raysynth submit --list
+
+raysynth submit --status raysynth-sample-1f3a5c7e-90ab12
+
+raysynth submit --cancel raysynth-sample-1f3a5c7e-90ab12
+""",
+)
+def submit(
+    context: typer.Context,
+    address: Annotated[
+        str | None, typer.Option(metavar="URL", help="Dashboard of the cluster; default: RAY_API_SERVER_ADDRESS.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the cluster's token; default: RAY_AUTH_TOKEN_PATH.")
+    ] = None,
+    working_dir: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder that is uploaded for the job. It leaves this machine.")
+    ] = None,
+    runtime_env: Annotated[Path | None, typer.Option(metavar="JSON", help="Ray runtime environment.")] = None,
+    pip: Annotated[list[str] | None, typer.Option(metavar="PACKAGE", help="Installed for the job.")] = None,
+    env: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Environment variable.")] = None,
+    cpus: Annotated[float, typer.Option(help="Reserved for the job's own process.", min=0)] = 0,
+    gpus: Annotated[float, typer.Option(help="Reserved for the job's own process.", min=0)] = 0,
+    memory: Annotated[float | None, typer.Option(metavar="GB", help="Reserved for it.", min=0)] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the log until the job is over.")] = True,
+    status: Annotated[str | None, typer.Option(metavar="JOB", help="Say how a job stands.")] = None,
+    follow: Annotated[str | None, typer.Option(metavar="JOB", help="Follow the log of a job.")] = None,
+    cancel: Annotated[str | None, typer.Option(metavar="JOB", help="Stop a job.")] = None,
+    list_jobs: Annotated[bool, typer.Option("--list", help="All jobs of raysynth on the cluster.")] = False,
+    allow_open_cluster: Annotated[
+        bool, typer.Option("--allow-open-cluster", help="Accept a cluster that asks for no token.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run any command of raysynth as a job on a Ray cluster.
+
+    The job's log is followed here; Ctrl-C leaves the job running. Submitted again, the same work takes a new id and \
+goes on from what is on storage.
+    """
+
+    def work() -> Outcome:
+        asks = status or follow or cancel or list_jobs
+        group = context.parent.command if context.parent else None
+        wanted = None if asks else work_of(context.args, getattr(group, "commands", {}))
+        if wanted is not None:
+            wanted = replace(
+                wanted,
+                working_dir=working_dir,
+                runtime_env=runtime_environment(runtime_env, pip or [], env or []),
+                resources=resources(cpus, gpus, memory),
+            ).validate()
+        cluster = JobCluster.connect(address, token_file, allow_open=allow_open_cluster)
+        write = partial(typer.echo, nl=False, err=True)
+        if wanted is not None:
+            return submit_work(cluster, wanted, write, wait=wait)
+        if cancel:
+            return outcome_of(cluster.cancel(cancel))
+        if follow:
+            return ended(cluster.follow(follow, write))
+        return outcome_of(cluster.status(status)) if status else list_of(cluster.jobs())
+
+    run(work, as_json, kept="A job that was submitted goes on: raysynth submit --list.")
 
 
 def work_of(words: Sequence[str], commands: Mapping[str, Any], **more: Any) -> Work:

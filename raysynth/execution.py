@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ from raysynth.table import Table
 RAY_ROWS = 2_000_000  # below, one process without Ray is faster (a Ray start costs 3 to 4 s)
 FAN_IN = 8
 WHERE = ("auto", "local", "ray")
+_STAYS: ContextVar[bool] = ContextVar("stays in this process", default=False)
 
 
 class Summary(Protocol):
@@ -51,6 +54,17 @@ def runs_on_ray(table: Table, where: str = "auto") -> bool:
     if where != "auto":
         return where == "ray"
     return len(table.fragments) > 1 and _pays(float("inf") if table.n_rows is None else table.n_rows)
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Inside, whatever is decided 'auto' runs in this process, though Ray runs: for a task that itself runs on Ray,
+    and would wait for processors that it holds."""
+    token = _STAYS.set(True)
+    try:
+        yield
+    finally:
+        _STAYS.reset(token)
 
 
 def ray_is_running() -> bool:
@@ -201,6 +215,8 @@ class MergeTree(Generic[S]):
 
 
 def _pays(n_rows: float) -> bool:
+    if _STAYS.get():
+        return False
     return ray_is_running() or (n_rows > RAY_ROWS and (os.cpu_count() or 1) > 1)
 
 

@@ -31,8 +31,8 @@ LAYER = {
     "synthesizers": 10,
     "privacy": 11,
     "evaluation": 12,
-    "campaigns": 13, "api": 13, "demo": 14, "cli_steps": 13, "cli_attack": 14, "cli": 15,
-    "jobs": 12, "cli_jobs": 14, "__main__": 16,
+    "jobs": 12, "campaigns": 13, "api": 13, "cli_steps": 13, "tuning": 14, "demo": 14, "cli_app": 14,
+    "cli_attack": 15, "cli_jobs": 15, "cli_sweep": 15, "cli": 16, "__main__": 17,
 }  # fmt: skip
 NO_RAY = ("dp", "statistics", "encoding", "models")
 

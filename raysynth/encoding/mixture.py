@@ -15,6 +15,7 @@ from raysynth.encoding.distribution import SmoothDistribution
 ATOM_MODE_SHARE = 0.04  # a single value of this share of the rows is a mode of width 0
 MAX_ATOM_MODES = 20
 MIN_WEIGHT = 0.005
+EMPTY_WEIGHT = 1e-12  # of a place that no row is counted in
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,11 @@ def fit_mixture(distribution: SmoothDistribution, n_modes: int) -> Mixture:
     weight, mean, std = distribution.share[atom], distribution.low[atom], np.zeros(atom.sum())
     if rest.any():
         points, masses = _points(distribution, rest)
+        total = masses.sum()
+        if total <= 0:  # noised counts can all be 0 there; a value may still fall between the atoms
+            masses, total = np.ones(len(points)), EMPTY_WEIGHT * len(points)
         g_weight, g_mean, g_std = _em(points, masses / masses.sum(), n_modes)
-        weight = np.concatenate([weight, g_weight * masses.sum()])
+        weight = np.concatenate([weight, g_weight * total])
         mean, std = np.concatenate([mean, g_mean]), np.concatenate([std, g_std])
     boundaries, interval_mode = _intervals(distribution, weight, mean, std)
     return Mixture(weight, mean, std, boundaries, interval_mode)

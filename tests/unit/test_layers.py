@@ -26,6 +26,8 @@ ORDER = (
     "privacy",
     "evaluation",
     "jobs",
+    "campaigns",
+    "tuning",
     "cli",
 )
 NO_RAY = ("dp", "statistics", "encoding", "models", "sampling")

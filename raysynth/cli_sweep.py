@@ -1,0 +1,107 @@
+"""`raysynth sweep`: which method, and which epsilon, for a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from raysynth.cli_app import Json, Settings, app, run
+from raysynth.cli_steps import Outcome, read_settings
+from raysynth.errors import ParameterError
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+[dim]# four methods, three fits each, in a folder with a report; after a stop the same command goes on[/dim]
+
+raysynth sweep patients.csv --methods copula,bayesian_network,ctgan,autoregressive --out choice
+
+[dim]# which epsilon? each against each, with a column to predict[/dim]
+
+raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1,3,inf --target outcome --out choice
+"""
+)
+def sweep(
+    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://).")],
+    out: Annotated[Path, typer.Option(help="Folder for models, figures and the report.")],
+    methods: Annotated[str | None, typer.Option(help="Methods to try, with commas; default: all that can.")] = None,
+    epsilons: Annotated[str, typer.Option(help="Privacy budgets, with commas; inf: none.")] = "inf",
+    seeds: Annotated[int, typer.Option(help="Fits of each setting, for the error bars.", min=1)] = 3,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict, for the machine-learning test; may be repeated.")
+    ] = None,
+    holdout: Annotated[str | None, typer.Option(help="Real rows that no trial learns from; default: a fifth.")] = None,
+    selection: Annotated[
+        str, typer.Option(help="internal: figures are yours alone; proxy: the search runs on stand-in rows.")
+    ] = ("internal"),
+    proxy: Annotated[str | None, typer.Option(help="Public table of the same columns, for --selection proxy.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="TableSchema as JSON: kinds, bounds, constraints.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Most trials at a time; default: one a core.", min=1)] = None,
+    max_epsilon: Annotated[float, typer.Option(help="Largest epsilon that the recommendation may have.")] = (
+        float("inf")
+    ),
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit, evaluate and attack several methods and epsilons, and say which one to take."""
+
+    def work() -> Outcome:
+        return sweep_outcome(
+            data,
+            out,
+            methods=methods,
+            epsilons=epsilons,
+            max_epsilon=max_epsilon,
+            settings=settings,
+            n_seeds=seeds,
+            target_columns=target or None,
+            holdout_data=holdout,
+            selection=selection,
+            proxy_data=proxy,
+            schema=schema,
+            max_concurrent_trials=at_once,
+            seed=seed,
+        )
+
+    run(work, as_json, kept=f"Finished trials stay in '{out}'; the same command goes on from there.")
+
+
+def sweep_outcome(
+    data: str,
+    out: Path,
+    *,
+    methods: str | None,
+    epsilons: str,
+    max_epsilon: float,
+    settings: list[str] | None,
+    **options: Any,
+) -> Outcome:
+    """Sweep, write the report, and recommend; `options` as in `raysynth.tuning.sweep`."""
+    from raysynth.tuning import sweep
+
+    result = sweep(
+        data,
+        None if methods is None else [m.strip() for m in methods.split(",") if m.strip()],
+        read_epsilons(epsilons),
+        out=out,
+        parameters=read_settings(settings or []),
+        **options,
+    )
+    report = out / "report.html"
+    result.generate_report(report)
+    words = result.explain(max_epsilon=max_epsilon)
+    record = {"command": "sweep", **result.record(), "recommendation": words, "report": str(report)}
+    return Outcome(record, f"{words}\nReport: {report}")
+
+
+def read_epsilons(text: str) -> list[float]:
+    """'0.5,1,inf' as numbers; raises `ParameterError`."""
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ParameterError(f"--epsilons {text}: write numbers with commas, for example 0.5,1,3,inf") from None

@@ -1,0 +1,122 @@
+"""The trials of a sweep on Ray Tune: one function trainable, as many at a time as the processors allow.
+
+A trial of one worker trains inside its own process, on one thread. A wider one reserves nothing itself: Ray Train
+places its workers, and only as many trials run at a time as have all their workers' processors, so that none waits for
+another. Each trial keeps its result on storage before it reports, so a sweep that was killed goes on with the trials
+that are missing; a trial whose process died is tried again, then reported as failed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from raysynth.errors import ClusterError, ParameterError
+from raysynth.execution import in_this_process
+from raysynth.tuning.one_trial import Task, run_trial
+from raysynth.tuning.trials import FAILED, Trial, TrialResult
+
+if TYPE_CHECKING:
+    from ray.train import ScalingConfig
+
+_LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
+_QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0"}
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    task: Task,
+    *,
+    cpus_per_trial: float = 1.0,
+    max_concurrent: int | None = None,
+    scaling_config: ScalingConfig | None = None,
+) -> None:
+    """Run the trials; each leaves its result at `task.result_path(trial)`.
+
+    Args:
+        cpus_per_trial: processors that a trial of one worker reserves; a fraction lets several share one.
+        max_concurrent: most trials at a time; None: as many as fit.
+        scaling_config: of trials that train on several workers.
+
+    Raises:
+        ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.
+    """
+    from raysynth.ray_execution import start_ray
+
+    ray = start_ray()
+    at_once = _at_once(ray.cluster_resources(), cpus_per_trial, scaling_config)
+    at_once = at_once if max_concurrent is None else min(at_once, max_concurrent)
+    if not trials:
+        return
+    errors = _fit_tuner(trials, task, 0.0 if scaling_config is not None else cpus_per_trial, at_once)
+    for position, error in errors.items():
+        if not task.result_path(trials[position]).exists():
+            TrialResult(trials[position], FAILED, error=error).write(task.result_path(trials[position]))
+
+
+def _fit_tuner(trials: Sequence[Trial], task: Task, cpus: float, at_once: int) -> dict[int, str]:
+    """Run Tune; the errors of trials whose process died, by position."""
+    from ray import tune
+
+    trainable = tune.with_parameters(_trainable, task=task, trials=tuple(trials))
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"CPU": cpus}),
+        param_space={"position": tune.grid_search(list(range(len(trials))))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(task.folder.absolute()),
+            failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
+            verbose=0,
+        ),
+    )
+    with _environment(_QUIET):
+        try:
+            grid = tuner.fit()
+        except (RuntimeError, tune.TuneError) as error:
+            raise ClusterError(
+                f"Ray Tune failed: {error}; finished trials are kept in '{task.folder}', the same call goes on"
+            ) from error
+    found = [grid[i] for i in range(len(grid))]
+    return {r.config["position"]: f"its process died: {r.error}" for r in found if r.error and r.config}
+
+
+def _trainable(config: dict[str, Any], task: Task, trials: tuple[Trial, ...]) -> None:
+    """One trial in a process of Tune's."""
+    import torch
+    from ray import tune
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    os.environ["RAYSYNTH_QUIET"] = "1"
+    with threadpool_limits(1), in_this_process():
+        result = run_trial(trials[config["position"]], task)
+    tune.report({"utility": -math.inf if math.isnan(result.utility) else result.utility})
+
+
+def _at_once(resources: dict[str, float], cpus_per_trial: float, scaling: ScalingConfig | None) -> int:
+    """How many trials fit the cluster at a time; raises `ParameterError` where none does."""
+    if not 0 < cpus_per_trial < math.inf:
+        raise ParameterError(f"cpus_per_trial must be > 0; found {cpus_per_trial!r}")
+    needed, found = {"CPU": cpus_per_trial}, resources
+    if scaling is not None:
+        needed = {k: v for k, v in scaling.total_resources.items() if v > 0}
+    fits = min(int(found.get(name, 0.0) / amount + 1e-9) for name, amount in needed.items())
+    if fits < 1:
+        shown = ", ".join(f"{v:g} {k} of {found.get(k, 0.0):g}" for k, v in needed.items())
+        raise ParameterError(f"one trial needs {shown} in this cluster; ask for fewer workers or cpus_per_trial")
+    return fits
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

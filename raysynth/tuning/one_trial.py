@@ -1,0 +1,151 @@
+"""One trial: fit, sample, evaluate and attack, in this process. No Ray here."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from raysynth.comparison.intervals import Estimate
+from raysynth.errors import RaysynthError
+from raysynth.schema import TableSchema
+from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
+
+if TYPE_CHECKING:
+    from raysynth.synthesizers.base import Synthesizer
+
+OBJECTIVES = ("utility", "similarity", "ml_efficacy")
+_ATTACK_EXPERIMENTS = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all trials of a sweep share.
+
+    Args:
+        train: the rows that every trial learns from.
+        holdout: rows that none learns from: they test models and serve the attack.
+        schema: of both, inferred once from the rows: for evaluation, and for fits without differential privacy.
+        declared: the user's schema or None: all that a fit with differential privacy may know beforehand.
+        targets: columns that models predict.
+        objective: 'utility' (mean of similarity and machine-learning efficacy), or one of these two.
+        delta: of every finite epsilon.
+        fixed: constructor arguments of every synthesizer (scaling_config ...).
+        folder: where models and results are kept.
+    """
+
+    train: pa.Table
+    holdout: pa.Table
+    schema: TableSchema
+    declared: TableSchema | None
+    targets: tuple[str, ...]
+    objective: str
+    delta: float | None
+    folder: Path
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def model_path(self, trial: Trial) -> Path:
+        """Where the model of a trial is."""
+        return self.folder / "models" / f"{trial.key}.raysynth"
+
+    def result_path(self, trial: Trial) -> Path:
+        """Where the result of a trial is."""
+        return self.folder / "trials" / f"{trial.key}.json"
+
+
+def synthesizer(setting: Setting, seed: int | None, delta: float | None, **fixed: Any) -> Synthesizer:
+    """An unfitted synthesizer; differentially private for a finite epsilon."""
+    from raysynth.api import new_synthesizer
+
+    private = {} if math.isinf(setting.epsilon) else {"epsilon": setting.epsilon, "delta": delta}
+    return new_synthesizer(setting.method, seed=seed, verbose=False, **fixed, **dict(setting.parameters), **private)
+
+
+def run_trial(trial: Trial, task: Task) -> TrialResult:
+    """Fit, sample as many rows, evaluate and attack; keeps the model, then the result. A failure is a result, too."""
+    seconds: dict[str, float] = {}
+    try:
+        with _timed(seconds, "fit"):
+            schema = task.schema if math.isinf(trial.setting.epsilon) else task.declared
+            model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed).fit(task.train)
+        with _timed(seconds, "sample"):
+            synthetic = model.sample_arrow(task.train.num_rows, seed=trial.seed)
+        with _timed(seconds, "evaluate"):
+            figures = measure(synthetic, task, trial.seed)
+        with _timed(seconds, "attack"):
+            attack = attacked(synthetic, task, trial.seed)
+        model.save(task.model_path(trial))
+        utility = objective(figures, task.objective)
+        result = TrialResult(trial, FINISHED, utility, figures, attack, seconds)
+    except Exception as error:  # whatever went wrong with one trial is reported with it, and the others go on
+        known = isinstance(error, RaysynthError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        result = TrialResult(trial, FAILED, seconds=seconds, error=message)
+    result.write(task.result_path(trial))
+    return result
+
+
+def measure(synthetic: pa.Table, task: Task, seed: int) -> dict[str, float]:
+    """Similarity, accuracy and machine-learning efficacy of synthetic rows."""
+    from raysynth.comparison.pairing import pair_tables
+    from raysynth.evaluation.efficacy import relative_score, targets_efficacy
+    from raysynth.evaluation.evaluate import compare_tables, read_rows
+
+    tables = pair_tables(task.train, synthetic, task.holdout, schema=task.schema)
+    similarity = compare_tables(tables)
+    figures = {"similarity": similarity.quality}
+    figures |= {f"{k}_accuracy": value for k, (value, _) in similarity.accuracies.items()}
+    if task.targets:
+        rows = read_rows(tables, seed)
+        sides = rows["real"], rows["synthetic"], rows["holdout"]
+        found = targets_efficacy(task.targets, *sides, models=("gradient boosting",))
+        figures["ml_efficacy"] = relative_score(found)
+        figures |= {f"ml_efficacy of {t.target}": t.score for t in found}
+    return figures
+
+
+def attacked(synthetic: pa.Table, task: Task, seed: int) -> Estimate:
+    """Advantage of the strongest membership attack: 2 * AUC - 1, with its interval."""
+    from raysynth.privacy.run import run_privacy_attacks
+
+    found = run_privacy_attacks(
+        task.train,
+        synthetic,
+        attack_types=["membership_inference"],
+        n_experiments=_ATTACK_EXPERIMENTS,
+        holdout_data=task.holdout,
+        schema=task.schema,
+        seed=seed,
+    )
+    auc = found.intervals["membership_inference"]
+    return Estimate(2 * auc.value - 1, 2 * auc.low - 1, 2 * auc.high - 1)
+
+
+def objective(figures: dict[str, float], name: str) -> float:
+    """The figure that a sweep maximises; without a target that can be predicted, utility is similarity."""
+    if name != "utility":
+        return figures.get(name, math.nan)
+    parts = [figures[k] for k in ("similarity", "ml_efficacy") if not math.isnan(figures.get(k, math.nan))]
+    return sum(parts) / len(parts) if parts else math.nan
+
+
+def results_of(trials: Sequence[Trial], task: Task) -> dict[Trial, TrialResult]:
+    """The results that are on storage already; a failed trial counts as not run."""
+    found = {}
+    for trial in trials:
+        if task.result_path(trial).exists() and (result := TrialResult.read(task.result_path(trial))).finished:
+            found[trial] = result
+    return found
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - begun, 3)

@@ -1,0 +1,204 @@
+"""What a sweep found: a table, the Pareto front, the best model under limits, and the recommendation in words."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysynth.comparison.intervals import Estimate
+from raysynth.errors import ParameterError
+from raysynth.tuning import front as fronts
+from raysynth.tuning.trials import TrialResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raysynth.synthesizers.base import Synthesizer
+
+SELECTION_NOTE = "selection among models by figures of the private rows: not covered by epsilon"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The trials of one sweep.
+
+    Args:
+        results: one a trial, failed ones among them.
+        selection: 'internal' or 'proxy'; see `raysynth.tuning.sweep`.
+        objective: what utility is.
+        folder: where models and results are.
+        winner: gives the fitted model of a candidate.
+        repeated: how many trials were on storage already.
+    """
+
+    results: tuple[TrialResult, ...]
+    selection: str
+    objective: str
+    folder: Path
+    winner: Callable[[fronts.Candidate], Synthesizer] = field(repr=False, compare=False)
+    repeated: int = 0
+
+    @property
+    def label(self) -> str:
+        """Who may see these figures."""
+        if self.selection == "internal":
+            return "private: figures of the private rows, for the data's holder only"
+        return "no figure here was computed from the private rows: the sweep ran on proxy rows"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a trial: setting, seed, status, utility, figures, attack, seconds, error."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(r) for r in self.results])
+
+    @property
+    def failed(self) -> tuple[TrialResult, ...]:
+        """Trials without figures; `error` says why."""
+        return tuple(r for r in self.results if not r.finished)
+
+    @property
+    def candidates(self) -> tuple[fronts.Candidate, ...]:
+        """Settings with their means and error bars over seeds, best first."""
+        return fronts.candidates(self.results)
+
+    def front(self, against: str = "epsilon") -> tuple[fronts.Candidate, ...]:
+        """The Pareto front of utility against 'epsilon' or the 'attack' advantage, cheapest first."""
+        if against not in fronts.AGAINST:
+            raise ParameterError(f"against must be one of {', '.join(fronts.AGAINST)}; found {against!r}")
+        return fronts.pareto_front(self.candidates, against)
+
+    def best(
+        self, max_epsilon: float = math.inf, min_utility: float = -math.inf, max_attack: float = math.inf
+    ) -> Synthesizer:
+        """The fitted model of the setting of highest mean utility within the limits.
+
+        'internal': the trial's own model, of its seed of highest utility. Its ledger says that selection is not covered
+        by epsilon. 'proxy': the setting is fitted to the private rows now, once; the ledger holds both fits.
+
+        Args:
+            max_epsilon: largest epsilon.
+            min_utility: lowest mean utility.
+            max_attack: largest mean advantage of the attack.
+
+        Raises:
+            ParameterError: nothing is within the limits; says what comes nearest.
+        """
+        return self.winner(self._chosen(max_epsilon, min_utility, max_attack))
+
+    def explain(
+        self, max_epsilon: float = math.inf, min_utility: float = -math.inf, max_attack: float = math.inf
+    ) -> str:
+        """The choice in words: what, why, what it costs, what would do as well, and who may see these figures."""
+        chosen = self._chosen(max_epsilon, min_utility, max_attack)
+        lines = [
+            f"Of {len(self.candidates)} settings, {chosen.setting.label} at {_epsilon(chosen)} has the highest mean "
+            f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}.",
+            _attack_words(chosen),
+        ]
+        if (instead := fronts.cheaper(self.candidates, chosen)) is not None:
+            lines.append(
+                f"{instead.setting.label} at {_epsilon(instead)} cannot be told from it: "
+                f"{_over_seeds(instead.utility, instead)}. The smaller epsilon protects better."
+            )
+        if math.isinf(chosen.setting.epsilon):
+            lines.append("No epsilon: nothing is guaranteed about what its rows disclose.")
+        if self.failed:
+            lines.append(f"{len(self.failed)} trials failed: {self.failed[0].error}")
+        return "\n".join([*lines, f"These results are {self.label}."])
+
+    def generate_report(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained HTML file: the plots, the table, the words.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        from raysynth.storage import write_atomically
+        from raysynth.tuning.report import render_sweep
+
+        write_atomically(path, render_sweep(self).encode())
+
+    def record(self) -> dict[str, Any]:
+        """Everything as plain JSON values; undefined figures, and an infinite epsilon, are None."""
+        from raysynth.evaluation.plain import plain
+
+        content = {
+            "selection": self.selection,
+            "label": self.label,
+            "objective": self.objective,
+            "trials": [_row(r) for r in self.results],
+            "settings": [_summary(c) for c in self.candidates],
+            "front": {a: [_name(c) for c in self.front(a)] for a in fronts.AGAINST},
+            "failed": len(self.failed),
+            "repeated": self.repeated,
+        }
+        record: dict[str, Any] = plain(content)
+        return record
+
+    def _chosen(self, max_epsilon: float, min_utility: float, max_attack: float) -> fronts.Candidate:
+        found = self.candidates
+        if not found:
+            reason = self.failed[0].error if self.failed else "no trial was run"
+            raise ParameterError(f"no trial gave figures: {reason}")
+        chosen = fronts.choose(found, max_epsilon, min_utility, max_attack)
+        if chosen is None:
+            best, least = found[0], min(c.setting.epsilon for c in found)
+            raise ParameterError(
+                f"no setting is within the limits; the highest {self.objective} is {best.utility.value:.3f} "
+                f"({_name(best)}), the smallest epsilon {least:g}: loosen max_epsilon, min_utility or max_attack"
+            )
+        return chosen
+
+
+def _row(result: TrialResult) -> dict[str, Any]:
+    setting = result.trial.setting
+    return {
+        "method": setting.method,
+        "epsilon": setting.epsilon,
+        **dict(setting.parameters),
+        "seed": result.trial.seed,
+        "status": result.status,
+        "utility": result.utility,
+        **result.figures,
+        "attack": result.attack.value,
+        "attack_low": result.attack.low,
+        "attack_high": result.attack.high,
+        **{f"{k}_seconds": v for k, v in result.seconds.items()},
+        "error": result.error,
+    }
+
+
+def _summary(candidate: fronts.Candidate) -> dict[str, Any]:
+    u, a = candidate.utility, candidate.attack
+    return {
+        "setting": _name(candidate),
+        "seeds": len(candidate.results),
+        "utility": [u.value, u.low, u.high],
+        "attack": [a.value, a.low, a.high],
+    }
+
+
+def _name(candidate: fronts.Candidate) -> str:
+    return f"{candidate.setting.label}, {_epsilon(candidate)}"
+
+
+def _epsilon(candidate: fronts.Candidate) -> str:
+    epsilon = candidate.setting.epsilon
+    return "no epsilon" if math.isinf(epsilon) else f"epsilon {epsilon:g}"
+
+
+def _over_seeds(estimate: Estimate, candidate: fronts.Candidate) -> str:
+    n = len(candidate.results)
+    return f"{estimate} over {n} seeds" if n > 1 else f"{estimate.value:.3f} (one seed, so no error bar)"
+
+
+def _attack_words(candidate: fronts.Candidate) -> str:
+    attack = candidate.attack
+    if math.isnan(attack.value):
+        return "No attack was measured."
+    verdict = "tells members of the training rows" if attack.low > 0 else "does no better than guessing"
+    return f"The membership attack {verdict}: advantage {attack} (0: guessing, 1: everybody known)."

@@ -1,0 +1,106 @@
+"""A sweep on Ray Tune: trials side by side, results kept, a stopped sweep goes on, a failed trial is reported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import ray
+
+from raysynth.errors import ParameterError
+from raysynth.tuning import SweepResult, sweep
+
+METHODS = ["copula", "bayesian_network"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    return pd.DataFrame(
+        {"x": x, "y": x + rng.normal(size=600), "c": np.where(x + rng.normal(size=600) > 0, "yes", "no")}
+    )
+
+
+def run(table: pd.DataFrame, out: Path) -> SweepResult:
+    """One setting of the network cannot be fitted: it has no room for a parent less than none."""
+    space = {"bayesian_network": {"max_parents": [1, -1]}}
+    return sweep(table, METHODS, out=out, n_seeds=2, search_space=space, n_trials=2, target_columns="c", seed=3)
+
+
+@pytest.fixture(scope="module")
+def swept(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    return run(table, tmp_path_factory.mktemp("sweep") / "out")
+
+
+def test_every_trial_has_its_figures_and_a_failed_one_its_reason(swept: SweepResult) -> None:
+    status = swept.table["status"].tolist()
+    assert status.count("finished") == 4 and status.count("failed") == 2
+    assert all("max_parents" in r.error for r in swept.failed)
+    done = swept.table[swept.table["status"] == "finished"]
+    assert done["utility"].between(0.5, 1).all() and done["similarity"].between(0.5, 1).all()
+    assert (done["attack_low"] <= done["attack"]).all() and (done["fit_seconds"] > 0).all()
+
+
+def test_best_is_a_fitted_model_and_the_report_is_written(swept: SweepResult) -> None:
+    model = swept.best()
+    assert len(model.sample(25, seed=0)) == 25
+    swept.generate_report(swept.folder / "report.html")
+    assert "Pareto" not in swept.explain() and "highest mean utility" in swept.explain()
+
+
+def test_a_stopped_sweep_goes_on_and_repeats_no_finished_trial(swept: SweepResult, table: pd.DataFrame) -> None:
+    """One result is taken away, as if the sweep had been killed before it; failed trials are tried again."""
+    files = sorted((swept.folder / "trials").glob("*.json"))
+    kept = {f: f.stat().st_mtime_ns for f in files if '"finished"' in f.read_text()}
+    lost = next(iter(kept))
+    before = lost.read_text()
+    lost.unlink()
+    again = run(table, swept.folder)
+    assert again.repeated == 3
+    assert {f for f, t in kept.items() if f.stat().st_mtime_ns != t} == {lost}
+    assert again.table.drop(columns=[c for c in again.table if "seconds" in c]).equals(
+        swept.table.drop(columns=[c for c in swept.table if "seconds" in c])
+    )
+    assert before.split('"seconds"')[0] == lost.read_text().split('"seconds"')[0]
+
+
+def test_a_proxy_sweep_opens_the_private_rows_for_the_winner_alone(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public table takes the sweep; the private one is opened once, by `best`, and a second winner is refused."""
+    from raysynth.synthesizers.base import Synthesizer
+
+    public = table.sample(frac=1, replace=True, random_state=1).reset_index(drop=True)
+    private = table.assign(x=table["x"] + 100)
+    opened: list[int] = []
+    fit = Synthesizer.fit
+
+    def counted(self: Synthesizer, data: object) -> Synthesizer:
+        opened.append(1)
+        return fit(self, data)
+
+    monkeypatch.setattr(Synthesizer, "fit", counted)
+    found = sweep(
+        private, METHODS, out=tmp_path / "s", n_seeds=1, selection="proxy", proxy_data=public, objective="similarity"
+    )
+    assert opened == []  # trials ran in other processes, on the public rows
+    assert "no figure here was computed from the private rows" in found.label
+    model = found.best()
+    assert opened == [1] and model.sample(50, seed=0)["x"].mean() > 50
+    assert found.best().sample(5, seed=1).equals(model.sample(5, seed=1)) and opened == [1]
+    other = next(c for c in found.candidates if c.setting.method != model.method)
+    with pytest.raises(ParameterError, match="second one would be a second release"):
+        found.winner(other)
+    assert math.isinf(other.setting.epsilon)
