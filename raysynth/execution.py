@@ -221,6 +221,8 @@ def _pays(n_rows: float) -> bool:
 
 
 def _cluster_waits(weight: float) -> bool:
+    if _STAYS.get():
+        return False
     return ray_is_running() or (weight > RAY_ROWS and bool(os.environ.get("RAY_ADDRESS")))
 
 
