@@ -54,6 +54,7 @@ class TimeGanSettings:
         early_weight: of the adversarial loss of states before the supervisor (the paper's gamma).
         projections: random directions in which distributions are matched.
         floor: share of a column's range below which a spread is only kept small, not matched.
+        flat_share: how hard such spreads are kept small, at most, as a share of the pull of those that are matched.
         ema_decay: of the average of the weights that is kept for sampling.
     """
 
@@ -69,6 +70,7 @@ class TimeGanSettings:
     early_weight: float = 0.3
     projections: int = 128
     floor: float = 0.01
+    flat_share: float = 0.2
     ema_decay: float = 0.995
 
 
@@ -280,9 +282,22 @@ class TimeGanLearner:
         soft_TNW = self.vectors.step.soft(raw_TNW.flatten(0, 1)).view_as(raw_TNW) * real.mask_TN[..., None]
         real_ND, made_ND = self._flat(real.x_TNW, real), self._flat(soft_TNW, real)
         axes_DP = self.varied_DR[:, -AXES:]  # those of the largest variance come last
-        directions = [axes_DP, self._random(self.varied_DR, rng)]
-        directions += [self._random(self.flat_DQ, rng)] if self.flat_DQ.shape[1] else []
-        return torch.stack([sliced_distance(real_ND, made_ND, d) for d in directions]).sum()
+        directions = (axes_DP, self._random(self.varied_DR, rng))
+        varied = torch.stack([sliced_distance(real_ND, made_ND, d) for d in directions]).sum()
+        if not self.flat_DQ.shape[1]:
+            return varied
+        flat = sliced_distance(real_ND, made_ND, self._random(self.flat_DQ, rng))
+        return varied + self._flat_weight(varied, flat, made_ND) * flat
+
+    def _flat_weight(self, varied: Tensor, flat: Tensor, made_ND: Tensor) -> Tensor:
+        """At most 1, and such that the pull in flat directions stays a share of that in varied ones.
+
+        Without it, noise in directions where real sequences hardly differ outweighs all else on smooth data, and the
+        cheapest way to be rid of it is to make all sequences equal. The pull, not the value, is bounded: a bounded
+        value (log, say) pulls the harder, the less sequences differ.
+        """
+        pulls = [torch.autograd.grad(loss, made_ND, retain_graph=True)[0].norm() for loss in (varied, flat)]
+        return (self.settings.flat_share * pulls[0] / pulls[1].clamp_min(1e-12)).clamp_max(1.0)
 
     def _random(self, columns_DR: Tensor, rng: torch.Generator) -> Tensor:
         """Random directions (D, P) of unit length in the space of some columns."""

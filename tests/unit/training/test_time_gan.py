@@ -73,6 +73,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rows: MemoryRows, tmp_path: P
         train_here(job(8), rows, store=store, device=device)  # the phases divide the epochs
 
 
+def test_noise_in_flat_directions_pulls_no_harder_than_its_share() -> None:
+    learner = job(flat_share=0.2).learner("cpu", lambda tensors: None)
+    for noise in (1e-6, 1.0, 1e3):
+        made_ND = torch.tensor([[1.0, noise], [-1.0, -noise]], requires_grad=True)
+        varied, flat = (made_ND[:, 0] - 3).square().mean(), made_ND[:, 1].square().mean()
+        weight = learner._flat_weight(varied, flat, made_ND)
+        pulls = [torch.autograd.grad(x, made_ND, retain_graph=True)[0].norm() for x in (varied, weight * flat)]
+        assert pulls[1] <= 0.2 * pulls[0] * (1 + 1e-5)
+        assert (weight == 1) == (noise < 1)  # small noise is not weighed down
+        assert not weight.requires_grad
+
+
 def test_long_wide_sequences_are_compared_at_some_steps() -> None:
     wide = SequenceLayout(500, VectorLayout((1,) * 20, tuple(range(20)), (0,) * 20, (0,) * 20), NONE)
     steps = compared_steps(wide)
