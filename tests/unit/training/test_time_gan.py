@@ -69,7 +69,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rows: MemoryRows, tmp_path: P
     learner.load_state_dict(resumed.state)
     for found, wanted in zip(resumed.state["averaged"], whole.state["averaged"], strict=True):
         torch.testing.assert_close(found, wanted)
-    with pytest.raises(ParameterError, match="belongs to another table or other hyper-parameters"):
+    with pytest.raises(ParameterError, match="belongs to another table, other hyper-parameters"):
         train_here(job(8), rows, store=store, device=device)  # the phases divide the epochs
 
 
