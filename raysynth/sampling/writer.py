@@ -189,15 +189,18 @@ def _write_part(
     model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: str, index: int
 ) -> tuple[FileRecord, ...]:
     """One part: its chunks one after the other; the record last."""
-    records = write_part(
-        Path(folder),
-        f"{_name(index)}.parquet",
-        _chunks(model, segments, plan, index),
-        file_schema(model.schema),
-        compression=plan.compression,
-        row_group_rows=plan.row_group_rows,
-        partition_by=plan.partition_by,
-    )
+    try:
+        records = write_part(
+            Path(folder),
+            f"{_name(index)}.parquet",
+            _chunks(model, segments, plan, index),
+            file_schema(model.schema),
+            compression=plan.compression,
+            row_group_rows=plan.row_group_rows,
+            partition_by=plan.partition_by,
+        )
+    except OSError as error:  # before a file of this part was open
+        raise storage_error(error, folder) from error
     _write_json(Path(folder) / RECORDS / f"{_name(index)}.json", {"files": [asdict(r) for r in records]})
     return records
 
