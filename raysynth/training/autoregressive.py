@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,16 +19,14 @@ import torch
 from torch import Tensor
 
 from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.encoding.block import EncodedBlock
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
-from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.batches import Batch, RowSource
+from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
 from raysynth.training.private_steps import PrivateSteps
 
-MAX_VALIDATION_ROWS = 8192
-VALIDATION_BATCH = 2048
 WARM_UP_STEPS = 100
 FINAL_RATE = 0.01
 CLIP_NORM = 5.0
@@ -107,13 +104,15 @@ class AnyOrderJob:
         """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
         if self.plan is not None:
             return PoissonBatches(rows, self.plan, rank=rank, multiple=self.batch_multiple, device=device)
-        rng = np.random.default_rng([self.settings.seed, rank, 2])
-        n_held = min(int(self.training.validation_share * len(rows)), MAX_VALIDATION_ROWS)
-        held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
-        validation = torch.from_numpy(rows.take(held).codes_NC.astype(np.int64)) if n_held else None
-        kept: RowSource = RowsWithout(rows, held) if n_held else rows
-        training = Batches(kept, batch_size, steps, self.settings.seed, rank, None, device)
-        return HeldOut(training, validation, device)
+        return HeldOut.split(
+            rows,
+            self.training.validation_share,
+            batch_size=batch_size,
+            steps=steps,
+            seed=self.settings.seed,
+            rank=rank,
+            device=device,
+        )
 
     def network_of(self, state: dict[str, Any]) -> AnyOrderNetwork:
         """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""
@@ -123,53 +122,6 @@ class AnyOrderJob:
             for parameter, kept in zip(learner.network.parameters(), learner.best, strict=True):
                 parameter.copy_(kept)
         return learner.network
-
-
-@dataclass(frozen=True)
-class ValidationBatch:
-    """Rows that are scored and not learned from."""
-
-    codes_NC: Tensor
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Training batches, then the validation rows, each epoch (an `EpochBatches`)."""
-
-    training: Batches
-    validation_NC: Tensor | None
-    device: torch.device
-
-    def epoch(self, number: int) -> Iterator[Batch | ValidationBatch]:
-        """All batches of one epoch."""
-        yield from self.training.epoch(number)
-        if self.validation_NC is not None:
-            for part in self.validation_NC.split(VALIDATION_BATCH):
-                yield ValidationBatch(part.to(self.device))
-
-
-@dataclass(frozen=True)
-class RowsWithout:
-    """Rows of a source without some of them (a `RowSource`).
-
-    Args:
-        rows: the source.
-        held: ascending indices that are left out.
-    """
-
-    rows: RowSource
-    held: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows) - len(self.held)
-
-    def take(self, rows: np.ndarray) -> EncodedBlock:
-        """Rows at indices among those that are kept: each is moved up by the held ones before it."""
-        return self.rows.take(rows + np.searchsorted(self.held - np.arange(len(self.held)), rows, side="right"))
-
-    def column(self, column: int) -> np.ndarray:
-        """The codes of one column."""
-        return np.delete(self.rows.column(column), self.held)
 
 
 class AnyOrderLearner:

@@ -10,9 +10,10 @@ import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.autoregressive import CodeLayout, NetworkSettings
-from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings, RowsWithout, ValidationBatch
+from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
 from raysynth.training.batches import MemoryRows
 from raysynth.training.checkpoints import FolderStore
+from raysynth.training.held_out import RowsWithout, ValidationBatch
 from raysynth.training.job import average_alone, train_here
 from raysynth.training.loop import TrainSettings
 
