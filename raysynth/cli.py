@@ -58,6 +58,10 @@ raysynth fit patients.csv --model patients.raysynth
 
 raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu --model visits.raysynth
 
+[dim]# checkpoints on storage: after a crash the same command goes on from the last one[/dim]
+
+raysynth fit visits.csv --method ctgan --seed 1 --storage /shared/runs/visits --model visits.raysynth
+
 [dim]# kinds and rules from a schema that you edited; the result as JSON[/dim]
 
 raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 1 --json
@@ -75,6 +79,9 @@ def fit(
     schema: Annotated[Path | None, typer.Option(help="TableSchema as JSON: kinds, bounds, constraints.")] = None,
     workers: Annotated[int | None, typer.Option(help="Training processes, over Ray.", min=1)] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Each worker trains on a GPU.")] = False,
+    storage: Annotated[
+        Path | None, typer.Option(help="Folder (all workers see it) for checkpoints: the same command goes on there.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     settings: Settings = None,
@@ -98,6 +105,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             schema=schema,
             workers=workers,
             gpu=gpu,
+            storage=storage,
             epsilon=epsilon,
             delta=delta,
             settings=settings,

@@ -15,6 +15,7 @@ from raysynth.storage import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ray.train import RunConfig
 
     from raysynth.synthesizers.base import Synthesizer
 
@@ -44,6 +45,7 @@ def new_model(
     schema: Path | None = None,
     workers: int | None = None,
     gpu: bool = False,
+    storage: Path | None = None,
     epsilon: float | None = None,
     delta: float | None = None,
     settings: list[str] | None = None,
@@ -63,7 +65,32 @@ def new_model(
         from ray.train import ScalingConfig
 
         parameters["scaling_config"] = ScalingConfig(num_workers=workers or 1, use_gpu=gpu)
+    if storage is not None:
+        parameters["run_config"] = run_config(storage, method, seed=seed, is_private=epsilon is not None)
     return new_synthesizer(method, **parameters)
+
+
+def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
+    """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
+
+    Raises:
+        ParameterError: the method keeps no checkpoints, or could not go on from them without a seed.
+    """
+    from raysynth.synthesizers.registry import synthesizer_class
+
+    if not synthesizer_class(method).can_resume:
+        raise ParameterError(f"'{method}' learns in a few passes and keeps no checkpoints; leave out --storage")
+    if seed is None and not is_private:
+        raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    folder = storage.absolute()
+    return RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        failure_config=FailureConfig(max_failures=3),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+    )
 
 
 def read_settings(settings: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""README keeps its word: its two commands, its Python names and its command lines exist."""
+"""README and the guides keep their word: commands, Python names, command lines and the files of links exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from raysynth.synthesizers.registry import METHODS
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-SHELL = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+GUIDES = [ROOT / "cluster" / "README.md", ROOT / "examples" / "README.md"]
+PAGES = README + "".join(p.read_text(encoding="utf-8") for p in GUIDES if p.exists())
+SHELL = [line for block in re.findall(r"```bash\n(.*?)```", PAGES, re.DOTALL) for line in block.splitlines()]
 
 
 def command_after(marker: str) -> str:
@@ -71,6 +73,14 @@ def options_in(words: list[str]) -> set[str]:
         assert options_in(["raysynth", *words[inner:]]) <= options_of(words[inner]), words
         words = words[:inner]
     return {w for w in words if w.startswith("-") and not w.lstrip("-").isdigit()}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *[p for p in GUIDES if p.exists()]], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_files_of_links_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_method_has_its_line_in_the_table() -> None:

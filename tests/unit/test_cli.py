@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from raysynth import cli, cli_steps
+from raysynth import cli, cli_steps, load_synthetic_model
 from raysynth.errors import ClusterError, ConditionError, ParameterError, TrainingError
 from raysynth.synthesizers.registry import METHODS
 
@@ -280,3 +280,34 @@ def test_entry_point_prints_json_only_and_sets_the_exit_code(model: Path, tmp_pa
     assert good.returncode == 0 and json.loads(good.stdout)["rows"] == 20, good.stderr
     bad = subprocess.run([*command, "sample", str(tmp_path / "none"), "--out", "x.csv"], capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stdout == "" and "Error:" in bad.stderr and "Traceback" not in bad.stderr
+
+
+# --------------------------------------------------------------------------------------------- checkpoints on storage
+
+
+def test_fit_with_storage_goes_on_from_its_checkpoint(table: Path, tmp_path: Path) -> None:
+    """The second run trains for the epochs that are missing only, and gives the model of one undisturbed run."""
+    words = ("fit", table, "--method", "gan", "--seed", "1", "--set", "checkpoint_every=1", "--set", "batch_size=500")
+    storage = tmp_path / "runs" / "fair"
+    for epochs in ("1", "2"):
+        result = run(*words, "--epochs", epochs, "--storage", storage, "--model", tmp_path / "parts")
+        assert result.exit_code == 0, result.output
+    assert {p.name for p in storage.glob("checkpoint*")} == {"checkpoint.pt"}
+    assert run(*words, "--epochs", "2", "--model", tmp_path / "whole").exit_code == 0
+    digests = [load_synthetic_model(tmp_path / name).sample(50, seed=3) for name in ("parts", "whole")]
+    pd.testing.assert_frame_equal(*digests)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "copula", "--seed", "1"), "'copula' learns in a few passes and keeps no checkpoints"),
+        (("--method", "ctgan"), "--storage needs --seed"),
+    ],
+)
+def test_storage_that_would_not_help_is_refused(
+    table: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    result = run("fit", table, *words, "--storage", tmp_path / "run", "--model", tmp_path / "m")
+    assert result.exit_code == 2 and message in result.stderr
+    assert not list(tmp_path.iterdir())
