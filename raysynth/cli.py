@@ -191,6 +191,10 @@ raysynth evaluate real.csv synthetic.csv --out report.html
 
 raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income --json
 
+[dim]# how the table was made and what privacy it spent; and a report that may be shared[/dim]
+
+raysynth evaluate train.csv synthetic.csv --model model.raysynth --out report.html --shareable shared.html
+
 [dim]# sequences: many rows for each entity, also compared along time[/dim]
 
 raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
@@ -206,6 +210,9 @@ def evaluate(
     target: Annotated[
         list[str] | None, typer.Option(help="Column to predict, for the machine-learning test; may be repeated.")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file that made the table; the report shows how, and its privacy ledger.")
+    ] = None,
     shareable: Annotated[
         Path | None, typer.Option(help="Second HTML report to write, without any figure computed from the real rows.")
     ] = None,
@@ -220,6 +227,7 @@ def evaluate(
 
     def work() -> Outcome:
         from raysynth.storage import check_writable
+        from raysynth.synthesizers.loading import load_synthetic_model
 
         for path in (out, shareable):
             if path is not None:
@@ -231,6 +239,7 @@ def evaluate(
             holdout=holdout,
             target=target,
             seed=seed,
+            model=None if model is None else load_synthetic_model(model),
             shareable=shareable,
             sequence_key=sequence_key,
             time_column=time_column,

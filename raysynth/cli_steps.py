@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth import __version__
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.stages import LONG_SECONDS, Stage, stage_table
 from raysynth.storage import atomic_path
@@ -188,10 +187,9 @@ def evaluate_tables(
 ) -> Outcome:
     """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
-    `model`: the one that made the synthetic table, where it is known, for the report's provenance.
+    `model`: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
     """
     from raysynth.evaluation import evaluate_synthetic_data
-    from raysynth.evaluation.ledger_section import ledger_section
 
     results = evaluate_synthetic_data(
         real,
@@ -199,31 +197,22 @@ def evaluate_tables(
         holdout_data=holdout,
         target_columns=target or None,
         schema=None if model is None else model.schema_,
-        model_info=None if model is None else _provenance(model),
+        model_info=model,
         seed=seed or 0,
         sequence_key=sequence_key,
         time_column=time_column,
     )
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
-    spent = None if model is None else model.privacy_spent_
-    sections = [] if spent is None else [ledger_section(spent)]
     if out is not None:
-        results.generate_report(out, sections=sections)
+        results.generate_report(out)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     if shareable is not None:
-        results.generate_report(shareable, shareable=True, sections=sections)
+        results.generate_report(shareable, shareable=True)
         record["shareable_report"] = str(shareable)
         text += f"\nShareable report: {shareable}"
     return Outcome(record, text)
-
-
-def _provenance(model: Synthesizer) -> dict[str, Any]:
-    """How a synthetic table was made, for the report."""
-    given = {k: v for k, v in model.get_params().items() if v is not None and k not in ("schema", "verbose")}
-    learned = {"network": edges} if (edges := getattr(model, "edges_", None)) else {}
-    return {"method": model.method, "rows": model.n_rows_, "raysynth": __version__, **given, **learned}
 
 
 def read_conditions(text: str | None) -> Any:

@@ -1,15 +1,18 @@
 """The model file: a zip of JSON and safetensors with a format version. Data only; reading one runs nothing.
 
-Entries: `model.json` (method, parameters, schema, encoder, ledger) and `arrays.safetensors` (NumPy arrays), both stored
-without compression, so that a small file cannot unfold into a large one.
+Entries: `model.json` (method, parameters, schema, encoder, ledger, versions of the software that wrote it) and
+`arrays.safetensors` (NumPy arrays), both stored without compression, so that a small file cannot unfold into a large
+one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
 import json
 import os
+import platform
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +60,15 @@ def write_model(path: str | os.PathLike[str], content: ModelContent) -> None:
 
     arrays = {name: np.ascontiguousarray(a) for name, a in content.arrays.items()}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_entry("model.json"), _json_bytes({"format_version": FORMAT_VERSION, **content.meta}))
+        about = {"format_version": FORMAT_VERSION, "written_by": software_versions()}
+        archive.writestr(_entry("model.json"), _json_bytes({**about, **content.meta}))
         archive.writestr(_entry("arrays.safetensors"), save(arrays))
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what a model's numbers depend on: raysynth, Python, NumPy, torch."""
+    packages = {name: importlib.metadata.version(name) for name in ("raysynth", "numpy", "torch")}
+    return {"raysynth": packages.pop("raysynth"), "python": platform.python_version(), **packages}
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelContent:

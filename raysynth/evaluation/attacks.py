@@ -1,25 +1,92 @@
-"""The attacks' section of the report: each attack beside its baseline, with ROC curves where attacks score."""
+"""Attacks in an evaluation: those that need the tables only, their checks, and their section of the report."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from raysynth.evaluation.charts import line_path
+from raysynth.evaluation.privacy import Check
 from raysynth.evaluation.section import Section, section_body
+from raysynth.privacy.registry import FAMILIES
+from raysynth.privacy.run import DEFAULT_TYPES, FEWEST_ROWS, Asked, ask, attack_records
 
 if TYPE_CHECKING:
+    from raysynth.privacy.attack import Attack
     from raysynth.privacy.results import AttackResults
+    from raysynth.privacy.threat import Records
 
 ROC_SIZE = 220.0
+N_EXPERIMENTS, N_TARGETS = 10, 2_000
+TITLES = {
+    "membership_inference": "Membership attack",
+    "attribute_inference": "Attribute attack",
+    "model_inversion": "Model inversion",
+    "linkability": "Linkability",
+    "singling_out": "Singling out",
+}
+
+
+def asked_attacks(attack_types: Sequence[str | Attack] | None, has_holdout: bool) -> Asked | None:
+    """The attacks of an evaluation, checked before any work; None: none. Types None: the three main families."""
+    types = DEFAULT_TYPES if attack_types is None else attack_types
+    return ask(types, N_EXPERIMENTS, N_TARGETS, has_holdout=has_holdout) if len(types) else None
+
+
+def attack_rows(records: Mapping[str, Records], asked: Asked, seed: int) -> tuple[AttackResults | None, list[str]]:
+    """What the attacks found, and what the reader must know; None where the tables are too small to be attacked."""
+    small = [label for label, found in records.items() if len(found) < FEWEST_ROWS]
+    if small:
+        return None, [f"no attack was run: the {small[0]} table has fewer than {FEWEST_ROWS} rows"]
+    rows = records["synthetic"].rows
+    columns = [*rows.numbers_NV.T, *rows.codes_NC.T]
+    if len(columns) < 2 or not any(len(np.unique(c)) > 1 for c in columns):
+        return None, ["no attack was run: attacks need two columns, one of which varies in the synthetic table"]
+    return attack_records(records, asked, np.random.default_rng(seed)), []
+
+
+def attack_checks(results: AttackResults) -> tuple[Check, ...]:
+    """One check for each type of attack: its strongest attack beside the baseline.
+
+    The risk is what the attack gains, (success - baseline) / (1 - baseline), where it surely gains; else 0. Intervals
+    allow for having picked the strongest of several (Bonferroni). Without holdout rows 'proximity' stands in the place
+    of membership, under its own name.
+    """
+    checks = []
+    for kind, names in results.families.items():
+        best = results.of_type(kind)
+        is_family = kind in FAMILIES and best.name != "proximity"
+        which = f"strongest of {len(names)}: {best.title}" if len(names) > 1 else best.title
+        if not is_family:
+            which = f"baseline: {best.baseline_is}"
+        checks.append(
+            Check(
+                key=f"attack_{kind}" if best.name != "proximity" else "proximity",
+                title=TITLES[kind] if is_family else best.title,
+                figure=best.success,
+                baseline=best.baseline.value,
+                risk=_risk(best.risk.value, best.found),
+                passed=None if math.isnan(best.gain.low) else not best.found,
+                rule=f"{which}; passes unless it surely gains over the baseline",
+            )
+        )
+    return tuple(checks)
 
 
 def attack_section(results: AttackResults) -> Section:
     """What `run_privacy_attacks` found, for `generate_report(path, sections=[...])`; never releasable."""
     attacks = list(results.details.values())
     curves = [
-        (r.title, r.success, line_path(r.curve.false_positive, r.curve.true_positive, ROC_SIZE))
-        for r in attacks
-        if r.curve is not None
+        (r, line_path(r.curve.false_positive, r.curve.true_positive, ROC_SIZE)) for r in attacks if r.curve is not None
     ]
     body = section_body("raysynth.evaluation", "attacks.html.j2", attacks=attacks, curves=curves, results=results)
     return Section("attacks", "Attacks", body)
+
+
+def _risk(excess: float, found: bool) -> float:
+    if math.isnan(excess):
+        return excess
+    return min(max(excess, 0.0), 1.0) if found else 0.0

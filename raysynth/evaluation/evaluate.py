@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables
-from raysynth.comparison.rows import Rows, row_space, sample_rows
+from raysynth.comparison.rows import Rows
 from raysynth.errors import ParameterError
+from raysynth.evaluation.attacks import asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.manifold import compare_manifolds
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
+from raysynth.evaluation.provenance import told_of
 from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
 from raysynth.execution import summarise
+from raysynth.privacy.registry import FAMILIES
+from raysynth.privacy.run import Asked, sample_records
+from raysynth.privacy.threat import Records
 from raysynth.schema import TableSchema
 from raysynth.stages import stage
 
+if TYPE_CHECKING:
+    from raysynth.privacy.attack import Attack
+    from raysynth.privacy.results import AttackResults
+    from raysynth.synthesizers.base import Synthesizer
+
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
-PRIVACY_METRICS = (
-    "identifiability",
-    "membership_inference",
-    "attribute_disclosure",
-    "closer_to_training",
-    "exact_copies",
-)
+PRIVACY_METRICS = tuple(PARTS)
 _ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}
 
 
@@ -46,7 +53,8 @@ def evaluate_synthetic_data(
     target_columns: Sequence[str] | str | None = None,
     *,
     schema: TableSchema | None = None,
-    model_info: Mapping[str, Any] | None = None,
+    model_info: Mapping[str, Any] | Synthesizer | None = None,
+    attack_types: Sequence[str | Attack] | None = None,
     seed: int | None = None,
     sequence_key: str | None = None,
     time_column: str | None = None,
@@ -60,12 +68,17 @@ def evaluate_synthetic_data(
         real_data: the rows that the synthesizer was fitted to: DataFrame, Arrow table, path or URI, Ray Dataset.
         synthetic_data: the synthetic rows, with the same columns.
         categorical_columns, continuous_columns: kinds of columns; the others are inferred as `fit` infers them.
-        metrics: any of 'statistical_similarity', 'privacy_metrics', 'ml_efficacy', 'realism'; None: all.
+        metrics: any of 'statistical_similarity', 'privacy_metrics' (figures from distances, and attacks),
+            'ml_efficacy', 'realism'; None: all.
         holdout_data: real rows that the synthesizer has not seen; without them several figures are weaker or cannot be
             given, and the results say so.
         target_columns: columns that models should predict; None: one is chosen, and named in the notes.
         schema: declared schema; gives kinds, domains, keys and constraints to check.
-        model_info: how the synthetic table was made (method, parameters, seed, versions, ledger), for the report.
+        model_info: for the report, how the synthetic table was made: the fitted synthesizer itself (its parameters,
+            versions and privacy ledger are then shown), or a mapping of your own.
+        attack_types: attacks among the privacy metrics, as for `run_privacy_attacks`, on 2,000 targets in 10 rounds;
+            None: membership inference, attribute inference and model inversion by an attacker who has the tables only
+            (some 15 seconds); an empty list: none.
         seed: of every random choice (subsamples, splits, models); None: 0.
         sequence_key: for long tables: the column that says which rows belong to one sequence. Figures along time are
             added, and the column, whose values are made anew, is left out of all others.
@@ -76,6 +89,8 @@ def evaluate_synthetic_data(
         ParameterError: an unknown metric or column.
     """
     wanted, seed = _checked(metrics, METRICS), seed or 0
+    asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
+    info, sections = told_of(model_info)
     sequences = None
     if sequence_key is not None:
         from raysynth.evaluation.sequence_comparison import compare_sequences, without_key
@@ -101,30 +116,47 @@ def evaluate_synthetic_data(
         n_rows = done.rows = tables.real_statistics.n_rows + tables.synthetic_statistics.n_rows
     with stage("similarity", n_rows):
         similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
-    needs_rows = bool(set(wanted) - {"statistical_similarity"}) or similarity is not None
-    with stage("rows for privacy and models", n_rows):
-        rows = read_rows(tables, seed) if needs_rows and tables.compared else {}
-    notes = _notes(tables, rows)
-    efficacy: tuple[TargetEfficacy, ...] = ()
-    if "ml_efficacy" in wanted and rows:
-        efficacy, more = _efficacy(rows, target_columns, seed)
-        notes += more
-    has_rows = bool(rows)
-    return EvaluationResults(
+    found = EvaluationResults(
         kinds=tables.kinds,
         diagnostics=diagnose(tables, tables.marginals()),
         similarity=similarity,
-        efficacy=efficacy,
-        privacy=_privacy(rows, seed) if "privacy_metrics" in wanted and has_rows else None,
-        realism=two_sample_test(rows["real"], rows["synthetic"], seed) if "realism" in wanted and has_rows else None,
-        manifold=compare_manifolds(rows["real"], rows["synthetic"], rows.get("holdout"), seed)
-        if "realism" in wanted and has_rows
-        else None,
-        embedding=embed(rows["real"], rows["synthetic"], seed) if similarity is not None and has_rows else None,
         has_holdout=tables.holdout is not None,
-        model_info=model_info,
-        notes=tuple(notes),
+        model_info=info,
+        notes=tuple(_notes(tables)),
+        sections=sections,
         sequences=sequences,
+    )
+    if not tables.compared:
+        return found
+    with stage("rows for privacy and models", n_rows):
+        records = _read_records(tables, seed)
+    found = replace(found, notes=(*found.notes, *_row_notes(tables, records)))
+    return _with_figures_of_rows(found, records, wanted, asked, target_columns, seed)
+
+
+def _with_figures_of_rows(
+    found: EvaluationResults,
+    records: Mapping[str, Records],
+    wanted: Sequence[str],
+    asked: Asked | None,
+    targets: Sequence[str] | str | None,
+    seed: int,
+) -> EvaluationResults:
+    """The same results with the figures that need rows in memory: usefulness, privacy, realism, the embedding."""
+    rows = {label: r.rows for label, r in records.items()}
+    sides = rows["real"], rows["synthetic"], rows.get("holdout")
+    efficacy, target_notes = _efficacy(rows, targets, seed) if "ml_efficacy" in wanted else ((), [])
+    attacks, attack_notes = _attacks(records, asked, seed)
+    realistic = "realism" in wanted
+    return replace(
+        found,
+        efficacy=efficacy,
+        privacy=_privacy(rows, attacks, seed) if "privacy_metrics" in wanted else None,
+        attacks=attacks,
+        realism=two_sample_test(rows["real"], rows["synthetic"], seed) if realistic else None,
+        manifold=compare_manifolds(*sides, seed) if realistic else None,
+        embedding=embed(rows["real"], rows["synthetic"], seed) if found.similarity is not None else None,
+        notes=(*found.notes, *target_notes, *attack_notes),
     )
 
 
@@ -154,20 +186,27 @@ def privacy_risk_score(
     *,
     seed: int | None = None,
 ) -> float:
-    """Risk in [0, 1]: the largest of the asked figures' risks, each its excess over what rows of nobody would score.
+    """Risk in [0, 1]: the largest among the asked metrics' parts, each its excess over what rows of nobody would score.
 
-    0: no figure found a leak (which is no proof that there is none); 1: every row is given away. 'membership_inference'
-    and 'closer_to_training' need holdout rows; without them they are left out, with a warning.
+    0: no part found a leak (which is no proof that there is none); 1: every row is given away. The result is a float
+    that carries its parts (`.parts`, `.summary()`); the rule is that of `PrivacyRisk`.
+
+    - 'identifiability': Yoon et al. (2020); 'closer_to_training' and 'exact_copies': by distances.
+    - 'membership_inference': the larger of the attack by plain distance and the strongest of `run_privacy_attacks`
+      (where it surely gains). It needs holdout rows: without them it cannot be measured, and 'proximity' (the share of
+      real rows nearer to the synthetic table than to other real rows) takes its place under that name, with a warning.
+    - 'attribute_disclosure': CAP beside its baseline; 'attribute_inference' and 'model_inversion': attacks.
 
     Args:
-        metrics: any of 'identifiability', 'membership_inference', 'attribute_disclosure', 'closer_to_training',
-            'exact_copies'.
+        metrics: any of 'identifiability', 'membership_inference', 'attribute_disclosure', 'attribute_inference',
+            'model_inversion', 'closer_to_training', 'exact_copies'.
 
     Raises:
         DataError: the tables cannot be compared.
         ParameterError: an unknown metric, or none of those asked for can be computed without holdout rows.
     """
-    wanted = _checked(metrics, PRIVACY_METRICS)
+    wanted, seed = _checked(metrics, PRIVACY_METRICS), seed or 0
+    asked = asked_attacks([m for m in wanted if m in FAMILIES], holdout_data is not None)
     tables = pair_tables(
         real_data,
         synthetic_data,
@@ -175,14 +214,23 @@ def privacy_risk_score(
         categorical_columns=categorical_columns,
         continuous_columns=continuous_columns,
     )
-    found = _privacy(read_rows(tables, seed or 0), seed or 0)
-    risks = {key: found.check(key).risk for key in wanted}
-    if undefined := [k for k, r in risks.items() if np.isnan(r)]:
+    records = _read_records(tables, seed)
+    found = _privacy({label: r.rows for label, r in records.items()}, _attacks(records, asked, seed)[0], seed)
+    keys = [key for metric in wanted for key in PARTS[metric]]
+    score = PrivacyRisk(c for c in found.checks if c.key in keys)
+    undefined = [m for m in wanted if math.isnan(score.of_metric(m))]
+    if undefined:
         message = f"{', '.join(undefined)}: not defined for these tables; give holdout_data (real rows not used in fit)"
-        if len(undefined) == len(risks):
+        if len(undefined) == len(wanted):
             raise ParameterError(message)
         warnings.warn(f"{message}; left out of the score", stacklevel=2)
-    return float(np.nanmax(list(risks.values())))
+    if "proximity" in score.parts:
+        warnings.warn(
+            "membership_inference: not measured without holdout_data; 'proximity' to the real rows took its place. "
+            "Keep real rows out of the fit and pass them",
+            stacklevel=2,
+        )
+    return score
 
 
 def machine_learning_efficacy(
@@ -242,15 +290,25 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
 
 def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
     """Rows of each table in memory (a random part of a large one), by label."""
-    space, rng = row_space(tables.marginals()), np.random.default_rng(seed)
-    sources = zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True)
-    return {
-        label: space.encode(sample_rows(t, tables.compared, _ROWS[label], rng)) for label, t in sources if t is not None
-    }
+    return {label: records.rows for label, records in _read_records(tables, seed).items()}
 
 
-def _privacy(rows: dict[str, Rows], seed: int) -> PrivacyFigures:
-    return privacy_figures(rows["real"], rows["synthetic"], rows.get("holdout"), seed)
+def _read_records(tables: Tables, seed: int) -> dict[str, Records]:
+    return sample_records(tables, np.random.default_rng(seed), most_rows=_ROWS, columns=tables.compared)
+
+
+def _privacy(rows: dict[str, Rows], attacks: AttackResults | None, seed: int) -> PrivacyFigures:
+    more = () if attacks is None else attack_checks(attacks)
+    return privacy_figures(rows["real"], rows["synthetic"], rows.get("holdout"), seed, more)
+
+
+def _attacks(
+    records: Mapping[str, Records], asked: Asked | None, seed: int
+) -> tuple[AttackResults | None, Sequence[str]]:
+    if asked is None:
+        return None, ()
+    with stage("attacks"):
+        return attack_rows(records, asked, seed)
 
 
 def _efficacy(
@@ -273,21 +331,25 @@ def _efficacy(
     return found, notes
 
 
-def _notes(tables: Tables, rows: dict[str, Rows]) -> list[str]:
+def _notes(tables: Tables) -> list[str]:
     notes = []
     if tables.holdout is None:
         notes.append(
             "no holdout rows were given: membership inference and the share nearer to training rows cannot be "
             "measured, and models were tested on real rows that the synthesizer may have seen"
         )
-    totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
-    for label, total in totals.items():
-        if label in rows and len(rows[label]) < total:
-            used = len(rows[label])
-            notes.append(f"privacy, realism and models used {used:,} of the {total:,} {label} rows, drawn at random")
     if skipped := [n for n in tables.kinds if n not in tables.compared]:
         notes.append(f"not compared, since made anew for each row: {', '.join(skipped)}")
     return notes
+
+
+def _row_notes(tables: Tables, rows: Mapping[str, Records]) -> list[str]:
+    totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
+    return [
+        f"privacy, realism and models used {len(rows[label]):,} of the {total:,} {label} rows, drawn at random"
+        for label, total in totals.items()
+        if len(rows[label]) < total
+    ]
 
 
 def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from raysynth.dp.ledger import Event
     from raysynth.dp.privacy_spent import PrivacySpent
 
+_ANCHOR, _TITLE = "ledger", "Privacy ledger"
 _NOUNS = {
     "gaussian": "Gaussian noise",
     "laplace": "Laplace noise",
@@ -19,13 +20,18 @@ _NOUNS = {
 }
 
 
-def ledger_section(spent: PrivacySpent) -> Section:
-    """A section of the report from `model.privacy_spent_`: releasable, no figure of rows is in it."""
+def ledger_section(spent: PrivacySpent | None) -> Section:
+    """A section of the report from `model.privacy_spent_`: releasable, no figure of rows is in it.
+
+    None: the model was fitted without a budget, and the section says what that means.
+    """
+    if spent is None:
+        return Section(_ANCHOR, _TITLE, section_body("raysynth.evaluation", "no_ledger.html.j2"), releasable=True)
     rows = [_row(event) for event in spent.ledger]
     body = section_body(
         "raysynth.evaluation", "ledger.html.j2", spent=spent, rows=rows, json=spent.ledger.to_json(), unit=_unit(spent)
     )
-    return Section("ledger", "Privacy ledger", body, releasable=True)
+    return Section(_ANCHOR, _TITLE, body, releasable=True)
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
         }
     if results.privacy is not None:
         content["privacy_metrics"] = {"risk": results.privacy.risk, **asdict(results.privacy)}
+    if results.attacks is not None:
+        content["privacy_attacks"] = results.attacks.to_dict()
     content["has_holdout"] = results.has_holdout
     if results.model_info is not None:
         content["model_info"] = dict(results.model_info)

@@ -7,6 +7,7 @@ Every figure comes with a baseline: what other real rows (holdout rows where the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,17 +66,21 @@ class PrivacyFigures:
 
     @property
     def risk(self) -> float:
-        """Risk score in [0, 1]: the largest risk among the figures (a table is as exposed as its weakest side)."""
-        risks = [c.risk for c in self.checks if not math.isnan(c.risk)]
-        return max(risks) if risks else float("nan")
+        """Risk score in [0, 1]: the largest risk among the checks (a table is as exposed as its weakest side)."""
+        return max((c.risk for c in self.checks if not math.isnan(c.risk)), default=float("nan"))
 
     def check(self, key: str) -> Check:
         """The figure of a key."""
         return next(c for c in self.checks if c.key == key)
 
 
-def privacy_figures(real: Rows, synthetic: Rows, holdout: Rows | None, seed: int = 0) -> PrivacyFigures:
-    """All figures; `real`: rows that the synthesizer was fitted to, `holdout`: rows it has not seen (or None)."""
+def privacy_figures(
+    real: Rows, synthetic: Rows, holdout: Rows | None, seed: int = 0, more: Sequence[Check] = ()
+) -> PrivacyFigures:
+    """All figures; `real`: rows that the synthesizer was fitted to, `holdout`: rows it has not seen (or None).
+
+    `more`: further checks, such as those of attacks.
+    """
     rng = np.random.default_rng(seed)
     metric = gower_metric(real)
     to_real = nearest(synthetic, real, metric, 2)
@@ -96,6 +101,7 @@ def privacy_figures(real: Rows, synthetic: Rows, holdout: Rows | None, seed: int
             _identifiability_check(identifiability(real, synthetic, rng)),
             _membership_check(member),
             _disclosure_check(disclosed),
+            *more,
         ),
         disclosure=disclosed,
         distances={

@@ -16,6 +16,7 @@ import numpy as np
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation import wording
+from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.embedding import Embedding
@@ -48,8 +49,11 @@ def write_report(
 
 def render_report(results: EvaluationResults, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
     """The report as HTML text; `shareable` leaves out every figure that was computed from real rows."""
-    along_time = [] if results.sequences is None else [sequence_section(results.sequences)]
-    shown = [s for s in (*along_time, *results.sections, *sections) if s.releasable or not shareable]
+    found = [] if results.attacks is None else [attack_section(results.attacks)]
+    if results.sequences is not None:
+        found.append(sequence_section(results.sequences))
+    last_of_each = {s.anchor: s for s in (*found, *results.sections, *sections)}
+    shown = [s for s in last_of_each.values() if s.releasable or not shareable]
     return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
 
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysynth.evaluation.diagnostics import Diagnostic
 from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
@@ -20,6 +20,9 @@ from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema import Kind
 
+if TYPE_CHECKING:
+    from raysynth.privacy.results import AttackResults
+
 
 @dataclass(frozen=True)
 class EvaluationResults:
@@ -30,7 +33,8 @@ class EvaluationResults:
         diagnostics: whether the synthetic table is valid at all.
         similarity: columns, pairs and triples.
         efficacy: one entry for each target.
-        privacy: distances, copies and attacks.
+        privacy: checks of distances and copies, and one for each type of attack.
+        attacks: what each attack found, with ROC curves.
         realism: the classifier two-sample test.
         manifold: precision, recall, density and coverage.
         embedding: some rows of both tables in two dimensions.
@@ -47,6 +51,7 @@ class EvaluationResults:
     similarity: Similarity | None = None
     efficacy: tuple[TargetEfficacy, ...] = ()
     privacy: PrivacyFigures | None = None
+    attacks: AttackResults | None = None
     realism: Realism | None = None
     manifold: Manifold | None = None
     embedding: Embedding | None = None

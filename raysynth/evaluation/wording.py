@@ -92,6 +92,30 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "What other people's rows disclose as well is knowledge of the population, not of the person.",
     ),
     (
+        "Attack: success, baseline, gain",
+        "An attacker with stated knowledge is played on rows that the synthesizer learned from (success), and in the "
+        "same way where nothing can have leaked: on rows it never saw, or by guessing (baseline). The gain is a leak.",
+        "No gain means that this attack failed on these rows. Another attack, or luck on a single person, may not.",
+    ),
+    (
+        "ROC curve, false alarms",
+        "An attacker who calls few people members is surer of each. The curve shows how many members are found at each "
+        "share of others wrongly called members; 'epsilon shown' is the smallest epsilon that could explain it.",
+        "The left end matters most and rests on few people: mind the intervals.",
+    ),
+    (
+        "Attribute attack, model inversion",
+        "Attribute: an unknown column of a person is guessed from the known ones. Inversion: training rows "
+        "are rebuilt from where synthetic rows crowd.",
+        "What succeeds as well on rows that were never seen comes from the population, not from one person's row.",
+    ),
+    (
+        "Proximity",
+        "Without holdout rows, in the place of membership: share of real rows nearer to the synthetic table than to as "
+        "many other real rows. Rows of nobody give 0.5.",
+        "It is not membership: keep real rows out of the fit, and give them as holdout rows, to measure that.",
+    ),
+    (
         "Differential privacy (epsilon, delta)",
         "A guarantee against every attacker: the smaller epsilon, the less any one row can change the result.",
         "The only privacy figure here that is a guarantee; all others can find leaks, never exclude them.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,12 +113,13 @@ class AttackResults(Mapping[str, float]):
     @property
     def intervals(self) -> dict[str, Estimate]:
         """Success rate of each type with an interval that allows for having picked the strongest attack."""
-        result = {}
-        for key, names in self.families.items():
-            best = self.strongest(key)
-            level = 1 - (1 - rates.LEVEL) / len(names)
-            result[key] = success_of(best.outcome, best.curve is not None, level)
-        return result
+        return {key: self.of_type(key).success for key in self.families}
+
+    def of_type(self, key: str) -> AttackResult:
+        """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
+        best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
+        success, baseline, gain, risk = _figures(best.outcome, best.curve is not None, level)
+        return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
 
     @property
     def risk(self) -> float:
@@ -167,8 +168,7 @@ class AttackResults(Mapping[str, float]):
 
 def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments: int, delta: float) -> AttackResult:
     """All figures of an attack's trials."""
-    success, baseline = success_of(outcome, attack.scores), baseline_of(outcome, attack.scores)
-    gain = UNDEFINED if math.isnan(baseline.value) else rates.difference(success, baseline)
+    success, baseline, gain, risk = _figures(outcome, attack.scores, rates.LEVEL)
     return AttackResult(
         name=attack.name,
         title=attack.title,
@@ -177,7 +177,7 @@ def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments:
         success=success,
         baseline=baseline,
         gain=gain,
-        risk=UNDEFINED if math.isnan(baseline.value) else rates.excess(success, baseline),
+        risk=risk,
         measures=_measures(attack, outcome, gain, delta),
         curve=roc.roc_curve(outcome.members, outcome.others) if attack.scores else None,
         outcome=outcome,
@@ -187,6 +187,14 @@ def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments:
     )
 
 
+def _figures(outcome: Outcome, scores: bool, level: float) -> tuple[Estimate, Estimate, Estimate, Estimate]:
+    """Success, baseline, gain and risk of some trials."""
+    success, baseline = success_of(outcome, scores, level), baseline_of(outcome, scores, level)
+    if math.isnan(baseline.value):
+        return success, baseline, UNDEFINED, UNDEFINED
+    return success, baseline, rates.difference(success, baseline), rates.excess(success, baseline)
+
+
 def success_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
     """AUC of scores, share of successes."""
     if scores:
@@ -194,13 +202,13 @@ def success_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Es
     return rates.share(outcome.members, outcome.member_clusters, level)
 
 
-def baseline_of(outcome: Outcome, scores: bool) -> Estimate:
+def baseline_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
     """What rows of nobody get."""
     if scores:
         return Estimate(0.5, 0.5, 0.5)
     if outcome.known_baseline is not None:
         return Estimate(outcome.known_baseline, outcome.known_baseline, outcome.known_baseline)
-    return rates.share(outcome.others, outcome.other_clusters)
+    return rates.share(outcome.others, outcome.other_clusters, level)
 
 
 def pooled(outcomes: Sequence[Outcome]) -> Outcome:

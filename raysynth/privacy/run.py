@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TYPES = ("membership_inference", "attribute_inference", "model_inversion")
 _ROWS = 100_000
-_FEWEST = 20
+FEWEST_ROWS = 20  # of each table
 
 
 def run_privacy_attacks(
@@ -70,8 +70,7 @@ def run_privacy_attacks(
         DataError: the tables cannot be compared or are too small; names the cure.
         ParameterError: unknown attack or column, or an attack that needs what was not given.
     """
-    _check_counts(n_experiments, n_targets)
-    wanted = _resolve(attack_types, holdout_data is not None)
+    asked = ask(attack_types, n_experiments, n_targets, has_holdout=holdout_data is not None)
     tables = pair_tables(
         real_data,
         synthetic_data,
@@ -83,22 +82,83 @@ def run_privacy_attacks(
     rng = np.random.default_rng(seed or 0)
     records = read_records(tables, rng)
     method, model = _method_and_model(synthesizer)
-    scenes = make_scenes(records, n_experiments, n_targets, method, model, rng)
-    details, families, notes = _run_all(wanted, scenes, rng, delta)
-    return AttackResults(details, families, [*_notes(tables, records), *notes], delta)
+    results = attack_records(records, asked, rng, method=method, model=model, delta=delta)
+    return AttackResults(results.details, results.families, [*_notes(tables, records), *results.notes], delta)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An attack type as asked for: its key in the results, its attacks, and whether it was asked for by family."""
+
+    key: str
+    attacks: tuple[Attack, ...]
+    is_family: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Attacks that were asked for, checked: their families, and how many rounds and targets."""
+
+    wanted: tuple[_Wanted, ...]
+    n_experiments: int
+    n_targets: int
+
+
+def ask(attack_types: Sequence[str | Attack], n_experiments: int, n_targets: int, *, has_holdout: bool) -> Asked:
+    """The attacks of the types; raises `ParameterError` for an unknown one, before any work."""
+    _check_counts(n_experiments, n_targets)
+    return Asked(tuple(_resolve(attack_types, has_holdout)), n_experiments, n_targets)
+
+
+def attack_records(
+    records: Mapping[str, Records],
+    asked: Asked,
+    rng: np.random.Generator,
+    *,
+    method: Any = None,
+    model: Any = None,
+    delta: float = 1e-5,
+) -> AttackResults:
+    """Attack rows that are in memory: 'real', 'synthetic' and perhaps 'holdout', at least 20 of each.
+
+    Raises `ParameterError` where an attack needs what was not given.
+    """
+    scenes = make_scenes(records, asked.n_experiments, asked.n_targets, method, model, rng)
+    details, families, notes = _run_all(asked.wanted, scenes, rng, delta)
+    return AttackResults(details, families, notes, delta)
 
 
 def read_records(tables: Tables, rng: np.random.Generator) -> dict[str, Records]:
-    """Up to 100,000 rows of each table, by label."""
+    """Up to 100,000 rows of each table, by label; raises `DataError` for fewer than 20."""
+    records = sample_records(tables, rng)
+    for label, found in records.items():
+        if len(found) < FEWEST_ROWS:
+            raise DataError(
+                f"the {label} table has {len(found)} rows; attacks need at least {FEWEST_ROWS} of each table"
+            )
+    return records
+
+
+def sample_records(
+    tables: Tables,
+    rng: np.random.Generator,
+    *,
+    most_rows: Mapping[str, int] | None = None,
+    columns: Sequence[str] | None = None,
+) -> dict[str, Records]:
+    """Some rows of each table, by label, drawn at random.
+
+    Args:
+        most_rows: how many of each; None: 100,000.
+        columns: those that are kept as they were read, the compared ones among them; None: all.
+    """
     space = row_space(tables.marginals())
     result = {}
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
-        if table is None:
-            continue
-        rows = sample_rows(table, list(table.names), _ROWS, rng)
-        result[label] = Records(space.encode(rows.select(tables.compared)), rows)
-        if len(rows) < _FEWEST:
-            raise DataError(f"the {label} table has {len(rows)} rows; attacks need at least {_FEWEST} of each table")
+        if table is not None:
+            limit = _ROWS if most_rows is None else most_rows[label]
+            rows = sample_rows(table, list(table.names if columns is None else columns), limit, rng)
+            result[label] = Records(space.encode(rows.select(tables.compared)), rows)
     return result
 
 
@@ -157,15 +217,6 @@ def _one(attack: Attack, seed: int, task: tuple[int, Scene]) -> Outcome:
     return attack.run(scene, np.random.default_rng([seed, index]))
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """An attack type as asked for: its key in the results, its attacks, and whether it was asked for by family."""
-
-    key: str
-    attacks: tuple[Attack, ...]
-    is_family: bool
-
-
 def _resolve(attack_types: Sequence[str | Attack], has_holdout: bool) -> list[_Wanted]:
     listed = [attack_types] if isinstance(attack_types, str | Attack) else list(attack_types)
     if not listed:
@@ -196,8 +247,8 @@ def _run_all(
         if not able:
             raise ParameterError(_what_is_lacking(entry, view, has_holdout))
         if entry.is_family and (skipped := [a for a in entry.attacks if a not in able]):
-            listed = "; ".join(f"{a.title} ({a.threat})" for a in skipped)
-            notes.append(f"{entry.key}: not run, for want of what the attacker needs: {listed}")
+            listed = "; ".join(f"'{a.title}' (needs {a.threat})" for a in skipped)
+            notes.append(f"not run, since the attacker was not given what it takes: {listed}")
         for attack in able:
             details[attack.name] = run_attack(attack, scenes, int(rng.integers(2**31)), delta)
         families[entry.key] = [a.name for a in able]

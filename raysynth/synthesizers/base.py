@@ -59,6 +59,7 @@ class Synthesizer:
     numeric_encoding: ClassVar[NumericForm]
     can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
     has_differential_privacy: ClassVar[bool] = False
+    versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
     _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
 
     def __init__(
@@ -324,8 +325,7 @@ class Synthesizer:
 
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "schema"}
-        names = {"categorical_columns", "continuous_columns"}
+        left_out, names = {"scaling_config", "run_config", "schema"}, {"categorical_columns", "continuous_columns"}
         return {
             k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
             for k, v in self.get_params().items()

@@ -23,7 +23,9 @@ def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
     content = read_model(path)
     try:
         cls = synthesizer_class(content.meta["method"])
-        return cls._from_content(content)
+        model = cls._from_content(content)
+        model.versions_ = {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
+        return model
     except InputError as error:
         raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:

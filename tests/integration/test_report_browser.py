@@ -14,7 +14,18 @@ import pytest
 
 from raysynth.evaluation import evaluate_synthetic_data
 
-SECTIONS = ["overview", "diagnostics", "columns", "pairs", "realism", "efficacy", "privacy", "making", "glossary"]
+SECTIONS = [
+    "overview",
+    "diagnostics",
+    "columns",
+    "pairs",
+    "realism",
+    "efficacy",
+    "privacy",
+    "attacks",
+    "making",
+    "glossary",
+]
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -151,6 +151,25 @@ def test_evaluate_gives_figures_and_a_report(table: Path, model: Path, tmp_path:
 # ------------------------------------------------------------------------------------------------- options to values
 
 
+def test_evaluate_with_the_model_shows_how_the_table_was_made(table: Path, tmp_path: Path) -> None:
+    model, synthetic, report, shared = (tmp_path / name for name in ("m.raysynth", "s.csv", "r.html", "shared.html"))
+    budget = ("--epsilon", "2", "--set", "public_types=true", "--seed", "1")
+    for command in (
+        ("fit", table, "--method", METHOD, "--model", model, *budget),
+        ("sample", model, "--out", synthetic),
+    ):
+        assert (done := run(*command)).exit_code == 0, done.output
+    result = run("evaluate", table, synthetic, "--model", model, "--out", report, "--shareable", shared, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout.splitlines()[-1])["model_info"]
+    assert told["method"] == METHOD and told["parameters"]["epsilon"] == 2 and "raysynth" in told["versions"]
+    for page in (report, shared):
+        text = page.read_text(encoding="utf-8")
+        assert 'id="ledger"' in text and "differential privacy</strong>" in text and "versions" in text
+    assert 'id="attacks"' in report.read_text(encoding="utf-8")
+    assert 'id="attacks"' not in shared.read_text(encoding="utf-8")
+
+
 def test_conditions_as_json() -> None:
     read = cli_steps.read_conditions
     assert read(None) is None

@@ -47,7 +47,7 @@
   const source = $("#pair-data");
   if (source) {
     const { names, maps } = JSON.parse(source.textContent), n = names.length;
-    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const dark = matchMedia("screen and (prefers-color-scheme: dark)");
     const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
     const colour = (value) => {
       const zero = dark.matches ? [30, 39, 53] : [246, 247, 249];
@@ -94,6 +94,10 @@
     dark.addEventListener("change", again); addEventListener("resize", again);
     addEventListener("beforeprint", () => canvases.forEach(draw));
   }
+
+  // What scrolls sideways can be reached and scrolled by keyboard.
+  const reachable = () => all(".scroll").filter((box) => box.scrollWidth > box.clientWidth).forEach((box) => { box.tabIndex = 0; });
+  reachable(); addEventListener("resize", reachable);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));

@@ -105,9 +105,46 @@ def test_unknown_metrics_columns_targets_tasks_and_models() -> None:
 
 def test_a_risk_that_needs_holdout_rows_says_so() -> None:
     with pytest.raises(ParameterError, match="give holdout_data"):
-        privacy_risk_score(FEW, FEW, metrics=["membership_inference"])
-    with pytest.warns(UserWarning, match="membership_inference: not defined"):
-        assert 0 <= privacy_risk_score(FEW, FEW) <= 1
+        privacy_risk_score(FEW, FEW, metrics=["closer_to_training"])
+    with pytest.warns(UserWarning, match="closer_to_training: not defined"):
+        assert 0 <= privacy_risk_score(FEW, FEW, metrics=["closer_to_training", "exact_copies"]) <= 1
+
+
+def test_membership_without_holdout_rows_is_named_proximity() -> None:
+    with pytest.warns(UserWarning, match="'proximity' to the real rows took its place"):
+        score = privacy_risk_score(FEW, FEW, metrics=["membership_inference"])
+    assert "Proximity (no holdout" in score.parts["proximity"].title
+    assert np.isnan(score.parts["membership_inference"].risk)
+    assert "attack_membership_inference" not in score.parts
+
+
+def test_unknown_attacks_are_refused_before_the_tables_are_read() -> None:
+    with pytest.raises(ParameterError, match="unknown attack 'magic'"):
+        evaluate_synthetic_data(None, None, attack_types=["magic"])
+
+
+def test_tables_too_small_to_be_attacked_are_evaluated_all_the_same() -> None:
+    results = evaluate_synthetic_data(FEW[:15], FEW[15:], metrics="privacy_metrics")
+    assert results.attacks is None and results.privacy is not None
+    assert any("no attack was run: the real table has fewer than 20 rows" in note for note in results.notes)
+
+
+def test_a_table_of_one_column_is_evaluated_without_attacks() -> None:
+    results = evaluate_synthetic_data(FEW[["age"]], FEW[["age"]], metrics="privacy_metrics")
+    assert results.attacks is None
+    assert any("attacks need two columns" in note for note in results.notes)
+
+
+def test_an_empty_holdout_and_one_of_other_columns_are_named() -> None:
+    with pytest.raises(DataError, match="the holdout table has no rows"):
+        evaluate_synthetic_data(FEW, FEW, holdout_data=FEW[:0])
+    with pytest.raises(DataError, match="the holdout table lacks 'town'"):
+        evaluate_synthetic_data(FEW, FEW, holdout_data=FEW[["age"]])
+
+
+def test_model_info_must_tell_something() -> None:
+    with pytest.raises(ParameterError, match="model_info must be a fitted synthesizer or a mapping"):
+        evaluate_synthetic_data(FEW, FEW, model_info="ctgan")  # type: ignore[arg-type]
 
 
 def test_a_column_without_any_value_is_left_out_of_the_scores() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +71,17 @@ def test_risk_score_orders_noise_fresh_rows_and_copies(health: pd.DataFrame) -> 
     metrics = ["identifiability", "membership_inference", "attribute_disclosure"]
     low, high = (privacy_risk_score(real, s, metrics, holdout_data=holdout) for s in (fresh, real))
     assert low < 0.08 < 0.3 < high
+
+
+def test_the_risk_score_is_the_largest_of_its_parts_and_shows_each(health: pd.DataFrame) -> None:
+    metrics = ["identifiability", "membership_inference", "attribute_disclosure"]
+    score = privacy_risk_score(health[:1000], health[:1000], metrics, holdout_data=health[4000:5000])
+    expected = {"identifiability", "membership_inference", "attack_membership_inference", "attribute_disclosure"}
+    assert set(score.parts) == expected
+    assert score == max(c.risk for c in score.parts.values())
+    assert f"{score:.4f}" in score.summary() and "Membership attack" in score.summary()
+    copied = pickle.loads(pickle.dumps(score))
+    assert copied == score and set(copied.parts) == expected
 
 
 def test_auc_and_its_interval_on_known_scores() -> None:

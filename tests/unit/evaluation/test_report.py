@@ -47,15 +47,27 @@ def page(results: EvaluationResults, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_the_summary_has_the_deciding_figures(results: EvaluationResults) -> None:
     text = results.summary()
-    for part in ("Diagnostics", "Quality", "Told from real", "ML efficacy", "Privacy risk", "Membership inference"):
+    for part in (
+        "Diagnostics",
+        "Quality",
+        "Told from real",
+        "ML efficacy",
+        "Privacy risk",
+        "Membership inference",
+        "Attribute attack",
+    ):
         assert part in text
 
 
 def test_json_holds_every_part_and_no_nan(results: EvaluationResults) -> None:
     content = json.loads(results.to_json(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
-    assert {"diagnostics", "statistical_similarity", "realism", "ml_efficacy", "privacy_metrics", "model_info"} <= set(
-        content
-    )
+    parts = {"diagnostics", "statistical_similarity", "realism", "ml_efficacy", "privacy_metrics", "privacy_attacks"}
+    assert parts | {"model_info", "manifold", "notes"} <= set(content)
+    assert set(content["privacy_attacks"]["success"]) == {
+        "membership_inference",
+        "attribute_inference",
+        "model_inversion",
+    }
     assert content["statistical_similarity"]["quality"] == pytest.approx(results.similarity.quality)  # type: ignore[union-attr]
 
 
@@ -69,6 +81,7 @@ def test_every_section_is_there(page: str) -> None:
         "realism",
         "efficacy",
         "privacy",
+        "attacks",
         "making",
         "glossary",
     ]
@@ -124,7 +137,7 @@ def test_sections_of_others_have_their_place_and_only_releasable_ones_are_shared
         results.generate_report(tmp_path / "page.html", shareable, sections=[told, figure])
         pages.append((tmp_path / "page.html").read_text(encoding="utf-8"))
     order = re.findall(r'<section id="(\w+)"', pages[0])
-    assert order[-5:] == ["privacy", "ledger", "attacks", "making", "glossary"]
+    assert order[-5:] == ["privacy", "attacks", "ledger", "making", "glossary"]
     assert all('href="#ledger">Privacy &lt;ledger&gt;' in page and "<p>epsilon 1</p>" in page for page in pages)
     assert "an AUC" in pages[0] and "attacks" not in pages[1].lower()
     with pytest.raises(ParameterError, match="anchor"):
