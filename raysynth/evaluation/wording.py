@@ -148,7 +148,7 @@ def in_short(results: EvaluationResults) -> list[str]:
         failed = [c.title.lower() for c in results.privacy.checks if c.passed is False]
         if failed:
             lines.append(
-                f"Do not share it yet: {', '.join(failed)} says that real rows may be recognised or given away."
+                f"Do not share it yet: real rows may be recognised or given away. Failed: {', '.join(failed)}."
             )
         else:
             lines.append(

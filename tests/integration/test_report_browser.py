@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth import GaussianCopula
 from raysynth.evaluation import evaluate_synthetic_data
 
 SECTIONS = [
@@ -23,6 +24,7 @@ SECTIONS = [
     "efficacy",
     "privacy",
     "attacks",
+    "ledger",
     "making",
     "glossary",
 ]
@@ -63,13 +65,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
 
     def wide() -> pd.DataFrame:
-        base = rng.normal(size=(500, 1))
-        numbers = pd.DataFrame(base + rng.normal(size=(500, 60)), columns=[f"number {i}" for i in range(60)])
-        texts = pd.DataFrame(rng.integers(0, 12, (500, 40)).astype(str), columns=[f"category {i}" for i in range(40)])
+        base = rng.normal(size=(120, 1))
+        numbers = pd.DataFrame(base + rng.normal(size=(120, 60)), columns=[f"number {i}" for i in range(60)])
+        texts = pd.DataFrame(rng.integers(0, 12, (120, 40)).astype(str), columns=[f"category {i}" for i in range(40)])
         return pd.concat([numbers, texts], axis=1)
 
-    results = evaluate_synthetic_data(small(), small(), holdout_data=small(), model_info={"method": "copula"})
-    many = evaluate_synthetic_data(wide(), wide(), metrics="statistical_similarity", categorical_columns=["category 0"])
+    model = GaussianCopula(verbose=False, seed=0).fit(small())
+    results = evaluate_synthetic_data(small(), small(), holdout_data=small(), model_info=model)
+    # every section with its default contents; the target is a number, since 12 classes take the models long
+    many = evaluate_synthetic_data(wide(), wide(), holdout_data=wide(), target_columns="number 0", model_info=model)
     paths = {name: folder / f"{name}.html" for name in ("small", "shareable", "wide")}
     results.generate_report(paths["small"])
     results.generate_report(paths["shareable"], shareable=True)
@@ -130,12 +134,35 @@ def test_charts_have_names_and_controls_are_reached_by_keyboard(browser: Any, re
     page.close()
 
 
+def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[str, Path]) -> None:
+    """On paper nothing scrolls or is closed: no text is cut off, no heading stands without its panel."""
+    page, trouble = opened(browser, reports["small"], color_scheme="dark", viewport={"width": 720, "height": 1000})
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--text')").strip() == "#18202f"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert page.locator("nav").is_hidden() and page.locator("#tip").is_hidden()
+    assert page.evaluate("[...document.querySelectorAll('.panel')].every(p => !p.offsetHeight || p.innerText.trim())")
+    assert len(page.pdf(format="A4", print_background=True)) > 10_000
+    assert trouble == []
+    page.close()
+
+
+def test_what_scrolls_sideways_is_reached_by_keyboard(browser: Any, reports: dict[str, Path]) -> None:
+    page, _ = opened(browser, reports["small"], viewport={"width": 390, "height": 800})
+    scrolling = "[...document.querySelectorAll('.scroll')].filter(b => b.scrollWidth > b.clientWidth)"
+    assert page.evaluate(f"{scrolling}.length") > 0
+    assert page.evaluate(f"{scrolling}.every(b => b.tabIndex === 0)")
+    page.close()
+
+
 def test_the_shareable_report_opens_too(browser: Any, reports: dict[str, Path]) -> None:
     page, trouble = opened(browser, reports["shareable"])
     assert trouble == []
     assert [s.get_attribute("id") for s in page.query_selector_all("section")] == [
         "overview",
         "columns",
+        "ledger",
         "making",
         "glossary",
     ]
@@ -146,6 +173,7 @@ def test_a_hundred_columns_open_in_two_seconds(browser: Any, reports: dict[str, 
     page, trouble = opened(browser, reports["wide"])
     took = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     assert trouble == []
-    assert page.locator(".column").count() == 100
+    assert [s.get_attribute("id") for s in page.query_selector_all("section")] == SECTIONS
+    assert page.locator(".column").count() == 100 and page.locator("svg.roc").count() == 3
     assert took < 2000
     page.close()
