@@ -1,6 +1,6 @@
 """Conditions on codes for the any-order sampler: in which order they are drawn, and resampling among candidates.
 
-Shape legend: N rows, H width of a context, V codes of one column, M candidates.
+Shape legend: N rows, V codes of one column, M candidates.
 """
 
 from __future__ import annotations
@@ -13,25 +13,6 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ConditionError
-
-
-@dataclass
-class Context:
-    """Running sums (N, H) of the codes known so far, and how many they are: one number, or one for each row (N, 1)."""
-
-    sum_NH: Tensor
-    count: int | Tensor
-
-    def add(self, embedding_VH: Tensor, codes_N: Tensor) -> None:
-        """One more column is known for all rows."""
-        self.sum_NH.add_(torch.index_select(embedding_VH, 0, codes_N))
-        self.count = self.count + 1
-
-    def scale(self) -> float | Tensor:
-        """1 / sqrt(count)."""
-        if isinstance(self.count, Tensor):
-            return self.count.clamp(min=1).rsqrt()
-        return max(self.count, 1) ** -0.5
 
 
 @dataclass(frozen=True)
@@ -79,7 +60,6 @@ class Candidates:
 
     codes: dict[int, Tensor]
     weight_M: Tensor
-    context: Context
 
     @property
     def effective(self) -> float:
@@ -92,7 +72,6 @@ class Candidates:
         return Candidates(
             {c: torch.cat([own, other.codes[c]]) for c, own in self.codes.items()},
             torch.cat([self.weight_M, other.weight_M]),
-            Context(torch.cat([self.context.sum_NH, other.context.sum_NH]), self.context.count),
         )
 
 

@@ -23,10 +23,11 @@ from torch.nn import functional
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout
-from raysynth.models.autoregressive_conditions import Candidates, Conditions, Context, impossible, resampled
+from raysynth.models.autoregressive_conditions import Candidates, Conditions, impossible, resampled
+from raysynth.models.autoregressive_prefixes import Context, Prefixes, slices
 from raysynth.models.precision import has_bfloat16
 
-BLOCK_ROWS = 2048  # rows that share one order, always, so that rows do not depend on how many are asked for at once
+BLOCK_ROWS = 65_536  # rows that share one order, always, so that rows do not depend on how many are asked for at once
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
 NEVER = -1e9
 CANDIDATES = 8  # for each row, where several columns are conditioned on more than one code
@@ -50,7 +51,7 @@ class _Column:
 class AnyOrderSampler:
     """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
 
-    Rows are drawn in uniformly random column orders, a new one for each 2,048 rows. Conditions are exact: the
+    Rows are drawn in uniformly random column orders, a new one for each 65,536 rows. Conditions are exact: the
     conditioned columns come first, and their codes are drawn from p(code | codes so far) * weight. With at most one
     column that allows several codes this is p(row | conditions) itself. With more of them, the first draw does not
     know the later ones; 8 to 128 candidates for each row are drawn for the conditioned columns alone, and rows are
@@ -108,26 +109,25 @@ class AnyOrderSampler:
         conditions = Conditions.of(weights or {}, self.layout.starts, self.arrays["possible"], self.arrays["bias"])
         codes_CN = torch.empty((len(self.layout.cardinalities), n), dtype=torch.int64)
         with torch.inference_mode():
-            for rows in _blocks(n):
+            for rows in slices(n, BLOCK_ROWS):
                 self._generate_block(codes_CN[:, rows], rng, conditions)
         return EncodedBlock(codes_CN.numpy().astype(np.uint16).T, np.empty((n, 0), np.float32))
 
     def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> None:
         columns, rows = codes_CN.shape
         order = [c for c in rng.permutation(columns).tolist() if c not in conditions.weights]
-        context = self._empty_context(rows)
-        if conditions.weights:
-            context = self._draw_conditioned(codes_CN, rng, conditions)
-        uniform_CN = torch.from_numpy(rng.random((len(order), rows), np.float32))
-        for c, uniform_N in zip(order, uniform_CN, strict=True):
-            column = self._columns(self._fast)[c]
-            p_NV = self._probabilities(column, context)
-            codes_CN[c] = _draw(p_NV, uniform_N)[0]
-            context.add(column.embedding_VH, codes_CN[c])
+        prefixes = self._draw_conditioned(codes_CN, rng, conditions)
+        for c in order:
+            uniform_N = torch.from_numpy(rng.random(rows, np.float32))
+            codes_CN[c] = self._draw_column(c, prefixes, uniform_N)[0]
+            prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
 
-    def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Context:
-        """Fill in the conditioned columns of a block; the context after them."""
+    def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Prefixes:
+        """Fill in the conditioned columns of a block; the prefixes after them."""
         rows = codes_CN.shape[1]
+        prefixes = self._no_prefixes(rows)
+        if not conditions.weights:
+            return prefixes
         if not conditions.needs_candidates:
             candidates = self._candidates(rows, rng, conditions)
             if not bool(candidates.weight_M.isfinite().all()):
@@ -138,7 +138,8 @@ class AnyOrderSampler:
             picked = resampled(candidates.weight_M, rows, rng)
         for c, codes_M in candidates.codes.items():
             codes_CN[c] = codes_M[picked]
-        return Context(candidates.context.sum_NH[picked], candidates.context.count)
+            prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
+        return prefixes
 
     def _enough_candidates(self, rows: int, rng: np.random.Generator, conditions: Conditions) -> Candidates:
         """Candidates whose effective number is that of the rows, or as many as are allowed."""
@@ -152,14 +153,41 @@ class AnyOrderSampler:
 
     def _candidates(self, n: int, rng: np.random.Generator, conditions: Conditions) -> Candidates:
         """n draws of the conditioned columns, each with the logarithm of the product of its normalisers."""
-        context, codes, weight_M = self._empty_context(n), {}, torch.zeros(n)
+        prefixes, codes, weight_M = self._no_prefixes(n), {}, torch.zeros(n)
         for c, weight_V in conditions.weights.items():
-            column = self._columns(self._fast)[c]
-            p_MV = self._probabilities(column, context)[:, : len(weight_V)] * weight_V
-            codes[c], mass_M = _draw(p_MV, torch.from_numpy(rng.random(n, np.float32)))
+            uniform_M = torch.from_numpy(rng.random(n, np.float32))
+            codes[c], mass_M = self._draw_column(c, prefixes, uniform_M, weight_V)
             weight_M += mass_M.log()
-            context.add(column.embedding_VH, codes[c])
-        return Candidates(codes, weight_M, context)
+            prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes[c])
+        return Candidates(codes, weight_M)
+
+    def _draw_column(
+        self, c: int, prefixes: Prefixes, uniform_N: Tensor, weight_V: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A code for each row from p(code | its prefix) * weight, and the sum of these over all codes."""
+        column = self._columns(self._fast)[c]
+        codes_N, mass_N = torch.empty(prefixes.rows, dtype=torch.int64), torch.empty(prefixes.rows)
+        context = prefixes.context
+        cumulative_MV = torch.empty(0)
+        if prefixes.of_row_N is not None:
+            parts = slices(len(context.sum_NH))
+            cumulative_MV = torch.cat([self._cumulative(column, context.part(m), weight_V) for m in parts])
+        for rows in slices(prefixes.rows):
+            if prefixes.of_row_N is None:
+                cumulative_NV = self._cumulative(column, context.part(rows), weight_V)
+            else:
+                cumulative_NV = torch.index_select(cumulative_MV, 0, prefixes.of_row_N[rows])
+            codes_N[rows], mass_N[rows] = _placed(cumulative_NV, uniform_N[rows])
+        return codes_N, mass_N
+
+    def _cumulative(self, column: _Column, context: Context, weight_V: Tensor | None) -> Tensor:
+        p_MV = self._probabilities(column, context)
+        if weight_V is not None:
+            p_MV = p_MV[:, : len(weight_V)] * weight_V
+        return p_MV.cumsum(-1)
+
+    def _no_prefixes(self, rows: int) -> Prefixes:
+        return Prefixes.empty(rows, self.arrays["embedding"].shape[1])
 
     # ---- partial rows ------------------------------------------------------------------------------------------------
 
@@ -173,7 +201,7 @@ class AnyOrderSampler:
         """
         result = np.array(codes_NC, np.int64)
         with torch.inference_mode():
-            for rows in _blocks(len(result)):
+            for rows in slices(len(result)):
                 codes_CN, known_CN = _columns_first(result[rows]), _columns_first(known_NC[rows])
                 context = self._known_context(codes_CN, known_CN)
                 for c in rng.permutation(len(codes_CN)).tolist():
@@ -194,7 +222,7 @@ class AnyOrderSampler:
     def _conditional(self, c: int, codes_NC: np.ndarray, known_NC: np.ndarray) -> np.ndarray:
         parts = []
         with torch.inference_mode():
-            for rows in _blocks(len(codes_NC)):
+            for rows in slices(len(codes_NC)):
                 context = self._known_context(_columns_first(codes_NC[rows]), _columns_first(known_NC[rows]))
                 p_NV = self._present(c, self._probabilities(self._columns(False)[c], context))
                 parts.append((p_NV / p_NV.sum(-1, keepdim=True).clamp(min=1e-30)).numpy())
@@ -209,7 +237,7 @@ class AnyOrderSampler:
         assert isinstance(context.count, Tensor)
         column, part = self._columns(self._fast)[c], Context(context.sum_NH[rows], context.count[rows])
         p_NV = self._present(c, self._probabilities(column, part))
-        codes_CN[c, rows], _ = _draw(p_NV, torch.from_numpy(rng.random(len(rows), np.float32)))
+        codes_CN[c, rows], _ = _placed(p_NV.cumsum(-1), torch.from_numpy(rng.random(len(rows), np.float32)))
         context.sum_NH.index_add_(0, rows, column.embedding_VH[codes_CN[c, rows]])
         context.count[rows] += 1
 
@@ -229,7 +257,7 @@ class AnyOrderSampler:
         columns, result = len(self.layout.cardinalities), np.zeros((n_orders, len(codes_NC)), np.float32)
         with torch.inference_mode():
             for order, total_N in zip((rng.permutation(columns) for _ in range(n_orders)), result, strict=True):
-                for rows in _blocks(len(codes_NC)):
+                for rows in slices(len(codes_NC)):
                     total_N[rows] = self._log_prob_block(_columns_first(codes_NC[rows]), order)
         return result
 
@@ -321,18 +349,12 @@ def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
         return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}
 
 
-def _draw(p_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
-    """A code (N,) for each row by its unnormalised probabilities, and their sum (N,); where that is 0, code 0."""
-    cumulative_NV = p_NV.cumsum(-1)
+def _placed(cumulative_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
+    """A code (N,) for each row by its cumulated probabilities, and their sum (N,); where that is 0, code 0."""
     mass_N1 = cumulative_NV[:, -1:]
     place_N1 = uniform_N[:, None] * (mass_N1 * BELOW_ONE)
     codes_N = torch.searchsorted(cumulative_NV, place_N1, right=True).squeeze(1)
-    return codes_N.masked_fill_(codes_N >= p_NV.shape[1], 0), mass_N1.squeeze(1)
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    for start in range(0, n, BLOCK_ROWS):
-        yield slice(start, min(n, start + BLOCK_ROWS))
+    return codes_N.masked_fill_(codes_N >= cumulative_NV.shape[1], 0), mass_N1.squeeze(1)
 
 
 def _columns_first(rows: np.ndarray) -> Tensor:
