@@ -1,0 +1,100 @@
+"""Rows under construction by the any-order sampler: rows that are equal so far share one context.
+
+After a few columns most of many rows are still equal to one another (all of them before the first column), and equal
+rows have equal conditionals. So the sums of embeddings, and whatever a network makes of them, are kept once for each
+distinct prefix, until most rows have one of their own.
+
+Shape legend: N rows, M distinct prefixes, H width of a context, V codes of one column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SHARED = 0.8  # prefixes for each row above which sharing costs more than it saves
+CELLS_PER_ROW = 16  # (prefix, code) pairs for each row up to which they are counted in a table, not sorted
+SLICE_ROWS = 2048  # rows that go through the network at once: what they need fits in the processor's cache
+
+
+@dataclass
+class Context:
+    """Running sums (N, H) of the codes known so far, and how many they are: one number, or one for each row (N, 1)."""
+
+    sum_NH: Tensor
+    count: int | Tensor
+
+    def add(self, embedding_VH: Tensor, codes_N: Tensor) -> None:
+        """One more column is known for all rows."""
+        self.sum_NH.add_(torch.index_select(embedding_VH, 0, codes_N))
+        self.count = self.count + 1
+
+    def scale(self) -> float | Tensor:
+        """1 / sqrt(count)."""
+        if isinstance(self.count, Tensor):
+            return self.count.clamp(min=1).rsqrt()
+        return max(self.count, 1) ** -0.5
+
+    def part(self, rows: slice) -> Context:
+        """Some of the rows; the sums are not copied."""
+        return Context(self.sum_NH[rows], self.count[rows] if isinstance(self.count, Tensor) else self.count)
+
+
+@dataclass
+class Prefixes:
+    """The distinct prefixes of some rows.
+
+    Args:
+        context: of each prefix, (M, H).
+        of_row_N: index of each row's prefix; None: row i has prefix i.
+        rows: N.
+    """
+
+    context: Context
+    of_row_N: Tensor | None
+    rows: int
+
+    @classmethod
+    def empty(cls, rows: int, width: int) -> Prefixes:
+        """No column is known yet: one prefix for all rows."""
+        return cls(Context(torch.zeros(1, width), 0), torch.zeros(rows, dtype=torch.int64), rows)
+
+    def extend(self, embedding_VH: Tensor, codes_N: Tensor) -> None:
+        """One more column is known; rows that have become different get prefixes of their own."""
+        if self.of_row_N is None:
+            self.context.add(embedding_VH, codes_N)
+            return
+        codes = len(embedding_VH)
+        pair_N = self.of_row_N * codes + codes_N
+        if len(self.context.sum_NH) * codes <= CELLS_PER_ROW * self.rows:
+            pair_M, of_row_N = _distinct(pair_N, len(self.context.sum_NH) * codes)
+        else:
+            found, inverse = np.unique(pair_N.numpy(), return_inverse=True)
+            pair_M, of_row_N = torch.from_numpy(found), torch.from_numpy(inverse)
+        if len(pair_M) > SHARED * self.rows:
+            pair_M, of_row_N = pair_N, None
+        sum_MH = torch.index_select(self.context.sum_NH, 0, pair_M // codes)
+        self.context, self.of_row_N = Context(sum_MH, self.context.count), of_row_N
+        self.context.add(embedding_VH, pair_M % codes)
+
+    def spread(self, of_prefix: Tensor) -> Tensor:
+        """What is known for each prefix, (M, ...), for each row, (N, ...)."""
+        return of_prefix if self.of_row_N is None else torch.index_select(of_prefix, 0, self.of_row_N)
+
+
+def slices(n: int, size: int = SLICE_ROWS) -> Iterator[slice]:
+    """0 .. n - 1 in slices."""
+    for start in range(0, n, size):
+        yield slice(start, min(n, start + size))
+
+
+def _distinct(pair_N: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The distinct values (M,), ascending, and for each value its place among them (N,); values are below `cells`."""
+    seen = torch.zeros(cells, dtype=torch.bool)
+    seen[pair_N] = True
+    place = seen.cumsum(0) - 1
+    return seen.nonzero().squeeze(1), place[pair_N]
