@@ -1,7 +1,8 @@
 """Rows, completions and likelihoods from a trained any-order network: folded weights and running sums, no gradients.
 
 Rows are drawn column by column for a block of rows that share one order. The context of the next column is a running
-sum, so a drawn code costs one row of the embedding table. The residual layers are linear in their inputs up to each
+sum, so a drawn code costs one row of the embedding table, and rows that are equal so far share their conditionals (see
+`models/autoregressive_prefixes.py`). The residual layers are linear in their inputs up to each
 ReLU, so they are folded: layer i reads the context and the units of the layers before it, and the head reads all of
 them (one matrix product each, no sums between). Matrix products run in bfloat16 where the processor has instructions
 for it; sums, probabilities and draws are float32.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +30,7 @@ from raysynth.models.autoregressive_prefixes import Context, Prefixes, slices
 from raysynth.models.precision import has_bfloat16
 
 BLOCK_ROWS = 65_536  # rows that share one order, always, so that rows do not depend on how many are asked for at once
+ORDER_SPREAD = 0.4  # of the noise on the logarithm of a column's perplexity, by which columns are put in order
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
 NEVER = -1e9
 CANDIDATES = 8  # for each row, where several columns are conditioned on more than one code
@@ -51,7 +54,8 @@ class _Column:
 class AnyOrderSampler:
     """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
 
-    Rows are drawn in uniformly random column orders, a new one for each 65,536 rows. Conditions are exact: the
+    Rows are drawn in random column orders, a new one for each 65,536 rows, in which columns of few likely codes tend to
+    come first: equal beginnings are then computed once. Conditions are exact: the
     conditioned columns come first, and their codes are drawn from p(code | codes so far) * weight. With at most one
     column that allows several codes this is p(row | conditions) itself. With more of them, the first draw does not
     know the later ones; 8 to 128 candidates for each row are drawn for the conditioned columns alone, and rows are
@@ -114,13 +118,22 @@ class AnyOrderSampler:
         return EncodedBlock(codes_CN.numpy().astype(np.uint16).T, np.empty((n, 0), np.float32))
 
     def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> None:
-        columns, rows = codes_CN.shape
-        order = [c for c in rng.permutation(columns).tolist() if c not in conditions.weights]
+        rows = codes_CN.shape[1]
+        order = [c for c in self._order(rng) if c not in conditions.weights]
         prefixes = self._draw_conditioned(codes_CN, rng, conditions)
         for c in order:
             uniform_N = torch.from_numpy(rng.random(rows, np.float32))
             codes_CN[c] = self._draw_column(c, prefixes, uniform_N)[0]
             prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
+
+    def _order(self, rng: np.random.Generator) -> list[int]:
+        """A random order in which columns of few likely codes tend to come first: more rows then share a prefix."""
+        if "perplexity" not in self._cache:
+            parts = [slice(int(a), int(b)) for a, b in pairwise(self.layout.starts)]
+            self._cache["perplexity"] = np.array([_perplexity(self.arrays["bias"][p]) for p in parts])
+        noise = ORDER_SPREAD * rng.gumbel(size=len(self.layout.cardinalities))
+        order: list[int] = np.argsort(np.log(self._cache["perplexity"]) + noise).tolist()
+        return order
 
     def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Prefixes:
         """Fill in the conditioned columns of a block; the prefixes after them."""
@@ -347,6 +360,13 @@ def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
         shift = torch.cat([(head[p] @ start_CH1[c]).squeeze(1) for c, p in enumerate(parts)])
         arrays["bias"] = network.bias_K.double() + shift
         return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}
+
+
+def _perplexity(logits_V: np.ndarray) -> float:
+    """Number of equally likely codes with the same entropy."""
+    p_V = np.exp(logits_V.astype(float) - logits_V.max())
+    p_V = p_V / p_V.sum()
+    return float(np.exp(-(p_V * np.log(p_V + 1e-300)).sum()))
 
 
 def _placed(cumulative_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
