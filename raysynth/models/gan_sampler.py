@@ -8,7 +8,8 @@ Shape legend: N rows, E noise numbers, K conditions, D outputs of all layers tog
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from raysynth.models.ctgan import Conditions, Generator, condition_inputs
+from raysynth.models.inversion import Decoded
 from raysynth.models.precision import add_product, product
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
 from raysynth.models.spans import Spans
@@ -24,6 +26,7 @@ from raysynth.models.spans import Spans
 DrawConditions = Callable[[int, torch.Generator], Tensor | None]
 
 STATISTICS_BATCHES = 40
+_LOG_WIDTH = math.log(0.1)  # inversion: how far a value may be off, in modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,50 @@ class GanSampler(RowSampler):
             add_product(raw_ND[:, end:], hidden, onward)
             start = end
         return raw_ND[:, start:]
+
+    # ---- what inversion asks for (`models/inversion.py`) -------------------------------------------------------------
+
+    def draw_inputs(self, n: int, rng: torch.Generator) -> Tensor:
+        """Standard normal noise (n, E)."""
+        return torch.empty(n, self.arrays["noise"].shape[0]).normal_(generator=rng)
+
+    def minus_log_prior(self, input_NI: Tensor) -> Tensor:
+        """-log p(noise) of each row (N), up to a constant."""
+        return 0.5 * input_NI.square().sum(1)
+
+    def condition_for(self, codes_NC: Tensor, known_C: Sequence[bool], rng: torch.Generator) -> Tensor | None:
+        """Of each row the code of one of its known condition columns at random (N); of none known, released shares."""
+        pairs = zip(self.conditions.first, self.conditions.columns, strict=True)
+        known = [(first, column) for first, column in pairs if known_C[column]]
+        if not known:
+            return self._draw_conditions(len(codes_NC), rng)
+        at_N = torch.randint(len(known), (len(codes_NC),), generator=rng)
+        first_N, column_N = torch.tensor(known)[at_N].T
+        return first_N + codes_NC[torch.arange(len(codes_NC)), column_N]
+
+    def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
+        """Logits and values, nothing changed in place; a value's width is not modelled, so it is a fixed one."""
+        net = self._exact
+        raw_ND = input_NI @ net["noise"] + net["bias"]
+        if condition_N is not None:
+            raw_ND = raw_ND + condition_inputs(condition_N, net["condition"])
+        hidden: list[Tensor] = []
+        for t, part in enumerate(raw_ND.split((*self.hidden, self.spans.width), 1)):
+            skips = [h @ net[f"skip.{t * (t - 1) // 2 + s}"] for s, h in enumerate(hidden)]
+            hidden.append(sum(skips, part).relu() if t < len(self.hidden) else sum(skips, part))
+        n_values = self.spans.n_values
+        values_NV = torch.tanh(hidden[-1][:, :n_values])
+        return Decoded(hidden[-1][:, n_values:], values_NV, torch.full_like(values_NV, _LOG_WIDTH))
+
+    @property
+    def _exact(self) -> Mapping[str, Tensor]:
+        """The arrays as float32 whatever the processor, the code bias included."""
+        if "exact" not in self._made:
+            net = {name: torch.from_numpy(np.array(a, np.float32)) for name, a in self.arrays.items()}
+            net["bias"][-self.spans.n_codes :] += torch.from_numpy(self.code_bias_S.astype(np.float32))
+            self._made["exact"] = net
+        made: dict[str, Tensor] = self._made["exact"]
+        return made
 
     def _onward(self, net: Mapping[str, Tensor]) -> list[Tensor]:
         """For each hidden layer its weights to all later layers side by side: one product instead of several."""

@@ -5,7 +5,7 @@ Shape legend: N rows, L latent dimensions, K components, V values, S codes, M co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.models.inversion import Decoded
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
-from raysynth.models.vae import TabularVae, n_value_codes, value_places, value_std
+from raysynth.models.vae import TabularVae, n_value_codes, value_log_std, value_places, value_std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,7 @@ class VaeSampler(RowSampler):
 
     def outputs(self, n: int, rng: torch.Generator, fixed: Any = None) -> tuple[Tensor, Tensor]:
         """Logits (n, S), and for each code of a value column the value that it would come with (n, M)."""
-        last = self.n_layers - 1
-        net = self.tensors(f"bias.{last}")
-        hidden = self._places(n, rng, net)
-        for i in range(last + 1):
-            hidden = torch.addmm(net[f"bias.{i}"], hidden, net[f"weight.{i}"].T)
-            if i < last:
-                hidden.relu_()
+        hidden = self._decoder(self.draw_inputs(n, rng))
         m = n_value_codes(self.spans)
         noise_NV = torch.empty(n, self.spans.n_values).normal_(generator=rng)
         values_NM = torch.tanh(hidden[:, :m]) + value_std(hidden[:, m : 2 * m]) * noise_NV[:, self._value_of_code()]
@@ -55,7 +50,11 @@ class VaeSampler(RowSampler):
         columns = torch.tensor(self.spans.value_columns, dtype=torch.long)
         return values.gather(1, value_places(self.spans) + codes_NC[:, columns])
 
-    def _places(self, n: int, rng: torch.Generator, net: Mapping[str, Tensor]) -> Tensor:
+    # ---- what inversion asks for (`models/inversion.py`) -------------------------------------------------------------
+
+    def draw_inputs(self, n: int, rng: torch.Generator) -> Tensor:
+        """Places (n, L) from the prior."""
+        net = self._net
         noise_NL = torch.empty(n, self.latent_dim).normal_(generator=rng)
         if "prior.mean" not in net:
             return noise_NL
@@ -63,6 +62,38 @@ class VaeSampler(RowSampler):
         component_N = torch.searchsorted(net["prior.share"].cumsum(0), at, right=True)
         component_N.clamp_(max=len(net["prior.share"]) - 1)
         return torch.addcmul(net["prior.mean"][component_N], noise_NL, net["prior.std"][component_N])
+
+    def minus_log_prior(self, input_NI: Tensor) -> Tensor:
+        """-log p(place) of each place (N), up to a constant."""
+        net = self._net
+        if "prior.mean" not in net:
+            return 0.5 * input_NI.square().sum(1)
+        away_NK = (input_NI[:, None, :] - net["prior.mean"]) / net["prior.std"]
+        log_NK = (
+            net["prior.share"].clamp(min=1e-30).log() - net["prior.std"].log().sum(1) - 0.5 * away_NK.square().sum(2)
+        )
+        return -log_NK.logsumexp(1)
+
+    def condition_for(self, codes_NC: Tensor, known_C: Sequence[bool], rng: torch.Generator) -> None:
+        """No conditions."""
+
+    def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
+        """Logits, and mean and width of the value that each code would come with."""
+        out, m = self._decoder(input_NI), n_value_codes(self.spans)
+        return Decoded(out[:, 2 * m :], torch.tanh(out[:, :m]), value_log_std(out[:, m : 2 * m]))
+
+    @property
+    def _net(self) -> Mapping[str, Tensor]:
+        return self.tensors(f"bias.{self.n_layers - 1}")
+
+    def _decoder(self, place_NL: Tensor) -> Tensor:
+        """The decoder's output (N, 2M + S), the code bias included."""
+        net, hidden = self._net, place_NL
+        for i in range(self.n_layers):
+            hidden = torch.addmm(net[f"bias.{i}"], hidden, net[f"weight.{i}"].T)
+            if i + 1 < self.n_layers:
+                hidden = hidden.relu_()
+        return hidden
 
     def _value_of_code(self) -> Tensor:
         """The value column (M) that each code of a value column belongs to."""

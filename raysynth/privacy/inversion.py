@@ -71,37 +71,28 @@ class TableInversionAttack(ClaimAttack):
         return agree_QK.any(axis=1).astype(float), np.where(agree_QK.any(axis=1), first, -1)
 
 
-class ModelInversionAttack(RecordAttack):
-    """Columns of partly known rows read out of the model.
-
-    The attacker asks the model for rows under a target's known columns: exactly, where the model has exact conditions;
-    else by search of the model's input, which is noise and conditions: of many rows generated, those nearest to what is
-    known. Of the rows found the most frequent category or the median of the numbers is read off. A memorising model
-    answers with the training row.
+class UnknownColumnsAttack(RecordAttack):
+    """What attacks on the unknown columns of partly known rows share: which ones, and when they are read off right.
 
     Args:
         secret: columns to rebuild; None: each experiment takes a random third of them.
-        n_answers: rows that the value is read from.
-        n_generated: rows generated for the search in one experiment.
     """
 
-    name: ClassVar[str] = "inversion_model"
-    title: ClassVar[str] = "Unknown columns read out of the model"
     family: ClassVar[str] = "model_inversion"
     threat: ClassVar[ThreatModel] = ThreatModel(model=True)
 
-    def __init__(self, secret: Sequence[str] | None = None, n_answers: int = 5, n_generated: int = 30_000) -> None:
+    def __init__(self, secret: Sequence[str] | None = None) -> None:
         self.secret = secret
-        self.n_answers = n_answers
-        self.n_generated = n_generated
+
+    def answers(self, targets: Records, secret: Sequence[str], model: Any, rng: np.random.Generator) -> Rows:
+        """Rows that the model gives for what is known, equally many for each target, one target after the other."""
+        raise NotImplementedError
 
     def succeed(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
         """Share of the secret columns that are read off right (N,)."""
         space = targets.rows.space
         secret = self._secret(targets.rows, rng)
-        answers_NA = _completed(view.model, targets, secret, self.n_answers, rng)
-        if answers_NA is None:
-            answers_NA = self._searched(view.model, targets.rows, secret, rng)
+        answers_NA = self.answers(targets, secret, view.model, rng)
         hits = [
             right(
                 _read(answers_NA, name, len(targets)), column_of(targets.rows, name), name in space.numbers, TOLERANCE
@@ -117,6 +108,33 @@ class ModelInversionAttack(RecordAttack):
             return list(self.secret)
         return [str(n) for n in rng.permutation(names)[: max(len(names) // 3, 1)]]
 
+
+class ModelInversionAttack(UnknownColumnsAttack):
+    """Columns of partly known rows read out of the model by asking it for rows.
+
+    The attacker asks the model for rows under a target's known columns: exactly, where the model has exact conditions;
+    else of many rows generated those nearest to what is known. Of the rows found the most frequent category or the
+    median of the numbers is read off. A memorising model answers with the training row.
+
+    Args:
+        secret: columns to rebuild; None: each experiment takes a random third of them.
+        n_answers: rows that the value is read from.
+        n_generated: rows generated for the search in one experiment.
+    """
+
+    name: ClassVar[str] = "inversion_model"
+    title: ClassVar[str] = "Unknown columns read out of the model"
+
+    def __init__(self, secret: Sequence[str] | None = None, n_answers: int = 5, n_generated: int = 30_000) -> None:
+        super().__init__(secret)
+        self.n_answers = n_answers
+        self.n_generated = n_generated
+
+    def answers(self, targets: Records, secret: Sequence[str], model: Any, rng: np.random.Generator) -> Rows:
+        """Rows under exact conditions, or the nearest of those generated."""
+        found = _completed(model, targets, secret, self.n_answers, rng)
+        return self._searched(model, targets.rows, secret, rng) if found is None else found
+
     def _searched(self, model: Any, targets: Rows, secret: Sequence[str], rng: np.random.Generator) -> Rows:
         """For each target the generated rows nearest in the known columns, one target after the other."""
         space = targets.space
@@ -125,6 +143,29 @@ class ModelInversionAttack(RecordAttack):
         known = [n for n in space.names if n not in secret]
         found = nearest(targets, generated, metric_on(known, targets, generated), self.n_answers).rows_QK
         return generated.take(found.reshape(-1))
+
+
+class InputInversionAttack(UnknownColumnsAttack):
+    """Columns of partly known rows read off the model's answer to the input that explains the known ones best.
+
+    The input of a neural network (a decoder's place; a generator's noise, under the condition of a known column) is
+    found by gradient descent on the likelihood of the known columns (`models/inversion.py`; Fredrikson et al. 2015,
+    Zhang et al. 2020). Sharper than asking for rows where a network has learned its rows by heart, since of all inputs
+    it finds the row's own.
+    """
+
+    name: ClassVar[str] = "inversion_input"
+    title: ClassVar[str] = "Unknown columns by a search of the model's input"
+
+    def fits(self, view: View) -> bool:
+        """Where the model is a network that can be asked so."""
+        return super().fits(view) and hasattr(view.model, "invert") and view.model.rules_ is None
+
+    def answers(self, targets: Records, secret: Sequence[str], model: Any, rng: np.random.Generator) -> Rows:
+        """One row for each target."""
+        space = targets.rows.space
+        found = model.invert(targets.table, secret, seed=int(rng.integers(2**31)))
+        return space.encode(found.select(list(space.names)))
 
 
 def _completed(

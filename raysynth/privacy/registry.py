@@ -23,6 +23,7 @@ ATTACKS: dict[str, str] = {
     "singling_out_multivariate": "raysynth.privacy.singling_out:MultivariateSinglingOut",
     "inversion_table": "raysynth.privacy.inversion:TableInversionAttack",
     "inversion_model": "raysynth.privacy.inversion:ModelInversionAttack",
+    "inversion_input": "raysynth.privacy.inversion:InputInversionAttack",
     "proximity": "raysynth.privacy.distance:ProximityAttack",
 }
 # Attacks that fit shadow models cost that many fits: they are run where they are asked for by name.
@@ -31,7 +32,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "attribute_inference": ("attribute_nearest", "attribute_model"),
     "linkability": ("linkability",),
     "singling_out": ("singling_out_univariate", "singling_out_multivariate"),
-    "model_inversion": ("inversion_table", "inversion_model"),
+    "model_inversion": ("inversion_table", "inversion_model", "inversion_input"),
 }
 WITHOUT_HOLDOUT = {"membership_inference": ("proximity",)}
 

@@ -30,15 +30,18 @@ class CriticAttack(MembershipAttack):
 
 
 class ReconstructionAttack(MembershipAttack):
-    """A VAE rebuilds training rows better than others (Hilprecht et al. 2019, reconstruction attack)."""
+    """A VAE rebuilds training rows better than others (Hilprecht et al. 2019, reconstruction attack).
+
+    A model file holds no encoder; the attacker has the training's last state.
+    """
 
     name: ClassVar[str] = "reconstruction"
     title: ClassVar[str] = "Reconstruction error of the VAE"
     threat: ClassVar[ThreatModel] = ThreatModel(model=True)
 
     def fits(self, view: View) -> bool:
-        """Where the model can rebuild rows."""
-        return super().fits(view) and hasattr(view.model, "reconstruction_error")
+        """Where the model still has its encoder."""
+        return super().fits(view) and getattr(view.model, "rebuilder_", None) is not None
 
     def score(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
         """Minus the reconstruction error (N,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,8 @@ from raysynth.synthesizers.checks import check_units, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from raysynth.models.critic import Critic
     from raysynth.models.gan_sampler import GanSampler
     from raysynth.training.gan import GanJob
@@ -96,14 +98,19 @@ class GanSynthesizer(Synthesizer):
         """
         if getattr(self, "critic_", None) is None:
             raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
-        from raysynth.table import as_table
+        from raysynth.synthesizers.white_box import encoded_blocks
 
-        table = as_table(data, min_rows=1)
-        if self.rules_ is not None:
-            table = table.mapped(self.rules_.forward)
-        names = list(self.encoder_.names)
-        blocks = [self.encoder_.encode(b) for f in table.fragments for b in f.blocks(names)]
-        return np.concatenate([self.critic_.score(block) for block in blocks])
+        return np.concatenate([self.critic_.score(block) for block in encoded_blocks(self, data)])
+
+    def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
+        """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
+
+        Raises `ParameterError`; see `synthesizers/white_box.py`.
+        """
+        from raysynth.synthesizers.white_box import completed_by_inversion
+
+        self._require_fitted()
+        return completed_by_inversion(self, self.sampler_, data, unknown, seed)
 
     # ---- what a method decides ---------------------------------------------------------------------------------------
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.errors import ModelFileError, ParameterError
+from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.checks import check_between, check_units, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from raysynth.models.vae_sampler import VaeSampler
     from raysynth.training.vae import VaeJob
 
@@ -100,6 +102,29 @@ class TabularVAE(Synthesizer):
         self.checkpoint_every = checkpoint_every
         self.clip_norm = clip_norm
 
+    # ---- what attackers with the whole model ask -------------------------------------------------------------------
+
+    def reconstruction_error(self, data: Any) -> np.ndarray:
+        """How badly the autoencoder rebuilds each row (N,), in nats; for attacks on the model.
+
+        Only right after `fit`: a model file holds no encoder (it looks at real rows and serves no sampling).
+        """
+        if getattr(self, "rebuilder_", None) is None:
+            raise NotFittedError("the encoder exists only right after fit(data); a model file does not hold it")
+        from raysynth.synthesizers.white_box import encoded_blocks
+
+        return np.concatenate([self.rebuilder_.errors(block) for block in encoded_blocks(self, data)])
+
+    def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
+        """Rows with the `unknown` columns read out of the decoder by a search of its place; for attacks on the model.
+
+        Raises `ParameterError`; see `synthesizers/white_box.py`.
+        """
+        from raysynth.synthesizers.white_box import completed_by_inversion
+
+        self._require_fitted()
+        return completed_by_inversion(self, self.sampler_, data, unknown, seed)
+
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -125,6 +150,7 @@ class TabularVAE(Synthesizer):
             raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.models.rebuilding import Rebuilder
         from raysynth.models.vae_sampler import VaeSampler, decoder_arrays
         from raysynth.synthesizers.neural import calibrate, train_prepared
 
@@ -137,9 +163,11 @@ class TabularVAE(Synthesizer):
             label=f"training {self.method}",
         )
         self.history_ = trained.history
+        networks = job.model_of(trained.state)
+        self.rebuilder_ = Rebuilder(networks)
         sampler = VaeSampler(
             spans=job.spans,
-            arrays=decoder_arrays(job.model_of(trained.state)),
+            arrays=decoder_arrays(networks),
             code_bias_S=np.zeros(job.spans.n_codes),
             latent_dim=self.latent_dim,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,8 +58,7 @@ def test_components_are_drawn_by_their_shares() -> None:
         "prior.share": np.array([0.0, 0.1, 0.9], np.float32),
         "prior.mean": np.repeat(np.arange(3.0, dtype=np.float32)[:, None] * 100, 5, 1),
     }
-    net = {name: torch.from_numpy(a) for name, a in arrays.items()}
-    places = made._places(20_000, torch.Generator().manual_seed(0), net)
+    places = replace(made, arrays=arrays).draw_inputs(20_000, torch.Generator().manual_seed(0))
     component = (places[:, 0] / 100).round()
     assert (component == 0).sum() == 0
     assert (component == 1).float().mean().item() == pytest.approx(0.1, abs=5 * (0.09 / 20_000) ** 0.5)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth import BayesianNetworkSynthesizer, TabularGAN
-from raysynth.errors import ParameterError
+from raysynth import BayesianNetworkSynthesizer, TabularGAN, TabularVAE, load_synthetic_model
+from raysynth.errors import NotFittedError, ParameterError
 from raysynth.privacy import run_privacy_attacks
+from raysynth.privacy.inversion import InputInversionAttack
 from raysynth.privacy.likelihood import likelihood_ratio
 from raysynth.privacy.shadow import pooled_log_odds, ridge_scores
 
@@ -46,18 +49,48 @@ def test_inversion_reads_rows_out_of_an_overfitted_network(
     assert results.details["inversion_model"].gain.low > 0.1
 
 
-def test_a_critic_scores_rows_and_a_model_file_has_none(
-    real: pd.DataFrame, holdout: pd.DataFrame, tmp_path: Any
-) -> None:
-    from raysynth import load_synthetic_model
+@pytest.fixture(scope="module")
+def autoencoder(real: pd.DataFrame) -> TabularVAE:
+    """Has seen 100 rows too often."""
+    settings: dict[str, Any] = {"latent_dim": 4, "prior_components": 0, "warm_up": 0.5, "weight_decay": 0.0}
+    return TabularVAE(epochs=300, batch_size=25, verbose=False, seed=0, **settings).fit(real[:100])
 
-    gan = TabularGAN(epochs=2, batch_size=100, verbose=False, seed=0).fit(real)
-    results = run_privacy_attacks(real, gan.sample(300, seed=0), ["critic"], holdout_data=holdout, synthesizer=gan)
-    assert 0.3 < results["critic"] < 1
+
+def test_an_overfitted_autoencoder_rebuilds_its_own_rows_only(
+    autoencoder: TabularVAE, real: pd.DataFrame, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    synthetic = autoencoder.sample(300, seed=1)
+    attack = partial(run_privacy_attacks, real[:100], synthetic, ["reconstruction"], holdout_data=holdout)
+    assert attack(synthesizer=autoencoder).details["reconstruction"].success.low > 0.9
+    autoencoder.save(tmp_path / "vae")
+    with pytest.raises(ParameterError, match="'reconstruction' needs the synthetic table, the model"):
+        attack(synthesizer=load_synthetic_model(tmp_path / "vae"))
+    with pytest.raises(NotFittedError, match="a model file does not hold it"):
+        load_synthetic_model(tmp_path / "vae").reconstruction_error(real)
+
+
+def test_the_search_of_a_decoders_place_finds_unknown_columns_of_its_own_rows(
+    autoencoder: TabularVAE, real: pd.DataFrame, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Also with the model file alone: what is searched is in it."""
+    autoencoder.save(tmp_path / "vae")
+    loaded = load_synthetic_model(tmp_path / "vae")
+    attack = InputInversionAttack(["city", "status"])
+    results = run_privacy_attacks(real[:100], real, [attack], n_experiments=1, holdout_data=holdout, synthesizer=loaded)
+    assert results.details["inversion_input"].gain.low > 0.1
+    with pytest.raises(ParameterError, match="no modelled column 'nonsense'"):
+        loaded.invert(real, ["nonsense"])
+
+
+def test_a_critic_knows_the_rows_that_it_was_taught_and_a_model_file_has_none(
+    real: pd.DataFrame, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    gan = TabularGAN(epochs=150, batch_size=50, pac=1, discriminator_lr=2e-3, verbose=False, seed=0).fit(real[:100])
+    attack = partial(run_privacy_attacks, real[:100], gan.sample(300, seed=0), ["critic"], holdout_data=holdout)
+    assert attack(synthesizer=gan).details["critic"].success.low > 0.9
     gan.save(tmp_path / "gan")
-    loaded = load_synthetic_model(tmp_path / "gan")
     with pytest.raises(ParameterError, match="'critic' needs the synthetic table, the model"):
-        run_privacy_attacks(real, holdout, ["critic"], holdout_data=holdout, synthesizer=loaded)
+        attack(synthesizer=load_synthetic_model(tmp_path / "gan"))
 
 
 def test_shadow_models_need_the_method(real: pd.DataFrame, fresh: pd.DataFrame, holdout: pd.DataFrame) -> None:
