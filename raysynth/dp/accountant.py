@@ -72,10 +72,12 @@ def total_epsilon(events: Iterable[Event], delta: float, *, coarseness: float = 
     left = delta - sum(e.delta * e.steps for e in basic)
     if left <= 0:
         return math.inf
-    return added + (_composed_epsilon(joint, left, coarseness) if joint else 0.0)
+    return added + (_composed_epsilon(tuple(joint), left, coarseness) if joint else 0.0)
 
 
-def _composed_epsilon(events: Sequence[Event], delta: float, coarseness: float) -> float:
+@lru_cache(maxsize=1024)
+def _composed_epsilon(events: tuple[Event, ...], delta: float, coarseness: float) -> float:
+    """Kept, since refits (shadow models, audits, sweeps) plan the same events again and again."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     interval = _interval(events, delta, coarseness)

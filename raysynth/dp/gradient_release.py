@@ -98,6 +98,11 @@ class GradientRelease:
         for total, part in zip(self._sums, sums, strict=True):
             total += part
 
+    @property
+    def exact_sum(self) -> Tensor | None:
+        """All that was added so far, laid end to end: private, for an audit's adversary, who knows all other rows."""
+        return torch.cat([s.reshape(-1) for s in self._sums]) if self._sums else None
+
     @torch.no_grad()
     def noised_mean(self) -> list[Tensor]:
         """For each weight the released gradient; ends the step.
@@ -117,8 +122,12 @@ class GradientRelease:
         self._sums = []
         return released
 
-    def set_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Release, and set `.grad` of the parameters by the chain rule (post-processing: no row takes part)."""
+    def set_gradients(self, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """Release, and set `.grad` of the parameters by the chain rule (post-processing: no row takes part).
+
+        Returns:
+            What was released, for each weight that met examples.
+        """
         weights = self._weights
         released = self.noised_mean()
         assert weights is not None
@@ -132,3 +141,4 @@ class GradientRelease:
         if made:
             torch.autograd.backward([w for w, _ in made], [g for _, g in made])
         self._weights = None
+        return released

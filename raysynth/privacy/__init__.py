@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raysynth.privacy.attack import Attack, ClaimAttack, MembershipAttack, Outcome, RecordAttack
+from raysynth.privacy.audit import AuditedAttack, EpsilonAudit, audit_epsilon
 from raysynth.privacy.registry import ATTACKS, FAMILIES
 from raysynth.privacy.results import AttackResult, AttackResults
 from raysynth.privacy.run import run_privacy_attacks
@@ -15,7 +16,9 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AttackResults",
+    "AuditedAttack",
     "ClaimAttack",
+    "EpsilonAudit",
     "MembershipAttack",
     "Outcome",
     "RecordAttack",
@@ -23,6 +26,7 @@ __all__ = [
     "Scene",
     "ThreatModel",
     "View",
+    "audit_epsilon",
     "run_privacy_attacks",
     "vulnerable_records",
 ]

@@ -35,6 +35,7 @@ from raysynth.table import Table
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
+LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
 
 
@@ -241,7 +242,7 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     grid = plan.grids[column.name]
     sigma = event.noise_multiplier * math.sqrt(len(level_sizes(len(cells) - 1)))
     missing = max(0.0, float(gaussian_vector(cells[-1:], sigma, scope.noise)[0])) if column.nullable else 0.0
-    missing = min(missing, float(n_rows))
+    missing = min(missing, n_rows - LEAST_PRESENT)
     levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     runs = merged_runs(levels, n_rows - missing)
     return NoisedColumn(

@@ -39,6 +39,7 @@ from raysynth.synthesizers.prepared import Prepared
 
 ORDER_SHARE = 0.3  # of what the statistics left of the rho
 ORDER_BINS = 8
+RAREST = 1e-9  # share of values beside missing ones, however many of these the noise makes
 NORM_SLACK = 1.3  # clipping norm squared over the mean squared norm of the scores
 
 
@@ -181,10 +182,10 @@ def _copula(encoder: TableEncoder, axes: Sequence[Axis], products: np.ndarray) -
     n_missing = 0
     for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
         if isinstance(column, BinEncoder):
-            margins.append(Margin(np.arange(len(shares) - 1), shares[:-1]))
+            margins.append(Margin(np.arange(len(shares) - 1), _some(shares[:-1])))
             if shares[-1] > 0:
                 latent = width + n_missing
-                missing.append((len(shares) - 1, latent, float(ndtri(1 - shares[-1]))))
+                missing.append((len(shares) - 1, latent, float(ndtri(max(1 - shares[-1], RAREST)))))
                 unseen.append((i, latent))
                 n_missing += 1
             else:
@@ -192,10 +193,15 @@ def _copula(encoder: TableEncoder, axes: Sequence[Axis], products: np.ndarray) -
             continue
         rest = np.flatnonzero(shares <= 0)
         order = np.concatenate([_order_of(axes[i].scores_K, shares), rest])
-        margins.append(Margin(order, shares[order]))
+        margins.append(Margin(order, _some(shares[order])))
         missing.append(None)
     repaired = nearest_correlation(with_implied(correlation, unseen))
     return Copula(tuple(margins), tuple(missing), repaired)
+
+
+def _some(shares: np.ndarray) -> np.ndarray:
+    """Shares, even ones where the noise left none: of a table so small no error may come."""
+    return shares if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
 
 
 def _order_of(scores_K: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -175,11 +175,16 @@ class AnyOrderLearner:
         return loss.detach()
 
     def _release(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
-        """The gradient of a step under a budget: clipped by row, noised."""
+        """The gradient of a step under a budget: clipped by row, noised.
+
+        The orders are those of the step, the same in every part and on every worker: which of them a row gets is drawn
+        for the row alone (`PoissonBatches`), so one row more leaves the others' gradients as they are.
+        """
         assert self.private is not None
+        width = batch.parts[0].batch.codes_NC.shape[1]
+        place_GC = random_places(self.training.groups, width, self.private.shared_rng(self.device))
 
         def losses(part: Batch) -> Tensor:
-            place_GC = random_places(self.training.groups, part.codes_NC.shape[1], rng)
             return self.network(part.codes_NC, place_GC, rng).sum(0)
 
         return self.private.teach(self.network, batch, losses)

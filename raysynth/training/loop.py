@@ -19,6 +19,7 @@ from torch import Tensor
 
 from raysynth.errors import ParameterError, TrainingError
 from raysynth.progress import progress
+from raysynth.training.private_batches import PoissonBatches
 
 SCHEDULES = ("constant", "cosine")
 
@@ -156,7 +157,8 @@ def train(
 ) -> TrainResult:
     """Train to the last epoch, from the latest checkpoint of the store where it has one.
 
-    Each epoch's randomness depends on (seed, epoch, rank) alone, so a resumed run equals an uninterrupted one.
+    Each epoch's randomness depends on (seed, epoch, rank) alone, so a resumed run equals an uninterrupted one; under a
+    privacy budget it is fresh and secret.
 
     Args:
         learner: the model; changed in place.
@@ -221,7 +223,12 @@ def _run_epoch(
     learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int, rank: int
 ) -> dict[str, float]:
     begun = time.perf_counter()
-    rng = torch.Generator(learner.device).manual_seed(epoch_seed(settings.seed, epoch, rank))
+    # under a budget what is drawn for single rows must stay secret; see `private_batches.py`
+    if isinstance(batches, PoissonBatches):
+        seed = batches.secret_seed()
+    else:
+        seed = epoch_seed(settings.seed, epoch, rank)
+    rng = torch.Generator(learner.device).manual_seed(seed)
     learner.set_learning_rate(settings.learning_rate_factor(epoch))
     sums: dict[str, Tensor] = {}
     counts: Counter[str] = Counter()

@@ -2,9 +2,14 @@
 
 That is what the accountant of DP-SGD assumes; a shuffled epoch accounted as Poisson is a privacy bug (Chua et al. 2024,
 arXiv 2403.17673). The number of rows drawn is private and varies; they come in parts of at most `PART_ROWS` rows, so
-that memory is bounded and no row is ever left out. A part is filled up with rows that do not count, to the multiple
-that a model needs; an empty batch is a part of such rows alone. Draws come from the plan's noise source, never from a
-seed.
+that memory is bounded and no row is ever left out. A part is filled up with rows that do not count; an empty batch is a
+part of such rows alone. Draws come from the plan's noise source, never from a seed.
+
+Where a model treats the rows of a part in groups (`multiple` of them: groups that share an order of the columns), each
+row's group is drawn for it alone. Dealt out by position, one row more would move its neighbours into other groups,
+change their gradients too, and the sum by more than the clip. For the same reason whatever else is drawn for a row (its
+latent noise, its condition) comes from a generator with a secret seed (`secret_seed`): given such draws, row by row,
+one row more adds one clipped gradient and changes nothing else, and the guarantee holds for their mixture.
 
 Shape legend: N rows of a part, C columns, V values, R rows of a worker.
 """
@@ -40,10 +45,12 @@ class PrivatePart:
     Args:
         batch: the rows, those that fill up included.
         counted_N: bool; False: a row that fills up.
+        rows_N: which of the worker's rows each one is; -1: one that fills up.
     """
 
     batch: Batch
     counted_N: Tensor
+    rows_N: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class PoissonBatches:
         rows: a worker's rows.
         plan: sampling rate and steps.
         rank: of the worker.
-        multiple: parts are filled up to a multiple of this.
+        multiple: groups of equal size that a part's rows are dealt out to at random, one after the other in a part.
         device: where parts go.
     """
 
@@ -89,6 +96,10 @@ class PoissonBatches:
         average.total([started])
         self._left = max(0, self.plan.steps - int(started.item()))
 
+    def secret_seed(self) -> int:
+        """Of a generator of what is drawn for single rows; fresh, and known to nobody."""
+        return int(self._noise.uniform(1)[0] * 2**53)
+
     def epoch(self, number: int) -> Iterator[PrivateBatch]:
         """The batches of one epoch; fewer, or none, where repeated steps have used up what was charged."""
         steps = min(self.plan.steps_per_epoch, self._left)
@@ -109,17 +120,30 @@ class PoissonBatches:
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             starts = range(low, high, PART_ROWS) if high > low else [low]
             cuts = [(start, min(start + PART_ROWS, high)) for start in starts]
-            yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b]) for a, b in cuts))
+            yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b], places[a:b] % n) for a, b in cuts))
 
-    def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray) -> PrivatePart:
-        n = len(codes_NC)
-        size = max(1, -(-n // self.multiple)) * self.multiple
+    def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray, rows_N: np.ndarray) -> PrivatePart:
+        at = self._dealt(len(codes_NC))
+        size = self.multiple * max(1, -(-(int(at.max()) + 1) // self.multiple)) if len(at) else self.multiple
         codes = np.zeros((size, codes_NC.shape[1]), np.int64)
         values = np.zeros((size, values_NV.shape[1]), np.float32)
-        codes[:n], values[:n] = codes_NC, values_NV
-        counted = torch.arange(size) < n
+        rows = np.full(size, -1)
+        # `at` counts the groups' first rows, then their second ones ...; a part holds group after group
+        where = (at % self.multiple) * (size // self.multiple) + at // self.multiple
+        codes[where], values[where], rows[where] = codes_NC, values_NV, rows_N
         batch = Batch(torch.from_numpy(codes).to(self.device), torch.from_numpy(values).to(self.device))
-        return PrivatePart(batch, counted.to(self.device))
+        return PrivatePart(batch, torch.from_numpy(rows >= 0).to(self.device), rows)
+
+    def _dealt(self, n: int) -> np.ndarray:
+        """For each of n rows a number of its own, whose remainder by `multiple` is a group drawn for the row alone."""
+        if self.multiple == 1:
+            return np.arange(n)
+        group_N = np.floor(self._noise.uniform(n) * self.multiple).astype(np.int64)
+        order = np.argsort(group_N, kind="stable")
+        sizes = np.bincount(group_N, minlength=self.multiple)
+        rank_N = np.empty(n, np.int64)
+        rank_N[order] = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return rank_N * self.multiple + group_N
 
 
 def bernoulli_places(n: int, q: float, noise: NoiseSource) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from raysynth.dp.clipping import example_gradients
 from raysynth.dp.gradient_release import DpSgdPlan, GradientRelease
 from raysynth.dp.uses import Use
 from raysynth.training.batches import Batch
+from raysynth.training.canaries import active_canaries
 from raysynth.training.job import Average
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
 
@@ -35,6 +37,16 @@ class PrivateSteps:
         self.plan = plan
         self._average = average
         self._noise = plan.noise("gradients")
+        self._shared: torch.Generator | None = None
+
+    def shared_rng(self, device: torch.device) -> torch.Generator:
+        """The same on all workers and secret: of draws that many rows share, such as the orders of a step."""
+        if self._shared is None:
+            words = torch.from_numpy(np.floor(self._noise.uniform(4) * 2**16)).to(device)
+            self._average.total([words])
+            digits = [int(w) % 2**16 for w in words.tolist()]
+            self._shared = torch.Generator(device).manual_seed(sum(d << (16 * i) for i, d in enumerate(digits)) >> 1)
+        return self._shared
 
     def teach(self, network: nn.Module, batch: PrivateBatch, losses: Losses) -> Tensor:
         """Sets `.grad` of the network's parameters to one released gradient; gives the mean loss, which is private.
@@ -48,9 +60,9 @@ class PrivateSteps:
         total = torch.zeros(())
         for part in batch.parts:
             gradients = example_gradients(network, partial(losses, part.batch), len(part.counted_N))
-            release.add_examples(gradients, part.counted_N)
+            self._add(release, part, gradients.uses, gradients.weights)
             total = total.to(gradients.losses_N.device) + self._sum(gradients.losses_N, part.counted_N)
-        release.set_gradients(network.parameters())
+        self._show(release.set_gradients(network.parameters()))
         return self._mean(total)
 
     def release(self, batch: PrivateBatch, uses: Uses) -> tuple[list[Tensor], Tensor]:
@@ -64,9 +76,24 @@ class PrivateSteps:
         total = torch.zeros(())
         for part in batch.parts:
             made, weights, losses_N = uses(part)
-            release.add_uses(made, weights, part.counted_N)
+            self._add(release, part, made, weights)
             total = total.to(losses_N.device) + self._sum(losses_N, part.counted_N)
-        return release.noised_mean(), self._mean(total)
+        released = release.noised_mean()
+        self._show(released)
+        return released, self._mean(total)
+
+    @staticmethod
+    def _add(release: GradientRelease, part: PrivatePart, uses: Sequence[Use], weights: Sequence[Tensor]) -> None:
+        canaries = active_canaries()
+        if canaries is None:
+            release.add_uses(uses, weights, part.counted_N)
+        else:
+            canaries.add(release, part, uses, weights)
+
+    def _show(self, released: Sequence[Tensor]) -> None:
+        canaries = active_canaries()
+        if canaries is not None:
+            canaries.see(released, self.plan.expected_batch)
 
     def _release(self) -> GradientRelease:
         average = self._average

@@ -15,6 +15,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.training import private_batches
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import average_alone
+from raysynth.training.loop import TrainSettings, epoch_seed, train
 from raysynth.training.private_batches import PoissonBatches, bernoulli_places
 
 FALSE_ALARM = 1e-6  # of each statistical test here
@@ -80,7 +81,8 @@ def test_a_batch_above_the_size_of_a_part_is_cut_and_nobody_is_left_out(monkeypa
     (batch,) = PoissonBatches(rows(50), plan(1.0, 1), multiple=4).epoch(0)
     assert len(batch.parts) == 4
     ids = torch.cat([p.batch.codes_NC[p.counted_N][:, 0] for p in batch.parts])
-    assert ids.tolist() == list(range(50))
+    assert sorted(ids.tolist()) == list(range(50))
+    assert [sorted(p.rows_N[p.rows_N >= 0]) for p in batch.parts[:1]] == [list(range(16))]
 
 
 def test_places_at_both_ends_of_the_range_of_chances() -> None:
@@ -112,3 +114,62 @@ def test_steps_repeated_after_a_crash_come_out_of_the_charged_ones(tmp_path: Pat
     again.agree(average_alone)
     assert [len(list(again.epoch(e))) for e in (1, 2)] == [4, 0]
     assert private_batches.started_steps(Path(journal)) == 12
+
+
+def test_the_group_of_a_row_is_drawn_for_it_alone() -> None:
+    """One row more must not move the others into other groups: which of them share one is independent of the number."""
+    n, draws, groups = 12, 4000, 4
+    groups_of = np.full((draws, n), -1)
+    batches = PoissonBatches(rows(n), plan(0.5, draws), multiple=groups)
+    steps = (batch for epoch in range(draws) for batch in batches.epoch(epoch))
+    for t, batch in zip(range(draws), steps, strict=False):
+        (part,) = batch.parts
+        size = len(part.rows_N) // groups
+        for place, row in enumerate(part.rows_N):
+            if row >= 0:
+                groups_of[t, row] = place // size
+    drawn_with_1 = (groups_of[:, 0] >= 0) & (groups_of[:, 1] >= 0)
+    alone = drawn_with_1 & ((groups_of >= 0).sum(1) <= 6)
+    crowded = drawn_with_1 & ((groups_of >= 0).sum(1) > 6)
+    for some in (alone, crowded):  # by position, rows 0 and 1 would nearly always share a group
+        shared = int((groups_of[some, 0] == groups_of[some, 1]).sum())
+        low, high = stats.binom.ppf([FALSE_ALARM / 4, 1 - FALSE_ALARM / 4], int(some.sum()), 1 / groups)
+        assert low <= shared <= high
+    counts = np.bincount(groups_of[groups_of[:, 5] >= 0, 5], minlength=groups)
+    assert stats.chisquare(counts).pvalue > FALSE_ALARM
+
+
+class Watching:
+    """A learner that notes the seed of each epoch's generator."""
+
+    device, finished = torch.device("cpu"), False
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def step(self, batch: object, rng: torch.Generator) -> dict[str, torch.Tensor]:
+        self.seeds.append(rng.initial_seed())
+        return {}
+
+    def set_learning_rate(self, factor: float) -> None: ...
+
+    def end_epoch(self) -> None: ...
+
+    def average(self, tensors: object) -> None: ...
+
+    def state_dict(self) -> dict[str, object]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, object]) -> None: ...
+
+
+def test_what_is_drawn_for_single_rows_does_not_come_from_the_published_seed() -> None:
+    """Latent noise is drawn row after row: who knew the seed would see one row more shift it for all that follow."""
+    settings, seen = TrainSettings(3, 4, seed=7), []
+    for _ in range(2):
+        learner = Watching()
+        train(learner, PoissonBatches(rows(8), plan(0.5, 6)), settings)
+        assert len(set(learner.seeds)) == 3
+        seen += learner.seeds
+    published = {epoch_seed(7, epoch, 0) for epoch in range(3)}
+    assert len(set(seen)) == 6 and not set(seen) & published
