@@ -223,7 +223,7 @@ def evaluate(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a synthetic table with the real one: figures here, pictures in an HTML report."""
+    """Compare a synthetic table with the real one, and attack it: figures here, pictures in an HTML report."""
 
     def work() -> Outcome:
         from raysynth.storage import check_writable

@@ -97,7 +97,7 @@
 
   // What scrolls sideways can be reached and scrolled by keyboard.
   const reachable = () => all(".scroll").filter((box) => box.scrollWidth > box.clientWidth).forEach((box) => { box.tabIndex = 0; });
-  reachable(); addEventListener("resize", reachable);
+  addEventListener("load", reachable); addEventListener("resize", reachable);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));
