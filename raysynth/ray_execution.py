@@ -8,6 +8,7 @@ flight are bounded, and Ray runs a lost one again.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -28,6 +29,7 @@ I = TypeVar("I")  # noqa: E741
 _RETRIES = 3  # of a task whose worker died
 _CONNECT_SECONDS = 10.0
 _IN_FLIGHT = 2  # tasks submitted for each core
+_LOOK_SECONDS = 2.0  # between two looks at how many cores the cluster has
 
 
 def start_ray() -> Any:
@@ -94,20 +96,16 @@ def for_each_fragment_on_ray(
 ) -> list[R]:
     """`execution.for_each_fragment` over Ray."""
     ray = start_ray()
+    if table.dataset is not None:
+        return _for_each_block(table, fn, columns, label)
     task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_apply_to_fragment)
     results: dict[int, R] = {}
-    with _user_errors(ray):
-        if table.dataset is not None:
-            block_task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_apply_to_block)
-            blocks = table.dataset.to_arrow_refs()  # in the cluster's object store, not in the driver
-            calls = [partial(block_task.remote, fn, i, b, table.schema, columns) for i, b in enumerate(blocks)]
-        else:
-            memory = _shared(ray, table)
-            calls = [partial(task.remote, fn, i, f.bound(None), memory, columns) for i, f in enumerate(table.fragments)]
-        with progress(label, len(calls)) as advance:
-            for index, ref in _completed(ray, calls):
-                results[index] = ray.get(ref)
-                advance(1)
+    memory = _shared(ray, table)
+    calls = [partial(task.remote, fn, i, f.bound(None), memory, columns) for i, f in enumerate(table.fragments)]
+    with progress(label, len(calls)) as advance, _user_errors(ray):
+        for index, ref in _completed(ray, calls):
+            results[index] = ray.get(ref)
+            advance(1)
     return [results[i] for i in range(len(calls))]
 
 
@@ -122,17 +120,23 @@ def iter_tasks_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tupl
 
 
 def _completed(ray: Any, calls: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """(index, reference) of each call as it is completed; a bounded number is in flight. An error is raised at once."""
-    bound = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    """(index, reference) of each call as it is completed; a bounded number is in flight. An error is raised at once.
+
+    The bound follows the cluster: an autoscaler adds nodes for the tasks that wait, which lets more of them wait.
+    """
+    bound, looked = 0, -_LOOK_SECONDS
     waiting = iter(enumerate(calls))
     running: dict[Any, int] = {}
     try:
         while True:
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                looked = time.monotonic()
+                bound = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while len(running) < bound and (entry := next(waiting, None)) is not None:
                 running[entry[1]()] = entry[0]
             if not running:
                 return
-            done, _ = ray.wait(list(running), num_returns=1, fetch_local=False)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS, fetch_local=False)
             for ref in done:
                 yield running.pop(ref), ref
     finally:
@@ -177,6 +181,57 @@ def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[st
     return tree.result() if tree else make()
 
 
+def _for_each_block(
+    table: Table,
+    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
+    columns: Sequence[str] | None,
+    label: str,
+) -> list[R]:
+    """`fn` on each block of a Ray Dataset as the blocks come, as a sink of Ray Data: no block is kept.
+
+    A task of a sink knows its number, which is the same when it runs again after the loss of a worker.
+    """
+    import ray
+    from ray.data import Datasink
+
+    from raysynth.sources.dataset import canonical_batches
+
+    class EachBlock(Datasink):
+        """Applies `fn`; an error about the rows travels as a result, as in `_summarise_dataset`."""
+
+        results: list[tuple[int, R | RaysynthError]] = []
+
+        def write(self, blocks: Any, ctx: Any) -> tuple[int, R | RaysynthError]:
+            """One task."""
+            batches = (batch for block in blocks for batch in canonical_batches(block, table_schema, columns))
+            with _one_thread():
+                try:
+                    return ctx.task_idx, fn(ctx.task_idx, batches)
+                except RaysynthError as error:
+                    return ctx.task_idx, error
+
+        def on_write_complete(self, write_result: Any) -> None:
+            """All results, in the driver."""
+            self.results = sorted(write_result.write_returns, key=lambda result: result[0])
+
+    table_schema = table.schema
+    sink = EachBlock()
+    as_arrow = table.dataset.map_batches(_same, batch_format="pyarrow", batch_size=None)
+    with progress(label, None), _user_errors(ray):
+        as_arrow.write_datasink(sink)
+    results: list[R] = []
+    for _, result in sink.results:
+        if isinstance(result, RaysynthError):
+            raise result
+        results.append(result)
+    return results
+
+
+def _same(block: pa.Table) -> pa.Table:
+    """A block of a Dataset, whatever it is made of, as Arrow."""
+    return block
+
+
 def _summarise_fragment(
     fragment: Fragment, memory: pa.Table | None, columns: Sequence[str] | None, make: Callable[[], S]
 ) -> S:
@@ -197,19 +252,6 @@ def _apply_to_fragment(
 ) -> R:
     with _one_thread():
         return fn(index, fragment.bound(memory).blocks(columns))
-
-
-def _apply_to_block(
-    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
-    index: int,
-    block: pa.Table,
-    schema: pa.Schema,
-    columns: Sequence[str] | None,
-) -> R:
-    from raysynth.sources.dataset import canonical_batches
-
-    with _one_thread():
-        return fn(index, canonical_batches(block, schema, columns))
 
 
 def _call(fn: Callable[[I], R], item: I) -> R:

@@ -113,13 +113,14 @@ def _train_on_ray(
     """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
     from raysynth.training.checkpoints import latest_checkpoint
     from raysynth.training.curves import CurveFolder
-    from raysynth.training.distributed import check_division, train_on_ray
+    from raysynth.training.distributed import check_division, check_storage, train_on_ray
 
     start = None if prepared.resume is None else latest_checkpoint(prepared.resume)
     workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
     check_division(job, workers)
     per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
     folder = run_folder(run_config)
+    check_storage(is_shared=folder is not None)
     parent = None if folder is None else str(folder)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,7 @@ def train_on_ray(
 
     workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
     check_division(job, workers)
+    check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
     with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
         config = run_config if run_config is not None else _default_run_config(scratch)
         described = {"job": job, "shards": shards, "start": start, "curves": curves}
@@ -77,6 +78,25 @@ def check_division(job: Job, workers: int) -> None:
         raise ParameterError(
             f"batch_size {job.settings.batch_size} cannot be divided over {workers} workers in packs of "
             f"{job.batch_multiple}; choose a multiple of {workers * job.batch_multiple}"
+        )
+
+
+def check_storage(*, is_shared: bool) -> None:
+    """Raise `ParameterError` where workers on other nodes would look for shards on this machine's own disk.
+
+    Args:
+        is_shared: whether the user named a folder that all nodes see.
+    """
+    if is_shared:
+        return
+    from raysynth.ray_execution import start_ray
+
+    nodes = [node for node in start_ray().nodes() if node["Alive"]]
+    if len(nodes) > 1 or not all(node["Resources"].get("CPU") for node in nodes):  # an autoscaler will add nodes
+        raise ParameterError(
+            f"the cluster has {len(nodes)} nodes or will have more, and the encoded table must be in a folder that all "
+            "of them see: give run_config=RunConfig(storage_path='/shared/runs', name=...) "
+            "(raysynth fit: --storage /shared/runs/NAME)"
         )
 
 

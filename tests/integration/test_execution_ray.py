@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from raysynth.table import Table, as_table
 
 N = 5000
 ROWS = 300  # of a fragment
+GATHERING = ("to_pandas", "take_all", "materialize", "to_arrow_refs", "to_numpy_refs", "to_pandas_refs", "count")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,3 +151,37 @@ def test_a_worker_that_dies_is_replaced(parquet: Table, tmp_path: Path) -> None:
     summary = summarise(parquet, lambda: DiesOnce(schema), where="ray")
     assert died.exists()
     assert_same(summary.finish(), collect(parquet, where="local"))
+
+
+def test_no_stage_gathers_the_whole_table(parquet: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics, pairs, shards and samples of a Ray Dataset: nothing of ours asks Ray Data for all rows at once."""
+    import ray
+
+    from raysynth import BayesianNetworkSynthesizer, GaussianCopula
+    from raysynth.training.shards import write_shards
+
+    def guarded(name: str) -> Any:
+        whole = getattr(ray.data.Dataset, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            caller = sys._getframe(1).f_globals["__name__"]  # Ray's own sink materialises what its tasks returned
+            if caller.startswith(("raysynth", __name__)):
+                raise AssertionError(f"{caller} calls Dataset.{name}")
+            return whole(*args, **kwargs)
+
+        return call
+
+    for name in GATHERING:
+        monkeypatch.setattr(ray.data.Dataset, name, guarded(name))
+    dataset = ray.data.from_arrow([pa.Table.from_pandas(frame()[i : i + 1000]) for i in range(0, N, 1000)])
+    with pytest.raises(AssertionError, match="calls Dataset.take_all"):
+        dataset.take_all()  # the guard guards
+    table = as_table(dataset)
+    model: Any
+    for model in (GaussianCopula(seed=0, verbose=False), BayesianNetworkSynthesizer(seed=0, verbose=False)):
+        model.fit(dataset)
+        assert model.n_rows_ == N
+    model.sample_to(tmp_path / "rows", 1000, seed=1, where="ray")
+    shards = write_shards(table, model.encoder_, tmp_path / "shards", rows_per_shard=700)
+    assert shards.n_rows == N
+    assert len({s.name for s in shards.shards}) == len(shards.shards)

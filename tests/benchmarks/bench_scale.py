@@ -1,0 +1,275 @@
+"""Very large tables: fit and sample at growing numbers of rows, memory, linearity, Ray's share, CTGAN over shards.
+
+    python tests/benchmarks/bench_scale.py --data ../shared/data/adult.csv --folder DIR
+        [--rows 5000000 20000000 50000000] [--methods bayesian_network copula] [--parts fit sample ctgan]
+        [--ctgan-rows 20000000] [--clean]
+
+The tables (15 columns, Parquet of a million rows a row group) are sampled from a copula of the given one, so that rows
+are distinct. Each figure comes from a process of its own, with Ray of all cores and 1 GB of object store, started
+before the clock. Resumable: figures are kept as lines of FOLDER/figures.jsonl, and one that is there is not measured
+again.
+
+peak_mb: the largest sum of `Pss_Anon` + `Pss_Shmem` over all processes of the run, looked at five times a second
+(mapped files do not count, Ray's own processes do). worker_mb: the same of the largest training worker alone.
+ray_share: of the wall time, the part that is Ray's: for each pass over the table (or each round of sampling tasks) its
+wall time less the time in which its tasks ran, divided by the cores; by Ray's own record of its tasks (`ray.timeline`).
+What the driver computes between passes is our own and counts as such.
+linear: seconds per row at the most rows, relative to those at the fewest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_statistics import FILE_GROUPS, GROUP_ROWS, TAG, memory_of_run
+from bench_training import own_bytes, train_workers
+
+PARTS = ("fit", "sample", "ctgan")
+STORE_BYTES = 1_000_000_000
+CTGAN_BATCH = 5_000
+WARM_TASKS = 2 * (os.cpu_count() or 1)
+WARM_SECONDS = 0.2 * WARM_TASKS
+Figure = dict[str, Any]
+
+
+def main() -> None:
+    """Measure what is missing, then print every figure and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="a CSV; the tables are sampled from its copula")
+    parser.add_argument("--folder", type=Path, required=True, help="for tables, models and figures")
+    parser.add_argument("--rows", type=int, nargs="+", default=[5_000_000, 20_000_000, 50_000_000])
+    parser.add_argument("--methods", nargs="+", default=["bayesian_network", "copula"])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--ctgan-rows", type=int, default=20_000_000)
+    parser.add_argument("--clean", action="store_true", help="delete tables and models at the end")
+    parser.add_argument("--one", nargs=3, metavar=("PART", "METHOD", "ROWS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    os.environ["RAYSYNTH_QUIET"] = "1"
+    if options.one:
+        part, method, rows = options.one
+        print(json.dumps(MEASURED[part](options.folder, method, int(rows))))
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    figures = [measured(options, *work) for work in works(options)]
+    for line in ratios(figures):
+        print(json.dumps(line))
+    if options.clean:
+        for path in options.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+
+
+def works(options: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
+    """(part, method, rows) in order; a model is fitted before it is sampled from."""
+    for rows in sorted(options.rows):
+        for method in options.methods:
+            yield from ((part, method, rows) for part in ("fit", "sample") if part in options.parts)
+    if "ctgan" in options.parts:
+        yield "ctgan", "ctgan", options.ctgan_rows
+
+
+def measured(options: argparse.Namespace, part: str, method: str, rows: int) -> Figure:
+    """One figure: the one that an earlier run kept, or a new one."""
+    key = {"part": part, "method": method, "rows": rows}
+    record = options.folder / "figures.jsonl"
+    kept = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
+    for figure in kept:
+        if key.items() <= figure.items():
+            print(json.dumps(figure), flush=True)
+            return figure
+    make_table(options.data, options.folder, rows)
+    command = [sys.executable, __file__, "--folder", str(options.folder), "--one", part, method, str(rows)]
+    figure = {**key, **watched(command)}
+    with open(record, "a", encoding="utf-8") as file:
+        file.write(json.dumps(figure) + "\n")
+    print(json.dumps(figure), flush=True)
+    return figure
+
+
+def make_table(data: str | None, folder: Path, rows: int) -> None:
+    """FOLDER/table-ROWS, made once; an interrupted making goes on."""
+    from raysynth import GaussianCopula
+
+    target = table_of(folder, rows)
+    if (target / "_raysynth" / "manifest.json").exists():
+        return
+    if data is None:
+        raise SystemExit(f"--data: a CSV to make the table of {rows:,} rows from")
+    model = GaussianCopula(seed=0, verbose=False).fit(data)
+    model.sample_to(target, rows, seed=7, rows_per_file=GROUP_ROWS * FILE_GROUPS, row_group_rows=GROUP_ROWS)
+
+
+def table_of(folder: Path, rows: int) -> Path:
+    """The folder of a table."""
+    return folder / f"table-{rows}"
+
+
+# ---- memory, from outside --------------------------------------------------------------------------------------------
+
+
+def watched(command: list[str]) -> Figure:
+    """What a process prints, with the peak memory of all its processes and of its largest training worker."""
+    tag = uuid.uuid4().hex
+    child = subprocess.Popen(command, env={**os.environ, TAG: tag}, stdout=subprocess.PIPE, text=True)
+    peak = {"peak_mb": 0.0, "worker_mb": 0.0}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            peak["peak_mb"] = max(peak["peak_mb"], memory_of_run(tag) / 1e6)
+            peak["worker_mb"] = max([peak["worker_mb"], *(own_bytes(p) / 1e6 for p in train_workers())])
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    output, _ = child.communicate()
+    over.set()
+    watcher.join()
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command[-3:])} failed with {child.returncode}")
+    return {**json.loads(output.splitlines()[-1]), **{k: round(v) for k, v in peak.items() if v}}
+
+
+# ---- one figure, in a process of its own -----------------------------------------------------------------------------
+
+
+def fit(folder: Path, method: str, rows: int) -> Figure:
+    """Seconds of a fit and Ray's share of them; the model stays for `sample`."""
+    from raysynth.synthesizers.registry import synthesizer_class
+
+    ray = started_ray()
+    passes = timed_passes(("summarise_on_ray", "for_each_fragment_on_ray"))
+    begun = time.perf_counter()
+    model = synthesizer_class(method)(seed=0, verbose=False).fit(str(table_of(folder, rows)))
+    seconds = time.perf_counter() - begun
+    model.save(folder / f"{method}-{rows}.raysynth")
+    stages = {s.name: round(s.seconds, 2) for s in model.stages_}
+    size = sum(p.stat().st_size for p in table_of(folder, rows).glob("*.parquet"))
+    figure = {"seconds": round(seconds, 2), "rows_per_second": round(rows / seconds), "bytes": size, "stages": stages}
+    return {**figure, **ray_share(ray, sum(passes), seconds)}
+
+
+def sample(folder: Path, method: str, rows: int) -> Figure:
+    """Seconds of sampling as many rows to Parquet over Ray; they are deleted."""
+    from raysynth import load_synthetic_model
+
+    ray = started_ray()
+    model = load_synthetic_model(folder / f"{method}-{rows}.raysynth")
+    out = folder / f"sample-{uuid.uuid4().hex}"
+    begun = time.perf_counter()
+    try:
+        manifest = model.sample_to(out, rows, seed=1, where="ray")
+        seconds = time.perf_counter() - begun
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    size = sum(f.bytes for f in manifest.files)
+    figure = {"seconds": round(seconds, 2), "rows_per_second": round(rows / seconds), "bytes": size}
+    return {**figure, **ray_share(ray, seconds, seconds)}
+
+
+def ctgan(folder: Path, method: str, rows: int) -> Figure:
+    """One epoch of CTGAN over all rows as memory-mapped shards, by one worker for each core."""
+    from ray.train import RunConfig, ScalingConfig
+
+    from raysynth import CTGAN
+
+    started_ray()
+    workers = os.cpu_count() or 1
+    scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.9})
+    with_storage = RunConfig(name=uuid.uuid4().hex, storage_path=str(folder / "runs"))
+    model = CTGAN(
+        seed=0,
+        epochs=1,
+        batch_size=CTGAN_BATCH,
+        verbose=False,
+        scaling_config=scaling,
+        run_config=with_storage,
+    )
+    begun = time.perf_counter()
+    try:
+        model.fit(str(table_of(folder, rows)))
+    finally:
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+    seconds = time.perf_counter() - begun
+    stages = {s.name: s.record() for s in model.stages_}
+    return {
+        "seconds": round(seconds, 2),
+        "workers": workers,
+        "batch": CTGAN_BATCH,
+        "shard_seconds": stages["shards"]["seconds"],
+        "shard_bytes_per_row": round(stages["shards"]["bytes"] / rows, 1),
+        "training_seconds": stages["training"]["seconds"],
+        "trained_rows_per_second": stages["training"]["rows_per_second"],
+    }
+
+
+MEASURED: dict[str, Callable[[Path, str, int], Figure]] = {"fit": fit, "sample": sample, "ctgan": ctgan}
+
+
+def started_ray() -> Any:
+    """Ray on all cores of this machine, with one task done by each of its workers."""
+    import ray
+
+    ray.init(object_store_memory=STORE_BYTES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.get([ray.remote(num_cpus=1)(time.sleep).remote(0.2) for _ in range(WARM_TASKS)])
+    return ray
+
+
+def timed_passes(names: tuple[str, ...]) -> list[float]:
+    """The seconds of each pass over Ray from now on, appended as they end."""
+    from raysynth import ray_execution
+
+    seconds: list[float] = []
+
+    def timed(run: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return run(*args, **kwargs)
+            finally:
+                seconds.append(time.perf_counter() - begun)
+
+        return wrapped
+
+    for name in names:
+        setattr(ray_execution, name, timed(getattr(ray_execution, name)))
+    return seconds
+
+
+def ray_share(ray: Any, pass_seconds: float, wall_seconds: float) -> Figure:
+    """Ray's part of the wall time; see the first lines of this file."""
+    ran = 0.0
+    for _ in range(20):  # workers hand their records on once a second
+        times = [e["dur"] / 1e6 for e in ray.timeline() if e.get("cat") == "task:execute"]
+        before, ran = ran, sum(times) - WARM_SECONDS
+        if ran and ran == before:
+            break
+        time.sleep(1)
+    idle = pass_seconds - ran / (os.cpu_count() or 1)
+    return {"pass_seconds": round(pass_seconds, 2), "ray_share": round(idle / wall_seconds, 3)}
+
+
+def ratios(figures: list[Figure]) -> Iterator[Figure]:
+    """How time and memory grow with the rows."""
+    for part in ("fit", "sample"):
+        for method in dict.fromkeys(f["method"] for f in figures if f["part"] == part):
+            found = sorted((f for f in figures if (f["part"], f["method"]) == (part, method)), key=lambda f: f["rows"])
+            few, many = found[0], found[-1]
+            if few is not many:
+                linear = (many["seconds"] / many["rows"]) / (few["seconds"] / few["rows"])
+                yield {"part": part, "method": method, "rows": [few["rows"], many["rows"]], "linear": round(linear, 3)}
+
+
+if __name__ == "__main__":
+    main()
