@@ -74,8 +74,8 @@ class NetworkSettings:
         dropout: share of hidden units dropped in training.
     """
 
-    width: int = 96
-    hidden: int = 48
+    width: int = 64
+    hidden: int = 32
     layers: int = 2
     dropout: float = 0.2
 

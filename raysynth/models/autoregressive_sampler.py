@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,8 +28,7 @@ from raysynth.models.autoregressive_conditions import Candidates, Conditions, im
 from raysynth.models.autoregressive_prefixes import Context, Prefixes, slices
 from raysynth.models.precision import has_bfloat16
 
-BLOCK_ROWS = 65_536  # rows that share one order, always, so that rows do not depend on how many are asked for at once
-ORDER_SPREAD = 0.4  # of the noise on the logarithm of a column's perplexity, by which columns are put in order
+BLOCK_ROWS = 4096  # rows that share one order: each order errs in its own way, and a table needs several
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
 NEVER = -1e9
 CANDIDATES = 8  # for each row, where several columns are conditioned on more than one code
@@ -54,10 +52,10 @@ class _Column:
 class AnyOrderSampler:
     """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
 
-    Rows are drawn in random column orders, a new one for each 65,536 rows, in which columns of few likely codes tend to
-    come first: equal beginnings are then computed once. Conditions are exact: the
-    conditioned columns come first, and their codes are drawn from p(code | codes so far) * weight. With at most one
-    column that allows several codes this is p(row | conditions) itself. With more of them, the first draw does not
+    Rows are drawn in uniformly random column orders, a new one for each 4,096 rows: each order errs in its own way, and
+    a mixture of them is nearer to the real rows than any one of them. Conditions are exact: the conditioned columns
+    come first, and their codes are drawn from p(code | codes so far) * weight. With at most one column that allows
+    several codes this is p(row | conditions) itself. With more of them, the first draw does not
     know the later ones; 8 to 128 candidates for each row are drawn for the conditioned columns alone, and rows are
     resampled among them by the product of the model's own normalisers (sampling importance resampling, Rubin 1988:
     exact as candidates grow, and the number doubles until they are worth at least one independent draw for each row).
@@ -119,21 +117,12 @@ class AnyOrderSampler:
 
     def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> None:
         rows = codes_CN.shape[1]
-        order = [c for c in self._order(rng) if c not in conditions.weights]
+        order = [c for c in rng.permutation(len(codes_CN)).tolist() if c not in conditions.weights]
         prefixes = self._draw_conditioned(codes_CN, rng, conditions)
         for c in order:
             uniform_N = torch.from_numpy(rng.random(rows, np.float32))
             codes_CN[c] = self._draw_column(c, prefixes, uniform_N)[0]
             prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
-
-    def _order(self, rng: np.random.Generator) -> list[int]:
-        """A random order in which columns of few likely codes tend to come first: more rows then share a prefix."""
-        if "perplexity" not in self._cache:
-            parts = [slice(int(a), int(b)) for a, b in pairwise(self.layout.starts)]
-            self._cache["perplexity"] = np.array([_perplexity(self.arrays["bias"][p]) for p in parts])
-        noise = ORDER_SPREAD * rng.gumbel(size=len(self.layout.cardinalities))
-        order: list[int] = np.argsort(np.log(self._cache["perplexity"]) + noise).tolist()
-        return order
 
     def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Prefixes:
         """Fill in the conditioned columns of a block; the prefixes after them."""
@@ -360,13 +349,6 @@ def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
         shift = torch.cat([(head[p] @ start_CH1[c]).squeeze(1) for c, p in enumerate(parts)])
         arrays["bias"] = network.bias_K.double() + shift
         return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}
-
-
-def _perplexity(logits_V: np.ndarray) -> float:
-    """Number of equally likely codes with the same entropy."""
-    p_V = np.exp(logits_V.astype(float) - logits_V.max())
-    p_V = p_V / p_V.sum()
-    return float(np.exp(-(p_V * np.log(p_V + 1e-300)).sum()))
 
 
 def _placed(cumulative_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:

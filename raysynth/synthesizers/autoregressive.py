@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from raysynth.models.autoregressive_sampler import AnyOrderSampler
     from raysynth.training.autoregressive import AnyOrderJob
 
-ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
+ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
+SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
 EPOCHS = (3, 300)
 PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
 
@@ -37,7 +38,8 @@ class AutoregressiveSynthesizer(Synthesizer):
       distribution, `temperature` makes rows more typical (below 1) or more diverse (above 1).
 
     Args:
-        epochs: passes over the table; None: as many as show a million rows, from 3 to 300. Training ends earlier where
+        epochs: passes over the table; None: as many as show 700,000 rows, at least 3; below 26,000 rows 27 *
+            (26,000 / rows)^(1/3). Training ends earlier where
             the loss of rows that are held back has not fallen for `patience` epochs; the best weights are kept.
         batch_size: rows of a step, over all workers together; None: by the size of the table, 64 to 512.
         width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
@@ -69,8 +71,8 @@ class AutoregressiveSynthesizer(Synthesizer):
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
-        width: int = 96,
-        hidden: int = 48,
+        width: int = 64,
+        hidden: int = 32,
         layers: int = 2,
         dropout: float = 0.2,
         learning_rate: float = 6e-3,
@@ -325,8 +327,10 @@ class AutoregressiveSynthesizer(Synthesizer):
 
 
 def default_epochs(n_rows: int) -> int:
-    """Passes that show a million rows, within bounds."""
-    return int(np.clip(-(-ROWS_TO_SEE // max(n_rows, 1)), *EPOCHS))
+    """Passes that show 700,000 rows; fewer of a small table, within bounds."""
+    n_rows = max(n_rows, 1)
+    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / n_rows) ** (1 / 3)
+    return int(np.clip(np.ceil(passes), *EPOCHS))
 
 
 def default_batch_size(n_rows: int) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
@@ -119,7 +120,7 @@ class AnyOrderJob:
         learner = self.learner(torch.device("cpu"), average_alone)
         learner.load_state_dict(state)
         with torch.no_grad():
-            for parameter, kept in zip(learner.network.parameters(), learner.best, strict=True):
+            for parameter, kept in zip(learner.network.parameters(), learner.weights.best, strict=True):
                 parameter.copy_(kept)
         return learner.network
 
@@ -140,15 +141,12 @@ class AnyOrderLearner:
             weight_decay=self.training.weight_decay,
             fused=True,
         )
-        self.averaged = [p.detach().clone() for p in self.parameters]
-        self.best = [p.detach().clone() for p in self.parameters]
-        self.best_loss, self.epochs_since_best, self.steps = math.inf, 0, 0
-        self.held_loss, self.held_rows = torch.zeros((), device=self.device), 0
+        self.weights = BestAverage(self.parameters, self.training.ema_decay)
 
     @property
     def finished(self) -> bool:
         """Whether the validation loss has not fallen for `patience` epochs."""
-        return 0 < self.training.patience <= self.epochs_since_best
+        return 0 < self.training.patience <= self.weights.epochs_since_best
 
     def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
         """One update from a batch; or the loss of validation rows under the averaged weights."""
@@ -160,9 +158,9 @@ class AnyOrderLearner:
             loss = self._backward(batch, rng)
             torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.training.learning_rate * self.training.rate_factor(self.steps)
+            group["lr"] = self.training.learning_rate * self.training.rate_factor(self.weights.steps)
         self.optimiser.step()
-        self._follow()
+        self.weights.follow()
         return {"loss": loss}
 
     def _backward(self, batch: Batch, rng: torch.Generator) -> Tensor:
@@ -196,67 +194,29 @@ class AnyOrderLearner:
         groups = max(g for g in range(1, self.training.groups + 1) if rows % g == 0)
         fixed = torch.Generator(self.device).manual_seed(0)
         place_GC = random_places(groups, batch.codes_NC.shape[1], fixed)
-        current = [p.detach().clone() for p in self.parameters]
-        _copy(self.averaged, self.parameters)
-        total = self.network(batch.codes_NC, place_GC).sum()
-        _copy(current, self.parameters)
-        self.held_loss, self.held_rows = self.held_loss + total, self.held_rows + rows
+        with self.weights.in_use():
+            total = self.network(batch.codes_NC, place_GC).sum()
+        self.weights.add_held(total, rows)
         return {"validation": total / rows}
-
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights; early on over fewer steps, so that the first weights are forgotten."""
-        self.steps += 1
-        decay = min(self.training.ema_decay, self.steps / (self.steps + 9))
-        torch._foreach_lerp_(self.averaged, [p.detach() for p in self.parameters], 1 - decay)
 
     def set_learning_rate(self, factor: float) -> None:
         """The rate follows steps, not epochs (`AnyOrderSettings.rate_factor`): nothing to do."""
 
     def end_epoch(self) -> None:
-        """Keep the averaged weights if the validation loss over all workers is the lowest, or if there is none."""
-        if not self.held_rows:
-            _copy(self.averaged, self.best)
-            return
-        loss = self.held_loss / self.held_rows
-        self.average([loss])
-        self.held_loss, self.held_rows = torch.zeros((), device=self.device), 0
-        self.epochs_since_best += 1
-        if loss.item() < self.best_loss:
-            self.best_loss, self.epochs_since_best = loss.item(), 0
-            _copy(self.averaged, self.best)
+        """Keep the averaged weights if they are the best so far."""
+        self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from; tensors on the CPU are copies."""
         return {
-            "network": [p.detach().to("cpu", copy=True) for p in self.parameters],
-            "optimiser": _on_cpu(self.optimiser.state_dict()),
-            "averaged": [t.to("cpu", copy=True) for t in self.averaged],
-            "best": [t.to("cpu", copy=True) for t in self.best],
-            "best_loss": self.best_loss,
-            "epochs_since_best": self.epochs_since_best,
-            "steps": self.steps,
+            "network": on_cpu([p.data for p in self.parameters]),
+            "optimiser": on_cpu(self.optimiser.state_dict()),
+            **self.weights.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         with torch.no_grad():
-            _copy(state["network"], self.parameters)
-            _copy(state["averaged"], self.averaged)
-            _copy(state["best"], self.best)
+            copy_all(state["network"], self.parameters)
         self.optimiser.load_state_dict(state["optimiser"])
-        self.best_loss, self.steps = float(state["best_loss"]), int(state["steps"])
-        self.epochs_since_best = int(state["epochs_since_best"])
-
-
-def _copy(source: list[Tensor], target: list[Any]) -> None:
-    for s, t in zip(source, target, strict=True):
-        t.copy_(s)
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {k: _on_cpu(v) for k, v in value.items()}
-    return [_on_cpu(v) for v in value] if isinstance(value, list) else value
+        self.weights.load_state_dict(state)

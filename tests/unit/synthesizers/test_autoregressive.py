@@ -186,5 +186,5 @@ def test_a_table_of_one_column_and_few_rows_can_be_learned() -> None:
 
 
 def test_defaults_follow_the_size_of_the_table() -> None:
-    assert [default_epochs(n) for n in (100, 26_000, 10**8)] == [300, 39, 3]
+    assert [default_epochs(n) for n in (100, 13_000, 26_000, 10**8)] == [172, 34, 27, 3]
     assert [default_batch_size(n) for n in (100, 10_000, 10**8)] == [64, 200, 512]
