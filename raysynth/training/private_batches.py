@@ -91,8 +91,8 @@ class PoissonBatches:
         """At each (re)start: all workers learn from rank 0's journal how many charged steps are left."""
         if self.plan.journal is None:
             return
-        started = torch.tensor([started_steps(Path(self.plan.journal)) if self.rank == 0 else 0.0])
-        started = started.to(self.device)
+        count = started_steps(Path(self.plan.journal)) if self.rank == 0 else 0
+        started = torch.tensor([count], dtype=torch.float32, device=self.device)  # one type on all workers
         average.total([started])
         self._left = max(0, self.plan.steps - int(started.item()))
 

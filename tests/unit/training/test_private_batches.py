@@ -173,3 +173,25 @@ def test_what_is_drawn_for_single_rows_does_not_come_from_the_published_seed() -
         seen += learner.seeds
     published = {epoch_seed(7, epoch, 0) for epoch in range(3)}
     assert len(set(seen)) == 6 and not set(seen) & published
+
+
+def test_all_workers_bring_numbers_of_one_type_to_the_agreement(tmp_path: Path) -> None:
+    """An all-reduce of whole numbers on rank 0 and fractions elsewhere fails, or gives nonsense."""
+    types: set[torch.dtype] = set()
+
+    class Notes:
+        n_workers = 2
+
+        def __call__(self, tensors: object) -> None:
+            raise AssertionError("a sum is wanted")
+
+        def total(self, tensors: list[torch.Tensor]) -> None:
+            types.update(t.dtype for t in tensors)
+
+    journal = tmp_path / "steps.json"
+    for content in (None, '{"started": 3}'):
+        if content:
+            journal.write_text(content)
+        for rank in (0, 1):
+            PoissonBatches(rows(40), plan(0.25, 12, journal=str(journal)), rank=rank).agree(Notes())
+    assert types == {torch.float32}
