@@ -20,7 +20,8 @@ from raysynth.privacy.attack import ClaimAttack
 from raysynth.privacy.threat import Records, View
 
 EQUAL, AT_MOST, AT_LEAST = 0, 1, 2
-_ROUNDS = 40
+_ROUNDS = 200
+_FEWEST_KEPT = 1e-3  # of a round's predicates: where fewer single a row out, no more are tried
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class SinglingOutAttack(ClaimAttack):
         for batch in self.candidates(rows_ND, len(view.synthetic.rows.space.numbers), rng):
             fresh = list({p.key: p for p in batch if p.key not in kept}.values())
             counts, _ = matches(fresh, rows_ND)
-            kept |= {p.key: p for p, count in zip(fresh, counts, strict=True) if count == 1}
-            if len(kept) >= self.n_claims:
+            found = {p.key: p for p, count in zip(fresh, counts, strict=True) if count == 1}
+            kept |= found
+            if len(kept) >= self.n_claims or len(found) < _FEWEST_KEPT * len(batch):
                 break
         return list(kept.values())[: self.n_claims]
 

@@ -171,10 +171,14 @@ def judged(found: list[dict[str, list[float]]], n: int) -> Any:
 
 
 def agreement(options: Any) -> Any:
-    """Risks beside Anonymeter's on the same tables: half-widths and overlap."""
+    """Risks beside Anonymeter's on the same tables: half-widths and overlap.
+
+    Secrets are columns that are not nearly known beforehand: a risk's interval is that of the success over 1 - baseline.
+    """
     n = options.rows or 10_000
     data = adult(options.data)
-    real, holdout = data[:n], data[n : 2 * n].reset_index(drop=True)
+    # raysynth keeps half of the holdout as the attacker's reference, so it takes twice as many rows
+    real, holdout = data[:n], data[n : 3 * n].reset_index(drop=True)
     model = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(real)
     leaking = pd.concat([model.sample(n - n // 3, seed=1), real[: n // 3]], ignore_index=True)
     leaking = leaking.sample(frac=1, random_state=2).reset_index(drop=True)
@@ -182,20 +186,20 @@ def agreement(options: Any) -> Any:
     parts = [names[:7], names[7:]]
     settings = {
         "n_targets": options.targets,
-        "n_columns": 3,
+        "n_columns": 5,
         "parts": parts,
         "k": 1,
-        "secrets": ["income", "education"],
+        "secrets": ["occupation", "age"],
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name, table in (("real", real), ("synthetic", leaking), ("holdout", holdout)):
+        for name, table in (("real", real), ("synthetic", leaking), ("holdout", holdout[:n]), ("more", holdout)):
             table.to_csv(f"{folder}/{name}.csv", index=False)
         script = str(Path(__file__).with_name("peer_anonymeter.py"))
         peer = subprocess.run(
             [options.peer, script, folder, json.dumps(settings)], capture_output=True, text=True, check=True
         )
         theirs = json.loads(peer.stdout.splitlines()[-1])
-        tables = [pd.read_csv(f"{folder}/{name}.csv") for name in ("real", "synthetic", "holdout")]
+        tables = [pd.read_csv(f"{folder}/{name}.csv") for name in ("real", "synthetic", "more")]
     ours = our_risks(*tables, settings)
     for key, result in ours.items():
         risk, peer_risk = result.risk, theirs[key]

@@ -70,6 +70,15 @@ def test_more_models_may_be_asked_for_but_nothing_else_may_change(data: pd.DataF
         new(data, tmp_path, seed=4).run()
 
 
+def test_one_other_value_in_a_row_that_is_no_target_is_another_campaign(data: pd.DataFrame, tmp_path: Path) -> None:
+    new(data, tmp_path, n_models=2, targets=[5, 3, 8]).run()
+    changed = data.copy()
+    changed.loc[300, "height"] += 1e-6
+    with pytest.raises(StorageError, match="holds another campaign"):
+        new(changed, tmp_path, n_models=2, targets=[5, 3, 8]).run()
+    assert len(new(data, tmp_path, n_models=2, targets=[5, 3, 8]).run().games) == 2
+
+
 def test_it_stops_early_where_the_answer_is_clear(data: pd.DataFrame, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"n_models": 200, "confidence_target": 0.15, "attacks": ["distance"]}
     results = new(data, tmp_path, **settings).run()
