@@ -20,8 +20,8 @@ from raysynth.privacy.attack import ClaimAttack
 from raysynth.privacy.threat import Records, View
 
 EQUAL, AT_MOST, AT_LEAST = 0, 1, 2
-_ROUNDS = 200
-_FEWEST_KEPT = 1e-3  # of a round's predicates: where fewer single a row out, no more are tried
+_ROUNDS, _SURE_ROUNDS = 200, 40
+_FEWEST_KEPT = 1e-3  # of a round's predicates: after the sure rounds, one with fewer that single a row out is the last
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,14 @@ class SinglingOutAttack(ClaimAttack):
         """Predicates that exactly one synthetic row satisfies."""
         rows_ND = distinct(view.synthetic.rows)
         kept: dict[str, Predicate] = {}
-        for batch in self.candidates(rows_ND, len(view.synthetic.rows.space.numbers), rng):
+        numbers = len(view.synthetic.rows.space.numbers)
+        for done, batch in enumerate(self.candidates(rows_ND, numbers, rng), 1):
             fresh = list({p.key: p for p in batch if p.key not in kept}.values())
             counts, _ = matches(fresh, rows_ND)
             found = {p.key: p for p, count in zip(fresh, counts, strict=True) if count == 1}
             kept |= found
-            if len(kept) >= self.n_claims or len(found) < _FEWEST_KEPT * len(batch):
+            exhausted = done >= _SURE_ROUNDS and len(found) < _FEWEST_KEPT * len(batch)
+            if len(kept) >= self.n_claims or exhausted:
                 break
         return list(kept.values())[: self.n_claims]
 

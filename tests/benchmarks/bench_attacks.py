@@ -173,7 +173,7 @@ def judged(found: list[dict[str, list[float]]], n: int) -> Any:
 def agreement(options: Any) -> Any:
     """Risks beside Anonymeter's on the same tables: half-widths and overlap.
 
-    Secrets are columns that are not nearly known beforehand: a risk's interval is that of the success over 1 - baseline.
+    Secrets are columns that are not nearly known beforehand: a risk's interval grows with 1 / (1 - baseline).
     """
     n = options.rows or 10_000
     data = adult(options.data)
