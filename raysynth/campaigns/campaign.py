@@ -240,6 +240,6 @@ def _fingerprint(world: World) -> bytes:
     for records in (world.targets, world.population, world.reference):
         digest.update(str(len(records)).encode())
         for array in (records.rows.numbers_NV, records.rows.codes_NC):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
     digest.update(repr(world.targets.rows.space.coders).encode())
     return digest.digest()
