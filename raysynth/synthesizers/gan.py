@@ -11,7 +11,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_units, check_whole
+from raysynth.synthesizers.checks import check_between, check_units, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class GanSynthesizer(Synthesizer):
         pac: rows that the discriminator judges together (PacGAN).
         ema_decay: of the moving average of the generator's weights that rows are sampled with; 0: the last weights.
         schedule: of the learning rates: 'constant' or 'cosine'.
+        accumulation: parts in which a batch goes through the networks before one update: the same batch in less memory
+            (batch normalisation sees each part by itself); under a budget DP-SGD divides its batches itself.
+        validation_share: share of the rows that are held back to choose the epoch whose generator is kept; 0: the last
+            one, as always under a budget, and where the share would be fewer than 200 rows.
+        patience: epochs without a better score on the rows held back after which training ends; 0: never.
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
@@ -46,7 +51,8 @@ class GanSynthesizer(Synthesizer):
         common: see `Synthesizer`.
 
     Attributes:
-        history_: for each epoch a dict of 'epoch', 'discriminator', 'penalty', 'generator' (losses) and 'seconds'.
+        history_: for each epoch a dict of 'epoch', 'discriminator', 'penalty', 'generator' (losses), 'validation'
+            (distance from held rows, where some are held back) and 'seconds'.
     """
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
@@ -68,6 +74,9 @@ class GanSynthesizer(Synthesizer):
         pac: int = 10,
         ema_decay: float = 0.999,
         schedule: str = "constant",
+        accumulation: int = 1,
+        validation_share: float = 0.0,
+        patience: int = 0,
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
         clip_norm: float = 1.0,
@@ -87,6 +96,9 @@ class GanSynthesizer(Synthesizer):
         self.pac = pac
         self.ema_decay = ema_decay
         self.schedule = schedule
+        self.accumulation = accumulation
+        self.validation_share = validation_share
+        self.patience = patience
         self.calibrate_marginals = calibrate_marginals
         self.checkpoint_every = checkpoint_every
         self.clip_norm = clip_norm
@@ -127,8 +139,12 @@ class GanSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac", "checkpoint_every"):
+        for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac"):
             check_whole(name, getattr(self, name))
+        for name in ("checkpoint_every", "accumulation"):
+            check_whole(name, getattr(self, name))
+        check_whole("patience", self.patience, low=0)
+        check_between("validation_share", self.validation_share, 0, 0.5)
         for name in ("generator_dim", "discriminator_dim"):
             check_units(name, getattr(self, name))
         for name in ("generator_lr", "discriminator_lr"):
@@ -140,9 +156,12 @@ class GanSynthesizer(Synthesizer):
             raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
         if self.schedule not in ("constant", "cosine"):
             raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
-        if self.batch_size % self.pac:
+        if self.patience and not self.validation_share:
+            raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
+        if self.batch_size % (self.pac * self.accumulation):
             raise ParameterError(
-                f"batch_size {self.batch_size} is no multiple of pac {self.pac}; choose a multiple, or pac=1"
+                f"batch_size {self.batch_size} is no multiple of pac {self.pac} times accumulation "
+                f"{self.accumulation}; choose a multiple, or pac=1"
             )
 
     def _fit_encoded(self, prepared: Prepared) -> None:
@@ -200,8 +219,13 @@ class GanSynthesizer(Synthesizer):
             discriminator_steps=self.discriminator_steps,
             pac=self.pac,
             ema_decay=self.ema_decay,
+            validation_share=self.validation_share,
+            patience=self.patience,
         )
-        settings = TrainSettings(self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every)
+        accumulation = self.accumulation if prepared.privacy is None else 1
+        settings = TrainSettings(
+            self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every, accumulation
+        )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
         if prepared.privacy is not None:
             return self._private_job(prepared, GanJob(spans, conditions, replace(networks, pac=1), settings))

@@ -42,6 +42,8 @@ class TabularVAE(Synthesizer):
         learning_rate, weight_decay: of AdamW.
         schedule: of the learning rate: 'cosine' or 'constant'.
         ema_decay: of the moving average of the weights that rows are sampled with; 0: the last weights.
+        accumulation: parts in which a batch goes through the networks before one update: the same batch in less memory;
+            under a budget DP-SGD divides its batches itself.
         validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
         patience: epochs without a better validation loss after which training ends; 0: never.
         calibrate_marginals: after training, correct every column's own distribution by the released one
@@ -76,6 +78,7 @@ class TabularVAE(Synthesizer):
         weight_decay: float = 1e-5,
         schedule: str = "cosine",
         ema_decay: float = 0.995,
+        accumulation: int = 1,
         validation_share: float = 0.0,
         patience: int = 0,
         calibrate_marginals: bool = True,
@@ -96,6 +99,7 @@ class TabularVAE(Synthesizer):
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.ema_decay = ema_decay
+        self.accumulation = accumulation
         self.validation_share = validation_share
         self.patience = patience
         self.calibrate_marginals = calibrate_marginals
@@ -128,7 +132,7 @@ class TabularVAE(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        for name in ("latent_dim", "checkpoint_every"):
+        for name in ("latent_dim", "checkpoint_every", "accumulation"):
             check_whole(name, getattr(self, name))
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
@@ -199,7 +203,8 @@ class TabularVAE(Synthesizer):
             validation_share=self.validation_share if scope is None else 0.0,
             patience=self.patience if scope is None else 0,
         )
-        settings = TrainSettings(epochs, batch_size, prepared.seed, self.schedule, self.checkpoint_every)
+        accumulation = self.accumulation if scope is None else 1
+        settings = TrainSettings(epochs, batch_size, prepared.seed, self.schedule, self.checkpoint_every, accumulation)
         has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
         return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings, plan)
 

@@ -39,6 +39,14 @@ class Batch:
     condition_N: Tensor | None = None
     real_condition_N: Tensor | None = None
 
+    def parts(self, n: int) -> list[Batch]:
+        """n batches of equal size; `TrainSettings.accumulation` and `Job.batch_multiple` see to it that n divides."""
+        if n == 1:
+            return [self]
+        columns = (self.codes_NC, self.values_NV, self.condition_N, self.real_condition_N)
+        split = [[None] * n if c is None else c.chunk(n) for c in columns]
+        return [Batch(codes, values, own, real) for codes, values, own, real in zip(*split, strict=True)]
+
 
 class RowSource(Protocol):
     """A worker's rows at random access: an `EncodedBlock` in memory, or memory-mapped shards."""

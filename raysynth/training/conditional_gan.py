@@ -18,7 +18,7 @@ from torch import Tensor
 from raysynth.models.ctgan import TEMPERATURE
 from raysynth.models.discriminator import Rows
 from raysynth.models.spans import activate, gumbel_noise
-from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.batches import Batch, RowSource
 from raysynth.training.gan import GanJob, GanLearner
 from raysynth.training.job import Average
 
@@ -30,12 +30,17 @@ class ConditionalGanJob(GanJob):
     def learner(self, device: torch.device, average: Average) -> ConditionalGanLearner:
         """Networks with fresh weights on a device."""
         return ConditionalGanLearner(
-            self.spans, self.conditions, self.networks, seed=self.settings.seed, device=device, average=average
+            self.spans,
+            self.conditions,
+            self.networks,
+            seed=self.settings.seed,
+            device=device,
+            average=average,
+            accumulation=self.settings.accumulation,
         )
 
-    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
-        """Shuffled rows; what is given is read from them."""
-        return Batches(rows, batch_size, steps, self.settings.seed, rank, None, device)
+    def _tables(self, rows: RowSource) -> None:
+        """Rows are shuffled; what is given is read from them."""
 
 
 class ConditionalGanLearner(GanLearner):
@@ -45,10 +50,7 @@ class ConditionalGanLearner(GanLearner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        columns = torch.tensor(self.conditions.columns, device=self.device)
-        self.columns_Q = columns
-        self.first_Q = torch.tensor(self.conditions.first, device=self.device)
-        given_S = torch.isin(self.index.column_S, columns)
+        given_S = torch.isin(self.index.column_S, self.columns_Q)
         self.given_W = torch.cat([given_S.new_zeros(self.spans.n_values), given_S]).float()
 
     def _generate(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Rows]:

@@ -3,11 +3,15 @@
 One step (Xu et al. 2019, section 4.4; the order of ctgan's reference training): the discriminator learns from generated
 and real rows, then the generator from the discriminator. The generated rows of the last discriminator step serve the
 generator's step too, so that the generator runs forward once a step.
+
+Rows that are held back tell when to stop: after each epoch as many are generated with the averaged weights, and the
+weights are kept whose pairs of columns lie closest to those of the held rows (`likeness.py`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -19,10 +23,15 @@ from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.ctgan import TEMPERATURE, Conditions, Generator, condition_loss
 from raysynth.models.discriminator import Discriminator, Rows, critic_gradients, score_gradient
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
-from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
+from raysynth.training.batches import Batch, ConditionTables, RowSource
+from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
+from raysynth.training.likeness import pair_distance, scored_pairs
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches
+
+LEAST_HELD_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,9 @@ class GanSettings:
         discriminator_steps: discriminator updates for one of the generator.
         pac: rows in a pack.
         ema_decay: of the average of the generator's weights that is kept for sampling; 0 keeps the last weights.
+        validation_share: share of each worker's rows that are held back (at most 8,192 rows, and none where they would
+            be fewer than 200: so few cannot tell two epochs apart); 0: none.
+        patience: epochs without a better score on them after which training ends; 0: never.
     """
 
     embedding_dim: int = 128
@@ -49,6 +61,8 @@ class GanSettings:
     discriminator_steps: int = 1
     pac: int = 10
     ema_decay: float = 0.999
+    validation_share: float = 0.0
+    patience: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -84,8 +98,8 @@ class GanJob:
 
     @property
     def batch_multiple(self) -> int:
-        """Rows of a pack."""
-        return self.networks.pac
+        """Rows of a pack, in each part of an accumulated step."""
+        return self.networks.pac * self.settings.accumulation
 
     def learner(self, device: torch.device, average: Average) -> GanLearner:
         """Networks with fresh weights on a device."""
@@ -104,19 +118,38 @@ class GanJob:
                 average=average,
             )
         return GanLearner(
-            self.spans, self.conditions, self.networks, seed=self.settings.seed, device=device, average=average
+            self.spans,
+            self.conditions,
+            self.networks,
+            seed=self.settings.seed,
+            device=device,
+            average=average,
+            accumulation=self.settings.accumulation,
         )
 
     def batches(
         self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
-    ) -> Batches | PoissonBatches:
+    ) -> HeldOut | PoissonBatches:
         """Training-by-sampling with a condition vector, shuffling without; Poisson samples under a budget."""
         if self.plan is not None:
             return PoissonBatches(rows, self.plan, rank=rank, device=device)
-        tables = None
-        if self.conditions.columns:
-            tables = ConditionTables.build(rows, self.conditions.columns, self.conditions.cardinalities)
-        return Batches(rows, batch_size, steps, self.settings.seed, rank, tables, device)
+        share = self.networks.validation_share
+        return HeldOut.split(
+            rows,
+            share if share * len(rows) >= LEAST_HELD_ROWS else 0.0,
+            batch_size=batch_size,
+            steps=steps,
+            seed=self.settings.seed,
+            rank=rank,
+            device=device,
+            tables=self._tables,
+        )
+
+    def _tables(self, rows: RowSource) -> ConditionTables | None:
+        """For training-by-sampling, where there is a condition vector."""
+        if not self.conditions.columns:
+            return None
+        return ConditionTables.build(rows, self.conditions.columns, self.conditions.cardinalities)
 
 
 class GanLearner:
@@ -129,6 +162,7 @@ class GanLearner:
         seed: of the initial weights.
         device: torch device.
         average: averages tensors over the workers, in place.
+        accumulation: see `TrainSettings`.
     """
 
     conditions_in_rows: ClassVar[bool] = False  # whether row vectors hold the conditions, so that the critic sees them
@@ -142,10 +176,12 @@ class GanLearner:
         seed: int,
         device: str | torch.device = "cpu",
         average: Average = average_alone,
+        accumulation: int = 1,
     ) -> None:
         rng = torch.Generator().manual_seed(seed)
         s = self.settings = settings
         self.spans, self.conditions, self.device, self.average = spans, conditions, torch.device(device), average
+        self.accumulation = accumulation
         self.index = SpanIndex(spans).to(device)
         self.column_K, self.place_K = (t.to(device) for t in conditions.table(spans))
         self.generator = Generator(spans.width, conditions.size, s.embedding_dim, s.generator_dim, rng).to(device)
@@ -153,23 +189,30 @@ class GanLearner:
         self.discriminator = Discriminator(spans.width, n_judged, s.pac, s.discriminator_dim, rng).to(device)
         self.generator_adam = _adam(self.generator, s.generator_lr, s.generator_decay)
         self.discriminator_adam = _adam(self.discriminator, s.discriminator_lr, s.discriminator_decay)
-        self.averaged = [p.detach().clone() for p in self.generator.parameters()]
-        self.steps = 0
+        self.weights = BestAverage(list(self.generator.parameters()), s.ema_decay)
+        self.pairs = scored_pairs(spans.cardinalities)
+        self.first_Q = torch.tensor(conditions.first, dtype=torch.long, device=self.device)
+        self.columns_Q = torch.tensor(conditions.columns, dtype=torch.long, device=self.device)
 
     @property
     def finished(self) -> bool:
-        """Never: a GAN's losses do not tell when to stop."""
-        return False
+        """Whether the generated rows have not come closer to the held ones for `patience` epochs."""
+        return 0 < self.settings.patience <= self.weights.epochs_since_best
 
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One discriminator and one generator update; losses stay on the device."""
+    def step(self, batch: Batch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One discriminator and one generator update; or the score of held rows; losses stay on the device."""
+        if isinstance(batch, ValidationBatch):
+            return self._validate(batch)
+        parts = batch.parts(self.accumulation)
         for _ in range(self.settings.discriminator_steps - 1):
-            with torch.no_grad():
-                _, fake = self._generate(batch, rng)
-            self._teach_discriminator(fake, batch, rng)
+            self._teach_discriminator(((part, self._fakes(part, rng)) for part in parts), rng)
+        if len(parts) > 1:  # the graph of one part at a time
+            losses = self._teach_discriminator(((part, self._fakes(part, rng)) for part in parts), rng)
+            losses["generator"] = self._teach_generator((self._generate(part, rng) for part in parts), rng)
+            return losses
         raw, fake = self._generate(batch, rng)
-        losses = self._teach_discriminator(Rows(fake.vectors_NW.detach(), fake.condition_N), batch, rng)
-        losses["generator"] = self._teach_generator(raw, fake, rng)
+        losses = self._teach_discriminator([(batch, Rows(fake.vectors_NW.detach(), fake.condition_N))], rng)
+        losses["generator"] = self._teach_generator([(raw, fake)], rng)
         return losses
 
     def set_learning_rate(self, factor: float) -> None:
@@ -182,8 +225,12 @@ class GanLearner:
                 group["lr"] = rate * factor
 
     def end_epoch(self) -> None:
-        """Average the running statistics of batch normalisation, which each worker keeps of its own rows."""
+        """Average the running statistics of batch normalisation, which each worker keeps of its own rows.
+
+        Then choose the weights that would leave now.
+        """
         self.average(b for b in self.generator.buffers() if b.is_floating_point())
+        self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from; tensors on the CPU are copies."""
@@ -192,11 +239,9 @@ class GanLearner:
             "discriminator": self.discriminator.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "discriminator_adam": self.discriminator_adam.state_dict(),
-            "averaged": self.averaged,
-            "steps": self.steps,
         }
-        result: dict[str, Any] = copied(state)
-        return result
+        result: dict[str, Any] = on_cpu(state)
+        return {**result, "weights": self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
@@ -204,8 +249,7 @@ class GanLearner:
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])
         self.discriminator_adam.load_state_dict(state["discriminator_adam"])
-        self.averaged = [t.to(self.device) for t in state["averaged"]]
-        self.steps = state["steps"]
+        self.weights.load_state_dict(state["weights"])
 
     def _generate(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Rows]:
         n, condition_N = len(batch.codes_NC), batch.condition_N
@@ -214,61 +258,87 @@ class GanLearner:
         vectors = activate(raw, gumbel_noise((n, self.spans.n_codes), rng), TEMPERATURE, self.index)
         return raw, Rows(vectors, condition_N)
 
-    def _teach_discriminator(self, fake: Rows, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _fakes(self, batch: Batch, rng: torch.Generator) -> Rows:
+        return self._generate(batch, rng)[1]
+
+    def _teach_discriminator(self, pairs: Iterable[tuple[Batch, Rows]], rng: torch.Generator) -> dict[str, Tensor]:
+        """One update from (real rows, generated rows) of each part of a batch; losses are means over the parts."""
+        weights = list(self.discriminator.parameters())
+        losses: dict[str, Tensor] = {}
+        sums: list[Tensor] = []
+        for batch, fake in pairs:
+            for name, loss in self._critic_gradients(batch, fake, rng).items():
+                losses[name] = losses.get(name, 0) + loss / self.accumulation
+            gradients = [p.grad for p in weights if p.grad is not None]
+            sums = gradients if not sums else list(torch._foreach_add(sums, gradients))
+        if self.accumulation > 1:
+            torch._foreach_div_(sums, float(self.accumulation))
+            for weight, gradient in zip(weights, sums, strict=True):
+                weight.grad = gradient
+        self.average(sums)
+        self.discriminator_adam.step()
+        return losses
+
+    def _critic_gradients(self, batch: Batch, fake: Rows, rng: torch.Generator) -> dict[str, Tensor]:
         model = self.discriminator
         real = Rows(self.index.rows(batch.codes_NC, batch.values_NV), batch.real_condition_N)
         first_real = model.first_of_codes(batch.codes_NC, batch.values_NV, batch.real_condition_N, self.index)
         packs = len(batch.codes_NC) // model.pac
         mix_Q = torch.empty(packs, device=self.device).uniform_(generator=rng)
-        losses = critic_gradients(model, fake, real, first_real, mix_Q, model.keep(packs, rng))
-        self.average(p.grad for p in model.parameters() if p.grad is not None)
-        self.discriminator_adam.step()
-        return losses
+        return critic_gradients(model, fake, real, first_real, mix_Q, model.keep(packs, rng))
 
-    def _teach_generator(self, raw: Tensor, fake: Rows, rng: torch.Generator) -> Tensor:
+    def _teach_generator(self, made: Iterable[tuple[Tensor, Rows]], rng: torch.Generator) -> Tensor:
+        """One update from the raw outputs and the rows of each part of a batch; the loss is the mean over the parts."""
+        self.generator_adam.zero_grad()
+        loss = torch.zeros((), device=self.device)
+        for raw, fake in made:
+            loss = loss + self._generator_gradients(raw, fake, rng) / self.accumulation
+        self.average(p.grad for p in self.generator.parameters() if p.grad is not None)
+        self.generator_adam.step()
+        self.weights.follow()
+        return loss
+
+    def _generator_gradients(self, raw: Tensor, fake: Rows, rng: torch.Generator) -> Tensor:
         packs = len(raw) // self.discriminator.pac
         detached = Rows(fake.vectors_NW.detach(), fake.condition_N)
         loss, gradient = score_gradient(self.discriminator, detached, self.discriminator.keep(packs, rng))
-        self.generator_adam.zero_grad()
-        outputs, gradients = [fake.vectors_NW], [gradient]
+        outputs, gradients = [fake.vectors_NW], [gradient / self.accumulation]
         if fake.condition_N is not None:
             kept = condition_loss(raw, fake.condition_N, self.column_K, self.place_K, self.index)
             loss = loss + kept.detach()
-            outputs, gradients = [*outputs, kept], [*gradients, torch.ones_like(kept)]
+            outputs, gradients = [*outputs, kept], [*gradients, torch.ones_like(kept) / self.accumulation]
         torch.autograd.backward(outputs, gradients)
-        self.average(p.grad for p in self.generator.parameters() if p.grad is not None)
-        self.generator_adam.step()
-        self._follow()
         return loss
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights; early on over fewer steps, so that the first weights are forgotten."""
-        self.steps += 1
-        decay = min(self.settings.ema_decay, self.steps / (self.steps + 9))
-        torch._foreach_lerp_(self.averaged, [p.detach() for p in self.generator.parameters()], 1 - decay)
+    def _validate(self, held: ValidationBatch) -> dict[str, Tensor]:
+        """Held rows against as many that are generated under conditions which they have; the same noise each epoch."""
+        fixed = torch.Generator(self.device).manual_seed(0)
+        asked = Batch(held.codes_NC, held.values_NV, self._read_conditions(held.codes_NC, fixed))
+        with self.weights.in_use():
+            _, made = self._generate(asked, fixed)
+        scores = made.vectors_NW[:, self.spans.n_values :].split(self.spans.cardinalities, 1)
+        made_NC = torch.stack([score.argmax(1) for score in scores], 1)
+        distance = pair_distance(held.codes_NC, made_NC, self.spans.cardinalities, self.pairs)
+        self.weights.add_held(distance * len(made_NC), len(made_NC))
+        return {"validation": distance}
+
+    def _read_conditions(self, codes_NC: Tensor, rng: torch.Generator) -> Tensor | None:
+        """Each row's own code at one random condition column."""
+        if not self.conditions.columns:
+            return None
+        pick_N = torch.randint(len(self.first_Q), (len(codes_NC),), generator=rng, device=self.device)
+        return self.first_Q[pick_N] + codes_NC.gather(1, self.columns_Q[pick_N][:, None])[:, 0]
 
 
 def averaged_generator(job: GanJob, state: dict[str, Any]) -> Generator:
-    """The generator with the moving average of its weights, from a learner's state; on the CPU."""
+    """The generator with the weights that leave, from a learner's state; on the CPU."""
     learner = job.learner(torch.device("cpu"), average_alone)
     learner.load_state_dict(state)
     with torch.no_grad():
-        for parameter, mean in zip(learner.generator.parameters(), learner.averaged, strict=True):
-            parameter.copy_(mean)
+        copy_all(learner.weights.best, list(learner.generator.parameters()))
     return learner.generator
 
 
 def _adam(model: torch.nn.Module, rate: float, decay: float) -> torch.optim.Adam:
     return torch.optim.Adam(list(model.parameters()), lr=rate, betas=(0.5, 0.9), weight_decay=decay, fused=True)
-
-
-def copied(value: Any) -> Any:
-    """The same nest of dicts and lists with every tensor detached, copied and on the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {k: copied(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(copied(v) for v in value)
-    return value

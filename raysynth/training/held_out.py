@@ -5,14 +5,14 @@ Not under differential privacy (design, 'No choice by the data'): a share of 0 h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
 
 MAX_VALIDATION_ROWS = 8192
 VALIDATION_BATCH = 2048
@@ -39,14 +39,23 @@ class HeldOut:
 
     @classmethod
     def split(
-        cls, rows: RowSource, share: float, *, batch_size: int, steps: int, seed: int, rank: int, device: torch.device
+        cls,
+        rows: RowSource,
+        share: float,
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        rank: int,
+        device: torch.device,
+        tables: Callable[[RowSource], ConditionTables | None] | None = None,
     ) -> HeldOut:
-        """Hold back a share of a worker's rows, at most 8,192, and shuffle the others in batches."""
+        """Hold back a share of a worker's rows, at most 8,192; batches of the others, shuffled or drawn by `tables`."""
         rng = np.random.default_rng([seed, rank, 2])
         n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
         held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
         kept: RowSource = RowsWithout(rows, held) if n_held else rows
-        training = Batches(kept, batch_size, steps, seed, rank, None, device)
+        training = Batches(kept, batch_size, steps, seed, rank, tables(kept) if tables else None, device)
         return cls(training, rows.take(held) if n_held else None, device)
 
     def epoch(self, number: int) -> Iterator[Batch | ValidationBatch]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from raysynth.training.batches import RowSource
 from raysynth.training.loop import EpochBatches, Learner, Store, TrainResult, TrainSettings, train
+from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 
 
@@ -106,7 +107,8 @@ def train_worker(
     if isinstance(batches, PoissonBatches):
         batches.agree(average)
     learner = job.learner(device, average)
-    return train(learner, batches, job.settings, signature=job.signature, store=store, rank=rank, label=label)
+    with tensor_cores(device, exact=isinstance(batches, PoissonBatches)):
+        return train(learner, batches, job.settings, signature=job.signature, store=store, rank=rank, label=label)
 
 
 def train_here(

@@ -34,6 +34,8 @@ class TrainSettings:
         seed: of batches and noise; the same seed on the same machine gives the same model.
         schedule: of the learning rate: 'constant', or 'cosine' from full to a twentieth.
         checkpoint_every: epochs between checkpoints; the last epoch always has one.
+        accumulation: parts in which a worker's batch goes through the networks, one after the other, before their
+            gradients' mean makes one update: memory for fewer rows, and the same batch.
     """
 
     epochs: int
@@ -41,10 +43,11 @@ class TrainSettings:
     seed: int
     schedule: str = "constant"
     checkpoint_every: int = 10
+    accumulation: int = 1
 
     def validate(self) -> None:
         """Raise `ParameterError` for values out of range."""
-        for name in ("epochs", "batch_size", "checkpoint_every"):
+        for name in ("epochs", "batch_size", "checkpoint_every", "accumulation"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")

@@ -60,9 +60,6 @@ class PrivateGanLearner(GanLearner):
         self.private = PrivateSteps(plan, average)
         self.n_fake = max(2, n_fake // average.n_workers)
         self.shares_K = torch.from_numpy(np.asarray(shares_K, np.float32)).to(self.device)
-        firsts = np.cumsum([0, *conditions.cardinalities])
-        self.first_C = torch.from_numpy(firsts[:-1].copy()).to(self.device)
-        self.columns_C = torch.tensor(conditions.columns, dtype=torch.long, device=self.device)
         self.directions = first_directions(self.discriminator, torch.Generator().manual_seed(seed))
         self.critic_steps = 0
 
@@ -75,7 +72,7 @@ class PrivateGanLearner(GanLearner):
         self.critic_steps += 1
         if self.critic_steps % self.settings.discriminator_steps == 0:
             raw, fake = self._generate(self._of_size(self._draw_conditions(self.n_fake, rng)), rng)
-            losses["generator"] = self._teach_generator(raw, fake, rng)
+            losses["generator"] = self._teach_generator([(raw, fake)], rng)
         return losses
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,13 +111,6 @@ class PrivateGanLearner(GanLearner):
             return None
         place = torch.multinomial(self.shares_K, n, replacement=True, generator=rng)
         return place
-
-    def _read_conditions(self, codes_NC: Tensor, rng: torch.Generator) -> Tensor | None:
-        """Each row's own code at one random column."""
-        if not self.conditions.columns:
-            return None
-        pick_N = torch.randint(len(self.first_C), (len(codes_NC),), generator=rng, device=self.device)
-        return self.first_C[pick_N] + codes_NC.gather(1, self.columns_C[pick_N][:, None])[:, 0]
 
     def _of_size(self, condition_N: Tensor | None) -> Batch:
         """A batch that asks for as many generated rows."""

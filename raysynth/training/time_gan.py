@@ -33,8 +33,8 @@ from raysynth.models.time_gan import (
     supervised_loss,
     whitening,
 )
+from raysynth.training.averaging import on_cpu
 from raysynth.training.batches import Batch, Batches, RowSource
-from raysynth.training.gan import copied
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
 
@@ -192,7 +192,7 @@ class TimeGanLearner:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that training goes on from; tensors on the CPU are copies."""
-        result: dict[str, Any] = copied(
+        result: dict[str, Any] = on_cpu(
             {
                 "networks": {name: network.state_dict() for name, network in self.networks.items()},
                 "adams": {name: adam.state_dict() for name, adam in self.adams.items()},

@@ -77,8 +77,8 @@ class VaeJob:
 
     @property
     def batch_multiple(self) -> int:
-        """Any number of rows will do."""
-        return 1
+        """A batch is divided evenly into the parts of an accumulated step."""
+        return self.settings.accumulation
 
     def learner(self, device: torch.device, average: Average) -> VaeLearner:
         """Networks with fresh weights on a device."""
@@ -113,6 +113,7 @@ class VaeLearner:
 
     def __init__(self, job: VaeJob, *, device: torch.device, average: Average) -> None:
         self.training, self.device, self.average = job.training, torch.device(device), average
+        self.accumulation = job.settings.accumulation
         self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
         rng = torch.Generator().manual_seed(job.settings.seed)
         self.index = SpanIndex(job.spans).to(self.device)
@@ -134,14 +135,17 @@ class VaeLearner:
             return self._validate(batch)
         if isinstance(batch, PrivateBatch):
             return self._private_step(batch, rng)
-        reconstruction, divergence = self._losses(batch, rng)
         self.optimiser.zero_grad(set_to_none=True)
-        (self.training.loss_factor * reconstruction + self._divergence_weight * divergence).backward()
+        sums = [torch.zeros((), device=self.device) for _ in range(2)]
+        for part in batch.parts(self.accumulation):
+            losses = [loss / self.accumulation for loss in self._losses(part, rng)]
+            (self.training.loss_factor * losses[0] + self._divergence_weight * losses[1]).backward()
+            sums = [s + loss.detach() for s, loss in zip(sums, losses, strict=True)]
         self.average(p.grad for p in self.parameters if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         self.optimiser.step()
         self.weights.follow()
-        return {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
+        return dict(zip(("reconstruction", "divergence"), sums, strict=True))
 
     @property
     def _divergence_weight(self) -> float:

@@ -133,7 +133,7 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
     assert mark.exists()
     assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
     assert lost.state["steps"] == 6 * 10
-    for a, b in zip(lost.state["averaged"], undisturbed.state["averaged"], strict=True):
+    for a, b in zip(lost.state["weights"]["best"], undisturbed.state["weights"]["best"], strict=True):
         torch.testing.assert_close(a, b)
     losses = [[entry["discriminator"] for entry in r.history] for r in (lost, undisturbed)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)

@@ -86,5 +86,5 @@ def test_resuming_from_disk_equals_training_in_one_go(tmp_path: Path) -> None:
     whole = train_here(job(4), table(300))
     train_here(job(2), table(300), store=FolderStore(tmp_path))
     resumed = train_here(job(4), table(300), store=FolderStore(tmp_path))
-    for a, b in zip(whole.state["averaged"], resumed.state["averaged"], strict=True):
+    for a, b in zip(whole.state["weights"]["best"], resumed.state["weights"]["best"], strict=True):
         assert torch.equal(a, b)

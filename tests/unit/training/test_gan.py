@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.models.ctgan import Conditions
 from raysynth.models.gan_sampler import GanSampler, drawn_by, folded
 from raysynth.models.spans import Spans
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.checkpoints import FolderStore
 from raysynth.training.gan import GanJob, GanSettings, averaged_generator
-from raysynth.training.job import train_here
+from raysynth.training.job import average_alone, train_here
 from raysynth.training.loop import TrainResult, TrainSettings
 
 SPANS = Spans((3, 3, 2), (2,))
@@ -31,19 +32,19 @@ def table(n: int = 2000) -> MemoryRows:
     return MemoryRows(EncodedBlock(np.stack([a, b, np.zeros(n)], 1).astype(np.uint16), values[:, None]))
 
 
-def job(epochs: int, *, conditional: bool = True, seed: int = 1, **networks: int) -> GanJob:
+def job(epochs: int, *, conditional: bool = True, seed: int = 1, accumulation: int = 1, **networks: Any) -> GanJob:
     conditions = Conditions.on(SPANS, (0, 1) if conditional else ())
     settings = GanSettings(**{**SMALL.__dict__, **networks})
-    return GanJob(SPANS, conditions, settings, TrainSettings(epochs, 100, seed, checkpoint_every=2))
+    return GanJob(SPANS, conditions, settings, TrainSettings(epochs, 100, seed, "constant", 2, accumulation))
 
 
 def same(a: TrainResult, b: TrainResult) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state["averaged"], b.state["averaged"], strict=True))
+    return all(torch.equal(x, y) for x, y in zip(a.state["weights"]["best"], b.state["weights"]["best"], strict=True))
 
 
-@pytest.mark.parametrize("conditional", [True, False])
-def test_it_learns_a_planted_dependency(conditional: bool) -> None:
-    made = job(30, conditional=conditional)
+@pytest.mark.parametrize(("conditional", "accumulation"), [(True, 1), (False, 1), (True, 2)])
+def test_it_learns_a_planted_dependency(conditional: bool, accumulation: int) -> None:
+    made = job(30, conditional=conditional, accumulation=accumulation)
     result = train_here(made, table(), device=torch.device("cpu"))
     shares = np.full(made.conditions.size, 1 / 3)
     arrays = folded(averaged_generator(made, result.state), drawn_by(shares), 100, 0)
@@ -82,4 +83,38 @@ def test_several_discriminator_steps_and_no_moving_average_work() -> None:
     result = train_here(job(1, discriminator_steps=3, ema_decay=0), table(400))
     assert len(result.history) == 1
     last = list(result.state["generator"].values())[0]
-    assert torch.allclose(result.state["averaged"][0], last)
+    assert torch.allclose(result.state["weights"]["averaged"][0], last)
+
+
+def test_an_accumulated_step_uses_the_mean_gradient_of_its_parts() -> None:
+    """The discriminator's gradient over two parts is the mean of what each gives by itself, at the same weights."""
+    learner = job(1, accumulation=2).learner(torch.device("cpu"), average_alone)
+    block = table(20).block
+    codes, values = torch.from_numpy(block.codes_NC.astype(np.int64)), torch.from_numpy(block.values_NV)
+    condition = codes[:, 0]
+    parts = Batch(codes, values, condition, condition).parts(2)
+    fakes = [learner._fakes(part, torch.Generator().manual_seed(5)) for part in parts]
+    alone: list[list[torch.Tensor]] = []
+    rng = torch.Generator().manual_seed(6)
+    for part, fake in zip(parts, fakes, strict=True):
+        learner._critic_gradients(part, fake, rng)
+        alone.append([p.grad for p in learner.discriminator.parameters() if p.grad is not None])
+    learner._teach_discriminator(zip(parts, fakes, strict=True), torch.Generator().manual_seed(6))
+    for weight, first, second in zip(learner.discriminator.parameters(), *alone, strict=True):
+        torch.testing.assert_close(weight.grad, (first + second) / 2)
+
+
+def test_rows_held_back_stop_the_training_and_choose_the_weights() -> None:
+    """The score falls while the dependency is learned; a learning rate that wrecks the networks ends the training."""
+    good = train_here(job(20, validation_share=0.2), table())
+    scores = [e["validation"] for e in good.history]
+    assert min(scores[10:]) < 0.5 * scores[0]
+    assert good.state["weights"]["best_loss"] == pytest.approx(min(scores), abs=1e-6)
+    wrecked = train_here(job(60, validation_share=0.2, patience=2, generator_lr=0.5), table())
+    assert len(wrecked.history) < 60
+    best = int(np.argmin([e["validation"] for e in wrecked.history])) + 1
+    assert len(wrecked.history) == best + 2
+
+
+def test_too_few_rows_to_tell_epochs_apart_are_not_held_back() -> None:
+    assert "validation" not in train_here(job(1, validation_share=0.2), table(400)).history[0]

@@ -13,11 +13,11 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.models.spans import Spans
 from raysynth.models.vae import VaeNetworks
 from raysynth.models.vae_sampler import VaeSampler, decoder_arrays
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.checkpoints import FolderStore
 from raysynth.training.job import average_alone, train_here
 from raysynth.training.loop import TrainSettings
-from raysynth.training.vae import VaeJob, VaeSettings
+from raysynth.training.vae import VaeJob, VaeLearner, VaeSettings
 
 SPANS = Spans((3, 3, 2), (2,))
 
@@ -31,10 +31,11 @@ def table(n: int = 2000) -> MemoryRows:
     return MemoryRows(EncodedBlock(np.stack([a, b, np.zeros(n)], 1).astype(np.uint16), values[:, None]))
 
 
-def job(epochs: int, components: int = 16, **training: Any) -> VaeJob:
-    settings = VaeSettings(**{"learning_rate": 5e-3, "ema_decay": 0.99, **training})
+def job(epochs: int, components: int = 16, accumulation: int = 1, **training: Any) -> VaeJob:
+    how = VaeSettings(**{"learning_rate": 5e-3, "ema_decay": 0.99, **training})
     networks = VaeNetworks(4, (32,), (32,), components)
-    return VaeJob(SPANS, (True, False), networks, settings, TrainSettings(epochs, 100, 1, checkpoint_every=2))
+    settings = TrainSettings(epochs, 100, 1, checkpoint_every=2, accumulation=accumulation)
+    return VaeJob(SPANS, (True, False), networks, how, settings)
 
 
 def test_it_learns_a_planted_dependency() -> None:
@@ -47,6 +48,29 @@ def test_it_learns_a_planted_dependency() -> None:
     assert (a == b).mean() > 0.85  # independent columns: 0.33
     assert np.corrcoef(a, block.values_NV[:, 0])[0, 1] > 0.9
     assert result.history[-1]["reconstruction"] < result.history[0]["reconstruction"]
+
+
+class _Noiseless(VaeLearner):
+    """Without noise, a batch and its parts have the same gradient."""
+
+    def _example_losses(self, batch: Batch, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.model.example_losses(
+            batch.codes_NC, batch.values_NV, torch.zeros(len(batch.codes_NC), 4), self.index
+        )
+
+
+def test_an_accumulated_step_is_the_step_of_the_whole_batch() -> None:
+    rows = table(100)
+    codes, values = torch.from_numpy(rows.block.codes_NC.astype(np.int64)), torch.from_numpy(rows.block.values_NV)
+    made = []
+    for accumulation in (1, 4):
+        learner = _Noiseless(job(1, accumulation=accumulation), device=torch.device("cpu"), average=average_alone)
+        losses = learner.step(Batch(codes, values), torch.Generator())
+        made.append((losses, learner.parameters))
+    (whole, weights), (parts, others) = made
+    assert parts["reconstruction"] == pytest.approx(whole["reconstruction"].item(), rel=1e-5)
+    for a, b in zip(weights, others, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_resuming_from_disk_equals_training_in_one_go(tmp_path: Path) -> None:
