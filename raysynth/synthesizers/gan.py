@@ -27,7 +27,7 @@ class GanSynthesizer(Synthesizer):
     """A WGAN-GP on modes of numbers and one-hot categories; see `CTGAN` and `TabularGAN` for the two methods.
 
     Args:
-        epochs: passes over the table.
+        epochs: passes over the table at most, see `patience`.
         batch_size: rows of a step, over all workers together; a multiple of `pac` times the workers.
         embedding_dim: noise numbers of the generator.
         generator_dim, discriminator_dim: units of each hidden layer.
@@ -75,8 +75,8 @@ class GanSynthesizer(Synthesizer):
         ema_decay: float = 0.999,
         schedule: str = "constant",
         accumulation: int = 1,
-        validation_share: float = 0.0,
-        patience: int = 0,
+        validation_share: float = 0.1,
+        patience: int = 30,
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
         clip_norm: float = 1.0,
@@ -228,7 +228,10 @@ class GanSynthesizer(Synthesizer):
         )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
         if prepared.privacy is not None:
-            return self._private_job(prepared, GanJob(spans, conditions, replace(networks, pac=1), settings))
+            return self._private_job(
+                prepared,
+                GanJob(spans, conditions, replace(networks, pac=1, validation_share=0.0, patience=0), settings),
+            )
         return self._job_class()(spans, conditions, networks, settings)
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:

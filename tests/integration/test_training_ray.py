@@ -69,7 +69,7 @@ class FragileLearner(GanLearner):
         self.die = die
 
     def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        if self.steps == 25 and self.die is not None and not self.die.exists():
+        if self.weights.steps == 25 and self.die is not None and not self.die.exists():
             self.die.touch()
             os._exit(1)
         return super().step(batch, rng)
@@ -132,7 +132,7 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
         lost, undisturbed = (f.result() for f in fits)
     assert mark.exists()
     assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
-    assert lost.state["steps"] == 6 * 10
+    assert lost.state["weights"]["steps"] == 6 * 10
     for a, b in zip(lost.state["weights"]["best"], undisturbed.state["weights"]["best"], strict=True):
         torch.testing.assert_close(a, b)
     losses = [[entry["discriminator"] for entry in r.history] for r in (lost, undisturbed)]
