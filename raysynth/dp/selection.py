@@ -111,6 +111,8 @@ def _accountant_class() -> Any:
     from dp_accounting.rdp import RdpAccountant
 
     class Accountant(RdpAccountant):
+        _rdp: Any
+
         def _maybe_compose(self, event: Any, count: int, do_compose: bool) -> Any:
             if not isinstance(event, _AnyOf):
                 return super()._maybe_compose(event, count, do_compose)

@@ -83,7 +83,7 @@ def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, m
         low, high = _bounds(cost)
         down, up = _bounds(c.utility)
         index = methods.index(c.setting.method)
-        shift = 5.0 * (index - (len(methods) - 1) / 2) if against == "epsilon" else 0.0
+        shift = 13.0 * (index - (len(methods) - 1) / 2) if against == "epsilon" else 0.0
         points.append(
             Point(
                 *(place_x(cost.value) + shift, place_y(c.utility.value), place_y(down), place_y(up)),
