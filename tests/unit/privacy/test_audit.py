@@ -31,7 +31,7 @@ from raysynth.synthesizers.prepared import Prepared
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
 
 FALSE_ALARM = 1e-4  # of each audit of the correct build; there are fewer than ten
-EPSILON, DELTA = 0.5, 1e-5
+EPSILON, DELTA = 0.5, 1e-8  # at 1e-5 the one-run theorem's term for delta asks for 93 right guesses of 100, here for 81
 
 ALL_ROWS = {"batch_size": 500}  # in every step, so that each fit spends the same events, and accounting is cached
 TINY: dict[str, dict[str, Any]] = {
@@ -295,7 +295,10 @@ def test_noise_from_a_published_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_rare_category_oversampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training-by-sampling: the category of each draw by the logarithm of its frequency, then one of its rows."""
+    """Training-by-sampling: the category of each draw by the logarithm of its frequency, then one of its rows.
+
+    Some 93 of 100 guesses are right (standard deviation 2.5 over 20 runs).
+    """
 
     def by_log_frequency(self: PoissonBatches, steps: int) -> Any:
         codes = self.rows.column(0)
@@ -309,7 +312,7 @@ def test_a_rare_category_oversampled(monkeypatch: pytest.MonkeyPatch) -> None:
             yield PrivateBatch((part,))
 
     monkeypatch.setattr(PoissonBatches, "_block", by_log_frequency)
-    rare = {"schema": declared(), "batch_size": 80, "epochs": 1}
+    rare = {"schema": declared(), "batch_size": 400, "epochs": 1}
     data = table(20_000)
     refuted(audit("ctgan", "gradients", data, **rare))
     monkeypatch.undo()
