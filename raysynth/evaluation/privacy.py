@@ -7,7 +7,7 @@ Every figure comes with a baseline: what other real rows (holdout rows where the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class PrivacyFigures:
     @property
     def risk(self) -> float:
         """Risk score in [0, 1]: the largest risk among the checks (a table is as exposed as its weakest side)."""
-        return max((c.risk for c in self.checks if not math.isnan(c.risk)), default=float("nan"))
+        return largest_risk(self.checks)
 
     def check(self, key: str) -> Check:
         """The figure of a key."""
@@ -249,6 +249,11 @@ def _disclosure_check(found: Disclosure) -> Check:
     risk = found.advantage if math.isnan(found.advantage) else min(max(found.advantage, 0.0), 1.0)
     rule = "passes when the attack gains at most 2 points over its baseline, or the gain's interval holds 0"
     return Check("attribute_disclosure", "Attribute disclosure", success, found.baseline, risk, passed, rule)
+
+
+def largest_risk(checks: Iterable[Check]) -> float:
+    """The largest risk among checks that have one; NaN where none has."""
+    return max((c.risk for c in checks if not math.isnan(c.risk)), default=float("nan"))
 
 
 def _above(value: float, baseline: float) -> float:

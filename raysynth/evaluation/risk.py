@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from raysynth.evaluation.privacy import Check
+from raysynth.evaluation.privacy import Check, largest_risk
 
 # what each metric of `privacy_risk_score` is made of, by keys of checks
 PARTS: dict[str, tuple[str, ...]] = {
@@ -33,8 +33,7 @@ class PrivacyRisk(float):
     def __new__(cls, checks: Iterable[Check]) -> PrivacyRisk:
         """The score of some checks; those without a risk are kept as parts, and do not count."""
         parts = {c.key: c for c in checks}
-        risks = [c.risk for c in parts.values() if not math.isnan(c.risk)]
-        score = super().__new__(cls, max(risks, default=float("nan")))
+        score = super().__new__(cls, largest_risk(parts.values()))
         score.parts = MappingProxyType(parts)
         return score
 
@@ -43,7 +42,7 @@ class PrivacyRisk(float):
 
     def of_metric(self, metric: str) -> float:
         """The largest risk among a metric's parts; NaN where none is defined."""
-        return float(PrivacyRisk(c for key, c in self.parts.items() if key in PARTS[metric]))
+        return largest_risk(c for key, c in self.parts.items() if key in PARTS[metric])
 
     def summary(self) -> str:
         """The score and its parts as text, one a line."""

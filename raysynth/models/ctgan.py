@@ -105,6 +105,18 @@ class Generator(nn.Module):
         raise AssertionError("the last layer returns")
 
 
+def own_conditions(codes_NC: Tensor, first_Q: Tensor, column_Q: Tensor, rng: torch.Generator) -> Tensor:
+    """Of each row the condition (N) that its own code at one of some condition columns makes, drawn at random.
+
+    Args:
+        codes_NC: codes of rows, on the generator's device.
+        first_Q, column_Q: first condition of each of these columns, and which column it is.
+        rng: of the draw.
+    """
+    pick_N = torch.randint(len(first_Q), (len(codes_NC),), generator=rng, device=codes_NC.device)
+    return first_Q[pick_N] + codes_NC.gather(1, column_Q[pick_N][:, None])[:, 0]
+
+
 def condition_inputs(condition: Tensor, weight_KD: Tensor) -> Tensor:
     """What one-hot conditions (N) or multi-hot ones (N, Q) contribute to all layers (N, D): gathered weight rows."""
     if condition.ndim == 1:

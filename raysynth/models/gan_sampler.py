@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.models.ctgan import Conditions, Generator, condition_inputs
+from raysynth.models.ctgan import Conditions, Generator, condition_inputs, own_conditions
 from raysynth.models.inversion import Decoded
 from raysynth.models.precision import add_product, product
 from raysynth.models.row_sampler import RowSampler, read_arrays, read_spans, read_value_maps
@@ -91,9 +91,8 @@ class GanSampler(RowSampler):
         known = [(first, column) for first, column in pairs if known_C[column]]
         if not known:
             return self._draw_conditions(len(codes_NC), rng)
-        at_N = torch.randint(len(known), (len(codes_NC),), generator=rng)
-        first_N, column_N = torch.tensor(known)[at_N].T
-        return first_N + codes_NC[torch.arange(len(codes_NC)), column_N]
+        first_Q, column_Q = torch.tensor(known).T
+        return own_conditions(codes_NC, first_Q, column_Q, rng)
 
     def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
         """Logits and values, nothing changed in place; a value's width is not modelled, so it is a fixed one."""

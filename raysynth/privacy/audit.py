@@ -28,6 +28,7 @@ from raysynth.execution import in_this_process, run_tasks
 from raysynth.privacy.audit_adversary import Decision, features_of, learned
 from raysynth.privacy.audit_bounds import game_bound, one_run_bound
 from raysynth.privacy.audit_canary import canary_row
+from raysynth.synthesizers.checks import check_whole
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
@@ -266,9 +267,8 @@ def _check(
         raise ParameterError(f"synthesizer must be a synthesizer with epsilon; found {synthesizer!r}")
     if synthesizer.epsilon is None and not synthesizer.differential_privacy:
         raise ParameterError(f"{type(synthesizer).__name__} claims nothing: give it epsilon, which the audit attacks")
-    for name, value, low in (("n_refits", n_refits, FEWEST_REFITS), ("n_canaries", n_canaries, 10)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
+    check_whole("n_refits", n_refits, FEWEST_REFITS)
+    check_whole("n_canaries", n_canaries, 10)
     if not 0 < learning_share < 0.9:
         raise ParameterError(f"learning_share must be between 0 and 0.9; found {learning_share!r}")
     if not 0.5 < confidence < 1:

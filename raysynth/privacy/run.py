@@ -17,6 +17,7 @@ from raysynth.privacy.attack import Attack, Outcome
 from raysynth.privacy.registry import FAMILIES, attacks_of
 from raysynth.privacy.results import AttackResult, AttackResults, judge, pooled
 from raysynth.privacy.threat import Records, Scene, View
+from raysynth.synthesizers.checks import check_whole
 
 if TYPE_CHECKING:
     from raysynth.schema import TableSchema
@@ -295,6 +296,5 @@ def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:
 
 
 def _check_counts(n_experiments: int, n_targets: int) -> None:
-    for name, value, low in (("n_experiments", n_experiments, 1), ("n_targets", n_targets, 2)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
+    check_whole("n_experiments", n_experiments)
+    check_whole("n_targets", n_targets, 2)

@@ -11,6 +11,7 @@ import pandas as pd
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.checks import check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -119,14 +120,11 @@ class AutoregressiveSynthesizer(Synthesizer):
         Returns:
             'log_prob': mean over the orders; 'spread': standard deviation over the orders (0 for one order).
         """
-        from raysynth.table import as_table
+        from raysynth.synthesizers.encoded_rows import encoded_blocks
 
-        _check_whole("n_orders", n_orders)
-        model = self._fitted()
-        table = as_table(data, min_rows=0)
-        if self.rules_ is not None:
-            table = table.mapped(self.rules_.forward)
-        codes = [model.encoder.encode(b).codes_NC for b in table.blocks(list(model.encoder.names))]
+        check_whole("n_orders", n_orders)
+        self._fitted()
+        codes = [block.codes_NC for block in encoded_blocks(self, data, min_rows=0)]
         if not codes:
             return pd.DataFrame({"log_prob": np.zeros(0), "spread": np.zeros(0)})
         by_order = self.sampler_.log_prob(np.concatenate(codes), n_orders, np.random.default_rng(seed))
@@ -207,10 +205,10 @@ class AutoregressiveSynthesizer(Synthesizer):
     def _check_parameters(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name))
+                check_whole(name, getattr(self, name))
         for name in ("width", "hidden", "layers", "n_bins", "checkpoint_every"):
-            _check_whole(name, getattr(self, name))
-        _check_whole("patience", self.patience, low=0)
+            check_whole(name, getattr(self, name))
+        check_whole("patience", self.patience, low=0)
         for name, low, high in (("dropout", 0, 0.95), ("validation_share", 0, 0.5), ("weight_decay", 0, 10)):
             if not low <= getattr(self, name) <= high:
                 raise ParameterError(f"{name} must be from {low} to {high}; found {getattr(self, name)!r}")
@@ -336,8 +334,3 @@ def default_epochs(n_rows: int) -> int:
 def default_batch_size(n_rows: int) -> int:
     """512; less for a small table, so that an epoch has some fifty steps."""
     return int(np.clip(n_rows // 50 // 8 * 8, 64, 512))
-
-
-def _check_whole(name: str, value: Any, low: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")

@@ -325,7 +325,8 @@ class Synthesizer:
 
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out, names = {"scaling_config", "run_config", "schema"}, {"categorical_columns", "continuous_columns"}
+        left_out = {"scaling_config", "run_config", "schema"}
+        names = {"categorical_columns", "continuous_columns"}
         return {
             k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
             for k, v in self.get_params().items()
@@ -335,8 +336,7 @@ class Synthesizer:
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:
         meta = content.meta
-        known = set(cls._parameter_names())
-        if unknown := set(meta["parameters"]) - known:
+        if unknown := set(meta["parameters"]) - set(cls._parameter_names()):
             raise ModelFileError(
                 f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth version"
             )

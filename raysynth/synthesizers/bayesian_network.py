@@ -194,14 +194,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
             raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
         if isinstance(data, np.ndarray):
             return self.model_.log_prob(data)
-        from raysynth.table import as_table
+        from raysynth.synthesizers.encoded_rows import encoded_blocks
 
-        table = as_table(data)
-        if self.rules_ is not None:
-            table = table.mapped(self.rules_.forward)
-        names = list(self.encoder_.names)
-        blocks = [block for fragment in table.fragments for block in fragment.blocks(names)]
-        parts = [self.model_.log_prob(self.encoder_.encode(block).codes_NC) for block in blocks]
+        parts = [self.model_.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=2)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------

@@ -110,9 +110,9 @@ class GanSynthesizer(Synthesizer):
         """
         if getattr(self, "critic_", None) is None:
             raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
-        from raysynth.synthesizers.white_box import encoded_blocks
+        from raysynth.synthesizers.encoded_rows import encoded_blocks
 
-        return np.concatenate([self.critic_.score(block) for block in encoded_blocks(self, data)])
+        return np.concatenate([self.critic_.score(block) for block in encoded_blocks(self, data, min_rows=1)])
 
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.

@@ -1,33 +1,21 @@
-"""What attackers with the whole model ask of a neural synthesizer: rows encoded, and partly known rows completed."""
+"""What attackers with the whole model ask of a neural synthesizer: partly known rows completed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.encoding.block import EncodedBlock, concat_blocks
+from raysynth.encoding.block import concat_blocks
 from raysynth.errors import ParameterError
+from raysynth.synthesizers.encoded_rows import encoded_blocks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from raysynth.models.inversion import InvertibleNetwork
     from raysynth.synthesizers.base import Synthesizer
-
-
-def encoded_blocks(model: Synthesizer, data: Any) -> Iterator[EncodedBlock]:
-    """The rows of a table in any form that `fit` takes, as the model's networks see them."""
-    from raysynth.table import as_table
-
-    table = as_table(data, min_rows=1)
-    if model.rules_ is not None:
-        table = table.mapped(model.rules_.forward)
-    names = list(model.encoder_.names)
-    for fragment in table.fragments:
-        for block in fragment.blocks(names):
-            yield model.encoder_.encode(block)
 
 
 def completed_by_inversion(
@@ -58,6 +46,6 @@ def completed_by_inversion(
         raise ParameterError("inversion cannot complete rows under constraints; fit without them")
     quantiles = released_quantiles(model.encoder_)
     spread_M = np.concatenate([~np.isnan(q[:, 0]) for q in quantiles]) if quantiles else np.zeros(0, bool)
-    block = concat_blocks(list(encoded_blocks(model, data)))
+    block = concat_blocks(list(encoded_blocks(model, data, min_rows=1)))
     found = Search(network, known_C, spread_M).completed(block, seed)
     return model.encoder_.decode(found, np.random.default_rng(seed))

@@ -120,8 +120,7 @@ class AnyOrderJob:
         learner = self.learner(torch.device("cpu"), average_alone)
         learner.load_state_dict(state)
         with torch.no_grad():
-            for parameter, kept in zip(learner.network.parameters(), learner.weights.best, strict=True):
-                parameter.copy_(kept)
+            copy_all(learner.weights.best, learner.parameters)
         return learner.network
 
 

@@ -148,6 +148,10 @@ class Batches:
     tables: ConditionTables | None = None
     device: str | torch.device = "cpu"
 
+    def seed_of(self, number: int) -> int:
+        """See `epoch_seed`."""
+        return epoch_seed(self.seed, number, self.rank)
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """`steps` batches."""
         rng = np.random.Generator(np.random.SFC64([self.seed, number, self.rank]))
@@ -186,3 +190,8 @@ def shuffled_rows(n_rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """n row indices: whole shuffled passes over the rows, one after the other."""
     passes = [rng.permutation(n_rows) for _ in range(-(-n // n_rows))]
     return np.concatenate(passes)[:n]
+
+
+def epoch_seed(seed: int, epoch: int, rank: int) -> int:
+    """Seed of an epoch's torch generator."""
+    return int(np.random.SeedSequence([seed, epoch, rank, 1]).generate_state(1, np.uint64)[0] >> 1)

@@ -20,24 +20,15 @@ from raysynth.models.discriminator import Rows
 from raysynth.models.spans import activate, gumbel_noise
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.gan import GanJob, GanLearner
-from raysynth.training.job import Average
 
 
 @dataclass(frozen=True)
 class ConditionalGanJob(GanJob):
     """A GAN whose condition columns are all given, together (a `Job`)."""
 
-    def learner(self, device: torch.device, average: Average) -> ConditionalGanLearner:
-        """Networks with fresh weights on a device."""
-        return ConditionalGanLearner(
-            self.spans,
-            self.conditions,
-            self.networks,
-            seed=self.settings.seed,
-            device=device,
-            average=average,
-            accumulation=self.settings.accumulation,
-        )
+    def _learner_class(self) -> type[ConditionalGanLearner]:
+        """The one that is given all condition columns."""
+        return ConditionalGanLearner
 
     def _tables(self, rows: RowSource) -> None:
         """Rows are shuffled; what is given is read from them."""

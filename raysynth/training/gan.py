@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.models.ctgan import TEMPERATURE, Conditions, Generator, condition_loss
+from raysynth.models.ctgan import TEMPERATURE, Conditions, Generator, condition_loss, own_conditions
 from raysynth.models.discriminator import Discriminator, Rows, critic_gradients, score_gradient
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
@@ -117,7 +117,7 @@ class GanJob:
                 device=device,
                 average=average,
             )
-        return GanLearner(
+        return self._learner_class()(
             self.spans,
             self.conditions,
             self.networks,
@@ -126,6 +126,10 @@ class GanJob:
             average=average,
             accumulation=self.settings.accumulation,
         )
+
+    def _learner_class(self) -> type[GanLearner]:
+        """Which learner there is without a budget."""
+        return GanLearner
 
     def batches(
         self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
@@ -327,8 +331,7 @@ class GanLearner:
         """Each row's own code at one random condition column."""
         if not self.conditions.columns:
             return None
-        pick_N = torch.randint(len(self.first_Q), (len(codes_NC),), generator=rng, device=self.device)
-        return self.first_Q[pick_N] + codes_NC.gather(1, self.columns_Q[pick_N][:, None])[:, 0]
+        return own_conditions(codes_NC, self.first_Q, self.columns_Q, rng)
 
 
 def averaged_generator(job: GanJob, state: dict[str, Any]) -> Generator:

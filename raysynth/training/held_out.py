@@ -58,6 +58,10 @@ class HeldOut:
         training = Batches(kept, batch_size, steps, seed, rank, tables(kept) if tables else None, device)
         return cls(training, rows.take(held) if n_held else None, device)
 
+    def seed_of(self, number: int) -> int:
+        """That of the training batches."""
+        return self.training.seed_of(number)
+
     def epoch(self, number: int) -> Iterator[Batch | ValidationBatch]:
         """All batches of one epoch."""
         yield from self.training.epoch(number)

@@ -108,7 +108,7 @@ def train_worker(
         batches.agree(average)
     learner = job.learner(device, average)
     with tensor_cores(device, exact=isinstance(batches, PoissonBatches)):
-        return train(learner, batches, job.settings, signature=job.signature, store=store, rank=rank, label=label)
+        return train(learner, batches, job.settings, signature=job.signature, store=store, label=label)
 
 
 def train_here(

@@ -13,13 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from raysynth.errors import ParameterError, TrainingError
 from raysynth.progress import progress
-from raysynth.training.private_batches import PoissonBatches
 
 SCHEDULES = ("constant", "cosine")
 
@@ -97,7 +95,11 @@ class Learner(Protocol):
 
 
 class EpochBatches(Protocol):
-    """The batches of each epoch, the same ones whenever an epoch is repeated."""
+    """The batches of each epoch, the same ones whenever an epoch is repeated (but for those under a privacy budget)."""
+
+    def seed_of(self, number: int) -> int:
+        """Seed of whatever else an epoch draws (noise, dropout), below 2^63."""
+        ...
 
     def epoch(self, number: int) -> Iterator[Any]:
         """Batches on the learner's device."""
@@ -155,13 +157,12 @@ def train(
     *,
     signature: str = "",
     store: Store | None = None,
-    rank: int = 0,
     label: str = "training",
 ) -> TrainResult:
     """Train to the last epoch, from the latest checkpoint of the store where it has one.
 
-    Each epoch's randomness depends on (seed, epoch, rank) alone, so a resumed run equals an uninterrupted one; under a
-    privacy budget it is fresh and secret.
+    Each epoch's randomness is that of its batches: it depends on (seed, epoch, rank) alone, so a resumed run equals an
+    uninterrupted one; under a privacy budget it is fresh and secret.
 
     Args:
         learner: the model; changed in place.
@@ -169,7 +170,6 @@ def train(
         settings: epochs and seeds.
         signature: of what is trained; see `Checkpoint`.
         store: for checkpoints; None keeps none.
-        rank: of this worker.
         label: what the progress bar says.
 
     Raises:
@@ -185,7 +185,7 @@ def train(
             for epoch in range(len(history), settings.epochs):
                 if learner.finished:
                     break
-                history.append(_run_epoch(learner, batches, settings, epoch, rank))
+                history.append(_run_epoch(learner, batches, settings, epoch))
                 if store is not None:
                     kept = Checkpoint(signature, learner.state_dict(), list(history))
                     store.report(history[-1], kept if learner.finished or _is_due(epoch, settings) else None)
@@ -198,11 +198,6 @@ def train(
             )
         raise
     return TrainResult(learner.state_dict(), history)
-
-
-def epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    """Seed of an epoch's torch generator."""
-    return int(np.random.SeedSequence([seed, epoch, rank, 1]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _resume(learner: Learner, signature: str, store: Store | None) -> list[dict[str, float]]:
@@ -222,16 +217,9 @@ def _is_due(epoch: int, settings: TrainSettings) -> bool:
     return (epoch + 1) % settings.checkpoint_every == 0 or epoch + 1 == settings.epochs
 
 
-def _run_epoch(
-    learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int, rank: int
-) -> dict[str, float]:
+def _run_epoch(learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int) -> dict[str, float]:
     begun = time.perf_counter()
-    # under a budget what is drawn for single rows must stay secret; see `private_batches.py`
-    if isinstance(batches, PoissonBatches):
-        seed = batches.secret_seed()
-    else:
-        seed = epoch_seed(settings.seed, epoch, rank)
-    rng = torch.Generator(learner.device).manual_seed(seed)
+    rng = torch.Generator(learner.device).manual_seed(batches.seed_of(epoch))
     learner.set_learning_rate(settings.learning_rate_factor(epoch))
     sums: dict[str, Tensor] = {}
     counts: Counter[str] = Counter()

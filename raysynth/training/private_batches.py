@@ -8,7 +8,7 @@ part of such rows alone. Draws come from the plan's noise source, never from a s
 Where a model treats the rows of a part in groups (`multiple` of them: groups that share an order of the columns), each
 row's group is drawn for it alone. Dealt out by position, one row more would move its neighbours into other groups,
 change their gradients too, and the sum by more than the clip. For the same reason whatever else is drawn for a row (its
-latent noise, its condition) comes from a generator with a secret seed (`secret_seed`): given such draws, row by row,
+latent noise, its condition) comes from a generator with a secret seed (`seed_of`): given such draws, row by row,
 one row more adds one clipped gradient and changes nothing else, and the guarantee holds for their mixture.
 
 Shape legend: N rows of a part, C columns, V values, R rows of a worker.
@@ -96,8 +96,8 @@ class PoissonBatches:
         average.total([started])
         self._left = max(0, self.plan.steps - int(started.item()))
 
-    def secret_seed(self) -> int:
-        """Of a generator of what is drawn for single rows; fresh, and known to nobody."""
+    def seed_of(self, number: int) -> int:
+        """Of a generator of what is drawn for single rows; fresh whenever it is asked for, and known to nobody."""
         return int(self._noise.uniform(1)[0] * 2**53)
 
     def epoch(self, number: int) -> Iterator[PrivateBatch]:

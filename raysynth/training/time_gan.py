@@ -33,7 +33,7 @@ from raysynth.models.time_gan import (
     supervised_loss,
     whitening,
 )
-from raysynth.training.averaging import on_cpu
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, Batches, RowSource
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
@@ -148,9 +148,9 @@ class TimeGanLearner:
             )
             for name, network in self.networks.items()
         }
-        self.averaged = [p.detach().clone() for p in self.made_by()]
+        self.weights = BestAverage(self.made_by(), s.ema_decay)
         self.embedding_epochs = min(max(1, round(s.embedding_share * job.settings.epochs)), job.settings.epochs)
-        self.epochs = self.steps = 0
+        self.epochs = 0
         self.compared = compared_steps(job.layout).to(device)
         d = len(self.compared) * job.layout.step.width + job.layout.context_width
         self.moments = [torch.zeros(*shape, device=device) for shape in ((1,), (d,), (d, d))]
@@ -183,6 +183,7 @@ class TimeGanLearner:
     def end_epoch(self) -> None:
         """Count; after the first epoch the directions of the comparison are known, the same on all workers."""
         self.epochs += 1
+        self.weights.end_epoch(self.average)
         if self.epochs == 1:
             self.average(self.moments)
             n, sums_D, products_DD = self.moments
@@ -196,24 +197,22 @@ class TimeGanLearner:
             {
                 "networks": {name: network.state_dict() for name, network in self.networks.items()},
                 "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
-                "averaged": self.averaged,
                 "moments": self.moments,
                 "directions": [self.varied_DR, self.flat_DQ],
                 "epochs": self.epochs,
-                "steps": self.steps,
             }
         )
-        return result
+        return {**result, **self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
             self.adams[name].load_state_dict(state["adams"][name])
-        self.averaged = [t.to(self.device) for t in state["averaged"]]
+        self.weights.load_state_dict(state)
         self.moments = [t.to(self.device) for t in state["moments"]]
         self.varied_DR, self.flat_DQ = (t.to(self.device) for t in state["directions"])
-        self.epochs, self.steps = state["epochs"], state["steps"]
+        self.epochs = state["epochs"]
 
     # ---- the two phases ----------------------------------------------------------------------------------------------
 
@@ -248,7 +247,7 @@ class TimeGanLearner:
         }
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
         self._update(total, "autoencoder", "generator")
-        self._follow()
+        self.weights.follow()
         return {name: loss.detach() for name, loss in {**losses, "discriminator": told}.items()}
 
     # ---- losses ------------------------------------------------------------------------------------------------------
@@ -330,13 +329,6 @@ class TimeGanLearner:
         ):
             total += more
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the averaged weights; early on over fewer steps, so that the first weights are forgotten."""
-        self.steps += 1
-        decay = min(self.settings.ema_decay, self.steps / (self.steps + 9))
-        torch._foreach_lerp_(self.averaged, [p.detach() for p in self.made_by()], 1 - decay)
-
 
 def compared_steps(layout: SequenceLayout) -> Tensor:
     """The steps whose joint distribution is matched: all, or evenly spaced ones where sequences are long and wide."""
@@ -351,6 +343,5 @@ def averaged_weights(job: TimeGanJob, state: dict[str, Any]) -> tuple[LatentGene
     learner = job.learner(torch.device("cpu"), average_alone)
     learner.load_state_dict(state)
     with torch.no_grad():
-        for parameter, mean in zip(learner.made_by(), learner.averaged, strict=True):
-            parameter.copy_(mean)
+        copy_all(learner.weights.best, learner.made_by())
     return learner.generator, learner.autoencoder

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -205,21 +204,11 @@ def counts_of(codes: np.ndarray, cardinalities: tuple[int, ...]) -> SetCounts:
 def measured(folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of a fit in a process of its own."""
     sys.path.insert(0, str(Path(__file__).parent))
-    from bench_statistics import TAG, memory_of_run
+    from process_memory import watched
 
-    tag = f"bn-{os.getpid()}-{time.time_ns()}"
-    process = subprocess.Popen(
-        [sys.executable, "-c", FIT, str(folder)], env={**os.environ, TAG: tag}, stdout=subprocess.PIPE, text=True
-    )
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, memory_of_run(tag))
-        time.sleep(0.2)
-    assert process.stdout is not None
-    if process.returncode:
-        raise SystemExit(f"the fit failed with {process.returncode}")
-    figures = json.loads(process.stdout.read().splitlines()[-1])
-    return {**figures, "seconds": round(figures["seconds"], 2), "peak_mb": round(peak / 1e6)}
+    run = watched([sys.executable, "-c", FIT, str(folder)])
+    figures = json.loads(run.last_line)
+    return {**figures, "seconds": round(figures["seconds"], 2), "peak_mb": round(run.peak_mb)}
 
 
 if __name__ == "__main__":

@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +26,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+sys.path.insert(0, str(Path(__file__).parent))
+from process_memory import watched
 
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.pairing import pair_tables
@@ -82,7 +82,6 @@ from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.evaluation.evaluate import compare_tables
 print(compare_tables(pair_tables(*sys.argv[1:3])).quality)
 """
-TAG = "RAYSYNTH_BENCH_TAG"
 
 
 def main() -> None:
@@ -185,10 +184,10 @@ def memory(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
             for seed, path in enumerate(paths):
                 _write_enlarged(adult, rows, seed, path)
             begun = time.perf_counter()
-            peak, output = _watched([sys.executable, "-c", MEMORY_STAGE, *paths])
-            peaks.append(peak)
-            seconds = round(time.perf_counter() - begun, 1)
-            yield {"rows": rows, "peak_MB": round(peak / 1e6), "seconds": seconds, "quality": round(float(output), 4)}
+            run = watched([sys.executable, "-c", MEMORY_STAGE, *paths])
+            peaks.append(run.peak_mb)
+            seconds, quality = round(time.perf_counter() - begun, 1), round(float(run.last_line), 4)
+            yield {"rows": rows, "peak_MB": round(run.peak_mb), "seconds": seconds, "quality": quality}
     yield {"peak_of_larger_over_smaller": round(peaks[1] / peaks[0], 3)}
 
 
@@ -202,38 +201,6 @@ def _write_enlarged(table: pd.DataFrame, rows: int, seed: int, path: str) -> Non
         writer.write_table(block, row_group_size=250_000)
     assert writer is not None
     writer.close()
-
-
-def _watched(command: list[str]) -> tuple[int, str]:
-    """Peak bytes of Pss_Anon + Pss_Shmem over all processes that carry the command's tag, and its last line."""
-    tag, done, peak = uuid.uuid4().hex, threading.Event(), 0
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.2):
-            peak = max(peak, _memory(tag))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    result = subprocess.run(command, env={**os.environ, TAG: tag}, capture_output=True, text=True, check=False)
-    done.set()
-    watcher.join()
-    if result.returncode:
-        sys.exit(result.stderr)
-    return peak, result.stdout.splitlines()[-1]
-
-
-def _memory(tag: str) -> int:
-    total, mark = 0, f"{TAG}={tag}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark not in (process / "environ").read_bytes():
-                continue
-            lines = (process / "smaps_rollup").read_text().splitlines()
-        except OSError:  # the process ended meanwhile
-            continue
-        total += sum(int(n.split()[1]) * 1024 for n in lines if n.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return total
 
 
 def neighbours(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:

@@ -12,7 +12,6 @@ the line through the two times, read off at 300 epochs; `--peer-epochs 300` runs
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -23,18 +22,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from raysynth.cli_steps import read_settings
 from raysynth.synthesizers.registry import synthesizer_class
 
-PEER = """
-import sys, time, ctgan, pandas as pd, torch
-torch.set_num_threads(int(sys.argv[3]))
-train = pd.read_csv(sys.argv[1])
-discrete = [c for c in train if not pd.api.types.is_numeric_dtype(train[c])]
-for epochs in map(int, sys.argv[4:]):
-    begun = time.perf_counter()
-    {"ctgan": ctgan.CTGAN, "tvae": ctgan.TVAE}[sys.argv[2]](enable_gpu=False, epochs=epochs).fit(train, discrete)
-    print("SECONDS", epochs, time.perf_counter() - begun)
-"""
 PEER_DEFAULT = 300
 
 
@@ -56,8 +46,7 @@ def main() -> None:
         pd.read_csv(options.data).sample(frac=0.8, random_state=0).to_csv(train, index=False)
         peers = {name: peer_seconds(options, train, name) for name in options.peers.split(",") if name}
         for method in options.methods.split(","):
-            parameters = {name: json.loads(value) for name, _, value in (p.partition("=") for p in options.set)}
-            model = synthesizer_class(method)(seed=0, verbose=False, **parameters)  # type: ignore[call-arg]
+            model = synthesizer_class(method)(seed=0, verbose=False, **read_settings(options.set))  # type: ignore[call-arg]
             begun = time.perf_counter()
             model.fit(str(train))
             seconds = time.perf_counter() - begun
@@ -67,7 +56,13 @@ def main() -> None:
 
 def peer_seconds(options: argparse.Namespace, train: Path, name: str) -> float:
     """Seconds of a peer's 300 epochs: measured, or by the line through two shorter fits."""
-    command = [options.peer_python, "-c", PEER, str(train), name, str(options.threads)]
+    command = [
+        options.peer_python,
+        str(Path(__file__).with_name("peer_models.py")),
+        str(train),
+        name,
+        str(options.threads),
+    ]
     command += [str(epochs) for epochs in sorted(options.peer_epochs)]
     printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
     times = [(int(e), float(s)) for e, s in re.findall(r"SECONDS (\d+) ([\d.]+)", printed)]

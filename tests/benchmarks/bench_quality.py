@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from raysynth.cli_steps import read_settings
 from raysynth.synthesizers.registry import synthesizer_class
 
 SDV = """
@@ -41,18 +42,7 @@ rows = model.sample(rows)
 print("SECONDS", fitted - begun)
 """
 
-
-CTGAN = """
-import sys, time, ctgan, pandas as pd, torch
-torch.set_num_threads(int(sys.argv[5]))
-train, out, rows, name = pd.read_csv(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-begun = time.perf_counter()
-model = {"ctgan": ctgan.CTGAN, "tvae": ctgan.TVAE}[name](enable_gpu=False)
-model.fit(train, [c for c in train if not pd.api.types.is_numeric_dtype(train[c])])
-fitted = time.perf_counter()
-model.sample(rows).to_csv(out, index=False)
-print("SECONDS", fitted - begun)
-"""
+PEER_EPOCHS = 300  # ctgan's default
 
 
 def main() -> None:
@@ -110,12 +100,11 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
         printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
         return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
     if method.startswith("ctgan's "):
-        arguments = [str(train), out, str(rows), method.removeprefix("ctgan's "), str(options.threads)]
-        printed = subprocess.run(
-            [options.peer_python, "-c", CTGAN, *arguments], check=True, text=True, capture_output=True
-        ).stdout
-        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
-    parameters = {name: json.loads(value) for name, _, value in (p.partition("=") for p in options.set)}
+        peer = [options.peer_python, str(Path(__file__).with_name("peer_models.py")), str(train)]
+        peer += [method.removeprefix("ctgan's "), str(options.threads), str(PEER_EPOCHS), "--sample", str(rows), out]
+        printed = subprocess.run(peer, check=True, text=True, capture_output=True).stdout
+        return float(re.search(r"SECONDS \d+ ([\d.]+)", printed)[1])  # type: ignore[index]
+    parameters = read_settings(options.set)
     if method == "conditional_gan":
         parameters.setdefault("conditional_columns", [options.target])
     model = synthesizer_class(method)(seed=seed, verbose=False, **parameters)  # type: ignore[call-arg]

@@ -9,8 +9,7 @@ are distinct. Each figure comes from a process of its own, with Ray of all cores
 before the clock. Resumable: figures are kept as lines of FOLDER/figures.jsonl, and one that is there is not measured
 again.
 
-peak_mb: the largest sum of `Pss_Anon` + `Pss_Shmem` over all processes of the run, looked at five times a second
-(mapped files do not count, Ray's own processes do). worker_mb: the same of the largest training worker alone.
+peak_mb: the most memory of all processes of the run (`process_memory.py`). worker_mb: of the largest training worker.
 ray_share: of the wall time, the part that is Ray's: for each pass over the table (or each round of sampling tasks) its
 wall time less the time in which its tasks ran, divided by the cores; by Ray's own record of its tasks (`ray.timeline`).
 What the driver computes between passes is our own and counts as such.
@@ -23,9 +22,7 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_statistics import FILE_GROUPS, GROUP_ROWS, TAG, memory_of_run
-from bench_training import own_bytes, train_workers
+from bench_statistics import FILE_GROUPS, GROUP_ROWS
+from process_memory import watched
 
 PARTS = ("fit", "sample", "ctgan")
 STORE_BYTES = 1_000_000_000
@@ -91,7 +88,9 @@ def measured(options: argparse.Namespace, part: str, method: str, rows: int) -> 
             return figure
     make_table(options.data, options.folder, rows)
     command = [sys.executable, __file__, "--folder", str(options.folder), "--one", part, method, str(rows)]
-    figure = {**key, **watched(command)}
+    run = watched(command)
+    peaks = {"peak_mb": round(run.peak_mb), "worker_mb": round(run.worker_mb)}
+    figure = {**key, **json.loads(run.last_line), **{k: v for k, v in peaks.items() if v}}
     with open(record, "a", encoding="utf-8") as file:
         file.write(json.dumps(figure) + "\n")
     print(json.dumps(figure), flush=True)
@@ -114,31 +113,6 @@ def make_table(data: str | None, folder: Path, rows: int) -> None:
 def table_of(folder: Path, rows: int) -> Path:
     """The folder of a table."""
     return folder / f"table-{rows}"
-
-
-# ---- memory, from outside --------------------------------------------------------------------------------------------
-
-
-def watched(command: list[str]) -> Figure:
-    """What a process prints, with the peak memory of all its processes and of its largest training worker."""
-    tag = uuid.uuid4().hex
-    child = subprocess.Popen(command, env={**os.environ, TAG: tag}, stdout=subprocess.PIPE, text=True)
-    peak = {"peak_mb": 0.0, "worker_mb": 0.0}
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.2):
-            peak["peak_mb"] = max(peak["peak_mb"], memory_of_run(tag) / 1e6)
-            peak["worker_mb"] = max([peak["worker_mb"], *(own_bytes(p) / 1e6 for p in train_workers())])
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    output, _ = child.communicate()
-    over.set()
-    watcher.join()
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command[-3:])} failed with {child.returncode}")
-    return {**json.loads(output.splitlines()[-1]), **{k: round(v) for k, v in peak.items() if v}}
 
 
 # ---- one figure, in a process of its own -----------------------------------------------------------------------------

@@ -3,8 +3,8 @@
     python tests/benchmarks/bench_statistics.py --data ../shared/data [--rows 2000000 20000000] [--folder DIR]
 
 The table is sampled from a copula fitted to Adult, so that rows are distinct, and written once as Parquet of a million
-rows a row group. Each figure comes from a process of its own. Memory is the sum over all processes of the run
-of `Pss_Anon` + `Pss_Shmem`, looked at five times a second. Prints a table and one JSON line.
+rows a row group. Each figure comes from a process of its own, with the memory of all processes of the run
+(`process_memory.py`). Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-import uuid
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from process_memory import watched
 
 GROUP_ROWS = 1 << 20
 FILE_GROUPS = 4
-TAG = "RAYSYNTH_BENCH_RUN"
 STAGES = ("counts", "statistics", "statistics+pairs")
 
 
@@ -38,6 +37,7 @@ def main() -> None:
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--table", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ["RAYSYNTH_QUIET"] = "1"
     if options.stage:
         print(json.dumps(run_stage(options.stage, options.table, options.where, options.repeat)))
         return
@@ -69,45 +69,9 @@ def make_table(adult: Path, folder: Path, rows: int) -> str:
 
 def measure(stage: str, table: str, options: argparse.Namespace) -> dict[str, float]:
     """One stage in a process of its own, with the peak memory of all its processes."""
-    tag = uuid.uuid4().hex
     command = [sys.executable, __file__, "--stage", stage, "--table", table, "--where", options.where]
-    command += ["--repeat", str(options.repeat)]
-    child = subprocess.Popen(
-        command, env={**os.environ, TAG: tag, "RAYSYNTH_QUIET": "1"}, stdout=subprocess.PIPE, text=True
-    )
-    peak = 0.0
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.2):
-            peak = max(peak, memory_of_run(tag))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = child.communicate()
-    done.set()
-    watcher.join()
-    if child.returncode:
-        raise SystemExit(f"stage {stage} failed with {child.returncode}")
-    return {**json.loads(output.splitlines()[-1]), "peak_mb": peak / 1e6}
-
-
-def memory_of_run(tag: str) -> float:
-    """Bytes of Pss_Anon + Pss_Shmem over all processes whose environment carries the tag."""
-    total = 0
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if f"{TAG}={tag}".encode() not in (process / "environ").read_bytes():
-                continue
-            for line in (process / "smaps_rollup").read_text().splitlines():
-                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
-                    total += int(line.split()[1]) * 1024
-        except OSError:  # the process has ended
-            continue
-    return float(total)
+    run = watched([*command, "--repeat", str(options.repeat)])
+    return {**json.loads(run.last_line), "peak_mb": run.peak_mb}
 
 
 def run_stage(stage: str, path: str, where: str, repeat: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +30,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+from process_memory import own_bytes, train_workers
 
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.registry import synthesizer_class
@@ -131,28 +135,6 @@ class MemoryWatch:
         finally:
             over.set()
             thread.join()
-
-
-def train_workers() -> list[int]:
-    """Processes of Ray Train's workers on this machine, by the title that Ray gives them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            title = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue  # it has ended meanwhile
-        if re.match(r"ray::.*TrainWorker", title):
-            found.append(int(path.parent.name))
-    return found
-
-
-def own_bytes(pid: int) -> int:
-    """Pss_Anon + Pss_Shmem of a process; 0 where it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
-    except OSError:
-        return 0
-    return sum(1024 * int(kb) for kb in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+) kB", text, re.MULTILINE))
 
 
 # ---- two workers learn as well as one --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ParameterError, StorageError, TrainingError
+from raysynth.training.batches import epoch_seed
 from raysynth.training.checkpoints import FILE_NAME, FolderStore
 from raysynth.training.loop import TrainResult, TrainSettings, train
 
@@ -51,6 +52,9 @@ class Walk:
 
 
 class ThreeBatches:
+    def seed_of(self, number: int) -> int:
+        return epoch_seed(7, number, 0)
+
     def epoch(self, number: int) -> Iterator[float]:
         return iter([number + 0.1, number + 0.2, number + 0.3])
 

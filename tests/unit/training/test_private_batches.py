@@ -13,9 +13,9 @@ from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.noise import OsNoise
 from raysynth.encoding.block import EncodedBlock
 from raysynth.training import private_batches
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import MemoryRows, epoch_seed
 from raysynth.training.job import average_alone
-from raysynth.training.loop import TrainSettings, epoch_seed, train
+from raysynth.training.loop import TrainSettings, train
 from raysynth.training.private_batches import PoissonBatches, bernoulli_places
 
 FALSE_ALARM = 1e-6  # of each statistical test here
