@@ -4,9 +4,9 @@
         --methods tvae,ctgan,gan --peers tvae,ctgan
 
 Ours are whole fits with the method's defaults (`--set NAME=JSON` for others), from the rows of a file to a model that
-can sample. A peer is fitted for `--peer-epochs` epochs, two numbers: what an epoch costs and what comes before it is
-the line through the two times, read off at 300 epochs; `--peer-epochs 300` runs them all instead. Each process has
-`--threads` threads of torch. The table is the judge's training part: 80 % by chance.
+can sample. A peer is fitted for `--peer-epochs` epochs, two numbers, after a fit that warms its process up: what an
+epoch costs and what comes before it is the line through the two times, read off at 300 epochs; `--peer-epochs 300` runs
+them all instead. Each process has `--threads` threads of torch. The table is the judge's training part: 80 % by chance.
 """
 
 from __future__ import annotations
@@ -63,11 +63,13 @@ def peer_seconds(options: argparse.Namespace, train: Path, name: str) -> float:
         name,
         str(options.threads),
     ]
-    command += [str(epochs) for epochs in sorted(options.peer_epochs)]
+    command += ["1", *(str(epochs) for epochs in sorted(options.peer_epochs))]  # the first fit warms up
     printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
-    times = [(int(e), float(s)) for e, s in re.findall(r"SECONDS (\d+) ([\d.]+)", printed)]
+    times = [(int(e), float(s)) for e, s in re.findall(r"SECONDS (\d+) ([\d.]+)", printed)][1:]
     (first, before), (last, after) = times[0], times[-1]
     an_epoch = (after - before) / (last - first) if last > first else after / last
+    if an_epoch <= 0:
+        raise SystemExit(f"{name}: {times} are no line; give --peer-epochs that are farther apart")
     total = after + (PEER_DEFAULT - last) * an_epoch
     how = "measured" if last >= PEER_DEFAULT else f"from fits of {first} and {last} epochs"
     print(f"ctgan's {name}: {total:.0f} s for {PEER_DEFAULT} epochs ({an_epoch:.2f} s each; {how})", flush=True)
