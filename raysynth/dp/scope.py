@@ -45,6 +45,7 @@ class PrivacyScope:
         unit: what one unit is: 'row'.
         ledger: goes on from an earlier one.
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
+        n_rows: the noised number of units, where the earlier ledger has paid for it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class PrivacyScope:
         unit: str = ROW,
         ledger: Ledger | None = None,
         noise: NoiseSource | None = None,
+        n_rows: int | None = None,
     ) -> None:
         if not 0 < preprocessing_share < 1:
             raise ParameterError(f"preprocessing_share must be between 0 and 1; found {preprocessing_share!r}")
@@ -65,7 +67,7 @@ class PrivacyScope:
         self.ledger = Ledger() if ledger is None else ledger
         self.noise = noise_source(secure_mode) if noise is None else noise
         self.secure_mode = isinstance(self.noise, SecureNoise)
-        self._n_rows: int | None = None
+        self._n_rows = n_rows
 
     @property
     def n_rows(self) -> int:

@@ -15,7 +15,6 @@ from raysynth.synthesizers.checks import check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
-    from raysynth.dp.scope import PrivacyScope
     from raysynth.models.autoregressive_sampler import AnyOrderSampler
     from raysynth.training.autoregressive import AnyOrderJob
 
@@ -242,7 +241,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         from raysynth.training.loop import TrainSettings
 
         if prepared.privacy is not None:
-            return self._private_job(prepared, prepared.privacy)
+            return self._private_job(prepared)
         batch_size = self.batch_size or default_batch_size(prepared.n_rows)
         epochs = self.epochs or default_epochs(prepared.n_rows)
         training = AnyOrderSettings(
@@ -261,7 +260,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             tuple(prepared.encoder.frequencies()),
         )
 
-    def _private_job(self, prepared: Prepared, scope: PrivacyScope) -> AnyOrderJob:
+    def _private_job(self, prepared: Prepared) -> AnyOrderJob:
         from raysynth.models.autoregressive import CodeLayout, NetworkSettings
         from raysynth.synthesizers.private_training import PRIVATE_EPOCHS, charged_plan, private_batch_size
         from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
@@ -270,7 +269,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         batch_size = self.batch_size or private_batch_size(prepared.n_rows)
         epochs = self.epochs or PRIVATE_EPOCHS
         plan = charged_plan(
-            scope, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
+            prepared, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
         )
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,

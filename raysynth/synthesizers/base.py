@@ -19,7 +19,7 @@ from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
 from raysynth.synthesizers.checks import listed, resumed_folder, try_out
-from raysynth.synthesizers.opening import privacy_scope
+from raysynth.synthesizers.opening import privacy_scope, spending_told
 from raysynth.synthesizers.prepared import Prepared
 from raysynth.synthesizers.regenerators import regenerators
 
@@ -145,38 +145,35 @@ class Synthesizer:
 
     def _fit_table(self, data: Any) -> None:
         """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
-        from raysynth.synthesizers.opening import open_exactly, open_privately
+        from raysynth.synthesizers.opening import earlier_run, kept_run, open_exactly, open_privately
         from raysynth.table import as_table
 
         scope = privacy_scope(self)
         table = as_table(data, min_rows=2 if scope is None else 0)
         declared, listed = self._declared_schema(), self._listed_kinds()
+        run = earlier_run(self, scope)
         if scope is None:
             opened = open_exactly(table, declared, listed)
         else:
-            opened = open_privately(table, declared, listed, scope, public_types=self.public_types)
+            scope = scope if run is None else run.scope
+            opened = open_privately(table, declared, listed, scope, public_types=self.public_types, run=run)
         self.n_rows_ = opened.statistics.n_rows
         if self.verbose:
             about = "" if scope is None else "about "
             print(f"{table.source}: {about}{self.n_rows_:,} rows\n{opened.schema.describe()}")
-        encoder = build_encoder(
-            opened.modelled_schema, opened.statistics.columns, numeric=self.numeric_encoding, **self._encoder_options()
-        )
-        prepared = Prepared(
-            opened.table,
-            opened.modelled_schema,
-            opened.statistics,
-            encoder,
-            self._fit_seed(),
-            privacy=scope,
-            resume=self._resume,
-        )
+        schema, columns, options = opened.modelled_schema, opened.statistics.columns, self._encoder_options()
+        if run is not None:  # released by the fit that this one goes on from
+            encoder, seed = run.encoder, run.seed
+        else:
+            encoder, seed = build_encoder(schema, columns, numeric=self.numeric_encoding, **options), self._fit_seed()
+            run = kept_run(self, scope, opened, encoder, seed)
+        prepared = Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, self._resume, run)
         self.schema_, self.encoder_, self.rules_ = opened.schema, encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
         if not encoder.columns:
             raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
-        with stage("fit", self.n_rows_):
+        with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:
             self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)

@@ -45,9 +45,8 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
         return None
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
-    if model.epsilon is not None or model.differential_privacy:
-        raise ParameterError("a fit under a privacy budget goes on by its run_config alone; leave out resume")
-    if model.seed is None:
+    is_private = model.epsilon is not None or model.differential_privacy  # then batches come from no seed
+    if model.seed is None and not is_private:
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
     return Path(resume)
 

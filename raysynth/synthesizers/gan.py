@@ -238,9 +238,8 @@ class GanSynthesizer(Synthesizer):
         """The same under a budget: rows judged one by one, conditions from the released marginals."""
         from raysynth.synthesizers.private_training import charged_plan
 
-        assert prepared.privacy is not None
         plan = charged_plan(
-            prepared.privacy,
+            prepared,
             "gradients of the discriminator",
             batch_size=self.batch_size,
             epochs=self.epochs,

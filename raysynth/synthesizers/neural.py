@@ -17,7 +17,7 @@ from raysynth.models.row_sampler import RowSampler
 from raysynth.stages import stage
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
-from raysynth.training.loop import Store, TrainResult
+from raysynth.training.loop import Checkpoint, Store, TrainResult
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def train_prepared(
     name goes on from them.
     """
     if scaling_config is None:
-        store = local_store(run_config, prepared.resume)
+        store = local_store(run_config, prepared)
         if prepared.fits_in_memory:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, rows, store=store, label=label)
         with tempfile.TemporaryDirectory(prefix="raysynth-shards-") as folder:
-            shards = _encoded(prepared, Path(folder), ROWS_PER_SHARD)
+            shards = _encoded(prepared, Path(folder), ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, shards.share(0, 1), store=store, label=label)
     return _train_on_ray(job, prepared, scaling_config, run_config)
@@ -96,11 +96,12 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     return Path(path.removeprefix("file://")).expanduser() / (run_config.name or "raysynth")
 
 
-def local_store(run_config: RunConfig | None, resume: Path | None = None) -> Store | None:
+def local_store(run_config: RunConfig | None, prepared: Prepared | None = None) -> Store | None:
     """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing."""
-    from raysynth.training.checkpoints import FolderStore, latest_checkpoint
+    from raysynth.training.checkpoints import FolderStore
 
-    start = None if resume is None else latest_checkpoint(resume)
+    resume = None if prepared is None else prepared.resume
+    start = None if prepared is None else _start(prepared)
     folder = run_folder(run_config)
     if folder is None and resume is not None:
         folder = resume.parent if resume.is_file() else resume
@@ -111,11 +112,10 @@ def _train_on_ray(
     job: Job, prepared: Prepared, scaling_config: ScalingConfig, run_config: RunConfig | None
 ) -> TrainResult:
     """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
-    from raysynth.training.checkpoints import latest_checkpoint
     from raysynth.training.curves import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray
 
-    start = None if prepared.resume is None else latest_checkpoint(prepared.resume)
+    start = _start(prepared)
     workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
     check_division(job, workers)
     per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
@@ -125,24 +125,39 @@ def _train_on_ray(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="shards-", dir=parent) as scratch:
-        shards = _encoded(prepared, Path(scratch), per_shard)
+        shards = _encoded(prepared, Path(scratch), per_shard, workers)
         job = _with_journal(job, Path(scratch))
         with stage("training", prepared.n_rows * job.settings.epochs):
             curves = None if folder is None else CurveFolder(folder)
             return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
 
 
+def _start(prepared: Prepared) -> Checkpoint | None:
+    """The checkpoint that training goes on from.
+
+    A private fit that was interrupted before its first one begins again, with the charged steps that are left.
+    """
+    from raysynth.training.checkpoints import find_checkpoint, latest_checkpoint
+
+    if prepared.resume is None:
+        return None
+    return latest_checkpoint(prepared.resume) if prepared.privacy is None else find_checkpoint(prepared.resume)
+
+
 def _with_journal(job: Job, folder: Path) -> Job:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
     plan = getattr(job, "plan", None)
-    if plan is None:
+    if plan is None or plan.journal is not None:
         return job
     return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
 
 
-def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int) -> ShardSet:
-    """The shards of a prepared table, as a stage of their own."""
+def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
+    """The shards of a prepared table, as a stage of their own; under a privacy budget at least one for each worker."""
+    at_least = 0 if prepared.privacy is None else workers
     with stage("shards", prepared.n_rows) as done:
-        shards = write_shards(prepared.table, prepared.encoder, folder, rows_per_shard=rows_per_shard)
+        shards = write_shards(
+            prepared.table, prepared.encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least
+        )
         done.bytes = shards.n_bytes
     return shards

@@ -8,7 +8,8 @@ to train on, and charges `Prepared.privacy` before it does.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,12 @@ from raysynth.stages import stage
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
+    from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.schema import Kind, TableSchema
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.synthesizers.base import Synthesizer
+    from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.table import Table
 
 
@@ -75,6 +78,45 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
     )
 
 
+def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
+    """What a private fit goes on from; None for one that starts anew, and without a budget.
+
+    Raises:
+        ParameterError: nothing to go on from, or a fit anew in the folder of another private one.
+    """
+    if scope is None or not model.can_resume:
+        return None
+    from raysynth.synthesizers.neural import run_folder
+    from raysynth.synthesizers.private_run import check_unused, resumed_run
+
+    if model._resume is None:
+        check_unused(run_folder(model.run_config))
+        return None
+    return resumed_run(model, model._resume, scope)
+
+
+def kept_run(
+    model: Synthesizer, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
+) -> PrivateRun | None:
+    """The record of a private fit that starts anew; None where nothing is kept that a fit could go on from."""
+    if scope is None or not model.can_resume:
+        return None
+    from raysynth.synthesizers.private_run import started_run
+
+    return started_run(model, scope, opened, encoder, seed)
+
+
+@contextmanager
+def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
+    """An interruption inside says what has been charged by then."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if scope is not None and len(scope.ledger):
+            interrupt.add_note(f"this fit has spent already: {scope.spent}; that stays spent, whatever follows")
+        raise
+
+
 def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
     """Exact statistics of a table, its kinds inferred, its rows checked."""
     from raysynth.constraints import ConstraintSet
@@ -105,10 +147,14 @@ def open_privately(
     scope: PrivacyScope,
     *,
     public_types: bool,
+    run: PrivateRun | None = None,
 ) -> OpenedTable:
-    """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n."""
+    """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
+
+    A fit that goes on from `run` has its statistics already: nothing is released again.
+    """
     from raysynth.constraints import ConstraintSet
-    from raysynth.statistics.noised import release_statistics
+    from raysynth.statistics.noised import NoisedStatistics, release_statistics
     from raysynth.statistics.public_schema import as_declared, public_schema
 
     schema = modelled = public_schema(table, declared, kinds, public_types=public_types)
@@ -119,6 +165,10 @@ def open_privately(
         table = table.mapped(rules.forward)
         modelled = public_schema(table, rules.forward_schema(schema), {})
         table = as_declared(table, modelled)
+    if run is not None:
+        opened = OpenedTable(table, schema, modelled, rules, NoisedStatistics(scope.n_rows, {}))
+        run.check_schema(opened)
+        return opened
     with stage("statistics") as done:
         statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
         done.rows = statistics.n_rows

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raysynth.dp.scope import PrivacyScope
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.table import Table
 
 IN_MEMORY_BYTES = 1 << 30
@@ -37,6 +38,7 @@ class Prepared:
         encoder: built from them.
         seed: of initial weights.
         resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
+        private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
     """
 
@@ -47,6 +49,7 @@ class Prepared:
     seed: int
     privacy: PrivacyScope | None = None
     resume: Path | None = None
+    private_run: PrivateRun | None = None
 
     @property
     def n_rows(self) -> int:

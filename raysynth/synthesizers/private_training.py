@@ -8,14 +8,16 @@ norm of 1. Rows are never held back, and neither training's end nor its best wei
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.ledger import subsampled_gaussian
 from raysynth.dp.noise import InsecureSeededNoise
-from raysynth.dp.scope import PrivacyScope
+
+if TYPE_CHECKING:
+    from raysynth.synthesizers.prepared import Prepared
 
 PRIVATE_EPOCHS = 10
 
@@ -25,11 +27,11 @@ def private_batch_size(n_rows: int) -> int:
     return int(np.clip(n_rows // 25 // 8 * 8, 256, 4096))
 
 
-def charged_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
-    """A plan of DP-SGD that spends all that is left, already in the ledger.
+def charged_plan(prepared: Prepared, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
+    """A plan of DP-SGD that spends all that is left, already in the ledger; a fit that goes on has its earlier one.
 
     Args:
-        scope: of the fit, after its statistics.
+        prepared: a table under a budget, after its statistics.
         released: what is released, for the ledger.
         batch_size: expected rows of a batch; all rows in each step where there are fewer.
         epochs: passes over the table.
@@ -38,11 +40,16 @@ def charged_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs:
     Raises:
         ParameterError: the budget is too small; says how small and what would do.
     """
+    scope, run = prepared.privacy, prepared.private_run
+    if scope is None:
+        raise ValueError("a plan is charged under a privacy budget only")
+    if run is not None and run.plan is not None:
+        return run.plan
     q = min(1.0, batch_size / scope.n_rows)
     steps = epochs * max(1, round(1 / q))
     sigma = scope.noise_multiplier_for(q, steps)
     scope.charge(subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm))
-    return DpSgdPlan(
+    plan = DpSgdPlan(
         clip=clip_norm,
         noise_multiplier=sigma,
         sampling_rate=q,
@@ -51,6 +58,7 @@ def charged_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs:
         secure_mode=scope.secure_mode,
         insecure_seed=scope.noise.seed if isinstance(scope.noise, InsecureSeededNoise) else None,
     )
+    return plan if run is None else run.charged(plan)
 
 
 def releasable_history(history: list[dict[str, float]], privacy_spent: Any) -> list[Mapping[str, float]]:

@@ -191,7 +191,7 @@ class TabularVAE(Synthesizer):
         steps = epochs * max(1, prepared.n_rows // batch_size)
         if scope is not None:
             released = "gradients of encoder and decoder"
-            plan = charged_plan(scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+            plan = charged_plan(prepared, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
             steps = plan.steps
         networks = VaeNetworks(self.latent_dim, self.encoder_layers, self.decoder_layers, self.prior_components)
         training = VaeSettings(

@@ -56,6 +56,14 @@ def latest_checkpoint(path: Path) -> Checkpoint:
     Raises:
         ParameterError: there is none. StorageError: it is damaged.
     """
+    found = find_checkpoint(path)
+    if found is None:
+        raise ParameterError(f"resume: there is no checkpoint in '{path}'; give the folder STORAGE_PATH/NAME of a run")
+    return found
+
+
+def find_checkpoint(path: Path) -> Checkpoint | None:
+    """The same; None where there is none."""
     if path.is_file():
         return read_checkpoint(path)
     # Ray Train names its folders checkpoint_DATE_TIME.MICROSECONDS, so the last name is the latest one
@@ -63,7 +71,7 @@ def latest_checkpoint(path: Path) -> Checkpoint:
     for file in found:
         if file.is_file():
             return read_checkpoint(file)
-    raise ParameterError(f"resume: there is no checkpoint in '{path}'; give the folder STORAGE_PATH/NAME of a run")
+    return None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

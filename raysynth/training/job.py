@@ -13,6 +13,9 @@ from raysynth.training.loop import EpochBatches, Learner, Store, TrainResult, Tr
 from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 
+GO_ON = "fit again to go on"
+GO_ON_PRIVATELY = "fit(data, resume=...) with this folder goes on within the same budget; a fit anew spends another one"
+
 
 class Average(Protocol):
     """What a worker calls to come together with the others: averages (and sums) of tensors, in place."""
@@ -104,11 +107,20 @@ def train_worker(
         rank=rank,
         device=device,
     )
+    is_private = isinstance(batches, PoissonBatches)
     if isinstance(batches, PoissonBatches):
         batches.agree(average)
     learner = job.learner(device, average)
-    with tensor_cores(device, exact=isinstance(batches, PoissonBatches)):
-        return train(learner, batches, job.settings, signature=job.signature, store=store, label=label)
+    with tensor_cores(device, exact=is_private):
+        return train(
+            learner,
+            batches,
+            job.settings,
+            signature=job.signature,
+            store=store,
+            label=label,
+            go_on=GO_ON_PRIVATELY if is_private else GO_ON,
+        )
 
 
 def train_here(

@@ -158,6 +158,7 @@ def train(
     signature: str = "",
     store: Store | None = None,
     label: str = "training",
+    go_on: str = "fit again to go on",
 ) -> TrainResult:
     """Train to the last epoch, from the latest checkpoint of the store where it has one.
 
@@ -171,6 +172,7 @@ def train(
         signature: of what is trained; see `Checkpoint`.
         store: for checkpoints; None keeps none.
         label: what the progress bar says.
+        go_on: what the note of an interruption says on how to go on.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -193,9 +195,7 @@ def train(
     except KeyboardInterrupt as interrupt:
         if store is not None and kept is not None:
             store.save(kept)
-            interrupt.add_note(
-                f"epoch {len(kept.history)} of {settings.epochs} is kept in {store.where}; fit again to go on"
-            )
+            interrupt.add_note(f"epoch {len(kept.history)} of {settings.epochs} is kept in {store.where}; {go_on}")
         raise
     return TrainResult(learner.state_dict(), history)
 

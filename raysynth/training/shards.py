@@ -148,7 +148,13 @@ class ShardRows:
 
 
 def write_shards(
-    table: Table, encoder: TableEncoder, folder: Path, *, rows_per_shard: int = ROWS_PER_SHARD, label: str = "encoding"
+    table: Table,
+    encoder: TableEncoder,
+    folder: Path,
+    *,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    at_least: int = 0,
+    label: str = "encoding",
 ) -> ShardSet:
     """Encode a table into a folder, fragment by fragment, here or over Ray.
 
@@ -157,6 +163,9 @@ def write_shards(
         encoder: built from released statistics.
         folder: that every worker sees.
         rows_per_shard: at most this many rows a shard.
+        at_least: shards; empty ones are added where the rows make fewer. Under a privacy budget one for each worker: a
+            worker without a shard is an error, and none may depend on a row.
+        label: for the progress bar.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -165,7 +174,10 @@ def write_shards(
 
     write = partial(_write_fragment, encoder, folder, rows_per_shard)
     written = for_each_fragment(table, write, columns=list(encoder.names), label=label)
-    shards = ShardSet(folder, tuple(shard for part in written for shard in part))
+    made = [shard for part in written for shard in part]
+    nothing = EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
+    made += [write_block(folder, f"shard-empty-{i:04d}", nothing, 0) for i in range(at_least - len(made))]
+    shards = ShardSet(folder, tuple(made))
     shards.write_manifest()
     return shards
 
