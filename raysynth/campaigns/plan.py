@@ -54,7 +54,8 @@ class Plan:
         n_models: models of each (method, epsilon), an even number.
         n_targets: target records, the most vulnerable ones of the data or random ones.
         targets: 'vulnerable' (Meeus et al. 2023), 'random', or row numbers.
-        n_training: rows of a training table beside the targets; None: half of the rows that are no targets.
+        n_training: rows of a training table beside the targets; None: half of the rows that are no targets (in a
+            replace-one game less as many as there are targets).
         n_synthetic: rows that a model publishes; None: as many as it was trained on.
         game: 'add_remove': a training table holds a target or not; 'replace_one': or another row in its place, so that
             all tables are of one size.

@@ -56,8 +56,15 @@ class World:
 
     @property
     def n_training(self) -> int:
-        """Rows of a training table beside the targets."""
-        return len(self.population) if self.plan.n_training is None else self.plan.n_training
+        """Rows of a training table beside the targets; a replace-one game keeps some for those that are out."""
+        if self.plan.n_training is not None:
+            return self.plan.n_training
+        return len(self.population) - self.n_replacements
+
+    @property
+    def n_replacements(self) -> int:
+        """The most rows that take a target's place in one table."""
+        return len(self.targets) if self.plan.game == "replace_one" else 0
 
 
 @dataclass(frozen=True)
@@ -87,12 +94,14 @@ def make_world(plan: Plan, data: Any) -> World:
     rest = records.take(np.setdiff1d(np.arange(len(records)), chosen))
     n_reference = len(rest) // 2
     reference, population = rest.split(n_reference, rng)
-    if plan.n_training is not None and plan.n_training > len(population):
+    world = World(plan, records.take(chosen), chosen, population, reference, attacks)
+    if world.n_training + world.n_replacements > len(population) or world.n_training < 2:
+        kept = f", of which {world.n_replacements} may take a target's place" if world.n_replacements else ""
         raise DataError(
-            f"n_training is {plan.n_training}, but half of the rows that are no targets are the attacker's "
-            f"reference and {len(population)} are left; give more rows or a smaller n_training"
+            f"n_training is {world.n_training}, but half of the rows that are no targets are the attacker's "
+            f"reference and {len(population)} are left{kept}; give more rows or a smaller n_training"
         )
-    return World(plan, records.take(chosen), chosen, population, reference, attacks)
+    return world
 
 
 def campaign_attacks(attacks: Sequence[Any]) -> tuple[MembershipAttack, ...]:
@@ -143,7 +152,7 @@ def look_of(attack: MembershipAttack, targets: Records, view: View, seed: int, r
 def training_table(world: World, inside_T: np.ndarray, rng: np.random.Generator) -> Records:
     """Rows of the population and the targets that are in; in a replace-one game other rows for those that are out."""
     n_out = int((~inside_T).sum()) if world.plan.game == "replace_one" else 0
-    base = world.population.sample(min(world.n_training + n_out, len(world.population)), rng)
+    base = world.population.sample(world.n_training + n_out, rng)
     together = base.joined(world.targets.take(np.flatnonzero(inside_T)))
     return together.take(rng.permutation(len(together)))
 

@@ -196,7 +196,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
             return self.model_.log_prob(data)
         from raysynth.synthesizers.encoded_rows import encoded_blocks
 
-        parts = [self.model_.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=2)]
+        parts = [self.model_.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from raysynth.campaigns import AttackCampaign, Trial, campaign
+from raysynth.campaigns.trial import make_world, training_table
 from raysynth.errors import DataError, ParameterError, StorageError
 from tests.unit.campaigns.conftest import Independent, Memoriser
 
@@ -38,6 +39,16 @@ def test_each_target_is_in_one_model_of_every_pair(data: pd.DataFrame, tmp_path:
     plan = new(data, tmp_path).plan
     for seed in range(0, 20, 2):
         assert (plan.inside(seed, 8) != plan.inside(seed + 1, 8)).all()
+
+
+def test_all_tables_of_a_replace_one_game_are_of_one_size(data: pd.DataFrame, tmp_path: Path) -> None:
+    for n_training, expected in ((None, 196), (60, 68)):
+        one = new(data, tmp_path, game="replace_one", n_training=n_training)
+        world = make_world(one.plan, data)
+        tables = [training_table(world, one.plan.inside(s, 8), np.random.default_rng(s)) for s in range(4)]
+        assert {len(t) for t in tables} == {expected}
+    with pytest.raises(DataError, match="of which 8 may take a target's place"):
+        make_world(new(data, tmp_path, game="replace_one", n_training=190).plan, data)
 
 
 def test_a_killed_campaign_goes_on_with_nothing_lost_or_repeated(
