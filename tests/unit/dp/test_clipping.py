@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch.nn import functional
 
 from raysynth.dp.clipping import clipped_sum, example_gradients
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, CodeTable, NetworkSettings, random_places
+from raysynth.models.spans import SpanIndex, Spans
+from raysynth.models.vae import MixturePrior, TabularVae, VaeNetworks
 
 N = 12
 Losses = Callable[[nn.Module, Tensor], Tensor]
@@ -141,6 +145,59 @@ def test_the_any_order_network(columns: int) -> None:
     expected = norms_of(g for name, g in grads.items() if "knots" not in name)
     gradients = example_gradients(network, lambda: losses(network, x), N)
     torch.testing.assert_close(clipped_sum(gradients.uses, 1.0).norms_N, expected, rtol=2e-5, atol=1e-6)
+    plain = torch.autograd.grad(losses(network, x).sum(), list(network.parameters()))
+    torch.autograd.backward(gradients.weights, clipped_sum(gradients.uses, 1e9).sums)
+    for parameter, summed in zip(network.parameters(), plain, strict=True):
+        torch.testing.assert_close(parameter.grad, summed, rtol=1e-3, atol=1e-4)
+
+
+class FoldedPrior(nn.Module):
+    """A mixture prior whose parameters are the three tables that places meet: what its examples are clipped by."""
+
+    def __init__(self, prior: MixturePrior) -> None:
+        super().__init__()
+        precision = torch.exp(-2 * prior.log_std_KL.detach())
+        at_zero = prior.log_density(torch.zeros(1, prior.mean_KL.shape[1])).detach()  # logsumexp of the constants
+        constant = (
+            prior.log_weight_K.detach().log_softmax(0)
+            - (prior.log_std_KL.detach() + 0.5 * prior.mean_KL.detach().square() * precision).sum(1)
+            - 0.5 * math.log(2 * math.pi) * prior.mean_KL.shape[1]
+        )
+        torch.testing.assert_close(constant.logsumexp(0), at_zero[0])
+        self.constant_K = nn.Parameter(constant)
+        self.linear_LK = nn.Parameter((prior.mean_KL.detach() * precision).T.clone())
+        self.square_LK = nn.Parameter(-0.5 * precision.T)
+
+    def log_density(self, place_NL: Tensor) -> Tensor:
+        log_NK = self.constant_K + place_NL @ self.linear_LK + place_NL.square() @ self.square_LK
+        return log_NK.logsumexp(1)
+
+
+@pytest.mark.parametrize("components", [0, 3])
+def test_the_autoencoder_end_to_end(components: int) -> None:
+    """Encoder, place, decoder and prior in one loss; the mixture's examples are clipped by what its parameters make."""
+    torch.manual_seed(8)
+    spans = Spans((3, 4, 5, 2), (1, 2))
+    index, n_spread = SpanIndex(spans), 9
+    rng = torch.Generator().manual_seed(0)
+    network = TabularVae(spans, VaeNetworks(3, (8, 6), (7,), components), [i % 4 != 3 for i in range(n_spread)], rng)
+    codes = torch.stack([torch.randint(0, k, (N,)) for k in spans.cardinalities], 1)
+    x = torch.cat([codes.float(), torch.randn(N, 2), torch.randn(N, 3)], 1)
+
+    def losses(net: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(net, TabularVae)
+        reconstruction_N, divergence_N = net.example_losses(x[:, :4].long(), x[:, 4:6], x[:, 6:], index)
+        return 2.0 * reconstruction_N + 0.3 * divergence_N
+
+    if not components:
+        check(network, losses, x, rtol=1e-4)
+        return
+    folded = copy.deepcopy(network)
+    assert network.prior is not None
+    folded.prior = FoldedPrior(network.prior)  # type: ignore[assignment]
+    expected = norms_of(example_grads(folded, losses, x))
+    gradients = example_gradients(network, lambda: losses(network, x), N)
+    torch.testing.assert_close(clipped_sum(gradients.uses, 1.0).norms_N, expected, rtol=1e-4, atol=1e-6)
     plain = torch.autograd.grad(losses(network, x).sum(), list(network.parameters()))
     torch.autograd.backward(gradients.weights, clipped_sum(gradients.uses, 1e9).sums)
     for parameter, summed in zip(network.parameters(), plain, strict=True):
