@@ -33,6 +33,8 @@ from raysynth.storage import atomic_path, storage_error
 
 FORMAT_VERSION = 2
 RECORDS = "_raysynth"
+FILES = 32  # or more: a task writes one, and at the end few tasks leave cores idle
+MOST_CHUNKS = 16  # of a file, about a million rows
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
 
 
@@ -73,7 +75,7 @@ def write_parquet(
     folder: Path,
     *,
     digest: str,
-    rows_per_file: int,
+    rows_per_file: int | None,
     row_group_rows: int,
     partition_by: str | None,
     compression: str,
@@ -88,6 +90,8 @@ def write_parquet(
     from raysynth.execution import run_tasks
 
     for name, value in (("rows_per_file", rows_per_file), ("row_group_rows", row_group_rows)):
+        if name == "rows_per_file" and value is None:
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
     if compression not in COMPRESSIONS:
@@ -100,7 +104,7 @@ def write_parquet(
         -1 if seed is None else seed,
         rows,
         _text(segments),
-        chunk_count(rows_per_file),
+        chunks_of_a_file(rows) if rows_per_file is None else chunk_count(rows_per_file),
         row_group_rows,
         partition_by,
         compression,
@@ -117,6 +121,11 @@ def write_parquet(
     manifest = Manifest(plan.model, plan.seed, rows, tuple(records))
     _write_json(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
+
+
+def chunks_of_a_file(rows: int) -> int:
+    """By the number of rows alone: some `FILES` files, of at least one chunk and at most `MOST_CHUNKS`."""
+    return min(max(1, -(-chunk_count(rows) // FILES)), MOST_CHUNKS)
 
 
 def verify(folder: str | Path) -> Manifest:

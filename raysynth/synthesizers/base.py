@@ -18,7 +18,7 @@ from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
-from raysynth.synthesizers.checks import listed, resumed_folder, try_out
+from raysynth.synthesizers.checks import listed, resumed_folder, shards_folder, try_out
 from raysynth.synthesizers.opening import privacy_scope, spending_told
 from raysynth.synthesizers.prepared import Prepared
 from raysynth.synthesizers.regenerators import regenerators
@@ -45,6 +45,8 @@ class Synthesizer:
         verbose: print what inference took each column for, and why.
         scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
         run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
+        keep_shards: neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the
+            encoded rows stay, for further fits of the same table, schema and encoder; private, until you delete it.
         differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
         epsilon: of the guarantee, under one row more or less; alone it asks for differential privacy; None: 1.
         delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
@@ -72,6 +74,7 @@ class Synthesizer:
         verbose: bool = True,
         scaling_config: ScalingConfig | None = None,
         run_config: RunConfig | None = None,
+        keep_shards: bool | str | os.PathLike[str] = False,
         differential_privacy: bool = False,
         epsilon: float | None = None,
         delta: float | None = None,
@@ -87,6 +90,7 @@ class Synthesizer:
         self.verbose = verbose
         self.scaling_config = scaling_config
         self.run_config = run_config
+        self.keep_shards = keep_shards
         self.differential_privacy = differential_privacy
         self.epsilon = epsilon
         self.delta = delta
@@ -134,6 +138,7 @@ class Synthesizer:
         """
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
+        shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         privacy_scope(self)  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
@@ -167,7 +172,8 @@ class Synthesizer:
         else:
             encoder, seed = build_encoder(schema, columns, numeric=self.numeric_encoding, **options), self._fit_seed()
             run = kept_run(self, scope, opened, encoder, seed)
-        prepared = Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, self._resume, run)
+        kept = shards_folder(self)
+        prepared = Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, self._resume, run, kept)
         self.schema_, self.encoder_, self.rules_ = opened.schema, encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
@@ -233,7 +239,7 @@ class Synthesizer:
         conditions: Any = None,
         seed: int | None = None,
         *,
-        rows_per_file: int = 1_048_576,
+        rows_per_file: int | None = None,
         row_group_rows: int = 65_536,
         partition_by: str | None = None,
         compression: str = "zstd",
@@ -244,7 +250,8 @@ class Synthesizer:
         Args:
             path: folder; made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
-            rows_per_file: rows of each file, rounded up to whole chunks of 65,536.
+            rows_per_file: rows of each file, rounded up to whole chunks of 65,536; None: 32 files or more, of at most
+                a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
@@ -322,7 +329,7 @@ class Synthesizer:
 
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "schema"}
+        left_out = {"scaling_config", "run_config", "keep_shards", "schema"}
         names = {"categorical_columns", "continuous_columns"}
         return {
             k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v

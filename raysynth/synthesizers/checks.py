@@ -51,6 +51,34 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
     return Path(resume)
 
 
+def shards_folder(model: Synthesizer) -> Path | None:
+    """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none, or may not stay."""
+    if model.keep_shards is False or model.keep_shards is None:
+        return None
+    if not model.can_resume:
+        raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
+    if model.epsilon is not None or model.differential_privacy:
+        raise ParameterError(
+            "keep_shards is not for a fit under a privacy budget: its encoder is built from statistics that each fit "
+            "draws anew, so that no second fit has the same shards; leave out keep_shards"
+        )
+    if model.keep_shards is not True:
+        return local_folder("keep_shards", str(model.keep_shards))
+    if model.run_config is None or model.run_config.storage_path is None:
+        raise ParameterError(
+            "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
+            "keep_shards='/shared/shards'"
+        )
+    return local_folder("storage_path", str(model.run_config.storage_path)) / "shards"
+
+
+def local_folder(name: str, path: str) -> Path:
+    """A folder that can be memory-mapped; raises `ParameterError` for a URI."""
+    if "://" in path and not path.startswith("file://"):
+        raise ParameterError(f"{name} '{path}' is no folder; give one that this machine and all workers see")
+    return Path(path.removeprefix("file://")).expanduser()
+
+
 def listed(columns: Any) -> Any:
     """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
     return columns if columns is None or isinstance(columns, str) else list(columns)

@@ -12,11 +12,12 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ParameterError
 from raysynth.models.row_sampler import RowSampler
 from raysynth.stages import stage
+from raysynth.synthesizers.checks import local_folder
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
+from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
 
@@ -43,12 +44,12 @@ def train_prepared(
     """Train on a prepared table; the result is the same kind of value wherever it runs.
 
     Without `scaling_config` training runs in this process: on rows in memory, or on memory-mapped shards where they
-    take more than 1 GiB. Checkpoints are kept where `run_config` names a `storage_path`, and a second run of the same
-    name goes on from them.
+    take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
+    and a second run of the same name goes on from them.
     """
     if scaling_config is None:
         store = local_store(run_config, prepared)
-        if prepared.fits_in_memory:
+        if prepared.fits_in_memory and prepared.keep_shards is None:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
@@ -90,10 +91,7 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     """
     if run_config is None or run_config.storage_path is None:
         return None
-    path = str(run_config.storage_path)
-    if "://" in path and not path.startswith("file://"):
-        raise ParameterError(f"storage_path '{path}' is no folder; give one that this machine and all workers see")
-    return Path(path.removeprefix("file://")).expanduser() / (run_config.name or "raysynth")
+    return local_folder("storage_path", str(run_config.storage_path)) / (run_config.name or "raysynth")
 
 
 def local_store(run_config: RunConfig | None, prepared: Prepared | None = None) -> Store | None:
@@ -113,11 +111,11 @@ def _train_on_ray(
 ) -> TrainResult:
     """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
     from raysynth.training.curves import CurveFolder
-    from raysynth.training.distributed import check_division, check_storage, train_on_ray
+    from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
 
     start = _start(prepared)
-    workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
-    check_division(job, workers)
+    check_division(job, scaling_config)
+    _, workers = worker_range(scaling_config)
     per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
@@ -153,11 +151,16 @@ def _with_journal(job: Job, folder: Path) -> Job:
 
 
 def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
-    """The shards of a prepared table, as a stage of their own; under a privacy budget at least one for each worker."""
+    """The shards of a prepared table, in the folder or where the user keeps them, as a stage of their own.
+
+    Under a privacy budget at least one for each worker.
+    """
     at_least = 0 if prepared.privacy is None else workers
+    table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     with stage("shards", prepared.n_rows) as done:
-        shards = write_shards(
-            prepared.table, prepared.encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least
-        )
+        if kept is None:
+            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
+        else:
+            shards = kept_shards(table, prepared.schema, encoder, kept, rows_per_shard=rows_per_shard, fewest=workers)
         done.bytes = shards.n_bytes
     return shards

@@ -39,6 +39,7 @@ class Prepared:
         seed: of initial weights.
         resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
         private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
+        keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
     """
 
@@ -50,6 +51,7 @@ class Prepared:
     privacy: PrivacyScope | None = None
     resume: Path | None = None
     private_run: PrivateRun | None = None
+    keep_shards: Path | None = None
 
     @property
     def n_rows(self) -> int:

@@ -8,6 +8,7 @@ is run again with the same `name` and `storage_path`.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from raysynth.training.shards import ShardSet
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
+
+_logger = logging.getLogger("raysynth")
 
 
 def train_on_ray(
@@ -54,12 +57,14 @@ def train_on_ray(
     from ray.train import TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    workers = scaling_config.num_workers if isinstance(scaling_config.num_workers, int) else 1
-    check_division(job, workers)
+    from raysynth.ray_execution import start_ray
+
+    check_division(job, scaling_config)
     check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
     with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
         config = run_config if run_config is not None else _default_run_config(scratch)
         described = {"job": job, "shards": shards, "start": start, "curves": curves}
+        say_what_it_waits_for(scaling_config, start_ray().cluster_resources())
         trainer = TorchTrainer(_worker, train_loop_config=described, scaling_config=scaling_config, run_config=config)
         try:
             result = trainer.fit()
@@ -72,13 +77,24 @@ def train_on_ray(
     return TrainResult(checkpoint.state, checkpoint.history)
 
 
-def check_division(job: Job, workers: int) -> None:
-    """Raise `ParameterError` where a worker's share of the batch is no multiple of what the model needs."""
+def check_division(job: Job, scaling_config: ScalingConfig) -> None:
+    """Raise `ParameterError` where a worker's share of the batch is no multiple of what the model needs.
+
+    Where the number of workers is a range, a share is rounded down to a multiple for the number that runs.
+    """
+    fewest, most = worker_range(scaling_config)
+    workers = most if fewest == most else 1
     if job.settings.batch_size % (workers * job.batch_multiple):
         raise ParameterError(
             f"batch_size {job.settings.batch_size} cannot be divided over {workers} workers in packs of "
             f"{job.batch_multiple}; choose a multiple of {workers * job.batch_multiple}"
         )
+
+
+def worker_range(scaling_config: ScalingConfig) -> tuple[int, int]:
+    """The fewest and the most workers: `num_workers` is one number, or a range within which Ray follows the cluster."""
+    n: Any = scaling_config.num_workers
+    return (n, n) if isinstance(n, int) else (int(n[0]), int(n[1]))
 
 
 def check_storage(*, is_shared: bool) -> None:
@@ -97,6 +113,28 @@ def check_storage(*, is_shared: bool) -> None:
             f"the cluster has {len(nodes)} nodes or will have more, and the encoded table must be in a folder that all "
             "of them see: give run_config=RunConfig(storage_path='/shared/runs', name=...) "
             "(raysynth fit: --storage /shared/runs/NAME)"
+        )
+
+
+def say_what_it_waits_for(scaling_config: ScalingConfig, found: Mapping[str, float]) -> None:
+    """A word in the log where the cluster, as it is, has no room for the fewest workers: Ray waits, and says nothing.
+
+    Args:
+        scaling_config: number and kind of workers.
+        found: the cluster's resources.
+    """
+    fewest, most = worker_range(scaling_config)
+    asked = {name: fewest * amount / max(1, most) for name, amount in scaling_config.total_resources.items()}
+    lacking = [f"{amount:g} {name}" for name, amount in asked.items() if amount > found.get(name, 0.0) + 1e-9]
+    if lacking:
+        there = ", ".join(f"{found.get(name, 0.0):g} {name}" for name in asked)
+        _logger.warning(
+            "the training waits: its %d workers need %s, and the cluster has %s; it begins when nodes have joined "
+            "(fewer: ScalingConfig(num_workers=(1, %d)), or smaller resources_per_worker)",
+            fewest,
+            " and ".join(lacking),
+            there,
+            most,
         )
 
 

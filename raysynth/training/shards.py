@@ -193,6 +193,14 @@ def write_block(folder: Path, name: str, block: EncodedBlock, max_code: int) -> 
     return Shard(name, len(block), _sha256(paths))
 
 
+def is_whole(folder: Path, shard: Shard) -> bool:
+    """Whether both files of a shard are there as they were written."""
+    try:
+        return _sha256(_paths(folder, shard.name)) == shard.sha256
+    except OSError:
+        return False
+
+
 def _write_fragment(
     encoder: TableEncoder, folder: Path, rows_per_shard: int, index: int, blocks: Iterator[pa.RecordBatch]
 ) -> list[Shard]:

@@ -21,7 +21,7 @@ import pytest
 from raysynth import GaussianCopula, load_synthetic_model
 from raysynth.errors import ParameterError, StorageError
 from raysynth.sampling import chunks, writer
-from raysynth.sampling.writer import verify
+from raysynth.sampling.writer import chunks_of_a_file, verify
 from raysynth.table import as_table
 
 ROWS = 950  # ten chunks of 100 in five files
@@ -330,3 +330,9 @@ def test_types_of_the_files_are_those_of_the_schema(copula: GaussianCopula, tmp_
             assert found.field(column.name).type == column.arrow_type
         else:
             assert str(found.field(column.name).type).startswith("dictionary<values=string, indices=int32")
+
+
+@pytest.mark.parametrize(("n_chunks", "of_a_file"), [(1, 1), (32, 1), (33, 2), (77, 3), (512, 16), (15_259, 16)])
+def test_files_are_many_enough_for_all_cores_and_of_a_million_rows_at_most(n_chunks: int, of_a_file: int) -> None:
+    assert chunks_of_a_file(n_chunks * chunks.CHUNK_ROWS) == of_a_file
+    assert chunks_of_a_file(1) == 1

@@ -1,11 +1,14 @@
-"""What a user is told when training on Ray's workers fails (no Ray is started)."""
+"""What a user is told when training on Ray's workers waits or fails (no Ray is started)."""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
 
 import pytest
 
 from raysynth.errors import ClusterError, TrainingError
-from raysynth.training.distributed import _explained
+from raysynth.training.distributed import _explained, say_what_it_waits_for, worker_range
 
 WorkerGroupError = pytest.importorskip("ray.train").WorkerGroupError
 
@@ -25,3 +28,29 @@ def test_lost_workers_name_the_retries() -> None:
     error = _explained(WorkerGroupError("worker died", {1: ConnectionError("lost")}))
     assert isinstance(error, ClusterError)
     assert "1 of the workers" in str(error) and "max_failures" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("workers", "per_worker", "found", "waits"),
+    [
+        (4, {"CPU": 1}, {"CPU": 2.0}, "4 workers need 4 CPU, and the cluster has 2 CPU"),
+        (4, {"CPU": 0.5}, {"CPU": 2.0}, ""),
+        ((1, 4), {"CPU": 1}, {"CPU": 1.0}, ""),
+        ((2, 4), {"CPU": 1}, {"CPU": 1.0}, "2 workers need 2 CPU, and the cluster has 1 CPU"),
+        (1, {"CPU": 1, "GPU": 1}, {"CPU": 8.0}, "need 1 GPU, and the cluster has 8 CPU, 0 GPU"),
+    ],
+)
+def test_a_cluster_without_room_is_told_of(
+    workers: int | tuple[int, int],
+    per_worker: dict[str, float],
+    found: Mapping[str, float],
+    waits: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from ray.train import ScalingConfig
+
+    scaling = ScalingConfig(num_workers=workers, resources_per_worker=per_worker, use_gpu="GPU" in per_worker)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING, "raysynth"):
+        say_what_it_waits_for(scaling, found)
+    assert waits in caplog.text if waits else caplog.text == ""
+    assert worker_range(scaling) == (workers if isinstance(workers, tuple) else (workers, workers))
