@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
     from raysynth.synthesizers.autoregressive import AutoregressiveSynthesizer as AutoregressiveSynthesizer
+    from raysynth.synthesizers.autoregressive_sequences import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
     from raysynth.synthesizers.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
     from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
@@ -44,6 +45,7 @@ _HOME = {
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.synthesizers.loading",
+    "AutoregressiveSequences": "raysynth.synthesizers.autoregressive_sequences",
     "AutoregressiveSynthesizer": "raysynth.synthesizers.autoregressive",
     "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",
     "ConditionalTabularGAN": "raysynth.synthesizers.conditional_gan",

@@ -30,7 +30,7 @@ def generate_synthetic_data(
     Args:
         data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
         method: 'copula', 'gan', 'ctgan', 'conditional_gan', 'tvae', 'dp_tvae', 'bayesian_network',
-            'autoregressive' or 'timegan' (sequences: with `sequence_key`).
+            'autoregressive'; for sequences, with `sequence_key`, 'autoregressive_sequences' or 'timegan'.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
         privacy_protection: differential privacy with epsilon 1 and delta 1e-5, unless `epsilon` and `delta` are given

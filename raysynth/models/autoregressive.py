@@ -139,16 +139,24 @@ class AnyOrderNetwork(nn.Module):
             nn.Parameter(spread[1] * torch.randn(columns, hidden, width, generator=rng)) for _ in layers
         )
 
-    def forward(self, codes_NC: Tensor, place_GC: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        codes_NC: Tensor,
+        place_GC: Tensor,
+        rng: torch.Generator | None = None,
+        added_CNH: Tensor | None = None,
+    ) -> Tensor:
         """Negative log probability of each code given the codes before it, shape (C, N), in nats.
 
         Args:
             codes_NC: int64; N a multiple of G.
             place_GC: place of each column in the order of each group of N / G rows, 0 first.
             rng: of dropout; None: no dropout.
+            added_CNH: added to the contexts: what is known beside the row.
         """
         embedded_CNH = functional.embedding(codes_NC.T + self.offset_C1, self.embedding())
-        hidden_CNH = self._hidden(contexts(embedded_CNH, place_GC), rng)
+        context_CNH = contexts(embedded_CNH, place_GC)
+        hidden_CNH = self._hidden(context_CNH if added_CNH is None else context_CNH + added_CNH, rng)
         head_KH, starts = self.head(), self.layout.starts
         losses = []
         for c, hidden_NH in enumerate(hidden_CNH):

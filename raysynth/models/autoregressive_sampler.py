@@ -191,6 +191,15 @@ class AnyOrderSampler:
     def _no_prefixes(self, rows: int) -> Prefixes:
         return Prefixes.empty(rows, self.arrays["embedding"].shape[1])
 
+    def next_code(self, c: int, context_NH: Tensor, uniform_N: Tensor) -> Tensor:
+        """A code (N,) of column c from p(code | context), for whoever keeps the contexts, scaled as in the network."""
+        cumulative_NV = self._cumulative(self._columns(self._fast)[c], Context(context_NH, 1), None)
+        return _placed(cumulative_NV, uniform_N)[0]
+
+    def embedding(self, c: int) -> Tensor:
+        """The vectors (V, H) of column c's codes."""
+        return self._columns(self._fast)[c].embedding_VH
+
     # ---- partial rows ------------------------------------------------------------------------------------------------
 
     def complete(self, codes_NC: np.ndarray, known_NC: np.ndarray, rng: np.random.Generator) -> np.ndarray:

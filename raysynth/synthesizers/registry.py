@@ -20,6 +20,7 @@ METHODS: dict[str, str] = {
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
     "timegan": "raysynth.synthesizers.time_series_gan:TimeSeriesGAN",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
+    "autoregressive_sequences": "raysynth.synthesizers.autoregressive_sequences:AutoregressiveSequences",
 }
 
 DEFAULT_METHOD = "autoregressive"  # the closest to the real table; see README, 'Choosing a method'

@@ -6,7 +6,7 @@ and a table of entities (the static columns, the time of the first row and the l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,9 +87,9 @@ class SequenceTables:
     entity_schema: TableSchema
     entity_statistics: TableStatistics
 
-    def step_encoder(self) -> TableEncoder:
-        """Codes and scaled values of each step."""
-        encoder = build_encoder(self.step_schema, self.step_statistics.columns, numeric="scaled")
+    def step_encoder(self, binned: Collection[str] = ()) -> TableEncoder:
+        """Codes and scaled values of each step; the numbers in `binned` as codes alone."""
+        encoder = build_encoder(self.step_schema, self.step_statistics.columns, numeric="scaled", binned=binned)
         if not encoder.columns:
             raise _nothing_varies()
         return encoder

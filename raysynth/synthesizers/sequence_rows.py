@@ -30,6 +30,10 @@ class SequenceMaker(Protocol):
         """Codes (N, T, C) and values (N, T, V) for sequences of these lengths and context."""
         ...
 
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays for a model file."""
+        ...
+
 
 @dataclass(frozen=True)
 class SequenceForm:

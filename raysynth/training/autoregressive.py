@@ -124,15 +124,14 @@ class AnyOrderJob:
         return learner.network
 
 
-class AnyOrderLearner:
-    """Network, optimiser, moving average and the best weights so far, on one device (a `Learner`)."""
+class AveragedLearner:
+    """A network with its optimiser, the moving average of its weights and the best of these so far, on one device."""
 
-    def __init__(self, job: AnyOrderJob, *, device: torch.device, average: Average) -> None:
-        self.training, self.device, self.average = job.training, torch.device(device), average
-        self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
-        rng = torch.Generator().manual_seed(job.settings.seed)
-        self.network = AnyOrderNetwork(job.layout, job.network, job.frequencies, rng).to(self.device)
-        self.parameters = list(self.network.parameters())
+    def __init__(
+        self, network: torch.nn.Module, training: AnyOrderSettings, *, device: torch.device, average: Average
+    ) -> None:
+        self.training, self.device, self.average = training, torch.device(device), average
+        self.parameters = list(network.to(self.device).parameters())
         self.optimiser = torch.optim.AdamW(
             self.parameters,
             lr=self.training.learning_rate,
@@ -147,28 +146,65 @@ class AnyOrderLearner:
         """Whether the validation loss has not fallen for `patience` epochs."""
         return 0 < self.training.patience <= self.weights.epochs_since_best
 
-    def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update from a batch; or the loss of validation rows under the averaged weights."""
-        if isinstance(batch, ValidationBatch):
-            return self._validate(batch)
-        if isinstance(batch, PrivateBatch):
-            loss = self._release(batch, rng)
-        else:
-            loss = self._backward(batch, rng)
-            torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+    def _differentiate(self, loss: Tensor) -> None:
+        """Gradients of a loss, averaged over the workers and clipped together."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.average(p.grad for p in self.parameters if p.grad is not None)
+        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+
+    def _move(self) -> None:
+        """One step along the gradients."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.training.learning_rate * self.training.rate_factor(self.weights.steps)
         self.optimiser.step()
         self.weights.follow()
+
+    def set_learning_rate(self, factor: float) -> None:
+        """The rate follows steps, not epochs (`AnyOrderSettings.rate_factor`): nothing to do."""
+
+    def end_epoch(self) -> None:
+        """Keep the averaged weights if they are the best so far."""
+        self.weights.end_epoch(self.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; tensors on the CPU are copies."""
+        return {
+            "network": on_cpu([p.data for p in self.parameters]),
+            "optimiser": on_cpu(self.optimiser.state_dict()),
+            **self.weights.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        with torch.no_grad():
+            copy_all(state["network"], self.parameters)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.weights.load_state_dict(state)
+
+
+class AnyOrderLearner(AveragedLearner):
+    """The any-order network in training (a `Learner`)."""
+
+    def __init__(self, job: AnyOrderJob, *, device: torch.device, average: Average) -> None:
+        rng = torch.Generator().manual_seed(job.settings.seed)
+        self.network = AnyOrderNetwork(job.layout, job.network, job.frequencies, rng)
+        super().__init__(self.network, job.training, device=device, average=average)
+        self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
+
+    def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update from a batch; or the loss of validation rows under the averaged weights."""
+        if isinstance(batch, ValidationBatch):
+            return self._validate(batch)
+        loss = self._release(batch, rng) if isinstance(batch, PrivateBatch) else self._backward(batch, rng)
+        self._move()
         return {"loss": loss}
 
     def _backward(self, batch: Batch, rng: torch.Generator) -> Tensor:
         groups = self.training.groups
         place_GC = random_places(groups, batch.codes_NC.shape[1], rng)
         loss = self.network(batch.codes_NC, place_GC, rng).sum() / len(batch.codes_NC)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.average(p.grad for p in self.parameters if p.grad is not None)
+        self._differentiate(loss)
         return loss.detach()
 
     def _release(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
@@ -197,25 +233,3 @@ class AnyOrderLearner:
             total = self.network(batch.codes_NC, place_GC).sum()
         self.weights.add_held(total, rows)
         return {"validation": total / rows}
-
-    def set_learning_rate(self, factor: float) -> None:
-        """The rate follows steps, not epochs (`AnyOrderSettings.rate_factor`): nothing to do."""
-
-    def end_epoch(self) -> None:
-        """Keep the averaged weights if they are the best so far."""
-        self.weights.end_epoch(self.average)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
-        return {
-            "network": on_cpu([p.data for p in self.parameters]),
-            "optimiser": on_cpu(self.optimiser.state_dict()),
-            **self.weights.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        with torch.no_grad():
-            copy_all(state["network"], self.parameters)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.weights.load_state_dict(state)

@@ -1,13 +1,14 @@
-"""TimeSeriesGAN on the stocks table by the protocol of the TimeGAN paper, and a long table of two entities.
+"""Methods for sequences on the stocks table by the protocol of the TimeGAN paper, and a long table of two entities.
 
-    python tests/benchmarks/bench_sequences.py --data ../shared/data
+    python tests/benchmarks/bench_sequences.py --data ../shared/data                                     # both methods
+    python tests/benchmarks/bench_sequences.py --data ../shared/data --method autoregressive_sequences
     python tests/benchmarks/bench_sequences.py --data ../shared/data --epochs 5 --scorings 1 --updates 200   # a look
 
 Windows of 24 days of six features, scaled to [0, 1]; one training, then the mean of several scorings by a post-hoc GRU
 (`evaluation/sequence_metrics.py`), each with a seed and sequences of its own. The published scores have a GRU of 3
 units; a stricter one of 24 stands beside it. The long table is the same prices as two entities of different length,
-with a column of categories (up, down, still). Prints the figures and one JSON line; `--model FILE` keeps the model and
-goes on from it.
+with a column of categories (up, down, still). Prints the figures and one JSON line for each method; `--model FILE`
+keeps the model of the array and goes on from it (with one method).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from raysynth import TimeSeriesGAN, load_synthetic_model
+from raysynth import AutoregressiveSequences, TimeSeriesGAN, load_synthetic_model
 from raysynth.evaluation.sequence_metrics import (
     autocorrelation_difference,
     cross_correlation_difference,
@@ -32,14 +33,15 @@ from raysynth.evaluation.sequence_metrics import (
 )
 
 STEPS = 24
+METHODS = {"timegan": TimeSeriesGAN, "autoregressive_sequences": AutoregressiveSequences}
 
 
 def main() -> None:
     """Train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="../shared/data", help="folder with stocks.csv")
-    parser.add_argument("--epochs", type=int, default=150)
-    parser.add_argument("--hidden", type=int, default=24)
+    parser.add_argument("--method", action="append", choices=list(METHODS), help="may be repeated; default: all")
+    parser.add_argument("--epochs", type=int, help="default: the method's own")
     parser.add_argument("--scorings", type=int, default=5)
     parser.add_argument("--updates", type=int, help="of the post-hoc networks; default: as published")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,10 +52,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     os.environ["RAYSYNTH_QUIET"] = "1"
     prices = pd.read_csv(Path(options.data) / "stocks.csv")
-    figures = of_array(prices, options)
-    if not options.no_table:
-        figures["long_table"] = of_table(prices, options)
-    print(json.dumps({"bench": "sequences", "threads": options.threads, "epochs": options.epochs, **figures}))
+    methods = options.method or list(METHODS)
+    if options.model is not None and len(methods) > 1:
+        parser.error("--model keeps one model; name one --method")
+    for method in methods:
+        print(f"-- {method}", flush=True)
+        figures = of_array(prices, method, options)
+        if not options.no_table:
+            figures["long_table"] = of_table(prices, method, options)
+        print(json.dumps({"bench": "sequences", "method": method, "threads": options.threads, **figures}), flush=True)
 
 
 def windows(prices: pd.DataFrame) -> np.ndarray:
@@ -63,10 +70,10 @@ def windows(prices: pd.DataFrame) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(values, STEPS, axis=0).transpose(0, 2, 1).copy()
 
 
-def of_array(prices: pd.DataFrame, options: argparse.Namespace) -> dict[str, Any]:
+def of_array(prices: pd.DataFrame, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of one training, and the mean and standard deviation of the scores."""
     real = windows(prices)
-    model, seconds = trained(real, options)
+    model, seconds = trained(real, method, options)
     counts = {} if options.updates is None else {"updates": options.updates}
     scores: dict[str, list[float]] = {}
     for seed in range(options.scorings):
@@ -89,38 +96,30 @@ def of_array(prices: pd.DataFrame, options: argparse.Namespace) -> dict[str, Any
     return {"training_seconds": round(seconds, 1), "scores": means}
 
 
-def trained(real: np.ndarray, options: argparse.Namespace) -> tuple[TimeSeriesGAN, float]:
+def trained(real: np.ndarray, method: str, options: argparse.Namespace) -> tuple[Any, float]:
     """The model, and the seconds of its training (0: it was kept from an earlier run)."""
     if options.model is not None and options.model.exists():
-        return load_synthetic_model(options.model), 0.0  # type: ignore[return-value]
+        return load_synthetic_model(options.model), 0.0
     begun = time.perf_counter()
-    model = TimeSeriesGAN(
-        sequence_length=STEPS,
-        features=real.shape[2],
-        hidden_dim=options.hidden,
-        epochs=options.epochs,
-        seed=options.seed,
-        verbose=False,
-    ).fit(real)
+    model = unfitted(method, options, features=real.shape[2]).fit(real)
     seconds = time.perf_counter() - begun
     if options.model is not None:
         model.save(options.model)
     return model, seconds
 
 
-def of_table(prices: pd.DataFrame, options: argparse.Namespace) -> dict[str, Any]:
+def unfitted(method: str, options: argparse.Namespace, **parameters: Any) -> Any:
+    """A synthesizer of the method, with its own defaults where no option says otherwise."""
+    if options.epochs is not None:
+        parameters["epochs"] = options.epochs
+    return METHODS[method](sequence_length=STEPS, seed=options.seed, verbose=False, **parameters)
+
+
+def of_table(prices: pd.DataFrame, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """Two entities of different length with categories: what comes back, and how alike it is."""
     table = two_entities(prices)
     begun = time.perf_counter()
-    model = TimeSeriesGAN(
-        sequence_key="share",
-        time_column="day",
-        sequence_length=STEPS,
-        hidden_dim=options.hidden,
-        epochs=options.epochs,
-        seed=options.seed,
-        verbose=False,
-    ).fit(table)
+    model = unfitted(method, options, sequence_key="share", time_column="day").fit(table)
     seconds = time.perf_counter() - begun
     made = model.sample(500, seed=0)
     kept = model.sample(50, conditions={"market": "small"}, seed=0)

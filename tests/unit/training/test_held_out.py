@@ -28,3 +28,15 @@ def test_every_row_is_trained_on_or_held_back() -> None:
 def test_no_share_holds_nothing_back() -> None:
     made = HeldOut.split(numbered(32), 0.0, batch_size=16, steps=2, seed=3, rank=0, device=torch.device("cpu"))
     assert [isinstance(b, ValidationBatch) for b in made.epoch(0)] == [False, False]
+
+
+def test_groups_are_held_back_whole() -> None:
+    group_of = np.repeat(np.arange(25), 4)
+    made = HeldOut.split(
+        numbered(100), 0.23, batch_size=16, steps=5, seed=3, rank=0, device=torch.device("cpu"), group_of=group_of
+    )
+    assert made.validation is not None
+    held = made.validation.codes_NC.ravel()
+    assert len(held) == 20 and (np.bincount(group_of[held], minlength=25) % 4 == 0).all()
+    trained = torch.cat([b.codes_NC for b in made.epoch(0) if not isinstance(b, ValidationBatch)]).ravel().tolist()
+    assert sorted([*held.tolist(), *trained]) == list(range(100))
