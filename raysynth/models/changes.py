@@ -76,12 +76,12 @@ class Changes:
             same_MV[:, v] &= frequent
             edges.append(_bin_edges(error_MV[counts_MV[:, v] & ~same_MV[:, v], v], n_bins, rare))
         width = n_bins + 2 * len(TAILS) + 1
-        edges_VB = np.stack([np.pad(e, (0, width - len(e)), mode="edge") for e in edges])
+        edges_VB = np.array([np.pad(e, (0, width - len(e)), mode="edge") for e in edges]).reshape(-1, width)
         unknown = cls(weight_VL, edges_VB, np.zeros((len(edges), width + 1)))
         unknown.frequency_VB[:, width - 1] = same_MV.sum(0)
         codes_MV = unknown.encode(before_MP, now_MV, counts_MV)
         counted = [np.bincount(c, minlength=width + 1) / max(1, len(c)) for c in codes_MV.T]
-        return cls(weight_VL, edges_VB, np.stack(counted))
+        return cls(weight_VL, edges_VB, np.array(counted).reshape(-1, width + 1))
 
     def encode(self, before_MP: np.ndarray, now_MV: np.ndarray, counts_MV: np.ndarray) -> np.ndarray:
         """Codes (M, V) uint16; arguments as for `fit`."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 2_000_000  # by default, rows that training looks at, repeats counted
 EPOCHS = (3, 100)
-ROWS_OF_BATCH = 1024
+ROWS_OF_BATCH = (256, 1024)
+STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
 FEW_ENTITIES = 10  # with fewer, single windows are held back in place of whole entities
 
 
@@ -42,7 +43,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     Args:
         epochs: passes over the sequences; None: as many as show 2,000,000 rows, 3 to 100. Training ends earlier where
             the loss of sequences that are held back has not fallen for `patience` epochs; the best weights are kept.
-        batch_size: sequences of a step; None: as many as have about 1,024 rows, 8 to 256.
+        batch_size: sequences of a step; None: as many as have about 1,024 rows (256 in a small table), 8 to 256.
         units: of the recurrent state.
         width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
         dropout: share of units dropped in training.
@@ -153,7 +154,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
         from raysynth.training.loop import TrainSettings
 
         lengths, n = coded.rows.windows.length, len(coded.rows)
-        batch_size = self.batch_size or int(np.clip(ROWS_OF_BATCH // lengths.mean(), 8, 256))
+        rows_of_batch = np.clip(lengths.sum() / STEPS_OF_EPOCH, *ROWS_OF_BATCH)
+        batch_size = self.batch_size or int(np.clip(rows_of_batch // lengths.mean(), 8, 256))
         batch_size = min(batch_size, n)
         epochs = self.epochs or int(np.clip(np.ceil(ROWS_TO_SEE / lengths.sum()), *EPOCHS))
         training = AnyOrderSettings(

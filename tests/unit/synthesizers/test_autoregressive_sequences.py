@@ -40,7 +40,7 @@ def test_autocorrelation_of_a_series_is_recovered() -> None:
     x[:, 0] = rng.normal(0, 1 / 0.6, (600, 1))
     for t in range(1, 20):
         x[:, t] = 0.8 * x[:, t - 1] + rng.normal(0, 1, (600, 1))
-    made = AutoregressiveSequences(epochs=12, **SMALL).fit(x).sample(1500)
+    made = AutoregressiveSequences(epochs=6, **SMALL).fit(x).sample(1500)
     assert abs(made.mean()) < 0.25 and abs(made.std() * 0.6 - 1) < 0.1
     for lag in (1, 2, 5):
         found = np.corrcoef(made[:, lag:].ravel(), made[:, :-lag].ravel())[0, 1]
@@ -65,7 +65,7 @@ def test_transitions_of_a_chain_are_recovered() -> None:
             rows.append((entity, group, t, "abc"[state]))
             state = int(rng.choice(3, p=matrices[group][state]))
     table = pd.DataFrame(rows, columns=["id", "group", "t", "state"])
-    model = AutoregressiveSequences(sequence_key="id", time_column="t", epochs=14, **SMALL).fit(table)
+    model = AutoregressiveSequences(sequence_key="id", time_column="t", epochs=8, **SMALL).fit(table)
     for group, wanted in matrices.items():
         made = model.sample(1000, conditions={"group": group})
         assert set(made["group"]) == {group}
@@ -81,7 +81,7 @@ def test_numbers_keep_their_distance_from_each_other() -> None:
     rng = np.random.default_rng(2)
     low = 100 + rng.normal(0, 30, (300, 1)) + rng.normal(0, 0.5, (300, 15)).cumsum(1)
     bars = np.stack([low, low + rng.uniform(0.1, 0.6, low.shape)], 2)
-    made = AutoregressiveSequences(epochs=15, **SMALL).fit(bars).sample(300)
+    made = AutoregressiveSequences(epochs=10, **SMALL).fit(bars).sample(300)
     gap = np.diff(made, axis=2)
     assert (gap > 0).mean() > 0.97 and abs(gap.mean() - 0.35) < 0.05
     assert 0.8 < np.diff(made, axis=1).std() / np.diff(bars, axis=1).std() < 1.25
