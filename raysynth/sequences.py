@@ -19,6 +19,7 @@ from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.table import Table
 
 LENGTH = "sequence length"  # names of what is modelled beside the user's columns
+SEGMENT, MIN_SEGMENTS = 3, 10  # of `held_back`
 MOST_STEPS = 1000  # longest sequence that is modelled without being asked to
 
 
@@ -119,6 +120,22 @@ def rows_of_array(values: np.ndarray) -> OrderedRows:
     return OrderedRows(rows, np.arange(n + 1) * steps)
 
 
+def rows_of_sliding_windows(values: np.ndarray) -> OrderedRows:
+    """As `rows_of_array`; sequences that are one another moved on by a step are windows of one series, and become one.
+
+    `windows_of` with step 1 gives the sequences back in their order.
+    """
+    n, steps, features = values.shape
+    moved = (values[1:, :-1] == values[:-1, 1:]).all((1, 2)) if steps > 2 else np.zeros(n - 1, bool)
+    is_start = np.concatenate([[True], ~moved])
+    takes = np.where(is_start, steps, 1)  # rows that each sequence adds
+    sequence = np.repeat(np.arange(n), takes)
+    step = np.where(np.repeat(is_start, takes), np.arange(takes.sum()) - np.repeat(np.cumsum(takes) - takes, takes), -1)
+    flat = values[sequence, step].astype(np.float64)
+    rows = pa.table({f"feature {i + 1}": flat[:, i] for i in range(features)})
+    return OrderedRows(rows, np.append((np.cumsum(takes) - takes)[is_start], takes.sum()))
+
+
 def array_of(data: Any, *, length: int | None, features: int | None) -> np.ndarray:
     """A checked array (sequences, steps, features) of finite numbers.
 
@@ -187,6 +204,41 @@ def windows_of(ordered: OrderedRows, length: int, step: int) -> Windows:
         starts.append(first + offsets)
         lengths.append(np.full(len(offsets), min(n, length)))
     return Windows(np.concatenate(starts), np.concatenate(lengths))
+
+
+def held_back(
+    ordered: OrderedRows, windows: Windows, share: float, most: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Windows that tell when to stop learning, and those that share rows with them, from which nothing is learned.
+
+    Entities are cut into segments of `SEGMENT` windows' rows, and whole segments are held back: single windows would
+    share most of their rows with others. Nothing is held back of fewer than ten segments.
+
+    Args:
+        ordered, windows: the rows, and the windows of them.
+        share: of the windows.
+        most: windows at most.
+        rng: of the draw.
+
+    Returns:
+        Ascending indices of the windows held back, and of those left out.
+    """
+    rows = SEGMENT * int(windows.length.max())
+    in_entity = np.maximum(ordered.lengths // rows, 1)
+    offset, first = np.cumsum(in_entity) - in_entity, ordered.starts[:-1]
+    place = np.arange(ordered.rows.num_rows) - np.repeat(first, ordered.lengths)
+    last = np.repeat(in_entity - 1, ordered.lengths)
+    segment = np.repeat(offset, ordered.lengths) + np.minimum(place // rows, last)
+    begins, ends = segment[windows.start], segment[windows.start + windows.length - 1]
+    inside = np.bincount(begins[begins == ends], minlength=in_entity.sum())
+    order = rng.permutation(len(inside))
+    drawn = order[np.cumsum(inside[order]) <= min(share * len(windows), most)]
+    if share > 0 and len(inside) >= MIN_SEGMENTS and not len(drawn):
+        drawn = order[:1]
+    is_drawn = np.zeros(len(inside), bool)
+    is_drawn[drawn] = len(inside) >= MIN_SEGMENTS
+    held = is_drawn[begins] & (begins == ends)
+    return np.flatnonzero(held), np.flatnonzero((is_drawn[begins] | is_drawn[ends]) & ~held)
 
 
 def longest(ordered: OrderedRows, wanted: int | None) -> int:

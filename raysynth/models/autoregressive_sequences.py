@@ -208,12 +208,12 @@ class SequenceNetwork(nn.Module):
         first_CN = self.first(rows.first_NC, self.place_1C, rng, self.state.added(first_NS, first=True))
         if self.codes.steps == 1:
             return first_CN, first_CN[:, :0]
-        states_NTS = self.states(rows, first_NS).transpose(0, 1)
+        states_NTS = _dropped(self.states(rows, first_NS, rng), self.later.settings.dropout, rng).transpose(0, 1)
         there_NT = torch.arange(1, self.codes.steps, device=first_CN.device) < rows.length_N[:, None]
         added_CMH = self.state.added(states_NTS[there_NT], first=False)
         return first_CN, self.later(rows.later_NTC[there_NT], self.place_1C, rng, added_CMH)
 
-    def states(self, rows: Rows, first_NS: Tensor) -> Tensor:
+    def states(self, rows: Rows, first_NS: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """The states (T - 1, N, S) before each later row; rows beyond a sequence's end give states of no meaning."""
         embedded_TNH = torch.cat(
             [
@@ -223,7 +223,7 @@ class SequenceNetwork(nn.Module):
         )
         values_TNV = rows.values_NTV[:, :-1].transpose(0, 1)
         inputs_TNI = self.state.inputs(embedded_TNH, values_TNV, rows.context_NK, rows.length_N, 0)
-        states: Tensor = self.state.gru(inputs_TNI, first_NS)
+        states: Tensor = self.state.gru(_dropped(inputs_TNI, self.later.settings.dropout, rng), first_NS)
         return states
 
 
@@ -234,3 +234,11 @@ def _summed(network: AnyOrderNetwork, codes_TNC: Tensor) -> Tensor:
         codes_TNC.reshape(-1, columns) + network.offset_C1.T, network.embedding(), mode="sum"
     )
     return (embedded / math.sqrt(columns)).view(*codes_TNC.shape[:2], -1)
+
+
+def _dropped(x_TNX: Tensor, rate: float, rng: torch.Generator | None) -> Tensor:
+    """Dropout of the same inputs in all steps of a sequence (Gal and Ghahramani 2016), so that none gets through."""
+    if rng is None or rate == 0:
+        return x_TNX
+    kept_NX = torch.empty(x_TNX.shape[1:], device=x_TNX.device).bernoulli_(1 - rate, generator=rng)
+    return x_TNX * (kept_NX / (1 - rate))

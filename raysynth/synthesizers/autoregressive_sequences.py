@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ParameterError
+from raysynth.sequences import held_back
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.checks import check_between, check_whole
 from raysynth.synthesizers.sequence_changes import coded_steps, few_values, step_form
@@ -22,11 +23,8 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.sequence_changes import CodedSteps
     from raysynth.training.autoregressive_sequences import SequenceJob
 
-ROWS_TO_SEE = 2_000_000  # by default, rows that training looks at, repeats counted
-EPOCHS = (3, 100)
 ROWS_OF_BATCH = (256, 1024)
 STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
-FEW_ENTITIES = 10  # with fewer, single windows are held back in place of whole entities
 
 
 class AutoregressiveSequences(SequenceSynthesizer):
@@ -41,15 +39,16 @@ class AutoregressiveSequences(SequenceSynthesizer):
     `SequenceSynthesizer`.
 
     Args:
-        epochs: passes over the sequences; None: as many as show 2,000,000 rows, 3 to 100. Training ends earlier where
-            the loss of sequences that are held back has not fallen for `patience` epochs; the best weights are kept.
-        batch_size: sequences of a step; None: as many as have about 1,024 rows (256 in a small table), 8 to 256.
+        epochs: passes over the rows (of overlapping windows each shows a few); None: as many as
+            `AutoregressiveSynthesizer` makes of so many rows. Training ends earlier where the loss of sequences that
+            are held back has not fallen for `patience` epochs; the best weights are kept.
+        batch_size: sequences of a step; None: as many as have about 1,024 rows (256 in a small table), 4 to 256.
         units: of the recurrent state.
         width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
-        dropout: share of units dropped in training.
+        dropout: share of units, and of inputs of the recurrent state, dropped in training.
         learning_rate, weight_decay: of AdamW.
-        validation_share: share of the sequences held back to choose the best weights (of ten entities or more that are
-            learned in windows, whole entities); 0: none, the last weights are kept.
+        validation_share: share of the sequences held back to choose the best weights; windows of one series by whole
+            stretches of it, without those that overlap them. 0: none, the last weights are kept.
         patience: see `epochs`; 0: never end early.
         n_bins: bins of a number's change.
         temperature: of sampling; may be changed after the fit.
@@ -60,6 +59,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     method: ClassVar[str] = "autoregressive_sequences"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
+    joins_windows: ClassVar[bool] = True
     sampler_: AutoregressiveSequenceSampler
 
     def __init__(
@@ -71,7 +71,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
         width: int = 64,
         hidden: int = 32,
         layers: int = 2,
-        dropout: float = 0.2,
+        dropout: float = 0.35,
         learning_rate: float = 4e-3,
         weight_decay: float = 0.3,
         validation_share: float = 0.05,
@@ -149,22 +149,26 @@ class AutoregressiveSequences(SequenceSynthesizer):
     def _job(self, coded: CodedSteps, tables: SequenceTables, seed: int) -> SequenceJob:
         from raysynth.models.autoregressive import NetworkSettings
         from raysynth.models.autoregressive_sequences import SequenceCodes
+        from raysynth.synthesizers.autoregressive import default_epochs
         from raysynth.training.autoregressive import AnyOrderSettings
         from raysynth.training.autoregressive_sequences import SequenceJob
+        from raysynth.training.held_out import MAX_VALIDATION_ROWS
         from raysynth.training.loop import TrainSettings
 
-        lengths, n = coded.rows.windows.length, len(coded.rows)
-        rows_of_batch = np.clip(lengths.sum() / STEPS_OF_EPOCH, *ROWS_OF_BATCH)
-        batch_size = self.batch_size or int(np.clip(rows_of_batch // lengths.mean(), 8, 256))
-        batch_size = min(batch_size, n)
-        epochs = self.epochs or int(np.clip(np.ceil(ROWS_TO_SEE / lengths.sum()), *EPOCHS))
+        n, n_rows = len(coded.rows), tables.ordered.rows.num_rows
+        length = float(coded.rows.windows.length.mean())
+        passes = max(1.0, n * length / n_rows)
+        rows_of_batch = np.clip(n_rows / STEPS_OF_EPOCH, *ROWS_OF_BATCH)
+        batch_size = min(self.batch_size or int(np.clip(rows_of_batch // length, 4, 256)), n)
+        epochs = self.epochs or default_epochs(n_rows)
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             validation_share=self.validation_share,
             patience=self.patience,
-            total_steps=epochs * max(1, n // batch_size),
+            total_steps=epochs * max(1, round(n // batch_size / passes)),
         )
+        rng = np.random.default_rng([seed, 2])
         layout = SequenceCodes(
             self.sequence_length_, coded.layout, coded.form.n_numbers, vector_layout(self.context_encoder_)
         )
@@ -176,7 +180,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
             TrainSettings(epochs, batch_size, seed, checkpoint_every=self.checkpoint_every),
             coded.frequencies,
             coded.knots_VQ,
-            _entity_of(tables),
+            passes,
+            *held_back(tables.ordered, tables.windows, self.validation_share, MAX_VALIDATION_ROWS, rng),
         )
 
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
@@ -189,11 +194,3 @@ class AutoregressiveSequences(SequenceSynthesizer):
         same = (form.cardinalities, form.fixed_codes, form.number_columns)
         context = self.sampler_.codes.context == vector_layout(self.context_encoder_)
         return context and same == (own.cardinalities, own.fixed_codes, own.number_columns)
-
-
-def _entity_of(tables: SequenceTables) -> np.ndarray | None:
-    """The entity of each window; None where each has one window, or where too few could be held back whole."""
-    n_entities, windows = tables.ordered.n_entities, tables.windows
-    if len(windows) == n_entities or n_entities < FEW_ENTITIES:
-        return None
-    return np.searchsorted(tables.ordered.starts, windows.start, side="right") - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from raysynth.sequences import (
     longest,
     order_rows,
     rows_of_array,
+    rows_of_sliding_windows,
     static_columns,
     windows_of,
 )
@@ -58,6 +59,7 @@ class SequenceSynthesizer(Synthesizer):
         static_columns_: the static columns. sequence_length_: the most steps of a sequence.
     """
 
+    joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
     sequence_length_: int
     sampler_: SequenceMaker
     history_: list[dict[str, float]]
@@ -175,7 +177,8 @@ class SequenceSynthesizer(Synthesizer):
         self.schema_, self.modelled_schema_, self.rules_ = tables.schema, tables.step_schema, None
         self.encoder_, self.context_encoder_ = encoder, context
         self.static_columns_, self.entity_schema_ = tables.static, tables.entity_schema
-        self.n_rows_ = max(1, round(tables.ordered.rows.num_rows / float(tables.windows.length.mean())))
+        wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
+        self.n_rows_ = len(data) if is_array(data) else max(1, round(wanted))
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self.seed) ^ 0x5DEECE66D
         seed = self._fit_seed()
         self.entities_ = self._learn_entities(tables, seed)
@@ -230,7 +233,7 @@ class SequenceSynthesizer(Synthesizer):
                 raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
         values = array_of(data, length=self.sequence_length, features=self.features)
         self.sequence_length_ = int(values.shape[1])
-        ordered = rows_of_array(values)
+        ordered = rows_of_sliding_windows(values) if self.joins_windows else rows_of_array(values)
         kinds = {Kind.CONTINUOUS: list(ordered.rows.column_names)}
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
         return divide(ordered, windows, (), declared=None, kinds=kinds, pandas_dtypes={})

@@ -1,7 +1,6 @@
 """The learner of autoregressive sequences: cross-entropy of all rows given the real ones before them.
 
-Optimiser, moving average and stopping are those of the any-order learner (`training/autoregressive.py`); sequences are
-held back whole, and where several windows come from one entity, all of them.
+Optimiser, moving average and stopping are those of the any-order learner (`training/autoregressive.py`).
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ class SequenceJob:
         settings: epochs, batch size (sequences), seed.
         frequencies: released share of each code of each column, in first and in later rows.
         knots_VQ: quantiles of each number.
-        entity_of: for each sequence the entity that it is a window of; None: sequences are held back one by one.
+        passes: how often all sequences show a row, on average (windows overlap); an epoch is so much shorter.
+        held, left_out: sequences that are held back, and those that overlap them and are not learned from either.
     """
 
     codes: SequenceCodes
@@ -48,7 +48,9 @@ class SequenceJob:
     settings: TrainSettings
     frequencies: tuple[list[np.ndarray], list[np.ndarray]] = field(repr=False)
     knots_VQ: np.ndarray = field(repr=False)
-    entity_of: np.ndarray | None = field(default=None, repr=False)
+    passes: float
+    held: np.ndarray = field(repr=False)
+    left_out: np.ndarray = field(repr=False)
 
     @property
     def signature(self) -> str:
@@ -71,16 +73,17 @@ class SequenceJob:
         return SequenceLearner(self, device=device, average=average)
 
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
-        """Shuffled batches of sequences, and those held back at the end of each epoch."""
+        """Random sequences, as many as have about all rows once, and those held back at the end of each epoch."""
         return HeldOut.split(
             rows,
             self.training.validation_share,
             batch_size=batch_size,
-            steps=steps,
+            steps=max(1, round(steps / self.passes)),
             seed=self.settings.seed,
             rank=rank,
             device=device,
-            group_of=self.entity_of,
+            held=self.held,
+            left_out=self.left_out,
         )
 
     def network_of(self, state: dict[str, Any]) -> SequenceNetwork:

@@ -49,20 +49,20 @@ class HeldOut:
         rank: int,
         device: torch.device,
         tables: Callable[[RowSource], ConditionTables | None] | None = None,
-        group_of: np.ndarray | None = None,
+        held: np.ndarray | None = None,
+        left_out: np.ndarray | None = None,
     ) -> HeldOut:
         """Hold back a share of a worker's rows, at most 8,192; batches of the others, shuffled or drawn by `tables`.
 
-        With `group_of`, the number of each row's group, groups are held back whole.
+        Where rows overlap, `held` says which are held back, and `left_out` which are not learned from either.
         """
-        rng = np.random.default_rng([seed, rank, 2])
-        n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
-        if group_of is None:
+        if held is None:
+            rng = np.random.default_rng([seed, rank, 2])
+            n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
             held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
-        else:
-            held = _whole_groups(group_of, n_held, rng)
+        unseen = held if left_out is None else np.union1d(held, left_out)
         n_held = len(held)
-        kept: RowSource = RowsWithout(rows, held) if n_held else rows
+        kept: RowSource = RowsWithout(rows, unseen) if len(unseen) else rows
         training = Batches(kept, batch_size, steps, seed, rank, tables(kept) if tables else None, device)
         return cls(training, rows.take(held) if n_held else None, device)
 
@@ -102,11 +102,3 @@ class RowsWithout:
     def column(self, column: int) -> np.ndarray:
         """The codes of one column."""
         return np.delete(self.rows.column(column), self.held)
-
-
-def _whole_groups(group_of: np.ndarray, n_held: int, rng: np.random.Generator) -> np.ndarray:
-    """Ascending rows of groups in random order, as many as together have at most `n_held` rows."""
-    sizes = np.bincount(group_of)
-    order = rng.permutation(len(sizes))
-    drawn = order[np.cumsum(sizes[order]) <= n_held]
-    return np.flatnonzero(np.isin(group_of, drawn))

@@ -14,8 +14,11 @@ from raysynth.sequences import (
     OrderedRows,
     array_of,
     gaps,
+    held_back,
     longest,
     order_rows,
+    rows_of_array,
+    rows_of_sliding_windows,
     static_columns,
     times_from,
     windows_of,
@@ -89,6 +92,45 @@ def test_windows_cover_every_row_and_stay_inside_entities() -> None:
     every = windows_of(rows, 4, 1)
     assert every.start.tolist() == [0, 1, 2, 3, 4, 5, 6, 10, 13, 17]
     assert longest(rows, None) == 10 and longest(rows, 4) == 4
+
+
+def test_sliding_windows_of_an_array_become_their_series_again() -> None:
+    rng = np.random.default_rng(0)
+    series = [rng.normal(size=(n, 2)) for n in (9, 4, 6)]
+    windows = np.concatenate([np.lib.stride_tricks.sliding_window_view(x, 4, axis=0) for x in series]).transpose(
+        0, 2, 1
+    )
+    joined = rows_of_sliding_windows(windows)
+    assert joined.lengths.tolist() == [9, 4, 6]
+    np.testing.assert_array_equal(np.stack([joined.rows.column(c) for c in (0, 1)], 1), np.concatenate(series))
+    again = windows_of(joined, 4, 1)
+    at = again.start[:, None] + np.arange(4)
+    np.testing.assert_array_equal(joined.rows.column(1).to_numpy()[at], windows[:, :, 1])
+    apart = rng.normal(size=(5, 4, 1))
+    assert rows_of_sliding_windows(apart).lengths.tolist() == rows_of_array(apart).lengths.tolist() == [4] * 5
+
+
+@pytest.mark.parametrize("lengths", [[400], [30, 200, 5, 90], [8] * 60])
+def test_nothing_that_is_learned_from_shares_a_row_with_what_is_held_back(lengths: list[int]) -> None:
+    frame = pd.DataFrame({"who": np.repeat(np.arange(len(lengths)), lengths), "x": 0.0})
+    rows = ordered(frame, time=None)
+    windows = windows_of(rows, 8, 1)
+    held, left_out = held_back(rows, windows, 0.2, 1000, np.random.default_rng(1))
+    assert 0 < len(held) <= 0.2 * len(windows) and not set(held) & set(left_out)
+    covered = np.zeros((2, sum(lengths)), bool)
+    for i, (start, length) in enumerate(zip(windows.start, windows.length, strict=True)):
+        if i not in left_out:
+            covered[int(i in held), start : start + length] = True
+    assert not covered.all(0).any() and covered.any(0).sum() > 0.9 * sum(lengths)
+    nothing = held_back(rows, windows, 0.0, 1000, np.random.default_rng(1))
+    assert len(nothing[0]) == len(nothing[1]) == 0
+
+
+def test_of_few_series_nothing_is_held_back() -> None:
+    frame = pd.DataFrame({"who": np.repeat(np.arange(3), 20), "x": 0.0})
+    rows = ordered(frame, time=None)
+    held, left_out = held_back(rows, windows_of(rows, 8, 1), 0.3, 1000, np.random.default_rng(1))
+    assert len(held) == len(left_out) == 0
 
 
 def test_very_long_sequences_need_a_length() -> None:

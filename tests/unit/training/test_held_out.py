@@ -30,13 +30,19 @@ def test_no_share_holds_nothing_back() -> None:
     assert [isinstance(b, ValidationBatch) for b in made.epoch(0)] == [False, False]
 
 
-def test_groups_are_held_back_whole() -> None:
-    group_of = np.repeat(np.arange(25), 4)
+def test_given_rows_are_held_back_and_others_left_out() -> None:
+    held, left_out = np.array([7, 8, 9]), np.array([5, 6, 10])
     made = HeldOut.split(
-        numbered(100), 0.23, batch_size=16, steps=5, seed=3, rank=0, device=torch.device("cpu"), group_of=group_of
+        numbered(30),
+        0.5,
+        batch_size=8,
+        steps=3,
+        seed=3,
+        rank=0,
+        device=torch.device("cpu"),
+        held=held,
+        left_out=left_out,
     )
-    assert made.validation is not None
-    held = made.validation.codes_NC.ravel()
-    assert len(held) == 20 and (np.bincount(group_of[held], minlength=25) % 4 == 0).all()
+    assert made.validation is not None and made.validation.codes_NC.ravel().tolist() == [7, 8, 9]
     trained = torch.cat([b.codes_NC for b in made.epoch(0) if not isinstance(b, ValidationBatch)]).ravel().tolist()
-    assert sorted([*held.tolist(), *trained]) == list(range(100))
+    assert sorted(trained) == [*range(5), *range(11, 30)]
