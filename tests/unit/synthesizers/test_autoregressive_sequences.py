@@ -22,7 +22,7 @@ from raysynth.errors import (
 from raysynth.model_file import read_model, write_model
 
 QUICK: dict[str, Any] = {"epochs": 3, "units": 16, "width": 16, "hidden": 8, "seed": 3, "verbose": False}
-SMALL: dict[str, Any] = {"units": 24, "width": 24, "hidden": 12, "seed": 0, "verbose": False}
+SMALL: dict[str, Any] = {"units": 24, "width": 24, "hidden": 12, "dropout": 0.1, "seed": 0, "verbose": False}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_transitions_of_a_chain_are_recovered() -> None:
             rows.append((entity, group, t, "abc"[state]))
             state = int(rng.choice(3, p=matrices[group][state]))
     table = pd.DataFrame(rows, columns=["id", "group", "t", "state"])
-    model = AutoregressiveSequences(sequence_key="id", time_column="t", epochs=8, **SMALL).fit(table)
+    model = AutoregressiveSequences(sequence_key="id", time_column="t", epochs=12, **SMALL).fit(table)
     for group, wanted in matrices.items():
         made = model.sample(1000, conditions={"group": group})
         assert set(made["group"]) == {group}
