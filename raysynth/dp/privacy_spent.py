@@ -7,7 +7,7 @@ from typing import Any
 
 from raysynth.dp.accountant import Spent, spent
 from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.ledger import Ledger
+from raysynth.dp.ledger import ROW, Ledger
 from raysynth.errors import ModelFileError
 
 
@@ -77,4 +77,6 @@ class PrivacySpent:
             raise ModelFileError(f"the privacy ledger of the model file cannot be read: {error}") from error
 
     def __str__(self) -> str:
-        return f"{self.total}, in {len(self.ledger)} releases"
+        units = sorted({event.unit for event in self.ledger} - {ROW})
+        about = f", for one {' and '.join(units)} more or less" if units else ""
+        return f"{self.total}, in {len(self.ledger)} releases{about}"

@@ -42,7 +42,9 @@ class PrivacyScope:
         budget: epsilon and delta.
         secure_mode: cryptographic noise, hardened against floating-point attacks.
         preprocessing_share: of the budget's rho for all statistics before training (see `calibration`).
-        unit: what one unit is: 'row'.
+        unit: what one unit is, in words: 'row'.
+        rows_per_unit: k, most rows that one unit has: the sensitivity of all that is counted over rows is k times that
+            of one row. What a method charges and the noise that it draws must have this factor.
         ledger: goes on from an earlier one.
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
         n_rows: the noised number of units, where the earlier ledger has paid for it.
@@ -55,6 +57,7 @@ class PrivacyScope:
         secure_mode: bool = False,
         preprocessing_share: float = PREPROCESSING_SHARE,
         unit: str = ROW,
+        rows_per_unit: int = 1,
         ledger: Ledger | None = None,
         noise: NoiseSource | None = None,
         n_rows: int | None = None,
@@ -64,6 +67,7 @@ class PrivacyScope:
         self.budget = budget
         self.preprocessing_share = preprocessing_share
         self.unit = unit
+        self.rows_per_unit = rows_per_unit
         self.ledger = Ledger() if ledger is None else ledger
         self.noise = noise_source(secure_mode) if noise is None else noise
         self.secure_mode = isinstance(self.noise, SecureNoise)
@@ -71,7 +75,7 @@ class PrivacyScope:
 
     @property
     def n_rows(self) -> int:
-        """The noised number of units, at least 1; raises `ParameterError` before `release_row_count`."""
+        """The noised number of rows, at least 1; raises `ParameterError` before `release_row_count`."""
         if self._n_rows is None:
             raise ParameterError("the number of rows is private and was not released yet; call release_row_count first")
         return self._n_rows
@@ -82,10 +86,11 @@ class PrivacyScope:
         return spent(self.ledger, self.budget.delta)
 
     def release_row_count(self, n: int) -> int:
-        """Charge and draw the noised number of units: the first release, joined to the rest by basic composition."""
+        """Charge and draw the noised number of rows: the first release, joined to the rest by basic composition."""
         epsilon = ROW_COUNT_SHARE * self.budget.epsilon
-        self.charge(events.laplace("number of rows", epsilon, unit=self.unit, composition="basic"))
-        self._n_rows = max(1, noised_count(n, epsilon, self.noise))
+        k = self.rows_per_unit
+        self.charge(events.laplace("number of rows", epsilon, sensitivity=k, unit=self.unit, composition="basic"))
+        self._n_rows = max(1, noised_count(n, epsilon, self.noise, sensitivity=k))
         return self._n_rows
 
     def charge(self, *planned: Event) -> tuple[Event, ...]:

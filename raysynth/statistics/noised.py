@@ -5,6 +5,10 @@ for numbers without, cells that grow exponentially over the whole line; from the
 which the second pass counts those numbers. Each column is one Gaussian event over disjoint cells ('missing' is one of
 them), so its L2 sensitivity is 1 for each histogram. All events are charged before the rows are read.
 
+With k rows of one privacy unit at most (`units.py`), one unit changes each histogram by at most k in L2 norm, and all
+noise is k times as much. A unit may then bring up to k values that nobody else has: the delta of naming open categories
+is divided among them.
+
 `share` of the budget's rho is divided equally among the columns. Open categories take `SELECTION_DELTA` of delta, in
 equal parts.
 """
@@ -84,15 +88,21 @@ class NoisedStatistics:
 
 @dataclass
 class _Plan:
-    """Cells and noise of each column, decided before any row is read."""
+    """Cells and noise of each column, decided before any row is read; `k`: most rows of a unit."""
 
     schema: TableSchema
     multiplier: float
     delta: float
+    k: int
     cells: dict[str, Cells] = field(default_factory=dict)
     grids: dict[str, ValueGrid] = field(default_factory=dict)
     ranged: list[ColumnSchema] = field(default_factory=list)
     events: dict[str, list[Event]] = field(default_factory=dict)
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation, in rows, of the counts of a column's cells."""
+        return self.multiplier * self.k
 
 
 def release_statistics(table: Table, schema: TableSchema, scope: PrivacyScope, *, share: float) -> NoisedStatistics:
@@ -118,15 +128,21 @@ def release_statistics(table: Table, schema: TableSchema, scope: PrivacyScope, *
     return NoisedStatistics(n_rows, columns)
 
 
+def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
+    """Of a fit that goes on: the number of rows that it released; its encoder was built from the rest, and is kept."""
+    return NoisedStatistics(scope.n_rows, {})
+
+
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
     seen = [c for c in schema.columns if c.kind.is_modelled or (c.kind is Kind.PERSONAL and c.nullable)]
     n_open = sum(c.kind is Kind.CATEGORICAL and c.categories is None for c in seen)
     delta_share = SELECTION_DELTA if n_open else 0.0
     multiplier = scope.share_multiplier(share / max(len(seen), 1), delta_share)
-    plan = _Plan(schema, multiplier, scope.budget.delta * delta_share / max(n_open, 1))
+    k = scope.rows_per_unit
+    plan = _Plan(schema, multiplier, scope.budget.delta * delta_share / max(n_open, 1), k)
     for column in seen:
         name = column.name
-        counts = events.gaussian(f"counts of '{name}'", multiplier)
+        counts = events.gaussian(f"counts of '{name}'", multiplier, sensitivity=k)
         plan.cells[name], plan.events[name] = PresenceCells(), [counts]
         if column.kind.is_discrete:
             domain = declared_domain(column)
@@ -137,12 +153,12 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
         elif column.kind.is_numeric and column.bounds is not None:
             plan.grids[name] = grid_of(column, column.bounds)
             plan.cells[name] = NumberCells(plan.grids[name].starts)
-            plan.events[name] = [_histogram_event(name, multiplier)]
+            plan.events[name] = [_histogram_event(name, multiplier, k)]
         elif column.kind.is_numeric:
             plan.ranged.append(column)
             plan.cells[name] = NumberCells(np.append(-np.inf, _growing(column)))
-            found = events.gaussian(f"range of '{name}'", multiplier / math.sqrt(RANGE_SHARE))
-            plan.events[name] = [_histogram_event(name, multiplier / math.sqrt(1 - RANGE_SHARE)), found]
+            found = events.gaussian(f"range of '{name}'", multiplier / math.sqrt(RANGE_SHARE), sensitivity=k)
+            plan.events[name] = [_histogram_event(name, multiplier / math.sqrt(1 - RANGE_SHARE), k), found]
     return plan
 
 
@@ -157,9 +173,9 @@ def _value_type(column: ColumnSchema) -> pa.DataType:
     return pa.string() if pt.is_large_string(column.arrow_type) else column.arrow_type
 
 
-def _histogram_event(name: str, multiplier: float) -> Event:
-    """All levels of a histogram together; `multiplier` is of their joint release."""
-    return events.gaussian(f"histogram of '{name}'", multiplier)
+def _histogram_event(name: str, multiplier: float, k: int) -> Event:
+    """All levels of a histogram together; `multiplier` is of their joint release, k the sensitivity of each level."""
+    return events.gaussian(f"histogram of '{name}'", multiplier, sensitivity=k)
 
 
 def _growing(column: ColumnSchema) -> np.ndarray:
@@ -177,10 +193,10 @@ def _range(column: ColumnSchema, counts: np.ndarray, plan: _Plan, scope: Privacy
 
     The cell around zero counts as [0, 0] where its neighbours are empty. No significant cell: 0 to 1.
     """
-    multiplier = plan.multiplier / math.sqrt(RANGE_SHARE)
-    noised = gaussian_vector(counts, multiplier, scope.noise)[:-1]
+    sigma = plan.sigma / math.sqrt(RANGE_SHARE)
+    noised = gaussian_vector(counts, sigma, scope.noise)[:-1]
     edges = _growing(column)
-    significant = np.flatnonzero(noised > RANGE_SIGNIFICANT * multiplier)
+    significant = np.flatnonzero(noised > RANGE_SIGNIFICANT * sigma)
     if not len(significant):
         return 0.0, 1.0
     low = np.append(2 * edges[0], edges)[significant[0]]
@@ -197,7 +213,7 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
         return _numbers(column, plan, counted.fixed[column.name], scope, n_rows)
     if isinstance(plan.cells[column.name], OpenCells):
         return _open_values(column, plan, counted, scope, n_rows)
-    noised = gaussian_vector(counted.fixed[column.name], plan.multiplier, scope.noise)
+    noised = gaussian_vector(counted.fixed[column.name], plan.sigma, scope.noise)
     if not column.nullable:
         noised[-1] = -np.inf
     rows = simplex(noised, n_rows)
@@ -220,8 +236,8 @@ def _open_values(
     exact_missing = by_value.get(None, 0)
     values = sorted((v for v in by_value if v is not None), key=str)
     exact = np.array([by_value[v] for v in values], dtype=np.float64)
-    passed, noised = stable_counts(exact, plan.multiplier, plan.delta, scope.noise)
-    missing = float(gaussian_vector(np.array([exact_missing]), plan.multiplier, scope.noise)[0])
+    passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
+    missing = float(gaussian_vector(np.array([exact_missing]), plan.sigma, scope.noise)[0])
     kept = [values[i] for i in passed]
     if not kept and not pt.is_string(_value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
@@ -240,7 +256,7 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     event = plan.events[column.name][0]
     assert event.noise_multiplier is not None
     grid = plan.grids[column.name]
-    sigma = event.noise_multiplier * math.sqrt(len(level_sizes(len(cells) - 1)))
+    sigma = event.noise_multiplier * plan.k * math.sqrt(len(level_sizes(len(cells) - 1)))
     missing = max(0.0, float(gaussian_vector(cells[-1:], sigma, scope.noise)[0])) if column.nullable else 0.0
     missing = min(missing, n_rows - LEAST_PRESENT)
     levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]

@@ -54,6 +54,9 @@ class Synthesizer:
         public_types: with differential privacy: the table's types (whole numbers, dtypes) are public; what else a
             `schema` does not declare is never read from the rows.
         statistics_share: of the budget's rho, for the columns' own statistics (`dp/calibration.py`); None: a tenth.
+        privacy_unit: with differential privacy: the column whose value names the person; the guarantee is then under
+            all rows of one person more or less. None: under one row. 'bayesian_network' and 'copula' have it.
+        max_rows_per_unit: k: so many rows of a person count, chosen at random; noise grows k-fold.
         secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
     """
 
@@ -61,6 +64,7 @@ class Synthesizer:
     numeric_encoding: ClassVar[NumericForm]
     can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
     has_differential_privacy: ClassVar[bool] = False
+    has_privacy_unit: ClassVar[bool] = False
     versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
     _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
 
@@ -81,6 +85,8 @@ class Synthesizer:
         about_rows: float | None = None,
         public_types: bool = False,
         statistics_share: float | None = None,
+        privacy_unit: str | None = None,
+        max_rows_per_unit: int = 1,
         secure_mode: bool = False,
     ) -> None:
         self.categorical_columns = categorical_columns
@@ -97,6 +103,8 @@ class Synthesizer:
         self.about_rows = about_rows
         self.public_types = public_types
         self.statistics_share = statistics_share
+        self.privacy_unit = privacy_unit
+        self.max_rows_per_unit = max_rows_per_unit
         self.secure_mode = secure_mode
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
@@ -161,7 +169,8 @@ class Synthesizer:
             opened = open_exactly(table, declared, listed)
         else:
             scope = scope if run is None else run.scope
-            opened = open_privately(table, declared, listed, scope, public_types=self.public_types, run=run)
+            unit = None if self.privacy_unit is None else (self.privacy_unit, self.max_rows_per_unit)
+            opened = open_privately(table, declared, listed, scope, public_types=self.public_types, unit=unit, run=run)
         self.n_rows_ = opened.statistics.n_rows
         if self.verbose:
             about = "" if scope is None else "about "

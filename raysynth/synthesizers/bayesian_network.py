@@ -131,6 +131,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     method: ClassVar[str] = "bayesian_network"
     numeric_encoding: ClassVar[NumericForm] = "bins"
     has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
 
     def __init__(
         self,

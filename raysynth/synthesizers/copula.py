@@ -70,6 +70,7 @@ class GaussianCopula(Synthesizer):
     method: ClassVar[str] = "copula"
     numeric_encoding: ClassVar[NumericForm] = "bins"
     has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
 
     def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
         super().__init__(**common)

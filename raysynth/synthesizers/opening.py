@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.dp.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.calibration import PREPROCESSING_SHARE
+from raysynth.dp.ledger import ROW
 from raysynth.dp.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.stages import stage
+from raysynth.synthesizers.checks import check_whole
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
@@ -56,7 +58,7 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
         ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
     """
     if not model.differential_privacy and model.epsilon is None:
-        for name in ("delta", "about_rows", "statistics_share"):
+        for name in ("delta", "about_rows", "statistics_share", "privacy_unit"):
             if getattr(model, name) is not None:
                 raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
         if model.secure_mode or model.public_types:
@@ -68,14 +70,36 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
             "and epsilon, or take 'bayesian_network' or 'copula'"
         )
+    check_unit(model)
     epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
     budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
     return PrivacyScope(
         budget,
+        unit=ROW if model.privacy_unit is None else unit_in_words(model.privacy_unit, model.max_rows_per_unit),
+        rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
         secure_mode=bool(model.secure_mode),
         preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
+
+
+def check_unit(model: Synthesizer) -> None:
+    """Raise `ParameterError` where a privacy unit of several rows is wrong, or the method has none."""
+    if model.privacy_unit is None:
+        if model.max_rows_per_unit != 1:
+            raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
+        return
+    if not model.has_privacy_unit:
+        raise ParameterError(
+            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take "
+            "'bayesian_network' or 'copula', or give it a table with one row for each person"
+        )
+    check_whole("max_rows_per_unit", model.max_rows_per_unit)
+
+
+def unit_in_words(column: str, most: int) -> str:
+    """What one unit is, for the ledger and the report."""
+    return f"value of '{column}' with all its rows (at most {most} of which count)"
 
 
 def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
@@ -147,16 +171,20 @@ def open_privately(
     scope: PrivacyScope,
     *,
     public_types: bool,
+    unit: tuple[str, int] | None = None,
     run: PrivateRun | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
+    With a `unit` (its column, most rows of it that count) other rows are left out first, for every later pass too.
     A fit that goes on from `run` has its statistics already: nothing is released again.
     """
     from raysynth.constraints import ConstraintSet
-    from raysynth.statistics.noised import NoisedStatistics, release_statistics
+    from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import as_declared, public_schema
+    from raysynth.statistics.units import bounded
 
+    table = table if unit is None else bounded(table, *unit, scope.noise)
     schema = modelled = public_schema(table, declared, kinds, public_types=public_types)
     table = as_declared(table, schema)
     rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
@@ -166,7 +194,7 @@ def open_privately(
         modelled = public_schema(table, rules.forward_schema(schema), {})
         table = as_declared(table, modelled)
     if run is not None:
-        opened = OpenedTable(table, schema, modelled, rules, NoisedStatistics(scope.n_rows, {}))
+        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope))
         run.check_schema(opened)
         return opened
     with stage("statistics") as done:

@@ -6,6 +6,8 @@ Margins come from the noised statistics. Two releases follow, both Gaussian:
 2. The sums over rows of the products z_i z_j, i < j, of normal scores. Each row's vector z is clipped to norm r, so its
    products have norm at most r^2 / sqrt(2) (the off-diagonal half of an outer product). Latent correlations follow from
    these means as from exact ones, and the matrix is repaired to the nearest correlation matrix.
+
+With k rows of one privacy unit at most, both sensitivities are k times as large.
 """
 
 from __future__ import annotations
@@ -62,13 +64,14 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     share = ORDER_SHARE if pairs else 0.0
     if width == 1:
         return _copula(encoder, _axes(encoder, [np.arange(encoder.cardinalities[0])]), np.zeros(0))
-    scale = scope.calibrated(lambda x: _planned(x, share, len(pairs), encoder), start=4.0)
-    planned = _planned(scale, share, len(pairs), encoder)
+    k = scope.rows_per_unit
+    scale = scope.calibrated(lambda x: _planned(x, share, len(pairs), k), start=4.0)
+    planned = _planned(scale, share, len(pairs), k)
     scope.charge(*planned)
     orders = [np.arange(c) for c in encoder.cardinalities]
     if pairs:
         assert planned[0].noise_multiplier is not None
-        orders = _orders(prepared, scope, pairs, planned[0].noise_multiplier * math.sqrt(len(pairs)))
+        orders = _orders(prepared, scope, pairs, planned[0].noise_multiplier * planned[0].sensitivity)
     axes = _axes(encoder, orders)
     radius = clipping_radius(axes)
     make = partial(ScoreMoments, encoder, tuple(axes), radius)
@@ -76,7 +79,7 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     upper = np.triu_indices(len(axes), 1)
     assert planned[-1].noise_multiplier is not None
     noised = gaussian_vector(
-        moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=radius**2 / math.sqrt(2)
+        moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=k * radius**2 / math.sqrt(2)
     )
     return _copula(encoder, axes, noised / scope.n_rows)
 
@@ -113,12 +116,13 @@ def clipping_radius(axes: Sequence[Axis]) -> float:
     return math.sqrt(max(NORM_SLACK * squared, 1e-6))
 
 
-def _planned(scale: float, share: float, n_pairs: int, encoder: TableEncoder) -> list[events.Event]:
-    moments = events.gaussian("moments of clipped normal scores", scale / math.sqrt(1 - share))
+def _planned(scale: float, share: float, n_pairs: int, k: int) -> list[events.Event]:
+    """The two releases at a scale of noise; the sensitivity of the moments is in units of r^2 / sqrt(2)."""
+    moments = events.gaussian("moments of clipped normal scores", scale / math.sqrt(1 - share), sensitivity=k)
     if not share:
         return [moments]
     tables = "pair tables, for the order of categories"
-    return [events.gaussian(tables, scale / math.sqrt(share), sensitivity=math.sqrt(n_pairs)), moments]
+    return [events.gaussian(tables, scale / math.sqrt(share), sensitivity=k * math.sqrt(n_pairs)), moments]
 
 
 def _orders(

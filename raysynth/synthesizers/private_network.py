@@ -31,8 +31,9 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, r
     n_rounds = rounds if rounds is not None else default_rounds(len(shares))
     if len(shares) < 2:
         return Network(encoder.cardinalities, ((),) * len(shares), tuple(s[None, :] for s in shares), scope.n_rows)
-    scale = scope.calibrated(lambda x: planned(n_rounds, x), start=5.0)
-    spending = planned(n_rounds, scale)
+    k = scope.rows_per_unit
+    scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
+    spending = planned(n_rounds, scale, k)
     scope.charge(*spending)
     choice, table = spending
     assert choice.epsilon is not None and table.noise_multiplier is not None
@@ -40,9 +41,9 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, r
         search = NoisedSearch(
             count=source.count,
             shares=shares,
-            share_sigma=scope.share_multiplier(scope.preprocessing_share / len(shares)),
+            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / len(shares)),
             n_rows=float(scope.n_rows),
-            rounds=Rounds(n_rounds, choice.epsilon, table.noise_multiplier),
+            rounds=Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k),
             rules=rules,
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
@@ -58,9 +59,16 @@ def default_rounds(n_columns: int) -> int:
     return max(1, min(round(2.7 * n_columns), n_columns * (n_columns - 1) // 2))
 
 
-def planned(n_rounds: int, scale: float) -> tuple[Event, Event]:
-    """The events of all rounds at a scale of noise: choices (their rho is epsilon^2 / 8) and tables."""
+def planned(n_rounds: int, scale: float, k: int = 1) -> tuple[Event, Event]:
+    """The events of all rounds at a scale of noise: choices (their rho is epsilon^2 / 8) and tables.
+
+    A unit of k rows changes a score by at most k, and a table by at most k in L2 norm.
+    """
     sigma = scale * math.sqrt(n_rounds)
     rho_of_choice = CHOICE_SHARE / (1 - CHOICE_SHARE) / (2 * sigma**2)
-    table = events.subsampled_gaussian("table of a column with its parents", sigma, sampling_rate=1.0, steps=n_rounds)
-    return events.exponential("choice of a further parent", math.sqrt(8 * rho_of_choice), steps=n_rounds), table
+    choice = events.exponential(
+        "choice of a further parent", math.sqrt(8 * rho_of_choice), steps=n_rounds, sensitivity=k
+    )
+    return choice, events.subsampled_gaussian(
+        "table of a column with its parents", sigma, sampling_rate=1.0, steps=n_rounds, sensitivity=k
+    )

@@ -9,7 +9,7 @@ before is thrown away. At the end all measured tables are made to agree: drawn r
 theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
 
 Sensitivity (one row more or less): a table's counts change in one cell by 1, so each score by at most 1, and each
-measured table by 1 in L2 norm. Everything else here sees noised values only.
+measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. All else here sees noised values only.
 
 Shape legend: S drawn rows, C columns, Q configurations of parents, R codes, K cells of a table.
 """
@@ -36,11 +36,15 @@ Count = Callable[[Sequence[tuple[int, ...]]], Mapping[tuple[int, ...], np.ndarra
 
 @dataclass(frozen=True)
 class Rounds:
-    """What is spent: `n` choices of `epsilon` each, and `n` tables with noise of `sigma` rows each."""
+    """What is spent: `n` choices of `epsilon` each, and `n` tables with noise of `sigma` rows each.
+
+    `rows_per_unit`: most rows of one privacy unit, by which one unit changes a score.
+    """
 
     n: int
     epsilon: float
     sigma: float
+    rows_per_unit: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class NoisedSearch:
             candidates = self._candidates()
             if not candidates:
                 break
-            picked = candidates[chosen(self._scores(candidates, drawn_SC), self.rounds.epsilon, self.noise)]
+            scores, sensitivity = self._scores(candidates, drawn_SC), self.rounds.rows_per_unit
+            picked = candidates[chosen(scores, self.rounds.epsilon, self.noise, sensitivity=sensitivity)]
             self._measure(*picked, drawn_SC)
             drawn_SC = self._draw()
         self._agree(drawn_SC)

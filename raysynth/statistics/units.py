@@ -1,0 +1,110 @@
+"""Privacy units: of each person at most so many rows stay in a table, chosen at random and in secret.
+
+Let two tables differ by all rows of one unit. Which rows of a unit stay is decided by its own rows and by numbers drawn
+for these alone, so, given the numbers drawn for all others, the bounded tables differ by at most `most` rows, all of
+them of that unit. Whatever changes by s when one row comes or goes then changes by at most `most` * s (the triangle
+inequality). A guarantee that holds given the numbers holds for their mixture, which is what leaves.
+
+Shape legend: R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.dp.noise import NoiseSource
+from raysynth.errors import ParameterError
+from raysynth.statistics.cell_counts import is_missing
+from raysynth.table import Fragment, Table
+
+
+def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
+    """The table with at most `most` rows of each unit; one pass over the column, which is held in memory.
+
+    Args:
+        table: of any size; no Ray Dataset.
+        column: its value names the unit; a row without one is a unit of its own.
+        most: rows that stay of each unit.
+        noise: draws which ones.
+
+    Raises:
+        ParameterError: the table is a Ray Dataset. SchemaError: it has no such column.
+    """
+    if table.dataset is not None:
+        raise ParameterError(
+            "privacy_unit needs a table whose rows keep their places, which those of a Ray Dataset do not; write it to "
+            "Parquet and give its path"
+        )
+    narrow = table.select([column])
+    parts = [_plain(list(fragment.blocks())) for fragment in narrow.fragments]
+    if not parts:
+        return table
+    kept_R = chosen_rows(pa.chunked_array([a for part in parts for a in part], type=_type(table, column)), most, noise)
+    ends = np.cumsum([sum(len(a) for a in part) for part in parts])
+    fragments = tuple(
+        _Chosen(fragment, own) for fragment, own in zip(table.fragments, np.split(kept_R, ends[:-1]), strict=True)
+    )
+    return replace(table, fragments=fragments, n_rows=int(kept_R.sum()))
+
+
+def chosen_rows(units: pa.ChunkedArray, most: int, noise: NoiseSource) -> np.ndarray:
+    """Which rows stay (R), bool: of each unit those `most` that drew the lowest numbers; missing units all stay."""
+    codes_R = units.combine_chunks().dictionary_encode()
+    codes_R = codes_R.combine_chunks() if isinstance(codes_R, pa.ChunkedArray) else codes_R
+    alone_R = np.concatenate([is_missing(chunk) for chunk in units.chunks]) if units.num_chunks else np.zeros(0, bool)
+    unit_R = codes_R.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    order = np.lexsort((noise.uniform(len(unit_R)), unit_R))
+    first = np.flatnonzero(np.diff(unit_R[order], prepend=-2))
+    sizes = np.diff(np.append(first, len(order)))
+    rank_R = np.empty(len(order), np.int64)
+    rank_R[order] = np.arange(len(order)) - np.repeat(first, sizes)
+    kept: np.ndarray = (rank_R < most) | alone_R
+    return kept
+
+
+def _type(table: Table, column: str) -> pa.DataType:
+    type_ = table.schema.field(column).type
+    return type_.value_type if pt.is_dictionary(type_) else type_
+
+
+def _plain(blocks: Sequence[pa.RecordBatch]) -> list[pa.Array]:
+    """The one column of some blocks, text as text."""
+    arrays = [block.column(0) for block in blocks]
+    return [a.cast(a.type.value_type) if pt.is_dictionary(a.type) else a for a in arrays]
+
+
+def _listing_own(array: pa.Array) -> pa.Array:
+    """A dictionary of the values that occur alone: it must not tell of rows that were left out."""
+    return array.dictionary_decode().dictionary_encode().cast(array.type) if pt.is_dictionary(array.type) else array
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A fragment with some of its rows.
+
+    Args:
+        fragment: the whole.
+        kept_R: which rows stay.
+    """
+
+    fragment: Fragment
+    kept_R: np.ndarray
+
+    @property
+    def n_rows(self) -> int | None:
+        return int(self.kept_R.sum())
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        start = 0
+        for block in self.fragment.blocks(columns):
+            chosen = block.filter(pa.array(self.kept_R[start : start + len(block)]))
+            start += len(block)
+            yield pa.RecordBatch.from_arrays([_listing_own(c) for c in chosen.columns], schema=chosen.schema)
+
+    def bound(self, memory: pa.Table | None) -> Fragment:
+        return replace(self, fragment=self.fragment.bound(memory))

@@ -1,0 +1,80 @@
+"""Bounding the rows of a privacy unit: how many stay, which ones, and what a neighbour changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from raysynth.dp.noise import InsecureSeededNoise, OsNoise
+from raysynth.errors import ParameterError, SchemaError
+from raysynth.statistics.units import bounded, chosen_rows
+from raysynth.table import as_table
+
+FALSE_ALARM = 1e-6
+
+
+def visits(persons: int = 30) -> pd.DataFrame:
+    """Person i has i % 7 + 1 rows, in mixed order; some rows name nobody."""
+    who = np.repeat(np.arange(persons), np.arange(persons) % 7 + 1)
+    frame = pd.DataFrame({"who": [f"p{i}" for i in who] + [None] * 5})
+    frame["row"] = np.arange(len(frame))
+    return frame.sample(frac=1.0, random_state=0, ignore_index=True)
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_at_most_so_many_rows_of_each_stay_and_all_of_those_who_have_fewer(most: int) -> None:
+    frame = visits()
+    kept = bounded(as_table(frame), "who", most, OsNoise()).to_arrow().to_pandas()
+    expected = frame["who"].value_counts().clip(upper=most)
+    assert kept["who"].value_counts().to_dict() == expected.to_dict()
+    assert kept["who"].isna().sum() == 5, "who names nobody is a unit of its own"
+    assert kept["row"].is_unique and set(kept["row"]) <= set(frame["row"])
+
+
+def test_every_row_of_a_unit_stays_with_the_same_chance() -> None:
+    units, draws = pa.chunked_array([["a"] * 4 + ["b", "c"], ["a"] * 2 + ["b"]]), 3000
+    counts = sum(chosen_rows(units, 2, OsNoise()).astype(int) for _ in range(draws))
+    assert isinstance(counts, np.ndarray)
+    of_a = counts[[0, 1, 2, 3, 6, 7]]
+    assert of_a.sum() == 2 * draws and (counts[[4, 5, 8]] == draws).all()
+    low, high = stats.binom.ppf([FALSE_ALARM / 12, 1 - FALSE_ALARM / 12], draws, 1 / 3)
+    assert (of_a >= low).all() and (of_a <= high).all()
+
+
+def test_a_unit_more_changes_the_table_by_its_own_rows_alone() -> None:
+    """Given the numbers drawn for the others (here by a seed), the others' rows are the same ones."""
+    others = visits()
+    neighbour = pd.concat([others, pd.DataFrame({"who": ["new"] * 50, "row": range(1000, 1050)})], ignore_index=True)
+    kept = [
+        bounded(as_table(frame), "who", 3, InsecureSeededNoise(1)).to_arrow().to_pandas()
+        for frame in (others, neighbour)
+    ]
+    gone = kept[1][kept[1]["who"] == "new"]
+    assert len(gone) == 3
+    left = kept[1].drop(gone.index).reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept[0].astype({"who": object}), left.astype({"who": object}))
+
+
+def test_fragments_of_files_keep_their_own_rows_in_every_pass(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    frame = visits()
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / "v.parquet", row_group_size=16)
+    table = bounded(as_table(str(tmp_path / "v.parquet")), "who", 2, OsNoise())
+    first, again = table.to_arrow().to_pandas(), table.to_arrow(["row"]).to_pandas()
+    assert first["row"].tolist() == again["row"].tolist() and table.n_rows == len(first)
+    assert first["who"].value_counts().max() == 2
+    numbers = bounded(as_table(frame.assign(who=np.arange(len(frame)) % 4)), "who", 2, OsNoise())
+    assert numbers.n_rows == 8
+
+
+def test_no_rows_a_wrong_column_and_a_dataset() -> None:
+    assert bounded(as_table(visits().iloc[:0], min_rows=0), "who", 1, OsNoise()).n_rows == 0
+    with pytest.raises(SchemaError, match="no column"):
+        bounded(as_table(visits()), "person", 1, OsNoise())
+    from dataclasses import replace
+
+    with pytest.raises(ParameterError, match="Ray Dataset"):
+        bounded(replace(as_table(visits()), dataset=object()), "who", 1, OsNoise())
