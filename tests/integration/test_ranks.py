@@ -1,0 +1,169 @@
+"""The neural fits over two and four ranks on one machine (gloo), which stand for as many GPUs.
+
+First the jobs in plain processes, where the state of every rank can be looked at; then a whole fit by Ray Train on a
+cluster of one CPU, which has no room for all the workers that were asked for.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from raysynth import DPTabularVAE
+from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.encoding.block import EncodedBlock
+from raysynth.models.ctgan import Conditions
+from raysynth.models.spans import Spans
+from raysynth.models.vae import VaeNetworks
+from raysynth.training.gan import GanJob, GanSettings
+from raysynth.training.job import Job, train_worker
+from raysynth.training.loop import TrainSettings
+from raysynth.training.shards import ShardSet, write_block
+from raysynth.training.vae import VaeJob, VaeSettings
+
+SPANS = Spans((3, 3, 2), (2,))
+ROWS, BATCH, EPOCHS = 2000, 200, 4
+STEPS = ROWS // BATCH * EPOCHS
+N = 4000  # rows of the whole fit
+PRELOADED = ["torch.distributed", "pandas", "pytest", "raysynth.training.distributed", "raysynth.training.vae"]  # once
+Trained = dict[str, list[dict[str, Any]]]
+
+
+def gan() -> GanJob:
+    networks = GanSettings(16, (32,), (32,), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.9)
+    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), networks, TrainSettings(EPOCHS, BATCH, 1))
+
+
+def private_vae() -> VaeJob:
+    """Noise small enough to learn under; what the noise must be is `test_private_workers.py`'s question."""
+    plan = DpSgdPlan(clip=1.0, noise_multiplier=0.5, sampling_rate=BATCH / ROWS, expected_batch=BATCH, steps=STEPS)
+    how = VaeSettings(learning_rate=2e-3, loss_factor=5.0, ema_decay=0.9)
+    return VaeJob(SPANS, (True, False), VaeNetworks(4, (32,), (32,), 0), how, TrainSettings(EPOCHS, BATCH, 1), plan)
+
+
+JOBS: dict[str, Callable[[], Job]] = {"ctgan": gan, "private autoencoder": private_vae}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    """Columns 0 and 1 agree in 93 of 100 rows; the value is near -0.5, 0 or 0.5 by column 0."""
+    folder = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    written = []
+    for i in range(8):
+        a = rng.integers(0, 3, ROWS // 8)
+        b = np.where(rng.random(len(a)) < 0.9, a, rng.integers(0, 3, len(a)))
+        values = (0.5 * (a - 1) + rng.normal(0, 0.05, len(a))).astype(np.float32)
+        block = EncodedBlock(np.stack([a, b, 0 * a], 1).astype(np.uint16), values[:, None])
+        written.append(write_block(folder, f"shard-{i}", block, 2))
+    return ShardSet(folder, tuple(written))
+
+
+def rank_of_all_jobs(rank: int, size: int, shards: ShardSet, folder: str) -> None:
+    """One rank: trains each job and writes down what it holds at the end."""
+    import torch.distributed as dist
+
+    from raysynth.training.distributed import average_over_workers
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    for name, job in JOBS.items():
+        result = train_worker(
+            job(),
+            shards.share(rank, size),
+            n_rows=shards.n_rows,
+            rank=rank,
+            world_size=size,
+            device=torch.device("cpu"),
+            average=average_over_workers,
+            store=None,
+            label=name,
+        )
+        torch.save({"state": result.state, "history": result.history}, Path(folder) / f"{name}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
+def ranks(request: pytest.FixtureRequest, shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """For each job what each rank holds at the end."""
+    folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.set_forkserver_preload(PRELOADED)
+    args = (request.param, shards, str(folder))
+    mp.start_processes(rank_of_all_jobs, args=args, nprocs=request.param, start_method="forkserver")
+    return {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(request.param)] for name in JOBS}
+
+
+@pytest.mark.parametrize("name", list(JOBS))
+def test_all_ranks_end_with_the_same_weights_after_the_steps_of_one(ranks: Trained, name: str) -> None:
+    first, *others = ranks[name]
+    assert [entry["epoch"] for entry in first["history"]] == list(range(1, EPOCHS + 1))
+    assert first["state"]["weights"]["steps"] == STEPS  # the batch is divided, not multiplied
+    for other in others:
+        for a, b in zip(first["state"]["weights"]["best"], other["state"]["weights"]["best"], strict=True):
+            assert torch.equal(a, b)
+        losses = [[{k: v for k, v in e.items() if k != "seconds"} for e in r["history"]] for r in (first, other)]
+        assert losses[0] == losses[1]
+
+
+def test_private_steps_over_ranks_learn(ranks: Trained) -> None:
+    losses = [entry["loss"] for entry in ranks["private autoencoder"][0]["history"]]
+    assert losses[-1] < losses[0]
+
+
+# ---- a whole fit by Ray Train on one CPU -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def one_cpu() -> Iterator[Any]:
+    """A cluster of one CPU, which Ray Data and the workers of Ray Train have to share."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        if ray.is_initialized():
+            ray.shutdown()
+        env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}  # a report waits for the next look at the workers
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": env})
+        yield ray
+        ray.shutdown()
+
+
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 3, N)
+    b = np.where(rng.random(N) < 0.9, a, rng.integers(0, 3, N))
+    return pd.DataFrame({"a": np.array(list("xyz"))[a], "b": np.array(list("uvw"))[b], "x": a + rng.normal(0, 0.3, N)})
+
+
+def test_a_private_fit_runs_narrower_where_the_cluster_has_no_room(one_cpu: Any) -> None:
+    """One to four workers of one CPU each, and a Dataset whose tasks need that CPU too: nobody waits for ever.
+
+    Shards are complete before the first worker starts; one runs, all charged steps are done, the budget is the user's.
+    """
+    from ray.train import ScalingConfig
+
+    rows = frame()
+    dataset = one_cpu.data.from_pandas([rows[i : i + 1000] for i in range(0, N, 1000)])
+    model = DPTabularVAE(
+        epsilon=3.0,
+        delta=1e-5,
+        latent_dim=4,
+        encoder_layers=(32,),
+        decoder_layers=(32,),
+        epochs=3,
+        scaling_config=ScalingConfig(num_workers=(1, 4), resources_per_worker={"CPU": 1}),
+        categorical_columns=["a", "b"],
+        continuous_columns=["x"],
+        seed=1,
+        verbose=False,
+    ).fit(dataset)
+    assert [entry["epoch"] for entry in model.history_] == [1, 2, 3]
+    assert all(np.isfinite(entry["loss"]) for entry in model.history_)
+    assert 2.9 < model.privacy_spent_.epsilon <= 3.0 * (1 + 1e-6)
