@@ -8,7 +8,7 @@ Shape legend: N rows, Q given columns, K conditions (codes of all given columns)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,8 +18,10 @@ from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.models.gan_sampler import GanSampler, read_state
+from raysynth.models.inversion import Decoded
 
 NEVER = -1e4  # logit of a code that is not the given one: beyond the reach of noise and calibration
+_DRAWN = 1024  # rows of given columns that fill in what is not known of a row
 
 
 class CodeModel(Protocol):
@@ -67,12 +69,39 @@ class ConditionalGanSampler(GanSampler):
         noise_NE = torch.empty(n, self.arrays["noise"].shape[0]).normal_(generator=rng)
         raw_NW = self.forward(noise_NE, torch.tensor(self.conditions.first) + codes_NQ)
         n_values = self.spans.n_values
-        logits_NS = raw_NW[:, n_values:]
+        self._give(raw_NW[:, n_values:], codes_NQ)
+        return raw_NW[:, n_values:], torch.tanh(raw_NW[:, :n_values])
+
+    def _give(self, logits_NS: Tensor, codes_NQ: Tensor) -> None:
+        """In place: in given columns the given code alone."""
         for q, column in enumerate(self.conditions.columns):
             start = self.spans.offsets[column]
             logits_NS[:, start : start + self.spans.cardinalities[column]] = NEVER
-            logits_NS[torch.arange(n), start + codes_NQ[:, q]] = 0
-        return logits_NS, torch.tanh(raw_NW[:, :n_values])
+            logits_NS[torch.arange(len(logits_NS)), start + codes_NQ[:, q]] = 0
+
+    # ---- what inversion asks for (`models/inversion.py`) -------------------------------------------------------------
+
+    def condition_for(self, codes_NC: Tensor, known_C: Sequence[bool], rng: torch.Generator) -> Tensor:
+        """Conditions (N, Q): of each row its known given codes; the unknown ones from a drawn row that agrees best."""
+        own_NQ = codes_NC[:, list(self.conditions.columns)]
+        known = [q for q, column in enumerate(self.conditions.columns) if known_C[column]]
+        if len(known) < own_NQ.shape[1]:
+            drawn_PQ = self._draw_given(_DRAWN, rng, None)
+            agree_NP = torch.rand(len(own_NQ), len(drawn_PQ), generator=rng)  # a tie goes to any of them
+            for q in known:
+                agree_NP += own_NQ[:, q, None] == drawn_PQ[:, q]
+            filled_NQ = drawn_PQ[agree_NP.argmax(1)]
+            filled_NQ[:, known] = own_NQ[:, known]
+            own_NQ = filled_NQ
+        return torch.tensor(self.conditions.first) + own_NQ
+
+    def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
+        """The generator's answer, in given columns the given code."""
+        assert condition_N is not None
+        answer = super().decoded(input_NI, condition_N)
+        logits_NS = answer.logits_NS.clone()
+        self._give(logits_NS, condition_N - torch.tensor(self.conditions.first))
+        return Decoded(logits_NS, answer.mean_NM, answer.log_std_NM)
 
     @classmethod
     def restored(

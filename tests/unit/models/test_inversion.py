@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.models.conditional_sampler import ConditionalGanSampler
 from raysynth.models.ctgan import Conditions
 from raysynth.models.gan_sampler import GanSampler
 from raysynth.models.inversion import Search, log_shares
@@ -44,6 +47,55 @@ def generator() -> GanSampler:
     return GanSampler(
         spans=SPANS, arrays=arrays, code_bias_S=bias_S, conditions=conditions, shares_K=shares_K, hidden=(hidden,)
     )
+
+
+class AnyCodes:
+    """A model of given columns: all codes are as likely."""
+
+    def __init__(self, *cardinalities: int) -> None:
+        self.cardinalities = cardinalities
+
+    def generate(self, n: int, rng: np.random.Generator, weights: Any = None) -> EncodedBlock:
+        codes_NC = np.stack([rng.integers(0, k, n) for k in self.cardinalities], 1)
+        return EncodedBlock(codes_NC.astype(np.uint16), np.zeros((n, 0), np.float32))
+
+
+def conditional_generator() -> ConditionalGanSampler:
+    """Told columns 0 and 2, which decide much of the others."""
+    rng = np.random.default_rng(2)
+    hidden, width = 16, SPANS.width
+    arrays = {
+        "noise": rng.normal(0, 0.7, (2, hidden + width)),
+        "condition": rng.normal(0, 2, (3 + 4, hidden + width)),
+        "bias": rng.normal(0, 0.5, hidden + width),
+        "skip.0": rng.normal(0, 1, (hidden, width)),
+    }
+    return ConditionalGanSampler(
+        spans=SPANS,
+        arrays=arrays,
+        code_bias_S=np.zeros(SPANS.n_codes),
+        conditions=Conditions.on(SPANS, (0, 2)),
+        shares_K=np.zeros(0),
+        hidden=(hidden,),
+        given=AnyCodes(3, 4),
+    )
+
+
+def test_a_conditional_generator_is_asked_for_all_that_is_known() -> None:
+    """A guess gets a fifth of column 1 right; what half of the given columns says, some 45 of 100."""
+    network, rng = conditional_generator(), torch.Generator().manual_seed(3)
+    told_NQ = network.draw_conditions(100, rng)
+    answer = network.decoded(network.draw_inputs(100, rng), told_NQ)
+    codes = torch.stack([p.argmax(1) for p in log_shares(answer.logits_NS, SPANS).split(SPANS.cardinalities, 1)], 1)
+    assert (codes[:, [0, 2]] == told_NQ - torch.tensor([0, 3])).all()
+    assert (network.condition_for(codes, (True,) * 4, rng) == told_NQ).all()
+    truth = EncodedBlock(codes.numpy().astype(np.uint16), answer.mean_NM.numpy())
+    for known, wanted in ((KNOWN, 80), ((True, False, False, True), 50)):
+        hidden = EncodedBlock(np.where(known, truth.codes_NC, 0).astype(np.uint16), truth.values_NV * [0, 1])
+        found = Search(network, known, np.ones(11, bool)).completed(hidden, seed=5)
+        right_C = (found.codes_NC == truth.codes_NC).sum(axis=0)
+        assert right_C[0] == right_C[3] == 100
+        assert right_C[1] >= wanted and right_C[2] >= wanted, right_C
 
 
 @pytest.mark.parametrize("network", [decoder(), generator()])
