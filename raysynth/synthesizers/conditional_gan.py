@@ -15,6 +15,7 @@ from raysynth.models.bayesian_network.counting import SetCounts
 from raysynth.models.bayesian_network.edge_rules import edge_rules
 from raysynth.models.bayesian_network.network import Network
 from raysynth.models.bayesian_network.parameters import estimate
+from raysynth.models.bayesian_network.sampler import draw, network_steps
 from raysynth.models.bayesian_network.scores import SetScores
 from raysynth.models.bayesian_network.search import hill_climb
 from raysynth.synthesizers.bayesian_network import NetworkGenerator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from raysynth.training.loop import TrainResult
 
 MAX_PARENTS = 3  # of a given column among the given ones
+GIVEN_SHARE = 0.3  # of the budget's rho, for the network of the given columns
+GIVEN_ROWS = 1 << 15  # drawn from that network, for training to ask for
 
 
 class ConditionalTabularGAN(GanSynthesizer):
@@ -47,7 +50,9 @@ class ConditionalTabularGAN(GanSynthesizer):
     The other arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
+    has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "conditional_gan"
+    _given_network: Network  # under a privacy budget, released before training
     sampler_: ConditionalGanSampler
 
     def __init__(
@@ -100,12 +105,38 @@ class ConditionalTabularGAN(GanSynthesizer):
 
         return ConditionalGanJob
 
+    def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
+        """Under a budget: first the network of the given columns, then the discriminator with what that leaves."""
+        from raysynth.synthesizers.private_training import charged_plan
+        from raysynth.training.conditional_gan import ConditionalGanJob
+
+        run = prepared.private_run
+        if run is not None and run.plan is not None and run.releases is not None:
+            network = Network.from_state(*run.releases)
+        else:
+            network = private_given_network(prepared, job.conditions.columns)
+        plan = charged_plan(
+            prepared,
+            "gradients of the discriminator",
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            clip_norm=self.clip_norm,
+            releases=network.to_state(),
+        )
+        self._given_network = network
+        rng = np.random.default_rng(prepared.seed)
+        given_SQ = draw(network_steps(network), GIVEN_ROWS, len(network), rng)
+        return ConditionalGanJob(
+            job.spans, job.conditions, job.networks, job.settings, plan, np.zeros(0), given_SQ=given_SQ
+        )
+
     def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> ConditionalGanSampler:
         from raysynth.models.conditional_sampler import ConditionalGanSampler
         from raysynth.models.gan_sampler import folded
         from raysynth.training.gan import averaged_generator
 
-        network = given_network(prepared, job.conditions.columns)
+        private = prepared.privacy is not None
+        network = self._given_network if private else given_network(prepared, job.conditions.columns)
         sampler = ConditionalGanSampler(
             spans=job.spans,
             arrays={},
@@ -137,6 +168,16 @@ class ConditionalTabularGAN(GanSynthesizer):
 
     def _given_names(self, encoder: TableEncoder) -> tuple[str, ...]:
         return tuple(encoder.names[c] for c in self._condition_columns(encoder))
+
+
+def private_given_network(prepared: Prepared, columns: Sequence[int]) -> Network:
+    """The same within a part of the budget; of one column alone its released shares, at no further cost."""
+    from raysynth.synthesizers.private_network import learn_a_part_privately
+
+    assert prepared.privacy is not None
+    own = replace(prepared, encoder=TableEncoder(tuple(prepared.encoder.columns[c] for c in columns)))
+    rules = edge_rules(own.encoder.names, max_parents=MAX_PARENTS)
+    return learn_a_part_privately(own, prepared.privacy, rules, GIVEN_SHARE)
 
 
 def given_network(prepared: Prepared, columns: Sequence[int]) -> Network:

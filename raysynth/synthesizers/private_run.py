@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.privacy_spent import PrivacySpent
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.opening import OpenedTable
 
+Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays
+
 RECORD = "private-run.raysynth"
+RELEASED = "releases."
 FREE = frozenset({"verbose", "checkpoint_every"})  # parameters that may change when a fit goes on
 
 
@@ -45,6 +50,7 @@ class PrivateRun:
         schemas: 'schema' and 'modelled_schema' as JSON values.
         encoder: built from what was released.
         plan: of DP-SGD, once it is charged.
+        releases: of the method besides.
     """
 
     folder: Path
@@ -54,6 +60,7 @@ class PrivateRun:
     schemas: dict[str, Any]
     encoder: TableEncoder
     plan: DpSgdPlan | None = None
+    releases: Releases | None = None
 
     def check_schema(self, opened: OpenedTable) -> None:
         """Raise `ParameterError` where a table's public schema is not the one that was released."""
@@ -62,8 +69,9 @@ class PrivateRun:
                 f"resume: the fit in '{self.folder}' had other columns; give it the same table and schema"
             )
 
-    def charged(self, plan: DpSgdPlan) -> DpSgdPlan:
+    def charged(self, plan: DpSgdPlan, releases: Releases | None = None) -> DpSgdPlan:
         """Keep a plan that the ledger has just been charged with; gives it with its journal."""
+        own, own_arrays = releases or ({}, {})
         plan = replace(plan, journal=str(self.folder / _journal(plan)))
         meta, arrays = self.encoder.to_state()
         content = {
@@ -74,7 +82,9 @@ class PrivateRun:
             "n_rows": self.scope.n_rows,
             "privacy": PrivacySpent.of(self.scope.ledger, self.scope.budget).to_dict(),
             "plan": {**asdict(plan), "journal": None},
+            "releases": own,
         }
+        arrays = {**arrays, **{f"{RELEASED}{k}": v for k, v in own_arrays.items()}}
         write_model(self.folder / RECORD, ModelContent(content, arrays))
         return plan
 
@@ -129,6 +139,7 @@ def resumed_run(model: Synthesizer, folder: Path, scope: PrivacyScope) -> Privat
             {name: content.meta[name] for name in ("schema", "modelled_schema")},
             _encoder(content),
             replace(plan, journal=str(folder / _journal(plan))),
+            (content.meta["releases"], _released(content)),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, (ParameterError, ModelFileError)):
@@ -174,6 +185,10 @@ def _encoder(content: ModelContent) -> TableEncoder:
 
     schema = TableSchema.from_dict(content.meta["modelled_schema"])
     return TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
+
+
+def _released(content: ModelContent) -> dict[str, np.ndarray]:
+    return {k.removeprefix(RELEASED): v for k, v in content.arrays.items() if k.startswith(RELEASED)}
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from raysynth.dp.noise import InsecureSeededNoise
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.prepared import Prepared
+    from raysynth.synthesizers.private_run import Releases
 
 PRIVATE_EPOCHS = 10
 
@@ -27,7 +28,15 @@ def private_batch_size(n_rows: int) -> int:
     return int(np.clip(n_rows // 25 // 8 * 8, 256, 4096))
 
 
-def charged_plan(prepared: Prepared, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
+def charged_plan(
+    prepared: Prepared,
+    released: str,
+    *,
+    batch_size: int,
+    epochs: int,
+    clip_norm: float,
+    releases: Releases | None = None,
+) -> DpSgdPlan:
     """A plan of DP-SGD that spends all that is left, already in the ledger; a fit that goes on has its earlier one.
 
     Args:
@@ -36,6 +45,7 @@ def charged_plan(prepared: Prepared, released: str, *, batch_size: int, epochs: 
         batch_size: expected rows of a batch; all rows in each step where there are fewer.
         epochs: passes over the table.
         clip_norm: of each row's gradient.
+        releases: what else the fit has released for training, which one that goes on must take as it is.
 
     Raises:
         ParameterError: the budget is too small; says how small and what would do.
@@ -58,7 +68,7 @@ def charged_plan(prepared: Prepared, released: str, *, batch_size: int, epochs: 
         secure_mode=scope.secure_mode,
         insecure_seed=scope.noise.seed if isinstance(scope.noise, InsecureSeededNoise) else None,
     )
-    return plan if run is None else run.charged(plan)
+    return plan if run is None else run.charged(plan, releases)
 
 
 def releasable_history(history: list[dict[str, float]], privacy_spent: Any) -> list[Mapping[str, float]]:

@@ -9,9 +9,10 @@ Shape legend: N rows, Q given columns, W = length of a row vector, S codes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,11 +21,37 @@ from raysynth.models.discriminator import Rows
 from raysynth.models.spans import activate, gumbel_noise
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.gan import GanJob, GanLearner
+from raysynth.training.job import Average
 
 
 @dataclass(frozen=True)
 class ConditionalGanJob(GanJob):
-    """A GAN whose condition columns are all given, together (a `Job`)."""
+    """A GAN whose condition columns are all given, together (a `Job`).
+
+    Args:
+        given_SQ: under a privacy budget: codes of the given columns, drawn from a network that was released.
+    """
+
+    given_SQ: np.ndarray | None = field(default=None, repr=False)
+
+    def learner(self, device: torch.device, average: Average) -> GanLearner:
+        """Networks with fresh weights on a device."""
+        if self.plan is None or self.given_SQ is None:
+            return super().learner(device, average)
+        from raysynth.training.private_gan import PrivateConditionalGanLearner
+
+        return PrivateConditionalGanLearner(
+            self.spans,
+            self.conditions,
+            self.networks,
+            plan=self.plan,
+            shares_K=np.zeros(0),
+            n_fake=self.settings.batch_size,
+            seed=self.settings.seed,
+            device=device,
+            average=average,
+            given_SQ=self.given_SQ,
+        )
 
     def _learner_class(self) -> type[ConditionalGanLearner]:
         """The one that is given all condition columns."""

@@ -24,6 +24,7 @@ from raysynth.models.ctgan import Conditions
 from raysynth.models.discriminator import Rows
 from raysynth.models.spans import Spans
 from raysynth.training.batches import Batch
+from raysynth.training.conditional_gan import ConditionalGanLearner
 from raysynth.training.gan import GanLearner, GanSettings
 from raysynth.training.job import Average, average_alone
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
@@ -65,13 +66,12 @@ class PrivateGanLearner(GanLearner):
 
     def step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
         """One discriminator update; every `discriminator_steps`-th time a generator update too."""
-        condition_N = self._draw_conditions(self.n_fake, rng)
         with torch.no_grad():
-            _, fake = self._generate(self._of_size(condition_N), rng)
+            _, fake = self._generate(self._asked(rng), rng)
         losses = {"discriminator": self._teach_critic(batch, fake, rng)}
         self.critic_steps += 1
         if self.critic_steps % self.settings.discriminator_steps == 0:
-            raw, fake = self._generate(self._of_size(self._draw_conditions(self.n_fake, rng)), rng)
+            raw, fake = self._generate(self._asked(rng), rng)
             losses["generator"] = self._teach_generator([(raw, fake)], rng)
         return losses
 
@@ -112,7 +112,30 @@ class PrivateGanLearner(GanLearner):
         place = torch.multinomial(self.shares_K, n, replacement=True, generator=rng)
         return place
 
-    def _of_size(self, condition_N: Tensor | None) -> Batch:
-        """A batch that asks for as many generated rows."""
+    def _asked(self, rng: torch.Generator) -> Batch:
+        """What the generated rows of a batch are asked for; no real row is in it."""
         nothing = torch.zeros(self.n_fake, 0, dtype=torch.long, device=self.device)
-        return Batch(nothing, nothing.float(), condition_N)
+        return Batch(nothing, nothing.float(), self._draw_conditions(self.n_fake, rng))
+
+
+class PrivateConditionalGanLearner(ConditionalGanLearner, PrivateGanLearner):
+    """The conditional GAN under a budget: what is given comes from a network that was released, never from real rows.
+
+    Args:
+        given_SQ: codes of the given columns, drawn from that network.
+        others: as of `PrivateGanLearner`.
+    """
+
+    def __init__(self, *args: Any, given_SQ: np.ndarray, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.given_SQ = torch.from_numpy(np.asarray(given_SQ, np.int64)).to(self.device)
+
+    def _asked(self, rng: torch.Generator) -> Batch:
+        codes_NC = torch.zeros(self.n_fake, len(self.spans.cardinalities), dtype=torch.long, device=self.device)
+        drawn_N = torch.randint(len(self.given_SQ), (self.n_fake,), generator=rng, device=self.device)
+        codes_NC[:, self.columns_Q] = self.given_SQ[drawn_N]
+        return Batch(codes_NC, torch.zeros(self.n_fake, self.spans.n_values, device=self.device), None)
+
+    def _read_conditions(self, codes_NC: Tensor, rng: torch.Generator) -> Tensor | None:
+        """None: the row vectors hold what is given, and the critic sees it there."""
+        return None

@@ -1,9 +1,10 @@
 """A second accountant, for tests: epsilon of a ledger's JSON without the product's accountant.
 
 Nothing here imports raysynth or dp-accounting. Poisson-subsampled Gaussians: Opacus' PRV accountant. Gaussians alone:
-the closed form (Balle and Wang 2018). The rest: its own convolution of privacy losses on a grid, rounded upwards, so
-that it errs by at most the grid's width times the number of losses. The loss of an exponential mechanism is the worst
-of range epsilon (Dong, Durfee and Rogers 2020): P(loss > x) = sqrt(E) (sqrt(E) - e^(x / 2)) / (E - 1), E = e^epsilon.
+the closed form (Balle and Wang 2018). The rest, sampled Gaussians beside others too: its own convolution of privacy
+losses on a grid, rounded upwards, so that it errs by at most the grid's width times the number of losses. The loss of
+an exponential mechanism is the worst of range epsilon (Dong, Durfee and Rogers 2020): P(loss > x) =
+sqrt(E) (sqrt(E) - e^(x / 2)) / (E - 1), E = e^epsilon.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ def recomputed_epsilon(content: dict[str, Any]) -> tuple[float, float]:
         return added, 0.0
     failing = sum(e["delta"] * e["steps"] for e in joint if e.get("epsilon") == 0.0 and e["mechanism"] == "approximate")
     joint = [e for e in joint if not (e.get("epsilon") == 0.0 and e["mechanism"] == "approximate")]
-    if any(e.get("sampling_rate", 1.0) < 1 for e in joint):
+    gaussian = all(e["mechanism"] == "gaussian" for e in joint)
+    if gaussian and any(_is_sampled(e) for e in joint):
         epsilon, error = _by_prv(joint, delta - failing)
-    elif all(e["mechanism"] == "gaussian" for e in joint):
+    elif gaussian:
         precision = sum(e["steps"] / e["noise_multiplier"] ** 2 for e in joint)
         epsilon, error = _root(lambda x: _gaussian_delta(x, precision**-0.5), delta - failing), 1e-6
     else:
-        epsilon, error = _by_convolution(joint, delta - failing)
+        ways = [_by_convolution(joint, delta - failing, more) for more in (False, True)]
+        epsilon, error = max(ways)
     return added + epsilon, error
 
 
@@ -56,16 +59,24 @@ def _gaussian_delta(epsilon: float, sigma: float) -> float:
     return float(ndtr(a - b) - math.exp(epsilon + log_ndtr(-a - b)))
 
 
-def _by_convolution(events: Sequence[dict[str, Any]], delta: float) -> tuple[float, float]:
+def _is_sampled(event: dict[str, Any]) -> bool:
+    return bool(event.get("sampling_rate", 1.0) < 1)
+
+
+def _by_convolution(events: Sequence[dict[str, Any]], delta: float, more: bool) -> tuple[float, float]:
+    """One direction: whether the table at hand has one unit more or less; only sampled steps tell these apart."""
     edges = np.arange(-HALF_RANGE, HALF_RANGE, WIDTH)
     spectrum, n_losses, lost = 1.0 + 0j, 0, 0.0
-    precision = sum(e["steps"] / e["noise_multiplier"] ** 2 for e in events if e["mechanism"] == "gaussian")
+    plain = [e for e in events if e["mechanism"] == "gaussian" and not _is_sampled(e)]
+    precision = sum(e["steps"] / e["noise_multiplier"] ** 2 for e in plain)
     survivals: list[tuple[Callable[[np.ndarray], np.ndarray], int]] = []
     if precision:
         mu = precision / 2
         survivals.append((lambda x: ndtr((mu - x) / math.sqrt(2 * mu)), 1))
     for e in events:
-        if e["mechanism"] == "exponential":
+        if _is_sampled(e):
+            survivals.append((_sampled_survival(e["noise_multiplier"], e["sampling_rate"], more), e["steps"]))
+        elif e["mechanism"] == "exponential":
             survivals.append((_exponential_survival(e["epsilon"]), e["steps"]))
         elif e["mechanism"] != "gaussian":
             survivals.append((_randomised_survival(e["epsilon"]), e["steps"]))
@@ -89,6 +100,22 @@ def _by_convolution(events: Sequence[dict[str, Any]], delta: float) -> tuple[flo
 def _exponential_survival(epsilon: float) -> Callable[[np.ndarray], np.ndarray]:
     root = math.exp(epsilon / 2)
     return lambda x: np.clip(root * (root - np.exp(np.minimum(x, epsilon) / 2)) / math.expm1(epsilon), 0.0, 1.0)
+
+
+def _sampled_survival(sigma: float, q: float, more: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """P(loss > x) of one Poisson-sampled Gaussian: log(1 - q + q e^((2 y - 1) / (2 sigma^2))) rises with the output y.
+
+    With one unit more y is a mixture of N(0, sigma^2) and N(1, sigma^2); with one less it is N(0, sigma^2), and the
+    loss is the negative.
+    """
+
+    def output(loss: np.ndarray) -> np.ndarray:
+        odds = np.expm1(loss) + q
+        return np.where(odds > 0, sigma**2 * np.log(np.maximum(odds, 1e-300) / q) + 0.5, -np.inf)
+
+    if more:
+        return lambda x: (1 - q) * ndtr(-output(x) / sigma) + q * ndtr((1 - output(x)) / sigma)
+    return lambda x: ndtr(output(-x) / sigma)
 
 
 def _randomised_survival(epsilon: float) -> Callable[[np.ndarray], np.ndarray]:

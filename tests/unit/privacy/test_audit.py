@@ -39,6 +39,14 @@ TINY: dict[str, dict[str, Any]] = {
     "copula": {},
     "ctgan": {"generator_dim": (4,), "discriminator_dim": (16,), "embedding_dim": 4, "epochs": 1, **ALL_ROWS},
     "gan": {"generator_dim": (4,), "discriminator_dim": (16,), "embedding_dim": 4, "epochs": 1, **ALL_ROWS},
+    "conditional_gan": {
+        "generator_dim": (4,),
+        "discriminator_dim": (16,),
+        "embedding_dim": 4,
+        "epochs": 1,
+        "conditional_columns": ["a", "b"],
+        **ALL_ROWS,
+    },
     "dp_tvae": {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "epochs": 2, **ALL_ROWS},
     "tvae": {
         "latent_dim": 2,

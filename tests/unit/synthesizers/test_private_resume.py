@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth import TabularGAN, TabularVAE
+from raysynth import ConditionalTabularGAN, TabularGAN, TabularVAE
 from raysynth.dp.gradient_release import GradientRelease
 from raysynth.errors import ParameterError
 from raysynth.synthesizers.base import Synthesizer
@@ -139,6 +139,24 @@ def test_other_columns_a_missing_journal_and_a_folder_without_a_record_are_refus
         journal.unlink()
     with pytest.raises(ParameterError, match="nobody knows how many are left"):
         vae(tmp_path).fit(rows(), resume=tmp_path / "run")
+
+
+def test_a_conditional_gan_goes_on_with_the_network_that_it_released(steps: Steps, tmp_path: Path) -> None:
+    def gan() -> ConditionalTabularGAN:
+        config = SimpleNamespace(storage_path=str(tmp_path), name="gan")
+        small = {"generator_dim": (8,), "discriminator_dim": (8,), "batch_size": 100, "epochs": 3}
+        given = {"conditional_columns": ["a", "c"], "epsilon": 2.0, "delta": 1e-4, "verbose": False}
+        return ConditionalTabularGAN(run_config=config, **given, **small)  # type: ignore[arg-type]
+
+    steps.stop_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        gan().fit(rows().assign(c=rows()["a"]))
+    resumed = gan().fit(rows().assign(c=rows()["a"]), resume=tmp_path / "gan")
+    assert steps.made <= charged_steps(resumed)
+    events = [e.released for e in resumed.privacy_spent_.ledger]  # type: ignore[union-attr]
+    assert events.count("table of a column with its parents") == 1
+    made = resumed.sample(200, conditions={"a": "x"}, seed=0)
+    assert set(made["a"]) == {"x"}
 
 
 def test_a_gan_goes_on_too(steps: Steps, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "batch_s
 BY_SGD: dict[str, dict[str, Any]] = {
     "gan": GAN,
     "ctgan": GAN,
+    "conditional_gan": {**GAN, "conditional_columns": ["a", "b"]},
     "tvae": {**VAE, "prior_components": 2},
     "dp_tvae": VAE,
     "autoregressive": {"width": 8, "hidden": 4, "layers": 1, "batch_size": 100},
@@ -48,7 +49,7 @@ def accountant() -> ModuleType:
 def test_no_private_method_is_left_out() -> None:
     private = {m for m in METHODS if synthesizer_class(m).has_differential_privacy}
     assert private == {m for m, _ in CASES}
-    assert len(CASES) == len(private) * len(EPSILONS) == 28
+    assert len(CASES) == len(private) * len(EPSILONS) == 32
 
 
 @pytest.mark.parametrize(("method", "epsilon"), CASES)
