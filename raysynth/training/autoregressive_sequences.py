@@ -56,7 +56,7 @@ class SequenceJob:
     def signature(self) -> str:
         """Columns, network and everything that changes an epoch."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
-        sizes = {**self.network.to_dict(), "units": self.units}
+        sizes = {**self.network.to_dict(), "units": self.units, "passes": self.passes}
         return json.dumps([asdict(self.codes), sizes, asdict(self.training), settings])
 
     @property
