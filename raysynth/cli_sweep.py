@@ -23,6 +23,11 @@ raysynth sweep patients.csv --methods copula,bayesian_network,ctgan,autoregressi
 [dim]# which epsilon? each against each, with a column to predict[/dim]
 
 raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1,3,inf --target outcome --out choice
+
+[dim]# a choice that is itself covered by epsilon, at most 3 in all[/dim]
+
+raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1 --selection private --epsilon-limit 3 \
+  --out choice
 """
 )
 def sweep(
@@ -36,9 +41,17 @@ def sweep(
     ] = None,
     holdout: Annotated[str | None, typer.Option(help="Real rows that no trial learns from; default: a fifth.")] = None,
     selection: Annotated[
-        str, typer.Option(help="internal: figures are yours alone; proxy: the search runs on stand-in rows.")
+        str,
+        typer.Option(
+            help="internal: figures are yours alone; proxy: the search runs on stand-in rows; private: one of a random "
+            "number of fits, its epsilon covers the choice."
+        ),
     ] = ("internal"),
     proxy: Annotated[str | None, typer.Option(help="Public table of the same columns, for --selection proxy.")] = None,
+    mean_trials: Annotated[float, typer.Option(help="Mean number of fits, for --selection private.", min=1)] = 10.0,
+    epsilon_limit: Annotated[
+        float | None, typer.Option(help="Most that --selection private may cost; above it nothing is read.")
+    ] = None,
     schema: Annotated[Path | None, typer.Option(help="TableSchema as JSON: kinds, bounds, constraints.")] = None,
     at_once: Annotated[int | None, typer.Option(help="Most trials at a time; default: one a core.", min=1)] = None,
     max_epsilon: Annotated[float, typer.Option(help="Largest epsilon that the recommendation may have.")] = (
@@ -63,6 +76,8 @@ def sweep(
             holdout_data=holdout,
             selection=selection,
             proxy_data=proxy,
+            mean_trials=mean_trials,
+            epsilon_limit=epsilon_limit,
             schema=schema,
             max_concurrent_trials=at_once,
             seed=seed,

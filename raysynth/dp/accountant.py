@@ -165,7 +165,7 @@ def _largest_loss(event: Event) -> float:
 
 def _rho(event: Event) -> float:
     """Roughly the concentrated privacy of one step (Bun and Steinke 2016); decides the grid's width, no more."""
-    if event.noise_multiplier is not None:
+    if event.mechanism is Mechanism.GAUSSIAN and event.noise_multiplier is not None:
         return event.sampling_rate**2 / (2 * event.noise_multiplier**2)
     epsilon = event.epsilon or 0.0
     return min(epsilon, epsilon**2 / (8 if event.mechanism is Mechanism.EXPONENTIAL else 2))

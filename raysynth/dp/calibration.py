@@ -34,7 +34,7 @@ def gaussian_delta(epsilon: float, noise_multiplier: float) -> float:
 
 def gaussian_noise_multiplier(epsilon: float, delta: float) -> float:
     """The least noise multiplier of one Gaussian release within (epsilon, delta)."""
-    found = _least(lambda sigma: gaussian_delta(epsilon, sigma) <= delta, 1.0, 1e-10, math.inf)
+    found = least_scale(lambda sigma: gaussian_delta(epsilon, sigma) <= delta, 1.0, 1e-10, math.inf)
     assert found is not None
     return found
 
@@ -68,7 +68,7 @@ def calibrated(
     taken = total_epsilon(before, budget.delta) if before else 0.0
     coarse = None
     if taken < budget.epsilon:
-        coarse = _least(lambda scale: total(scale, COARSE) <= budget.epsilon, begin, tolerance, MOST_NOISE)
+        coarse = least_scale(lambda scale: total(scale, COARSE) <= budget.epsilon, begin, tolerance, MOST_NOISE)
     if coarse is None:
         needed = total(MOST_NOISE, COARSE)
         raise ParameterError(
@@ -91,7 +91,7 @@ def dpsgd_noise_multiplier(
     )
 
 
-def _least(fits: Callable[[float], bool], start: float, tolerance: float, most: float) -> float | None:
+def least_scale(fits: Callable[[float], bool], start: float, tolerance: float, most: float) -> float | None:
     """The least x for which a monotone condition holds, from above, to a relative tolerance; None if above `most`."""
     high = start
     while not fits(high):

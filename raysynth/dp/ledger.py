@@ -10,6 +10,9 @@ mechanism:
 | laplace | epsilon, steps | (discrete) Laplace noise of scale sensitivity / epsilon on one number |
 | exponential | epsilon, steps | one choice with probability ~ exp(epsilon * score / (2 * sensitivity)) |
 | approximate | epsilon, delta, steps | any other (epsilon, delta)-private release |
+| selection | epsilon, delta, law, mean_runs, | best of K runs, K of that law and mean; each run costs, at Renyi |
+|  | noise_multiplier, most_order | orders up to most_order, no more than one gaussian of that |
+|  |  | noise_multiplier; epsilon at delta by Papernot and Steinke 2022 |
 | not_covered | none | something that the guarantee does not cover; `released` says what, in words |
 """
 
@@ -35,6 +38,7 @@ class Mechanism(StrEnum):
     LAPLACE = "laplace"
     EXPONENTIAL = "exponential"
     APPROXIMATE = "approximate"
+    SELECTION = "selection"
     NOT_COVERED = "not_covered"
 
 
@@ -55,6 +59,7 @@ class Event:
         relation: 'add_remove': of one unit.
         unit: 'row', or what else one unit is.
         guarantee: False where the noise was seeded (tests), so that nothing is guaranteed.
+        law, mean_runs, most_order: of 'selection'; see the module.
     """
 
     mechanism: Mechanism
@@ -69,6 +74,9 @@ class Event:
     relation: str = "add_remove"
     unit: str = ROW
     guarantee: bool = True
+    law: str = ""
+    mean_runs: float | None = None
+    most_order: float | None = None
 
     def __post_init__(self) -> None:
         what = f"ledger event '{self.released}'"
@@ -78,6 +86,9 @@ class Event:
             _require(_positive(self.epsilon), f"{what}: epsilon must be > 0")
         elif self.mechanism is Mechanism.APPROXIMATE:
             _require(self.epsilon is not None and self.epsilon >= 0, f"{what}: epsilon must be >= 0")
+        elif self.mechanism is Mechanism.SELECTION:
+            described = all(_positive(x) for x in (self.epsilon, self.noise_multiplier, self.mean_runs))
+            _require(described, f"{what}: epsilon, noise_multiplier and mean_runs must be > 0")
         _require(0 <= self.delta < 1, f"{what}: delta must be in [0, 1)")
         _require(0 < self.sampling_rate <= 1, f"{what}: sampling_rate must be in (0, 1]")
         _require(isinstance(self.steps, int) and self.steps >= 1, f"{what}: steps must be a whole number >= 1")
@@ -126,6 +137,31 @@ def exponential(released: str, epsilon: float, *, steps: int = 1, sensitivity: f
 def approximate(released: str, epsilon: float, delta: float, *, steps: int = 1, unit: str = ROW) -> Event:
     """Any other (epsilon, delta)-private release."""
     return Event(Mechanism.APPROXIMATE, released, steps=steps, epsilon=epsilon, delta=delta, unit=unit)
+
+
+def selection(
+    released: str,
+    epsilon: float,
+    delta: float,
+    *,
+    noise_multiplier: float,
+    most_order: float,
+    law: str,
+    mean_runs: float,
+    unit: str = ROW,
+) -> Event:
+    """The best of a random number of runs, of which nothing else is released; see `selection.py`."""
+    return Event(
+        Mechanism.SELECTION,
+        released,
+        noise_multiplier=noise_multiplier,
+        epsilon=epsilon,
+        delta=delta,
+        law=law,
+        mean_runs=mean_runs,
+        most_order=most_order,
+        unit=unit,
+    )
 
 
 def not_covered(released: str) -> Event:

@@ -8,14 +8,15 @@ that neither K nor anything of the other runs is seen.
 
 M may itself draw one of finitely many settings at random. Its output is then a mixture with weights that do not depend
 on the data, and exp((order - 1) * Renyi divergence) of a mixture is at most the largest of its parts' (joint convexity
-of the f-divergence x^order), so M is charged, at each order, what the dearest setting costs at that order.
+of the f-divergence x^order). So M is charged what the dearest setting may cost: every run has a `RunBudget`, fixed
+before any row is read, and is calibrated to it (`run_scope.py`) whatever the statistics come out as.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ from raysynth.dp.noise import NoiseSource
 from raysynth.errors import ParameterError
 
 GEOMETRIC, POISSON = "geometric", "poisson"
+LAWS = (GEOMETRIC, POISSON)
 ORDERS = tuple(np.unique(np.concatenate([1 + np.geomspace(0.01, 10, 120), np.geomspace(11, 2048, 80)])).tolist())
+LEAST_ORDER = 1.5  # the library's series for subsampled steps errs upwards below, by the more the nearer to 1
+SLACK = 1e-9  # of a divergence: rounding
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Repetitions:
     law: str = GEOMETRIC
 
     def __post_init__(self) -> None:
-        if self.law not in (GEOMETRIC, POISSON):
+        if self.law not in LAWS:
             raise ParameterError(f"the number of trials is '{GEOMETRIC}' or '{POISSON}'; found {self.law!r}")
         if not 1 <= self.mean < float("inf"):
             raise ParameterError(f"the mean number of trials must be at least 1; found {self.mean!r}")
@@ -59,23 +63,71 @@ class Repetitions:
         return int(law.ppf(noise.uniform(1)[0]))
 
 
-def selection_epsilon(settings: Sequence[Sequence[Event]], repetitions: Repetitions, delta: float) -> float:
+@dataclass(frozen=True)
+class RunBudget:
+    """What one run may cost: at Renyi orders up to `most_order` no more than one Gaussian release.
+
+    That is truncated concentrated privacy (Bun, Dwork, Rothblum and Steinke 2018) with rho = 1 / (2 sigma^2). The cap
+    lets DP-SGD in, whose divergence leaves every such line at large orders.
+
+    Args:
+        noise_multiplier: sigma of that Gaussian.
+        most_order: largest order at which the bound holds.
+    """
+
+    noise_multiplier: float
+    most_order: float = ORDERS[-1]
+
+    @property
+    def orders(self) -> np.ndarray:
+        """Orders that are accounted for."""
+        return np.array([a for a in ORDERS if LEAST_ORDER <= a <= self.most_order])
+
+    def covers(self, events: Iterable[Event]) -> bool:
+        """Whether a run of these events stays within the budget.
+
+        Raises:
+            ParameterError: an event has a delta of its own (it belongs outside), or none of Renyi's kind.
+        """
+        orders = self.orders
+        allowed = orders / (2 * self.noise_multiplier**2)
+        return bool((renyi_curve(events, orders.tolist()) <= allowed * (1 + SLACK)).all())
+
+
+def most_order(noise_multiplier: float, delta: float) -> float:
+    """The order at which one Gaussian's epsilon at `delta` is least: beyond it no order is worth bounding."""
+    return max(2.0, 1 + noise_multiplier * math.sqrt(2 * math.log(1 / delta)))
+
+
+def selection_epsilon(run: RunBudget, repetitions: Repetitions, delta: float) -> float:
     """Epsilon at `delta` of the release of the best run.
 
     Args:
-        settings: for each setting that M may draw the events of one run, its noised score among them.
+        run: what the dearest run may cost, its noised score included.
         repetitions: the law of K.
         delta: of the choice.
-
-    Raises:
-        ParameterError: an event has a delta of its own (it belongs outside), or none of Renyi's kind.
     """
     from dp_accounting import dp_event
+    from dp_accounting.rdp import RdpAccountant
 
-    accountant = _accountant_class()(ORDERS)
-    runs = _AnyOf(tuple(dp_event.ComposedDpEvent([_as_dp_event(e) for e in events]) for events in settings))
-    accountant.compose(dp_event.RepeatAndSelectDpEvent(runs, repetitions.mean, repetitions.shape))
+    accountant = RdpAccountant(run.orders.tolist())
+    one = dp_event.GaussianDpEvent(run.noise_multiplier)
+    accountant.compose(dp_event.RepeatAndSelectDpEvent(one, repetitions.mean, repetitions.shape))
     return float(accountant.get_epsilon(delta))
+
+
+def renyi_curve(events: Iterable[Event], orders: Sequence[float]) -> np.ndarray:
+    """Renyi divergence of all events together at each of ascending orders, shape (orders,).
+
+    Raises:
+        ParameterError: an event has a delta of its own, or no guarantee.
+    """
+    from dp_accounting.rdp import RdpAccountant
+
+    accountant = RdpAccountant(orders)
+    for event in events:
+        accountant.compose(_as_dp_event(event))
+    return np.minimum.accumulate(np.asarray(accountant.rdp)[::-1])[::-1]  # never below that of a larger order
 
 
 def _as_dp_event(event: Event) -> Any:
@@ -96,29 +148,3 @@ def _as_dp_event(event: Event) -> Any:
             "selection; release it once, outside"
         )
     return dp_event.SelfComposedDpEvent(one, event.steps)
-
-
-@dataclass(frozen=True)
-class _AnyOf:
-    """One of several events, drawn without the data; for the accountant below alone."""
-
-    events: tuple[Any, ...]
-
-
-@cache
-def _accountant_class() -> Any:
-    """`RdpAccountant` that knows `_AnyOf`: at each order the dearest."""
-    from dp_accounting.rdp import RdpAccountant
-
-    class Accountant(RdpAccountant):
-        _rdp: Any
-
-        def _maybe_compose(self, event: Any, count: int, do_compose: bool) -> Any:
-            if not isinstance(event, _AnyOf):
-                return super()._maybe_compose(event, count, do_compose)
-            if do_compose:
-                curves = [RdpAccountant(self._orders).compose(e)._rdp for e in event.events]
-                self._rdp = self._rdp + count * np.max(curves, axis=0)
-            return None
-
-    return Accountant

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.encoding.plain_values import from_plain, to_plain
 from raysynth.errors import DataError, ModelFileError, SchemaError
 from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.plain_values import from_plain, to_plain
 from raysynth.statistics.released import CategoryCounts
 
 RARE_LABEL = "(rare)"

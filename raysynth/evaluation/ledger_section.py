@@ -16,6 +16,7 @@ _NOUNS = {
     "laplace": "Laplace noise",
     "exponential": "exponential mechanism",
     "approximate": "stability",
+    "selection": "private selection",
     "not_covered": "not covered",
 }
 
@@ -44,6 +45,8 @@ def _row(event: Event) -> dict[str, Any]:
         parameters.append(f"epsilon {event.epsilon:.4g}")
     if event.delta > 0:
         parameters.append(f"delta {event.delta:.2g}")
+    if event.mean_runs is not None:
+        parameters.append(f"best of a {event.law} number of runs with mean {event.mean_runs:g}")
     return {
         "Released": event.released,
         "Mechanism": _NOUNS[str(event.mechanism)],

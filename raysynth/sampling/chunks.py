@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.encoding.plain_values import from_plain
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
 from raysynth.schema import Kind, TableSchema
+from raysynth.statistics.plain_values import from_plain
 
 CHUNK_ROWS = 65_536
 MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever comes of it

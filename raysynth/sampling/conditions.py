@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.categorical import CategoricalEncoder, storage_type
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, NumericEncoder, to_float
-from raysynth.encoding.plain_values import from_plain
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.plain_values import from_plain
 
 _COLLECTIONS = (list, set, frozenset, np.ndarray, pd.Series, pd.Index)
 POINT_WINDOW = 0.005  # rejection samplers meet 'value == v' by rows whose rank is this near, then set to v

@@ -146,7 +146,7 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
         plan.cells[name], plan.events[name] = PresenceCells(), [counts]
         if column.kind.is_discrete:
             domain = declared_domain(column)
-            plan.cells[name] = OpenCells() if domain is None else DomainCells(domain, _value_type(column))
+            plan.cells[name] = OpenCells() if domain is None else DomainCells(domain, value_type(column))
             if domain is None:
                 stable = events.approximate(f"which values of '{name}' occur", 0.0, plan.delta)
                 plan.events[name] = [counts, stable]
@@ -169,7 +169,8 @@ def declared_domain(column: ColumnSchema) -> tuple[Any, ...] | None:
     return (False, True) if pt.is_boolean(column.arrow_type) else None
 
 
-def _value_type(column: ColumnSchema) -> pa.DataType:
+def value_type(column: ColumnSchema) -> pa.DataType:
+    """The Arrow type of single values of a discrete column."""
     return pa.string() if pt.is_large_string(column.arrow_type) else column.arrow_type
 
 
@@ -239,7 +240,7 @@ def _open_values(
     passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
     missing = float(gaussian_vector(np.array([exact_missing]), plan.sigma, scope.noise)[0])
     kept = [values[i] for i in passed]
-    if not kept and not pt.is_string(_value_type(column)):
+    if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(max(missing, 0.0), float(n_rows)) if column.nullable else 0.0
     left = n_rows - missing - noised.sum()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from raysynth.dp.privacy_spent import PrivacySpent
-from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
 from raysynth.synthesizers.checks import listed, resumed_folder, shards_folder, try_out
-from raysynth.synthesizers.opening import privacy_scope, spending_told
+from raysynth.synthesizers.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.synthesizers.prepared import Prepared
 from raysynth.synthesizers.regenerators import regenerators
 
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
     from raysynth.constraints import ConstraintSet
     from raysynth.dp.noise import NoiseSource
+    from raysynth.dp.scope import PrivacyScope
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
+    from raysynth.synthesizers.opening import OpenedTable
+    from raysynth.synthesizers.private_run import PrivateRun
 
 
 class Synthesizer:
@@ -144,6 +147,10 @@ class Synthesizer:
         Raises:
             DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
         """
+        return self._fit_with(lambda: self._fit_table(data), resume)
+
+    def _fit_with(self, learn: Callable[[], None], resume: str | os.PathLike[str] | None = None) -> Self:
+        """Check the parameters, then `learn`, which sets the fitted attributes."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
         shards_folder(self)  # raises where shards cannot be kept
@@ -152,42 +159,21 @@ class Synthesizer:
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages:
-            self._fit_table(data)
+            learn()
         self.stages_ = tuple(stages)
         return self
 
     def _fit_table(self, data: Any) -> None:
-        """Statistics, schema, encoder, and what the method learns; sets the fitted attributes."""
-        from raysynth.synthesizers.opening import earlier_run, kept_run, open_exactly, open_privately
-        from raysynth.table import as_table
+        """Open the table and learn it."""
+        self._learn(*open_for_fit(self, data))
 
-        scope = privacy_scope(self)
-        table = as_table(data, min_rows=2 if scope is None else 0)
-        declared, listed = self._declared_schema(), self._listed_kinds()
-        run = earlier_run(self, scope)
-        if scope is None:
-            opened = open_exactly(table, declared, listed)
-        else:
-            scope = scope if run is None else run.scope
-            unit = None if self.privacy_unit is None else (self.privacy_unit, self.max_rows_per_unit)
-            opened = open_privately(table, declared, listed, scope, public_types=self.public_types, unit=unit, run=run)
+    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> None:
+        """The encoder, and what the method learns; sets the fitted attributes."""
         self.n_rows_ = opened.statistics.n_rows
-        if self.verbose:
-            about = "" if scope is None else "about "
-            print(f"{table.source}: {about}{self.n_rows_:,} rows\n{opened.schema.describe()}")
-        schema, columns, options = opened.modelled_schema, opened.statistics.columns, self._encoder_options()
-        if run is not None:  # released by the fit that this one goes on from
-            encoder, seed = run.encoder, run.seed
-        else:
-            encoder, seed = build_encoder(schema, columns, numeric=self.numeric_encoding, **options), self._fit_seed()
-            run = kept_run(self, scope, opened, encoder, seed)
-        kept = shards_folder(self)
-        prepared = Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, self._resume, run, kept)
-        self.schema_, self.encoder_, self.rules_ = opened.schema, encoder, opened.rules
+        prepared = prepare(self, opened, scope, run)
+        self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
         self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
-        if not encoder.columns:
-            raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:

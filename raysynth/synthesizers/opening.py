@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.synthesizers.base import Synthesizer
+    from raysynth.synthesizers.prepared import Prepared
     from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.table import Table
 
@@ -130,6 +131,31 @@ def kept_run(
     return started_run(model, scope, opened, encoder, seed)
 
 
+def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None) -> Prepared:
+    """What a method gets to learn from: an opened table behind the encoder that the method asks for.
+
+    Raises:
+        ParameterError: no column is left to model.
+    """
+    from raysynth.encoding.table_encoder import build_encoder
+    from raysynth.synthesizers.checks import shards_folder
+    from raysynth.synthesizers.prepared import Prepared
+
+    if model.verbose:
+        about = "" if scope is None else "about "
+        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
+    schema, columns, options = opened.modelled_schema, opened.statistics.columns, model._encoder_options()
+    if run is not None:  # released by the fit that this one goes on from
+        encoder, seed = run.encoder, run.seed
+    else:
+        encoder, seed = build_encoder(schema, columns, numeric=model.numeric_encoding, **options), model._fit_seed()
+        run = kept_run(model, scope, opened, encoder, seed)
+    if not encoder.columns:
+        raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
+    kept = shards_folder(model)
+    return Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, model._resume, run, kept)
+
+
 @contextmanager
 def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
     """An interruption inside says what has been charged by then."""
@@ -139,6 +165,61 @@ def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
         if scope is not None and len(scope.ledger):
             interrupt.add_note(f"this fit has spent already: {scope.spent}; that stays spent, whatever follows")
         raise
+
+
+def open_for_fit(model: Synthesizer, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
+    """The table of one fit, the scope that pays, and the run that a private fit goes on from."""
+    scope = privacy_scope(model)
+    run = earlier_run(model, scope)
+    scope = scope if run is None else run.scope
+    return open_table(model, data, scope, run=run), scope, run
+
+
+def open_table(
+    model: Synthesizer,
+    data: Any,
+    scope: PrivacyScope | None,
+    *,
+    run: PrivateRun | None = None,
+    released: NoisedStatistics | None = None,
+) -> OpenedTable:
+    """The table that a model is to learn, through the door that its scope asks for.
+
+    Args:
+        model: its parameters declare schema and kinds.
+        data: any table that `fit` takes.
+        scope: None: without noise.
+        run: what a private fit goes on from.
+        released: noised statistics of the same table that were released before, so that nothing is released now.
+    """
+    from raysynth.table import as_table
+
+    table = as_table(data, min_rows=2 if scope is None else 0)
+    declared, kinds = model._declared_schema(), model._listed_kinds()
+    if scope is None:
+        return open_exactly(table, declared, kinds)
+    public, unit = model.public_types, None
+    if model.privacy_unit is not None:
+        unit = (model.privacy_unit, model.max_rows_per_unit)
+    return open_privately(table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released)
+
+
+def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None) -> Synthesizer:
+    """Fit a model to a table that was opened before, once for several fits; nothing of it is read twice.
+
+    Args:
+        model: any that learns one table (not sequences), with the parameters that the table was opened with.
+        opened: from `open_table`.
+        scope: of this fit; None: without differential privacy.
+    """
+    return model._fit_with(lambda: model._learn(opened, scope))
+
+
+def can_share_opening(model: Synthesizer) -> bool:
+    """Whether `fit_opened` serves this class: False for those that read their rows in a way of their own."""
+    from raysynth.synthesizers.base import Synthesizer
+
+    return type(model)._fit_table is Synthesizer._fit_table
 
 
 def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
@@ -173,36 +254,51 @@ def open_privately(
     public_types: bool,
     unit: tuple[str, int] | None = None,
     run: PrivateRun | None = None,
+    released: NoisedStatistics | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
     With a `unit` (its column, most rows of it that count) other rows are left out first, for every later pass too.
-    A fit that goes on from `run` has its statistics already: nothing is released again.
+    A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
+    released again.
     """
-    from raysynth.constraints import ConstraintSet
     from raysynth.statistics.noised import earlier_statistics, release_statistics
-    from raysynth.statistics.public_schema import as_declared, public_schema
+    from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import bounded
 
     table = table if unit is None else bounded(table, *unit, scope.noise)
-    schema = modelled = public_schema(table, declared, kinds, public_types=public_types)
-    table = as_declared(table, schema)
-    rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
-    if rules is not None:
-        rules.validate(schema)
-        table = table.mapped(rules.forward)
-        modelled = public_schema(table, rules.forward_schema(schema), {})
-        table = as_declared(table, modelled)
+    schema = public_schema(table, declared, kinds, public_types=public_types)
+    table, modelled, rules = as_modelled(table, schema)
     if run is not None:
         opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope))
         run.check_schema(opened)
         return opened
+    if released is not None:
+        return OpenedTable(table, schema, modelled, rules, released)
     with stage("statistics") as done:
         statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
         done.rows = statistics.n_rows
     if (warning := scope.budget.warning(scope.n_rows)) is not None:
-        warnings.warn(warning, stacklevel=5)
+        warnings.warn(warning, stacklevel=8)
     return OpenedTable(table, schema, modelled, rules, statistics)
+
+
+def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
+    """A table with the types of its public schema, after the constraints' change of columns; no row is read.
+
+    Returns the table, the schema of its columns, and the constraints (None without any).
+    """
+    from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.public_schema import as_declared, public_schema
+
+    table = as_declared(table, schema)
+    if not schema.constraints:
+        return table, schema, None
+    rules = ConstraintSet(schema.constraints, schema)
+    rules.validate(schema)
+    table = table.mapped(rules.forward)
+    modelled = public_schema(table, rules.forward_schema(schema), {})
+    return as_declared(table, modelled), modelled, rules
 
 
 def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:

@@ -8,27 +8,49 @@ that are missing; a trial whose process died is tried again, then reported as fa
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raysynth.errors import ClusterError, ParameterError
 from raysynth.execution import in_this_process
-from raysynth.tuning.one_trial import Task, run_trial
 from raysynth.tuning.trials import FAILED, Trial, TrialResult
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
 
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
-_QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0"}
+_QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+class TrialTask(Protocol):
+    """What trials share; it pickles."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the sweep."""
+        ...
+
+    def result_path(self, trial: Trial) -> Path:
+        """Where the result of a trial is."""
+        ...
+
+    def run(self, trial: Trial) -> dict[str, float]:
+        """Run a trial and keep its result; what Ray Tune is told of it."""
+        ...
 
 
 def run_trials(
     trials: Sequence[Trial],
-    task: Task,
+    task: TrialTask,
     *,
     cpus_per_trial: float = 1.0,
     max_concurrent: int | None = None,
@@ -51,13 +73,14 @@ def run_trials(
     at_once = at_once if max_concurrent is None else min(at_once, max_concurrent)
     if not trials:
         return
-    errors = _fit_tuner(trials, task, 0.0 if scaling_config is not None else cpus_per_trial, at_once)
+    cpus = 0.0 if scaling_config is not None else cpus_per_trial
+    errors = _fit_tuner(trials, task, cpus, at_once)
     for position, error in errors.items():
         if not task.result_path(trials[position]).exists():
             TrialResult(trials[position], FAILED, error=error).write(task.result_path(trials[position]))
 
 
-def _fit_tuner(trials: Sequence[Trial], task: Task, cpus: float, at_once: int) -> dict[int, str]:
+def _fit_tuner(trials: Sequence[Trial], task: TrialTask, cpus: float, at_once: int) -> dict[int, str]:
     """Run Tune; the errors of trials whose process died, by position."""
     from ray import tune
 
@@ -73,7 +96,7 @@ def _fit_tuner(trials: Sequence[Trial], task: Task, cpus: float, at_once: int) -
             verbose=0,
         ),
     )
-    with _environment(_QUIET):
+    with _environment(_QUIET), _errors_only("ray.tune"):
         try:
             grid = tuner.fit()
         except (RuntimeError, tune.TuneError) as error:
@@ -84,7 +107,7 @@ def _fit_tuner(trials: Sequence[Trial], task: Task, cpus: float, at_once: int) -
     return {r.config["position"]: f"its process died: {r.error}" for r in found if r.error and r.config}
 
 
-def _trainable(config: dict[str, Any], task: Task, trials: tuple[Trial, ...]) -> None:
+def _trainable(config: dict[str, Any], task: TrialTask, trials: tuple[Trial, ...]) -> None:
     """One trial in a process of Tune's."""
     import torch
     from ray import tune
@@ -93,8 +116,8 @@ def _trainable(config: dict[str, Any], task: Task, trials: tuple[Trial, ...]) ->
     torch.set_num_threads(1)
     os.environ["RAYSYNTH_QUIET"] = "1"
     with threadpool_limits(1), in_this_process():
-        result = run_trial(trials[config["position"]], task)
-    tune.report({"utility": -math.inf if math.isnan(result.utility) else result.utility})
+        told = task.run(trials[config["position"]])
+    tune.report(told)
 
 
 def _at_once(resources: dict[str, float], cpus_per_trial: float, scaling: ScalingConfig | None) -> int:
@@ -109,6 +132,18 @@ def _at_once(resources: dict[str, float], cpus_per_trial: float, scaling: Scalin
         shown = ", ".join(f"{v:g} {k} of {found.get(k, 0.0):g}" for k, v in needed.items())
         raise ParameterError(f"one trial needs {shown} in this cluster; ask for fewer workers or cpus_per_trial")
     return fits
+
+
+@contextmanager
+def _errors_only(name: str) -> Iterator[None]:
+    """No warnings of a logger and those below it."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

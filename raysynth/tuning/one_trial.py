@@ -58,6 +58,11 @@ class Task:
         """Where the result of a trial is."""
         return self.folder / "trials" / f"{trial.key}.json"
 
+    def run(self, trial: Trial) -> dict[str, float]:
+        """Run a trial and keep its result; what Ray Tune is told of it."""
+        utility = run_trial(trial, self).utility
+        return {"utility": -math.inf if math.isnan(utility) else utility}
+
 
 def synthesizer(setting: Setting, seed: int | None, delta: float | None, **fixed: Any) -> Synthesizer:
     """An unfitted synthesizer; differentially private for a finite epsilon."""

@@ -21,6 +21,15 @@ AXES = {
     "attack": "advantage of the membership attack (0: guessing)",
 }
 
+BADGES = {"internal": "Private.", "proxy": "Proxy.", "private": "Private selection."}
+COVERS = {  # what epsilon covers, by the mode of selection
+    "internal": "It covers the fit of one model. The choice among models by these figures is not covered: whoever sees "
+    "the choice learns a little more.",
+    "proxy": "It covers the fit of one model. The sweep ran on proxy rows, so the choice adds nothing; the ledger of "
+    "the winner holds the proxy's own fit, too.",
+    "private": "It covers statistics, fit and choice together; other trials, and how many there were, are not told.",
+}
+
 
 @dataclass(frozen=True)
 class Point:
@@ -67,6 +76,8 @@ def render_sweep(result: SweepResult) -> str:
             methods=[(m, MARKS[i % len(MARKS)], i % len(MARKS)) for i, m in enumerate(methods)],
             size=(WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT),
             infinity=math.inf,
+            badge=BADGES[result.selection],
+            covers=COVERS[result.selection],
             front={c.setting for a in AGAINST for c in result.front(a)},
         )
     )
@@ -116,7 +127,8 @@ def _utility_axis(found: Sequence[Candidate]) -> Any:
     bounds = [b for c in found for b in _bounds(c.utility)]
     low, high = min(bounds, default=0.0), max(bounds, default=1.0)
     margin = max(0.02, 0.08 * (high - low))
-    return _linear(max(low - margin, -1.0), min(high + margin, 1.0), HEIGHT - BOTTOM, TOP)
+    low, high = min(low, max(low - margin, -1.0)), max(high, min(high + margin, 1.0))  # a noised score may lie beyond
+    return _linear(low, high, HEIGHT - BOTTOM, TOP)
 
 
 def _linear(low: float, high: float, start: float, end: float) -> Any:

@@ -28,7 +28,7 @@ class SweepResult:
 
     Args:
         results: one a trial, failed ones among them.
-        selection: 'internal' or 'proxy'; see `raysynth.tuning.sweep`.
+        selection: 'internal', 'proxy' or 'private'; see `raysynth.tuning.sweep`.
         objective: what utility is.
         folder: where models and results are.
         winner: gives the fitted model of a candidate.
@@ -47,6 +47,8 @@ class SweepResult:
         """Who may see these figures."""
         if self.selection == "internal":
             return "private: figures of the private rows, for the data's holder only"
+        if self.selection == "private":
+            return "covered by epsilon: of the trials nothing but the winner, with its noised score, is released"
         return "no figure here was computed from the private rows: the sweep ran on proxy rows"
 
     @property
@@ -77,6 +79,7 @@ class SweepResult:
     ) -> Synthesizer:
         """The fitted model of the setting of highest mean utility within the limits.
 
+        'private': the winner, as it was released; its epsilon is that of fit and choice together.
         'internal': the trial's own model, of its seed of highest utility. Its ledger says that selection is not covered
         by epsilon. 'proxy': the setting is fitted to the private rows now, once; the ledger holds both fits.
 
@@ -95,6 +98,8 @@ class SweepResult:
     ) -> str:
         """The choice in words: what, why, what it costs, what would do as well, and who may see these figures."""
         chosen = self._chosen(max_epsilon, min_utility, max_attack)
+        if self.selection == "private":
+            return f"{_private_words(chosen)}\nThese results are {self.label}."
         lines = [
             f"Of {len(self.candidates)} settings, {chosen.setting.label} at {_epsilon(chosen)} has the highest mean "
             f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}.",
@@ -141,6 +146,11 @@ class SweepResult:
 
     def _chosen(self, max_epsilon: float, min_utility: float, max_attack: float) -> fronts.Candidate:
         found = self.candidates
+        if not found and self.selection == "private":
+            raise ParameterError(
+                "the private selection released no winner (no trial was drawn, or none gave a model; which one is not "
+                "told); another selection is another release"
+            )
         if not found:
             reason = self.failed[0].error if self.failed else "no trial was run"
             raise ParameterError(f"no trial gave figures: {reason}")
@@ -184,6 +194,15 @@ def _summary(candidate: fronts.Candidate) -> dict[str, Any]:
 
 def _name(candidate: fronts.Candidate) -> str:
     return f"{candidate.setting.label}, {_epsilon(candidate)}"
+
+
+def _private_words(chosen: fronts.Candidate) -> str:
+    fit = chosen.results[0].figures["epsilon_of_one_fit"]
+    return (
+        f"{chosen.setting.label}, fitted at epsilon {fit:g}, was chosen privately among a random number of trials; its "
+        f"noised score over pairs of columns is {chosen.utility.value:.3f} (1: as the real rows).\n"
+        f"Statistics, fit and choice together cost epsilon {chosen.setting.epsilon:.3g}, as its ledger says."
+    )
 
 
 def _epsilon(candidate: fronts.Candidate) -> str:

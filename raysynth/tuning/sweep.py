@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.dp.budget import DEFAULT_DELTA
+from raysynth.dp.selection import GEOMETRIC, Repetitions
 from raysynth.errors import DataError, ParameterError, StorageError
 from raysynth.schema import TableSchema
 from raysynth.storage import write_atomically
+from raysynth.table import as_table
 from raysynth.tuning import winners
 from raysynth.tuning.on_ray import run_trials
 from raysynth.tuning.one_trial import OBJECTIVES, Task, results_of
+from raysynth.tuning.private_plan import PrivatePlan, planned
+from raysynth.tuning.private_sweep import PRIVATE_FOLDER, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.trials import Space, Trial, TrialResult, all_trials
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
-SELECTIONS = ("internal", "proxy")
+SELECTIONS = ("internal", "proxy", "private")
 _FEWEST_ROWS = 40
 _NOTE_FILE = "sweep.json"
 
@@ -46,6 +51,9 @@ def sweep(
     selection: str = "internal",
     proxy_data: Any = None,
     proxy_epsilon: float = 1.0,
+    mean_trials: float = 10.0,
+    trials_law: str = GEOMETRIC,
+    epsilon_limit: float | None = None,
     delta: float | None = None,
     schema: TableSchema | str | os.PathLike[str] | None = None,
     parameters: dict[str, Any] | None = None,
@@ -68,13 +76,17 @@ def sweep(
     - 'proxy': the private rows are opened twice at most. A Bayesian network with a budget of its own (`proxy_epsilon`)
       is fitted to them once, or `proxy_data`, a public table of the same columns, takes its place; the whole sweep runs
       on proxy rows; `best()` fits the winner, alone, to the private rows. Its ledger holds both.
+    - 'private': the best of a random number of fits of random settings, by one mechanism (Papernot and Steinke 2022).
+      Statistics are released once, every fit has a noised score of its own, and only the winner is kept and shown; its
+      ledger covers the choice. All is charged for the largest epsilon: with ten fits on average about 2.4 times it. All
+      rows are learned, none is held back, and no attack is measured.
 
     Args:
         data: any table that `fit` takes.
         methods: names of methods; None: all that take every epsilon asked for.
         epsilons: infinity: without differential privacy.
         out: folder for models, results and the report.
-        n_seeds: fits of each setting, for the error bars.
+        n_seeds: fits of each setting, for the error bars; not with selection='private'.
         search_space: {method: {parameter: [values] or (low, high)}}; methods left out keep their defaults.
         n_trials: random settings of each method in `search_space`.
         objective: 'utility' (mean of similarity and machine-learning efficacy), 'similarity' or 'ml_efficacy'.
@@ -84,6 +96,9 @@ def sweep(
         selection: see above.
         proxy_data: a public table.
         proxy_epsilon: of the Bayesian network, with selection='proxy' and no public table.
+        mean_trials: with selection='private' the mean number of fits; how many there were is never told.
+        trials_law: 'geometric' (at least one) or 'poisson' (cheaper for about three; there may be none).
+        epsilon_limit: with selection='private' the most that statistics and choice may cost together.
         delta: of every finite epsilon; None: 1e-5.
         schema: declared schema; the only thing beside its own noised statistics that a private fit knows.
         parameters: constructor arguments of every synthesizer, for example {'public_types': True}.
@@ -94,16 +109,30 @@ def sweep(
         seed: of the split, the random settings and the trials.
 
     Raises:
-        ParameterError: names what is out of range, or which method takes no epsilon.
+        ParameterError: names what is out of range, which method takes no epsilon, or what a private selection costs
+            where that is above the limit; before the rows are opened.
         DataError: the table has too few rows, or cannot be read.
         StorageError: `out` holds another sweep.
     """
-    _check(objective, selection, n_seeds, n_trials, holdout_share, epsilons, proxy_data)
+    _check(objective, selection, n_seeds, n_trials, holdout_share, epsilons, proxy_data, epsilon_limit)
     methods, targets = _methods(methods, epsilons), _listed(target_columns)
     declared = TableSchema.load(schema) if isinstance(schema, str | os.PathLike) else schema
+    n_seeds = 1 if selection == "private" else n_seeds
     trials = all_trials(methods, list(epsilons), n_seeds, search_space or {}, n_trials, seed)
     fixed = {**(parameters or {}), **_spread(scaling_config, run_config)}
     folder, note = Path(out), _note(trials, objective, selection, targets, seed, max_rows)
+    if selection == "private":
+        given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data}
+        given["privacy_unit"] = fixed.get("privacy_unit")
+        given |= {"objective": None if objective == OBJECTIVES[0] else objective, **_spread(scaling_config, run_config)}
+        check_private(epsilons, search_space or {}, given)
+        plan = _private_plan(data, trials, declared, delta, fixed, Repetitions(mean_trials, trials_law), epsilon_limit)
+        note = _note(trials, selection, delta, mean_trials, trials_law, fixed, declared)
+        _require_same_sweep(folder, note)
+        _claim(folder, note, (PRIVATE_FOLDER,))
+        return private_sweep(
+            plan, as_table(data), folder, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent_trials
+        )
     _require_same_sweep(folder, note)
     budget = winners.Budget(delta=delta, schema=declared, fixed=fixed)
     source: Any = data
@@ -159,6 +188,7 @@ def _check(
     holdout_share: float,
     epsilons: Sequence[float],
     proxy_data: Any,
+    epsilon_limit: float | None,
 ) -> None:
     if objective not in OBJECTIVES:
         raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}; found {objective!r}")
@@ -166,6 +196,8 @@ def _check(
         raise ParameterError(f"selection must be one of {', '.join(SELECTIONS)}; found {selection!r}")
     if proxy_data is not None and selection != "proxy":
         raise ParameterError("proxy_data belongs to selection='proxy'")
+    if epsilon_limit is not None and selection != "private":
+        raise ParameterError("epsilon_limit belongs to selection='private'; elsewhere each trial has its own epsilon")
     for name, value in (("n_seeds", n_seeds), ("n_trials", n_trials)):
         if not isinstance(value, int) or value < 1:
             raise ParameterError(f"{name} must be a whole number >= 1; found {value!r}")
@@ -197,16 +229,40 @@ def _require_same_sweep(folder: Path, note: str) -> None:
         )
 
 
-def _claim(folder: Path, note: str) -> None:
-    for name in ("trials", "models"):
+def _claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
+    for name in parts:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_atomically(folder / _NOTE_FILE, note.encode())
+
+
+def _private_plan(
+    data: Any,
+    trials: Sequence[Trial],
+    declared: TableSchema | None,
+    delta: float | None,
+    fixed: dict[str, Any],
+    repetitions: Repetitions,
+    limit: float | None,
+) -> PrivatePlan:
+    """What a private selection will do and cost; of the data only names and types are looked at."""
+    table = as_table(data)
+    if table.dataset is not None:
+        raise ParameterError(
+            "selection='private' reads all rows in each trial, which a Ray Dataset cannot serve inside a task; write "
+            "it to Parquet and give the folder"
+        )
+    plan = planned(table, [t.setting for t in trials], declared, delta or DEFAULT_DELTA, fixed, repetitions)
+    if limit is not None and plan.epsilon > limit:
+        raise ParameterError(
+            f"this selection would cost epsilon = {plan.epsilon:.3g} (delta = {plan.delta:g}), above epsilon_limit = "
+            f"{limit:g}; take smaller epsilons or fewer mean_trials. Nothing was read"
+        )
+    return plan
 
 
 def _split(data: Any, holdout: Any, share: float, max_rows: int, seed: int) -> tuple[pa.Table, pa.Table]:
     """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout)."""
     from raysynth.comparison.rows import sample_rows
-    from raysynth.table import as_table
 
     rng, table = np.random.default_rng(seed), as_table(data)
     rows = sample_rows(table, list(table.names), max_rows, rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     first, second = (getattr(m, "privacy_spent_", None) for m in (proxy, model))
     if first is None or second is None:
         return model
-    ledger = Ledger((*first.ledger, *second.ledger))
+    ledger = Ledger((*(replace(e, released=f"proxy: {e.released}") for e in first.ledger), *second.ledger))
     both = PrivacyBudget(first.budget.epsilon + second.budget.epsilon, first.budget.delta + second.budget.delta)
     model.privacy_spent_ = type(second).of(ledger, both)
     return model

@@ -104,3 +104,39 @@ def test_a_proxy_sweep_opens_the_private_rows_for_the_winner_alone(
     with pytest.raises(ParameterError, match="second one would be a second release"):
         found.winner(other)
     assert math.isinf(other.setting.epsilon)
+
+
+def test_a_proxy_sweep_opens_two_ledgers_on_the_private_rows(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for the proxy's fit, one for the winner's; trials run on proxy rows, in processes that have no others."""
+    from raysynth.statistics import noised
+
+    scopes: list[object] = []
+    release = noised.release_statistics
+
+    def counted(rows: object, schema: object, scope: object, **options: object) -> object:
+        scopes.append(scope)
+        return release(rows, schema, scope, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(noised, "release_statistics", counted)
+    given = {"n_seeds": 1, "selection": "proxy", "proxy_epsilon": 1.0, "objective": "similarity"}
+    found = sweep(table, ["copula"], [2.0], out=tmp_path / "s", **given)
+    assert len(scopes) == 1
+    model = found.best()
+    assert len(scopes) == 2 and scopes[0] is not scopes[1]
+    found.best()
+    assert len(sweep(table, ["copula"], [2.0], out=tmp_path / "s", **given).results) == 1
+    assert len(scopes) == 2, "neither asking again nor resuming opens the rows"
+    spent = model.privacy_spent_
+    assert spent is not None and len(spent.ledger) == sum(len(s.ledger) for s in scopes)  # type: ignore[attr-defined]
+    assert sum(e.released.startswith("proxy: ") for e in spent.ledger) == len(scopes[0].ledger)  # type: ignore[attr-defined]
+
+
+def test_a_private_selection_over_ray_shows_its_winner_alone(table: pd.DataFrame, tmp_path: Path) -> None:
+    found = sweep(table, METHODS, [1.0], out=tmp_path / "s", selection="private", mean_trials=2.0)
+    assert len(found.results) == 1 and found.results[0].finished
+    assert sorted(f.name for f in (tmp_path / "s").iterdir()) == ["sweep.json", "winner.json", "winner.raysynth"]
+    model = found.best()
+    assert model.privacy_spent_ is not None and model.privacy_spent_.guarantee
+    assert len(model.sample(20, seed=0)) == 20

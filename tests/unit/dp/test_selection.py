@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from raysynth.dp.ledger import approximate, exponential, gaussian, laplace
+from raysynth.dp.budget import PrivacyBudget
+from raysynth.dp.calibration import least_scale
+from raysynth.dp.ledger import Event, approximate, exponential, gaussian, laplace, subsampled_gaussian
 from raysynth.dp.noise import InsecureSeededNoise
-from raysynth.dp.selection import POISSON, Repetitions, selection_epsilon
+from raysynth.dp.run_scope import RunScope
+from raysynth.dp.selection import POISSON, Repetitions, RunBudget, most_order, selection_epsilon
 from raysynth.errors import ParameterError
 
 DELTA = 1e-6
@@ -50,12 +53,14 @@ def poisson_curve(sigma: float, mean: float) -> object:
     return rho
 
 
-@pytest.mark.parametrize("mean", [1.5, 8.0, 40.0])
+@pytest.mark.parametrize("mean", [3.0, 8.0, 40.0])
 @pytest.mark.parametrize("sigma", [1.0, 5.0])
 def test_the_cost_is_that_of_the_theorems(sigma: float, mean: float) -> None:
     for law, curve in (("geometric", geometric_curve(sigma, mean)), (POISSON, poisson_curve(sigma, mean))):
-        found = selection_epsilon([[gaussian("run", sigma)]], Repetitions(mean, law), DELTA)
-        assert found == pytest.approx(epsilon_at(DELTA, curve), rel=0.01)
+        expected = pytest.approx(epsilon_at(DELTA, curve), rel=0.01)
+        assert selection_epsilon(RunBudget(sigma), Repetitions(mean, law), DELTA) == expected
+        capped = RunBudget(sigma, most_order(sigma, DELTA))
+        assert selection_epsilon(capped, Repetitions(mean, law), DELTA) == expected, "no larger order is worth it"
 
 
 def test_the_choice_among_runs_really_loses_no_more() -> None:
@@ -67,7 +72,7 @@ def test_the_choice_among_runs_really_loses_no_more() -> None:
     for p, q in ((first, second), (second, first)):
         best_p, best_q = (best_of(x, mean) for x in (p, q))
         largest = max(largest, float(np.log(best_p / best_q).max()))
-    charged = selection_epsilon([[laplace("run", epsilon)]], Repetitions(mean), 1e-12)
+    charged = selection_epsilon(budget_of(laplace("run", epsilon)), Repetitions(mean), 1e-12)
     assert epsilon < largest <= charged
 
 
@@ -78,19 +83,50 @@ def best_of(p: np.ndarray, mean: float) -> np.ndarray:
     return np.diff(within, prepend=0.0)
 
 
-def test_more_runs_and_dearer_settings_cost_more_and_a_space_costs_its_dearest() -> None:
-    cheap, dear = [gaussian("run", 4.0)], [gaussian("run", 2.0)]
-    few, many = (selection_epsilon([dear], Repetitions(m), DELTA) for m in (2.0, 20.0))
-    assert selection_epsilon([cheap], Repetitions(2.0), DELTA) < few < many
-    assert selection_epsilon([cheap, dear], Repetitions(2.0), DELTA) == few
-    crossing = [[exponential("choice", 0.5)], [gaussian("run", 5.0)]]
-    each = [selection_epsilon([s], Repetitions(4.0), DELTA) for s in crossing]
-    assert selection_epsilon(crossing, Repetitions(4.0), DELTA) >= max(each) * (1 - 1e-9)
+def budget_of(*events: Event) -> RunBudget:
+    """The smallest budget that covers some events."""
+    found = least_scale(lambda x: RunBudget(1 / x).covers(events), 1.0, 1e-4, 1e6)
+    assert found is not None
+    return RunBudget(1 / found)
+
+
+def test_more_runs_and_dearer_ones_cost_more() -> None:
+    cheap, dear = RunBudget(4.0), RunBudget(2.0)
+    few, many = (selection_epsilon(dear, Repetitions(m), DELTA) for m in (2.0, 20.0))
+    assert selection_epsilon(cheap, Repetitions(2.0), DELTA) < few < many
+
+
+def test_a_budget_covers_what_costs_no_more_at_any_order() -> None:
+    """Two Gaussians of sigma sqrt(2) s cost one of s; a choice of range epsilon one of sigma 2 / epsilon."""
+    budget = RunBudget(3.0)
+    half = gaussian("part", 3.0 * math.sqrt(2))
+    assert budget.covers([half, half]) and not budget.covers([half, half, gaussian("more", 100.0)])
+    assert budget.covers([exponential("choice", 2 / 3)]) and not budget.covers([exponential("choice", 0.67)])
+
+
+@pytest.mark.parametrize("plan", ["gaussian", "sgd"])
+def test_a_run_is_calibrated_to_its_budget_and_held_to_it(plan: str) -> None:
+    budget = RunBudget(3.7, most_order(3.7, DELTA))
+    scope = RunScope(PrivacyBudget(1.0), budget, 1000, preprocessing_share=0.1)
+    scope.charge(gaussian("score", 20.0))
+    if plan == "gaussian":
+        sigma = scope.calibrated(lambda x: [gaussian("fit", x)])
+        assert sigma == pytest.approx((3.7**-2 - 20.0**-2) ** -0.5, rel=2e-3)
+        event = gaussian("fit", sigma)
+    else:
+        sigma = scope.noise_multiplier_for(0.05, 200)
+        event = subsampled_gaussian("fit", sigma, sampling_rate=0.05, steps=200)
+        less = subsampled_gaussian("fit", 0.98 * sigma, sampling_rate=0.05, steps=200)
+        assert 0.5 < sigma < 5 and not budget.covers([gaussian("score", 20.0), less])
+    scope.charge(event)
+    with pytest.raises(ParameterError, match="'again' would cost more than one run"):
+        scope.charge(gaussian("again", 50.0))
+    assert [e.released for e in scope.ledger] == ["score", "fit"]
 
 
 def test_what_has_a_delta_of_its_own_is_refused() -> None:
     with pytest.raises(ParameterError, match="'lists' has a delta of its own"):
-        selection_epsilon([[approximate("lists", 0.0, 1e-7)]], Repetitions(4.0), DELTA)
+        RunBudget(1.0).covers([approximate("lists", 0.0, 1e-7)])
 
 
 def test_the_number_of_runs_has_its_mean_and_its_law() -> None:

@@ -116,3 +116,11 @@ def test_the_report_has_every_point_and_escapes_every_name(swept: SweepResult, t
     assert page.count('class="point') == 8 and page.count("; on the front") == 5
     assert "<script>out" not in page and "gan&lt;b&gt;" in page and "Private." in page
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+
+
+def test_a_noised_score_beyond_the_usual_range_is_drawn(tmp_path: Path) -> None:
+    """A small table's noised number of rows can put a private score far below -1, or above 1."""
+    for utility in (-3.0, 1.4):
+        line = TrialResult(Trial(Setting("copula", 2.0), 0), FINISHED, utility, {"epsilon_of_one_fit": 1.0})
+        SweepResult((line,), "private", "pairs", tmp_path, lambda c: None).generate_report(tmp_path / "r.html")  # type: ignore[arg-type, return-value]
+        assert f"utility {utility:.3f}" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ WITHOUT_EPSILON = [m for m in METHODS if not getattr(synthesizer_class(m), "has_
     [
         ({"methods": ["magic"]}, "unknown method 'magic'"),
         ({"objective": "beauty"}, "objective must be one of utility"),
-        ({"selection": "private"}, "selection must be one of internal, proxy"),
+        ({"selection": "beauty"}, "selection must be one of internal, proxy, private"),
         ({"epsilons": []}, "epsilons must be numbers > 0"),
         ({"epsilons": [-1.0]}, "epsilons must be numbers > 0"),
         ({"epsilons": [math.nan]}, "epsilons must be numbers > 0"),

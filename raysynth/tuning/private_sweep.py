@@ -1,0 +1,210 @@
+"""`selection='private'`: the best of a random number of fits, of which nothing but the winner is ever shown.
+
+The folder of the sweep, while it runs, holds a private part: the drawn settings (and with them the number of runs,
+drawn once), the released statistics with the ledger of what was charged for them, and the runs' results and models.
+Once the winner is kept, the private part is deleted. A sweep that was stopped goes on with the same draw and the same
+statistics; a run that was cut short with its process has shown nothing, and is run again; one that failed has scored
+minus infinity, for good.
+
+What an onlooker of the machine may still learn is how long it took, and from that something of the number of runs: the
+guarantee is for what is released, not for a clock beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from raysynth.dp.ledger import Event, Ledger
+from raysynth.dp.noise import noise_source
+from raysynth.errors import ParameterError
+from raysynth.model_file import ModelContent, read_model, write_model
+from raysynth.statistics import noised_state
+from raysynth.statistics.noised import NoisedStatistics
+from raysynth.storage import write_atomically
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.opening import open_table
+from raysynth.table import Table
+from raysynth.tuning.front import Candidate
+from raysynth.tuning.on_ray import run_trials
+from raysynth.tuning.pair_score import CoarseCells
+from raysynth.tuning.private_plan import PrivatePlan
+from raysynth.tuning.private_trial import PrivateTask
+from raysynth.tuning.results import SweepResult
+from raysynth.tuning.trials import FINISHED, Setting, Space, Trial, TrialResult
+
+PRIVATE_FOLDER = "private"
+OBJECTIVE = "pairs of columns (noised)"
+_WINNER_FILE, _WINNER_NOTE = "winner.raysynth", "winner.json"
+_DRAW, _LEDGER, _STATISTICS = "draw.json", "ledger.json", "statistics.zip"
+
+
+@dataclass(frozen=True)
+class PrivateFolder:
+    """The files of a private selection."""
+
+    path: Path
+
+    @property
+    def private(self) -> Path:
+        """What nobody but the data's holder may see; deleted at the end."""
+        return self.path / PRIVATE_FOLDER
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the choice was made."""
+        return (self.path / _WINNER_NOTE).exists()
+
+    def drawn(self, plan: PrivatePlan) -> list[Trial]:
+        """The runs: how many, and of which settings. Drawn once, before the first, from secret randomness."""
+        path = self.private / _DRAW
+        if not path.exists():
+            noise = noise_source(bool(plan.fixed.get("secure_mode", False)))
+            number = plan.repetitions.draw(noise)
+            which = [] if number == 0 else (noise.uniform(number) * len(plan.settings)).astype(int).tolist()
+            write_atomically(path, json.dumps(which).encode())
+        which = json.loads(path.read_text(encoding="utf-8"))
+        return [Trial(plan.settings[w], i) for i, w in enumerate(which)]
+
+    def charged(self) -> tuple[Event, ...]:
+        """Events of all attempts to release the statistics."""
+        path = self.private / _LEDGER
+        return Ledger.from_json(path.read_text(encoding="utf-8")).events if path.exists() else ()
+
+    def statistics(self, plan: PrivatePlan, table: Table) -> NoisedStatistics:
+        """The table's statistics: kept ones, else released now. The charge is written first: an attempt that is cut
+        short is counted, too."""
+        model, scope = plan.opener()
+        path = self.private / _STATISTICS
+        if path.exists():
+            kept = read_model(path)
+            schema = open_table(model, table, scope, released=NoisedStatistics(0, {})).modelled_schema
+            return noised_state.from_state(kept.meta["statistics"], kept.arrays, schema)
+        charge = Ledger((*self.charged(), *plan.statistics))
+        write_atomically(self.private / _LEDGER, charge.to_json().encode())
+        opened = open_table(model, table, scope)
+        assert isinstance(opened.statistics, NoisedStatistics)
+        meta, arrays = noised_state.to_state(opened.statistics, opened.modelled_schema)
+        write_model(path, ModelContent({"statistics": meta}, arrays))
+        return opened.statistics
+
+    def keep(self, winner: TrialResult | None, model: Synthesizer | None) -> None:
+        """Keep the winner, then delete everything else."""
+        if model is not None:
+            model.save(self.path / _WINNER_FILE)
+        content = b"null"
+        if winner is not None:
+            winner.write(self.private / _WINNER_NOTE)
+            content = (self.private / _WINNER_NOTE).read_bytes()
+        write_atomically(self.path / _WINNER_NOTE, content)
+
+    def clear(self) -> None:
+        """Delete all that may not be shown."""
+        if self.private.exists():
+            shutil.rmtree(self.private)
+
+    def result(self) -> SweepResult:
+        """The finished selection, as it was kept."""
+        note = self.path / _WINNER_NOTE
+        nothing = note.read_text(encoding="utf-8") == "null"
+        results = () if nothing else (TrialResult.read(note),)
+        return SweepResult(results, "private", OBJECTIVE, self.path, self._winner)
+
+    def _winner(self, candidate: Candidate) -> Synthesizer:
+        from raysynth.synthesizers.loading import load_synthetic_model
+
+        return load_synthetic_model(self.path / _WINNER_FILE)
+
+
+def private_sweep(
+    plan: PrivatePlan, table: Table, folder: Path, *, cpus_per_trial: float, max_concurrent: int | None
+) -> SweepResult:
+    """Draw, run, choose, keep the winner, and forget the rest; goes on where an earlier call was stopped."""
+    files = PrivateFolder(folder)
+    if not files.is_done:
+        trials = files.drawn(plan)
+        task = private_task(plan, table, files)
+        missing = [t for t in trials if not task.result_path(t).exists()]
+        run_trials(missing, task, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent)
+        winner = chosen([TrialResult.read(task.result_path(t)) for t in trials])
+        files.keep(*released(winner, task, files))
+    files.clear()
+    return files.result()
+
+
+def private_task(plan: PrivatePlan, table: Table, files: PrivateFolder) -> PrivateTask:
+    """What the runs share: statistics and the counts that scores compare with, from one pass each."""
+    statistics = files.statistics(plan, table)
+    model, scope = plan.opener()
+    opened = open_table(model, table, scope, released=statistics)
+    return PrivateTask(plan, table, statistics, CoarseCells.of(opened).count(opened.table), files.private)
+
+
+def chosen(results: Sequence[TrialResult]) -> TrialResult | None:
+    """The run of highest noised score; None where no run gave one."""
+    scored = [r for r in results if r.status == FINISHED and not math.isnan(r.utility)]
+    return max(scored, key=lambda r: r.utility, default=None)
+
+
+def released(
+    winner: TrialResult | None, task: PrivateTask, files: PrivateFolder
+) -> tuple[TrialResult | None, Synthesizer | None]:
+    """What of the winner leaves: its setting, its noised score and its model, with the ledger of the whole choice.
+
+    Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
+    """
+    from raysynth.synthesizers.loading import load_synthetic_model
+
+    if winner is None:
+        return None, None
+    setting = winner.trial.setting
+    model = load_synthetic_model(task.model_path(winner.trial))
+    model.privacy_spent_ = spent = task.plan.ledger(files.charged())
+    trial = Trial(Setting(setting.method, spent.epsilon, setting.parameters), 0)
+    line = replace(winner, trial=trial, figures={"epsilon_of_one_fit": setting.epsilon})
+    return line, model
+
+
+def check_private(epsilons: Sequence[float], space: Space, given: Mapping[str, Any]) -> None:
+    """Raise `ParameterError` for what makes no sense, or no privacy, in a private selection.
+
+    Args:
+        epsilons: of the space.
+        space: hyper-parameters by method.
+        given: options of a sweep that belong to other selections, None where left out.
+    """
+    for name, reason in _REFUSED.items():
+        if given.get(name) is not None:
+            raise ParameterError(f"selection='private' takes no {name}: {reason}")
+    if any(math.isinf(e) for e in epsilons):
+        raise ParameterError(
+            "selection='private' charges for the dearest setting of the space, so every epsilon must be finite; "
+            "leave out inf"
+        )
+    if given.get("privacy_unit") is not None:
+        raise ParameterError(
+            "selection='private' counts single rows: its score has the sensitivity of one; leave out privacy_unit, "
+            "or take selection='proxy'"
+        )
+    common = set(Synthesizer._parameter_names())
+    for method, values in space.items():
+        if shared := sorted(common & set(values)):
+            raise ParameterError(
+                f"search_space of '{method}' varies {shared[0]}, which all runs of a private selection share, since "
+                "their statistics are released once; give it in parameters"
+            )
+
+
+_REFUSED = {
+    "target_columns": "runs are scored by pairs of columns, whose sensitivity is known; no score trains a model",
+    "holdout_data": "runs are scored against the rows that they learn from, within the budget",
+    "objective": "runs are scored by pairs of columns, whose sensitivity is known",
+    "proxy_data": "it belongs to selection='proxy'",
+    "scaling_config": "each run trains in one process",
+    "run_config": "checkpoints and loss curves of runs would be releases of their own",
+}
