@@ -41,7 +41,8 @@ class GanSynthesizer(Synthesizer):
             (batch normalisation sees each part by itself); under a budget DP-SGD divides its batches itself.
         validation_share: share of the rows that are held back to choose the epoch whose generator is kept; 0: the last
             one, as always under a budget, and where the share would be fewer than 200 rows.
-        patience: epochs without a better score on the rows held back after which training ends; 0: never.
+        patience: epochs without a better score on the rows held back after which training ends; 0, or no rows held
+            back: never. A GAN's score can stand still for 60 epochs and then fall again (Adult: from epoch 33 to 94).
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
@@ -61,7 +62,7 @@ class GanSynthesizer(Synthesizer):
     def __init__(
         self,
         *,
-        epochs: int = 300,
+        epochs: int = 200,
         batch_size: int = 500,
         embedding_dim: int = 128,
         generator_dim: tuple[int, ...] = (256, 256),
@@ -76,7 +77,7 @@ class GanSynthesizer(Synthesizer):
         schedule: str = "constant",
         accumulation: int = 1,
         validation_share: float = 0.1,
-        patience: int = 30,
+        patience: int = 75,
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
         clip_norm: float = 1.0,
@@ -156,8 +157,6 @@ class GanSynthesizer(Synthesizer):
             raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
         if self.schedule not in ("constant", "cosine"):
             raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
-        if self.patience and not self.validation_share:
-            raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
         if self.batch_size % (self.pac * self.accumulation):
             raise ParameterError(
                 f"batch_size {self.batch_size} is no multiple of pac {self.pac} times accumulation "

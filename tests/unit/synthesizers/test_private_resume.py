@@ -18,17 +18,17 @@ from raysynth.errors import ParameterError
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.private_run import RECORD
 
-EPOCHS, PER_EPOCH = 4, 3  # some 300 rows in batches of 100
+EPOCHS, PER_EPOCH = 4, 3  # 3,000 rows in batches of 1,000: the noise of the number of rows (20) makes none more
 
 
-def rows(n: int = 300) -> pd.DataFrame:
+def rows(n: int = 3000) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame({"a": rng.choice(list("xyz"), n), "b": rng.normal(size=n)})
 
 
 def vae(folder: Path, name: str = "run", **parameters: Any) -> TabularVAE:
     small = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "prior_components": 2}
-    given = {"epsilon": 2.0, "delta": 1e-4, "epochs": EPOCHS, "batch_size": 100, "verbose": False, **parameters}
+    given = {"epsilon": 2.0, "delta": 1e-4, "epochs": EPOCHS, "batch_size": 1000, "verbose": False, **parameters}
     run_config = SimpleNamespace(storage_path=str(folder), name=name)
     return TabularVAE(run_config=run_config, **small, **given)  # type: ignore[arg-type]
 
@@ -144,7 +144,7 @@ def test_other_columns_a_missing_journal_and_a_folder_without_a_record_are_refus
 def test_a_conditional_gan_goes_on_with_the_network_that_it_released(steps: Steps, tmp_path: Path) -> None:
     def gan() -> ConditionalTabularGAN:
         config = SimpleNamespace(storage_path=str(tmp_path), name="gan")
-        small = {"generator_dim": (8,), "discriminator_dim": (8,), "batch_size": 100, "epochs": 3}
+        small = {"generator_dim": (8,), "discriminator_dim": (8,), "batch_size": 1000, "epochs": 3}
         given = {"conditional_columns": ["a", "c"], "epsilon": 2.0, "delta": 1e-4, "verbose": False}
         return ConditionalTabularGAN(run_config=config, **given, **small)  # type: ignore[arg-type]
 
@@ -162,7 +162,7 @@ def test_a_conditional_gan_goes_on_with_the_network_that_it_released(steps: Step
 def test_a_gan_goes_on_too(steps: Steps, tmp_path: Path) -> None:
     def gan() -> TabularGAN:
         config = SimpleNamespace(storage_path=str(tmp_path), name="gan")
-        small = {"generator_dim": (8,), "discriminator_dim": (8,), "pac": 1, "batch_size": 100, "epochs": 3}
+        small = {"generator_dim": (8,), "discriminator_dim": (8,), "pac": 1, "batch_size": 1000, "epochs": 3}
         return TabularGAN(epsilon=2.0, delta=1e-4, run_config=config, verbose=False, **small)  # type: ignore[arg-type]
 
     steps.stop_at = 4
