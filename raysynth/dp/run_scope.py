@@ -39,9 +39,10 @@ class RunScope(PrivacyScope):
         preprocessing_share: float,
         noise: NoiseSource | None = None,
     ) -> None:
-        super().__init__(budget, secure_mode=secure_mode, preprocessing_share=preprocessing_share, noise=noise)
+        super().__init__(
+            budget, secure_mode=secure_mode, preprocessing_share=preprocessing_share, noise=noise, n_rows=n_rows
+        )
         self.run = run
-        self._n_rows = n_rows
 
     def charge(self, *planned: Event) -> tuple[Event, ...]:
         """Write events to the run's ledger, before what they stand for is done; gives them as they were written.

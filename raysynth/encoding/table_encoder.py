@@ -14,6 +14,7 @@ from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
+from raysynth.named_arrays import under
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
@@ -131,8 +132,7 @@ class TableEncoder:
         """The inverse of `to_state`; raises `ModelFileError` where the state does not fit the schema."""
         columns: list[ColumnEncoder] = []
         for i, entry in enumerate(meta["columns"]):
-            prefix = f"encoder.{i}."
-            own = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+            own = under(f"encoder.{i}.", arrays)
             if entry["class"] not in _CLASSES or entry["name"] not in schema:
                 raise ModelFileError(
                     f"the model file's encoder of column '{entry['name']}' is not known; refit the model"

@@ -20,6 +20,7 @@ from raysynth.models.autoregressive_sampler import AnyOrderSampler
 from raysynth.models.autoregressive_sequences import RowState, SequenceCodes, SequenceNetwork
 from raysynth.models.changes import Changes
 from raysynth.models.time_gan import VectorLayout
+from raysynth.named_arrays import under
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class AutoregressiveSequenceSampler:
         """The inverse of `to_state`; raises where parts are missing or do not fit."""
 
         def part(name: str) -> dict[str, np.ndarray]:
-            return {k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(name + "/")}
+            return under(f"{name}/", arrays)
 
         def whole(content: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
             return {k: tuple(int(x) for x in v) for k, v in content.items()}

@@ -23,6 +23,7 @@ from raysynth.models.time_gan import (
     TimeGanSizes,
     VectorLayout,
 )
+from raysynth.named_arrays import under
 
 BATCH = 256  # sequences of one forward pass, always: so that a sequence does not depend on how many are asked for
 
@@ -101,10 +102,7 @@ class SequenceSampler:
             rng = torch.Generator().manual_seed(0)
             generator, autoencoder = LatentGenerator(self.sizes, rng), Autoencoder(self.sizes, rng)
             for network, prefix in ((generator, "generator."), (autoencoder.recovery, "recovery.")):
-                state = {
-                    k[len(prefix) :]: torch.tensor(v).float() for k, v in self.arrays.items() if k.startswith(prefix)
-                }
-                network.load_state_dict(state)
+                network.load_state_dict({k: torch.tensor(v).float() for k, v in under(prefix, self.arrays).items()})
             self._made["networks"] = SequenceVectors(self.layout), generator, autoencoder
         networks: tuple[SequenceVectors, LatentGenerator, Autoencoder] = self._made["networks"]
         return networks

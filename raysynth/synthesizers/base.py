@@ -16,6 +16,7 @@ from raysynth.dp.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.model_file import ModelContent, write_model
+from raysynth.named_arrays import under
 from raysynth.schema import Kind, TableSchema
 from raysynth.stages import collect_stages, stage
 from raysynth.synthesizers.checks import listed, resumed_folder, shards_folder, try_out
@@ -354,8 +355,7 @@ class Synthesizer:
         model.identifier_key_ = int(meta["identifier_key"])
         spent = meta.get("privacy")
         model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent)
-        own = {k[len("model.") :]: v for k, v in content.arrays.items() if k.startswith("model.")}
-        model._set_model_state(meta["model"], own)
+        model._set_model_state(meta["model"], under("model.", content.arrays))
         model.stages_ = ()
         model._try_out()
         return model

@@ -12,12 +12,13 @@ import numpy as np
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.models.bayesian_network.counting import SetCounts
-from raysynth.models.bayesian_network.edge_rules import edge_rules
+from raysynth.models.bayesian_network.edge_rules import EdgeRules, edge_rules
 from raysynth.models.bayesian_network.network import Network
 from raysynth.models.bayesian_network.parameters import estimate
 from raysynth.models.bayesian_network.sampler import draw, network_steps
 from raysynth.models.bayesian_network.scores import SetScores
 from raysynth.models.bayesian_network.search import hill_climb
+from raysynth.named_arrays import under
 from raysynth.synthesizers.bayesian_network import NetworkGenerator
 from raysynth.synthesizers.checks import check_whole
 from raysynth.synthesizers.code_store import open_counts
@@ -107,28 +108,19 @@ class ConditionalTabularGAN(GanSynthesizer):
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """Under a budget: first the network of the given columns, then the discriminator with what that leaves."""
-        from raysynth.synthesizers.private_training import charged_plan
         from raysynth.training.conditional_gan import ConditionalGanJob
 
+        assert isinstance(job, ConditionalGanJob)
         run = prepared.private_run
         if run is not None and run.plan is not None and run.releases is not None:
             network = Network.from_state(*run.releases)
         else:
             network = private_given_network(prepared, job.conditions.columns)
-        plan = charged_plan(
-            prepared,
-            "gradients of the discriminator",
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            clip_norm=self.clip_norm,
-            releases=network.to_state(),
-        )
+        plan = self._charged_plan(prepared, network.to_state())
         self._given_network = network
         rng = np.random.default_rng(prepared.seed)
         given_SQ = draw(network_steps(network), GIVEN_ROWS, len(network), rng)
-        return ConditionalGanJob(
-            job.spans, job.conditions, job.networks, job.settings, plan, np.zeros(0), given_SQ=given_SQ
-        )
+        return replace(job, plan=plan, given_SQ=given_SQ)
 
     def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> ConditionalGanSampler:
         from raysynth.models.conditional_sampler import ConditionalGanSampler
@@ -159,8 +151,7 @@ class ConditionalTabularGAN(GanSynthesizer):
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.models.conditional_sampler import ConditionalGanSampler
 
-        given = {k.removeprefix("given."): v for k, v in arrays.items() if k.startswith("given.")}
-        network = Network.from_state(meta["given"], given)
+        network = Network.from_state(meta["given"], under("given.", arrays))
         generator = NetworkGenerator(network, self._given_names(self.encoder_))
         self._restore(partial(ConditionalGanSampler.restored, given=generator), meta, arrays)
         if network.cardinalities != self.sampler_.conditions.cardinalities:
@@ -171,20 +162,24 @@ class ConditionalTabularGAN(GanSynthesizer):
 
 
 def private_given_network(prepared: Prepared, columns: Sequence[int]) -> Network:
-    """The same within a part of the budget; of one column alone its released shares, at no further cost."""
-    from raysynth.synthesizers.private_network import learn_a_part_privately
+    """As `given_network`, within a part of the budget; of one column alone its released shares, at no further cost."""
+    from raysynth.synthesizers.private_network import learn_privately
 
     assert prepared.privacy is not None
-    own = replace(prepared, encoder=TableEncoder(tuple(prepared.encoder.columns[c] for c in columns)))
-    rules = edge_rules(own.encoder.names, max_parents=MAX_PARENTS)
-    return learn_a_part_privately(own, prepared.privacy, rules, GIVEN_SHARE)
+    own, rules = _of_columns(prepared, columns)
+    return learn_privately(own, prepared.privacy, rules, share=GIVEN_SHARE)
 
 
 def given_network(prepared: Prepared, columns: Sequence[int]) -> Network:
     """Bayesian network of some columns, from counts; its columns are numbered from 0 in the given order."""
-    encoder = TableEncoder(tuple(prepared.encoder.columns[c] for c in columns))
-    with open_counts(replace(prepared, encoder=encoder)) as source:
-        counts = SetCounts(source.count, encoder.cardinalities, prepared.n_rows)
-        scores = SetScores(counts, "bdeu", 10.0)
-        found = hill_climb(scores, edge_rules(encoder.names, max_parents=MAX_PARENTS))
+    own, rules = _of_columns(prepared, columns)
+    with open_counts(own) as source:
+        counts = SetCounts(source.count, own.encoder.cardinalities, own.n_rows)
+        found = hill_climb(SetScores(counts, "bdeu", 10.0), rules)
         return estimate(counts, found.parents, None)
+
+
+def _of_columns(prepared: Prepared, columns: Sequence[int]) -> tuple[Prepared, EdgeRules]:
+    """The same table of some columns, and which edges between them may be."""
+    own = replace(prepared, encoder=TableEncoder(tuple(prepared.encoder.columns[c] for c in columns)))
+    return own, edge_rules(own.encoder.names, max_parents=MAX_PARENTS)

@@ -17,8 +17,10 @@ from raysynth.synthesizers.prepared import Prepared
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from raysynth.dp.gradient_release import DpSgdPlan
     from raysynth.models.critic import Critic
     from raysynth.models.gan_sampler import GanSampler
+    from raysynth.synthesizers.private_run import Releases
     from raysynth.training.gan import GanJob
     from raysynth.training.loop import TrainResult
 
@@ -203,7 +205,7 @@ class GanSynthesizer(Synthesizer):
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.models.ctgan import Conditions
         from raysynth.models.spans import Spans
-        from raysynth.training.gan import GanJob, GanSettings
+        from raysynth.training.gan import GanSettings
         from raysynth.training.loop import TrainSettings
 
         spans = Spans.of(prepared.encoder.layout)
@@ -226,27 +228,31 @@ class GanSynthesizer(Synthesizer):
             self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every, accumulation
         )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
-        if prepared.privacy is not None:
-            return self._private_job(
-                prepared,
-                GanJob(spans, conditions, replace(networks, pac=1, validation_share=0.0, patience=0), settings),
-            )
-        return self._job_class()(spans, conditions, networks, settings)
+        if prepared.privacy is None:
+            return self._job_class()(spans, conditions, networks, settings)
+        networks = replace(networks, pac=1, validation_share=0.0, patience=0)
+        return self._private_job(prepared, self._job_class()(spans, conditions, networks, settings))
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """The same under a budget: rows judged one by one, conditions from the released marginals."""
+        frequencies = prepared.encoder.frequencies()
+        shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
+        return replace(
+            job, plan=self._charged_plan(prepared), shares_K=np.concatenate(shares) if shares else np.zeros(0)
+        )
+
+    def _charged_plan(self, prepared: Prepared, releases: Releases | None = None) -> DpSgdPlan:
+        """DP-SGD of the discriminator, charged; see `charged_plan`."""
         from raysynth.synthesizers.private_training import charged_plan
 
-        plan = charged_plan(
+        return charged_plan(
             prepared,
             "gradients of the discriminator",
             batch_size=self.batch_size,
             epochs=self.epochs,
             clip_norm=self.clip_norm,
+            releases=releases,
         )
-        frequencies = prepared.encoder.frequencies()
-        shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
-        return replace(job, plan=plan, shares_K=np.concatenate(shares) if shares else np.zeros(0))
 
     def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
         """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""

@@ -215,13 +215,6 @@ def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | No
     return model._fit_with(lambda: model._learn(opened, scope))
 
 
-def can_share_opening(model: Synthesizer) -> bool:
-    """Whether `fit_opened` serves this class: False for those that read their rows in a way of their own."""
-    from raysynth.synthesizers.base import Synthesizer
-
-    return type(model)._fit_table is Synthesizer._fit_table
-
-
 def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
     """Exact statistics of a table, its kinds inferred, its rows checked."""
     from raysynth.constraints import ConstraintSet

@@ -23,50 +23,30 @@ from raysynth.synthesizers.prepared import Prepared
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
 
 
-def learn_privately(prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, rounds: int | None) -> Network:
-    """The network of a prepared table; spends all that the scope has left."""
-    shares = _shares(prepared)
+def learn_privately(
+    prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, rounds: int | None = None, *, share: float | None = None
+) -> Network:
+    """The network of a prepared table.
+
+    Args:
+        prepared: its encoder says which columns.
+        scope: pays.
+        rules: which edges may be.
+        rounds: None: `default_rounds`.
+        share: of the budget's rho; None: all that the scope has left.
+    """
+    encoder = prepared.encoder
+    shares = [np.maximum(s, 0.0) for s in encoder.frequencies()]
+    shares = [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
     n_rounds = rounds if rounds is not None else default_rounds(len(shares))
     if len(shares) < 2:
-        return _independent(prepared, scope, shares)
+        return Network(encoder.cardinalities, ((),) * len(shares), tuple(s[None, :] for s in shares), scope.n_rows)
     k = scope.rows_per_unit
-    scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
+    if share is None:
+        scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
+    else:
+        scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
     choice, table = scope.charge(*planned(n_rounds, scale, k))
-    return _searched(prepared, scope, rules, (choice, table), n_rounds, shares)
-
-
-def learn_a_part_privately(prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, share: float) -> Network:
-    """The same of some columns, within a share of the budget's rho: the rest is for what follows."""
-    shares = _shares(prepared)
-    n_rounds = default_rounds(len(shares))
-    if len(shares) < 2:
-        return _independent(prepared, scope, shares)
-    scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
-    choice, table = scope.charge(*planned(n_rounds, scale, scope.rows_per_unit))
-    return _searched(prepared, scope, rules, (choice, table), n_rounds, shares)
-
-
-def _shares(prepared: Prepared) -> list[np.ndarray]:
-    """The released share of each code of each column."""
-    shares = [np.maximum(s, 0.0) for s in prepared.encoder.frequencies()]
-    return [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
-
-
-def _independent(prepared: Prepared, scope: PrivacyScope, shares: list[np.ndarray]) -> Network:
-    tables = tuple(s[None, :] for s in shares)
-    return Network(prepared.encoder.cardinalities, ((),) * len(shares), tables, scope.n_rows)
-
-
-def _searched(
-    prepared: Prepared,
-    scope: PrivacyScope,
-    rules: EdgeRules,
-    spending: tuple[Event, Event],
-    n_rounds: int,
-    shares: list[np.ndarray],
-) -> Network:
-    """All rounds, by events that are charged."""
-    k, (choice, table) = scope.rows_per_unit, spending
     assert choice.epsilon is not None and table.noise_multiplier is not None
     with open_counts(prepared) as source:
         search = NoisedSearch(

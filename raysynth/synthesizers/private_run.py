@@ -25,6 +25,7 @@ from raysynth.dp.scope import PrivacyScope
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.model_file import ModelContent, read_model, write_model
+from raysynth.named_arrays import under
 from raysynth.training.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def resumed_run(model: Synthesizer, folder: Path, scope: PrivacyScope) -> Privat
             {name: content.meta[name] for name in ("schema", "modelled_schema")},
             _encoder(content),
             replace(plan, journal=str(folder / _journal(plan))),
-            (content.meta["releases"], _released(content)),
+            (content.meta["releases"], under(RELEASED, content.arrays)),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, (ParameterError, ModelFileError)):
@@ -185,10 +186,6 @@ def _encoder(content: ModelContent) -> TableEncoder:
 
     schema = TableSchema.from_dict(content.meta["modelled_schema"])
     return TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
-
-
-def _released(content: ModelContent) -> dict[str, np.ndarray]:
-    return {k.removeprefix(RELEASED): v for k, v in content.arrays.items() if k.startswith(RELEASED)}
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

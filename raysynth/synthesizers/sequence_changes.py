@@ -13,11 +13,11 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.models.changes import Changes
 
 if TYPE_CHECKING:
     from raysynth.models.autoregressive import CodeLayout
     from raysynth.models.autoregressive_sequence_sampler import StepForm
-    from raysynth.models.changes import Changes
     from raysynth.synthesizers.sequence_data import WindowRows
 
 FEW_CELLS = 150  # numbers with at most so many values are codes, each value its own
@@ -100,7 +100,8 @@ def coded_steps(rows: WindowRows, encoder: TableEncoder, starts: np.ndarray, n_b
     varying = form.varying
     changes, change_codes, frequencies = [], [], []
     for chosen, before_MP in ((is_first, before_MV[:, :0]), (is_later, before_MV)):
-        fitted = _fitted(before_MP[chosen], numbers_MV[chosen], counts_MV[chosen], n_bins, rare)
+        rows_of = (before_MP[chosen], numbers_MV[chosen], counts_MV[chosen])
+        fitted = Changes.fit(*rows_of, n_bins=n_bins, rare=rare)
         changes.append(fitted)
         change_codes.append(fitted.encode(before_MP, numbers_MV, counts_MV))
         shares = [_shares(codes_MC[chosen, c], form.cardinalities[c]) for c in varying]
@@ -120,12 +121,6 @@ def coded_steps(rows: WindowRows, encoder: TableEncoder, starts: np.ndarray, n_b
         (frequencies[0], frequencies[1]),
         _knots(numbers_MV),
     )
-
-
-def _fitted(before_MP: np.ndarray, numbers_MV: np.ndarray, counts_MV: np.ndarray, n_bins: int, rare: int) -> Changes:
-    from raysynth.models.changes import Changes
-
-    return Changes.fit(before_MP, numbers_MV, counts_MV, n_bins=n_bins, rare=rare)
 
 
 def _settled(form: StepForm, codes_MC: np.ndarray, values_MV: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
 from raysynth.model_file import ModelContent
+from raysynth.named_arrays import under
 from raysynth.schema import Kind, TableSchema
 from raysynth.sequences import (
     array_of,
@@ -205,16 +206,14 @@ class SequenceSynthesizer(Synthesizer):
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         try:
-            self.sampler_ = self._sampler_of(meta["network"], _under("network.", arrays))
+            self.sampler_ = self._sampler_of(meta["network"], under("network.", arrays))
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise ModelFileError(f"the model file's networks are incomplete ({error}); refit the model") from error
         self.entity_schema_ = TableSchema.from_dict(meta["entity_schema"])
-        self.context_encoder_ = TableEncoder.from_state(
-            self.entity_schema_, meta["context"], _under("context.", arrays)
-        )
+        self.context_encoder_ = TableEncoder.from_state(self.entity_schema_, meta["context"], under("context.", arrays))
         self.entities_ = None
         if meta["entities"] is not None:
-            content = ModelContent(meta["entities"], _under("entities.", arrays))
+            content = ModelContent(meta["entities"], under("entities.", arrays))
             self.entities_ = self._entity_class()._from_content(content)
         self.static_columns_ = tuple(meta["static_columns"])
         self.sequence_length_ = int(meta["sequence_length"])
@@ -311,7 +310,3 @@ def is_array(data: Any) -> bool:
 
 def _no_columns(n: int) -> pa.Table:
     return pa.table({"row": np.zeros(n, np.int8)})
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}

@@ -118,9 +118,7 @@ class AnyOrderJob:
     def network_of(self, state: dict[str, Any]) -> AnyOrderNetwork:
         """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""
         learner = self.learner(torch.device("cpu"), average_alone)
-        learner.load_state_dict(state)
-        with torch.no_grad():
-            copy_all(learner.weights.best, learner.parameters)
+        learner.take_best(state)
         return learner.network
 
 
@@ -181,6 +179,12 @@ class AveragedLearner:
             copy_all(state["network"], self.parameters)
         self.optimiser.load_state_dict(state["optimiser"])
         self.weights.load_state_dict(state)
+
+    def take_best(self, state: dict[str, Any]) -> None:
+        """Give the network the weights that leave, from a `state_dict`."""
+        self.weights.load_state_dict(state)
+        with torch.no_grad():
+            copy_all(self.weights.best, self.parameters)
 
 
 class AnyOrderLearner(AveragedLearner):

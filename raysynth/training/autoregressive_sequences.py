@@ -16,7 +16,6 @@ from torch import Tensor
 from raysynth.models.autoregressive import NetworkSettings
 from raysynth.models.autoregressive_sequences import SequenceCodes, SequenceNetwork
 from raysynth.training.autoregressive import AnyOrderSettings, AveragedLearner
-from raysynth.training.averaging import copy_all
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
@@ -89,9 +88,7 @@ class SequenceJob:
     def network_of(self, state: dict[str, Any]) -> SequenceNetwork:
         """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""
         learner = self.learner(torch.device("cpu"), average_alone)
-        learner.load_state_dict(state)
-        with torch.no_grad():
-            copy_all(learner.weights.best, learner.parameters)
+        learner.take_best(state)
         return learner.network
 
 

@@ -9,7 +9,9 @@ Shape legend: N rows, Q given columns, W = length of a row vector, S codes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +23,6 @@ from raysynth.models.discriminator import Rows
 from raysynth.models.spans import activate, gumbel_noise
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.gan import GanJob, GanLearner
-from raysynth.training.job import Average
 
 
 @dataclass(frozen=True)
@@ -34,28 +35,16 @@ class ConditionalGanJob(GanJob):
 
     given_SQ: np.ndarray | None = field(default=None, repr=False)
 
-    def learner(self, device: torch.device, average: Average) -> GanLearner:
-        """Networks with fresh weights on a device."""
-        if self.plan is None or self.given_SQ is None:
-            return super().learner(device, average)
-        from raysynth.training.private_gan import PrivateConditionalGanLearner
-
-        return PrivateConditionalGanLearner(
-            self.spans,
-            self.conditions,
-            self.networks,
-            plan=self.plan,
-            shares_K=np.zeros(0),
-            n_fake=self.settings.batch_size,
-            seed=self.settings.seed,
-            device=device,
-            average=average,
-            given_SQ=self.given_SQ,
-        )
-
     def _learner_class(self) -> type[ConditionalGanLearner]:
         """The one that is given all condition columns."""
         return ConditionalGanLearner
+
+    def _private_learner_class(self) -> Callable[..., GanLearner]:
+        """The same from what was released."""
+        from raysynth.training.private_gan import PrivateConditionalGanLearner
+
+        assert self.given_SQ is not None
+        return partial(PrivateConditionalGanLearner, given_SQ=self.given_SQ)
 
     def _tables(self, rows: RowSource) -> None:
         """Rows are shuffled; what is given is read from them."""

@@ -11,7 +11,7 @@ weights are kept whose pairs of columns lie closest to those of the held rows (`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -104,9 +104,7 @@ class GanJob:
     def learner(self, device: torch.device, average: Average) -> GanLearner:
         """Networks with fresh weights on a device."""
         if self.plan is not None:
-            from raysynth.training.private_gan import PrivateGanLearner
-
-            return PrivateGanLearner(
+            return self._private_learner_class()(
                 self.spans,
                 self.conditions,
                 self.networks,
@@ -130,6 +128,12 @@ class GanJob:
     def _learner_class(self) -> type[GanLearner]:
         """Which learner there is without a budget."""
         return GanLearner
+
+    def _private_learner_class(self) -> Callable[..., GanLearner]:
+        """Which learner there is under a budget."""
+        from raysynth.training.private_gan import PrivateGanLearner
+
+        return PrivateGanLearner
 
     def batches(
         self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from raysynth.training.batches import RowSource
-from raysynth.training.loop import EpochBatches, Learner, Store, TrainResult, TrainSettings, train
+from raysynth.training.loop import GO_ON, EpochBatches, Learner, Store, TrainResult, TrainSettings, train
 from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 
-GO_ON = "fit again to go on"
 GO_ON_PRIVATELY = "fit(data, resume=...) with this folder goes on within the same budget; a fit anew spends another one"
 
 

@@ -20,6 +20,7 @@ from raysynth.errors import ParameterError, TrainingError
 from raysynth.progress import progress
 
 SCHEDULES = ("constant", "cosine")
+GO_ON = "fit again to go on"
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def train(
     signature: str = "",
     store: Store | None = None,
     label: str = "training",
-    go_on: str = "fit again to go on",
+    go_on: str = GO_ON,
 ) -> TrainResult:
     """Train to the last epoch, from the latest checkpoint of the store where it has one.
 

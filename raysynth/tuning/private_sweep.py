@@ -97,11 +97,10 @@ class PrivateFolder:
         """Keep the winner, then delete everything else."""
         if model is not None:
             model.save(self.path / _WINNER_FILE)
-        content = b"null"
-        if winner is not None:
-            winner.write(self.private / _WINNER_NOTE)
-            content = (self.private / _WINNER_NOTE).read_bytes()
-        write_atomically(self.path / _WINNER_NOTE, content)
+        if winner is None:
+            write_atomically(self.path / _WINNER_NOTE, b"null")
+        else:
+            winner.write(self.path / _WINNER_NOTE)
 
     def clear(self) -> None:
         """Delete all that may not be shown."""

@@ -18,7 +18,7 @@ from raysynth.dp.selection import GEOMETRIC, Repetitions
 from raysynth.errors import DataError, ParameterError, StorageError
 from raysynth.schema import TableSchema
 from raysynth.storage import write_atomically
-from raysynth.table import as_table
+from raysynth.table import Table, as_table
 from raysynth.tuning import winners
 from raysynth.tuning.on_ray import run_trials
 from raysynth.tuning.one_trial import OBJECTIVES, Task, results_of
@@ -120,19 +120,18 @@ def sweep(
     n_seeds = 1 if selection == "private" else n_seeds
     trials = all_trials(methods, list(epsilons), n_seeds, search_space or {}, n_trials, seed)
     fixed = {**(parameters or {}), **_spread(scaling_config, run_config)}
-    folder, note = Path(out), _note(trials, objective, selection, targets, seed, max_rows)
+    folder = Path(out)
     if selection == "private":
         given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data}
-        given["privacy_unit"] = fixed.get("privacy_unit")
         given |= {"objective": None if objective == OBJECTIVES[0] else objective, **_spread(scaling_config, run_config)}
-        check_private(epsilons, search_space or {}, given)
-        plan = _private_plan(data, trials, declared, delta, fixed, Repetitions(mean_trials, trials_law), epsilon_limit)
+        check_private(epsilons, search_space or {}, {**given, "privacy_unit": fixed.get("privacy_unit")})
+        table = as_table(data)
+        plan = _private_plan(table, trials, declared, delta, fixed, Repetitions(mean_trials, trials_law), epsilon_limit)
         note = _note(trials, selection, delta, mean_trials, trials_law, fixed, declared)
         _require_same_sweep(folder, note)
         _claim(folder, note, (PRIVATE_FOLDER,))
-        return private_sweep(
-            plan, as_table(data), folder, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent_trials
-        )
+        return private_sweep(plan, table, folder, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent_trials)
+    note = _note(trials, objective, selection, targets, seed, max_rows)
     _require_same_sweep(folder, note)
     budget = winners.Budget(delta=delta, schema=declared, fixed=fixed)
     source: Any = data
@@ -236,7 +235,7 @@ def _claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models"))
 
 
 def _private_plan(
-    data: Any,
+    table: Table,
     trials: Sequence[Trial],
     declared: TableSchema | None,
     delta: float | None,
@@ -244,8 +243,7 @@ def _private_plan(
     repetitions: Repetitions,
     limit: float | None,
 ) -> PrivatePlan:
-    """What a private selection will do and cost; of the data only names and types are looked at."""
-    table = as_table(data)
+    """What a private selection will do and cost; of the table only names and types are looked at."""
     if table.dataset is not None:
         raise ParameterError(
             "selection='private' reads all rows in each trial, which a Ray Dataset cannot serve inside a task; write "
