@@ -249,7 +249,9 @@ def _private_plan(
             "selection='private' reads all rows in each trial, which a Ray Dataset cannot serve inside a task; write "
             "it to Parquet and give the folder"
         )
-    plan = planned(table, [t.setting for t in trials], declared, delta or DEFAULT_DELTA, fixed, repetitions)
+    plan = planned(
+        table, [t.setting for t in trials], declared, DEFAULT_DELTA if delta is None else delta, fixed, repetitions
+    )
     if limit is not None and plan.epsilon > limit:
         raise ParameterError(
             f"this selection would cost epsilon = {plan.epsilon:.3g} (delta = {plan.delta:g}), above epsilon_limit = "

@@ -219,6 +219,7 @@ def test_the_highest_score_is_chosen_and_failures_are_below_all() -> None:
         ({"methods": ["timegan"]}, "takes no epsilon"),
         ({"trials_law": "grid"}, "the number of trials is 'geometric' or 'poisson'"),
         ({"mean_trials": 0.0}, "mean number of trials"),
+        ({"delta": 0.0}, "delta must be a number between 0 and 1"),
         ({"epsilon_limit": 1.0}, r"would cost epsilon = 2\.\d+ .* above epsilon_limit = 1"),
         ({"search_space": {"copula": {"statistics_share": [0.1, 0.2]}}}, "varies statistics_share"),
         ({"search_space": {"copula": {"n_bins": [1]}}}, "n_bins must be"),
