@@ -19,14 +19,13 @@ import torch.multiprocessing as mp
 
 from raysynth import DPTabularVAE
 from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.encoding.block import EncodedBlock
 from raysynth.models.ctgan import Conditions
 from raysynth.models.spans import Spans
 from raysynth.models.vae import VaeNetworks
 from raysynth.training.gan import GanJob, GanSettings
 from raysynth.training.job import Job, train_worker
 from raysynth.training.loop import TrainSettings
-from raysynth.training.shards import ShardSet, write_block
+from raysynth.training.shards import ShardSet
 from raysynth.training.vae import VaeJob, VaeSettings
 
 SPANS = Spans((3, 3, 2), (2,))
@@ -53,18 +52,8 @@ JOBS: dict[str, Callable[[], Job]] = {"ctgan": gan, "private autoencoder": priva
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    """Columns 0 and 1 agree in 93 of 100 rows; the value is near -0.5, 0 or 0.5 by column 0."""
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    written = []
-    for i in range(8):
-        a = rng.integers(0, 3, ROWS // 8)
-        b = np.where(rng.random(len(a)) < 0.9, a, rng.integers(0, 3, len(a)))
-        values = (0.5 * (a - 1) + rng.normal(0, 0.05, len(a))).astype(np.float32)
-        block = EncodedBlock(np.stack([a, b, 0 * a], 1).astype(np.uint16), values[:, None])
-        written.append(write_block(folder, f"shard-{i}", block, 2))
-    return ShardSet(folder, tuple(written))
+def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
+    return planted_shards(8, ROWS // 8)
 
 
 def rank_of_all_jobs(rank: int, size: int, shards: ShardSet, folder: str) -> None:

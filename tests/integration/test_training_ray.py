@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ParameterError
 from raysynth.models.ctgan import Conditions
 from raysynth.models.spans import Spans
@@ -22,7 +21,7 @@ from raysynth.training.distributed import train_on_ray
 from raysynth.training.gan import GanJob, GanLearner, GanSettings
 from raysynth.training.job import Average
 from raysynth.training.loop import TrainSettings
-from raysynth.training.shards import ShardSet, write_block
+from raysynth.training.shards import ShardSet
 
 ray = pytest.importorskip("ray")
 
@@ -46,19 +45,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    written = []
-    for i in range(4):
-        a = rng.integers(0, 3, 250)
-        b = np.where(rng.random(250) < 0.9, a, rng.integers(0, 3, 250))
-        values = (0.5 * (a - 1) + rng.normal(0, 0.05, 250)).astype(np.float32)
-        block = EncodedBlock(np.stack([a, b, 0 * a], 1).astype(np.uint16), values[:, None])
-        written.append(write_block(folder, f"shard-{i}", block, 2))
-    made = ShardSet(folder, tuple(written))
-    made.write_manifest()
-    return made
+def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
+    return planted_shards(4, 250)
 
 
 class FragileLearner(GanLearner):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,16 +54,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     return Steps(monkeypatch)
 
 
-def recomputed(model: Synthesizer) -> tuple[float, float]:
-    path = Path(__file__).parent.parent / "dp" / "independent_accountant.py"
-    spec = importlib.util.spec_from_file_location("independent_accountant", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert model.privacy_spent_ is not None
-    return module.recomputed_epsilon(json.loads(json.dumps(model.privacy_spent_.to_dict())))
-
-
 def charged_steps(model: Synthesizer) -> int:
     assert model.privacy_spent_ is not None
     (event,) = [e for e in model.privacy_spent_.ledger if e.released.startswith("gradients")]
@@ -79,7 +68,9 @@ def interrupted(steps: Steps, folder: Path, after: float) -> KeyboardInterrupt:
     return stopped.value
 
 
-def test_a_fit_interrupted_in_its_second_epoch_goes_on_within_the_same_ledger(steps: Steps, tmp_path: Path) -> None:
+def test_a_fit_interrupted_in_its_second_epoch_goes_on_within_the_same_ledger(
+    steps: Steps, tmp_path: Path, recomputed: Callable[[Any], tuple[float, float]]
+) -> None:
     notes = " ".join(interrupted(steps, tmp_path, 1.5).__notes__)
     assert "epoch 1 of 4 is kept in" in notes and "fit(data, resume=...)" in notes and "a fit anew spends" in notes
     assert "has spent already: epsilon = " in notes

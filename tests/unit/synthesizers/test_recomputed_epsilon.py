@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -34,16 +32,6 @@ CASES = [(method, epsilon) for method in (*WITHOUT_SGD, *BY_SGD) for epsilon in 
 def rows(n: int = 1000) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     return pd.DataFrame({"a": rng.choice(list("xyw"), n), "b": rng.choice(list("uv"), n), "x": rng.normal(size=n)})
-
-
-@pytest.fixture(scope="module")
-def accountant() -> ModuleType:
-    path = Path(__file__).parent.parent / "dp" / "independent_accountant.py"
-    spec = importlib.util.spec_from_file_location("independent_accountant", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_no_private_method_is_left_out() -> None:

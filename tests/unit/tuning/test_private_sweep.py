@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -77,17 +76,12 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def recomputed(model: Any) -> tuple[float, float]:
-    path = Path(__file__).parent.parent / "dp" / "independent_accountant.py"
-    spec = importlib.util.spec_from_file_location("independent_accountant", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.recomputed_epsilon(json.loads(json.dumps(model.privacy_spent_.to_dict())))
-
-
 def test_only_the_winner_is_shown_and_its_ledger_holds_statistics_and_choice(
-    table: pd.DataFrame, tmp_path: Path, four: list[int], releases: list[int]
+    table: pd.DataFrame,
+    tmp_path: Path,
+    four: list[int],
+    releases: list[int],
+    recomputed: Callable[[Any], tuple[float, float]],
 ) -> None:
     found = run(table, tmp_path)
     assert releases == [0, ROWS], "planned on no rows, released once"
