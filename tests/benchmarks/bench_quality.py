@@ -6,8 +6,9 @@
 The table is split by the judge; each seed fits the training part (judged against the test part) and one half
 of it (copying check: share of synthetic rows nearer to that half than to the other). `--sdv` adds SDV's
 GaussianCopulaSynthesizer and `--peers ctgan,tvae` the two models of ctgan (300 epochs, their default), run and judged
-by the peer's Python, which has sdv, ctgan and sdmetrics. Prints a line for each fit and a table of means; `--out FILE`
-keeps finished fits, and a second run goes on from there.
+by the peer's Python, which has sdv, ctgan and sdmetrics; `--argn PYTHON` adds TabularARGN, run by a Python that has
+mostlyai-engine, with as many seeds as ours. `--data statsmodels:randhie` takes a table that statsmodels ships.
+Prints a line for each fit and a table of means; `--out FILE` keeps finished fits, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -43,12 +44,14 @@ print("SECONDS", fitted - begun)
 """
 
 PEER_EPOCHS = 300  # ctgan's default
+ARGN = "TabularARGN"
+SHIPPED = "statsmodels:"
 
 
 def main() -> None:
     """Fit, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a CSV")
+    parser.add_argument("--data", required=True, help="a CSV, or statsmodels:NAME")
     parser.add_argument("--target", required=True, help="column to predict")
     parser.add_argument("--judge", required=True, help="path of judge.py")
     parser.add_argument("--peer-python", required=True, help="a Python with sdmetrics (and sdv)")
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=JSON", help="parameters other than the defaults")
     parser.add_argument("--sdv", action="store_true", help="SDV's Gaussian copula in the same run")
     parser.add_argument("--peers", default="", help="of ctgan's models: ctgan, tvae")
+    parser.add_argument("--argn", metavar="PYTHON", help="a Python with mostlyai-engine: TabularARGN in the same run")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch, ours and the peers'")
     parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
     options = parser.parse_args()
@@ -65,10 +69,11 @@ def main() -> None:
     done = _finished(options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _judge(options, "split", options.data, str(folder))
+        _judge(options, "split", _table_file(options.data, folder), str(folder))
         peers = [f"ctgan's {name}" for name in options.peers.split(",") if name]
         peers += ["sdv copula"] if options.sdv else []
-        methods = [*(m for m in options.methods.split(",") if m), *peers]
+        argn = [ARGN] if options.argn else []
+        methods = [*(m for m in options.methods.split(",") if m), *argn, *peers]
         for method in methods:
             for seed in range(1 if method in peers else options.seeds):
                 if (method, seed) not in done:
@@ -76,6 +81,17 @@ def main() -> None:
                     _keep(options.out, done[method, seed])
                 print(json.dumps(done[method, seed]), flush=True)
     _table([r for (m, _), r in done.items() if m in methods])
+
+
+def _table_file(data: str, folder: Path) -> str:
+    """A CSV of the data; a table of statsmodels is written to the folder first."""
+    if not data.startswith(SHIPPED):
+        return data
+    import statsmodels.datasets
+
+    path = folder / "table.csv"
+    getattr(statsmodels.datasets, data.removeprefix(SHIPPED)).load_pandas().data.to_csv(path, index=False)
+    return str(path)
 
 
 def measure(options: argparse.Namespace, folder: Path, method: str, seed: int) -> dict[str, Any]:
@@ -104,6 +120,11 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
         peer += [method.removeprefix("ctgan's "), str(options.threads), str(PEER_EPOCHS), "--sample", str(rows), out]
         printed = subprocess.run(peer, check=True, text=True, capture_output=True).stdout
         return float(re.search(r"SECONDS \d+ ([\d.]+)", printed)[1])  # type: ignore[index]
+    if method == ARGN:
+        script = str(Path(__file__).with_name("peer_argn.py"))
+        peer = [options.argn, script, str(train), str(options.threads), str(seed), str(rows), out]
+        printed = subprocess.run(peer, check=True, text=True, capture_output=True).stdout
+        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
     parameters = read_settings(options.set)
     if method == "conditional_gan":
         parameters.setdefault("conditional_columns", [options.target])
