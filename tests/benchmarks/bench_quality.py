@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import pandas as pd
 import torch
 
 from raysynth.cli_steps import read_settings
@@ -53,6 +54,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="a CSV, or statsmodels:NAME")
     parser.add_argument("--target", required=True, help="column to predict")
+    parser.add_argument(
+        "--drop", default="", help="columns left out, as identifiers that no table of figures can score"
+    )
     parser.add_argument("--judge", required=True, help="path of judge.py")
     parser.add_argument("--peer-python", required=True, help="a Python with sdmetrics (and sdv)")
     parser.add_argument("--methods", default="copula,bayesian_network,ctgan,autoregressive")
@@ -69,7 +73,7 @@ def main() -> None:
     done = _finished(options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _judge(options, "split", _table_file(options.data, folder), str(folder))
+        _judge(options, "split", _table_file(options, folder), str(folder))
         peers = [f"ctgan's {name}" for name in options.peers.split(",") if name]
         peers += ["sdv copula"] if options.sdv else []
         argn = [ARGN] if options.argn else []
@@ -83,14 +87,19 @@ def main() -> None:
     _table([r for (m, _), r in done.items() if m in methods])
 
 
-def _table_file(data: str, folder: Path) -> str:
-    """A CSV of the data; a table of statsmodels is written to the folder first."""
-    if not data.startswith(SHIPPED):
-        return data
+def _table_file(options: argparse.Namespace, folder: Path) -> str:
+    """A CSV of the data; what has to be made of it first lies in the folder."""
+    shipped, dropped = options.data.startswith(SHIPPED), [c for c in options.drop.split(",") if c]
+    if not shipped and not dropped:
+        return str(options.data)
     import statsmodels.datasets
 
     path = folder / "table.csv"
-    getattr(statsmodels.datasets, data.removeprefix(SHIPPED)).load_pandas().data.to_csv(path, index=False)
+    if shipped:
+        table = getattr(statsmodels.datasets, options.data.removeprefix(SHIPPED)).load_pandas().data
+    else:
+        table = pd.read_csv(options.data)
+    table.drop(columns=dropped).to_csv(path, index=False)
     return str(path)
 
 
