@@ -18,6 +18,7 @@ import numpy as np
 
 from raysynth.comparison.features import category_flags, linear_features, tree_features
 from raysynth.comparison.intervals import Estimate, bootstrap
+from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
 from raysynth.execution import run_tasks
@@ -175,26 +176,51 @@ def choose_target(real: Rows) -> str | None:
 
 
 def _train_and_test(job: _Job, prepared: Sequence[_Prepared], seed: int) -> Estimate:
-    """Score of one model, with the interval over resampled test rows."""
+    """Score of one model, with the interval over resampled test rows; of the same real rows it is computed once."""
     target, task, tables = prepared[job.target].target, prepared[job.target].task, prepared[job.target].tables
     train, test = tables[job.side], tables["test"]
-    y, truth = _target_of(train, target), _target_of(test, target)
     if job.model == "linear":
         reference = tables["real"]
         x, x_test = (linear_features(rows, reference, target) for rows in (train, test))
     else:
         x, x_test = (tree_features(rows, target) for rows in (train, test))
-    rng = np.random.default_rng(seed)
-    if len(np.unique(y)) < 2:  # a constant teaches nothing
-        guess = 0.5 if task == "classification" else _r2(truth, np.full(len(truth), y[0]))
-        return Estimate(guess)
-    model = _model(job.model, task, category_flags(train, target), seed).fit(x, y)
-    if task == "regression":
-        predicted = model.predict(x_test)
-        return bootstrap(lambda rows: _r2(truth[rows], predicted[rows]), len(truth), rng)
-    probability, classes = model.predict_proba(x_test), list(model.classes_)
-    columns = {c: probability[:, classes.index(c)] if c in classes else np.zeros(len(truth)) for c in np.unique(truth)}
-    return bootstrap(lambda rows: _macro_auc(truth[rows], columns, rows), len(truth), rng)
+    trial = _Trial(job.model, task, x, _target_of(train, target), x_test, _target_of(test, target))
+    flags = category_flags(train, target)
+    if job.side != "real":
+        return trial.score(flags, seed)
+    key = content_key(trial.model, task, trial.x, trial.y, trial.x_test, trial.truth, flags, seed)
+    return _real_sides.get(key, partial(trial.score, flags, seed))
+
+
+_real_sides: KeptResults[Estimate] = KeptResults()
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A model's name and task, the rows that it learns (x, y) and those that it is tested on (x_test, truth)."""
+
+    model: str
+    task: str
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    truth: np.ndarray
+
+    def score(self, flags: np.ndarray, seed: int) -> Estimate:
+        """Train and test; `flags`: which columns are categories."""
+        truth, rng = self.truth, np.random.default_rng(seed)
+        if len(np.unique(self.y)) < 2:  # a constant teaches nothing
+            guess = 0.5 if self.task == "classification" else _r2(truth, np.full(len(truth), self.y[0]))
+            return Estimate(guess)
+        model = _model(self.model, self.task, flags, seed).fit(self.x, self.y)
+        if self.task == "regression":
+            predicted = model.predict(self.x_test)
+            return bootstrap(lambda rows: _r2(truth[rows], predicted[rows]), len(truth), rng)
+        probability, classes = model.predict_proba(self.x_test), list(model.classes_)
+        columns = {
+            c: probability[:, classes.index(c)] if c in classes else np.zeros(len(truth)) for c in np.unique(truth)
+        }
+        return bootstrap(lambda rows: _macro_auc(truth[rows], columns, rows), len(truth), rng)
 
 
 def _model(name: str, task: str, flags: np.ndarray, seed: int) -> Any:

@@ -8,10 +8,12 @@ likeliest when each is left out, since a ratio is told by sharp peaks more than 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
+from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
 from raysynth.comparison.rows import Rows
 from raysynth.privacy.attack import MembershipAttack
@@ -21,6 +23,7 @@ _NEIGHBOURS = 16  # farther rows add next to nothing to a density
 _CHOSEN_BY = 1_000  # reference rows that choose the bandwidth
 _SHARPER = 0.5
 _BANDWIDTHS = np.geomspace(1 / 32, 2, 13)  # in median distances to the nearest row
+_bandwidths: KeptResults[float] = KeptResults()
 
 
 class DensityRatioAttack(MembershipAttack):
@@ -43,7 +46,13 @@ class DensityRatioAttack(MembershipAttack):
 
 
 def _best_bandwidth(reference: Rows, metric: Metric) -> float:
-    """The bandwidth with the largest leave-one-out likelihood of the reference rows."""
+    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once."""
+    levels = [c.cardinality for c in reference.space.coders]
+    key = content_key(reference.numbers_NV, reference.codes_NC, metric.scale, metric.weights, metric.origin, levels)
+    return _bandwidths.get(key, partial(_likeliest_bandwidth, reference, metric))
+
+
+def _likeliest_bandwidth(reference: Rows, metric: Metric) -> float:
     k = min(_NEIGHBOURS, len(reference) - 1)
     distances = nearest(reference, reference, metric, k, same_rows=True).distances_QK
     unit = float(np.median(distances[:, 0])) or float(distances.mean()) or 1.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raysynth.dp.budget import DEFAULT_EPSILON, PrivacyBudget
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.prepared import Prepared
     from raysynth.synthesizers.private_run import PrivateRun
+    from raysynth.synthesizers.shared_table import EncodedTable, EncoderForm
     from raysynth.table import Table
 
 
@@ -43,6 +44,8 @@ class OpenedTable:
         modelled_schema: after the constraints' change of columns.
         rules: the constraints, None without any.
         statistics: exact, or noised.
+        encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
+            under a budget.
     """
 
     table: Table
@@ -50,6 +53,7 @@ class OpenedTable:
     modelled_schema: TableSchema
     rules: ConstraintSet | None
     statistics: TableStatistics | NoisedStatistics
+    encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
 
 
 def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
@@ -140,20 +144,24 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     from raysynth.encoding.table_encoder import build_encoder
     from raysynth.synthesizers.checks import shards_folder
     from raysynth.synthesizers.prepared import Prepared
+    from raysynth.synthesizers.shared_table import EncoderForm
 
     if model.verbose:
         about = "" if scope is None else "about "
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
     schema, columns, options = opened.modelled_schema, opened.statistics.columns, model._encoder_options()
+    known = opened.encoded.get(EncoderForm.of(model)) if scope is None else None
     if run is not None:  # released by the fit that this one goes on from
         encoder, seed = run.encoder, run.seed
+    elif known is not None:
+        encoder, seed = known.encoder, model._fit_seed()
     else:
         encoder, seed = build_encoder(schema, columns, numeric=model.numeric_encoding, **options), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
     kept = shards_folder(model)
-    return Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, model._resume, run, kept)
+    return Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, model._resume, run, kept, known)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.synthesizers.private_run import PrivateRun
+    from raysynth.synthesizers.shared_table import EncodedTable
     from raysynth.table import Table
 
 IN_MEMORY_BYTES = 1 << 30
@@ -41,6 +42,7 @@ class Prepared:
         private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
         keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
+        shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
     """
 
     table: Table
@@ -52,6 +54,7 @@ class Prepared:
     resume: Path | None = None
     private_run: PrivateRun | None = None
     keep_shards: Path | None = None
+    shared: EncodedTable | None = None
 
     @property
     def n_rows(self) -> int:
@@ -67,6 +70,8 @@ class Prepared:
         """All rows, encoded, in memory (see `fits_in_memory`)."""
         from raysynth.execution import for_each_fragment
 
+        if self.shared is not None and self.shared.block is not None and self.shared.encoder is self.encoder:
+            return self.shared.block
         columns = list(self.encoder.names)
         blocks = for_each_fragment(
             self.table, partial(_encode_all, self.encoder), columns=columns, label="encoding", where="local"

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,33 +49,43 @@ class TrialTask(Protocol):
         ...
 
 
-def run_trials(
-    trials: Sequence[Trial],
-    task: TrialTask,
-    *,
-    cpus_per_trial: float = 1.0,
-    max_concurrent: int | None = None,
-    scaling_config: ScalingConfig | None = None,
-) -> None:
-    """Run the trials; each leaves its result at `task.result_path(trial)`.
+@dataclass(frozen=True)
+class Room:
+    """How many trials run at a time.
 
     Args:
         cpus_per_trial: processors that a trial of one worker reserves; a fraction lets several share one.
         max_concurrent: most trials at a time; None: as many as fit.
         scaling_config: of trials that train on several workers.
+    """
+
+    cpus_per_trial: float = 1.0
+    max_concurrent: int | None = None
+    scaling_config: ScalingConfig | None = None
+
+    @property
+    def reserved(self) -> float:
+        """Processors that Tune keeps for a trial; of a wider one Ray Train does."""
+        return 0.0 if self.scaling_config is not None else self.cpus_per_trial
+
+    def at_once(self, resources: dict[str, float]) -> int:
+        """How many trials a cluster takes at a time; raises `ParameterError` where none fits."""
+        fits = _at_once(resources, self.cpus_per_trial, self.scaling_config)
+        return fits if self.max_concurrent is None else min(fits, self.max_concurrent)
+
+
+def run_trials(trials: Sequence[Trial], task: TrialTask, room: Room) -> None:
+    """Run the trials; each leaves its result at `task.result_path(trial)`.
 
     Raises:
         ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.
     """
     from raysynth.ray_execution import start_ray
 
-    ray = start_ray()
-    at_once = _at_once(ray.cluster_resources(), cpus_per_trial, scaling_config)
-    at_once = at_once if max_concurrent is None else min(at_once, max_concurrent)
+    at_once = room.at_once(start_ray().cluster_resources())
     if not trials:
         return
-    cpus = 0.0 if scaling_config is not None else cpus_per_trial
-    errors = _fit_tuner(trials, task, cpus, at_once)
+    errors = _fit_tuner(trials, task, room.reserved, at_once)
     for position, error in errors.items():
         if not task.result_path(trials[position]).exists():
             TrialResult(trials[position], FAILED, error=error).write(task.result_path(trials[position]))

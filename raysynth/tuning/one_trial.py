@@ -19,6 +19,7 @@ from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
+    from raysynth.synthesizers.shared_table import SharedTable
 
 OBJECTIVES = ("utility", "similarity", "ml_efficacy")
 _ATTACK_EXPERIMENTS = 5
@@ -38,6 +39,7 @@ class Task:
         delta: of every finite epsilon.
         fixed: constructor arguments of every synthesizer (scaling_config ...).
         folder: where models and results are kept.
+        shared: statistics, encoders and encoded rows for fits without a budget, computed once; None: each its own.
     """
 
     train: pa.Table
@@ -49,6 +51,11 @@ class Task:
     delta: float | None
     folder: Path
     fixed: dict[str, Any] = field(default_factory=dict)
+    shared: SharedTable | None = None
+
+    def schema_of(self, setting: Setting) -> TableSchema | None:
+        """What a fit is told of the columns: under a budget nothing that was inferred from the rows."""
+        return self.schema if math.isinf(setting.epsilon) else self.declared
 
     def model_path(self, trial: Trial) -> Path:
         """Where the model of a trial is."""
@@ -77,8 +84,7 @@ def run_trial(trial: Trial, task: Task) -> TrialResult:
     seconds: dict[str, float] = {}
     try:
         with _timed(seconds, "fit"):
-            schema = task.schema if math.isinf(trial.setting.epsilon) else task.declared
-            model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed).fit(task.train)
+            model = fitted(trial, task)
         with _timed(seconds, "sample"):
             synthetic = model.sample_arrow(task.train.num_rows, seed=trial.seed)
         with _timed(seconds, "evaluate"):
@@ -94,6 +100,15 @@ def run_trial(trial: Trial, task: Task) -> TrialResult:
         result = TrialResult(trial, FAILED, seconds=seconds, error=message)
     result.write(task.result_path(trial))
     return result
+
+
+def fitted(trial: Trial, task: Task) -> Synthesizer:
+    """The model of a trial; without a budget from the shared statistics, which give the same as its own would."""
+    schema = task.schema_of(trial.setting)
+    model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed)
+    if task.shared is not None and task.shared.serves(model):
+        return task.shared.fit(model)
+    return model.fit(task.train)
 
 
 def measure(synthetic: pa.Table, task: Task, seed: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raysynth.dp.accountant import total_epsilon
-from raysynth.dp.budget import PrivacyBudget
+from raysynth.dp.budget import DEFAULT_DELTA, PrivacyBudget
 from raysynth.dp.calibration import calibrated
 from raysynth.dp.ledger import Event, Ledger, gaussian, selection
 from raysynth.dp.privacy_spent import PrivacySpent
@@ -26,6 +26,7 @@ from raysynth.synthesizers.opening import open_table, privacy_scope
 from raysynth.table import Table
 from raysynth.tuning.one_trial import synthesizer
 from raysynth.tuning.trials import Setting
+from raysynth.tuning.winners import Budget
 
 SELECTION_DELTA = 0.5  # of delta, for the choice
 SCORE_SHARE = 0.05  # of the rho of the smallest epsilon's run, for its score
@@ -84,6 +85,28 @@ class PrivatePlan:
         choice = replace(self.choice, guarantee=all(e.guarantee for e in charged))
         events = Ledger((*charged, choice))
         return PrivacySpent.of(events, PrivacyBudget(total_epsilon(events, self.delta), self.delta))
+
+
+def affordable_plan(
+    table: Table, settings: Sequence[Setting], budget: Budget, repetitions: Repetitions, limit: float | None
+) -> PrivatePlan:
+    """What a private selection will do and cost; of the table only names and types are looked at.
+
+    Raises `ParameterError` where it costs more than the limit, or cannot be done; before the rows are opened.
+    """
+    if table.dataset is not None:
+        raise ParameterError(
+            "selection='private' reads all rows in each trial, which a Ray Dataset cannot serve inside a task; write "
+            "it to Parquet and give the folder"
+        )
+    delta = DEFAULT_DELTA if budget.delta is None else budget.delta
+    plan = planned(table, settings, budget.schema, delta, budget.fixed, repetitions)
+    if limit is not None and plan.epsilon > limit:
+        raise ParameterError(
+            f"this selection would cost epsilon = {plan.epsilon:.3g} (delta = {plan.delta:g}), above epsilon_limit = "
+            f"{limit:g}; take smaller epsilons or fewer mean_trials. Nothing was read"
+        )
+    return plan
 
 
 def planned(

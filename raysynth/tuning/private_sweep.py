@@ -31,7 +31,7 @@ from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.opening import open_table
 from raysynth.table import Table
 from raysynth.tuning.front import Candidate
-from raysynth.tuning.on_ray import run_trials
+from raysynth.tuning.on_ray import Room, run_trials
 from raysynth.tuning.pair_score import CoarseCells
 from raysynth.tuning.private_plan import PrivatePlan
 from raysynth.tuning.private_trial import PrivateTask
@@ -120,16 +120,14 @@ class PrivateFolder:
         return load_synthetic_model(self.path / _WINNER_FILE)
 
 
-def private_sweep(
-    plan: PrivatePlan, table: Table, folder: Path, *, cpus_per_trial: float, max_concurrent: int | None
-) -> SweepResult:
+def private_sweep(plan: PrivatePlan, table: Table, folder: Path, room: Room) -> SweepResult:
     """Draw, run, choose, keep the winner, and forget the rest; goes on where an earlier call was stopped."""
     files = PrivateFolder(folder)
     if not files.is_done:
         trials = files.drawn(plan)
         task = private_task(plan, table, files)
         missing = [t for t in trials if not task.result_path(t).exists()]
-        run_trials(missing, task, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent)
+        run_trials(missing, task, room)
         winner = chosen([TrialResult.read(task.result_path(t)) for t in trials])
         files.keep(*released(winner, task, files))
     files.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -10,29 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
-from raysynth.dp.budget import DEFAULT_DELTA
 from raysynth.dp.selection import GEOMETRIC, Repetitions
-from raysynth.errors import DataError, ParameterError, StorageError
+from raysynth.errors import ParameterError
 from raysynth.schema import TableSchema
-from raysynth.storage import write_atomically
-from raysynth.table import Table, as_table
+from raysynth.table import as_table
 from raysynth.tuning import winners
-from raysynth.tuning.on_ray import run_trials
-from raysynth.tuning.one_trial import OBJECTIVES, Task, results_of
-from raysynth.tuning.private_plan import PrivatePlan, planned
+from raysynth.tuning.on_ray import Room, run_trials
+from raysynth.tuning.one_trial import OBJECTIVES, results_of
+from raysynth.tuning.preparation import prepared_task, split, with_shared_table
+from raysynth.tuning.private_plan import affordable_plan
 from raysynth.tuning.private_sweep import PRIVATE_FOLDER, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
+from raysynth.tuning.sweep_folder import claim, note_of, require_same_sweep
 from raysynth.tuning.trials import Space, Trial, TrialResult, all_trials
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
 SELECTIONS = ("internal", "proxy", "private")
-_FEWEST_ROWS = 40
-_NOTE_FILE = "sweep.json"
 
 
 def sweep(
@@ -68,6 +62,11 @@ def sweep(
 
     Each trial's model and figures are kept in `out` as they come; the same call on the same folder goes on where an
     earlier one was stopped, and repeats no finished trial. A trial that fails is reported and the others go on.
+
+    Statistics, encoders and encoded rows of trials without a budget are computed once, by the sweep, and shared through
+    Ray's object store. A finite epsilon shares nothing: each such trial opens the rows by itself, and all that it knows
+    of them are noised releases in its own ledger (only selection='private', whose ledger says so, releases statistics
+    once for all). What an evaluation computes of the real rows alone, each process computes once.
 
     Every figure of a trial on private rows is itself a release. `selection` says how the search is kept private:
 
@@ -117,46 +116,54 @@ def sweep(
     _check(objective, selection, n_seeds, n_trials, holdout_share, epsilons, proxy_data, epsilon_limit)
     methods, targets = _methods(methods, epsilons), _listed(target_columns)
     declared = TableSchema.load(schema) if isinstance(schema, str | os.PathLike) else schema
+    spread, folder = _spread(scaling_config, run_config), Path(out)
+    budget = winners.Budget(delta, declared, {**(parameters or {}), **spread})
+    room = Room(cpus_per_trial, max_concurrent_trials, scaling_config)
     n_seeds = 1 if selection == "private" else n_seeds
     trials = all_trials(methods, list(epsilons), n_seeds, search_space or {}, n_trials, seed)
-    fixed = {**(parameters or {}), **_spread(scaling_config, run_config)}
-    folder = Path(out)
     if selection == "private":
-        given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data}
-        given |= {"objective": None if objective == OBJECTIVES[0] else objective, **_spread(scaling_config, run_config)}
-        check_private(epsilons, search_space or {}, {**given, "privacy_unit": fixed.get("privacy_unit")})
-        table = as_table(data)
-        plan = _private_plan(table, trials, declared, delta, fixed, Repetitions(mean_trials, trials_law), epsilon_limit)
-        note = _note(trials, selection, delta, mean_trials, trials_law, fixed, declared)
-        _require_same_sweep(folder, note)
-        _claim(folder, note, (PRIVATE_FOLDER,))
-        return private_sweep(plan, table, folder, cpus_per_trial=cpus_per_trial, max_concurrent=max_concurrent_trials)
-    note = _note(trials, objective, selection, targets, seed, max_rows)
-    _require_same_sweep(folder, note)
-    budget = winners.Budget(delta=delta, schema=declared, fixed=fixed)
+        given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data, **spread}
+        given |= {"objective": None if objective == OBJECTIVES[0] else objective}
+        check_private(epsilons, search_space or {}, {**given, "privacy_unit": budget.fixed.get("privacy_unit")})
+        repetitions = Repetitions(mean_trials, trials_law)
+        return _privately(data, trials, budget, repetitions, epsilon_limit, folder, room)
+    note = note_of(trials, objective, selection, targets, seed, max_rows)
+    require_same_sweep(folder, note)
     source: Any = data
     if selection == "proxy":
         source = winners.proxy_rows(data, proxy_data, proxy_epsilon, budget, folder, seed)
-    train, holdout = _split(source, holdout_data if selection == "internal" else None, holdout_share, max_rows, seed)
-    task = _task(train, holdout, declared, targets, objective, delta, folder, fixed)
-    _claim(folder, note)
+    train, holdout = split(source, holdout_data if selection == "internal" else None, holdout_share, max_rows, seed)
+    task = prepared_task(train, holdout, targets=targets, objective=objective, budget=budget, folder=folder)
+    claim(folder, note)
     done = results_of(trials, task)
     missing = [t for t in trials if t not in done]
     for trial in missing:  # a failed trial is run again
         task.result_path(trial).unlink(missing_ok=True)
-    run_trials(
-        missing,
-        task,
-        cpus_per_trial=cpus_per_trial,
-        max_concurrent=max_concurrent_trials,
-        scaling_config=scaling_config,
-    )
+    run_trials(missing, with_shared_table(task, [t.setting for t in missing]), room)
     results = tuple(TrialResult.read(task.result_path(t)) for t in trials)
+    winner = partial(winners.trial_winner, task=task)
     if selection == "proxy":
         winner = partial(winners.fitted_winner, data=data, budget=budget, folder=folder)
-    else:
-        winner = partial(winners.trial_winner, task=task)
     return SweepResult(results, selection, objective, folder, winner, repeated=len(done))
+
+
+def _privately(
+    data: Any,
+    trials: Sequence[Trial],
+    budget: winners.Budget,
+    repetitions: Repetitions,
+    limit: float | None,
+    folder: Path,
+    room: Room,
+) -> SweepResult:
+    """`selection='private'`: what it costs first, from names and types alone."""
+    table = as_table(data)
+    plan = affordable_plan(table, [t.setting for t in trials], budget, repetitions, limit)
+    law = (repetitions.mean, repetitions.law)
+    note = note_of(trials, "private", budget.delta, *law, budget.fixed, budget.schema)
+    require_same_sweep(folder, note)
+    claim(folder, note, (PRIVATE_FOLDER,))
+    return private_sweep(plan, table, folder, room)
 
 
 def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[str]:
@@ -212,91 +219,3 @@ def _spread(scaling: ScalingConfig | None, run: RunConfig | None) -> dict[str, A
 
 def _listed(columns: Sequence[str] | str | None) -> tuple[str, ...] | None:
     return None if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
-
-
-def _note(trials: Sequence[Trial], *rest: Any) -> str:
-    """What is swept, as text: two sweeps are the same where their notes are."""
-    return json.dumps({"trials": [t.key for t in trials], "rest": [str(r) for r in rest]}, indent=1)
-
-
-def _require_same_sweep(folder: Path, note: str) -> None:
-    path = folder / _NOTE_FILE
-    if path.exists() and path.read_text(encoding="utf-8") != note:
-        raise StorageError(
-            f"'{folder}' holds another sweep (other methods, epsilons, seeds or options); choose a new folder, or call "
-            "it as it was called"
-        )
-
-
-def _claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
-    for name in parts:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / _NOTE_FILE, note.encode())
-
-
-def _private_plan(
-    table: Table,
-    trials: Sequence[Trial],
-    declared: TableSchema | None,
-    delta: float | None,
-    fixed: dict[str, Any],
-    repetitions: Repetitions,
-    limit: float | None,
-) -> PrivatePlan:
-    """What a private selection will do and cost; of the table only names and types are looked at."""
-    if table.dataset is not None:
-        raise ParameterError(
-            "selection='private' reads all rows in each trial, which a Ray Dataset cannot serve inside a task; write "
-            "it to Parquet and give the folder"
-        )
-    plan = planned(
-        table, [t.setting for t in trials], declared, DEFAULT_DELTA if delta is None else delta, fixed, repetitions
-    )
-    if limit is not None and plan.epsilon > limit:
-        raise ParameterError(
-            f"this selection would cost epsilon = {plan.epsilon:.3g} (delta = {plan.delta:g}), above epsilon_limit = "
-            f"{limit:g}; take smaller epsilons or fewer mean_trials. Nothing was read"
-        )
-    return plan
-
-
-def _split(data: Any, holdout: Any, share: float, max_rows: int, seed: int) -> tuple[pa.Table, pa.Table]:
-    """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout)."""
-    from raysynth.comparison.rows import sample_rows
-
-    rng, table = np.random.default_rng(seed), as_table(data)
-    rows = sample_rows(table, list(table.names), max_rows, rng)
-    if rows.num_rows < _FEWEST_ROWS:
-        raise DataError(f"a sweep needs at least {_FEWEST_ROWS} rows; {table.source} has {rows.num_rows}")
-    if holdout is not None:
-        other = as_table(holdout)
-        return rows, sample_rows(other, list(table.names), max_rows, rng)
-    order, n = rng.permutation(rows.num_rows), max(10, round(share * rows.num_rows))
-    return rows.take(np.sort(order[n:])), rows.take(np.sort(order[:n]))
-
-
-def _task(
-    train: pa.Table,
-    holdout: pa.Table,
-    declared: TableSchema | None,
-    targets: tuple[str, ...] | None,
-    objective: str,
-    delta: float | None,
-    folder: Path,
-    fixed: dict[str, Any],
-) -> Task:
-    """What all trials share, from one look at the rows: the schema and the target."""
-    from raysynth.comparison.pairing import pair_tables
-    from raysynth.evaluation.efficacy import checked_task, choose_target
-    from raysynth.evaluation.evaluate import read_rows
-
-    tables = pair_tables(train, holdout, schema=declared)
-    rows = read_rows(tables, 0)["real"]
-    if targets is None:
-        chosen = choose_target(rows)
-        targets = () if chosen is None else (chosen,)
-    for target in targets:
-        checked_task(target, rows, None)
-    if objective == "ml_efficacy" and not targets:
-        raise ParameterError("objective='ml_efficacy' needs a target, and no column can serve as one")
-    return Task(train, holdout, tables.schema, declared, targets, objective, delta, folder, fixed)

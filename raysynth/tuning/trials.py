@@ -94,7 +94,7 @@ class TrialResult:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             setting = content["trial"]["setting"]
-            setting["parameters"] = tuple((k, v) for k, v in setting["parameters"])
+            setting["parameters"] = tuple((k, hashable(v)) for k, v in setting["parameters"])
             trial = Trial(Setting(**{**setting, "epsilon": float(setting["epsilon"])}), content["trial"]["seed"])
             attack = Estimate(**{k: float(v) for k, v in content["attack"].items()})
             figures = {k: float(v) for k, v in content["figures"].items()}
@@ -135,7 +135,7 @@ def _drawn(values: Mapping[str, Any], n: int, rng: np.random.Generator) -> list[
 
 def _choice(name: str, values: Any, rng: np.random.Generator) -> Any:
     if isinstance(values, list) and values:
-        return values[int(rng.integers(len(values)))]
+        return hashable(values[int(rng.integers(len(values)))])
     if isinstance(values, tuple) and len(values) == 2 and values[0] < values[1]:
         low, high = values
         if isinstance(low, int) and isinstance(high, int):
@@ -144,6 +144,11 @@ def _choice(name: str, values: Any, rng: np.random.Generator) -> Any:
     raise ParameterError(
         f"search_space: '{name}' must be a list of values, or a pair (low, high) of numbers; found {values!r}"
     )
+
+
+def hashable(value: Any) -> Any:
+    """A value of a setting, lists (units of hidden layers) as tuples."""
+    return tuple(hashable(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _encoded(value: Any) -> Any:

@@ -3,12 +3,14 @@
     python tests/benchmarks/bench_sweep.py tradeoff --data ../shared/data/adult.csv --out DIR [--rows 10000]
     python tests/benchmarks/bench_sweep.py parallel --data ../shared/data/adult.csv [--trials 4] [--epochs 20]
     python tests/benchmarks/bench_sweep.py overhead --data ../shared/data/adult.csv [--trials 12]
+    python tests/benchmarks/bench_sweep.py stages --data ../shared/data/adult.csv [--methods M,M] [--seeds 3]
 
 `tradeoff`: 4 methods x epsilons 0.5, 1, 3 and infinity x 3 seeds at the methods' default epochs, in a process that is
 killed when half of the trials are finished, and started again; DIR holds the report, and the same command goes on after
 a stop. Prints a line for each setting; for each method utility(inf) - utility(0.5) with Welch's 95 % interval;
 what was repeated, and the seconds. `parallel`: fits of a VAE, one and two at a time. `overhead`: seconds of a sweep
-beyond those of its trials, one at a time, for each trial. Every trial runs on one thread.
+beyond those of its trials, one at a time, for each trial. `stages`: medians of the seconds of a trial and its stages,
+one at a time, without a budget: what trials share they take from the first. Every trial runs on one thread.
 """
 
 from __future__ import annotations
@@ -200,6 +202,29 @@ def overhead(options: argparse.Namespace) -> Any:
     }
 
 
+def stages(options: argparse.Namespace) -> Any:
+    """Seconds of each stage of a trial, by method."""
+    started()
+    with tempfile.TemporaryDirectory() as folder:
+        methods = options.methods.split(",")
+        neural = {m: {"epochs": [options.epochs]} for m in methods if options.epochs and m in ("ctgan", "tvae")}
+        found = sweep(
+            adult(options),
+            methods,
+            out=folder,
+            n_seeds=options.seeds,
+            target_columns="income",
+            search_space=neural,
+            n_trials=1,
+            max_concurrent_trials=1,
+        ).table
+    seconds = found[[c for c in found if c.endswith("_seconds")]]
+    seconds = seconds.assign(total=seconds.sum(axis=1))
+    for method, rows in seconds.groupby(found["method"]):
+        yield {"method": method, "trials": len(rows), **rows.median().round(3).to_dict()}
+    yield {"method": "all", "trials": len(seconds), **seconds.median().round(3).to_dict()}
+
+
 def timed(data: pd.DataFrame, n: int, at_once: int, method: str, **parameters: Any) -> tuple[SweepResult, float]:
     """A sweep of one setting with n seeds, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +256,7 @@ def started() -> None:
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, object_store_memory=2 * 10**8)
 
 
-PARTS = {"tradeoff": tradeoff, "once": once, "parallel": parallel, "overhead": overhead}
+PARTS = {"tradeoff": tradeoff, "once": once, "parallel": parallel, "overhead": overhead, "stages": stages}
 
 if __name__ == "__main__":
     main()

@@ -30,7 +30,7 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"x": x, "y": x + rng.normal(size=ROWS), "c": np.where(x > 0, "yes", "no")})
 
 
-def in_process(trials: Sequence[Trial], task: Any, **_: Any) -> None:
+def in_process(trials: Sequence[Trial], task: Any, room: Any) -> None:
     for trial in trials:
         task.run(trial)
 
@@ -122,7 +122,7 @@ def test_a_stopped_selection_goes_on_with_the_same_draw_and_the_same_statistics(
     done: list[str] = []
 
     def stopping(limit: float) -> Callable[..., None]:
-        def some(trials: Sequence[Trial], task: Any, **_: Any) -> None:
+        def some(trials: Sequence[Trial], task: Any, room: Any) -> None:
             for trial in trials:
                 if len(done) >= limit:
                     raise KeyboardInterrupt

@@ -35,6 +35,12 @@ def test_a_small_space_is_not_tried_twice() -> None:
     assert len(all_trials(["ctgan"], [math.inf], 1, {"ctgan": {"epochs": [1, 2]}}, 9, seed=0)) == 2
 
 
+def test_hidden_layers_can_be_searched() -> None:
+    space = {"tvae": {"encoder_layers": [[64], [64, 64]]}}
+    trials = all_trials(["tvae"], [math.inf], 1, space, 9, seed=0)
+    assert {dict(t.setting.parameters)["encoder_layers"] for t in trials} == {(64,), (64, 64)}
+
+
 @pytest.mark.parametrize("values", [7, [], (2, 1), "ab"])
 def test_a_space_that_cannot_be_drawn_from_is_named(values: object) -> None:
     with pytest.raises(ParameterError, match="'epochs' must be a list"):
@@ -47,7 +53,7 @@ def test_a_space_that_cannot_be_drawn_from_is_named(values: object) -> None:
     "result",
     [
         TrialResult(
-            Trial(Setting("ctgan", 0.5, (("dims", [64, 64]), ("epochs", 3))), 2),
+            Trial(Setting("ctgan", 0.5, (("dims", (64, 64)), ("epochs", 3))), 2),
             FINISHED,
             0.75,
             {"similarity": 0.9, "ml_efficacy": math.nan},

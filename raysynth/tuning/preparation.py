@@ -1,0 +1,95 @@
+"""What all trials of a sweep share, from one look at the rows: their division, schema, target, statistics, encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.errors import DataError, ParameterError, RaysynthError
+from raysynth.table import as_table
+from raysynth.tuning.one_trial import Task, synthesizer
+from raysynth.tuning.trials import Setting
+from raysynth.tuning.winners import Budget
+
+if TYPE_CHECKING:
+    from raysynth.synthesizers.base import Synthesizer
+
+_FEWEST_ROWS = 40
+
+
+def split(data: Any, holdout: Any, share: float, max_rows: int, seed: int) -> tuple[pa.Table, pa.Table]:
+    """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout)."""
+    from raysynth.comparison.rows import sample_rows
+
+    rng, table = np.random.default_rng(seed), as_table(data)
+    rows = sample_rows(table, list(table.names), max_rows, rng)
+    if rows.num_rows < _FEWEST_ROWS:
+        raise DataError(f"a sweep needs at least {_FEWEST_ROWS} rows; {table.source} has {rows.num_rows}")
+    if holdout is not None:
+        other = as_table(holdout)
+        return rows, sample_rows(other, list(table.names), max_rows, rng)
+    order, n = rng.permutation(rows.num_rows), max(10, round(share * rows.num_rows))
+    return rows.take(np.sort(order[n:])), rows.take(np.sort(order[:n]))
+
+
+def prepared_task(
+    train: pa.Table,
+    holdout: pa.Table,
+    *,
+    targets: tuple[str, ...] | None,
+    objective: str,
+    budget: Budget,
+    folder: Path,
+) -> Task:
+    """The task of all trials: its schema is inferred, and its target chosen where none is named.
+
+    Raises `ParameterError` for a target that cannot serve.
+    """
+    from raysynth.comparison.pairing import pair_tables
+    from raysynth.evaluation.efficacy import checked_task, choose_target
+    from raysynth.evaluation.evaluate import read_rows
+
+    tables = pair_tables(train, holdout, schema=budget.schema)
+    rows = read_rows(tables, 0)["real"]
+    if targets is None:
+        chosen = choose_target(rows)
+        targets = () if chosen is None else (chosen,)
+    for target in targets:
+        checked_task(target, rows, None)
+    if objective == "ml_efficacy" and not targets:
+        raise ParameterError("objective='ml_efficacy' needs a target, and no column can serve as one")
+    return Task(
+        train, holdout, tables.schema, budget.schema, targets, objective, budget.delta, folder, dict(budget.fixed)
+    )
+
+
+def with_shared_table(task: Task, settings: Iterable[Setting]) -> Task:
+    """The task with the statistics, encoders and encoded rows of all settings without a budget, computed once, here.
+
+    A finite epsilon takes no part: such a trial's releases are its own, each with fresh noise and in its own ledger,
+    and exact statistics must not reach it. Where the rows cannot be opened nothing is shared, and trials say why.
+    """
+    from raysynth.synthesizers.shared_table import SharedTable
+
+    models = [m for s in dict.fromkeys(settings) if (m := _checked(task, s)) is not None]
+    try:
+        return replace(task, shared=SharedTable.of(models, task.train))
+    except RaysynthError:
+        return task
+
+
+def _checked(task: Task, setting: Setting) -> Synthesizer | None:
+    """An unfitted model of the setting; None where its parameters are wrong, which its trial will report."""
+    from raysynth.synthesizers.opening import privacy_scope
+
+    try:
+        model = synthesizer(setting, None, task.delta, schema=task.schema_of(setting), **task.fixed)
+        model._check_parameters()
+        return model if privacy_scope(model) is None else None
+    except RaysynthError:
+        return None

@@ -1,0 +1,104 @@
+"""What trials share: computed once by the sweep, with the same results as trials that share nothing."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.evaluation import efficacy
+from raysynth.privacy import density
+from raysynth.synthesizers import opening
+from raysynth.tuning import SweepResult, sweep
+from raysynth.tuning.one_trial import Task
+from raysynth.tuning.trials import Trial
+
+module = importlib.import_module("raysynth.tuning.sweep")
+METHODS = ["copula", "bayesian_network"]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    return pd.DataFrame({"x": x, "y": x + rng.normal(size=400), "c": np.where(x + rng.normal(size=400) > 0, "a", "b")})
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """Trials run in this process; the tasks that they were given."""
+    given: list[Task] = []
+
+    def in_process(trials: Sequence[Trial], task: Task, room: Any) -> None:
+        given.append(task)
+        for trial in trials:
+            task.run(trial)
+
+    monkeypatch.setattr(module, "run_trials", in_process)
+    return given
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[int]:
+    calls: list[int] = []
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+    return calls
+
+
+def figures(found: SweepResult) -> pd.DataFrame:
+    return found.table.drop(columns=[c for c in found.table if "seconds" in c])
+
+
+def test_the_table_is_opened_once_for_all_trials_without_a_budget(
+    table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = counted(monkeypatch, opening, "open_exactly")
+    found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=2, target_columns="c")
+    assert not found.failed and len(found.results) == 4 and opened == [1]
+    assert tasks[0].shared is not None and len(tasks[0].shared.opened.encoded) == 2
+
+    monkeypatch.setattr(module, "with_shared_table", lambda task, settings: replace(task, shared=None))
+    apart = sweep(table, METHODS, out=tmp_path / "b", n_seeds=2, target_columns="c")
+    assert len(opened) == 5, "one by one, each trial opens it"
+    pd.testing.assert_frame_equal(figures(found), figures(apart))
+
+
+def test_a_trial_with_a_budget_is_given_nothing_that_others_computed(
+    table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = counted(monkeypatch, opening, "open_exactly")
+    released = counted(monkeypatch, opening, "open_privately")
+    sweep(table, ["copula"], [1.0, math.inf], out=tmp_path / "a", n_seeds=2, objective="similarity")
+    assert exact == [1] and released == [1, 1], "each finite trial makes releases of its own"
+
+
+def test_what_follows_from_real_rows_alone_is_evaluated_once(
+    table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = counted(monkeypatch, efficacy, "_model")
+    bandwidths = counted(monkeypatch, density, "_likeliest_bandwidth")
+    table = table.assign(y=table["y"] + 0.5)  # no other test has these rows
+    found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=2, target_columns="c")
+    assert not found.failed
+    assert len(trained) == 1 + 4, "one model on the real rows, one on each trial's"
+    assert len(bandwidths) == 2, "one for each division of the holdout, which the seed decides"
+
+
+def test_rows_that_cannot_be_opened_are_told_by_each_trial(
+    table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"bayesian_network": {"max_parents": [-1]}}
+    found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=1, search_space=space, objective="similarity")
+    assert [r.finished for r in found.results] == [True, False] and "max_parents" in found.failed[0].error
