@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,11 @@ raysynth sweep patients.csv --methods copula,bayesian_network,ctgan,autoregressi
 
 raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1,3,inf --target outcome --out choice
 
+[dim]# hyper-parameters, too: Optuna draws 12 settings at each epsilon, and hopeless trainings are stopped early[/dim]
+
+raysynth sweep patients.csv --methods tvae --search-space '{"tvae": {"latent_dim": [8, 24, 64], \
+  "learning_rate": {"low": 0.0005, "high": 0.01}}}' --trials 12 --search optuna --scheduler asha --out choice
+
 [dim]# a choice that is itself covered by epsilon, at most 3 in all[/dim]
 
 raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1 --selection private --epsilon-limit 3 \
@@ -36,6 +42,20 @@ def sweep(
     methods: Annotated[str | None, typer.Option(help="Methods to try, with commas; default: all that can.")] = None,
     epsilons: Annotated[str, typer.Option(help="Privacy budgets, with commas; inf: none.")] = "inf",
     seeds: Annotated[int, typer.Option(help="Fits of each setting, for the error bars.", min=1)] = 3,
+    search_space: Annotated[
+        str | None,
+        typer.Option(
+            help='JSON, or a file of it: {method: {parameter: [values] or {"low": a, "high": b}}}; methods left out '
+            "keep their defaults."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Settings of each method in the search space.", min=1)] = 8,
+    search: Annotated[
+        str | None, typer.Option(help="optuna: draw each setting from what earlier ones gave; default: at random.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="asha: stop hopeless trainings early; default: none is stopped.")
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Column to predict, for the machine-learning test; may be repeated.")
     ] = None,
@@ -72,6 +92,10 @@ def sweep(
             max_epsilon=max_epsilon,
             settings=settings,
             n_seeds=seeds,
+            search_space=None if search_space is None else read_space(search_space),
+            n_trials=trials,
+            search=search,
+            scheduler=scheduler,
             target_columns=target or None,
             holdout_data=holdout,
             selection=selection,
@@ -120,3 +144,18 @@ def read_epsilons(text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise ParameterError(f"--epsilons {text}: write numbers with commas, for example 0.5,1,3,inf") from None
+
+
+def read_space(text: str) -> dict[str, dict[str, Any]]:
+    """A search space from JSON or a file of it: {"low": a, "high": b} is a range; raises `ParameterError`."""
+    example = '{"tvae": {"latent_dim": [8, 64], "learning_rate": {"low": 0.001, "high": 0.01}}}'
+    wrong = f"--search-space {text}: give JSON, or a file of it, for example {example}"
+    try:
+        given = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
+        return {m: {n: _domain(v) for n, v in values.items()} for m, values in given.items()}
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise ParameterError(f"{wrong} ({error})") from None
+
+
+def _domain(given: Any) -> Any:
+    return (given["low"], given["high"]) if isinstance(given, dict) else given

@@ -17,6 +17,7 @@ from raysynth.synthesizers.prepared import Prepared
 if TYPE_CHECKING:
     from raysynth.models.autoregressive_sampler import AnyOrderSampler
     from raysynth.training.autoregressive import AnyOrderJob
+    from raysynth.training.loop import TrainResult
 
 ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
 SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
@@ -221,8 +222,8 @@ class AutoregressiveSynthesizer(Synthesizer):
         return {"n_bins": self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.models.autoregressive_sampler import AnyOrderSampler
         from raysynth.synthesizers.neural import train_prepared
+        from raysynth.synthesizers.watching import watching
 
         job = self._job(prepared)
         trained = train_prepared(
@@ -231,7 +232,14 @@ class AutoregressiveSynthesizer(Synthesizer):
             scaling_config=self.scaling_config,
             run_config=self.run_config,
             label="training autoregressive",
+            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained)),
         )
+        self._keep(job, trained)
+
+    def _keep(self, job: AnyOrderJob, trained: TrainResult) -> None:
+        """Set what was learned."""
+        from raysynth.models.autoregressive_sampler import AnyOrderSampler
+
         self.history_ = trained.history
         self.sampler_ = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from ray.train import RunConfig, ScalingConfig
 
-    from raysynth.constraints import ConstraintSet
     from raysynth.dp.noise import NoiseSource
     from raysynth.dp.scope import PrivacyScope
     from raysynth.sampling.chunks import SamplingModel
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from raysynth.sampling.writer import Manifest
     from raysynth.synthesizers.opening import OpenedTable
     from raysynth.synthesizers.private_run import PrivateRun
+    from raysynth.synthesizers.watching import Watcher
 
 
 class Synthesizer:
@@ -71,6 +71,7 @@ class Synthesizer:
     has_privacy_unit: ClassVar[bool] = False
     versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
     _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
+    _watcher: Watcher | None = None  # who looks at the model while it trains: a sweep that stops trials early
 
     def __init__(
         self,
@@ -287,10 +288,8 @@ class Synthesizer:
         from raysynth.sampling.chunks import SamplingModel
 
         self._require_fitted()
-        rules: ConstraintSet | None = self.rules_
-        return SamplingModel(
-            self._generator(), self.encoder_, self.schema_, rules, regenerators(self.schema_), self.identifier_key_
-        )
+        made = regenerators(self.schema_)
+        return SamplingModel(self._generator(), self.encoder_, self.schema_, self.rules_, made, self.identifier_key_)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "stages_"):

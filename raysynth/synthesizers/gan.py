@@ -166,10 +166,13 @@ class GanSynthesizer(Synthesizer):
             )
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        job = self._job(prepared)
+        self._keep(job, self._train(job, prepared), prepared)
+
+    def _keep(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> None:
+        """Set what was learned."""
         from raysynth.synthesizers.neural import calibrate
 
-        job = self._job(prepared)
-        trained = self._train(job, prepared)
         self.history_ = trained.history
         self.critic_ = self._critic(job, trained)
         sampler = self._sampler(job, trained, prepared)
@@ -257,6 +260,7 @@ class GanSynthesizer(Synthesizer):
     def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
         """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""
         from raysynth.synthesizers.neural import train_prepared
+        from raysynth.synthesizers.watching import watching
 
         return train_prepared(
             job,
@@ -264,6 +268,7 @@ class GanSynthesizer(Synthesizer):
             scaling_config=self.scaling_config,
             run_config=self.run_config,
             label=f"training {self.method}",
+            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained, prepared)),
         )
 
     def _critic(self, job: GanJob, trained: TrainResult) -> Critic:

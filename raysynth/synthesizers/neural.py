@@ -18,7 +18,7 @@ from raysynth.synthesizers.checks import local_folder
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
-from raysynth.training.loop import Checkpoint, Store, TrainResult
+from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ def train_prepared(
     scaling_config: ScalingConfig | None,
     run_config: RunConfig | None,
     label: str = "training",
+    watch: Watch | None = None,
 ) -> TrainResult:
     """Train on a prepared table; the result is the same kind of value wherever it runs.
 
     Without `scaling_config` training runs in this process: on rows in memory, or on memory-mapped shards where they
     take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
-    and a second run of the same name goes on from them.
+    and a second run of the same name goes on from them. `watch` sees a training in this process alone.
     """
     if scaling_config is None:
         store = local_store(run_config, prepared)
@@ -53,11 +54,11 @@ def train_prepared(
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
-                return train_here(job, rows, store=store, label=label)
+                return train_here(job, rows, store=store, label=label, watch=watch)
         with tempfile.TemporaryDirectory(prefix="raysynth-shards-") as folder:
             shards = _encoded(prepared, Path(folder), ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
-                return train_here(job, shards.share(0, 1), store=store, label=label)
+                return train_here(job, shards.share(0, 1), store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
 
 

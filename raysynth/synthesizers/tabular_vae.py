@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from raysynth.models.vae_sampler import VaeSampler
+    from raysynth.training.loop import TrainResult
     from raysynth.training.vae import VaeJob
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
@@ -187,9 +188,8 @@ class TabularVAE(Synthesizer):
         return replace(PRIVATE if private else OPEN, **given)
 
     def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.models.rebuilding import Rebuilder
-        from raysynth.models.vae_sampler import VaeSampler, decoder_arrays
-        from raysynth.synthesizers.neural import calibrate, train_prepared
+        from raysynth.synthesizers.neural import train_prepared
+        from raysynth.synthesizers.watching import watching
 
         job = self._job(prepared)
         trained = train_prepared(
@@ -198,7 +198,16 @@ class TabularVAE(Synthesizer):
             scaling_config=self.scaling_config,
             run_config=self.run_config,
             label=f"training {self.method}",
+            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained, prepared)),
         )
+        self._keep(job, trained, prepared)
+
+    def _keep(self, job: VaeJob, trained: TrainResult, prepared: Prepared) -> None:
+        """Set what was learned."""
+        from raysynth.models.rebuilding import Rebuilder
+        from raysynth.models.vae_sampler import VaeSampler, decoder_arrays
+        from raysynth.synthesizers.neural import calibrate
+
         self.history_ = trained.history
         networks = job.model_of(trained.state)
         self.rebuilder_ = Rebuilder(networks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raysynth.training.batches import RowSource
-from raysynth.training.loop import GO_ON, EpochBatches, Learner, Store, TrainResult, TrainSettings, train
+from raysynth.training.loop import GO_ON, EpochBatches, Learner, Store, TrainResult, TrainSettings, Watch, train
 from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 
@@ -91,6 +91,7 @@ def train_worker(
     average: Average,
     store: Store | None,
     label: str,
+    watch: Watch | None = None,
 ) -> TrainResult:
     """One worker's part of a training; alone, it is the whole.
 
@@ -119,6 +120,7 @@ def train_worker(
             store=store,
             label=label,
             go_on=GO_ON_PRIVATELY if is_private else GO_ON,
+            watch=watch,
         )
 
 
@@ -129,6 +131,7 @@ def train_here(
     store: Store | None = None,
     device: torch.device | None = None,
     label: str = "training",
+    watch: Watch | None = None,
 ) -> TrainResult:
     """Train in this process; the same result as `training.distributed.train_on_ray` gives."""
     device = device or default_device()
@@ -142,4 +145,5 @@ def train_here(
         average=average_alone,
         store=store,
         label=label,
+        watch=watch,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from raysynth.errors import ParameterError, TrainingError
 from raysynth.progress import progress
 
 SCHEDULES = ("constant", "cosine")
+Watch = Callable[[int, Callable[[], dict[str, Any]]], None]  # epochs that are done, and what gives the learner's state
 GO_ON = "fit again to go on"
 
 
@@ -160,6 +161,7 @@ def train(
     store: Store | None = None,
     label: str = "training",
     go_on: str = GO_ON,
+    watch: Watch | None = None,
 ) -> TrainResult:
     """Train to the last epoch, from the latest checkpoint of the store where it has one.
 
@@ -174,6 +176,7 @@ def train(
         store: for checkpoints; None keeps none.
         label: what the progress bar says.
         go_on: what the note of an interruption says on how to go on.
+        watch: called after each epoch but the last; what it raises ends the training.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -193,6 +196,8 @@ def train(
                     kept = Checkpoint(signature, learner.state_dict(), list(history))
                     store.report(history[-1], kept if learner.finished or _is_due(epoch, settings) else None)
                 advance(1)
+                if watch is not None and epoch + 1 < settings.epochs:
+                    watch(epoch + 1, learner.state_dict)
     except KeyboardInterrupt as interrupt:
         if store is not None and kept is not None:
             store.save(kept)

@@ -19,10 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from raysynth.errors import ClusterError, ParameterError
 from raysynth.execution import in_this_process
-from raysynth.tuning.trials import FAILED, Trial, TrialResult
+from raysynth.tuning.choices import Choices, Listed
+from raysynth.tuning.one_trial import Tell
+from raysynth.tuning.trials import FAILED, Trial, TrialResult, has_ended
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
+    from ray.tune import Callback, Tuner
+    from ray.tune.search import Searcher
 
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
 _QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
@@ -44,8 +48,8 @@ class TrialTask(Protocol):
         """Where the result of a trial is."""
         ...
 
-    def run(self, trial: Trial) -> dict[str, float]:
-        """Run a trial and keep its result; what Ray Tune is told of it."""
+    def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
+        """Run a trial and keep its result; what Ray Tune is told at the end, and through `tell` on the way."""
         ...
 
 
@@ -75,38 +79,31 @@ class Room:
 
 
 def run_trials(trials: Sequence[Trial], task: TrialTask, room: Room) -> None:
-    """Run the trials; each leaves its result at `task.result_path(trial)`.
+    """Run the trials; each leaves its result at `task.result_path(trial)`. Raises as `run_choices`."""
+    run_choices(Listed(tuple(trials)), task, room)
+
+
+def run_choices(
+    choices: Choices, task: TrialTask, room: Room, *, searcher: Searcher | None = None, stops_early: bool = False
+) -> None:
+    """Run one search; each trial leaves its result at `task.result_path(trial)`.
+
+    Args:
+        choices: the trials.
+        searcher: what draws them; None: they are listed.
+        stops_early: by ASHA, see `early_stopping.py`.
 
     Raises:
         ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.
     """
+    from ray import tune
+
     from raysynth.ray_execution import start_ray
 
     at_once = room.at_once(start_ray().cluster_resources())
-    if not trials:
+    if not choices.number:
         return
-    errors = _fit_tuner(trials, task, room.reserved, at_once)
-    for position, error in errors.items():
-        if not task.result_path(trials[position]).exists():
-            TrialResult(trials[position], FAILED, error=error).write(task.result_path(trials[position]))
-
-
-def _fit_tuner(trials: Sequence[Trial], task: TrialTask, cpus: float, at_once: int) -> dict[int, str]:
-    """Run Tune; the errors of trials whose process died, by position."""
-    from ray import tune
-
-    trainable = tune.with_parameters(_trainable, task=task, trials=tuple(trials))
-    tuner = tune.Tuner(
-        tune.with_resources(trainable, {"CPU": cpus}),
-        param_space={"position": tune.grid_search(list(range(len(trials))))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(task.folder.absolute()),
-            failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
-            verbose=0,
-        ),
-    )
+    tuner = _tuner(choices, task, room.reserved, at_once, searcher, stops_early)
     with _environment(_QUIET), _errors_only("ray.tune"):
         try:
             grid = tuner.fit()
@@ -114,11 +111,48 @@ def _fit_tuner(trials: Sequence[Trial], task: TrialTask, cpus: float, at_once: i
             raise ClusterError(
                 f"Ray Tune failed: {error}; finished trials are kept in '{task.folder}', the same call goes on"
             ) from error
-    found = [grid[i] for i in range(len(grid))]
-    return {r.config["position"]: f"its process died: {r.error}" for r in found if r.error and r.config}
+    for found in (grid[i] for i in range(len(grid))):
+        if found.error and found.config:
+            trial = choices.trial(found.config)
+            if not has_ended(task.result_path(trial)):
+                lost = TrialResult(trial, FAILED, error=f"its process died: {found.error}")
+                lost.write(task.result_path(trial))
 
 
-def _trainable(config: dict[str, Any], task: TrialTask, trials: tuple[Trial, ...]) -> None:
+def _tuner(
+    choices: Choices, task: TrialTask, cpus: float, at_once: int, searcher: Searcher | None, stops_early: bool
+) -> Tuner:
+    from ray import tune
+
+    scheduler = None
+    callbacks: list[Callback] = []
+    if stops_early:
+        from raysynth.tuning.early_stopping import KeepStopped, asha
+
+        scheduler, callbacks = asha(), [KeepStopped(task, choices)]
+    trainable = tune.with_parameters(_trainable, task=task, choices=choices, watched=stops_early)
+    listed = {"position": tune.grid_search(list(range(choices.number)))}
+    return tune.Tuner(
+        tune.with_resources(trainable, {"CPU": cpus}),
+        param_space=listed if searcher is None else None,
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=1 if searcher is None else choices.number,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(task.folder.absolute()),
+            failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
+            callbacks=callbacks,
+            verbose=0,
+        ),
+    )
+
+
+def _trainable(config: dict[str, Any], task: TrialTask, choices: Choices, watched: bool) -> None:
     """One trial in a process of Tune's."""
     import torch
     from ray import tune
@@ -127,7 +161,7 @@ def _trainable(config: dict[str, Any], task: TrialTask, trials: tuple[Trial, ...
     torch.set_num_threads(1)
     os.environ["RAYSYNTH_QUIET"] = "1"
     with threadpool_limits(1), in_this_process():
-        told = task.run(trials[config["position"]])
+        told = task.run(choices.trial(config), tune.report if watched else None)
     tune.report(told)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,17 @@ import pyarrow as pa
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import RaysynthError
 from raysynth.schema import TableSchema
-from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
+from raysynth.tuning.trials import FAILED, FINISHED, STARTED, STOPPED, Setting, Trial, TrialResult
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.shared_table import SharedTable
 
 OBJECTIVES = ("utility", "similarity", "ml_efficacy")
+PROGRESS, NINTHS = "ninths_of_training", 9
+LOOKS = (Fraction(1, 9), Fraction(1, 3))  # of a training, where a scheduler may stop it
+Course = tuple[tuple[float, float], ...]
+Tell = Callable[[dict[str, Any]], None]
 _ATTACK_EXPERIMENTS = 5
 
 
@@ -65,10 +70,32 @@ class Task:
         """Where the result of a trial is."""
         return self.folder / "trials" / f"{trial.key}.json"
 
-    def run(self, trial: Trial) -> dict[str, float]:
-        """Run a trial and keep its result; what Ray Tune is told of it."""
-        utility = run_trial(trial, self).utility
-        return {"utility": -math.inf if math.isnan(utility) else utility}
+    def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
+        """Run a trial and keep its result; what Ray Tune is told at the end, and through `tell` on the way.
+
+        A trial that is settled already is not run again: it tells once more what it told then, so that a search or a
+        scheduler that goes on after a stop knows what it knew.
+        """
+        kept = result_at(self.result_path(trial))
+        if kept is not None and kept.settled:
+            for i in range(len(kept.course) if tell is not None else 0):
+                tell(told(kept.course[: i + 1]))  # type: ignore[misc]
+            return told(kept.course, kept)
+        TrialResult(trial, STARTED).write(self.result_path(trial))
+        result = run_trial(trial, self, tell)
+        return told(result.course, result)
+
+
+def told(course: Course, ended: TrialResult | None = None) -> dict[str, Any]:
+    """What Ray Tune is told of a trial: its objective so far, or at its end, and the share of its training in ninths.
+
+    One that failed has the lowest objective there is; one that was stopped keeps what it had.
+    """
+    if ended is None or ended.status == STOPPED:
+        share, utility = course[-1]
+    else:
+        share, utility = 1.0, -math.inf if math.isnan(ended.utility) else ended.utility
+    return {"utility": utility, PROGRESS: round(NINTHS * share, 9), "course": [list(point) for point in course]}
 
 
 def synthesizer(setting: Setting, seed: int | None, delta: float | None, **fixed: Any) -> Synthesizer:
@@ -79,12 +106,26 @@ def synthesizer(setting: Setting, seed: int | None, delta: float | None, **fixed
     return new_synthesizer(setting.method, seed=seed, verbose=False, **fixed, **dict(setting.parameters), **private)
 
 
-def run_trial(trial: Trial, task: Task) -> TrialResult:
-    """Fit, sample as many rows, evaluate and attack; keeps the model, then the result. A failure is a result, too."""
+def run_trial(trial: Trial, task: Task, tell: Tell | None = None) -> TrialResult:
+    """Fit, sample as many rows, evaluate and attack; keeps the model, then the result. A failure is a result, too.
+
+    Args:
+        tell: is told the objective of the model so far, on the way; what it raises that is no `Exception` ends the
+            trial without a result.
+    """
     seconds: dict[str, float] = {}
+    course: list[tuple[float, float]] = []
+
+    def look(model: Synthesizer, share: Fraction) -> None:
+        with _timed(seconds, "looks"):
+            figures = measure(model.sample_arrow(task.train.num_rows, seed=trial.seed), task, trial.seed)
+        course.append((float(share), objective(figures, task.objective)))
+        if tell is not None:
+            tell(told(tuple(course)))
+
     try:
         with _timed(seconds, "fit"):
-            model = fitted(trial, task)
+            model = fitted(trial, task, None if tell is None else look)
         with _timed(seconds, "sample"):
             synthetic = model.sample_arrow(task.train.num_rows, seed=trial.seed)
         with _timed(seconds, "evaluate"):
@@ -98,14 +139,22 @@ def run_trial(trial: Trial, task: Task) -> TrialResult:
         known = isinstance(error, RaysynthError)
         message = str(error) if known else f"{type(error).__name__}: {error}"
         result = TrialResult(trial, FAILED, seconds=seconds, error=message)
+    result = replace(result, course=tuple(course))
     result.write(task.result_path(trial))
     return result
 
 
-def fitted(trial: Trial, task: Task) -> Synthesizer:
-    """The model of a trial; without a budget from the shared statistics, which give the same as its own would."""
+def fitted(trial: Trial, task: Task, look: Callable[[Synthesizer, Fraction], None] | None = None) -> Synthesizer:
+    """The model of a trial; without a budget from the shared statistics, which give the same as its own would.
+
+    Args:
+        look: looks at a model that trains in epochs, at `LOOKS`.
+    """
+    from raysynth.synthesizers.watching import Watcher
+
     schema = task.schema_of(trial.setting)
     model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed)
+    model._watcher = None if look is None else Watcher(LOOKS, look)
     if task.shared is not None and task.shared.serves(model):
         return task.shared.fit(model)
     return model.fit(task.train)
@@ -156,16 +205,20 @@ def objective(figures: dict[str, float], name: str) -> float:
 
 
 def results_of(trials: Sequence[Trial], task: Task) -> dict[Trial, TrialResult]:
-    """The results that are on storage already; a failed trial counts as not run."""
-    found = {}
-    for trial in trials:
-        if task.result_path(trial).exists() and (result := TrialResult.read(task.result_path(trial))).finished:
-            found[trial] = result
-    return found
+    """The results that are on storage already, of trials that are not run again."""
+    found = ((t, result_at(task.result_path(t))) for t in trials)
+    return {trial: result for trial, result in found if result is not None and result.settled}
+
+
+def result_at(path: Path) -> TrialResult | None:
+    """The result that is kept there; None where there is none."""
+    return TrialResult.read(path) if path.exists() else None
 
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begun = time.perf_counter()
+    """Add the seconds of what is inside, without those that something else inside added to a name of its own."""
+    begun, before = time.perf_counter(), sum(seconds.values())
     yield
-    seconds[name] = round(time.perf_counter() - begun, 3)
+    others = sum(seconds.values()) - before
+    seconds[name] = round(seconds.get(name, 0.0) + time.perf_counter() - begun - others, 3)

@@ -30,13 +30,14 @@ from raysynth.storage import write_atomically
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.opening import open_table
 from raysynth.table import Table
+from raysynth.tuning.domains import Space
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.on_ray import Room, run_trials
 from raysynth.tuning.pair_score import CoarseCells
 from raysynth.tuning.private_plan import PrivatePlan
 from raysynth.tuning.private_trial import PrivateTask
 from raysynth.tuning.results import SweepResult
-from raysynth.tuning.trials import FINISHED, Setting, Space, Trial, TrialResult
+from raysynth.tuning.trials import FINISHED, Setting, Trial, TrialResult
 
 PRIVATE_FOLDER = "private"
 OBJECTIVE = "pairs of columns (noised)"
@@ -202,6 +203,10 @@ _REFUSED = {
     "holdout_data": "runs are scored against the rows that they learn from, within the budget",
     "objective": "runs are scored by pairs of columns, whose sensitivity is known",
     "proxy_data": "it belongs to selection='proxy'",
+    "search": "it draws each setting by the scores of earlier ones, while the cost of the choice holds for runs that "
+    "know nothing of each other (Papernot and Steinke 2022)",
+    "scheduler": "to stop a run by its score releases that score, and how others fared beside it; the cost of the "
+    "choice holds for whole runs, of which the winner alone is shown",
     "scaling_config": "each run trains in one process",
     "run_config": "checkpoints and loss curves of runs would be releases of their own",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from raysynth.statistics.noised import NoisedStatistics
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.opening import OpenedTable, as_modelled, fit_opened, open_table
 from raysynth.table import Table, as_table
+from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.pair_score import CoarseCells, pair_score, score_sensitivity
 from raysynth.tuning.private_plan import PrivatePlan
 from raysynth.tuning.trials import FAILED, FINISHED, Trial, TrialResult
@@ -49,7 +51,7 @@ class PrivateTask:
         """Where the result of a run is."""
         return self.folder / "trials" / f"{trial.key}.json"
 
-    def run(self, trial: Trial) -> dict[str, float]:
+    def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
         """Run a trial and keep its result; tells Ray Tune nothing but that it ended."""
         run_private_trial(trial, self)
         return {"done": 1.0}

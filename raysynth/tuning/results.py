@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError
 from raysynth.tuning import front as fronts
-from raysynth.tuning.trials import TrialResult
+from raysynth.tuning.trials import FAILED, STOPPED, TrialResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ class SweepResult:
     """The trials of one sweep.
 
     Args:
-        results: one a trial, failed ones among them.
+        results: one a trial, failed and stopped ones among them.
         selection: 'internal', 'proxy' or 'private'; see `raysynth.tuning.sweep`.
         objective: what utility is.
         folder: where models and results are.
@@ -61,7 +61,12 @@ class SweepResult:
     @property
     def failed(self) -> tuple[TrialResult, ...]:
         """Trials without figures; `error` says why."""
-        return tuple(r for r in self.results if not r.finished)
+        return tuple(r for r in self.results if r.status == FAILED)
+
+    @property
+    def stopped(self) -> tuple[TrialResult, ...]:
+        """Trials that a scheduler stopped early; they are no candidates."""
+        return tuple(r for r in self.results if r.status == STOPPED)
 
     @property
     def candidates(self) -> tuple[fronts.Candidate, ...]:
@@ -112,6 +117,8 @@ class SweepResult:
             )
         if math.isinf(chosen.setting.epsilon):
             lines.append("No epsilon: nothing is guaranteed about what its rows disclose.")
+        if self.stopped:
+            lines.append(f"{len(self.stopped)} trials were stopped early, behind others of their method and epsilon.")
         if self.failed:
             lines.append(f"{len(self.failed)} trials failed: {self.failed[0].error}")
         return "\n".join([*lines, f"These results are {self.label}."])
@@ -139,6 +146,7 @@ class SweepResult:
             "settings": [_summary(c) for c in self.candidates],
             "front": {a: [_name(c) for c in self.front(a)] for a in fronts.AGAINST},
             "failed": len(self.failed),
+            "stopped": len(self.stopped),
             "repeated": self.repeated,
         }
         record: dict[str, Any] = plain(content)

@@ -14,14 +14,16 @@ from raysynth.errors import ParameterError
 from raysynth.schema import TableSchema
 from raysynth.table import as_table
 from raysynth.tuning import winners
-from raysynth.tuning.on_ray import Room, run_trials
-from raysynth.tuning.one_trial import OBJECTIVES, results_of
-from raysynth.tuning.preparation import prepared_task, split, with_shared_table
+from raysynth.tuning.domains import Space
+from raysynth.tuning.on_ray import Room
+from raysynth.tuning.one_trial import OBJECTIVES
+from raysynth.tuning.preparation import prepared_task, split
 from raysynth.tuning.private_plan import affordable_plan
 from raysynth.tuning.private_sweep import PRIVATE_FOLDER, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
+from raysynth.tuning.search import Search, run_search
 from raysynth.tuning.sweep_folder import claim, note_of, require_same_sweep
-from raysynth.tuning.trials import Space, Trial, TrialResult, all_trials
+from raysynth.tuning.trials import Trial, TrialResult
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -38,6 +40,8 @@ def sweep(
     n_seeds: int = 3,
     search_space: Space | None = None,
     n_trials: int = 8,
+    search: str | None = None,
+    scheduler: str | None = None,
     objective: str = "utility",
     target_columns: Sequence[str] | str | None = None,
     holdout_data: Any = None,
@@ -87,7 +91,14 @@ def sweep(
         out: folder for models, results and the report.
         n_seeds: fits of each setting, for the error bars; not with selection='private'.
         search_space: {method: {parameter: [values] or (low, high)}}; methods left out keep their defaults.
-        n_trials: random settings of each method in `search_space`.
+        n_trials: settings of each method in `search_space`, at each epsilon with a search.
+        search: None: settings are drawn at random. 'optuna' (pip install 'raysynth[tune]'): each is drawn from what
+            earlier ones gave, apart for every method and epsilon, by fits with the first seed; those that were found
+            are then fitted with the others.
+        scheduler: None: every trial runs to its end. 'asha': a neural trial tells its objective after a ninth and a
+            third of its training, and is stopped there unless it is among the best third of its method and epsilon so
+            far; trials of the first seed only. At a finite epsilon such a figure is one more release that no ledger
+            holds, which selection='internal' allows.
         objective: 'utility' (mean of similarity and machine-learning efficacy), 'similarity' or 'ml_efficacy'.
         target_columns: what models predict; None: one is chosen as in an evaluation.
         holdout_data: real rows that no trial learns from; None: a share of `data` is set aside.
@@ -120,14 +131,16 @@ def sweep(
     budget = winners.Budget(delta, declared, {**(parameters or {}), **spread})
     room = Room(cpus_per_trial, max_concurrent_trials, scaling_config)
     n_seeds = 1 if selection == "private" else n_seeds
-    trials = all_trials(methods, list(epsilons), n_seeds, search_space or {}, n_trials, seed)
+    search_for = Search(tuple(methods), tuple(epsilons), search_space or {}, n_trials, n_seeds, seed, search, scheduler)
     if selection == "private":
         given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data, **spread}
         given |= {"objective": None if objective == OBJECTIVES[0] else objective}
-        check_private(epsilons, search_space or {}, {**given, "privacy_unit": budget.fixed.get("privacy_unit")})
+        given |= {"search": search, "scheduler": scheduler, "privacy_unit": budget.fixed.get("privacy_unit")}
+        check_private(epsilons, search_space or {}, given)
         repetitions = Repetitions(mean_trials, trials_law)
-        return _privately(data, trials, budget, repetitions, epsilon_limit, folder, room)
-    note = note_of(trials, objective, selection, targets, seed, max_rows)
+        return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room)
+    search_for.check(spread)
+    note = note_of(*search_for.note, objective, selection, targets, seed, max_rows)
     require_same_sweep(folder, note)
     source: Any = data
     if selection == "proxy":
@@ -135,16 +148,12 @@ def sweep(
     train, holdout = split(source, holdout_data if selection == "internal" else None, holdout_share, max_rows, seed)
     task = prepared_task(train, holdout, targets=targets, objective=objective, budget=budget, folder=folder)
     claim(folder, note)
-    done = results_of(trials, task)
-    missing = [t for t in trials if t not in done]
-    for trial in missing:  # a failed trial is run again
-        task.result_path(trial).unlink(missing_ok=True)
-    run_trials(missing, with_shared_table(task, [t.setting for t in missing]), room)
+    trials, repeated = run_search(search_for, task, room)
     results = tuple(TrialResult.read(task.result_path(t)) for t in trials)
     winner = partial(winners.trial_winner, task=task)
     if selection == "proxy":
         winner = partial(winners.fitted_winner, data=data, budget=budget, folder=folder)
-    return SweepResult(results, selection, objective, folder, winner, repeated=len(done))
+    return SweepResult(results, selection, objective, folder, winner, repeated)
 
 
 def _privately(

@@ -16,9 +16,9 @@ import numpy as np
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError, StorageError
 from raysynth.storage import write_atomically
+from raysynth.tuning.domains import Domain, Space, hashable
 
-FINISHED, FAILED = "finished", "failed"
-Space = Mapping[str, Mapping[str, Any]]
+FINISHED, FAILED, STOPPED, STARTED = "finished", "failed", "stopped", "started"
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,13 @@ class TrialResult:
 
     Args:
         trial: what was tried.
-        status: 'finished' or 'failed'.
-        utility: the objective; NaN where it failed.
+        status: 'finished', 'failed', 'stopped' (early, by a scheduler) or 'started' (and not ended).
+        utility: the objective; NaN where it did not finish.
         figures: everything measured, by name.
         attack: advantage of the membership attack (2 * AUC - 1: 0 guessing, 1 everybody known), with its interval.
         seconds: of 'fit', 'sample', 'evaluate' and 'attack'.
         error: why it failed.
+        course: (share of the training that was done, objective then), where a scheduler looked.
     """
 
     trial: Trial
@@ -78,11 +79,17 @@ class TrialResult:
     attack: Estimate = field(default_factory=lambda: Estimate(math.nan))
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    course: tuple[tuple[float, float], ...] = ()
 
     @property
     def finished(self) -> bool:
         """Whether it has figures."""
         return self.status == FINISHED
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is not run again: a failed trial is, and one that was cut short with its process."""
+        return self.status in (FINISHED, STOPPED)
 
     def write(self, path: Path) -> None:
         """Keep it as a JSON file, whole or not at all."""
@@ -98,10 +105,16 @@ class TrialResult:
             trial = Trial(Setting(**{**setting, "epsilon": float(setting["epsilon"])}), content["trial"]["seed"])
             attack = Estimate(**{k: float(v) for k, v in content["attack"].items()})
             figures = {k: float(v) for k, v in content["figures"].items()}
-            utility = float(content["utility"])
-            return cls(**{**content, "trial": trial, "attack": attack, "figures": figures, "utility": utility})
+            values = {"figures": figures, "utility": float(content["utility"])}
+            values["course"] = tuple((float(share), float(u)) for share, u in content.get("course", ()))
+            return cls(**{**content, "trial": trial, "attack": attack, **values})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise StorageError(f"'{path}' is no result of a trial ({error}); delete it, and it is run again") from error
+
+
+def has_ended(path: Path) -> bool:
+    """Whether there is a result, of a trial that was not cut short with its process."""
+    return path.exists() and TrialResult.read(path).status != STARTED
 
 
 def all_trials(
@@ -127,28 +140,10 @@ def _drawn(values: Mapping[str, Any], n: int, rng: np.random.Generator) -> list[
     """Up to n different random choices: of a list one of its values, of a pair of numbers one between them."""
     drawn: dict[tuple[tuple[str, Any], ...], None] = {}
     for _ in range(20 * n):  # a small space has fewer different choices than asked for
-        drawn.setdefault(tuple((name, _choice(name, values[name], rng)) for name in sorted(values)))
+        drawn.setdefault(tuple((name, Domain.of(name, values[name]).draw(rng)) for name in sorted(values)))
         if len(drawn) == n:
             break
     return list(drawn)
-
-
-def _choice(name: str, values: Any, rng: np.random.Generator) -> Any:
-    if isinstance(values, list) and values:
-        return hashable(values[int(rng.integers(len(values)))])
-    if isinstance(values, tuple) and len(values) == 2 and values[0] < values[1]:
-        low, high = values
-        if isinstance(low, int) and isinstance(high, int):
-            return int(rng.integers(low, high + 1))
-        return round(float(low + (high - low) * rng.random()), 6)
-    raise ParameterError(
-        f"search_space: '{name}' must be a list of values, or a pair (low, high) of numbers; found {values!r}"
-    )
-
-
-def hashable(value: Any) -> Any:
-    """A value of a setting, lists (units of hidden layers) as tuples."""
-    return tuple(hashable(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _encoded(value: Any) -> Any:

@@ -20,7 +20,7 @@ from raysynth.tuning import SweepResult, sweep
 from raysynth.tuning.one_trial import Task
 from raysynth.tuning.trials import Trial
 
-module = importlib.import_module("raysynth.tuning.sweep")
+module = importlib.import_module("raysynth.tuning.search")
 METHODS = ["copula", "bayesian_network"]
 
 

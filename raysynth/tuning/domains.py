@@ -1,0 +1,62 @@
+"""What a parameter of a search space may be: one of some values, or a number between two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysynth.errors import ParameterError
+
+Space = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values of one parameter.
+
+    Args:
+        values: all of them; or the smallest and the largest number.
+        is_range: whether they are bounds; whole numbers between whole ones.
+    """
+
+    values: tuple[Any, ...]
+    is_range: bool
+
+    @classmethod
+    def of(cls, name: str, given: Any) -> Domain:
+        """From a list of values, or a pair (low, high); raises `ParameterError` for anything else."""
+        if isinstance(given, list) and given:
+            return cls(tuple(dict.fromkeys(hashable(v) for v in given)), is_range=False)
+        if isinstance(given, tuple) and len(given) == 2 and given[0] < given[1]:
+            return cls(given, is_range=True)
+        raise ParameterError(
+            f"search_space: '{name}' must be a list of values, or a pair (low, high) of numbers; found {given!r}"
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a range of whole numbers."""
+        return self.is_range and all(isinstance(v, int) for v in self.values)
+
+    @property
+    def size(self) -> float:
+        """How many different values there are."""
+        if not self.is_range:
+            return len(self.values)
+        return self.values[1] - self.values[0] + 1 if self.is_whole else math.inf
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """One value, all equally likely."""
+        if not self.is_range:
+            return self.values[int(rng.integers(len(self.values)))]
+        low, high = self.values
+        return int(rng.integers(low, high + 1)) if self.is_whole else round(float(low + (high - low) * rng.random()), 6)
+
+
+def hashable(value: Any) -> Any:
+    """A value of a setting, lists (units of hidden layers) as tuples."""
+    return tuple(hashable(v) for v in value) if isinstance(value, list | tuple) else value
