@@ -6,6 +6,7 @@ those that came so far is stopped there. What it had is kept at once, so that it
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -13,7 +14,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from raysynth.tuning.choices import Choices
 from raysynth.tuning.one_trial import NINTHS, PROGRESS
-from raysynth.tuning.trials import STOPPED, TrialResult, has_ended
+from raysynth.tuning.trials import STOPPED, TrialResult, has_ended, result_path
 
 _KEPT_SHARE = 3  # one of so many goes on
 
@@ -29,12 +30,12 @@ class KeepStopped(tune.Callback):
     """Writes the result of each trial that is stopped, when it is stopped.
 
     Args:
-        task: knows where results are.
-        choices: what Tune runs.
+        folder: of the sweep.
+        choices: what Tune runs. (No rows: Tune writes its callbacks to storage.)
     """
 
-    def __init__(self, task: Any, choices: Choices) -> None:
-        self.task, self.choices = task, choices
+    def __init__(self, folder: Path, choices: Choices) -> None:
+        self.folder, self.choices = folder, choices
         self._latest: dict[str, dict[str, Any]] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
@@ -47,7 +48,7 @@ class KeepStopped(tune.Callback):
         if told is None:
             return
         stopped = self.choices.trial(told["config"])
-        path = self.task.result_path(stopped)
+        path = result_path(self.folder, stopped)
         if not has_ended(path):
             course = tuple((float(share), float(utility)) for share, utility in told["course"])
             at = {"stopped_at": course[-1][0], "utility_then": course[-1][1]}

@@ -129,7 +129,7 @@ def _tuner(
     if stops_early:
         from raysynth.tuning.early_stopping import KeepStopped, asha
 
-        scheduler, callbacks = asha(), [KeepStopped(task, choices)]
+        scheduler, callbacks = asha(), [KeepStopped(task.folder, choices)]
     trainable = tune.with_parameters(_trainable, task=task, choices=choices, watched=stops_early)
     listed = {"position": tune.grid_search(list(range(choices.number)))}
     return tune.Tuner(

@@ -16,7 +16,7 @@ import pyarrow as pa
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import RaysynthError
 from raysynth.schema import TableSchema
-from raysynth.tuning.trials import FAILED, FINISHED, STARTED, STOPPED, Setting, Trial, TrialResult
+from raysynth.tuning.trials import FAILED, FINISHED, STARTED, STOPPED, Setting, Trial, TrialResult, result_path
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
@@ -68,7 +68,7 @@ class Task:
 
     def result_path(self, trial: Trial) -> Path:
         """Where the result of a trial is."""
-        return self.folder / "trials" / f"{trial.key}.json"
+        return result_path(self.folder, trial)
 
     def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
         """Run a trial and keep its result; what Ray Tune is told at the end, and through `tell` on the way.

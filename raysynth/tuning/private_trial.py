@@ -19,7 +19,7 @@ from raysynth.table import Table, as_table
 from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.pair_score import CoarseCells, pair_score, score_sensitivity
 from raysynth.tuning.private_plan import PrivatePlan
-from raysynth.tuning.trials import FAILED, FINISHED, Trial, TrialResult
+from raysynth.tuning.trials import FAILED, FINISHED, Trial, TrialResult, result_path
 
 MOST_SCORED = 50_000  # synthetic rows of a score
 _FAILED = "the run failed"
@@ -49,7 +49,7 @@ class PrivateTask:
 
     def result_path(self, trial: Trial) -> Path:
         """Where the result of a run is."""
-        return self.folder / "trials" / f"{trial.key}.json"
+        return result_path(self.folder, trial)
 
     def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
         """Run a trial and keep its result; tells Ray Tune nothing but that it ended."""

@@ -8,8 +8,9 @@ over only the seeds that survived would be too good.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +135,17 @@ def run_search(search: Search, task: Task, room: Room) -> tuple[list[Trial], int
     before = {r.trial for r in kept_results(task.folder) if r.settled}
     groups, plain = search.groups, search.plain
     likely = [t.setting for g in groups for t in (g.trials if isinstance(g, Listed) else [g.corner])]
-    shared = with_shared_table(task, [*likely, *(t.setting for t in plain)])
+    shared = cache(lambda: with_shared_table(task, [*likely, *(t.setting for t in plain)]))
     first: list[TrialResult] = []
     tried: set[Trial] = set()
     for group in groups:
-        found, now = _run_group(
-            group, shared, room, stops_early=isinstance(group, Listed) or search.stops(group.method)
-        )
+        found, now = _run_group(group, task, shared, room, search.stops(group.method))
         first += found
         tried |= {r.trial for r in found} if now else set()
     trials = [*plain, *search.with_other_seeds(first)]
     done = results_of(trials, task)
-    run_trials([t for t in trials if t not in done and t not in tried], shared, room)
+    missing = [t for t in trials if t not in done and t not in tried]
+    run_trials(missing, shared() if missing else task, room)
     return trials, sum(t in before for t in trials)
 
 
@@ -154,7 +154,9 @@ def kept_results(folder: Path) -> list[TrialResult]:
     return [TrialResult.read(path) for path in sorted((folder / "trials").glob("*.json"))]
 
 
-def _run_group(group: Study | Listed, task: Task, room: Room, stops_early: bool) -> tuple[list[TrialResult], bool]:
+def _run_group(
+    group: Study | Listed, task: Task, shared: Callable[[], Task], room: Room, stops_early: bool
+) -> tuple[list[TrialResult], bool]:
     """Results of a group, and whether it was run now.
 
     Where something is missing all run: those that are settled tell again what they told, so that search and scheduler
@@ -164,6 +166,6 @@ def _run_group(group: Study | Listed, task: Task, room: Room, stops_early: bool)
     if not (is_done := note.exists()):
         known = [r.trial for r in kept_results(task.folder) if group.holds(r.trial)]
         searcher = group.searcher(known) if isinstance(group, Study) else None
-        run_choices(group, task, room, searcher=searcher, stops_early=stops_early)
+        run_choices(group, shared(), room, searcher=searcher, stops_early=stops_early)
         write_atomically(note, json.dumps({"settings": group.number}).encode())
     return [r for r in kept_results(task.folder) if group.holds(r.trial)], not is_done

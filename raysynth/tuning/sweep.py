@@ -94,7 +94,7 @@ def sweep(
         n_trials: settings of each method in `search_space`, at each epsilon with a search.
         search: None: settings are drawn at random. 'optuna' (pip install 'raysynth[tune]'): each is drawn from what
             earlier ones gave, apart for every method and epsilon, by fits with the first seed; those that were found
-            are then fitted with the others.
+            are then fitted with the others. With several trials at a time it depends on which of them ends first.
         scheduler: None: every trial runs to its end. 'asha': a neural trial tells its objective after a ninth and a
             third of its training, and is stopped there unless it is among the best third of its method and epsilon so
             far; trials of the first seed only. At a finite epsilon such a figure is one more release that no ledger

@@ -112,6 +112,11 @@ class TrialResult:
             raise StorageError(f"'{path}' is no result of a trial ({error}); delete it, and it is run again") from error
 
 
+def result_path(folder: Path, trial: Trial) -> Path:
+    """Where in the folder of a sweep the result of a trial is."""
+    return folder / "trials" / f"{trial.key}.json"
+
+
 def has_ended(path: Path) -> bool:
     """Whether there is a result, of a trial that was not cut short with its process."""
     return path.exists() and TrialResult.read(path).status != STARTED

@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_sweep.py tradeoff --data ../shared/data/adult.csv --out DIR [--rows 10000]
     python tests/benchmarks/bench_sweep.py parallel --data ../shared/data/adult.csv [--trials 4] [--epochs 20]
     python tests/benchmarks/bench_sweep.py overhead --data ../shared/data/adult.csv [--trials 12]
+    python tests/benchmarks/bench_sweep.py stopping --data ../shared/data/adult.csv [--trials 8] [--epochs 30]
     python tests/benchmarks/bench_sweep.py stages --data ../shared/data/adult.csv [--methods M,M] [--seeds 3]
 
 `tradeoff`: 4 methods x epsilons 0.5, 1, 3 and infinity x 3 seeds at the methods' default epochs, in a process that is
@@ -10,7 +11,8 @@ killed when half of the trials are finished, and started again; DIR holds the re
 a stop. Prints a line for each setting; for each method utility(inf) - utility(0.5) with Welch's 95 % interval;
 what was repeated, and the seconds. `parallel`: fits of a VAE, one and two at a time. `overhead`: seconds of a sweep
 beyond those of its trials, one at a time, for each trial. `stages`: medians of the seconds of a trial and its stages,
-one at a time, without a budget: what trials share they take from the first. Every trial runs on one thread.
+one at a time, without a budget: what trials share they take from the first. `stopping`: the same settings of a VAE,
+all to their end and with ASHA, then as many that Optuna draws. Every trial runs on one thread.
 """
 
 from __future__ import annotations
@@ -225,6 +227,23 @@ def stages(options: argparse.Namespace) -> Any:
     yield {"method": "all", "trials": len(seconds), **seconds.median().round(3).to_dict()}
 
 
+def stopping(options: argparse.Namespace) -> Any:
+    """Seconds and the best utility of one search space: at random, stopped early, and drawn by Optuna."""
+    data, n = adult(options), options.trials or 8
+    started()
+    space = {"learning_rate": (1e-4, 2e-2), "latent_dim": (4, 64), "loss_factor": (0.5, 8.0)}
+    space |= {"epochs": [options.epochs or 30]}
+    timed(data, 2, 2, "tvae", epochs=1)  # warm processes
+    for how in ({}, {"scheduler": "asha"}, {"scheduler": "asha", "search": "optuna"}):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            given = {"search_space": {"tvae": space}, "n_trials": n, "n_seeds": 1, "target_columns": "income", **how}
+            result = sweep(data, ["tvae"], out=folder, **given)
+            seconds = round(time.perf_counter() - begun, 1)
+        best = round(result.candidates[0].utility.value, 4)
+        yield {**how, "trials": n, "stopped": len(result.stopped), "seconds": seconds, "best_utility": best}
+
+
 def timed(data: pd.DataFrame, n: int, at_once: int, method: str, **parameters: Any) -> tuple[SweepResult, float]:
     """A sweep of one setting with n seeds, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -256,7 +275,14 @@ def started() -> None:
     ray.init(num_cpus=CPUS, include_dashboard=False, log_to_driver=False, object_store_memory=2 * 10**8)
 
 
-PARTS = {"tradeoff": tradeoff, "once": once, "parallel": parallel, "overhead": overhead, "stages": stages}
+PARTS = {
+    "tradeoff": tradeoff,
+    "once": once,
+    "parallel": parallel,
+    "overhead": overhead,
+    "stages": stages,
+    "stopping": stopping,
+}
 
 if __name__ == "__main__":
     main()
