@@ -25,10 +25,10 @@ raysynth sweep patients.csv --methods copula,bayesian_network,ctgan,autoregressi
 
 raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1,3,inf --target outcome --out choice
 
-[dim]# hyper-parameters, too: Optuna draws 12 settings at each epsilon, and hopeless trainings are stopped early[/dim]
+[dim]# hyper-parameters, too: Optuna draws 30 settings at each epsilon, and hopeless trainings are stopped early[/dim]
 
 raysynth sweep patients.csv --methods tvae --search-space '{"tvae": {"latent_dim": [8, 24, 64], \
-  "learning_rate": {"low": 0.0005, "high": 0.01}}}' --trials 12 --search optuna --scheduler asha --out choice
+  "learning_rate": {"low": 0.0005, "high": 0.01}}}' --trials 30 --search optuna --scheduler asha --out choice
 
 [dim]# a choice that is itself covered by epsilon, at most 3 in all[/dim]
 
@@ -51,7 +51,8 @@ def sweep(
     ] = None,
     trials: Annotated[int, typer.Option(help="Settings of each method in the search space.", min=1)] = 8,
     search: Annotated[
-        str | None, typer.Option(help="optuna: draw each setting from what earlier ones gave; default: at random.")
+        str | None,
+        typer.Option(help="optuna: from the eleventh on, draw settings by what others gave; default: at random."),
     ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="asha: stop hopeless trainings early; default: none is stopped.")

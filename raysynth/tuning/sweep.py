@@ -95,6 +95,7 @@ def sweep(
         search: None: settings are drawn at random. 'optuna' (pip install 'raysynth[tune]'): each is drawn from what
             earlier ones gave, apart for every method and epsilon, by fits with the first seed; those that were found
             are then fitted with the others. With several trials at a time it depends on which of them ends first.
+            The first ten settings of each are random: let `n_trials` be well above ten.
         scheduler: None: every trial runs to its end. 'asha': a neural trial tells its objective after a ninth and a
             third of its training, and is stopped there unless it is among the best third of its method and epsilon so
             far; trials of the first seed only. At a finite epsilon such a figure is one more release that no ledger
