@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import StorageError
+from raysynth.private_folder import private_folder
 from raysynth.statistics.contingency import ContingencyCounts
 from raysynth.synthesizers.prepared import Prepared
 
@@ -81,8 +82,8 @@ def open_counts(prepared: Prepared) -> Iterator[CodeStore | Prepared]:
         codes_CN = np.ascontiguousarray(prepared.encoded().codes_NC.T)
         yield CodeStore(encoder.cardinalities, [codes_CN.astype(_code_type(encoder))])
     else:
-        with tempfile.TemporaryDirectory(prefix="raysynth-codes-", ignore_cleanup_errors=True) as folder:
-            yield CodeStore(encoder.cardinalities, _write_codes(prepared, Path(folder)))
+        with private_folder(Path(tempfile.gettempdir())) as folder:
+            yield CodeStore(encoder.cardinalities, _write_codes(prepared, folder))
 
 
 def _write_codes(prepared: Prepared, folder: Path) -> list[np.ndarray]:

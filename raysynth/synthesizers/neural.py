@@ -13,6 +13,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.models.row_sampler import RowSampler
+from raysynth.private_folder import private_folder, remove_abandoned
 from raysynth.stages import stage
 from raysynth.synthesizers.checks import local_folder
 from raysynth.training.batches import MemoryRows
@@ -48,6 +49,8 @@ def train_prepared(
     take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
     and a second run of the same name goes on from them. `watch` sees a training in this process alone.
     """
+    for folder in _storage(run_config):
+        remove_abandoned(folder)
     if scaling_config is None:
         store = local_store(run_config, prepared)
         if prepared.fits_in_memory and prepared.keep_shards is None:
@@ -55,8 +58,8 @@ def train_prepared(
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, rows, store=store, label=label, watch=watch)
-        with tempfile.TemporaryDirectory(prefix="raysynth-shards-") as folder:
-            shards = _encoded(prepared, Path(folder), ROWS_PER_SHARD, workers=1)
+        with private_folder(Path(tempfile.gettempdir())) as folder:
+            shards = _encoded(prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, shards.share(0, 1), store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
@@ -95,6 +98,14 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     return local_folder("storage_path", str(run_config.storage_path)) / (run_config.name or "raysynth")
 
 
+def _storage(run_config: RunConfig | None) -> list[Path]:
+    """The folders where fits with the same storage path, whatever the name of their run, write encoded rows."""
+    folder = run_folder(run_config)
+    if folder is None or not folder.parent.is_dir():
+        return []
+    return [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
+
+
 def local_store(run_config: RunConfig | None, prepared: Prepared | None = None) -> Store | None:
     """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing."""
     from raysynth.training.checkpoints import FolderStore
@@ -120,12 +131,9 @@ def _train_on_ray(
     per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
-    parent = None if folder is None else str(folder)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="shards-", dir=parent) as scratch:
-        shards = _encoded(prepared, Path(scratch), per_shard, workers)
-        job = _with_journal(job, Path(scratch))
+    with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
+        shards = _encoded(prepared, scratch, per_shard, workers)
+        job = _with_journal(job, scratch)
         with stage("training", prepared.n_rows * job.settings.epochs):
             curves = None if folder is None else CurveFolder(folder)
             return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)

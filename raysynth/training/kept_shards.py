@@ -5,8 +5,8 @@
     FOLDER/<digest>/manifest.json       and the shards, as in `shards.py`
 
 A fit takes kept shards only where the key is equal in every part and every file has its checksum; otherwise it encodes
-again, into a folder of its own that is renamed into place when it is complete. Any number of workers takes them. They
-stay until the user deletes the folder.
+again, into a folder of its own that is renamed into place when it is complete (`private_folder.py`: one that never is
+does not stay). Any number of workers takes them. They stay until the user deletes the folder.
 
 Not under a privacy budget: there the encoder is built from statistics that each fit draws anew, so no second fit has
 the same key.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ import pyarrow as pa
 
 from raysynth.errors import StorageError
 from raysynth.model_file import ModelContent
+from raysynth.private_folder import new_name, private_folder, remove_abandoned
 from raysynth.storage import storage_error, write_atomically
 from raysynth.training.shards import FORMAT_VERSION, ShardSet, is_whole, write_shards
 
@@ -101,19 +101,18 @@ def kept_shards(
     """
     key = ShardKey.of(table, schema, encoder)
     home = folder / key.digest
+    remove_abandoned(folder)
     found = _found(home, key)
     if found is not None and len(found.shards) >= fewest:
         return found
     write_atomically(folder / LABEL, NOTE.encode())
-    writing = folder / f".{key.digest}.{secrets.token_hex(4)}"
-    try:
+    with private_folder(folder, mode=0o777) as writing:
         write_shards(table, encoder, writing, rows_per_shard=rows_per_shard)
         write_atomically(writing / KEY, json.dumps(asdict(key)).encode())
-        _put(writing, home)
-    except OSError as error:
-        raise storage_error(error, home) from error
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)
+        try:
+            _put(writing, home)
+        except OSError as error:
+            raise storage_error(error, home) from error
     return ShardSet.open(home)
 
 
@@ -149,7 +148,7 @@ def _found(home: Path, key: ShardKey) -> ShardSet | None:
 def _put(writing: Path, home: Path) -> None:
     """Complete shards take their place; those that were there before go."""
     if home.exists():
-        old = home.with_name(f".{home.name}.{secrets.token_hex(4)}")
+        old = new_name(home.parent)
         home.rename(old)
         shutil.rmtree(old, ignore_errors=True)
     writing.rename(home)

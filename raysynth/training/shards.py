@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.storage import atomic_path
+from raysynth.storage import atomic_path, storage_error
 
 if TYPE_CHECKING:
     from raysynth.encoding.table_encoder import TableEncoder
@@ -172,6 +172,10 @@ def write_shards(
     """
     from raysynth.execution import for_each_fragment
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
     write = partial(_write_fragment, encoder, folder, rows_per_shard)
     written = for_each_fragment(table, write, columns=list(encoder.names), label=label)
     made = [shard for part in written for shard in part]
@@ -207,6 +211,8 @@ def _write_fragment(
     max_code = max(encoder.cardinalities) - 1
     shards: list[Shard] = []
     for block in blocks:
+        if not folder.is_dir():  # a task that comes too late would make it anew, and nobody would delete it
+            raise StorageError(f"'{folder}' is gone: the fit that wanted these shards has ended")
         for start in range(0, block.num_rows, rows_per_shard):
             name = f"shard-{index:06d}-{len(shards):04d}"
             encoded = encoder.encode(block.slice(start, rows_per_shard))

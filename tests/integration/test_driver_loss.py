@@ -1,0 +1,38 @@
+"""A driver of Ray Train that is stopped in the middle of a training: no encoded row stays, and the next one goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+from faults import checkpoints, fit_on_ray, stopped_driver
+
+from raysynth import load_synthetic_model
+from raysynth.private_folder import PREFIX
+
+EPOCHS = 8
+
+
+def rows_in(storage: Path) -> list[Path]:
+    return sorted(storage.rglob("*.npy"))
+
+
+def test_a_killed_driver_s_rows_are_deleted_and_its_training_is_gone_on_with(tmp_path: Path) -> None:
+    storage, run = tmp_path / "storage", tmp_path / "storage" / "run"
+    command = fit_on_ray(storage, "run", EPOCHS, tmp_path / "model")
+    assert stopped_driver(command, lambda: len(checkpoints(run)) >= 3) == -signal.SIGKILL
+    left = rows_in(storage)
+    assert left and all(path.parent.name.startswith(PREFIX) for path in left)
+    subprocess.run(command, check=True, timeout=120)
+    assert rows_in(storage) == [] and list(storage.rglob(f"{PREFIX}*")) == []
+    resumed = load_synthetic_model(tmp_path / "model")
+    assert [entry["epoch"] for entry in resumed.history_] == list(range(1, EPOCHS + 1))
+
+
+def test_ctrl_c_deletes_the_rows_at_once(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    command = fit_on_ray(storage, "run", 200, tmp_path / "model")
+    code = stopped_driver(command, lambda: len(checkpoints(storage / "run")) >= 2, signal.SIGINT)
+    assert code != 0 and not (tmp_path / "model").exists()
+    assert rows_in(storage) == [] and list(storage.rglob(f"{PREFIX}*")) == []
