@@ -72,6 +72,7 @@ class PrivacyScope:
         self.noise = noise_source(secure_mode) if noise is None else noise
         self.secure_mode = isinstance(self.noise, SecureNoise)
         self._n_rows = n_rows
+        self.joint: Spent | None = None  # where the fit shares releases with others: what all cost together
 
     @property
     def n_rows(self) -> int:
@@ -108,6 +109,24 @@ class PrivacyScope:
             )
         self.ledger.append(*new)
         return new
+
+    def replay(self, earlier: Sequence[Event], n_rows: int) -> None:
+        """Pay for what an earlier fit released, the noised number of rows among it, as if it were drawn now.
+
+        Raises:
+            ParameterError: it leaves nothing of the budget; nothing is written then.
+        """
+        taken = total_epsilon(earlier, self.budget.delta)
+        if len(self.ledger) or any(event.unit != self.unit for event in earlier):
+            raise ValueError("releases are replayed into an empty ledger of the same unit")
+        if taken >= self.budget.epsilon:
+            raise ParameterError(
+                f"the releases that the kept rows were encoded with cost epsilon = {taken:.4g} at delta = "
+                f"{self.budget.delta:g} already, and the budget is epsilon = {self.budget.epsilon:g}: raise it, or "
+                "leave out keep_shards, so that this fit makes its own"
+            )
+        self.ledger.append(*earlier)
+        self._n_rows = n_rows
 
     def noise_multiplier_for(self, sampling_rate: float, steps: int) -> float:
         """The noise multiplier of DP-SGD with which the whole ledger just stays within the budget.

@@ -50,7 +50,7 @@ class Synthesizer:
         scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
         run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
         keep_shards: neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the
-            encoded rows stay, for further fits of the same table, schema and encoder; private, until you delete it.
+            encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases.
         differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
         epsilon: of the guarantee, under one row more or less; alone it asks for differential privacy; None: 1.
         delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
@@ -179,7 +179,7 @@ class Synthesizer:
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:
-            self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)
+            self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget, scope.joint)
 
     def validate(self, data: Any) -> TableSchema:
         """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.

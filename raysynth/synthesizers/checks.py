@@ -52,16 +52,11 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
 
 
 def shards_folder(model: Synthesizer) -> Path | None:
-    """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none, or may not stay."""
+    """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none."""
     if model.keep_shards is False or model.keep_shards is None:
         return None
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
-    if model.epsilon is not None or model.differential_privacy:
-        raise ParameterError(
-            "keep_shards is not for a fit under a privacy budget: its encoder is built from statistics that each fit "
-            "draws anew, so that no second fit has the same shards; leave out keep_shards"
-        )
     if model.keep_shards is not True:
         return local_folder("keep_shards", str(model.keep_shards))
     if model.run_config is None or model.run_config.storage_path is None:

@@ -59,7 +59,7 @@ def train_prepared(
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, rows, store=store, label=label, watch=watch)
         with private_folder(Path(tempfile.gettempdir())) as folder:
-            shards = _encoded(prepared, folder, ROWS_PER_SHARD, workers=1)
+            shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
                 return train_here(job, shards.share(0, 1), store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
@@ -132,7 +132,7 @@ def _train_on_ray(
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
     with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
-        shards = _encoded(prepared, scratch, per_shard, workers)
+        shards = _encoded(job, prepared, scratch, per_shard, workers)
         job = _with_journal(job, scratch)
         with stage("training", prepared.n_rows * job.settings.epochs):
             curves = None if folder is None else CurveFolder(folder)
@@ -159,17 +159,22 @@ def _with_journal(job: Job, folder: Path) -> Job:
     return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
 
 
-def _encoded(prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
+def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
     """The shards of a prepared table, in the folder or where the user keeps them, as a stage of their own.
 
-    Under a privacy budget at least one for each worker.
+    Under a privacy budget at least one for each worker; the job's charged plan joins those of other fits on kept ones.
     """
     at_least = 0 if prepared.privacy is None else workers
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
+    scope, releases, size = prepared.privacy, prepared.releases, rows_per_shard
     with stage("shards", prepared.n_rows) as done:
         if kept is None:
-            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
+            shards = write_shards(table, encoder, folder, rows_per_shard=size, at_least=at_least)
         else:
-            shards = kept_shards(table, prepared.schema, encoder, kept, rows_per_shard=rows_per_shard, fewest=workers)
+            shards = kept_shards(
+                table, prepared.schema, encoder, kept, rows_per_shard=size, fewest=workers, releases=releases
+            )
         done.bytes = shards.n_bytes
+    if scope is not None and releases is not None:
+        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)  # type: ignore[attr-defined]
     return shards

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.dp.budget import DEFAULT_EPSILON, PrivacyBudget
@@ -19,7 +20,7 @@ from raysynth.dp.ledger import ROW
 from raysynth.dp.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.stages import stage
-from raysynth.synthesizers.checks import check_whole
+from raysynth.synthesizers.checks import check_whole, shards_folder
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.synthesizers.shared_table import EncodedTable, EncoderForm
     from raysynth.table import Table
+    from raysynth.training.kept_releases import Keeping
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class OpenedTable:
         statistics: exact, or noised.
         encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
             under a budget.
+        keeping: under a budget, where encoded rows are to be kept.
     """
 
     table: Table
@@ -54,6 +57,7 @@ class OpenedTable:
     rules: ConstraintSet | None
     statistics: TableStatistics | NoisedStatistics
     encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
+    keeping: Keeping | None = None
 
 
 def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
@@ -141,27 +145,50 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     Raises:
         ParameterError: no column is left to model.
     """
-    from raysynth.encoding.table_encoder import build_encoder
-    from raysynth.synthesizers.checks import shards_folder
     from raysynth.synthesizers.prepared import Prepared
     from raysynth.synthesizers.shared_table import EncoderForm
 
     if model.verbose:
         about = "" if scope is None else "about "
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
-    schema, columns, options = opened.modelled_schema, opened.statistics.columns, model._encoder_options()
     known = opened.encoded.get(EncoderForm.of(model)) if scope is None else None
+    resumed = run is not None
     if run is not None:  # released by the fit that this one goes on from
         encoder, seed = run.encoder, run.seed
-    elif known is not None:
-        encoder, seed = known.encoder, model._fit_seed()
     else:
-        encoder, seed = build_encoder(schema, columns, numeric=model.numeric_encoding, **options), model._fit_seed()
+        encoder, seed = _encoder(model, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
-    kept = shards_folder(model)
-    return Prepared(opened.table, schema, opened.statistics, encoder, seed, scope, model._resume, run, kept, known)
+    kept, releases = shards_folder(model), None
+    if scope is not None and kept is not None and opened.keeping is not None:
+        releases = opened.keeping.releases(encoder, scope, resumed=resumed)
+    kept = kept if scope is None or releases is not None else None
+    return Prepared(
+        opened.table,
+        opened.modelled_schema,
+        opened.statistics,
+        encoder,
+        seed,
+        scope,
+        resume=model._resume,
+        private_run=run,
+        keep_shards=kept,
+        releases=releases,
+        shared=known,
+    )
+
+
+def _encoder(model: Synthesizer, opened: OpenedTable, known: EncodedTable | None) -> TableEncoder:
+    """The one that was built beforehand, or for shards that are kept, or a new one."""
+    from raysynth.encoding.table_encoder import build_encoder
+
+    if known is not None:
+        return known.encoder
+    if opened.keeping is not None and opened.keeping.found:
+        return opened.keeping.found[0].encoder
+    columns, options = opened.statistics.columns, model._encoder_options()
+    return build_encoder(opened.modelled_schema, columns, numeric=model.numeric_encoding, **options)
 
 
 @contextmanager
@@ -206,10 +233,14 @@ def open_table(
     declared, kinds = model._declared_schema(), model._listed_kinds()
     if scope is None:
         return open_exactly(table, declared, kinds)
-    public, unit = model.public_types, None
+    public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit)
-    return open_privately(table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released)
+    if (folder := shards_folder(model)) is not None:
+        keep = (folder, {"numeric": model.numeric_encoding, **model._encoder_options()})
+    return open_privately(
+        table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released, keep=keep
+    )
 
 
 def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None) -> Synthesizer:
@@ -256,32 +287,40 @@ def open_privately(
     unit: tuple[str, int] | None = None,
     run: PrivateRun | None = None,
     released: NoisedStatistics | None = None,
+    keep: tuple[Path, Mapping[str, Any]] | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
     With a `unit` (its column, most rows of it that count) other rows are left out first, for every later pass too.
     A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
-    released again.
+    released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
+    the scope pays for that.
     """
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import bounded
+    from raysynth.training.kept_releases import looked_up
 
     table = table if unit is None else bounded(table, *unit, scope.noise)
     schema = public_schema(table, declared, kinds, public_types=public_types)
     table, modelled, rules = as_modelled(table, schema)
-    if run is not None:
-        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope))
-        run.check_schema(opened)
-        return opened
     if released is not None:
         return OpenedTable(table, schema, modelled, rules, released)
-    with stage("statistics") as done:
-        statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
-        done.rows = statistics.n_rows
+    keeping = None if keep is None else looked_up(*keep, table, modelled, scope.unit)
+    if run is not None:
+        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope), keeping)
+        run.check_schema(opened)
+        return opened
+    if keeping is not None and keeping.found:
+        scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
+        statistics = earlier_statistics(scope)
+    else:
+        with stage("statistics") as done:
+            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+            done.rows = statistics.n_rows
     if (warning := scope.budget.warning(scope.n_rows)) is not None:
         warnings.warn(warning, stacklevel=8)
-    return OpenedTable(table, schema, modelled, rules, statistics)
+    return OpenedTable(table, schema, modelled, rules, statistics, keeping)
 
 
 def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.synthesizers.shared_table import EncodedTable
     from raysynth.table import Table
+    from raysynth.training.kept_releases import KeptReleases
 
 IN_MEMORY_BYTES = 1 << 30
 
@@ -41,6 +42,7 @@ class Prepared:
         resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
         private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
         keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
+        releases: what the encoder of kept shards was built from under a privacy budget.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
         shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
     """
@@ -54,6 +56,7 @@ class Prepared:
     resume: Path | None = None
     private_run: PrivateRun | None = None
     keep_shards: Path | None = None
+    releases: KeptReleases | None = None
     shared: EncodedTable | None = None
 
     @property

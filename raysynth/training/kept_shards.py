@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.schema import TableSchema
     from raysynth.table import Table
+    from raysynth.training.kept_releases import KeptReleases
 
 KEY = "key.json"
 LABEL = "PRIVATE.txt"
@@ -66,10 +67,14 @@ class ShardKey:
     @classmethod
     def of(cls, table: Table, schema: TableSchema, encoder: TableEncoder) -> ShardKey:
         """Reads the table once; about ten times as fast as encoding it."""
-        described, arrays = encoder.to_state()
         columns = _sha256(json.dumps(schema.to_dict(), sort_keys=True, default=str).encode())
-        content = ModelContent({"encoder": described}, arrays).digest()
-        return cls(fingerprint(table, list(encoder.names)), columns, content)
+        return cls(fingerprint(table, list(encoder.names)), columns, encoder_digest(encoder))
+
+    @classmethod
+    def under_budget(cls, releases: KeptReleases) -> ShardKey:
+        """The table was read when the releases were looked for."""
+        key = releases.key
+        return cls(key.data, key.schema, encoder_digest(releases.encoder), key.unit)
 
     @property
     def digest(self) -> str:
@@ -85,6 +90,7 @@ def kept_shards(
     *,
     rows_per_shard: int,
     fewest: int = 1,
+    releases: KeptReleases | None = None,
 ) -> ShardSet:
     """The shards of a table that an earlier fit kept, or new ones that are kept.
 
@@ -95,19 +101,24 @@ def kept_shards(
         folder: for the shards of any number of tables; every worker sees it.
         rows_per_shard: at most this many rows of a new shard.
         fewest: shards that the workers need; where fewer were kept, the table is divided again.
+        releases: under a privacy budget what the encoder was built from; then there are as many shards as are needed,
+            empty ones if need be, since no error may depend on a row.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    key = ShardKey.of(table, schema, encoder)
-    home = folder / key.digest
+    key = ShardKey.of(table, schema, encoder) if releases is None else ShardKey.under_budget(releases)
+    home = folder / key.digest if releases is None else releases.home
     remove_abandoned(folder)
     found = _found(home, key)
     if found is not None and len(found.shards) >= fewest:
         return found
     write_atomically(folder / LABEL, NOTE.encode())
     with private_folder(folder, mode=0o777) as writing:
-        write_shards(table, encoder, writing, rows_per_shard=rows_per_shard)
+        at_least = 0 if releases is None else fewest
+        write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
+        if releases is not None:
+            releases.write(writing)
         write_atomically(writing / KEY, json.dumps(asdict(key)).encode())
         try:
             _put(writing, home)
@@ -123,6 +134,12 @@ def fingerprint(table: Table, columns: Sequence[str]) -> str:
     parts = for_each_fragment(table, _digest_blocks, columns=list(columns), label="comparing with kept shards")
     types = str([(name, str(table.schema.field(name).type)) for name in columns])
     return _sha256(b"".join([types.encode(), *parts]))
+
+
+def encoder_digest(encoder: TableEncoder) -> str:
+    """SHA-256 of an encoder."""
+    described, arrays = encoder.to_state()
+    return ModelContent({"encoder": described}, arrays).digest()
 
 
 def _found(home: Path, key: ShardKey) -> ShardSet | None:

@@ -208,5 +208,6 @@ _REFUSED = {
     "scheduler": "to stop a run by its score releases that score, and how others fared beside it; the cost of the "
     "choice holds for whole runs, of which the winner alone is shown",
     "scaling_config": "each run trains in one process",
+    "keep_shards": "its runs share one release of the statistics already",
     "run_config": "checkpoints and loss curves of runs would be releases of their own",
 }

@@ -136,7 +136,8 @@ def sweep(
     if selection == "private":
         given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data, **spread}
         given |= {"objective": None if objective == OBJECTIVES[0] else objective}
-        given |= {"search": search, "scheduler": scheduler, "privacy_unit": budget.fixed.get("privacy_unit")}
+        given |= {"search": search, "scheduler": scheduler}
+        given |= {name: budget.fixed.get(name) or None for name in ("privacy_unit", "keep_shards")}
         check_private(epsilons, search_space or {}, given)
         repetitions = Repetitions(mean_trials, trials_law)
         return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room)

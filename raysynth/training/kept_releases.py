@@ -1,0 +1,175 @@
+"""What a private fit released so as to encode a table, kept beside the encoded rows: a second fit pays for it, too.
+
+    FOLDER/under-budget-1f3a9c2e/key.json, manifest.json ...   the rows, as in `kept_shards.py`
+    FOLDER/under-budget-1f3a9c2e/releases.raysynth             the encoder, and the events that it was built from
+    FOLDER/under-budget-1f3a9c2e/fits/ID.json                  events of each fit that has learned from these rows
+
+Under a budget an encoder is built from noised statistics, which no second fit would draw alike. So a fit of the same
+table looks for releases that another one kept, writes their events into its own ledger as if it had drawn them, and has
+the rest of its budget for training: its ledger holds for its own model. All models together cost what was released
+once, and every training: `Spent` of that is the second ledger's `joint`.
+
+The key holds a fingerprint of the rows, which is private as they are. Nothing that leaves depends on it but whether the
+table is the same one; whoever fits two tables that differ in one row shows that they do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysynth.dp.accountant import Spent, spent
+from raysynth.dp.ledger import Event, Ledger
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import ModelFileError
+from raysynth.model_file import ModelContent, read_model, write_model
+from raysynth.storage import write_atomically
+from raysynth.training.kept_shards import encoder_digest, fingerprint
+
+if TYPE_CHECKING:
+    from raysynth.dp.scope import PrivacyScope
+    from raysynth.schema import TableSchema
+    from raysynth.table import Table
+
+RELEASES = "releases.raysynth"
+FITS = "fits"
+
+_logger = logging.getLogger("raysynth")
+
+
+@dataclass(frozen=True)
+class ReleaseKey:
+    """What releases must be of, so that another fit may take them.
+
+    Args:
+        data: fingerprint of all modelled columns; private.
+        schema: digest of their schema.
+        unit: of privacy, in words.
+        form: of the encoder that the method asks for, as JSON.
+    """
+
+    data: str
+    schema: str
+    unit: str
+    form: str
+
+    @classmethod
+    def of(cls, data: str, schema: TableSchema, unit: str, form: Mapping[str, Any]) -> ReleaseKey:
+        """From a fingerprint (`kept_shards.fingerprint`), and what is public."""
+        described = json.dumps(schema.to_dict(), sort_keys=True, default=str)
+        return cls(data, hashlib.sha256(described.encode()).hexdigest(), unit, json.dumps(form, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class KeptReleases:
+    """Releases of one fit.
+
+    Args:
+        home: folder of the rows that they encode; random, since a digest of rows would tell of them.
+        key: see `ReleaseKey`.
+        encoder: built from them.
+        n_rows: the noised number of rows, which is one of them.
+        events: what they cost.
+        delta: of the fit that drew them.
+    """
+
+    home: Path
+    key: ReleaseKey
+    encoder: TableEncoder
+    n_rows: int
+    events: tuple[Event, ...]
+    delta: float
+
+    @classmethod
+    def new(cls, folder: Path, key: ReleaseKey, encoder: TableEncoder, scope: PrivacyScope) -> KeptReleases:
+        """Those of a fit that has released nothing else yet."""
+        home = folder / f"under-budget-{secrets.token_hex(8)}"
+        return cls(home, key, encoder, scope.n_rows, scope.ledger.events, scope.budget.delta)
+
+    def write(self, folder: Path) -> None:
+        """Into a folder of rows, with the fits that have learned from those that lay at `home` before."""
+        described, arrays = self.encoder.to_state()
+        content = {
+            "key": asdict(self.key),
+            "encoder": described,
+            "n_rows": self.n_rows,
+            "delta": self.delta,
+            "ledger": Ledger(self.events).to_dict(),
+        }
+        write_model(folder / RELEASES, ModelContent(content, arrays))
+        for path in (self.home / FITS).glob("*.json"):
+            write_atomically(folder / FITS / path.name, path.read_bytes())
+
+    def joint(self, fit_id: str, ledger: Ledger, delta: float) -> Spent | None:
+        """Adds a fit, before its training, to those that have learned from these rows; the cost of all together.
+
+        None where it is the first one.
+
+        Args:
+            fit_id: a fit that goes on is the same one.
+            ledger: of the fit, which begins with these releases.
+            delta: at which the cost is stated.
+        """
+        own = Ledger(ledger.events[len(self.events) :])
+        write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode())
+        trained = [Ledger.from_json(p.read_text(encoding="utf-8")) for p in sorted((self.home / FITS).glob("*.json"))]
+        if len(trained) == 1:
+            return None
+        return spent((*self.events, *(event for ledger in trained for event in ledger)), delta)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where a private fit keeps its encoded rows, and what it found there.
+
+    Args:
+        folder: given by the user.
+        key: of the releases that would serve this fit.
+        found: such releases, of earlier fits.
+    """
+
+    folder: Path
+    key: ReleaseKey
+    found: tuple[KeptReleases, ...]
+
+    def releases(self, encoder: TableEncoder, scope: PrivacyScope, *, resumed: bool) -> KeptReleases | None:
+        """Those that the encoder was built from; None where a fit goes on whose own were not kept."""
+        own = encoder_digest(encoder)
+        same = next((found for found in self.found if encoder_digest(found.encoder) == own), None)
+        return same if same is not None or resumed else KeptReleases.new(self.folder, self.key, encoder, scope)
+
+
+def looked_up(folder: Path, form: Mapping[str, Any], table: Table, schema: TableSchema, unit: str) -> Keeping:
+    """What earlier fits kept of a table: reads its rows once, for what only their holder sees.
+
+    Args:
+        folder: given by the user.
+        form: of the encoder that the method asks for.
+        table: the rows.
+        schema: of the modelled columns.
+        unit: of privacy, in words.
+    """
+    key = ReleaseKey.of(fingerprint(table, [c.name for c in schema.columns]), schema, unit, form)
+    return Keeping(folder, key, tuple(_found(folder, key, schema)))
+
+
+def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptReleases]:
+    """Releases that are of the same; what is damaged is left out, with a word in the log."""
+    for path in sorted(folder.glob(f"under-budget-*/{RELEASES}")):
+        try:
+            content = read_model(path)
+            if content.meta["key"] != asdict(key):
+                continue
+            encoder = TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
+            events = Ledger.from_dict(content.meta["ledger"]).events
+            n_rows, delta = int(content.meta["n_rows"]), float(content.meta["delta"])
+        except (ModelFileError, KeyError, TypeError, ValueError) as error:
+            _logger.warning("the releases kept in '%s' are not used: %s", path, error)
+            continue
+        yield KeptReleases(path.parent, key, encoder, n_rows, events, delta)
