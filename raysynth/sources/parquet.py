@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from raysynth.arrow_types import canonical_batch, canonical_schema, is_text
 from raysynth.errors import DataError, StorageError
 from raysynth.sources.partitions import partition_columns
+from raysynth.sources.rereading import read_again
 from raysynth.table import Fragment, Table, block_rows
 
 _READERS = 16  # footers read at a time; they wait for storage more than for the processor
@@ -56,18 +58,21 @@ class ParquetFragment:
         in_file = pa.schema([self.schema.field(n) for n in stored])
         for piece in self.pieces:
             try:
-                for batch in self._batches(piece, in_file):
+                for batch in read_again(partial(self._batches, piece, in_file), is_local=self._is_local):
                     yield canonical_batch(self._with_folders(batch, piece, schema), schema)
             except (pa.ArrowInvalid, OSError) as error:
                 raise _unreadable(piece.path, error) from error
 
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
     def _batches(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         text = [f.name for f in schema if is_text(f.type)]
-        is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         rows = block_rows(len(schema))
         with (
             self.filesystem.open_input_file(piece.path) as stream,
-            pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not is_local) as file,
+            pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
         ):
             if piece.n_rows > 2 * rows:
                 yield from file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=schema.names)
