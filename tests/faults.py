@@ -1,25 +1,216 @@
-"""Faults that tests and `benchmarks/bench_faults.py` plan: a process that is killed once it has come so far."""
+"""Faults that tests and `benchmarks/bench_faults.py` plan: a node, a driver or a read is lost in the middle of work.
+
+A cluster's nodes stand on one machine, so each has a scratch folder of its own (TMPDIR, spilled objects), which is
+deleted when the node is killed: what others need must not have lain there.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+import torch
+from torch import Tensor
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+from raysynth import ray_execution
+from raysynth.training.batches import Batch
+from raysynth.training.job import Average
+from raysynth.training.private_batches import PrivateBatch
+from raysynth.training.vae import VaeJob, VaeLearner
+
+STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = STAGE_SECONDS) -> None:
     """Until it holds; an `AssertionError` after so long."""
     end, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < end, "what should have happened did not"
         pause.wait(0.02)
+
+
+# ---- a lost node -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Nodes:
+    """A cluster of nodes of one CPU each.
+
+    Args:
+        cluster: of `ray.cluster_utils`.
+        folder: for the nodes' scratch folders.
+        scratch: of each node but the head.
+    """
+
+    cluster: Any
+    folder: Path
+    scratch: dict[str, Path] = field(default_factory=dict)
+
+    def add(self) -> Any:
+        """One more node."""
+        own = self.folder / f"node-{len(self.scratch)}"
+        own.mkdir(parents=True)
+        node = self.cluster.add_node(
+            num_cpus=1, env_vars={"TMPDIR": str(own)}, object_spilling_directory=str(own / "spilled")
+        )
+        self.scratch[node.node_id] = own
+        return node
+
+    def kill(self, node_id: str) -> None:
+        """Kill a node, and delete what it had on its disk."""
+        (node,) = (n for n in self.cluster.list_all_nodes() if n.node_id == node_id)
+        self.cluster.remove_node(node, allow_graceful=False)
+        shutil.rmtree(self.scratch[node_id], ignore_errors=True)
+
+
+@contextmanager
+def nodes(n: int, folder: Path) -> Iterator[Nodes]:
+    """So many nodes, the head among them, and Ray connected to them; stopped at the end."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    if ray.is_initialized():
+        ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        made = Nodes(Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}), folder)
+        try:
+            for _ in range(n - 1):
+                made.add()
+            ray.init(
+                address=made.cluster.address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": _environment()},
+            )
+            yield made
+        finally:
+            ray.shutdown()
+            made.cluster.shutdown()
+
+
+def _environment() -> dict[str, str]:
+    """Of workers: they find this module, and a report waits for a short time only for Ray's next look at them."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+
+@contextmanager
+def a_node_is_lost(made: Nodes, task: str, mark: Path) -> Iterator[None]:
+    """One more node, which is killed as soon as a task of the stage is running on it; the task waits for that.
+
+    Args:
+        made: the other nodes.
+        task: name of the function in `ray_execution.py` that runs as a task.
+        mark: a file that is made when the task has begun.
+
+    Raises:
+        AssertionError: no task of the stage was running on the node.
+    """
+    node_id = made.add().node_id
+    with pytest.MonkeyPatch.context() as patch, killing(made, mark, lambda: node_id):
+        patch.setattr(ray_execution, task, held_on(node_id, mark, getattr(ray_execution, task)))
+        yield
+
+
+@contextmanager
+def killing(made: Nodes, mark: Path, node_id: Callable[[], str]) -> Iterator[None]:
+    """Kills a node once the mark is there; an `AssertionError` where it never is."""
+
+    def kill() -> None:
+        with contextlib.suppress(AssertionError):
+            wait_for(mark.exists)
+            made.kill(node_id())
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        killer.join()
+    assert mark.exists(), "nothing of the stage was running on the node"
+
+
+def held_on(node_id: str, mark: Path, run: Callable[..., Any]) -> Callable[..., Any]:
+    """The same task, but on one node it says that it has begun and never ends; a closure, so that it travels whole."""
+
+    def task(*args: Any) -> Any:
+        import time
+
+        import ray
+
+        if ray.get_runtime_context().get_node_id() == node_id:
+            mark.touch()
+            time.sleep(1e6)  # until the node is killed
+        while not mark.exists():  # all others wait, so that the stage is not over before the node has a task
+            time.sleep(0.02)
+        return run(*args)
+
+    return task
+
+
+# ---- a lost worker of a training -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HeldJob(VaeJob):
+    """An autoencoder, one of whose workers, not on the head, says in a step where it runs and goes no further, once.
+
+    Args:
+        mark: file with the id of its node.
+        head: id of the head's node.
+        held_at: the step, counted from 0.
+    """
+
+    mark: Path | None = None
+    head: str = ""
+    held_at: int = 0
+
+    def learner(self, device: torch.device, average: Average) -> VaeLearner:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else self.head
+        return HeldLearner(self, node, device=device, average=average)
+
+
+class HeldLearner(VaeLearner):
+    """See `HeldJob`."""
+
+    def __init__(self, job: HeldJob, node: str, *, device: torch.device, average: Average) -> None:
+        super().__init__(job, device=device, average=average)
+        self.mark, self.node = (None if node == job.head else job.mark), node
+        self.held_at = job.held_at
+
+    def step(self, batch: Batch | PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
+        if self.mark is not None and self.weights.steps == self.held_at and not self.mark.exists():
+            whole = self.mark.with_suffix(f".{os.getpid()}")
+            whole.write_text(self.node)
+            whole.rename(self.mark)
+            time.sleep(1e6)  # until the node is killed
+        return super().step(batch, rng)
+
+
+@contextmanager
+def a_worker_is_lost(made: Nodes, mark: Path) -> Iterator[None]:
+    """The node that a `HeldJob` names in its mark is killed."""
+    with killing(made, mark, mark.read_text):
+        yield
 
 
 # ---- a lost driver ---------------------------------------------------------------------------------------------------
@@ -30,18 +221,19 @@ import sys
 import numpy as np, pandas as pd, ray
 from ray.train import RunConfig, ScalingConfig
 from raysynth import TabularVAE
-storage, name, epochs, model = sys.argv[1:]
+storage, epochs, *runs = sys.argv[1:]  # of each run its name, and the file for its model
 env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3"}
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
          object_store_memory=2 * 10**8, runtime_env={"env_vars": env})
 rng = np.random.default_rng(0)
 x = rng.normal(size=4000)
 rows = pd.DataFrame({"x": x, "y": x + rng.normal(size=4000), "c": rng.choice(list("abc"), 4000)})
-TabularVAE(
-    latent_dim=4, encoder_layers=(16,), decoder_layers=(16,), prior_components=4, epochs=int(epochs), batch_size=200,
-    seed=0, verbose=False, checkpoint_every=1, scaling_config=ScalingConfig(num_workers=1),
-    run_config=RunConfig(name=name, storage_path=storage),
-).fit(rows).save(model)
+for name, model in zip(runs[::2], runs[1::2]):
+    TabularVAE(
+        latent_dim=4, encoder_layers=(16,), decoder_layers=(16,), prior_components=4, epochs=int(epochs),
+        batch_size=200, seed=0, verbose=False, checkpoint_every=1, scaling_config=ScalingConfig(num_workers=1),
+        run_config=RunConfig(name=name, storage_path=storage),
+    ).fit(rows).save(model)
 """
 
 
@@ -63,11 +255,65 @@ def stopped_driver(command: list[str], reached: Callable[[], bool], number: sign
         process.wait()
 
 
-def fit_on_ray(storage: Path, name: str, epochs: int, model: Path) -> list[str]:
-    """The command of a fit over Ray."""
-    return [sys.executable, "-c", FIT_ON_RAY, str(storage), name, str(epochs), str(model)]
+def fit_on_ray(storage: Path, epochs: int, **models: Path) -> list[str]:
+    """The command of fits over Ray, one after the other: names of runs, and files for their models."""
+    runs = [word for name, model in models.items() for word in (name, str(model))]
+    return [sys.executable, "-c", FIT_ON_RAY, str(storage), str(epochs), *runs]
 
 
 def checkpoints(run: Path) -> list[Any]:
     """Those that a run under Ray Train has finished."""
     return sorted(run.glob("checkpoint_*/checkpoint.pt"))
+
+
+# ---- a read that fails -----------------------------------------------------------------------------------------------
+
+
+class FailingReads(pafs.FileSystemHandler):
+    """Local files, about a third of whose reads fail once with an input/output error, in whichever process.
+
+    Args:
+        marks: folder where failures are noted.
+    """
+
+    def __init__(self, marks: str) -> None:
+        self.marks, self.local = marks, pafs.LocalFileSystem()
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return pa.PythonFile(_FailingFile(path, self.marks), mode="r")
+
+    def __reduce__(self) -> Any:
+        return FailingReads, (self.marks,)
+
+    def get_type_name(self) -> str:
+        return "failing"
+
+    def get_file_info(self, paths: list[str]) -> Any:
+        return self.local.get_file_info(paths)
+
+    def _not_needed(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    get_file_info_selector = create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _not_needed
+    delete_file = move = copy_file = open_input_stream = open_output_stream = open_append_stream = _not_needed
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+
+class _FailingFile:
+    """A file whose reads at some places fail the first time."""
+
+    def __init__(self, path: str, marks: str) -> None:
+        self.file, self.path, self.marks = open(path, "rb"), path, marks  # noqa: SIM115
+
+    def read(self, n: int = -1) -> bytes:
+        place = zlib.crc32(f"{self.path} {self.file.tell()}".encode())
+        if place % 3 == 0:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(os.path.join(self.marks, str(place)), os.O_CREAT | os.O_EXCL))
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return self.file.read(n)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)

@@ -144,10 +144,14 @@ def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str]) -> pa.Sche
 
 def _footer(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Schema, list[int]]:
     """Schema and rows of each row group."""
-    try:
+
+    def read() -> Iterator[tuple[pa.Schema, list[int]]]:
         with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
             metadata = file.metadata
-            return file.schema_arrow, [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+            yield file.schema_arrow, [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+
+    try:
+        return next(read_again(read, is_local=isinstance(filesystem, pafs.LocalFileSystem)))
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 

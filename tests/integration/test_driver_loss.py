@@ -20,7 +20,7 @@ def rows_in(storage: Path) -> list[Path]:
 
 def test_a_killed_driver_s_rows_are_deleted_and_its_training_is_gone_on_with(tmp_path: Path) -> None:
     storage, run = tmp_path / "storage", tmp_path / "storage" / "run"
-    command = fit_on_ray(storage, "run", EPOCHS, tmp_path / "model")
+    command = fit_on_ray(storage, EPOCHS, run=tmp_path / "model")
     assert stopped_driver(command, lambda: len(checkpoints(run)) >= 3) == -signal.SIGKILL
     left = rows_in(storage)
     assert left and all(path.parent.name.startswith(PREFIX) for path in left)
@@ -32,7 +32,7 @@ def test_a_killed_driver_s_rows_are_deleted_and_its_training_is_gone_on_with(tmp
 
 def test_ctrl_c_deletes_the_rows_at_once(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
-    command = fit_on_ray(storage, "run", 200, tmp_path / "model")
+    command = fit_on_ray(storage, 200, run=tmp_path / "model")
     code = stopped_driver(command, lambda: len(checkpoints(storage / "run")) >= 2, signal.SIGINT)
     assert code != 0 and not (tmp_path / "model").exists()
     assert rows_in(storage) == [] and list(storage.rglob(f"{PREFIX}*")) == []
