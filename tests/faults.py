@@ -55,11 +55,13 @@ class Nodes:
     Args:
         cluster: of `ray.cluster_utils`.
         folder: for the nodes' scratch folders.
+        store_bytes: of each node's object store.
         scratch: of each node but the head.
     """
 
     cluster: Any
     folder: Path
+    store_bytes: int
     scratch: dict[str, Path] = field(default_factory=dict)
 
     def add(self) -> Any:
@@ -67,7 +69,10 @@ class Nodes:
         own = self.folder / f"node-{len(self.scratch)}"
         own.mkdir(parents=True)
         node = self.cluster.add_node(
-            num_cpus=1, env_vars={"TMPDIR": str(own)}, object_spilling_directory=str(own / "spilled")
+            num_cpus=1,
+            env_vars={"TMPDIR": str(own)},
+            object_store_memory=self.store_bytes,
+            object_spilling_directory=str(own / "spilled"),
         )
         self.scratch[node.node_id] = own
         return node
@@ -80,7 +85,7 @@ class Nodes:
 
 
 @contextmanager
-def nodes(n: int, folder: Path) -> Iterator[Nodes]:
+def nodes(n: int, folder: Path, *, store_bytes: int = 150 << 20) -> Iterator[Nodes]:
     """So many nodes, the head among them, and Ray connected to them; stopped at the end."""
     import ray
     from ray.cluster_utils import Cluster
@@ -89,7 +94,9 @@ def nodes(n: int, folder: Path) -> Iterator[Nodes]:
         ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        made = Nodes(Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}), folder)
+        head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": store_bytes}
+        head["object_spilling_directory"] = str(folder / "head" / "spilled")
+        made = Nodes(Cluster(initialize_head=True, head_node_args=head), folder, store_bytes)
         try:
             for _ in range(n - 1):
                 made.add()
