@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+from raysynth import TabularVAE
 from raysynth.errors import ParameterError
 from raysynth.models.ctgan import Conditions
 from raysynth.models.spans import Spans
@@ -125,6 +127,34 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
         torch.testing.assert_close(a, b)
     losses = [[entry["discriminator"] for entry in r.history] for r in (lost, undisturbed)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+
+
+def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_first_one_s_releases(
+    tmp_path: Path,
+) -> None:
+    from ray.train import RunConfig, ScalingConfig
+
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.choice(list("xyz"), 3000), "b": rng.normal(size=3000)})
+    small = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "prior_components": 2, "epochs": 2}
+    written, models = [], []
+    for name in ("first", "second"):
+        model = TabularVAE(
+            **small,  # type: ignore[arg-type]
+            batch_size=1000,
+            epsilon=2.0,
+            delta=1e-4,
+            verbose=False,
+            keep_shards=True,
+            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
+            run_config=RunConfig(name=name, storage_path=str(tmp_path)),
+        )
+        models.append(model.fit(rows).privacy_spent_)
+        written.append({p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npy")})
+    assert written[0] == written[1] and len(written[0]) >= 4  # two files for each of two shards
+    first, second = models
+    assert first is not None and second is not None and second.joint is not None
+    assert second.ledger.events == first.ledger.events and second.epsilon <= 2.0 < second.joint.epsilon
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(shards: ShardSet) -> None:
