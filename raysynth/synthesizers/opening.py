@@ -308,7 +308,7 @@ def open_privately(
         return OpenedTable(table, schema, modelled, rules, released)
     keeping = None if keep is None else looked_up(*keep, table, modelled, scope.unit)
     if run is not None:
-        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope), keeping)
+        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope), keeping=keeping)
         run.check_schema(opened)
         return opened
     if keeping is not None and keeping.found:
@@ -320,7 +320,7 @@ def open_privately(
             done.rows = statistics.n_rows
     if (warning := scope.budget.warning(scope.n_rows)) is not None:
         warnings.warn(warning, stacklevel=8)
-    return OpenedTable(table, schema, modelled, rules, statistics, keeping)
+    return OpenedTable(table, schema, modelled, rules, statistics, keeping=keeping)
 
 
 def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
