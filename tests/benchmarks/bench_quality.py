@@ -112,7 +112,7 @@ def measure(options: argparse.Namespace, folder: Path, method: str, seed: int) -
     scored = _judge(options, "score", train, test, synthetic, options.target)
     nearer = _judge(options, "copying", str(folder / "half_a.csv"), str(folder / "half_b.csv"), copied)
     names = ("shapes", "pairs", "quality", "TRTR", "TSTR", "C2ST")
-    figures = {n: float(re.search(rf"{n} (-?[\d.]+)", scored)[1]) for n in names}  # type: ignore[index]
+    figures = {n: float(re.search(rf"{n} (-?[\d.]+|nan)", scored)[1]) for n in names}  # type: ignore[index]
     share = float(re.search(r"training half ([\d.]+)", nearer)[1])  # type: ignore[index]
     return {"method": method, "seed": seed, "fit_seconds": round(seconds, 2), **figures, "nearer": share}
 
