@@ -165,7 +165,8 @@ def _separated(x_TF: np.ndarray, is_in_T: np.ndarray) -> tuple[np.ndarray, np.nd
     relative_TF = gap_TF / np.where(spread_F > 0, spread_F, 1.0)
     cut_F = np.argmax(advantage_TF + 1e-6 * relative_TF, axis=0)
     at = (cut_F, np.arange(x_TF.shape[1]))
-    threshold_F = sorted_TF[:-1][at] / 2 + sorted_TF[1:][at] / 2
+    # half-way in orders of magnitude where the gap spans some: a bound that the canary widens may lie anywhere above
+    threshold_F = np.sinh((np.arcsinh(sorted_TF[:-1][at]) + np.arcsinh(sorted_TF[1:][at])) / 2)
     return advantage_TF[at], threshold_F, relative_TF[at]
 
 

@@ -43,6 +43,7 @@ ALLOWED = {
     "synthesizers/code_store.py encoded": "below IN_MEMORY_CELLS",
     "synthesizers/neural.py encoded": "where `Prepared.fits_in_memory`",
     "synthesizers/sequence_data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "synthesizers/shared_table.py encoded": "where `Prepared.fits_in_memory`",
 }
 
 

@@ -148,6 +148,13 @@ def test_the_adversary_finds_the_one_number_and_word_that_tells() -> None:
     assert words.looks_at == "word" and words.says_in({"word": 1.0}) and not words.says_in({})
 
 
+def test_the_threshold_is_half_way_in_orders_of_magnitude() -> None:
+    """What the adversary saw with the canary is no lower end of what there is."""
+    inside, outside = [{"high": x} for x in (1500.0, 4000.0)], [{"high": x} for x in (-2.0, 4.0)]
+    decision = learned(inside, outside)
+    assert decision.says_in({"high": 250.0}) and not decision.says_in({"high": 8.0})
+
+
 def test_a_sum_of_many_numbers_that_each_tell_little_is_found() -> None:
     rng = np.random.default_rng(1)
 
