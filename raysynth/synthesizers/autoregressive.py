@@ -222,19 +222,10 @@ class AutoregressiveSynthesizer(Synthesizer):
         return {"n_bins": self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.synthesizers.neural import train_prepared
-        from raysynth.synthesizers.watching import watching
+        from raysynth.synthesizers.neural import train_model
 
         job = self._job(prepared)
-        trained = train_prepared(
-            job,
-            prepared,
-            scaling_config=self.scaling_config,
-            run_config=self.run_config,
-            label="training autoregressive",
-            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained)),
-        )
-        self._keep(job, trained)
+        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained))
 
     def _keep(self, job: AnyOrderJob, trained: TrainResult) -> None:
         """Set what was learned."""

@@ -166,8 +166,10 @@ class GanSynthesizer(Synthesizer):
             )
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.synthesizers.neural import train_model
+
         job = self._job(prepared)
-        self._keep(job, self._train(job, prepared), prepared)
+        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained, prepared))
 
     def _keep(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> None:
         """Set what was learned."""
@@ -255,20 +257,6 @@ class GanSynthesizer(Synthesizer):
             epochs=self.epochs,
             clip_norm=self.clip_norm,
             releases=releases,
-        )
-
-    def _train(self, job: GanJob, prepared: Prepared) -> TrainResult:
-        """Here, or on the workers that `scaling_config` describes; see `synthesizers/neural.py`."""
-        from raysynth.synthesizers.neural import train_prepared
-        from raysynth.synthesizers.watching import watching
-
-        return train_prepared(
-            job,
-            prepared,
-            scaling_config=self.scaling_config,
-            run_config=self.run_config,
-            label=f"training {self.method}",
-            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained, prepared)),
         )
 
     def _critic(self, job: GanJob, trained: TrainResult) -> Critic:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from raysynth.models.row_sampler import RowSampler
 from raysynth.private_folder import private_folder, remove_abandoned
 from raysynth.stages import stage
 from raysynth.synthesizers.checks import local_folder
+from raysynth.synthesizers.watching import watching
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
@@ -25,6 +27,7 @@ from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
+    from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.prepared import Prepared
 
 Sampler = TypeVar("Sampler", bound=RowSampler)
@@ -32,6 +35,25 @@ Sampler = TypeVar("Sampler", bound=RowSampler)
 MIN_ROWS_PER_SHARD = 1024
 SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+
+
+def train_model(model: Synthesizer, job: Job, prepared: Prepared, keep: Callable[[Any, TrainResult], None]) -> None:
+    """Train a method's job as the model's parameters say, and keep what was learned.
+
+    Args:
+        model: in the middle of its fit.
+        keep: `keep(model, result)` sets what was learned; called with the model at the end, and on the way with a copy
+            for whoever watches it (see `watching.py`).
+    """
+    trained = train_prepared(
+        job,
+        prepared,
+        scaling_config=model.scaling_config,
+        run_config=model.run_config,
+        label=f"training {model.method}",
+        watch=watching(model, job.settings.epochs, keep),
+    )
+    keep(model, trained)
 
 
 def train_prepared(
@@ -166,13 +188,19 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
     """
     at_least = 0 if prepared.privacy is None else workers
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
-    scope, releases, size = prepared.privacy, prepared.releases, rows_per_shard
+    scope, releases = prepared.privacy, prepared.releases
     with stage("shards", prepared.n_rows) as done:
         if kept is None:
-            shards = write_shards(table, encoder, folder, rows_per_shard=size, at_least=at_least)
+            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
         else:
             shards = kept_shards(
-                table, prepared.schema, encoder, kept, rows_per_shard=size, fewest=workers, releases=releases
+                table,
+                prepared.schema,
+                encoder,
+                kept,
+                rows_per_shard=rows_per_shard,
+                fewest=workers,
+                releases=releases,
             )
         done.bytes = shards.n_bytes
     if scope is not None and releases is not None:

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.synthesizers.base import Synthesizer
+    from raysynth.synthesizers.encoder_form import EncoderForm
     from raysynth.synthesizers.prepared import Prepared
     from raysynth.synthesizers.private_run import PrivateRun
-    from raysynth.synthesizers.shared_table import EncodedTable, EncoderForm
+    from raysynth.synthesizers.shared_table import EncodedTable
     from raysynth.table import Table
     from raysynth.training.kept_releases import Keeping
 
@@ -145,25 +146,25 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     Raises:
         ParameterError: no column is left to model.
     """
+    from raysynth.synthesizers.encoder_form import EncoderForm
     from raysynth.synthesizers.prepared import Prepared
-    from raysynth.synthesizers.shared_table import EncoderForm
 
     if model.verbose:
         about = "" if scope is None else "about "
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
-    known = opened.encoded.get(EncoderForm.of(model)) if scope is None else None
+    form = EncoderForm.of(model)
+    known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
     if run is not None:  # released by the fit that this one goes on from
         encoder, seed = run.encoder, run.seed
     else:
-        encoder, seed = _encoder(model, opened, known), model._fit_seed()
+        encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
-    kept, releases = shards_folder(model), None
-    if scope is not None and kept is not None and opened.keeping is not None:
+    releases = None
+    if scope is not None and opened.keeping is not None:
         releases = opened.keeping.releases(encoder, scope, resumed=resumed)
-    kept = kept if scope is None or releases is not None else None
     return Prepared(
         opened.table,
         opened.modelled_schema,
@@ -173,22 +174,19 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
         scope,
         resume=model._resume,
         private_run=run,
-        keep_shards=kept,
+        keep_shards=shards_folder(model) if scope is None or releases is not None else None,
         releases=releases,
         shared=known,
     )
 
 
-def _encoder(model: Synthesizer, opened: OpenedTable, known: EncodedTable | None) -> TableEncoder:
+def _encoder(form: EncoderForm, opened: OpenedTable, known: EncodedTable | None) -> TableEncoder:
     """The one that was built beforehand, or for shards that are kept, or a new one."""
-    from raysynth.encoding.table_encoder import build_encoder
-
     if known is not None:
         return known.encoder
     if opened.keeping is not None and opened.keeping.found:
         return opened.keeping.found[0].encoder
-    columns, options = opened.statistics.columns, model._encoder_options()
-    return build_encoder(opened.modelled_schema, columns, numeric=model.numeric_encoding, **options)
+    return form.build(opened)
 
 
 @contextmanager
@@ -230,6 +228,8 @@ def open_table(
     from raysynth.table import as_table
 
     table = as_table(data, min_rows=2 if scope is None else 0)
+    from raysynth.synthesizers.encoder_form import EncoderForm
+
     declared, kinds = model._declared_schema(), model._listed_kinds()
     if scope is None:
         return open_exactly(table, declared, kinds)
@@ -237,7 +237,7 @@ def open_table(
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit)
     if (folder := shards_folder(model)) is not None:
-        keep = (folder, {"numeric": model.numeric_encoding, **model._encoder_options()})
+        keep = (folder, EncoderForm.of(model).described)
     return open_privately(
         table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released, keep=keep
     )

@@ -12,26 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
+from raysynth.synthesizers.encoder_form import EncoderForm
 
 if TYPE_CHECKING:
     from raysynth.encoding.block import EncodedBlock
+    from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.schema import Kind, TableSchema
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.opening import OpenedTable
-
-
-@dataclass(frozen=True)
-class EncoderForm:
-    """What an encoder depends on beside the statistics: the form of the numbers, and `build_encoder`'s options."""
-
-    numeric: NumericForm
-    options: tuple[tuple[str, Any], ...]
-
-    @classmethod
-    def of(cls, model: Synthesizer) -> EncoderForm:
-        """What a model asks for."""
-        return cls(model.numeric_encoding, tuple(sorted(model._encoder_options().items())))
 
 
 @dataclass(frozen=True)
@@ -94,7 +82,6 @@ def _shares(model: Synthesizer) -> bool:
 def _encoded(opened: OpenedTable, form: EncoderForm) -> EncodedTable:
     from raysynth.synthesizers.prepared import Prepared
 
-    schema, statistics = opened.modelled_schema, opened.statistics
-    encoder = build_encoder(schema, statistics.columns, numeric=form.numeric, **dict(form.options))
-    prepared = Prepared(opened.table, schema, statistics, encoder, seed=0)
+    encoder = form.build(opened)
+    prepared = Prepared(opened.table, opened.modelled_schema, opened.statistics, encoder, seed=0)
     return EncodedTable(encoder, prepared.encoded() if prepared.fits_in_memory else None)

@@ -188,19 +188,10 @@ class TabularVAE(Synthesizer):
         return replace(PRIVATE if private else OPEN, **given)
 
     def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.synthesizers.neural import train_prepared
-        from raysynth.synthesizers.watching import watching
+        from raysynth.synthesizers.neural import train_model
 
         job = self._job(prepared)
-        trained = train_prepared(
-            job,
-            prepared,
-            scaling_config=self.scaling_config,
-            run_config=self.run_config,
-            label=f"training {self.method}",
-            watch=watching(self, job.settings.epochs, lambda seen, trained: seen._keep(job, trained, prepared)),
-        )
-        self._keep(job, trained, prepared)
+        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained, prepared))
 
     def _keep(self, job: VaeJob, trained: TrainResult, prepared: Prepared) -> None:
         """Set what was learned."""

@@ -15,7 +15,6 @@ table is the same one; whoever fits two tables that differ in one row shows that
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import secrets
@@ -30,7 +29,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
 from raysynth.model_file import ModelContent, read_model, write_model
 from raysynth.storage import write_atomically
-from raysynth.training.kept_shards import encoder_digest, fingerprint
+from raysynth.training.kept_shards import encoder_digest, fingerprint, schema_digest
 
 if TYPE_CHECKING:
     from raysynth.dp.scope import PrivacyScope
@@ -62,8 +61,7 @@ class ReleaseKey:
     @classmethod
     def of(cls, data: str, schema: TableSchema, unit: str, form: Mapping[str, Any]) -> ReleaseKey:
         """From a fingerprint (`kept_shards.fingerprint`), and what is public."""
-        described = json.dumps(schema.to_dict(), sort_keys=True, default=str)
-        return cls(data, hashlib.sha256(described.encode()).hexdigest(), unit, json.dumps(form, sort_keys=True))
+        return cls(data, schema_digest(schema), unit, json.dumps(form, sort_keys=True))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ A fit takes kept shards only where the key is equal in every part and every file
 again, into a folder of its own that is renamed into place when it is complete (`private_folder.py`: one that never is
 does not stay). Any number of workers takes them. They stay until the user deletes the folder.
 
-Not under a privacy budget: there the encoder is built from statistics that each fit draws anew, so no second fit has
-the same key.
+Under a privacy budget each fit would draw statistics, and so an encoder, of its own: there a second fit takes the
+first one's, and pays for them (`kept_releases.py`).
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ class ShardKey:
     @classmethod
     def of(cls, table: Table, schema: TableSchema, encoder: TableEncoder) -> ShardKey:
         """Reads the table once; about ten times as fast as encoding it."""
-        columns = _sha256(json.dumps(schema.to_dict(), sort_keys=True, default=str).encode())
-        return cls(fingerprint(table, list(encoder.names)), columns, encoder_digest(encoder))
+        return cls(fingerprint(table, list(encoder.names)), schema_digest(schema), encoder_digest(encoder))
 
     @classmethod
     def under_budget(cls, releases: KeptReleases) -> ShardKey:
@@ -134,6 +133,11 @@ def fingerprint(table: Table, columns: Sequence[str]) -> str:
     parts = for_each_fragment(table, _digest_blocks, columns=list(columns), label="comparing with kept shards")
     types = str([(name, str(table.schema.field(name).type)) for name in columns])
     return _sha256(b"".join([types.encode(), *parts]))
+
+
+def schema_digest(schema: TableSchema) -> str:
+    """SHA-256 of the schema of the modelled columns."""
+    return _sha256(json.dumps(schema.to_dict(), sort_keys=True, default=str).encode())
 
 
 def encoder_digest(encoder: TableEncoder) -> str:

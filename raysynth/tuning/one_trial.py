@@ -16,7 +16,17 @@ import pyarrow as pa
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import RaysynthError
 from raysynth.schema import TableSchema
-from raysynth.tuning.trials import FAILED, FINISHED, STARTED, STOPPED, Setting, Trial, TrialResult, result_path
+from raysynth.tuning.trials import (
+    FAILED,
+    FINISHED,
+    STARTED,
+    STOPPED,
+    Setting,
+    Trial,
+    TrialResult,
+    result_at,
+    result_path,
+)
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.base import Synthesizer
@@ -208,11 +218,6 @@ def results_of(trials: Sequence[Trial], task: Task) -> dict[Trial, TrialResult]:
     """The results that are on storage already, of trials that are not run again."""
     found = ((t, result_at(task.result_path(t))) for t in trials)
     return {trial: result for trial, result in found if result is not None and result.settled}
-
-
-def result_at(path: Path) -> TrialResult | None:
-    """The result that is kept there; None where there is none."""
-    return TrialResult.read(path) if path.exists() else None
 
 
 @contextmanager

@@ -117,9 +117,15 @@ def result_path(folder: Path, trial: Trial) -> Path:
     return folder / "trials" / f"{trial.key}.json"
 
 
+def result_at(path: Path) -> TrialResult | None:
+    """The result that is kept there; None where there is none."""
+    return TrialResult.read(path) if path.exists() else None
+
+
 def has_ended(path: Path) -> bool:
     """Whether there is a result, of a trial that was not cut short with its process."""
-    return path.exists() and TrialResult.read(path).status != STARTED
+    kept = result_at(path)
+    return kept is not None and kept.status != STARTED
 
 
 def all_trials(

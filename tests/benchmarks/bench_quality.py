@@ -122,18 +122,15 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
     rows = train.read_text(encoding="utf-8").count("\n") - 1
     if method == "sdv copula":
         command = [options.peer_python, "-c", SDV, str(train), out, str(rows)]
-        printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
-        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
+        return _seconds(command)
     if method.startswith("ctgan's "):
         peer = [options.peer_python, str(Path(__file__).with_name("peer_models.py")), str(train)]
         peer += [method.removeprefix("ctgan's "), str(options.threads), str(PEER_EPOCHS), "--sample", str(rows), out]
-        printed = subprocess.run(peer, check=True, text=True, capture_output=True).stdout
-        return float(re.search(r"SECONDS \d+ ([\d.]+)", printed)[1])  # type: ignore[index]
+        return _seconds(peer)
     if method == ARGN:
         script = str(Path(__file__).with_name("peer_argn.py"))
         peer = [options.argn, script, str(train), str(options.threads), str(seed), str(rows), out]
-        printed = subprocess.run(peer, check=True, text=True, capture_output=True).stdout
-        return float(re.search(r"SECONDS ([\d.]+)", printed)[1])  # type: ignore[index]
+        return _seconds(peer)
     parameters = read_settings(options.set)
     if method == "conditional_gan":
         parameters.setdefault("conditional_columns", [options.target])
@@ -146,7 +143,15 @@ def _make(options: argparse.Namespace, method: str, seed: int, train: Path, out:
 
 
 def _judge(options: argparse.Namespace, *arguments: str) -> str:
-    command = [options.peer_python, options.judge, *arguments]
+    return _printed([options.peer_python, options.judge, *arguments])
+
+
+def _seconds(peer: list[str]) -> float:
+    """Seconds of a peer's fit: the last number of its line 'SECONDS ...'."""
+    return float(re.search(r"SECONDS (?:\d+ )?([\d.]+)", _printed(peer))[1])  # type: ignore[index]
+
+
+def _printed(command: list[str]) -> str:
     return subprocess.run(command, check=True, text=True, capture_output=True).stdout
 
 

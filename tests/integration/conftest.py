@@ -1,14 +1,24 @@
-"""Encoded shards that several tests train on."""
+"""What several modules start from: a Ray of two processors, encoded shards to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.training.shards import ShardSet, write_block
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    """One Ray for a module; it fails where an earlier module has left one running."""
+    import ray
+
+    ray.init(num_cpus=2, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import ray
 
 from raysynth.tuning import SweepResult, sweep
 
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("two_cpus")
 NETWORK = {"bayesian_network": {"max_parents": (1, 4), "n_bins": [5, 20], "equivalent_sample_size": (1.0, 50.0)}}
 RATES = [2e-3, 1e-6, 1e-7, 1e-8]  # the last three learn nothing in nine epochs
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
