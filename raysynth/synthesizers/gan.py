@@ -33,7 +33,8 @@ class GanSynthesizer(Synthesizer):
         batch_size: rows of a step, over all workers together; a multiple of `pac` times the workers.
         embedding_dim: noise numbers of the generator.
         generator_dim, discriminator_dim: units of each hidden layer.
-        generator_lr, discriminator_lr: learning rates of Adam.
+        generator_lr, discriminator_lr: learning rates of Adam. At the paper's 0.0002 a GAN without condition vector
+            stands still for so long that patience runs out before its rows improve.
         generator_decay, discriminator_decay: weight decay.
         discriminator_steps: discriminator updates for one of the generator.
         pac: rows that the discriminator judges together (PacGAN).
@@ -44,7 +45,7 @@ class GanSynthesizer(Synthesizer):
         validation_share: share of the rows that are held back to choose the epoch whose generator is kept; 0: the last
             one, as always under a budget, and where the share would be fewer than 200 rows.
         patience: epochs without a better score on the rows held back after which training ends; 0, or no rows held
-            back: never. A GAN's score can stand still for 60 epochs and then fall again (Adult: from epoch 33 to 94).
+            back: never. A GAN's score can stand still for many epochs and then fall again (Adult: from epoch 10 to 40).
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
@@ -64,14 +65,14 @@ class GanSynthesizer(Synthesizer):
     def __init__(
         self,
         *,
-        epochs: int = 200,
+        epochs: int = 120,
         batch_size: int = 500,
         embedding_dim: int = 128,
         generator_dim: tuple[int, ...] = (256, 256),
         discriminator_dim: tuple[int, ...] = (256, 256),
-        generator_lr: float = 2e-4,
+        generator_lr: float = 5e-4,
         generator_decay: float = 1e-6,
-        discriminator_lr: float = 2e-4,
+        discriminator_lr: float = 5e-4,
         discriminator_decay: float = 1e-6,
         discriminator_steps: int = 1,
         pac: int = 10,
