@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raysynth.models.autoregressive_sequence_sampler import AutoregressiveSequenceSampler
     from raysynth.synthesizers.sequence_changes import CodedSteps
     from raysynth.training.autoregressive_sequences import SequenceJob
+    from raysynth.training.loop import TrainResult
 
 ROWS_OF_BATCH = (256, 1024)
 STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has about so many steps
@@ -135,21 +136,23 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
         from raysynth.models.autoregressive_sequence_sampler import AutoregressiveSequenceSampler
-        from raysynth.synthesizers.neural import local_store
-        from raysynth.training.job import train_here
+        from raysynth.synthesizers.sequence_training import train_sequences
 
         coded = coded_steps(rows, self.encoder_, tables.ordered.starts, self.n_bins, tables.step_schema.rare_threshold)
         job = self._job(coded, tables, seed)
-        label = f"training {self.method}"
-        trained = train_here(job, coded.rows, store=local_store(self.run_config), label=label)
-        self.history_ = trained.history
-        network = job.network_of(trained.state)
-        self.sampler_ = AutoregressiveSequenceSampler.of(network, coded.form, coded.changes, job.frequencies)
+
+        def keep(model: AutoregressiveSequences, trained: TrainResult) -> None:
+            model.history_ = trained.history
+            network = job.network_of(trained.state)
+            model.sampler_ = AutoregressiveSequenceSampler.of(network, coded.form, coded.changes, job.frequencies)
+
+        train_sequences(self, job, coded.rows, keep, first=job.held)
 
     def _job(self, coded: CodedSteps, tables: SequenceTables, seed: int) -> SequenceJob:
         from raysynth.models.autoregressive import NetworkSettings
         from raysynth.models.autoregressive_sequences import SequenceCodes
         from raysynth.synthesizers.autoregressive import default_epochs
+        from raysynth.synthesizers.sequence_training import divided_batch, most_workers
         from raysynth.training.autoregressive import AnyOrderSettings
         from raysynth.training.autoregressive_sequences import SequenceJob
         from raysynth.training.held_out import MAX_VALIDATION_ROWS
@@ -159,7 +162,9 @@ class AutoregressiveSequences(SequenceSynthesizer):
         length = float(coded.rows.windows.length.mean())
         passes = max(1.0, n * length / n_rows)
         rows_of_batch = np.clip(n_rows / STEPS_OF_EPOCH, *ROWS_OF_BATCH)
-        batch_size = min(self.batch_size or int(np.clip(rows_of_batch // length, 4, 256)), n)
+        workers = most_workers(self)
+        own = int(np.clip(rows_of_batch // length, 4, 256)) // workers * workers
+        batch_size = divided_batch(self, self.batch_size or max(own, workers), n)
         epochs = self.epochs or default_epochs(n_rows)
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
@@ -169,6 +174,9 @@ class AutoregressiveSequences(SequenceSynthesizer):
             total_steps=epochs * max(1, round(n // batch_size / passes)),
         )
         rng = np.random.default_rng([seed, 2])
+        held, left_out = held_back(tables.ordered, tables.windows, self.validation_share, MAX_VALIDATION_ROWS, rng)
+        if len(held) < workers:  # each has to have one: a loss is averaged over all of them
+            held, left_out = held[:0], left_out[:0]
         layout = SequenceCodes(
             self.sequence_length_, coded.layout, coded.form.n_numbers, vector_layout(self.context_encoder_)
         )
@@ -181,7 +189,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
             coded.frequencies,
             coded.knots_VQ,
             passes,
-            *held_back(tables.ordered, tables.windows, self.validation_share, MAX_VALIDATION_ROWS, rng),
+            held,
+            left_out,
         )
 
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:

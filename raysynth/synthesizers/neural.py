@@ -22,7 +22,7 @@ from raysynth.training.batches import MemoryRows
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
-from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, write_shards
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, write_shards
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -71,10 +71,10 @@ def train_prepared(
     take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
     and a second run of the same name goes on from them. `watch` sees a training in this process alone.
     """
-    for folder in _storage(run_config):
+    for folder in storage_folders(run_config):
         remove_abandoned(folder)
     if scaling_config is None:
-        store = local_store(run_config, prepared)
+        store = local_store(run_config, prepared.resume, _start(prepared))
         if prepared.fits_in_memory and prepared.keep_shards is None:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
@@ -120,7 +120,7 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
     return local_folder("storage_path", str(run_config.storage_path)) / (run_config.name or "raysynth")
 
 
-def _storage(run_config: RunConfig | None) -> list[Path]:
+def storage_folders(run_config: RunConfig | None) -> list[Path]:
     """The folders where fits with the same storage path, whatever the name of their run, write encoded rows."""
     folder = run_folder(run_config)
     if folder is None or not folder.parent.is_dir():
@@ -128,12 +128,17 @@ def _storage(run_config: RunConfig | None) -> list[Path]:
     return [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
 
 
-def local_store(run_config: RunConfig | None, prepared: Prepared | None = None) -> Store | None:
-    """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing."""
+def local_store(
+    run_config: RunConfig | None, resume: Path | None = None, start: Checkpoint | None = None
+) -> Store | None:
+    """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing.
+
+    Args:
+        run_config: names the storage.
+        resume: the run that training goes on from, and `start` its checkpoint; None: from the beginning.
+    """
     from raysynth.training.checkpoints import FolderStore
 
-    resume = None if prepared is None else prepared.resume
-    start = None if prepared is None else _start(prepared)
     folder = run_folder(run_config)
     if folder is None and resume is not None:
         folder = resume.parent if resume.is_file() else resume
@@ -143,20 +148,42 @@ def local_store(run_config: RunConfig | None, prepared: Prepared | None = None) 
 def _train_on_ray(
     job: Job, prepared: Prepared, scaling_config: ScalingConfig, run_config: RunConfig | None
 ) -> TrainResult:
-    """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs."""
+    """The prepared table as shards, then the workers."""
+
+    def write(folder: Path, workers: int) -> ShardSet:
+        per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+        return _encoded(job, prepared, folder, per_shard, workers)
+
+    return train_on_workers(job, prepared.n_rows, write, scaling_config, run_config, _start(prepared))
+
+
+def train_on_workers(
+    job: Job,
+    n_rows: int,
+    write: Callable[[Path, int], Shares],
+    scaling_config: ScalingConfig,
+    run_config: RunConfig | None,
+    start: Checkpoint | None,
+) -> TrainResult:
+    """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs.
+
+    Args:
+        job: what to train.
+        n_rows: of an epoch.
+        write: `write(folder, workers)` puts the encoded rows into a folder that all workers see, for at most so many.
+        scaling_config, run_config, start: see `train_on_ray`.
+    """
     from raysynth.training.curves import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
 
-    start = _start(prepared)
     check_division(job, scaling_config)
     _, workers = worker_range(scaling_config)
-    per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
     with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
-        shards = _encoded(job, prepared, scratch, per_shard, workers)
+        shards = write(scratch, workers)
         job = _with_journal(job, scratch)
-        with stage("training", prepared.n_rows * job.settings.epochs):
+        with stage("training", n_rows * job.settings.epochs):
             curves = None if folder is None else CurveFolder(folder)
             return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
 

@@ -22,6 +22,7 @@ from raysynth.sequences import LENGTH, OrderedRows, Windows, gaps
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import TableStatistics, collect
 from raysynth.table import as_table
+from raysynth.training.window_shards import wide_rows
 
 Kinds = Mapping[Kind, Sequence[str] | None]
 
@@ -50,12 +51,7 @@ class WindowRows:
 
     def take(self, rows: np.ndarray) -> EncodedBlock:
         """The wide rows of the windows at the given indices, in that order."""
-        start, length = self.windows.start[rows], self.windows.length[rows]
-        at_NT = start[:, None] + np.minimum(np.arange(self.length), length[:, None] - 1)
-        n = len(rows)
-        codes = [length[:, None], self.context.codes_NC[rows], self.steps.codes_NC[at_NT].reshape(n, -1)]
-        values = [self.context.values_NV[rows], self.steps.values_NV[at_NT].reshape(n, -1)]
-        return EncodedBlock(np.concatenate(codes, 1).astype(np.uint16), np.concatenate(values, 1))
+        return wide_rows(self.steps, self.context, self.windows, self.length, rows)
 
     def column(self, column: int) -> np.ndarray:
         """The codes (R) of one column of the wide rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -53,13 +53,14 @@ class SequenceSynthesizer(Synthesizer):
         time_column: column of dates, times or numbers that orders the rows; None: they are in order.
         static_columns: columns of the entity; None: those that never change within one.
         window_step: rows from the start of one window to the next in entities longer than `sequence_length`.
-        common: see `Synthesizer`; `scaling_config` is not in this version of these methods.
+        common: see `Synthesizer`; `keep_shards` is for tables alone.
 
     Attributes:
         history_: for each epoch a dict of 'epoch', the losses, and 'seconds'.
         static_columns_: the static columns. sequence_length_: the most steps of a sequence.
     """
 
+    can_resume: ClassVar[bool] = True
     joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
     sequence_length_: int
     sampler_: SequenceMaker
@@ -106,7 +107,21 @@ class SequenceSynthesizer(Synthesizer):
         """Whether `sampler_` makes what the encoders decode."""
         raise NotImplementedError
 
-    # ---- sample ------------------------------------------------------------------------------------------------------
+    # ---- fit and sample ----------------------------------------------------------------------------------------------
+
+    def fit(self, data: Any, *, resume: str | os.PathLike[str] | None = None) -> Self:
+        """Learn sequences.
+
+        Args:
+            data: an array (sequences, steps, features), or a long table in any form that `Synthesizer.fit` takes.
+            resume: STORAGE_PATH/NAME of a lost run (same data, parameters, seed) to go on from.
+
+        Raises:
+            DataError, SchemaError, ParameterError: name the column and say what to do.
+        """
+        if resume is not None and (self.differential_privacy or self.epsilon is not None):
+            raise ParameterError(f"{type(self).__name__} keeps no checkpoints under a privacy budget; leave out resume")
+        return super().fit(data, resume=resume)
 
     def sample(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> Any:
         """Synthetic sequences: an array (n, steps, features), or a long table as a DataFrame, as `fit` was given.
@@ -157,8 +172,11 @@ class SequenceSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if self.scaling_config is not None:
-            raise ParameterError(f"{type(self).__name__} trains in this process only; leave out scaling_config")
+        name, is_private = type(self).__name__, self.differential_privacy or self.epsilon is not None
+        if self.scaling_config is not None and is_private:
+            raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
+        if self.keep_shards:
+            raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
         check_whole("window_step", self.window_step)
         for name in ("sequence_length", "features"):
             if getattr(self, name) is not None:

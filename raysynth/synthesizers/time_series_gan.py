@@ -17,6 +17,7 @@ from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
 
 if TYPE_CHECKING:
     from raysynth.models.time_gan_sampler import SequenceSampler
+    from raysynth.training.loop import TrainResult
     from raysynth.training.time_gan import TimeGanJob
 
 
@@ -33,7 +34,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
     Args:
         hidden_dim: units of each network.
         epochs: passes over the sequences.
-        batch_size: sequences of a step, over all workers together.
+        batch_size: sequences of a step, over all workers together. Distributions are matched within a worker's share of
+            it, and less finely within a small one: with more workers, take more sequences.
         layers: of each recurrent network.
         noise_dim: noise numbers of each step, and of a whole sequence.
         learning_rate, discriminator_lr: of Adam.
@@ -114,17 +116,20 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
         from raysynth.models.time_gan_sampler import SequenceSampler
-        from raysynth.synthesizers.neural import local_store
-        from raysynth.training.job import train_here
+        from raysynth.synthesizers.sequence_training import train_sequences
         from raysynth.training.time_gan import averaged_weights
 
         job = self._job(seed, len(rows))
-        trained = train_here(job, rows, store=local_store(self.run_config), label="training timegan")
-        self.history_ = trained.history
-        self.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_weights(job, trained.state))
+
+        def keep(model: TimeSeriesGAN, trained: TrainResult) -> None:
+            model.history_ = trained.history
+            model.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_weights(job, trained.state))
+
+        train_sequences(self, job, rows, keep)
 
     def _job(self, seed: int, n_sequences: int) -> TimeGanJob:
         from raysynth.models.time_gan import SequenceLayout
+        from raysynth.synthesizers.sequence_training import divided_batch
         from raysynth.training.loop import TrainSettings
         from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
 
@@ -141,7 +146,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
             distance_weight=self.distance_weight,
             ema_decay=self.ema_decay,
         )
-        batch_size = min(self.batch_size, n_sequences)
+        batch_size = divided_batch(self, self.batch_size, n_sequences)
         return TimeGanJob(
             layout, networks, TrainSettings(self.epochs, batch_size, seed, self.schedule, self.checkpoint_every)
         )

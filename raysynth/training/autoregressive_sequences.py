@@ -20,6 +20,7 @@ from raysynth.training.batches import Batch, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
+from raysynth.training.window_shards import WindowShare
 
 ROWS_AT_ONCE = 16_384  # of validation
 
@@ -72,7 +73,13 @@ class SequenceJob:
         return SequenceLearner(self, device=device, average=average)
 
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> HeldOut:
-        """Random sequences, as many as have about all rows once, and those held back at the end of each epoch."""
+        """Random sequences, as many as have about all rows once, and those held back at the end of each epoch.
+
+        Each worker has its own sequences, and among them its part of those held back.
+        """
+        held, left_out = self.held, self.left_out
+        if isinstance(rows, WindowShare):
+            held, left_out = (np.flatnonzero(np.isin(rows.numbers, which)) for which in (held, left_out))
         return HeldOut.split(
             rows,
             self.training.validation_share,
@@ -81,8 +88,8 @@ class SequenceJob:
             seed=self.settings.seed,
             rank=rank,
             device=device,
-            held=self.held,
-            left_out=self.left_out,
+            held=held,
+            left_out=left_out,
         )
 
     def network_of(self, state: dict[str, Any]) -> SequenceNetwork:

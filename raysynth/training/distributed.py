@@ -23,7 +23,7 @@ from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_chec
 from raysynth.training.curves import CurveFolder
 from raysynth.training.job import Job, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
-from raysynth.training.shards import ShardSet
+from raysynth.training.shards import Shares
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -33,7 +33,7 @@ _logger = logging.getLogger("raysynth")
 
 def train_on_ray(
     job: Job,
-    shards: ShardSet,
+    shards: Shares,
     scaling_config: ScalingConfig,
     run_config: RunConfig | None = None,
     *,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +24,24 @@ from raysynth.storage import atomic_path, storage_error
 if TYPE_CHECKING:
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.table import Table
+    from raysynth.training.batches import RowSource
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 ROWS_PER_SHARD = 1 << 18
+
+
+class Shares(Protocol):
+    """Encoded rows in a folder, of which each worker takes its share."""
+
+    @property
+    def n_rows(self) -> int:
+        """Of all shares together."""
+        ...
+
+    def share(self, rank: int, world_size: int) -> RowSource:
+        """The rows of one worker."""
+        ...
 
 
 @dataclass(frozen=True)

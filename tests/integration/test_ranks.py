@@ -19,17 +19,23 @@ import torch.multiprocessing as mp
 
 from raysynth import DPTabularVAE
 from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.encoding.block import EncodedBlock
 from raysynth.models.ctgan import Conditions
 from raysynth.models.spans import Spans
+from raysynth.models.time_gan import SequenceLayout, VectorLayout
 from raysynth.models.vae import VaeNetworks
+from raysynth.sequences import Windows
 from raysynth.training.gan import GanJob, GanSettings
 from raysynth.training.job import Job, train_worker
 from raysynth.training.loop import TrainSettings
-from raysynth.training.shards import ShardSet
+from raysynth.training.shards import ShardSet, Shares
+from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
 from raysynth.training.vae import VaeJob, VaeSettings
+from raysynth.training.window_shards import write_windows
 
 SPANS = Spans((3, 3, 2), (2,))
 ROWS, BATCH, EPOCHS = 2000, 200, 4
+LENGTH = 4
 STEPS = ROWS // BATCH * EPOCHS
 N = 4000  # rows of the whole fit
 PRELOADED = ["torch.distributed", "pandas", "pytest", "raysynth.training.distributed", "raysynth.training.vae"]  # once
@@ -48,15 +54,32 @@ def private_vae() -> VaeJob:
     return VaeJob(SPANS, (True, False), VaeNetworks(4, (32,), (32,), 0), how, TrainSettings(EPOCHS, BATCH, 1), plan)
 
 
-JOBS: dict[str, Callable[[], Job]] = {"ctgan": gan, "private autoencoder": private_vae}
+def sequences() -> TimeGanJob:
+    none = VectorLayout((), (), (), ())
+    layout = SequenceLayout(LENGTH, VectorLayout((1,), (0,), (0,), (0,)), none)
+    networks = TimeGanSettings(hidden=8, embedding_share=0.25, projections=16, ema_decay=0.9)
+    return TimeGanJob(layout, networks, TrainSettings(EPOCHS, BATCH, 1))
+
+
+JOBS: dict[str, Callable[[], Job]] = {"ctgan": gan, "private autoencoder": private_vae, "sequences": sequences}
+AVERAGED = {"ctgan": STEPS, "private autoencoder": STEPS, "sequences": STEPS * 3 // 4}  # not while states are learned
 
 
 @pytest.fixture(scope="module")
-def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
-    return planted_shards(8, ROWS // 8)
+def shards(
+    planted_shards: Callable[[int, int], ShardSet], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Shares]:
+    """What each job learns from: a table, or windows of 4 of the steps of one series."""
+    table = planted_shards(8, ROWS // 8)
+    series = np.sin(np.arange(ROWS + LENGTH, dtype=np.float32) / 5)[:, None]
+    steps = EncodedBlock(np.zeros(series.shape, np.uint16), series)
+    context = EncodedBlock(np.empty((ROWS, 0), np.uint16), np.empty((ROWS, 0), np.float32))
+    windows = Windows(np.arange(ROWS), np.full(ROWS, LENGTH))
+    in_windows = write_windows(tmp_path_factory.mktemp("windows"), steps, context, windows, LENGTH)
+    return {"ctgan": table, "private autoencoder": table, "sequences": in_windows}
 
 
-def rank_of_all_jobs(rank: int, size: int, shards: ShardSet, folder: str) -> None:
+def rank_of_all_jobs(rank: int, size: int, shards: dict[str, Shares], folder: str) -> None:
     """One rank: trains each job and writes down what it holds at the end."""
     import torch.distributed as dist
 
@@ -67,8 +90,8 @@ def rank_of_all_jobs(rank: int, size: int, shards: ShardSet, folder: str) -> Non
     for name, job in JOBS.items():
         result = train_worker(
             job(),
-            shards.share(rank, size),
-            n_rows=shards.n_rows,
+            shards[name].share(rank, size),
+            n_rows=shards[name].n_rows,
             rank=rank,
             world_size=size,
             device=torch.device("cpu"),
@@ -81,7 +104,9 @@ def rank_of_all_jobs(rank: int, size: int, shards: ShardSet, folder: str) -> Non
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
-def ranks(request: pytest.FixtureRequest, shards: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def ranks(
+    request: pytest.FixtureRequest, shards: dict[str, Shares], tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
     """For each job what each rank holds at the end."""
     folder = tmp_path_factory.mktemp("ranks")
     multiprocessing.set_forkserver_preload(PRELOADED)
@@ -90,13 +115,20 @@ def ranks(request: pytest.FixtureRequest, shards: ShardSet, tmp_path_factory: py
     return {name: [torch.load(folder / f"{name}-{rank}.pt") for rank in range(request.param)] for name in JOBS}
 
 
+def weights_of(trained: dict[str, Any]) -> dict[str, Any]:
+    """The moving average in a learner's state."""
+    state: dict[str, Any] = trained["state"]
+    weights: dict[str, Any] = state.get("weights", state)
+    return weights
+
+
 @pytest.mark.parametrize("name", list(JOBS))
 def test_all_ranks_end_with_the_same_weights_after_the_steps_of_one(ranks: Trained, name: str) -> None:
     first, *others = ranks[name]
     assert [entry["epoch"] for entry in first["history"]] == list(range(1, EPOCHS + 1))
-    assert first["state"]["weights"]["steps"] == STEPS  # the batch is divided, not multiplied
+    assert weights_of(first)["steps"] == AVERAGED[name]  # the batch is divided, not multiplied
     for other in others:
-        for a, b in zip(first["state"]["weights"]["best"], other["state"]["weights"]["best"], strict=True):
+        for a, b in zip(weights_of(first)["best"], weights_of(other)["best"], strict=True):
             assert torch.equal(a, b)
         losses = [[{k: v for k, v in e.items() if k != "seconds"} for e in r["history"]] for r in (first, other)]
         assert losses[0] == losses[1]

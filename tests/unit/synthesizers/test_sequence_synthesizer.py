@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from raysynth.errors import (
 )
 from raysynth.model_file import read_model, write_model
 from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
+from raysynth.training.curves import CurveFolder
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def test_long_entities_are_learned_in_windows(method: Method, capsys: pytest.Cap
 
 BOTH, GAN, OWN = tuple(METHODS), ("timegan",), ("autoregressive_sequences",)
 KEY = {"sequence_key": "patient"}
+SPREAD, SPREAD_WIDE = SimpleNamespace(num_workers=2), SimpleNamespace(num_workers=201)
 BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]] = [
     (BOTH, {}, "visits", ParameterError, "sequence_key is missing"),
     (BOTH, {**KEY, "features": 3}, "visits", ParameterError, "features belongs to an array"),
@@ -183,14 +187,15 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]]
     (BOTH, {**KEY, "static_columns": "clinic"}, "visits", ParameterError, "must be a list of names"),
     (BOTH, KEY, "waves", ParameterError, "sequence_key belongs to a long table"),
     (BOTH, {"sequence_length": 24}, "waves", DataError, "sequence_length is 24, but the array has 12 steps"),
-    (BOTH, {"scaling_config": object()}, "waves", ParameterError, "trains in this process only"),
+    (BOTH, {"keep_shards": "kept"}, "waves", ParameterError, "keeps no encoded rows for a second fit"),
+    (GAN, {"scaling_config": SPREAD, "epsilon": 1.0}, "visits", ParameterError, "under a privacy budget.*this process"),
+    (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
     (GAN, {**KEY, "differential_privacy": True}, "visits", ParameterError, "differential privacy"),
     (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
     (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be between 0 and 1"),
     (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be"),
     (OWN, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "no differential privacy.*DPTabularVAE"),
     (OWN, {"differential_privacy": True}, "waves", ParameterError, "no differential privacy.*one row of each entity"),
-    (OWN, {"scaling_config": object()}, "waves", ParameterError, "AutoregressiveSequences trains in this process only"),
     (OWN, {"units": 0}, "waves", ParameterError, "units must be a whole number"),
     (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be above 0 and at most 1"),
     (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be from 0 to 0.95"),
@@ -211,12 +216,39 @@ def test_bad_input_is_refused_before_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     method = METHODS[of_method]
-    monkeypatch.setattr(method.cls, "_train", lambda *_: pytest.fail("training began"))
+    for training in ("train_here", "train_on_workers"):
+        monkeypatch.setattr(f"raysynth.synthesizers.sequence_training.{training}", lambda *_: pytest.fail("it began"))
     model = method(**parameters)
     with pytest.raises(error, match=message):
         model.fit(request.getfixturevalue(data))
     with pytest.raises(NotFittedError):
         model.sample(3)
+
+
+class Lost(Exception):
+    """The end of a run that is gone on from."""
+
+
+def test_a_lost_run_goes_on_and_equals_one_that_was_not(
+    method: Method,
+    of_visits: SequenceSynthesizer,
+    visits: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ends after the second epoch, which has a checkpoint; in another folder the rest is learned."""
+
+    def write(folder: CurveFolder, entry: Mapping[str, float]) -> None:
+        if entry["epoch"] == 3:
+            raise Lost
+
+    run_config = SimpleNamespace(storage_path=str(tmp_path), name="run")
+    with monkeypatch.context() as patch, pytest.raises(Lost):
+        patch.setattr(CurveFolder, "write", write)
+        method(**OF_VISITS, run_config=run_config, checkpoint_every=2).fit(visits)
+    resumed = method(**OF_VISITS, checkpoint_every=3).fit(visits, resume=tmp_path / "run")
+    assert [e["epoch"] for e in resumed.history_] == [e["epoch"] for e in of_visits.history_]
+    pd.testing.assert_frame_equal(resumed.sample(20), of_visits.sample(20))
 
 
 def test_a_table_without_anything_that_varies_is_refused(method: Method, visits: pd.DataFrame) -> None:
