@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.device_copies import to_device
 from raysynth.dp.clipping import ExampleGradients, clipped_sum
 from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, noise_source
 from raysynth.dp.uses import Use
@@ -114,7 +115,7 @@ class GradientRelease:
             raise ValueError("a step needs at least one micro-batch, if only of examples that do not count")
         flat = torch.cat([s.reshape(-1) for s in self._sums])
         scale = self.plan.noise_multiplier * self.plan.clip / self.n_workers**0.5
-        flat += torch.from_numpy((scale * self.noise.normal(len(flat))).astype(np.float32)).to(flat.device)
+        flat += to_device((scale * self.noise.normal(len(flat))).astype(np.float32), flat.device)
         self.sum_over_workers([flat])
         flat /= self.plan.expected_batch
         parts = flat.split([s.numel() for s in self._sums])

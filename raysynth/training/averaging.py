@@ -58,8 +58,8 @@ class BestAverage:
         average([loss])
         self._held_loss, self._held_rows = torch.zeros_like(self._held_loss), 0
         self.epochs_since_best += 1
-        if loss.item() < self.best_loss:
-            self.best_loss, self.epochs_since_best = loss.item(), 0
+        if (value := loss.item()) < self.best_loss:
+            self.best_loss, self.epochs_since_best = value, 0
             copy_all(self.averaged, self.best)
 
     def state_dict(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.device_copies import codes_to_device, to_device
 from raysynth.encoding.block import EncodedBlock
 
 STEPS_PER_BLOCK = 64
@@ -177,10 +178,10 @@ class Batches:
     ) -> Iterator[Batch]:
         """Gather the rows of a block of steps, send them to the device once, and slice them there."""
         block = self.rows.take(rows)
-        codes = torch.from_numpy(block.codes_NC.astype(np.int32)).to(self.device).reshape(steps, self.batch_size, -1)
-        values = torch.from_numpy(np.ascontiguousarray(block.values_NV, np.float32)).to(self.device)
+        codes = codes_to_device(block.codes_NC, self.device).reshape(steps, self.batch_size, -1)
+        values = to_device(np.ascontiguousarray(block.values_NV, np.float32), self.device)
         values = values.reshape(steps, self.batch_size, -1)
-        conditions = [None if c is None else torch.from_numpy(c).to(self.device) for c in (condition_TN, real_TN)]
+        conditions = [None if c is None else to_device(c, self.device) for c in (condition_TN, real_TN)]
         for t in range(steps):
             own, real = (None if c is None else c[t] for c in conditions)
             yield Batch(codes[t].long(), values[t], own, real)

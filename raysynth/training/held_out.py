@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from raysynth.device_copies import codes_to_device, to_device
 from raysynth.encoding.block import EncodedBlock
 from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
 
@@ -74,8 +75,8 @@ class HeldOut:
         """All batches of one epoch."""
         yield from self.training.epoch(number)
         if self.validation is not None:
-            codes_NC = torch.from_numpy(self.validation.codes_NC.astype(np.int64)).to(self.device)
-            values_NV = torch.from_numpy(np.ascontiguousarray(self.validation.values_NV, np.float32)).to(self.device)
+            codes_NC = codes_to_device(self.validation.codes_NC, self.device).long()
+            values_NV = to_device(np.ascontiguousarray(self.validation.values_NV, np.float32), self.device)
             for codes, values in zip(codes_NC.split(VALIDATION_BATCH), values_NV.split(VALIDATION_BATCH), strict=True):
                 yield ValidationBatch(codes, values)
 

@@ -42,10 +42,13 @@ def pair_distance(
     total = torch.zeros((), device=real_NC.device)
     for a, b in pairs:
         width = cardinalities[b] if a != b else 1
-        shares = [
-            torch.bincount(codes[:, a] * width + codes[:, b] * (a != b), minlength=cardinalities[a] * width)
-            / len(codes)
-            for codes in (real_NC, made_MC)
-        ]
+        cells = [codes[:, a] * width + codes[:, b] * (a != b) for codes in (real_NC, made_MC)]
+        shares = [_counts(cell, cardinalities[a] * width) / len(cell) for cell in cells]
         total += (shares[0] - shares[1]).abs().sum() / 2
     return total / max(1, len(pairs))
+
+
+def _counts(cell_N: Tensor, n_cells: int) -> Tensor:
+    """How often each cell occurs; `torch.bincount` would make the host wait for the largest cell."""
+    ones_N = torch.ones(len(cell_N), device=cell_N.device)
+    return torch.zeros(n_cells, device=cell_N.device).scatter_add_(0, cell_N, ones_N)

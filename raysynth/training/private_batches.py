@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.device_copies import codes_to_device, to_device
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.noise import NoiseSource
 from raysynth.storage import write_atomically
@@ -115,7 +116,7 @@ class PoissonBatches:
         places = bernoulli_places(n * steps, self.plan.sampling_rate, self._noise)
         edges = np.searchsorted(places, np.arange(steps + 1) * n)
         block = self.rows.take(places % n) if len(places) else self.rows.take(np.zeros(0, np.int64))
-        codes = block.codes_NC.astype(np.int64)
+        codes = block.codes_NC
         values = np.ascontiguousarray(block.values_NV, np.float32)
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             starts = range(low, high, PART_ROWS) if high > low else [low]
@@ -125,14 +126,14 @@ class PoissonBatches:
     def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray, rows_N: np.ndarray) -> PrivatePart:
         at = self._dealt(len(codes_NC))
         size = self.multiple * max(1, -(-(int(at.max()) + 1) // self.multiple)) if len(at) else self.multiple
-        codes = np.zeros((size, codes_NC.shape[1]), np.int64)
+        codes = np.zeros((size, codes_NC.shape[1]), np.uint16)
         values = np.zeros((size, values_NV.shape[1]), np.float32)
         rows = np.full(size, -1)
         # `at` counts the groups' first rows, then their second ones ...; a part holds group after group
         where = (at % self.multiple) * (size // self.multiple) + at // self.multiple
         codes[where], values[where], rows[where] = codes_NC, values_NV, rows_N
-        batch = Batch(torch.from_numpy(codes).to(self.device), torch.from_numpy(values).to(self.device))
-        return PrivatePart(batch, torch.from_numpy(rows >= 0).to(self.device), rows)
+        batch = Batch(codes_to_device(codes, self.device).long(), to_device(values, self.device))
+        return PrivatePart(batch, to_device(rows >= 0, self.device), rows)
 
     def _dealt(self, n: int) -> np.ndarray:
         """For each of n rows a number of its own, whose remainder by `multiple` is a group drawn for the row alone."""

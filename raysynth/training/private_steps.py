@@ -57,11 +57,11 @@ class PrivateSteps:
             losses: of the rows of a part, (N,); each of its own row alone.
         """
         release = self._release()
-        total = torch.zeros(())
+        total = batch.parts[0].counted_N.new_zeros((), dtype=torch.float32)
         for part in batch.parts:
             gradients = example_gradients(network, partial(losses, part.batch), len(part.counted_N))
             self._add(release, part, gradients.uses, gradients.weights)
-            total = total.to(gradients.losses_N.device) + self._sum(gradients.losses_N, part.counted_N)
+            total = total + self._sum(gradients.losses_N, part.counted_N)
         self._show(release.set_gradients(network.parameters()))
         return self._mean(total)
 
@@ -73,11 +73,11 @@ class PrivateSteps:
             uses: of a part: the uses, the weights, and (N,) losses.
         """
         release = self._release()
-        total = torch.zeros(())
+        total = batch.parts[0].counted_N.new_zeros((), dtype=torch.float32)
         for part in batch.parts:
             made, weights, losses_N = uses(part)
             self._add(release, part, made, weights)
-            total = total.to(losses_N.device) + self._sum(losses_N, part.counted_N)
+            total = total + self._sum(losses_N, part.counted_N)
         released = release.noised_mean()
         self._show(released)
         return released, self._mean(total)

@@ -325,7 +325,7 @@ class TimeGanLearner:
         """Count, sum and products of flattened real sequences."""
         flat_ND = self._flat(real.x_TNW, real)
         for total, more in zip(
-            self.moments, (flat_ND.new_tensor([len(flat_ND)]), flat_ND.sum(0), flat_ND.t() @ flat_ND), strict=True
+            self.moments, (flat_ND.new_full((1,), len(flat_ND)), flat_ND.sum(0), flat_ND.t() @ flat_ND), strict=True
         ):
             total += more
 
