@@ -84,6 +84,22 @@ def order_rows(table: Table, key: str | None, time: str | None) -> OrderedRows:
         ParameterError: no key is named. SchemaError: a column is not in the table.
         DataError: a key or time is missing, or the time column holds no times and no numbers.
     """
+    key = check_order(table, key, time)
+    rows = table.to_arrow()
+    for role, name in (("sequence_key", key), ("time_column", time)):
+        if name is not None and (missing := _n_missing(rows.column(name))):
+            raise DataError(f"{role} '{name}' is missing in {missing:,} rows; drop these rows or fill them in")
+    entity = codes_of(rows.column(key))
+    moment = [] if time is None else [numbers_of(rows.column(time))]
+    order = np.lexsort([*moment, entity])
+    entity = entity[order]
+    changes = np.flatnonzero(np.diff(entity)) + 1
+    starts = np.concatenate([[0], changes, [len(entity)]]) if len(entity) else np.zeros(1, np.int64)
+    return OrderedRows(rows.take(pa.array(order)), starts, key, time)
+
+
+def check_order(table: Table, key: str | None, time: str | None) -> str:
+    """The key of a long table; raises as `order_rows` does about names and types, and reads no row."""
     if key is None:
         raise ParameterError(
             "sequence_key is missing: name the column that says which rows belong to one sequence "
@@ -99,17 +115,7 @@ def order_rows(table: Table, key: str | None, time: str | None) -> OrderedRows:
             f"time_column '{time}' holds {table.schema.field(time).type}; turn it into dates, times or numbers, "
             f"for example with `pd.to_datetime(df['{time}'])`"
         )
-    rows = table.to_arrow()
-    for role, name in (("sequence_key", key), ("time_column", time)):
-        if name is not None and (missing := _n_missing(rows.column(name))):
-            raise DataError(f"{role} '{name}' is missing in {missing:,} rows; drop these rows or fill them in")
-    entity = codes_of(rows.column(key))
-    moment = [] if time is None else [numbers_of(rows.column(time))]
-    order = np.lexsort([*moment, entity])
-    entity = entity[order]
-    changes = np.flatnonzero(np.diff(entity)) + 1
-    starts = np.concatenate([[0], changes, [len(entity)]]) if len(entity) else np.zeros(1, np.int64)
-    return OrderedRows(rows.take(pa.array(order)), starts, key, time)
+    return key
 
 
 def rows_of_array(values: np.ndarray) -> OrderedRows:

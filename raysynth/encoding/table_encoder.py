@@ -165,11 +165,10 @@ def build_encoder(
         if column.kind.is_modelled:
             form: NumericForm = "bins" if column.name in binned else numeric
             columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes))
-        elif (
-            column.kind is not Kind.IDENTIFIER and 0 < statistics[column.name].missing < statistics[column.name].n_rows
-        ):
-            missing = statistics[column.name].missing / statistics[column.name].n_rows
-            columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))
+        elif column.kind is not Kind.IDENTIFIER and column.name in statistics:  # declared ones may have none
+            missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
+            if 0 < missing < 1:
+                columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))
     return TableEncoder(tuple(columns))
 
 

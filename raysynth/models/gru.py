@@ -52,6 +52,31 @@ class GRU(nn.Module):
             x_TNI = _Unrolled.apply(gates_TNG, first_NH, recurrent_HG, candidate_H)
         return x_TNI
 
+    def by_products(self, x_NTI: Tensor) -> Tensor:
+        """The same states (N, T, H) from zeros, sequences first, by plain products and sums.
+
+        Slower, and such that `dp/recording.py` sees each meeting of a weight with an example: in `forward` the weights'
+        gradients are sums over examples already.
+        """
+        weights = zip(self.input, self.recurrent, self.bias, self.candidate_bias, strict=True)
+        for input_IG, recurrent_HG, bias_G, candidate_H in weights:
+            gates_NTG = x_NTI @ input_IG + bias_G
+            state_NH = x_NTI.new_zeros(len(x_NTI), self.hidden)
+            states = []
+            for t in range(x_NTI.shape[1]):
+                state_NH = _cell(gates_NTG[:, t], state_NH @ recurrent_HG, candidate_H, state_NH)
+                states.append(state_NH)
+            x_NTI = torch.stack(states, 1)
+        return x_NTI
+
+
+def _cell(gates_NG: Tensor, inner_NG: Tensor, candidate_H: Tensor, state_NH: Tensor) -> Tensor:
+    """The next state from the input's and the state's part of the gates."""
+    h = state_NH.shape[1]
+    opened = torch.sigmoid(gates_NG[:, : 2 * h] + inner_NG[:, : 2 * h])
+    n_NH = torch.tanh(gates_NG[:, 2 * h :] + opened[:, :h] * (inner_NG[:, 2 * h :] + candidate_H))
+    return torch.lerp(n_NH, state_NH, opened[:, h:])
+
 
 class _Unrolled(torch.autograd.Function):
     """One layer over all steps, given the input's part of the gates."""

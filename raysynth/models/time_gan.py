@@ -77,7 +77,9 @@ class Vectors(nn.Module):
         dead_S = torch.zeros(layout.spans.n_codes)
         dead_S[list(layout.dead_places)] = -torch.inf
         self.register_buffer("dead_S", dead_S, persistent=False)
+        self.register_buffer("counting_V", torch.tensor(_counting_places(layout), dtype=torch.long), persistent=False)
 
+    counting_V: Tensor
     coded: Tensor
     value_columns: Tensor
     value_codes: Tensor
@@ -109,12 +111,37 @@ class Vectors(nn.Module):
         logits = (raw_NW[:, n_values:] + self.dead_S).split(self.layout.spans.cardinalities, 1)
         return torch.cat([raw_NW[:, :n_values], *(part.softmax(1) for part in logits)], 1)
 
+    def relaxed(self, raw_NW: Tensor, noise_NS: Tensor, temperature: float) -> Tensor:
+        """Vectors as real rows have them, in a form with gradients: Gumbel-softmax codes, and values beside their code.
+
+        The cooler, the nearer to what `draw` gives with the same noise (Jang et al. 2017, eq. 2).
+        """
+        n_values = self.layout.n_values
+        if self.index is None:
+            return raw_NW
+        scores = (raw_NW[:, n_values:] + self.dead_S + noise_NS) / temperature
+        shares_NS = torch.cat([part.softmax(1) for part in scores.split(self.layout.spans.cardinalities, 1)], 1)
+        counts_NS = nn.functional.pad(nn.functional.pad(shares_NS, (0, 1), value=0.0), (0, 1), value=1.0)
+        return torch.cat([raw_NW[:, :n_values] * counts_NS[:, self.counting_V], shares_NS], 1)
+
     def draw(self, raw_NW: Tensor, noise_NS: Tensor) -> tuple[Tensor, Tensor]:
         """Codes (N, C), drawn with Gumbel noise, and values (N, V) of raw outputs."""
         codes_NC = torch.tensor(self.layout.fixed_codes).repeat(len(raw_NW), 1)
         if self.index is not None:
             codes_NC[:, self.coded] = self.index.draw(raw_NW[:, self.layout.n_values :] + self.dead_S, noise_NS)
         return codes_NC, raw_NW[:, : self.layout.n_values]
+
+
+def _counting_places(layout: VectorLayout) -> list[int]:
+    """For each value the place of the code with which it counts; S: it never does, S + 1: it always does."""
+    n_codes, places = layout.spans.n_codes, []
+    offsets = dict(zip(layout.coded, layout.spans.offsets, strict=True))
+    for column, code in zip(layout.value_columns, layout.value_codes, strict=True):
+        if column not in offsets:
+            places.append(n_codes + 1 if code == layout.fixed_codes[column] else n_codes)
+        else:
+            places.append(offsets[column] + code if code < layout.cardinalities[column] else n_codes)
+    return places
 
 
 @dataclass(frozen=True)
@@ -174,10 +201,12 @@ class SequenceVectors(nn.Module):
         n_context, v_context = len(layout.context.cardinalities), layout.context.n_values
         length_N = codes_NC[:, 0]
         context_NK = self.context_of(length_N, codes_NC[:, 1 : 1 + n_context], values_NV[:, :v_context])
-        codes_MC = codes_NC[:, 1 + n_context :].reshape(n, layout.steps, -1).transpose(0, 1).flatten(0, 1)
-        values_MV = values_NV[:, v_context:].reshape(n, layout.steps, -1).transpose(0, 1).flatten(0, 1)
+        shape = n, layout.steps, len(layout.step.cardinalities)
+        codes_MC = codes_NC[:, 1 + n_context :].reshape(shape).transpose(0, 1).flatten(0, 1)
+        shape = n, layout.steps, layout.step.n_values
+        values_MV = values_NV[:, v_context:].reshape(shape).transpose(0, 1).flatten(0, 1)
         mask_TN = step_mask(length_N, layout.steps)
-        x_TNW = self.step(codes_MC, values_MV).view(layout.steps, n, -1) * mask_TN[..., None]
+        x_TNW = self.step(codes_MC, values_MV).view(layout.steps, n, layout.step.width) * mask_TN[..., None]
         return Sequences(x_TNW, codes_MC, values_MV, context_NK, mask_TN)
 
 

@@ -105,19 +105,22 @@ class _Plan:
         return self.multiplier * self.k
 
 
-def release_statistics(table: Table, schema: TableSchema, scope: PrivacyScope, *, share: float) -> NoisedStatistics:
+def release_statistics(
+    table: Table, schema: TableSchema, scope: PrivacyScope, *, share: float, n_rows: int | None = None
+) -> NoisedStatistics:
     """All statistics that encoders are built from, noised and charged.
 
     Args:
         table: with the schema's types (`public_schema.as_declared`).
         schema: of public facts alone.
-        scope: pays; the number of rows is released first where it was not.
+        scope: pays, for the number of rows too.
         share: of the budget's rho.
+        n_rows: about how many rows there are, from what was released before; None: their number is released here.
     """
     plan = _planned(schema, scope, share)
     scope.charge(*(event for own in plan.events.values() for event in own))
     counted = summarise(table, partial(CellCounts, plan.cells), columns=list(plan.cells), label="noised statistics")
-    n_rows = scope.release_row_count(_count_rows(table, counted))
+    n_rows = scope.release_row_count(_count_rows(table, counted)) if n_rows is None else n_rows
     ranges = {c.name: _range(c, counted.fixed[c.name], plan, scope) for c in plan.ranged}
     if ranges:
         plan.grids.update({c.name: grid_of(c, ranges[c.name]) for c in plan.ranged})

@@ -113,7 +113,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
         if self.differential_privacy or self.epsilon is not None:
             raise ParameterError(
                 "AutoregressiveSequences has no differential privacy yet; leave out differential_privacy and epsilon, "
-                "or make one row of each entity and give that table to AutoregressiveSynthesizer or DPTabularVAE"
+                "take TimeSeriesGAN, or make one row of each entity and give that table to AutoregressiveSynthesizer "
+                "or DPTabularVAE"
             )
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:

@@ -17,6 +17,7 @@ from raysynth.dp.ledger import subsampled_gaussian
 from raysynth.dp.noise import InsecureSeededNoise
 
 if TYPE_CHECKING:
+    from raysynth.dp.scope import PrivacyScope
     from raysynth.synthesizers.prepared import Prepared
     from raysynth.synthesizers.private_run import Releases
 
@@ -55,11 +56,17 @@ def charged_plan(
         raise ValueError("a plan is charged under a privacy budget only")
     if run is not None and run.plan is not None:
         return run.plan
+    plan = spending_plan(scope, released, batch_size=batch_size, epochs=epochs, clip_norm=clip_norm)
+    return plan if run is None else run.charged(plan, releases)
+
+
+def spending_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
+    """A plan of DP-SGD that spends all that a scope has left, already in its ledger; arguments of `charged_plan`."""
     q = min(1.0, batch_size / scope.n_rows)
     steps = epochs * max(1, round(1 / q))
     sigma = scope.noise_multiplier_for(q, steps)
     scope.charge(subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm))
-    plan = DpSgdPlan(
+    return DpSgdPlan(
         clip=clip_norm,
         noise_multiplier=sigma,
         sampling_rate=q,
@@ -68,7 +75,6 @@ def charged_plan(
         secure_mode=scope.secure_mode,
         insecure_seed=scope.noise.seed if isinstance(scope.noise, InsecureSeededNoise) else None,
     )
-    return plan if run is None else run.charged(plan, releases)
 
 
 def releasable_history(history: list[dict[str, float]], privacy_spent: Any) -> list[Mapping[str, float]]:

@@ -51,7 +51,8 @@ class SequenceSynthesizer(Synthesizer):
         features: numbers in each step of an array; None: as in the data. Not for tables.
         sequence_key: column that says which rows belong to one sequence (tables). Keys are made anew, never copied.
         time_column: column of dates, times or numbers that orders the rows; None: they are in order.
-        static_columns: columns of the entity; None: those that never change within one.
+        static_columns: columns of the entity; None: those that never change within one (under a privacy budget, where
+            that is not read from the rows: none).
         window_step: rows from the start of one window to the next in entities longer than `sequence_length`.
         common: see `Synthesizer`; `keep_shards` is for tables alone.
 
@@ -205,6 +206,8 @@ class SequenceSynthesizer(Synthesizer):
             self._train(tables, rows, seed)
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.synthesizers.private_training import releasable_history
+
         network, arrays = self.sampler_.to_state()
         context, context_arrays = self.context_encoder_.to_state()
         entities = None if self.entities_ is None else self.entities_._content()
@@ -215,7 +218,7 @@ class SequenceSynthesizer(Synthesizer):
             "entities": None if entities is None else entities.meta,
             "static_columns": list(self.static_columns_),
             "sequence_length": self.sequence_length_,
-            "history": self.history_,
+            "history": releasable_history(self.history_, self.privacy_spent_),
         }
         all_arrays = {f"network.{k}": v for k, v in arrays.items()}
         all_arrays |= {f"context.{k}": v for k, v in context_arrays.items()}

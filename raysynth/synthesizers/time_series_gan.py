@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from raysynth.dp.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ParameterError
+from raysynth.stages import stage
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_whole
+from raysynth.synthesizers.checks import check_between, check_whole
+from raysynth.synthesizers.opening import spending_told
 from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, vector_layout
 from raysynth.synthesizers.sequence_rows import SequenceMaker
 from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
 
 if TYPE_CHECKING:
     from raysynth.models.time_gan_sampler import SequenceSampler
+    from raysynth.synthesizers.private_sequences import PrivateSequences
     from raysynth.training.loop import TrainResult
-    from raysynth.training.time_gan import TimeGanJob
+    from raysynth.training.private_time_gan import PrivateTimeGanJob
+    from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
+
+EPOCHS, BATCH_SIZE = 150, 128
+PRIVATE_EPOCHS = 20
 
 
 class TimeSeriesGAN(SequenceSynthesizer):
@@ -31,33 +39,44 @@ class TimeSeriesGAN(SequenceSynthesizer):
     time of the first row and the length are learned together by a Bayesian network, so that conditions on static
     columns are exact; the networks see them as context, in training and in sampling.
 
+    With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
+    `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
+    `window_step` is not used. There is no embedding then: the discriminator, taught by DP-SGD, sees the steps, and the
+    generator is held to a noised mean of summaries of the sequences (`synthesizers/private_sequences.py`, which says how
+    the budget is divided; `statistics_share` None: a fifth). `schema` may declare bounds of an array's 'feature 1' ....
+
     Args:
         hidden_dim: units of each network.
-        epochs: passes over the sequences.
-        batch_size: sequences of a step, over all workers together. Distributions are matched within a worker's share of
-            it, and less finely within a small one: with more workers, take more sequences.
+        epochs: passes over the sequences; None: 150, with differential privacy 20.
+        batch_size: sequences of a step, over all workers together; None: 128, with differential privacy a 25th of them
+            (256 to 4,096), since the noise of a step does not grow with its batch. Without, distributions are matched
+            within a worker's share of it, and less finely within a small one: with more workers, take more sequences.
         layers: of each recurrent network.
         noise_dim: noise numbers of each step, and of a whole sequence.
         learning_rate, discriminator_lr: of Adam.
         supervised_weight: weight of the loss of the supervisor (the paper's eta).
-        distance_weight: weight of the loss that matches the distribution of whole sequences (the paper: moments).
+        distance_weight: weight of the loss that matches the distribution of whole sequences (the paper: moments); with
+            differential privacy, of the distance from what was released.
         ema_decay: of the moving average of the weights that sequences are sampled with.
         schedule: of the learning rates: 'constant' or 'cosine'.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them; there are
+            none with differential privacy.
+        clip_norm: with differential privacy: largest L2 norm of one sequence's gradient.
         common: `sequence_length`, `features`, `sequence_key`, `time_column`, `static_columns` and `window_step` of
             `SequenceSynthesizer`, and the arguments of `Synthesizer`.
     """
 
     method: ClassVar[str] = "timegan"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
+    has_differential_privacy: ClassVar[bool] = True
     sampler_: SequenceSampler
 
     def __init__(
         self,
         *,
         hidden_dim: int = 24,
-        epochs: int = 150,
-        batch_size: int = 128,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         layers: int = 1,
         noise_dim: int = 8,
         learning_rate: float = 2e-3,
@@ -67,6 +86,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
         ema_decay: float = 0.995,
         schedule: str = "cosine",
         checkpoint_every: int = 10,
+        clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -82,13 +102,18 @@ class TimeSeriesGAN(SequenceSynthesizer):
         self.ema_decay = ema_decay
         self.schedule = schedule
         self.checkpoint_every = checkpoint_every
+        self.clip_norm = clip_norm
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name in ("hidden_dim", "epochs", "batch_size", "layers", "noise_dim", "checkpoint_every"):
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        for name in ("hidden_dim", "layers", "noise_dim", "checkpoint_every"):
             check_whole(name, getattr(self, name))
+        check_between("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
         for name in ("learning_rate", "discriminator_lr"):
             if not 0 < getattr(self, name) < 1:
                 raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
@@ -99,6 +124,50 @@ class TimeSeriesGAN(SequenceSynthesizer):
             raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
         if self.schedule not in ("constant", "cosine"):
             raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        if self._is_private:
+            from raysynth.synthesizers.private_sequence_tables import check_private
+
+            check_private(self)
+
+    @property
+    def _is_private(self) -> bool:
+        return self.differential_privacy or self.epsilon is not None
+
+    def _fit_table(self, data: Any) -> None:
+        if self._is_private:
+            self._fit_privately(data)
+        else:
+            super()._fit_table(data)
+
+    def _fit_privately(self, data: Any) -> None:
+        """Within a budget: releases, then the discriminator by DP-SGD; see `synthesizers/private_sequences.py`."""
+        from raysynth.models.time_gan_sampler import SequenceSampler
+        from raysynth.synthesizers.private_sequences import opened_privately, sequence_scope
+        from raysynth.training.job import train_here
+        from raysynth.training.private_time_gan import averaged_networks
+
+        scope = sequence_scope(self)
+        with spending_told(scope):
+            opened = opened_privately(self, data, scope)
+            with stage("fit", self.n_rows_):
+                job = self._private_job(opened)
+                trained = train_here(job, opened.rows, label="training timegan")
+        self.history_ = trained.history
+        self.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_networks(job, trained.state))
+        self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)
+
+    def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
+        """The plan of DP-SGD, charged, and what it trains."""
+        from raysynth.synthesizers.private_training import private_batch_size, spending_plan
+        from raysynth.training.loop import TrainSettings
+        from raysynth.training.private_time_gan import PrivateTimeGanJob
+
+        epochs = self.epochs or PRIVATE_EPOCHS
+        batch_size = self.batch_size or private_batch_size(opened.scope.n_rows)
+        released = "gradients of the discriminator"
+        plan = spending_plan(opened.scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+        settings = TrainSettings(epochs, batch_size, opened.seed, self.schedule, self.checkpoint_every)
+        return PrivateTimeGanJob(opened.layout, self._networks(), settings, plan, opened.released)
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer
@@ -131,12 +200,21 @@ class TimeSeriesGAN(SequenceSynthesizer):
         from raysynth.models.time_gan import SequenceLayout
         from raysynth.synthesizers.sequence_training import divided_batch
         from raysynth.training.loop import TrainSettings
-        from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
+        from raysynth.training.time_gan import TimeGanJob
 
         layout = SequenceLayout(
             self.sequence_length_, vector_layout(self.encoder_), vector_layout(self.context_encoder_)
         )
-        networks = TimeGanSettings(
+        batch_size = divided_batch(self, self.batch_size or BATCH_SIZE, n_sequences)
+        epochs = self.epochs or EPOCHS
+        return TimeGanJob(
+            layout, self._networks(), TrainSettings(epochs, batch_size, seed, self.schedule, self.checkpoint_every)
+        )
+
+    def _networks(self) -> TimeGanSettings:
+        from raysynth.training.time_gan import TimeGanSettings
+
+        return TimeGanSettings(
             hidden=self.hidden_dim,
             layers=self.layers,
             noise=self.noise_dim,
@@ -145,8 +223,4 @@ class TimeSeriesGAN(SequenceSynthesizer):
             supervised_weight=self.supervised_weight,
             distance_weight=self.distance_weight,
             ema_decay=self.ema_decay,
-        )
-        batch_size = divided_batch(self, self.batch_size, n_sequences)
-        return TimeGanJob(
-            layout, networks, TrainSettings(self.epochs, batch_size, seed, self.schedule, self.checkpoint_every)
         )

@@ -28,6 +28,8 @@ from raysynth.tuning.trials import Trial, TrialResult
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
+    from raysynth.synthesizers.base import Synthesizer
+
 SELECTIONS = ("internal", "proxy", "private")
 
 
@@ -183,18 +185,24 @@ def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[s
 
     wanted = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
     finite = [e for e in epsilons if not math.isinf(e)]
-    private = {m: bool(getattr(synthesizer_class(m), "has_differential_privacy", False)) for m in wanted}
     if finite and methods is None:
-        wanted = [m for m in wanted if private[m]]
-    if finite and (without := [m for m in wanted if not private[m]]):
-        able = ", ".join(m for m in METHODS if getattr(synthesizer_class(m), "has_differential_privacy", False))
+        wanted = [m for m in wanted if _is_private(synthesizer_class(m))]
+    if finite and (without := [m for m in wanted if not _is_private(synthesizer_class(m))]):
+        able = ", ".join(m for m in METHODS if _is_private(synthesizer_class(m)))
+        private = synthesizer_class(without[0]).has_differential_privacy
+        where = "a sweep, whose rows are no sequences" if private else "this version"
         raise ParameterError(
-            f"method '{without[0]}' takes no epsilon in this version, and epsilon = {finite[0]:g} was asked for; leave "
+            f"method '{without[0]}' takes no epsilon in {where}, and epsilon = {finite[0]:g} was asked for; leave "
             f"the method out, sweep it at epsilon inf alone, or take one of: {able or 'none yet'}"
         )
     if not wanted:
         raise ParameterError("no method takes the epsilons asked for in this version; sweep at epsilon inf")
     return wanted
+
+
+def _is_private(method: type[Synthesizer]) -> bool:
+    """Whether a method learns rows within a budget; that of sequences is by sequence, which a sweep does not divide."""
+    return method.has_differential_privacy and "sequence_key" not in method._parameter_names()
 
 
 def _check(

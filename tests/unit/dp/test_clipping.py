@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from raysynth.dp.clipping import clipped_sum, example_gradients
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, CodeTable, NetworkSettings, random_places
+from raysynth.models.sequence_critic import SequenceCritic
 from raysynth.models.spans import SpanIndex, Spans
+from raysynth.models.time_gan import Sequences, TimeGanSizes
 from raysynth.models.vae import MixturePrior, TabularVae, VaeNetworks
 
 N = 12
@@ -111,6 +113,27 @@ class Tables(nn.Module):
 def test_linear_layers() -> None:
     torch.manual_seed(0)
     check(perceptron(), lambda net, x: net(x).square().sum(1), torch.randn(N, 5))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_critic_of_sequences_of_different_lengths(layers: int) -> None:
+    """The recurrent network of private sequences: gates unrolled over time, an output at every step, a mask."""
+    steps, width, context = 7, 4, 3
+    sizes = TimeGanSizes(width, width, context, hidden=6, layers=layers, noise=2)
+    rng = torch.Generator().manual_seed(0)
+    critic = SequenceCritic(sizes, torch.full((width,), 0.2), torch.full((width,), 0.5), rng)
+    x_NX = torch.randn(N, steps * width + context + 1, generator=rng)
+    x_NX[:, -1] = torch.arange(N) % steps + 1
+    x_NX[3, -1] = 0  # as a row that fills up
+
+    def losses(net: nn.Module, x_NX: Tensor) -> Tensor:
+        x_TNW = x_NX[:, : steps * width].reshape(len(x_NX), steps, width).transpose(0, 1)
+        mask_TN = (torch.arange(steps)[:, None] < x_NX[:, -1]).float()
+        nothing = torch.zeros(0)
+        real = Sequences(x_TNW * mask_TN[..., None], nothing, nothing, x_NX[:, -context - 1 : -1], mask_TN)
+        return net.example_losses(real)
+
+    check(critic, losses, x_NX, rtol=1e-4)
 
 
 def test_a_recurrent_cell_over_time_by_gram_matrices() -> None:

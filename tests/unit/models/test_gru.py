@@ -51,3 +51,14 @@ def test_a_state_depends_on_the_past_only() -> None:
     before, after = mine(x), mine(changed)
     torch.testing.assert_close(before[:3], after[:3])
     assert (before[3:] - after[3:]).abs().amax((1, 2)).min() > 0
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_plain_products_give_the_same_states_and_gradients(layers: int) -> None:
+    mine, _ = twins(layers)
+    x_TNI = torch.randn(6, 4, 5, dtype=torch.double, generator=torch.Generator().manual_seed(3))
+    fast, plain = mine(x_TNI), mine.by_products(x_TNI.transpose(0, 1)).transpose(0, 1)
+    torch.testing.assert_close(plain, fast)
+    weight = torch.randn(6, 4, 7, dtype=torch.double, generator=torch.Generator().manual_seed(4))
+    found, wanted = (torch.autograd.grad((x * weight).sum(), list(mine.parameters())) for x in (plain, fast))
+    torch.testing.assert_close(found, wanted)

@@ -129,3 +129,20 @@ def test_a_sampler_comes_back_from_its_state(sampler: SequenceSampler) -> None:
     arrays["recovery.0.bias"] = np.full_like(arrays["recovery.0.bias"], np.nan)
     with pytest.raises(ValueError, match="not finite"):
         SequenceSampler.from_state(meta, arrays)
+
+
+def test_relaxed_vectors_are_near_those_of_the_codes_that_the_same_noise_draws() -> None:
+    vectors, rng = Vectors(LAYOUT), torch.Generator().manual_seed(0)
+    raw = torch.randn(500, 6, generator=rng)
+    noise = -torch.empty(500, 5).exponential_(generator=rng).log()
+    codes, values = vectors.draw(raw, noise)
+    values = torch.where(codes[:, :1] == 0, values, 0.0)  # a value beside another code does not count
+    torch.testing.assert_close(vectors.relaxed(raw, noise, 1e-7), vectors(codes, values), atol=1e-3, rtol=0)
+    assert vectors.relaxed(raw, noise, 1.0)[:, 5].max() == 0, "the dead category"
+
+
+def test_values_that_always_or_never_count_stay_or_go() -> None:
+    layout = VectorLayout((2, 3, 2), (0, 1), (0, 3), (0, 1, -1))  # the second column has no code with which it counts
+    raw = torch.tensor([[0.5, 0.7, 0.0, 0.0]])
+    made = Vectors(layout).relaxed(raw, torch.zeros(1, 2), 1.0)
+    torch.testing.assert_close(made, torch.tensor([[0.5, 0.0, 0.5, 0.5]]))

@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,12 @@ def test_what_is_printed_holds_no_exact_figure() -> None:
         model = fitted("bayesian_network", people(), verbose=True, epsilon=0.5)
     assert f"about {model.n_rows_:,} rows" in shown.getvalue()
     assert f"{ROWS:,}" not in shown.getvalue() or model.n_rows_ == ROWS
+
+
+def test_what_is_declared_constant_needs_no_statistics() -> None:
+    data = people().assign(country="here")
+    columns = (*SCHEMA.columns, ColumnSchema("country", Kind.CONSTANT, "string", value="here", nullable=False))
+    assert set(fitted("copula", data, schema=replace(SCHEMA, columns=columns)).sample(20, seed=0)["country"]) == {"here"}
 
 
 def test_constraints_hold_in_samples_and_are_not_checked_against_rows() -> None:

@@ -190,7 +190,6 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]]
     (BOTH, {"keep_shards": "kept"}, "waves", ParameterError, "keeps no encoded rows for a second fit"),
     (GAN, {"scaling_config": SPREAD, "epsilon": 1.0}, "visits", ParameterError, "under a privacy budget.*this process"),
     (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
-    (GAN, {**KEY, "differential_privacy": True}, "visits", ParameterError, "differential privacy"),
     (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
     (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be between 0 and 1"),
     (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be"),
