@@ -124,6 +124,7 @@ class AnyOrderNetwork(nn.Module):
         super().__init__()
         columns, width, hidden = len(layout.cardinalities), settings.width, settings.hidden
         self.layout, self.settings = layout, settings
+        self.starts = [int(start) for start in layout.starts]
         self.register_buffer("offset_C1", torch.from_numpy(layout.starts[:-1, None].copy()), persistent=False)
         self.embedding = CodeTable(layout, width, 0.5, rng)
         self.head = CodeTable(layout, width, 0.3 / math.sqrt(width), rng)
@@ -154,31 +155,41 @@ class AnyOrderNetwork(nn.Module):
             rng: of dropout; None: no dropout.
             added_CNH: added to the contexts: what is known beside the row.
         """
+        return self.losses(codes_NC, place_GC, self.kept(len(codes_NC), rng), added_CNH)
+
+    def losses(
+        self, codes_NC: Tensor, place_GC: Tensor, kept: Sequence[Tensor], added_CNH: Tensor | None = None
+    ) -> Tensor:
+        """As `forward`, with the factors of dropout drawn beforehand (`kept`)."""
         embedded_CNH = functional.embedding(codes_NC.T + self.offset_C1, self.embedding())
         context_CNH = contexts(embedded_CNH, place_GC)
-        hidden_CNH = self._hidden(context_CNH if added_CNH is None else context_CNH + added_CNH, rng)
-        head_KH, starts = self.head(), self.layout.starts
+        hidden_CNH = self._hidden(context_CNH if added_CNH is None else context_CNH + added_CNH, kept)
+        head_KH = self.head()
         losses = []
         for c, hidden_NH in enumerate(hidden_CNH):
-            codes = slice(int(starts[c]), int(starts[c + 1]))
+            codes = slice(self.starts[c], self.starts[c + 1])
             logits_NV = torch.addmm(self.bias_K[codes], hidden_NH, head_KH[codes].T)
             losses.append(functional.cross_entropy(logits_NV, codes_NC[:, c], reduction="none"))
         return torch.stack(losses)
 
-    def _hidden(self, context_CNH: Tensor, rng: torch.Generator | None) -> Tensor:
-        """Residual layers; dropout drops the same units of all columns of a row (one mask, C times cheaper)."""
-        h = context_CNH + self.start_CH[:, None]
-        for inner, bias, outer in zip(self.inner, self.inner_bias, self.outer, strict=True):
-            units_CNF = torch.relu(torch.baddbmm(bias, h, inner))
-            h = h + torch.bmm(self._dropped(units_CNF, rng), outer)
-        return self._dropped(h, rng)
-
-    def _dropped(self, x_CNU: Tensor, rng: torch.Generator | None) -> Tensor:
-        rate = self.settings.dropout
+    def kept(self, n: int, rng: torch.Generator | None) -> list[Tensor]:
+        """Factors of dropout, 0 or 1 / (1 - dropout): of each residual layer (N, F), then of the result (N, H); without
+        dropout none. The same units of all columns of a row are dropped (one mask, C times cheaper).
+        """
+        rate, s = self.settings.dropout, self.settings
         if rng is None or rate == 0:
-            return x_CNU
-        kept = torch.empty(x_CNU.shape[1:], device=x_CNU.device).bernoulli_(1 - rate, generator=rng)
-        return x_CNU * (kept / (1 - rate))
+            return []
+        device = self.start_CH.device
+        drawn = [torch.empty(n, units, device=device) for units in (*(s.hidden,) * s.layers, s.width)]
+        return [x_NU.bernoulli_(1 - rate, generator=rng) / (1 - rate) for x_NU in drawn]
+
+    def _hidden(self, context_CNH: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Residual layers."""
+        h = context_CNH + self.start_CH[:, None]
+        for i, (inner, bias, outer) in enumerate(zip(self.inner, self.inner_bias, self.outer, strict=True)):
+            units_CNF = torch.relu(torch.baddbmm(bias, h, inner))
+            h = h + torch.bmm(units_CNF * kept[i] if kept else units_CNF, outer)
+        return h * kept[-1] if kept else h
 
 
 def contexts(embedded_CNH: Tensor, place_GC: Tensor) -> Tensor:

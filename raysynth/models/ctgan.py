@@ -89,8 +89,11 @@ class Generator(nn.Module):
         self.skips = nn.ParameterList([uniform(hidden[j], i) for i in layers for j in range(i)])
         self.norms = nn.ModuleList([nn.BatchNorm1d(h) for h in hidden])
 
-    def forward(self, noise_NE: Tensor, condition: Tensor | None) -> Tensor:
-        """Raw outputs (N, W); the condition is one of K for each row (N), several of them (N, Q), or None."""
+    def forward(self, noise_NE: Tensor, condition: Tensor | None, *, count: bool = True) -> Tensor:
+        """Raw outputs (N, W); the condition is one of K for each row (N), several of them (N, Q), or None.
+
+        `count=False` leaves the running statistics as they are: for rows that were made, and counted, before.
+        """
         inputs_ND = torch.addmm(self.bias_D, noise_NE, self.noise_ED)
         if condition is not None:
             inputs_ND = inputs_ND + condition_inputs(condition, self.condition_KD)
@@ -101,8 +104,14 @@ class Generator(nn.Module):
                 layer = torch.addmm(layer, hidden, next(skips))
             if i == len(self.hidden):
                 return layer
-            before.append(torch.relu(self.norms[i](layer)))
+            norm = self.norms[i]
+            before.append(torch.relu(norm(layer) if count else _uncounted(norm, layer)))
         raise AssertionError("the last layer returns")
+
+
+def _uncounted(norm: nn.BatchNorm1d, layer_NH: Tensor) -> Tensor:
+    """Batch normalisation in training that no running statistic hears of."""
+    return nn.functional.batch_norm(layer_NH, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
 
 
 def own_conditions(codes_NC: Tensor, first_Q: Tensor, column_Q: Tensor, rng: torch.Generator) -> Tensor:

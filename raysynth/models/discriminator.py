@@ -23,6 +23,7 @@ Shape legend: N rows, Q = N / pac packs, W = length of a row vector, K condition
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -113,7 +114,7 @@ class Discriminator(nn.Module):
         )
         return first if condition_N is None else first + self._first_of_conditions(condition_N)
 
-    def forward_from(self, first: Tensor, keep: list[Tensor]) -> Pass:
+    def forward_from(self, first: Tensor, keep: Sequence[Tensor]) -> Pass:
         """Forward pass of packs from a_1 without bias."""
         slopes: list[Tensor] = []
         hidden: list[Tensor] = []
@@ -150,10 +151,33 @@ def critic_gradients(
     real: Rows,
     first_real: Tensor,
     mix_Q: Tensor,
-    keep: list[Tensor],
+    keep: Sequence[Tensor],
     penalty_weight: float = PENALTY_WEIGHT,
 ) -> dict[str, Tensor]:
     """Sets `.grad` of every parameter to that of: mean score of fakes - of real ones + penalty.
+
+    Arguments as of `critic_losses`.
+
+    Returns:
+        Losses: 'discriminator' (without penalty) and 'penalty'.
+    """
+    loss, penalty, gradients = critic_losses(model, fake, real, first_real, mix_Q, keep, penalty_weight)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        parameter.grad = gradient
+    return {"discriminator": loss, "penalty": penalty}
+
+
+@torch.no_grad()
+def critic_losses(
+    model: Discriminator,
+    fake: Rows,
+    real: Rows,
+    first_real: Tensor,
+    mix_Q: Tensor,
+    keep: Sequence[Tensor],
+    penalty_weight: float = PENALTY_WEIGHT,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Losses of the critic and their gradients.
 
     Args:
         model: the discriminator.
@@ -164,7 +188,7 @@ def critic_gradients(
         penalty_weight: lambda.
 
     Returns:
-        Losses: 'discriminator' (without penalty) and 'penalty'.
+        Mean score of fakes - of real ones; penalty; the gradient of their sum for each of `model.parameters()`.
     """
     q, mix = len(mix_Q), mix_Q[:, None]
     first_fake = model.first_of_vectors(fake)
@@ -183,22 +207,30 @@ def critic_gradients(
     condition_gradient *= pull
     sweep = gradient @ model.row_weight + condition_gradient @ model.condition_weight
 
-    model.row_weight.grad = packs.T @ d[0]
-    model.condition_weight.grad = _condition_weight_gradient(model, fake, real, condition_gradient, d[0])
+    of_rows = [packs.T @ d[0], _condition_weight_gradient(model, fake, real, condition_gradient, d[0])]
+    of_layers = _layer_gradients(model, done, [*d, d_score[:, None]], sweep)
+    loss = done.score[:q].mean() - done.score[q : 2 * q].mean()
+    return loss, penalty_weight * (norm - 1).square().mean(), [*of_rows, *of_layers]
+
+
+def _layer_gradients(model: Discriminator, done: Pass, d: list[Tensor], sweep: Tensor) -> list[Tensor]:
+    """Of the output's weight and bias, of the weights after the first layer's, and of all biases but the output's.
+
+    Args:
+        model: the discriminator.
+        done: forward pass of generated, real and mixed packs.
+        d: derivatives by each layer's result, the score's last.
+        sweep: r_0 W_1.
+    """
+    judged = len(d[0]) - len(sweep)  # packs of the first two kinds
+    of_weights, of_biases = [], []
     for i, slope in enumerate(done.slopes):
-        model.biases[i].grad = d[i][: 2 * q].sum(0, keepdim=True)
-        sweep = sweep * slope[2 * q :]
-        inputs = torch.cat([done.hidden[i][: 2 * q], sweep])
-        if i + 1 < len(d):
-            model.weights[i].grad = inputs.T @ d[i + 1]
+        of_biases.append(d[i][:judged].sum(0, keepdim=True))
+        sweep = sweep * slope[judged:]
+        of_weights.append(torch.cat([done.hidden[i][:judged], sweep]).T @ d[i + 1])
+        if i < len(model.weights):
             sweep = sweep @ model.weights[i]
-        else:
-            model.out_weight.grad = inputs.T @ d_score[:, None]
-    model.out_bias.grad = torch.zeros_like(model.out_bias)
-    return {
-        "discriminator": done.score[:q].mean() - done.score[q : 2 * q].mean(),
-        "penalty": penalty_weight * (norm - 1).square().mean(),
-    }
+    return [of_weights[-1], torch.zeros_like(model.out_bias), *of_weights[:-1], *of_biases]
 
 
 def _condition_weight_gradient(
@@ -215,7 +247,7 @@ def _condition_weight_gradient(
 
 
 @torch.no_grad()
-def score_gradient(model: Discriminator, fake: Rows, keep: list[Tensor]) -> tuple[Tensor, Tensor]:
+def score_gradient(model: Discriminator, fake: Rows, keep: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The generator's adversarial loss, - mean score, and its gradient by the row vectors (N, W)."""
     done = model.forward_from(model.first_of_vectors(fake), keep)
     d = model.backward_from(torch.full_like(done.score, -1 / len(done.score)), done)

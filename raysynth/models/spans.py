@@ -152,8 +152,17 @@ def activate(raw_NW: Tensor, noise_NS: Tensor, temperature: float, index: SpanIn
     Returns:
         Row vectors (N, W).
     """
+    if torch.compiler.is_compiling():  # which fuses the plain operations, and makes their backward pass
+        return _activated(raw_NW, noise_NS, temperature, index)
     activated: Tensor = _Activation.apply(raw_NW, noise_NS, temperature, index)
     return activated
+
+
+def _activated(raw_NW: Tensor, noise_NS: Tensor, temperature: float, index: SpanIndex) -> Tensor:
+    scores = raw_NW[:, index.spans.n_values :] + noise_NS
+    weights = ((scores - index.column_max(scores) @ index.member_SC.T) / temperature).exp()
+    shares = weights / ((weights @ index.member_SC) @ index.member_SC.T)
+    return torch.cat([torch.tanh(raw_NW[:, : index.spans.n_values]), shares], 1)
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ import pandas as pd
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_whole
+from raysynth.synthesizers.checks import check_compile_step, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: of sampling; may be changed after the fit.
         precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
+            rounding (`training/compiled.py`). On a CPU it does not pay: Adult's steps take 28 ms instead of 24, and
+            compiling takes 66 s (`bench_training.py step`). Not under a budget.
         clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 10,
             `batch_size` None a 25th of the rows (256 to 4,096), no row is held back, all epochs run, neither
             dropout nor weight decay.
@@ -84,6 +87,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         temperature: float = 1.0,
         precision: str = "auto",
         checkpoint_every: int = 10,
+        compile_step: bool = False,
         clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
@@ -102,6 +106,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         self.temperature = temperature
         self.precision = precision
         self.checkpoint_every = checkpoint_every
+        self.compile_step = compile_step
         self.clip_norm = clip_norm
 
     # ---- what the model knows ----------------------------------------------------------------------------------------
@@ -203,6 +208,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
+        check_compile_step(self)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name))
@@ -243,6 +249,13 @@ class AutoregressiveSynthesizer(Synthesizer):
             return self._private_job(prepared)
         batch_size = self.batch_size or default_batch_size(prepared.n_rows)
         epochs = self.epochs or default_epochs(prepared.n_rows)
+        settings = TrainSettings(
+            epochs,
+            batch_size,
+            prepared.seed,
+            checkpoint_every=self.checkpoint_every,
+            compile_step=self.compile_step,
+        )
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -255,7 +268,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             CodeLayout.of(prepared.encoder.layout),
             NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
             training,
-            TrainSettings(epochs, batch_size, prepared.seed, checkpoint_every=self.checkpoint_every),
+            settings,
             tuple(prepared.encoder.frequencies()),
         )
 

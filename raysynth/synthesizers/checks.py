@@ -39,6 +39,17 @@ def check_units(name: str, units: Sequence[Any]) -> None:
         check_whole(name, unit)
 
 
+def check_compile_step(model: Any) -> None:
+    """Raise `ParameterError` unless `compile_step` is True or False, and True without a budget only."""
+    if not isinstance(model.compile_step, bool):
+        raise ParameterError(f"compile_step must be True or False; found {model.compile_step!r}")
+    if model.compile_step and (model.epsilon is not None or model.differential_privacy):
+        raise ParameterError(
+            "compile_step=True does not go with a privacy budget: rows are clipped one by one from records of the "
+            "layers' calls, and a compiled function makes none; leave out compile_step"
+        )
+
+
 def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) -> Path | None:
     """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
     if resume is None:

@@ -11,7 +11,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_units, check_whole
+from raysynth.synthesizers.checks import check_between, check_compile_step, check_units, check_whole
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ class GanSynthesizer(Synthesizer):
         calibrate_marginals: after training, correct every column's own distribution by the released one
             (`models/calibration.py`); rows are not looked at again.
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
+            rounding (`training/compiled.py`). On a CPU it does not pay: CTGAN's steps on Adult take 30 ms instead of
+            33, but compiling takes 48 s, and 200 epochs win 37 s (`bench_training.py step`). Not under a budget.
         clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then the discriminator judges rows
             one by one (`pac` 1), without gradient penalty, and rows are drawn uniformly; such a GAN learns little at
             small epsilon: take 'autoregressive', 'bayesian_network' or 'copula' where it does not have to be one.
@@ -83,6 +86,7 @@ class GanSynthesizer(Synthesizer):
         patience: int = 75,
         calibrate_marginals: bool = True,
         checkpoint_every: int = 10,
+        compile_step: bool = False,
         clip_norm: float = 1.0,
         **common: Any,
     ) -> None:
@@ -105,6 +109,7 @@ class GanSynthesizer(Synthesizer):
         self.patience = patience
         self.calibrate_marginals = calibrate_marginals
         self.checkpoint_every = checkpoint_every
+        self.compile_step = compile_step
         self.clip_norm = clip_norm
 
     def critic_score(self, data: Any) -> np.ndarray:
@@ -143,6 +148,7 @@ class GanSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
+        check_compile_step(self)
         for name in ("epochs", "batch_size", "embedding_dim", "discriminator_steps", "pac"):
             check_whole(name, getattr(self, name))
         for name in ("checkpoint_every", "accumulation"):
@@ -231,7 +237,13 @@ class GanSynthesizer(Synthesizer):
         )
         accumulation = self.accumulation if prepared.privacy is None else 1
         settings = TrainSettings(
-            self.epochs, self.batch_size, prepared.seed, self.schedule, self.checkpoint_every, accumulation
+            self.epochs,
+            self.batch_size,
+            prepared.seed,
+            self.schedule,
+            self.checkpoint_every,
+            accumulation,
+            self.compile_step,
         )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
         if prepared.privacy is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
+from raysynth.training.compiled import compiled, set_gradients
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
@@ -86,7 +88,7 @@ class AnyOrderJob:
     @property
     def signature(self) -> str:
         """Columns, network and everything that changes an epoch."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        settings = self.settings.of_an_epoch
         private = None if self.plan is None else self.plan.fit_id
         return json.dumps([asdict(self.layout), self.network.to_dict(), asdict(self.training), settings, private])
 
@@ -148,6 +150,10 @@ class AveragedLearner:
         """Gradients of a loss, averaged over the workers and clipped together."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self._come_together()
+
+    def _come_together(self) -> None:
+        """Average the gradients over the workers, and clip them together."""
         self.average(p.grad for p in self.parameters if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
 
@@ -195,6 +201,13 @@ class AnyOrderLearner(AveragedLearner):
         self.network = AnyOrderNetwork(job.layout, job.network, job.frequencies, rng)
         super().__init__(self.network, job.training, device=device, average=average)
         self.private = PrivateSteps(job.plan, average) if job.plan is not None else None
+        self._gradients = compiled(
+            _mean_loss(self.network),
+            self.device,
+            wanted=job.settings.compile_step and self.private is None,
+            name="the network's loss",
+            parameters=self.parameters,
+        )
 
     def step(self, batch: Batch | PrivateBatch | ValidationBatch, rng: torch.Generator) -> dict[str, Tensor]:
         """One update from a batch; or the loss of validation rows under the averaged weights."""
@@ -205,11 +218,13 @@ class AnyOrderLearner(AveragedLearner):
         return {"loss": loss}
 
     def _backward(self, batch: Batch, rng: torch.Generator) -> Tensor:
-        groups = self.training.groups
-        place_GC = random_places(groups, batch.codes_NC.shape[1], rng)
-        loss = self.network(batch.codes_NC, place_GC, rng).sum() / len(batch.codes_NC)
-        self._differentiate(loss)
-        return loss.detach()
+        rows, columns = batch.codes_NC.shape
+        place_GC = random_places(self.training.groups, columns, rng)
+        loss, *gradients = self._gradients(batch.codes_NC, place_GC, *self.network.kept(rows, rng))
+        set_gradients(self.parameters, [gradients])
+        self._come_together()
+        assert loss is not None
+        return loss
 
     def _release(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
         """The gradient of a step under a budget: clipped by row, noised.
@@ -237,3 +252,13 @@ class AnyOrderLearner(AveragedLearner):
             total = self.network(batch.codes_NC, place_GC).sum()
         self.weights.add_held(total, rows)
         return {"validation": total / rows}
+
+
+def _mean_loss(network: AnyOrderNetwork) -> Callable[..., tuple[Tensor, ...]]:
+    """The function of a step: the summed loss of all columns, mean over the rows; to be minimised, and to be shown."""
+
+    def loss(codes_NC: Tensor, place_GC: Tensor, *kept: Tensor) -> tuple[Tensor, ...]:
+        mean = network.losses(codes_NC, place_GC, kept).sum() / len(codes_NC)
+        return mean, mean
+
+    return loss

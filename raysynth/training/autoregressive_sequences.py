@@ -55,7 +55,7 @@ class SequenceJob:
     @property
     def signature(self) -> str:
         """Columns, network and everything that changes an epoch."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        settings = self.settings.of_an_epoch
         sizes = {**self.network.to_dict(), "units": self.units, "passes": self.passes}
         return json.dumps([asdict(self.codes), sizes, asdict(self.training), settings])
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from raysynth.models.ctgan import TEMPERATURE
 from raysynth.models.discriminator import Rows
-from raysynth.models.spans import activate, gumbel_noise
+from raysynth.models.spans import activate
 from raysynth.training.batches import Batch, RowSource
-from raysynth.training.gan import GanJob, GanLearner
+from raysynth.training.gan import GanJob, GanLearner, Noise
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,9 @@ class ConditionalGanLearner(GanLearner):
         given_S = torch.isin(self.index.column_S, self.columns_Q)
         self.given_W = torch.cat([given_S.new_zeros(self.spans.n_values), given_S]).float()
 
-    def _generate(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Rows]:
-        n = len(batch.codes_NC)
-        noise_NE = torch.empty(n, self.settings.embedding_dim, device=self.device).normal_(generator=rng)
-        raw = self.generator(noise_NE, self.first_Q + batch.codes_NC[:, self.columns_Q])
-        made = activate(raw, gumbel_noise((n, self.spans.n_codes), rng), TEMPERATURE, self.index)
+    def made(self, noise: Noise, batch: Batch, *, count: bool = True) -> tuple[Tensor, Rows]:
+        """As of `GanLearner`; the given columns are those of the batch's rows."""
+        raw = self.generator(noise[0], self.first_Q + batch.codes_NC[:, self.columns_Q], count=count)
+        made = activate(raw, noise[1], TEMPERATURE, self.index)
         given = self.index.rows(batch.codes_NC, torch.zeros_like(batch.values_NV)) * self.given_W
         return raw, Rows(torch.addcmul(given, made, 1 - self.given_W), None)

@@ -25,6 +25,7 @@ from raysynth.models.discriminator import Discriminator, Rows, critic_gradients,
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, ConditionTables, RowSource
+from raysynth.training.compiled_gan import CompiledGan
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.likeness import pair_distance, scored_pairs
@@ -32,6 +33,7 @@ from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches
 
 LEAST_HELD_ROWS = 200
+Noise = tuple[Tensor, Tensor]  # normal (N, E), and Gumbel (N, S)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class GanJob:
     @property
     def signature(self) -> str:
         """Columns, networks and everything that changes an epoch; not the number of epochs, which may grow."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        settings = self.settings.of_an_epoch
         private = None if self.plan is None else self.plan.fit_id
         return json.dumps([asdict(self.spans), asdict(self.conditions), self.networks.to_dict(), settings, private])
 
@@ -115,7 +117,7 @@ class GanJob:
                 device=device,
                 average=average,
             )
-        return self._learner_class()(
+        learner = self._learner_class()(
             self.spans,
             self.conditions,
             self.networks,
@@ -124,6 +126,9 @@ class GanJob:
             average=average,
             accumulation=self.settings.accumulation,
         )
+        if self.settings.compile_step:
+            learner.compiled = CompiledGan(learner)
+        return learner
 
     def _learner_class(self) -> type[GanLearner]:
         """Which learner there is without a budget."""
@@ -201,6 +206,7 @@ class GanLearner:
         self.pairs = scored_pairs(spans.cardinalities)
         self.first_Q = torch.tensor(conditions.first, dtype=torch.long, device=self.device)
         self.columns_Q = torch.tensor(conditions.columns, dtype=torch.long, device=self.device)
+        self.compiled: CompiledGan | None = None
 
     @property
     def finished(self) -> bool:
@@ -216,11 +222,17 @@ class GanLearner:
             self._teach_discriminator(((part, self._fakes(part, rng)) for part in parts), rng)
         if len(parts) > 1:  # the graph of one part at a time
             losses = self._teach_discriminator(((part, self._fakes(part, rng)) for part in parts), rng)
-            losses["generator"] = self._teach_generator((self._generate(part, rng) for part in parts), rng)
+            made = ((part, self._noise(part, rng)) for part in parts)
+            losses["generator"] = self._teach_generator(self._generator_loss(part, noise, rng) for part, noise in made)
             return losses
-        raw, fake = self._generate(batch, rng)
+        noise = self._noise(batch, rng)
+        if self.compiled is not None:  # a closed function leaves no graph behind: it makes the rows again
+            losses = self._teach_discriminator([(batch, self.compiled.fakes(batch, noise))], rng)
+            losses["generator"] = self._teach_generator([self._generator_loss(batch, noise, rng)])
+            return losses
+        raw, fake = self.made(noise, batch)
         losses = self._teach_discriminator([(batch, Rows(fake.vectors_NW.detach(), fake.condition_N))], rng)
-        losses["generator"] = self._teach_generator([(raw, fake)], rng)
+        losses["generator"] = self._teach_generator([self._generator_gradients(raw, fake, rng)])
         return losses
 
     def set_learning_rate(self, factor: float) -> None:
@@ -259,16 +271,23 @@ class GanLearner:
         self.discriminator_adam.load_state_dict(state["discriminator_adam"])
         self.weights.load_state_dict(state["weights"])
 
+    def made(self, noise: Noise, batch: Batch, *, count: bool = True) -> tuple[Tensor, Rows]:
+        """Raw outputs (N, W) and rows for the conditions of a batch; `count`: see `Generator`."""
+        raw = self.generator(noise[0], batch.condition_N, count=count)
+        return raw, Rows(activate(raw, noise[1], TEMPERATURE, self.index), batch.condition_N)
+
     def _generate(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Rows]:
-        n, condition_N = len(batch.codes_NC), batch.condition_N
+        return self.made(self._noise(batch, rng), batch)
+
+    def _noise(self, batch: Batch, rng: torch.Generator) -> Noise:
+        n = len(batch.codes_NC)
         noise_NE = torch.empty(n, self.settings.embedding_dim, device=self.device).normal_(generator=rng)
-        raw = self.generator(noise_NE, condition_N)
-        vectors = activate(raw, gumbel_noise((n, self.spans.n_codes), rng), TEMPERATURE, self.index)
-        return raw, Rows(vectors, condition_N)
+        return noise_NE, gumbel_noise((n, self.spans.n_codes), rng)
 
     @torch.no_grad()
     def _fakes(self, batch: Batch, rng: torch.Generator) -> Rows:
-        return self._generate(batch, rng)[1]
+        noise = self._noise(batch, rng)
+        return self.made(noise, batch)[1] if self.compiled is None else self.compiled.fakes(batch, noise)
 
     def _teach_discriminator(self, pairs: Iterable[tuple[Batch, Rows]], rng: torch.Generator) -> dict[str, Tensor]:
         """One update from (real rows, generated rows) of each part of a batch; losses are means over the parts."""
@@ -289,23 +308,38 @@ class GanLearner:
         return losses
 
     def _critic_gradients(self, batch: Batch, fake: Rows, rng: torch.Generator) -> dict[str, Tensor]:
-        model = self.discriminator
-        real = Rows(self.index.rows(batch.codes_NC, batch.values_NV), batch.real_condition_N)
-        first_real = model.first_of_codes(batch.codes_NC, batch.values_NV, batch.real_condition_N, self.index)
-        packs = len(batch.codes_NC) // model.pac
+        packs = len(batch.codes_NC) // self.discriminator.pac
         mix_Q = torch.empty(packs, device=self.device).uniform_(generator=rng)
-        return critic_gradients(model, fake, real, first_real, mix_Q, model.keep(packs, rng))
+        keep = self.discriminator.keep(packs, rng)
+        if self.compiled is not None:
+            return self.compiled.critic_gradients(batch, fake, mix_Q, keep)
+        return critic_gradients(self.discriminator, fake, *self.judged(batch), mix_Q, keep)
 
-    def _teach_generator(self, made: Iterable[tuple[Tensor, Rows]], rng: torch.Generator) -> Tensor:
-        """One update from the raw outputs and the rows of each part of a batch; the loss is the mean over the parts."""
-        self.generator_adam.zero_grad()
+    def judged(self, batch: Batch) -> tuple[Rows, Tensor]:
+        """Real rows, and what the critic's first layer makes of them."""
+        real = Rows(self.index.rows(batch.codes_NC, batch.values_NV), batch.real_condition_N)
+        first_real = self.discriminator.first_of_codes(
+            batch.codes_NC, batch.values_NV, batch.real_condition_N, self.index
+        )
+        return real, first_real
+
+    def _teach_generator(self, losses: Iterable[Tensor]) -> Tensor:
+        """One update from the parts of a batch, whose losses bring their gradients; the mean of the losses."""
         loss = torch.zeros((), device=self.device)
-        for raw, fake in made:
-            loss = loss + self._generator_gradients(raw, fake, rng) / self.accumulation
+        for part in losses:
+            loss = loss + part / self.accumulation
         self.average(p.grad for p in self.generator.parameters() if p.grad is not None)
         self.generator_adam.step()
+        self.generator_adam.zero_grad(set_to_none=True)
         self.weights.follow()
         return loss
+
+    def _generator_loss(self, batch: Batch, noise: Noise, rng: torch.Generator) -> Tensor:
+        """The loss of a part of a batch; its gradients are added to those of the parts before."""
+        if self.compiled is None:
+            return self._generator_gradients(*self.made(noise, batch), rng)
+        packs = len(batch.codes_NC) // self.discriminator.pac
+        return self.compiled.generator_loss(batch, noise, self.discriminator.keep(packs, rng))
 
     def _generator_gradients(self, raw: Tensor, fake: Rows, rng: torch.Generator) -> Tensor:
         packs = len(raw) // self.discriminator.pac

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -36,6 +36,7 @@ class TrainSettings:
         checkpoint_every: epochs between checkpoints; the last epoch always has one.
         accumulation: parts in which a worker's batch goes through the networks, one after the other, before their
             gradients' mean makes one update: memory for fewer rows, and the same batch.
+        compile_step: take a step's arithmetic through `torch.compile` (see `compiled.py`), where a learner can.
     """
 
     epochs: int
@@ -44,6 +45,7 @@ class TrainSettings:
     schedule: str = "constant"
     checkpoint_every: int = 10
     accumulation: int = 1
+    compile_step: bool = False
 
     def validate(self) -> None:
         """Raise `ParameterError` for values out of range."""
@@ -53,6 +55,11 @@ class TrainSettings:
                 raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")
         if self.schedule not in SCHEDULES:
             raise ParameterError(f"schedule must be one of {', '.join(SCHEDULES)}; found {self.schedule!r}")
+
+    @property
+    def of_an_epoch(self) -> dict[str, Any]:
+        """What changes an epoch: part of a checkpoint's signature. How many epochs there are may grow."""
+        return {k: v for k, v in asdict(self).items() if k not in ("epochs", "checkpoint_every", "compile_step")}
 
     def learning_rate_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch (counted from 0)."""

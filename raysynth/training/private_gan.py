@@ -72,7 +72,7 @@ class PrivateGanLearner(GanLearner):
         self.critic_steps += 1
         if self.critic_steps % self.settings.discriminator_steps == 0:
             raw, fake = self._generate(self._asked(rng), rng)
-            losses["generator"] = self._teach_generator([(raw, fake)], rng)
+            losses["generator"] = self._teach_generator([self._generator_gradients(raw, fake, rng)])
         return losses
 
     def state_dict(self) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class TimeGanJob:
     @property
     def signature(self) -> str:
         """Columns, networks and everything that changes an epoch; the epochs too, since the phases divide them."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k != "checkpoint_every"}
+        settings = {"epochs": self.settings.epochs, **self.settings.of_an_epoch}
         return json.dumps([asdict(self.layout), asdict(self.networks), settings])
 
     @property

@@ -6,6 +6,7 @@ Shape legend: N rows, L latent dimensions.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from raysynth.models.spans import SpanIndex, Spans
 from raysynth.models.vae import TabularVae, VaeNetworks
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
+from raysynth.training.compiled import compiled, set_gradients
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
@@ -71,7 +73,7 @@ class VaeJob:
     @property
     def signature(self) -> str:
         """Columns, networks and everything that changes an epoch."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in ("epochs", "checkpoint_every")}
+        settings = self.settings.of_an_epoch
         parts = [asdict(self.spans), self.has_spread, asdict(self.networks), asdict(self.training), settings]
         return json.dumps(parts if self.plan is None else [*parts, self.plan.fit_id])
 
@@ -123,6 +125,13 @@ class VaeLearner:
             self.parameters, lr=job.training.learning_rate, weight_decay=job.training.weight_decay, fused=True
         )
         self.weights = BestAverage(self.parameters, job.training.ema_decay)
+        self._gradients = compiled(
+            _weighted_losses(self.model, self.index, job.training.loss_factor, self.accumulation),
+            self.device,
+            wanted=job.settings.compile_step and self.private is None,
+            name="the autoencoder's loss",
+            parameters=self.parameters,
+        )
 
     @property
     def finished(self) -> bool:
@@ -135,12 +144,9 @@ class VaeLearner:
             return self._validate(batch)
         if isinstance(batch, PrivateBatch):
             return self._private_step(batch, rng)
-        self.optimiser.zero_grad(set_to_none=True)
-        sums = [torch.zeros((), device=self.device) for _ in range(2)]
-        for part in batch.parts(self.accumulation):
-            losses = [loss / self.accumulation for loss in self._losses(part, rng)]
-            (self.training.loss_factor * losses[0] + self._divergence_weight * losses[1]).backward()
-            sums = [s + loss.detach() for s, loss in zip(sums, losses, strict=True)]
+        parts = [self._part_gradients(part, rng) for part in batch.parts(self.accumulation)]
+        set_gradients(self.parameters, [gradients for _, gradients in parts])
+        sums = [torch.stack(losses).sum(0) for losses in zip(*(losses for losses, _ in parts), strict=True)]
         self.average(p.grad for p in self.parameters if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         self.optimiser.step()
@@ -165,21 +171,25 @@ class VaeLearner:
         self.weights.follow()
         return {"loss": loss}
 
-    def _losses(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Means over the rows, in nats."""
-        reconstruction_N, divergence_N = self._example_losses(batch, rng)
-        return reconstruction_N.mean(), divergence_N.mean()
+    def _part_gradients(self, part: Batch, rng: torch.Generator) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Losses of a part of a batch, in nats, and the gradient for each parameter; of equal parts they add up."""
+        weight = torch.full((), self._divergence_weight, device=self.device)
+        found = self._gradients(part.codes_NC, part.values_NV, self._noise(len(part.codes_NC), rng), weight)
+        return [loss for loss in found[:2] if loss is not None], list(found[2:])
 
     def _example_losses(self, batch: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        noise_NL = torch.empty(len(batch.codes_NC), self.model.latent_dim, device=self.device).normal_(generator=rng)
+        noise_NL = self._noise(len(batch.codes_NC), rng)
         return self.model.example_losses(batch.codes_NC, batch.values_NV, noise_NL, self.index)
+
+    def _noise(self, n: int, rng: torch.Generator) -> Tensor:
+        return torch.empty(n, self.model.latent_dim, device=self.device).normal_(generator=rng)
 
     def _validate(self, batch: ValidationBatch) -> dict[str, Tensor]:
         """The same noise each epoch, so that epochs can be compared."""
         fixed = torch.Generator(self.device).manual_seed(0)
         with self.weights.in_use():
-            reconstruction, divergence = self._losses(batch, fixed)
-        loss = self.training.loss_factor * reconstruction + divergence
+            reconstruction_N, divergence_N = self._example_losses(batch, fixed)
+        loss = self.training.loss_factor * reconstruction_N.mean() + divergence_N.mean()
         self.weights.add_held(loss * len(batch.codes_NC), len(batch.codes_NC))
         return {"validation": loss}
 
@@ -203,3 +213,16 @@ class VaeLearner:
             copy_all(state["model"], self.parameters)
         self.optimiser.load_state_dict(state["optimiser"])
         self.weights.load_state_dict(state["weights"])
+
+
+def _weighted_losses(
+    model: TabularVae, index: SpanIndex, loss_factor: float, parts: int
+) -> Callable[..., tuple[Tensor, ...]]:
+    """The function of a step: what is minimised, reconstruction and divergence, as shares of the means over a batch."""
+
+    def losses(codes_NC: Tensor, values_NV: Tensor, noise_NL: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+        reconstruction_N, divergence_N = model.example_losses(codes_NC, values_NV, noise_NL, index)
+        reconstruction, divergence = reconstruction_N.mean() / parts, divergence_N.mean() / parts
+        return loss_factor * reconstruction + weight * divergence, reconstruction, divergence
+
+    return losses

@@ -1,4 +1,5 @@
-"""Training over Ray Train: throughput and memory of one and two workers, and whether two learn as well as one.
+"""Training over Ray Train: throughput and memory of one and two workers, and whether two learn as well as one; and what
+`compile_step` is worth.
 
     python tests/benchmarks/bench_training.py throughput --data ../shared/data/adult.csv --method tvae --rows 10000000
     python tests/benchmarks/bench_training.py equivalence --data ../shared/data/adult.csv --target income \
@@ -10,6 +11,11 @@ OMP_NUM_THREADS); prints rows per second of the training stage, their ratio, and
 largest `Pss_Anon + Pss_Shmem` of a process of Ray Train that is at work, sampled twice a second.
 `equivalence` fits with 1 and 2 workers and `--seeds` seeds, judges each, and prints the difference of the mean
 qualities with its 90 % interval (two one-sided tests at 5 %, margin 0.01); `--out` keeps finished fits.
+`step` trains with and without `compile_step`, in turns of `--steps` steps on one thread (or on the first GPU, where
+there is one), and prints the milliseconds of a step, the seconds that compiling took, and the most that a default fit
+of this table, all its epochs, wins by it. On a CPU times are the processor's, so that others at work do not count.
+
+    python tests/benchmarks/bench_training.py step --data ../shared/data/adult.csv --method tvae
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,8 +32,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -41,9 +51,9 @@ MARGIN = 0.01
 
 
 def main() -> None:
-    """Run one of the two benchmarks."""
+    """Run one of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bench", choices=["throughput", "equivalence"])
+    parser.add_argument("bench", choices=["throughput", "equivalence", "step"])
     parser.add_argument("--data", required=True, help="a CSV")
     parser.add_argument("--method", default="tvae")
     parser.add_argument("--epochs", type=int, help="default: 1 for throughput, the method's own for equivalence")
@@ -56,8 +66,12 @@ def main() -> None:
     parser.add_argument("--peer-python", help="a Python with sdmetrics (equivalence)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", help="JSON lines of finished fits (equivalence)")
+    parser.add_argument("--steps", type=int, default=40, help="of each of ten turns (step)")
     options = parser.parse_args()
     os.environ.update({"RAYSYNTH_QUIET": "1", "OMP_NUM_THREADS": "1"})
+    if options.bench == "step":
+        print(json.dumps(steps_compared(options)))
+        return
     with tempfile.TemporaryDirectory(prefix="raysynth-bench-") as scratch, cluster():
         folder = Path(options.work or scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +221,94 @@ def fitted(options: argparse.Namespace, data: Path, workers: int, seed: int, epo
     scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.9})
     model = synthesizer_class(options.method)(seed=seed, verbose=False, scaling_config=scaling, **given)
     return model.fit(str(data))
+
+
+# ---- compiled steps --------------------------------------------------------------------------------------------------
+
+
+def steps_compared(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of a step, plain and compiled."""
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # whose work is then this process's, and counted
+    import torch
+
+    from raysynth.training.job import average_alone, default_device
+
+    torch.set_num_threads(1)
+    job, rows = captured(options)
+    device, size = default_device(), job.settings.batch_size
+    steps = len(rows) // size
+    batches = job.batches(rows, batch_size=size, steps=steps, rank=0, device=device)
+    turns = Turns(batches, device, options.steps)
+    learners = [
+        replace(job, settings=replace(job.settings, compile_step=wanted)).learner(device, average_alone)
+        for wanted in (False, True)
+    ]
+    begun = spent(device)
+    turns.seconds(learners[1], 4)  # compiles; a CUDA graph is recorded and replayed
+    compiling = spent(device) - begun
+    turns.seconds(learners[0], 4)
+    each = np.array([[turns.seconds(learner) for learner in learners] for _ in range(10)]) / options.steps
+    plain, fast = np.median(each, axis=0)
+    return {
+        "bench": "step",
+        "method": options.method,
+        "device": str(device),
+        "plain_ms": round(1e3 * plain, 3),
+        "compiled_ms": round(1e3 * fast, 3),
+        "compile_seconds": round(compiling, 1),
+        "steps_of_a_fit": job.settings.epochs * steps,
+        "won_seconds_at_most": round((plain - fast) * job.settings.epochs * steps, 1),
+    }
+
+
+def captured(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The job and the rows that a default fit in this process trains."""
+
+    class Captured(Exception):
+        pass
+
+    def capture(job: Any, rows: Any, **_: Any) -> None:
+        raise Captured(job, rows)
+
+    given = {k: v for k, v in {"epochs": options.epochs, "batch_size": options.batch_size}.items() if v is not None}
+    with mock.patch("raysynth.synthesizers.neural.train_here", capture):
+        try:
+            synthesizer_class(options.method)(seed=0, verbose=False, **given).fit(pd.read_csv(options.data))
+        except Captured as found:
+            job, rows = found.args
+            return job, rows
+    raise SystemExit(f"{options.method} trains no network")
+
+
+class Turns:
+    """Steps on training batches, the same ones for each learner."""
+
+    def __init__(self, batches: Any, device: Any, steps: int) -> None:
+        from raysynth.training.held_out import ValidationBatch
+
+        needed = [b for b in islice(batches.epoch(0), steps) if not isinstance(b, ValidationBatch)]
+        self.batches, self.device = needed, device
+
+    def seconds(self, learner: Any, steps: int | None = None) -> float:
+        """What a turn takes."""
+        import torch
+
+        rng = torch.Generator(self.device).manual_seed(0)
+        begun = spent(self.device)
+        for batch in self.batches[:steps]:
+            learner.step(batch, rng)
+        return spent(self.device) - begun
+
+
+def spent(device: Any) -> float:
+    """Seconds of a GPU that has done all it was asked for, or of this processor, compilers included."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,8 @@ def test_it_learns_a_planted_dependency() -> None:
 class _Noiseless(VaeLearner):
     """Without noise, a batch and its parts have the same gradient."""
 
-    def _example_losses(self, batch: Batch, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.model.example_losses(
-            batch.codes_NC, batch.values_NV, torch.zeros(len(batch.codes_NC), 4), self.index
-        )
+    def _noise(self, n: int, rng: torch.Generator) -> torch.Tensor:
+        return torch.zeros(n, 4)
 
 
 def test_an_accumulated_step_is_the_step_of_the_whole_batch() -> None:
