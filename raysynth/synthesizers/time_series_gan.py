@@ -42,8 +42,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
     With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
     `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
     `window_step` is not used. There is no embedding then: the discriminator, taught by DP-SGD, sees the steps, and the
-    generator is held to a noised mean of summaries of the sequences (`synthesizers/private_sequences.py`, which says how
-    the budget is divided; `statistics_share` None: a fifth). `schema` may declare bounds of an array's 'feature 1' ....
+    generator is held to a noised mean of summaries of the sequences (`synthesizers/private_sequences.py` says how the
+    budget is divided; `statistics_share` None: a fifth). `schema` may declare bounds of an array's 'feature 1' ....
 
     Args:
         hidden_dim: units of each network.

@@ -155,7 +155,8 @@ def test_what_is_printed_holds_no_exact_figure() -> None:
 def test_what_is_declared_constant_needs_no_statistics() -> None:
     data = people().assign(country="here")
     columns = (*SCHEMA.columns, ColumnSchema("country", Kind.CONSTANT, "string", value="here", nullable=False))
-    assert set(fitted("copula", data, schema=replace(SCHEMA, columns=columns)).sample(20, seed=0)["country"]) == {"here"}
+    model = fitted("copula", data, schema=replace(SCHEMA, columns=columns))
+    assert set(model.sample(20, seed=0)["country"]) == {"here"}
 
 
 def test_constraints_hold_in_samples_and_are_not_checked_against_rows() -> None:
