@@ -19,6 +19,7 @@ from raysynth.statistics.released import Noised
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 WALKED = ("encoding", "training", "synthesizers", "sampling")
 READS_ROWS = {"count", "summarise", "open_counts", "encoded", "for_each_fragment", "gaussian_vector", "chosen"}
+READS_ROWS |= {"summed_summaries"}
 
 
 def modules(*folders: str) -> list[Path]:
@@ -98,7 +99,16 @@ def test_a_method_without_sgd_charges_before_it_touches_rows(path: Path, node: a
 
 
 def test_there_are_methods_to_check() -> None:
-    assert {p.stem for p, _ in PAYING} >= {"private_network", "private_copula"}
+    assert {p.stem for p, _ in PAYING} >= {"private_network", "private_copula", "private_sequences"}
+
+
+def test_private_sequences_are_divided_without_a_look_at_what_rows_hold() -> None:
+    """Static columns, lengths, gaps across entities, kinds and patterns of keys would all be read from the rows."""
+    for name in ("private_sequence_tables.py", "private_sequences.py"):
+        tree = ast.parse((PACKAGE / "synthesizers" / name).read_text(encoding="utf-8"))
+        made = {called for _, called in calls(tree)}
+        assert not made & {"collect", "infer_schema", "divide", "static_columns", "longest", "gaps", "infer_pattern"}
+        assert not made & {"array_of", "validate_rows", "check_constraints", "require_rows"}
 
 
 def test_noise_is_never_seeded_outside_tests() -> None:
