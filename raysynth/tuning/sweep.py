@@ -185,12 +185,13 @@ def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[s
 
     wanted = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
     finite = [e for e in epsilons if not math.isinf(e)]
+    private = {m: _is_private(synthesizer_class(m)) for m in wanted}  # an unknown one is refused here
     if finite and methods is None:
-        wanted = [m for m in wanted if _is_private(synthesizer_class(m))]
-    if finite and (without := [m for m in wanted if not _is_private(synthesizer_class(m))]):
+        wanted = [m for m in wanted if private[m]]
+    if finite and (without := [m for m in wanted if not private[m]]):
         able = ", ".join(m for m in METHODS if _is_private(synthesizer_class(m)))
-        private = synthesizer_class(without[0]).has_differential_privacy
-        where = "a sweep, whose rows are no sequences" if private else "this version"
+        by_sequence = synthesizer_class(without[0]).has_differential_privacy
+        where = "a sweep, whose rows are no sequences" if by_sequence else "this version"
         raise ParameterError(
             f"method '{without[0]}' takes no epsilon in {where}, and epsilon = {finite[0]:g} was asked for; leave "
             f"the method out, sweep it at epsilon inf alone, or take one of: {able or 'none yet'}"
