@@ -5,7 +5,8 @@ the embedder bounds all that follows. Here the generator, the supervisor and the
 are one generator of steps, and the discriminator sees steps (`models/sequence_critic.py`). What the generator learns
 from has been released before: the discriminator's weights, the noised mean of sequences' summaries
 (`models/sequence_summary.py`), the noised distribution of each column, and context drawn from the released model of
-entities. So all its updates are post-processing, and there may be as many as one likes.
+entities. So all its updates are post-processing, and there may be as many as one likes. At small epsilon most of what
+it learns comes from the summaries; there the discriminator, drowned in noise, adds little.
 
 Unit and sampling: a sequence (all rows of one entity that count) is one example of a Poisson sample. Its loss depends
 on its own steps alone (no pack, no batch statistics, no noise shared with others), its gradient is clipped to norm C by
