@@ -1,0 +1,54 @@
+"""The critic of private sequences: real and made ones judged alike, bounded weights. Gradients: `dp/test_clipping.py`."""
+
+from __future__ import annotations
+
+import torch
+
+from raysynth.models.sequence_critic import LARGEST_NORM, SequenceCritic
+from raysynth.models.time_gan import Sequences, TimeGanSizes, step_mask
+
+STEPS, N, WIDTH, CONTEXT = 5, 7, 3, 2
+
+
+def critic(layers: int = 1) -> SequenceCritic:
+    sizes = TimeGanSizes(WIDTH, WIDTH, CONTEXT, hidden=6, layers=layers, noise=2)
+    rng = torch.Generator().manual_seed(0)
+    return SequenceCritic(sizes, torch.full((WIDTH,), 0.3), torch.full((WIDTH,), 0.5), rng)
+
+
+def sequences() -> Sequences:
+    rng = torch.Generator().manual_seed(1)
+    mask_TN = step_mask(torch.arange(N) % STEPS + 1, STEPS)
+    x_TNW = torch.randn(STEPS, N, WIDTH, generator=rng) * mask_TN[..., None]
+    return Sequences(x_TNW, torch.zeros(0), torch.zeros(0), torch.randn(N, CONTEXT, generator=rng), mask_TN)
+
+
+def test_both_ways_through_the_network_judge_alike() -> None:
+    real = sequences()
+    for layers in (1, 2):
+        network = critic(layers)
+        slow = network.example_losses(real).mean()
+        fast = network.made_loss(real.x_TNW, real.context_NK, real.mask_TN, as_real=True)
+        torch.testing.assert_close(slow, fast)
+        assert fast != network.made_loss(real.x_TNW, real.context_NK, real.mask_TN, as_real=False)
+
+
+def test_steps_that_are_none_count_for_nothing() -> None:
+    network, real = critic(), sequences()
+    before = network.example_losses(real)
+    beyond = torch.where(real.mask_TN[..., None] > 0, real.x_TNW, 9.0)
+    changed = Sequences(beyond, real.codes_MC, real.values_MV, real.context_NK, real.mask_TN)
+    torch.testing.assert_close(network.example_losses(changed), before, rtol=0, atol=0)
+
+
+def test_the_projection_bounds_every_matrix_and_leaves_small_ones() -> None:
+    network = critic(2)
+    with torch.no_grad():
+        network.network.gru.input[0].mul_(50)
+        small = network.network.output.weight.mul_(0.1).clone()
+    network.project()
+    gru = network.network.gru
+    gates = [gate for matrix in (*gru.input, *gru.recurrent) for gate in matrix.split(gru.hidden, 1)]
+    norms = [torch.linalg.matrix_norm(gate.detach(), 2).item() for gate in gates]
+    assert max(norms) <= LARGEST_NORM * 1.0001 and sum(abs(n - LARGEST_NORM) < 1e-4 for n in norms) >= 3
+    torch.testing.assert_close(network.network.output.weight.detach(), small, rtol=0, atol=0)
