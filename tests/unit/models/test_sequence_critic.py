@@ -1,4 +1,4 @@
-"""The critic of private sequences: real and made ones judged alike, bounded weights. Gradients: `dp/test_clipping.py`."""
+"""The critic of private sequences: real and made judged alike, bounded weights. Gradients: `dp/test_clipping.py`."""
 
 from __future__ import annotations
 
