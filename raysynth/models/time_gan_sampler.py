@@ -6,14 +6,15 @@ Shape legend: N sequences, T steps, C columns, V values of a step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.models.sequence_levels import SequenceLevels, levels_of
 from raysynth.models.spans import gumbel_noise
 from raysynth.models.time_gan import (
     Autoencoder,
@@ -36,11 +37,13 @@ class SequenceSampler:
         layout: of sequences.
         sizes: of the networks.
         arrays: the weights of 'generator.*' and 'recovery.*' by name.
+        levels: where the levels of sequences are moved to; None: they stay.
     """
 
     layout: SequenceLayout
     sizes: TimeGanSizes
     arrays: Mapping[str, np.ndarray]
+    levels: SequenceLevels | None = None
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -53,7 +56,7 @@ class SequenceSampler:
         return cls(layout, sizes, {k: np.ascontiguousarray(v.cpu().numpy()) for k, v in state.items()})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self.layout, "sizes": self.sizes, "arrays": self.arrays, "_made": {}}
+        return {f: getattr(self, f) for f in ("layout", "sizes", "arrays", "levels")} | {"_made": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -77,7 +80,35 @@ class SequenceSampler:
             shape = 0, self.layout.steps
             return np.empty((*shape, len(step.cardinalities)), np.uint16), np.empty((*shape, step.n_values), np.float32)
         codes, values = zip(*parts, strict=True)
-        return np.concatenate(codes), np.concatenate(values)
+        codes_NTC, values_NTV = np.concatenate(codes), np.concatenate(values)
+        if self.levels is not None:
+            values_NTV = self.levels.moved(values_NTV, self._counts(length_N, codes_NTC))
+        return codes_NTC, values_NTV
+
+    def with_levels_of(self, real: EncodedBlock, seed: int) -> Self:
+        """The same, with the levels of real sequences.
+
+        Args:
+            real: wide rows.
+            seed: of the made sequences that are compared with them.
+        """
+        n, n_codes, n_values = len(real), len(self.layout.context.cardinalities), self.layout.context.n_values
+        length_N = real.codes_NC[:, 0].astype(np.int64)
+        context = EncodedBlock(real.codes_NC[:, 1 : n_codes + 1], real.values_NV[:, :n_values])
+        made = replace(self, levels=None).generate(length_N, context, np.random.default_rng([seed, 3]))
+        steps, step = self.layout.steps, self.layout.step
+        codes_NTC = real.codes_NC[:, n_codes + 1 :].reshape(n, steps, len(step.cardinalities))
+        values_NTV = real.values_NV[:, n_values:].reshape(n, steps, step.n_values)
+        compared = (made, (codes_NTC, values_NTV))
+        levels = [levels_of(values, self._counts(length_N, codes)) for codes, values in compared]
+        return replace(self, levels=SequenceLevels.fit(*levels))
+
+    def _counts(self, length_N: np.ndarray, codes_NTC: np.ndarray) -> np.ndarray:
+        """Where a sequence has a step, and the step a number (N, T, V)."""
+        step = self.layout.step
+        there_NT = np.arange(codes_NTC.shape[1]) < length_N[:, None]
+        counts: np.ndarray = codes_NTC[..., list(step.value_columns)] == np.array(step.value_codes)
+        return counts & there_NT[..., None]
 
     def _batch(
         self, length_N: np.ndarray, context: EncodedBlock, first: int, noise: torch.Generator
@@ -109,7 +140,10 @@ class SequenceSampler:
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        return {"layout": asdict(self.layout), "sizes": asdict(self.sizes)}, dict(self.arrays)
+        arrays = dict(self.arrays)
+        if self.levels is not None:
+            arrays |= {"levels.made": self.levels.made_VK, "levels.wanted": self.levels.wanted_VK}
+        return {"layout": asdict(self.layout), "sizes": asdict(self.sizes)}, arrays
 
     @classmethod
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceSampler:
@@ -125,7 +159,9 @@ class SequenceSampler:
             raise ValueError("the networks' sizes do not fit the layout")
         if not all(np.isfinite(a).all() for a in arrays.values()):
             raise ValueError("a weight is not finite")
-        sampler = cls(layout, sizes, dict(arrays))
+        weights = {k: v for k, v in arrays.items() if not k.startswith("levels.")}
+        levels = _levels(under("levels.", arrays), layout.step.n_values)
+        sampler = cls(layout, sizes, weights, levels)
         sampler._networks()
         return sampler
 
@@ -136,6 +172,15 @@ def _vector_layout(content: Mapping[str, Any]) -> VectorLayout:
     if len(layout.fixed_codes) != n or any(not 0 <= c < n for c in layout.value_columns):
         raise ValueError("a layout of vectors contradicts itself")
     return layout
+
+
+def _levels(arrays: Mapping[str, np.ndarray], n_values: int) -> SequenceLevels | None:
+    if not arrays:
+        return None
+    made_VK, wanted_VK = arrays["made"], arrays["wanted"]
+    if made_VK.ndim != 2 or made_VK.shape != wanted_VK.shape or made_VK.shape[0] != n_values or not made_VK.shape[1]:
+        raise ValueError("levels do not fit the layout")
+    return SequenceLevels(made_VK, wanted_VK)
 
 
 def _by_sequence(x_MX: Tensor, steps: int, n: int) -> np.ndarray:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from raysynth.training.private_time_gan import PrivateTimeGanJob
     from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
 
-EPOCHS, BATCH_SIZE = 150, 128
+EPOCHS, BATCH_SIZE = (150, 400), 128
+UPDATES = 11_200  # that the default number of epochs makes, within its bounds
 PRIVATE_EPOCHS = 20
+COMPARED = 4096  # sequences whose levels are compared with made ones
 
 
 class TimeSeriesGAN(SequenceSynthesizer):
@@ -37,7 +39,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     The five networks and their losses are in `models/time_gan.py` and `training/time_gan.py`. The static columns, the
     time of the first row and the length are learned together by a Bayesian network, so that conditions on static
-    columns are exact; the networks see them as context, in training and in sampling.
+    columns are exact; the networks see them as context, in training and in sampling. Made sequences
+    get the levels of real ones (`models/sequence_levels.py`; not under a privacy budget).
 
     With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
     `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
@@ -47,7 +50,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     Args:
         hidden_dim: units of each network.
-        epochs: passes over the sequences; None: 150, with differential privacy 20.
+        epochs: passes over the sequences; None: 400 (of up to about 3,700 sequences) to 150 (from about 9,600 on), with
+            differential privacy 20.
         batch_size: sequences of a step, over all workers together; None: 128, with differential privacy a 25th of them
             (256 to 4,096), since the noise of a step does not grow with its batch. Without, distributions are matched
             within a worker's share of it, and less finely within a small one: with more workers, take more sequences.
@@ -189,10 +193,14 @@ class TimeSeriesGAN(SequenceSynthesizer):
         from raysynth.training.time_gan import averaged_weights
 
         job = self._job(seed, len(rows))
+        rng = np.random.default_rng([seed, 4])
+        compared = rows.take(rng.choice(len(rows), min(len(rows), COMPARED), replace=False))
 
         def keep(model: TimeSeriesGAN, trained: TrainResult) -> None:
             model.history_ = trained.history
-            model.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_weights(job, trained.state))
+            networks = averaged_weights(job, trained.state)
+            sampler = SequenceSampler.of(job.layout, job.sizes, *networks)
+            model.sampler_ = sampler.with_levels_of(compared, seed)
 
         train_sequences(self, job, rows, keep)
 
@@ -206,7 +214,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
             self.sequence_length_, vector_layout(self.encoder_), vector_layout(self.context_encoder_)
         )
         batch_size = divided_batch(self, self.batch_size or BATCH_SIZE, n_sequences)
-        epochs = self.epochs or EPOCHS
+        epochs = self.epochs or default_epochs(n_sequences, batch_size)
         return TimeGanJob(
             layout, self._networks(), TrainSettings(epochs, batch_size, seed, self.schedule, self.checkpoint_every)
         )
@@ -224,3 +232,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
             distance_weight=self.distance_weight,
             ema_decay=self.ema_decay,
         )
+
+
+def default_epochs(n_sequences: int, batch_size: int) -> int:
+    """Passes over the sequences: about as many updates for tables of any size, within bounds."""
+    return int(np.clip(round(UPDATES / max(1, n_sequences // batch_size)), *EPOCHS))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.models.sequence_levels import SequenceLevels, levels_of
 from raysynth.models.time_gan import (
     Autoencoder,
     LatentGenerator,
@@ -119,13 +122,31 @@ def test_a_sequence_does_not_depend_on_how_many_are_asked_for(sampler: SequenceS
     np.testing.assert_array_equal(many[1][:300], few[1])
 
 
+def test_made_sequences_get_the_levels_of_real_ones(sampler: SequenceSampler) -> None:
+    """Wide rows of 400 sequences of 3 to 5 steps at levels 0.3 to 0.5; the networks are as they were at first."""
+    rng, n = np.random.default_rng(0), 400
+    length = rng.integers(3, 6, n)
+    steps = np.tile(np.array([0, 1, 2], np.uint16), (n, 5))  # the number is there, in each step
+    values = (rng.uniform(0.3, 0.5, (n, 1)) + rng.normal(0, 0.01, (n, 5))).astype(np.float32)
+    values[np.arange(5) >= length[:, None]] = -9  # what lies beyond the end
+    real = EncodedBlock(np.concatenate([length[:, None], context(n).codes_NC, steps], 1).astype(np.uint16), values)
+    codes, made = sampler.with_levels_of(real, 0).generate(length, context(n), np.random.default_rng(1))
+    counts = (codes[..., :1] == 0) & (np.arange(5) < length[:, None])[..., None]
+    level = levels_of(made, counts)
+    np.testing.assert_allclose(np.nanquantile(level, [0.05, 0.5, 0.95]), [0.31, 0.4, 0.49], atol=0.02)
+
+
 def test_a_sampler_comes_back_from_its_state(sampler: SequenceSampler) -> None:
+    one = np.zeros((1, 2), np.float32)
+    sampler = replace(sampler, levels=SequenceLevels(one, one + 0.1))
     meta, arrays = sampler.to_state()
     back = SequenceSampler.from_state(meta, arrays)
     wanted, found = (s.generate(np.full(7, 5), context(7), np.random.default_rng(1)) for s in (sampler, back))
     np.testing.assert_array_equal(wanted[1], found[1])
     with pytest.raises(ValueError, match="do not fit"):
         SequenceSampler.from_state({**meta, "sizes": {**meta["sizes"], "width": 9}}, arrays)
+    with pytest.raises(ValueError, match="levels do not fit"):
+        SequenceSampler.from_state(meta, {**arrays, "levels.made": one.ravel()})
     arrays["recovery.0.bias"] = np.full_like(arrays["recovery.0.bias"], np.nan)
     with pytest.raises(ValueError, match="not finite"):
         SequenceSampler.from_state(meta, arrays)
