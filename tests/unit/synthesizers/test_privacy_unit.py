@@ -104,7 +104,9 @@ def test_it_does_where_the_rows_of_a_person_are_not_bounded(monkeypatch: pytest.
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in WITH_UNITS])
 def test_methods_without_a_unit_refuse_it(method: str) -> None:
     assert not synthesizer_class(method).has_privacy_unit
-    with pytest.raises(ParameterError, match="not in this version of|no differential privacy yet"):
+    with pytest.raises(
+        ParameterError, match="not in this version of|no differential privacy yet|protects whole sequences"
+    ):
         parameters = {"conditional_columns": ["ward"]} if method == "conditional_gan" else {}
         model_of(method, **parameters).fit("no-such-file.csv")
 
