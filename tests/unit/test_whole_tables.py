@@ -42,6 +42,8 @@ ALLOWED = {
     "sources/csv.py _read_all": "CSV below the size that is streamed",
     "synthesizers/code_store.py encoded": "below IN_MEMORY_CELLS",
     "synthesizers/neural.py encoded": "where `Prepared.fits_in_memory`",
+    "synthesizers/private_sequence_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "synthesizers/private_sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "synthesizers/sequence_data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "synthesizers/shared_table.py encoded": "where `Prepared.fits_in_memory`",
 }
