@@ -53,7 +53,7 @@ class Pass:
 
 
 class Discriminator(nn.Module):
-    """Scores packs of rows. Gradients are made by `critic_gradients` and `score_gradient`, not by autograd.
+    """Scores packs of rows. Gradients are made by `critic_losses` and `score_gradient`, not by autograd.
 
     Args:
         n_row: W.
@@ -145,29 +145,6 @@ class Discriminator(nn.Module):
 
 
 @torch.no_grad()
-def critic_gradients(
-    model: Discriminator,
-    fake: Rows,
-    real: Rows,
-    first_real: Tensor,
-    mix_Q: Tensor,
-    keep: Sequence[Tensor],
-    penalty_weight: float = PENALTY_WEIGHT,
-) -> dict[str, Tensor]:
-    """Sets `.grad` of every parameter to that of: mean score of fakes - of real ones + penalty.
-
-    Arguments as of `critic_losses`.
-
-    Returns:
-        Losses: 'discriminator' (without penalty) and 'penalty'.
-    """
-    loss, penalty, gradients = critic_losses(model, fake, real, first_real, mix_Q, keep, penalty_weight)
-    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-        parameter.grad = gradient
-    return {"discriminator": loss, "penalty": penalty}
-
-
-@torch.no_grad()
 def critic_losses(
     model: Discriminator,
     fake: Rows,
@@ -176,7 +153,7 @@ def critic_losses(
     mix_Q: Tensor,
     keep: Sequence[Tensor],
     penalty_weight: float = PENALTY_WEIGHT,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> tuple[Tensor, ...]:
     """Losses of the critic and their gradients.
 
     Args:
@@ -188,7 +165,7 @@ def critic_losses(
         penalty_weight: lambda.
 
     Returns:
-        Mean score of fakes - of real ones; penalty; the gradient of their sum for each of `model.parameters()`.
+        Mean score of fakes - of real ones; penalty; then the gradient of their sum for each of `model.parameters()`.
     """
     q, mix = len(mix_Q), mix_Q[:, None]
     first_fake = model.first_of_vectors(fake)
@@ -210,7 +187,7 @@ def critic_losses(
     of_rows = [packs.T @ d[0], _condition_weight_gradient(model, fake, real, condition_gradient, d[0])]
     of_layers = _layer_gradients(model, done, [*d, d_score[:, None]], sweep)
     loss = done.score[:q].mean() - done.score[q : 2 * q].mean()
-    return loss, penalty_weight * (norm - 1).square().mean(), [*of_rows, *of_layers]
+    return loss, penalty_weight * (norm - 1).square().mean(), *of_rows, *of_layers
 
 
 def _layer_gradients(model: Discriminator, done: Pass, d: list[Tensor], sweep: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.sequences import held_back
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_whole
+from raysynth.synthesizers.checks import check_between, check_whole, is_private
 from raysynth.synthesizers.sequence_changes import coded_steps, few_values, step_form
 from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, vector_layout
 from raysynth.synthesizers.sequence_rows import SequenceMaker
@@ -110,7 +110,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.differential_privacy or self.epsilon is not None:
+        if is_private(self):
             raise ParameterError(
                 "AutoregressiveSequences has no differential privacy yet; leave out differential_privacy and epsilon, "
                 "take TimeSeriesGAN, or make one row of each entity and give that table to AutoregressiveSynthesizer "

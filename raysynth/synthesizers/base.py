@@ -69,6 +69,7 @@ class Synthesizer:
     can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
+    learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
     versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
     _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
     _watcher: Watcher | None = None  # who looks at the model while it trains: a sweep that stops trials early

@@ -39,11 +39,16 @@ def check_units(name: str, units: Sequence[Any]) -> None:
         check_whole(name, unit)
 
 
+def is_private(model: Synthesizer) -> bool:
+    """Whether a fit keeps within a privacy budget."""
+    return model.differential_privacy or model.epsilon is not None
+
+
 def check_compile_step(model: Any) -> None:
     """Raise `ParameterError` unless `compile_step` is True or False, and True without a budget only."""
     if not isinstance(model.compile_step, bool):
         raise ParameterError(f"compile_step must be True or False; found {model.compile_step!r}")
-    if model.compile_step and (model.epsilon is not None or model.differential_privacy):
+    if model.compile_step and is_private(model):
         raise ParameterError(
             "compile_step=True does not go with a privacy budget: rows are clipped one by one from records of the "
             "layers' calls, and a compiled function makes none; leave out compile_step"
@@ -56,8 +61,7 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
         return None
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
-    is_private = model.epsilon is not None or model.differential_privacy  # then batches come from no seed
-    if model.seed is None and not is_private:
+    if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
     return Path(resume)
 

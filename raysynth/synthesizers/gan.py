@@ -51,7 +51,7 @@ class GanSynthesizer(Synthesizer):
         checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
         compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
             rounding (`training/compiled.py`). On a CPU it does not pay: CTGAN's steps on Adult take 30 ms instead of
-            33, but compiling takes 48 s, and 200 epochs win 37 s (`bench_training.py step`). Not under a budget.
+            33, but compiling takes 48 s, and 120 epochs win 22 s (`bench_training.py step`). Not under a budget.
         clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then the discriminator judges rows
             one by one (`pac` 1), without gradient penalty, and rows are drawn uniformly; such a GAN learns little at
             small epsilon: take 'autoregressive', 'bayesian_network' or 'copula' where it does not have to be one.

@@ -20,7 +20,7 @@ from raysynth.dp.ledger import ROW
 from raysynth.dp.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.stages import stage
-from raysynth.synthesizers.checks import check_whole, shards_folder
+from raysynth.synthesizers.checks import check_whole, is_private, shards_folder
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
@@ -67,7 +67,7 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
     Raises:
         ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
     """
-    if not model.differential_privacy and model.epsilon is None:
+    if not is_private(model):
         for name in ("delta", "about_rows", "statistics_share", "privacy_unit"):
             if getattr(model, name) is not None:
                 raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")

@@ -37,12 +37,10 @@ from raysynth.errors import DataError, ParameterError
 from raysynth.models.bayesian_network.edge_rules import EdgeRules
 from raysynth.models.sequence_summary import SequenceSummary
 from raysynth.models.time_gan import SequenceLayout, VectorLayout, Vectors
-from raysynth.schema import Kind
 from raysynth.sequences import LENGTH
 from raysynth.stages import stage
 from raysynth.statistics.noised import NoisedStatistics, release_statistics
 from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer
-from raysynth.synthesizers.checks import listed
 from raysynth.synthesizers.opening import OpenedTable, fit_opened, privacy_scope
 from raysynth.synthesizers.prepared import Prepared
 from raysynth.synthesizers.private_network import learn_privately
@@ -195,10 +193,7 @@ def _sequences(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> Bo
         tuple(model.static_columns or ()),
         0 if length is None else length,  # without a key, which is refused by name
         model._declared_schema(),
-        {
-            Kind.CATEGORICAL: listed(model.categorical_columns),
-            Kind.CONTINUOUS: listed(model.continuous_columns),
-        },
+        model._listed_kinds(),
         model.public_types,
     ).sequences(data, scope.noise)
 

@@ -26,7 +26,7 @@ from raysynth.sequences import (
 )
 from raysynth.stages import stage
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_whole
+from raysynth.synthesizers.checks import check_whole, is_private
 from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, divide
 from raysynth.synthesizers.sequence_rows import SequenceMaker
 
@@ -62,6 +62,7 @@ class SequenceSynthesizer(Synthesizer):
     """
 
     can_resume: ClassVar[bool] = True
+    learns_sequences: ClassVar[bool] = True
     joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
     sequence_length_: int
     sampler_: SequenceMaker
@@ -120,7 +121,7 @@ class SequenceSynthesizer(Synthesizer):
         Raises:
             DataError, SchemaError, ParameterError: name the column and say what to do.
         """
-        if resume is not None and (self.differential_privacy or self.epsilon is not None):
+        if resume is not None and is_private(self):
             raise ParameterError(f"{type(self).__name__} keeps no checkpoints under a privacy budget; leave out resume")
         return super().fit(data, resume=resume)
 
@@ -173,8 +174,8 @@ class SequenceSynthesizer(Synthesizer):
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        name, is_private = type(self).__name__, self.differential_privacy or self.epsilon is not None
-        if self.scaling_config is not None and is_private:
+        name = type(self).__name__
+        if self.scaling_config is not None and is_private(self):
             raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")

@@ -12,7 +12,7 @@ from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ParameterError
 from raysynth.stages import stage
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_whole
+from raysynth.synthesizers.checks import check_between, check_whole, is_private
 from raysynth.synthesizers.opening import spending_told
 from raysynth.synthesizers.sequence_data import SequenceTables, WindowRows, vector_layout
 from raysynth.synthesizers.sequence_rows import SequenceMaker
@@ -39,8 +39,8 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     The five networks and their losses are in `models/time_gan.py` and `training/time_gan.py`. The static columns, the
     time of the first row and the length are learned together by a Bayesian network, so that conditions on static
-    columns are exact; the networks see them as context, in training and in sampling. Made sequences
-    get the levels of real ones (`models/sequence_levels.py`; not under a privacy budget).
+    columns are exact; the networks see them as context, in training and in sampling. Made sequences get the levels of
+    real ones (`models/sequence_levels.py`; not under a privacy budget).
 
     With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
     `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
@@ -128,17 +128,13 @@ class TimeSeriesGAN(SequenceSynthesizer):
             raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
         if self.schedule not in ("constant", "cosine"):
             raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
-        if self._is_private:
+        if is_private(self):
             from raysynth.synthesizers.private_sequence_tables import check_private
 
             check_private(self)
 
-    @property
-    def _is_private(self) -> bool:
-        return self.differential_privacy or self.epsilon is not None
-
     def _fit_table(self, data: Any) -> None:
-        if self._is_private:
+        if is_private(self):
             self._fit_privately(data)
         else:
             super()._fit_table(data)

@@ -23,7 +23,7 @@ from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
-from raysynth.training.compiled import compiled, set_gradients
+from raysynth.training.compiled import add_gradients, compiled
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
@@ -221,7 +221,8 @@ class AnyOrderLearner(AveragedLearner):
         rows, columns = batch.codes_NC.shape
         place_GC = random_places(self.training.groups, columns, rng)
         loss, *gradients = self._gradients(batch.codes_NC, place_GC, *self.network.kept(rows, rng))
-        set_gradients(self.parameters, [gradients])
+        self.optimiser.zero_grad(set_to_none=True)
+        add_gradients(self.parameters, gradients)
         self._come_together()
         assert loss is not None
         return loss

@@ -64,11 +64,11 @@ def compiled(
     return _Compiled(plain, lambda: _closed(_compile(fn, device), parameters), device, name=name, changed=changed)
 
 
-def set_gradients(parameters: Sequence[Tensor], parts: Sequence[Sequence[Tensor | None]]) -> None:
-    """Sets `.grad` of the parameters to the sum of the gradients of some parts of a batch."""
-    for parameter, gradients in zip(parameters, zip(*parts, strict=True), strict=True):
-        present = [g for g in gradients if g is not None]
-        parameter.grad = None if not present else sum(present[1:], start=present[0])
+def add_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Add gradients to the `.grad` of parameters, as a backward pass does; None has no part in it."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 class _Compiled:

@@ -17,7 +17,7 @@ from torch import Tensor
 from raysynth.models.ctgan import condition_loss
 from raysynth.models.discriminator import Rows, critic_losses, score_gradient
 from raysynth.training.batches import Batch
-from raysynth.training.compiled import compiled, set_gradients
+from raysynth.training.compiled import add_gradients, compiled
 
 if TYPE_CHECKING:
     from raysynth.training.gan import GanLearner, Noise
@@ -33,7 +33,6 @@ class CompiledGan:
     """
 
     def __init__(self, learner: GanLearner) -> None:
-        self.critic_weights = list(learner.discriminator.parameters())
         self.generator_weights = list(learner.generator.parameters())
         statistics = list(learner.generator.buffers())
         in_parts = learner.accumulation > 1  # then the generator learns from rows of its own, and counts them
@@ -54,20 +53,18 @@ class CompiledGan:
         assert vectors_NW is not None
         return Rows(vectors_NW, batch.condition_N)
 
-    def critic_gradients(self, batch: Batch, fake: Rows, mix_Q: Tensor, keep: Sequence[Tensor]) -> dict[str, Tensor]:
-        """As `discriminator.critic_gradients`."""
-        loss, penalty, *gradients = self._critic(
+    def critic_losses(
+        self, batch: Batch, fake: Rows, mix_Q: Tensor, keep: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """Loss, penalty and gradients; see `discriminator.critic_losses`."""
+        return self._critic(
             batch.codes_NC, batch.values_NV, batch.real_condition_N, fake.vectors_NW, fake.condition_N, mix_Q, *keep
         )
-        set_gradients(self.critic_weights, [gradients])
-        assert loss is not None and penalty is not None
-        return {"discriminator": loss, "penalty": penalty}
 
     def generator_loss(self, batch: Batch, noise: Noise, keep: Sequence[Tensor]) -> Tensor:
         """The generator's loss on a part of a batch; its gradients are added to those that are there."""
         loss, *gradients = self._generator(*noise, batch.codes_NC, batch.values_NV, batch.condition_N, *keep)
-        before = [weight.grad for weight in self.generator_weights]
-        set_gradients(self.generator_weights, [before, gradients])
+        add_gradients(self.generator_weights, gradients)
         assert loss is not None
         return loss
 
@@ -96,8 +93,7 @@ def _critic(learner: GanLearner) -> Function:
         with torch.no_grad():
             real, first_real = learner.judged(Batch(codes_NC, values_NV, None, real_condition_N))
             fake = Rows(vectors_NW, condition_N)
-            loss, penalty, gradients = critic_losses(learner.discriminator, fake, real, first_real, mix_Q, keep)
-            return (loss, penalty, *gradients)
+            return critic_losses(learner.discriminator, fake, real, first_real, mix_Q, keep)
 
     return critic
 

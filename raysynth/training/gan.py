@@ -21,7 +21,7 @@ from torch import Tensor
 
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.ctgan import TEMPERATURE, Conditions, Generator, condition_loss, own_conditions
-from raysynth.models.discriminator import Discriminator, Rows, critic_gradients, score_gradient
+from raysynth.models.discriminator import Discriminator, Rows, critic_losses, score_gradient
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, ConditionTables, RowSource
@@ -312,8 +312,13 @@ class GanLearner:
         mix_Q = torch.empty(packs, device=self.device).uniform_(generator=rng)
         keep = self.discriminator.keep(packs, rng)
         if self.compiled is not None:
-            return self.compiled.critic_gradients(batch, fake, mix_Q, keep)
-        return critic_gradients(self.discriminator, fake, *self.judged(batch), mix_Q, keep)
+            loss, penalty, *gradients = self.compiled.critic_losses(batch, fake, mix_Q, keep)
+        else:
+            loss, penalty, *gradients = critic_losses(self.discriminator, fake, *self.judged(batch), mix_Q, keep)
+        for weight, gradient in zip(self.discriminator.parameters(), gradients, strict=True):
+            weight.grad = gradient
+        assert loss is not None and penalty is not None
+        return {"discriminator": loss, "penalty": penalty}
 
     def judged(self, batch: Batch) -> tuple[Rows, Tensor]:
         """Real rows, and what the critic's first layer makes of them."""

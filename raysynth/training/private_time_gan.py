@@ -42,6 +42,7 @@ from raysynth.models.time_gan import (
 )
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
+from raysynth.training.compiled import add_gradients
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
@@ -112,8 +113,7 @@ class PrivateTimeGanJob:
     @property
     def sizes(self) -> TimeGanSizes:
         """Of the networks."""
-        s, step = self.networks, self.layout.step
-        return TimeGanSizes(step.width, step.n_values, self.layout.context_width, s.hidden, s.layers, s.noise)
+        return self.networks.sizes(self.layout)
 
     def learner(self, device: torch.device, average: Average) -> PrivateTimeGanLearner:
         """Networks with fresh weights on a device."""
@@ -237,8 +237,7 @@ class PrivateTimeGanLearner:
         parameters = list(self.critic.parameters())
         of_made = torch.autograd.grad(made_loss, parameters)
         self.average(of_made)
-        for parameter, gradient in zip(parameters, of_made, strict=True):
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        add_gradients(parameters, of_made)
         self.adams[1].step()
         self.critic.project()
         return real_loss + made_loss.detach()
@@ -253,8 +252,8 @@ class PrivateTimeGanLearner:
         parameters = self.made_by()
         gradients = torch.autograd.grad(total, parameters)
         self.average(gradients)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+        self.adams[0].zero_grad(set_to_none=True)
+        add_gradients(parameters, gradients)
         self.adams[0].step()
         self.weights.follow()
         return {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}

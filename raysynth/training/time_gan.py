@@ -73,6 +73,11 @@ class TimeGanSettings:
     flat_share: float = 0.2
     ema_decay: float = 0.995
 
+    def sizes(self, layout: SequenceLayout) -> TimeGanSizes:
+        """Of the networks for sequences of a layout."""
+        step = layout.step
+        return TimeGanSizes(step.width, step.n_values, layout.context_width, self.hidden, self.layers, self.noise)
+
 
 @dataclass(frozen=True)
 class TimeGanJob:
@@ -102,8 +107,7 @@ class TimeGanJob:
     @property
     def sizes(self) -> TimeGanSizes:
         """Of the networks."""
-        s, step = self.networks, self.layout.step
-        return TimeGanSizes(step.width, step.n_values, self.layout.context_width, s.hidden, s.layers, s.noise)
+        return self.networks.sizes(self.layout)
 
     def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
         """Networks with fresh weights on a device."""

@@ -18,7 +18,7 @@ from raysynth.models.spans import SpanIndex, Spans
 from raysynth.models.vae import TabularVae, VaeNetworks
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
-from raysynth.training.compiled import compiled, set_gradients
+from raysynth.training.compiled import add_gradients, compiled
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import Average, average_alone
 from raysynth.training.loop import TrainSettings
@@ -144,9 +144,12 @@ class VaeLearner:
             return self._validate(batch)
         if isinstance(batch, PrivateBatch):
             return self._private_step(batch, rng)
-        parts = [self._part_gradients(part, rng) for part in batch.parts(self.accumulation)]
-        set_gradients(self.parameters, [gradients for _, gradients in parts])
-        sums = [torch.stack(losses).sum(0) for losses in zip(*(losses for losses, _ in parts), strict=True)]
+        self.optimiser.zero_grad(set_to_none=True)
+        sums = [torch.zeros((), device=self.device) for _ in range(2)]
+        for part in batch.parts(self.accumulation):
+            losses, gradients = self._part_gradients(part, rng)
+            add_gradients(self.parameters, gradients)
+            sums = [s + loss for s, loss in zip(sums, losses, strict=True)]
         self.average(p.grad for p in self.parameters if p.grad is not None)
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         self.optimiser.step()

@@ -203,7 +203,7 @@ def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[s
 
 def _is_private(method: type[Synthesizer]) -> bool:
     """Whether a method learns rows within a budget; that of sequences is by sequence, which a sweep does not divide."""
-    return method.has_differential_privacy and "sequence_key" not in method._parameter_names()
+    return method.has_differential_privacy and not method.learns_sequences
 
 
 def _check(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysynth.models.discriminator import Discriminator, Rows, critic_gradients, score_gradient
+from raysynth.models.discriminator import Discriminator, Rows, critic_losses, score_gradient
 from raysynth.models.spans import SpanIndex, Spans, activate, gumbel_noise
 
 SPANS = Spans((3, 4, 2, 5), (1, 3))
@@ -67,8 +67,9 @@ def test_gradients_equal_those_of_autograd_with_a_double_backward_pass(model: Di
     keep = [k.double() for k in model.keep(N // PAC, rng)]
     mix = torch.rand(N // PAC, generator=rng, dtype=torch.double)
     first_real = model.first_of_codes(codes, values, condition, index)
-    losses = critic_gradients(model, fake, real, first_real, mix, keep)
-    ours = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    of_rows, of_slopes, *gradients = critic_losses(model, fake, real, first_real, mix, keep)
+    losses = {"discriminator": of_rows, "penalty": of_slopes}
+    ours = {name: g for (name, _), g in zip(model.named_parameters(), gradients, strict=True)}
 
     for p in model.parameters():
         p.requires_grad_(True)
