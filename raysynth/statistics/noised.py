@@ -16,7 +16,7 @@ equal parts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.dp import ledger as events
-from raysynth.dp.histogram import LevelCounts, exact_levels, level_sizes, merged_runs, simplex
+from raysynth.dp.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.dp.ledger import Event
 from raysynth.dp.mechanisms import gaussian_vector, growing_edges, stable_counts
 from raysynth.dp.scope import PrivacyScope
@@ -40,6 +40,7 @@ from raysynth.table import Table
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
+END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
 
 
@@ -265,6 +266,19 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     missing = min(missing, n_rows - LEAST_PRESENT)
     levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     runs = merged_runs(levels, n_rows - missing)
+    if column.bounds is not None and len(levels) == 1:
+        runs = _with_ends(runs, n_rows - missing)
     return NoisedColumn(
         column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
     )
+
+
+def _with_ends(runs: Runs, total: float) -> Runs:
+    """A declared range of few values is like a list of categories: its ends stay, though noise hides their few rows.
+
+    A range that shrinks by one rare value moves every reader's equal bins: on Adult at epsilon 1 one fit in six lost
+    the lowest of sixteen years of education (41 rows, noise of 56), and all pair trends of that column with it.
+    """
+    counts = runs.counts.copy()
+    counts[[0, -1]] = np.maximum(counts[[0, -1]], END_ROWS)
+    return replace(runs, counts=counts * (total / counts.sum()))

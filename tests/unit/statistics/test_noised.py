@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
+from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised import NoisedStatistics, release_statistics
@@ -79,6 +80,28 @@ def test_a_declared_domain_and_range_come_back_whatever_the_rows_hold() -> None:
         assert statistics.columns["job"].categories().value.values == ("nurse", "baker", "clerk", "king")
         age = statistics.columns["age"].distribution().value
         assert (age.low[0], age.high[-1]) == (0, 120)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ends_of_a_declared_short_range_stay_when_noise_hides_their_rows(seed: int) -> None:
+    """Nobody is at either end, and noise alone would take one of them away in three seeds of four."""
+    data = pd.DataFrame({"years": np.full(ROWS, 8), "job": "nurse"})
+    schema = TableSchema(
+        (
+            ColumnSchema("years", Kind.CONTINUOUS, "int64", bounds=(1, 16), nullable=False),
+            ColumnSchema("job", Kind.CATEGORICAL, "string", categories=("nurse", "baker")),
+        )
+    )
+    table = as_table(data)
+    public = public_schema(table, schema, {})
+    scope = PrivacyScope(PrivacyBudget(0.1, 1e-5), noise=InsecureSeededNoise(seed))
+    statistics = release_statistics(as_declared(table, public), public, scope, share=0.5)
+    years = statistics.columns["years"].distribution().value
+    assert (years.low[0], years.high[-1]) == (1, 16)
+    assert years.counts[0] > 0 and years.counts[-1] > 0
+    assert years.total == pytest.approx(statistics.n_rows)
+    encoder = build_bins(public["years"], years, rare_threshold=1, n_bins=40)
+    assert (encoder.distribution.low[0], encoder.distribution.high[-1]) == (1, 16)
 
 
 def test_a_value_of_one_row_is_not_named() -> None:
