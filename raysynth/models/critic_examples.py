@@ -21,45 +21,32 @@ LARGEST_NORM = 1.0  # of each layer, which makes the score change by at most as 
 
 
 @torch.no_grad()
-def real_uses(
-    model: Discriminator, real: Rows, first_real: Tensor, keep: list[Tensor]
+def score_uses(
+    model: Discriminator, rows: Rows, first: Tensor, keep: list[Tensor], *, sign: float
 ) -> tuple[list[Use], list[Tensor], Tensor]:
-    """What the gradients of - score of each real row are made of.
+    """What the gradients of each row's loss, its score times a sign, are made of.
 
     Args:
         model: with packs of one row.
-        real: N rows. first_real: their a_1 (`Discriminator.first_of_codes`).
+        rows: N rows. first: their a_1 (`Discriminator.first_of_codes`, `first_of_vectors`).
         keep: dropout factors.
+        sign: -1 for real rows, 1 for generated ones.
 
     Returns:
         The uses, the weights that they number, and each row's loss (N).
     """
-    done = model.forward_from(first_real, keep)
-    d = model.backward_from(torch.full_like(done.score, -1.0), done)
+    done = model.forward_from(first, keep)
+    d_score = torch.full_like(done.score, sign)
+    d = model.backward_from(d_score, done)
     weights = critic_weights(model)
-    uses: list[Use] = [_layer(real.vectors_NW, d[0], weights, 0)]
+    uses: list[Use] = [_layer(rows.vectors_NW, d[0], weights, 0)]
     for i in range(1, len(d)):
         uses.append(_layer(done.hidden[i - 1], d[i], weights, 2 * i))
     last = 2 * len(d)
-    d_score = torch.full_like(done.score, -1.0)[:, None]
-    uses.append(AffineUse(done.hidden[-1][None], d_score[None], last, weights[last].shape))
-    if real.condition_N is not None:
-        uses.append(GatherUse(real.condition_N[None], d[0][None], last + 1, weights[last + 1].shape))
-    return uses, weights, -done.score
-
-
-@torch.no_grad()
-def fake_gradients(model: Discriminator, fake: Rows, keep: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Gradients of the mean score of generated rows by `critic_weights`, and that mean. No real row takes part."""
-    done = model.forward_from(model.first_of_vectors(fake), keep)
-    d = model.backward_from(torch.full_like(done.score, 1 / len(done.score)), done)
-    gradients = [fake.vectors_NW.T @ d[0], d[0].sum(0, keepdim=True)]
-    for i in range(1, len(d)):
-        gradients += [done.hidden[i - 1].T @ d[i], d[i].sum(0, keepdim=True)]
-    gradients.append(done.hidden[-1].mean(0)[:, None])
-    if fake.condition_N is not None:
-        gradients.append(torch.zeros_like(model.condition_weight).index_add_(0, fake.condition_N, d[0]))
-    return gradients, done.score.mean()
+    uses.append(AffineUse(done.hidden[-1][None], d_score[None, :, None], last, weights[last].shape))
+    if rows.condition_N is not None:
+        uses.append(GatherUse(rows.condition_N[None], d[0][None], last + 1, weights[last + 1].shape))
+    return uses, weights, sign * done.score
 
 
 def critic_weights(model: Discriminator) -> list[Tensor]:

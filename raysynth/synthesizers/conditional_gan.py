@@ -116,7 +116,7 @@ class ConditionalTabularGAN(GanSynthesizer):
             network = Network.from_state(*run.releases)
         else:
             network = private_given_network(prepared, job.conditions.columns)
-        plan = self._charged_plan(prepared, network.to_state())
+        plan = self._charged_plan(prepared, job, network.to_state())
         self._given_network = network
         rng = np.random.default_rng(prepared.seed)
         given_SQ = draw(network_steps(network), GIVEN_ROWS, len(network), rng)
@@ -135,11 +135,13 @@ class ConditionalTabularGAN(GanSynthesizer):
             code_bias_S=np.zeros(job.spans.n_codes),
             conditions=job.conditions,
             shares_K=np.zeros(0),
-            hidden=self.generator_dim,
+            hidden=job.networks.generator_dim,
             given=NetworkGenerator(network, self._given_names(prepared.encoder)),
         )
         generator = averaged_generator(job, trained.state)
-        return replace(sampler, arrays=folded(generator, sampler.draw_conditions, self.batch_size, prepared.seed))
+        return replace(
+            sampler, arrays=folded(generator, sampler.draw_conditions, job.settings.batch_size, prepared.seed)
+        )
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = super()._model_state()

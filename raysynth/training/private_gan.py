@@ -1,12 +1,15 @@
 """The GAN learner under a privacy budget: real rows reach the discriminator only, clipped and noised.
 
 Each step is one update of the discriminator from a Poisson batch of real rows and a batch of generated rows of public
-size; after every few of them the generator learns, from the discriminator alone. Rows are drawn uniformly (training by
-sampling would draw rare categories too often for the accountant), each real row's condition is read from the row at one
-random column, and the generator's conditions come from the released marginals.
+size. The gradients of generated rows are clipped like those of real ones, though nobody's privacy asks for it: else the
+discriminator hears of the generated rows several times as loud, and learns little of what tells the two apart (on Adult
+at epsilon 3 an AUC of 0.56 instead of 0.79). After every few updates the generator learns, from the discriminator
+alone. Rows are drawn uniformly (training by sampling would draw rare categories too often for the accountant), each
+real row's condition is read from the row at one random column, and the generator's conditions come from the released
+marginals.
 
 Sources: Xie et al. 2018, arXiv 1802.06739 (noise in the discriminator); Bie, Kamath and Zhang 2023, arXiv 2302.02936
-(many discriminator steps for one of the generator).
+(many discriminator steps for one of the generator; one for one was better here).
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raysynth.dp.clipping import clipped_sum
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.uses import Use
-from raysynth.models.critic_examples import critic_weights, fake_gradients, first_directions, project, real_uses
+from raysynth.models.critic_examples import critic_weights, first_directions, project, score_uses
 from raysynth.models.ctgan import Conditions
 from raysynth.models.discriminator import Rows
 from raysynth.models.spans import Spans
@@ -94,16 +98,22 @@ class PrivateGanLearner(GanLearner):
             condition_N = self._read_conditions(rows.codes_NC, rng)
             real = Rows(self.index.rows(rows.codes_NC, rows.values_NV), condition_N)
             first = model.first_of_codes(rows.codes_NC, rows.values_NV, condition_N, self.index)
-            return real_uses(model, real, first, model.keep(n, rng))
+            return score_uses(model, real, first, model.keep(n, rng), sign=-1.0)
 
         released, real_loss = self.private.release(batch, uses)
-        of_fakes, fake_score = fake_gradients(model, fake, model.keep(len(fake.vectors_NW), rng))
+        of_fakes, fake_score = self._clipped_mean(fake, rng)
         self.average(of_fakes)
         for weight, real_part, fake_part in zip(critic_weights(model), released, of_fakes, strict=True):
             weight.grad = real_part + fake_part
         self.discriminator_adam.step()
         project(model, self.directions)
         return real_loss + fake_score
+
+    def _clipped_mean(self, fake: Rows, rng: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        """Of generated rows' own gradients, by `critic_weights`, and their mean score. No real row takes part."""
+        model, n = self.discriminator, len(fake.vectors_NW)
+        uses, _, score_N = score_uses(model, fake, model.first_of_vectors(fake), model.keep(n, rng), sign=1.0)
+        return [s / n for s in clipped_sum(uses, self.private.plan.clip).sums], score_N.mean()
 
     def _draw_conditions(self, n: int, rng: torch.Generator) -> Tensor | None:
         """A column uniformly, then one of its codes by the released marginal."""

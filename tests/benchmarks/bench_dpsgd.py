@@ -25,8 +25,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raysynth.models.critic_examples import critic_weights, fake_gradients
-from raysynth.models.discriminator import Rows
+from raysynth.models.critic_examples import critic_weights
+from raysynth.models.discriminator import Discriminator, Rows
 from raysynth.models.vae import TabularVae
 from raysynth.synthesizers import neural
 from raysynth.synthesizers.registry import synthesizer_class
@@ -134,14 +134,14 @@ def discriminator(job: Any, batch: Batch, with_opacus: bool) -> dict[str, Callab
     plain, ours = job.learner(CPU, average_alone), job.learner(CPU, average_alone)
     secure = replace(job, plan=replace(job.plan, secure_mode=True)).learner(CPU, average_alone)
     with torch.no_grad():
-        _, fake = ours._generate(ours._of_size(ours._draw_conditions(len(batch.codes_NC), rng)), rng)
+        _, fake = ours._generate(ours._asked(rng), rng)
     rows = private(batch)
 
     def plain_step() -> None:
         model, condition = plain.discriminator, plain._read_conditions(batch.codes_NC, rng)
         real = Rows(plain.index.rows(batch.codes_NC, batch.values_NV), condition)
-        of_real, _ = fake_gradients(model, real, model.keep(len(batch.codes_NC), rng))
-        of_fake, _ = fake_gradients(model, fake, model.keep(len(fake.vectors_NW), rng))
+        of_real = mean_gradients(model, real, model.keep(len(batch.codes_NC), rng))
+        of_fake = mean_gradients(model, fake, model.keep(len(fake.vectors_NW), rng))
         for weight, a, b in zip(critic_weights(model), of_real, of_fake, strict=True):
             weight.grad = b - a
         plain.discriminator_adam.step()
@@ -161,6 +161,20 @@ def discriminator(job: Any, batch: Batch, with_opacus: bool) -> dict[str, Callab
         x = torch.cat([ours.index.rows(batch.codes_NC, batch.values_NV), *given], 1)
         steps["opacus"] = opacus_step(nn.Sequential(*layers[:-1]), job.plan.clip, x)
     return steps
+
+
+@torch.no_grad()
+def mean_gradients(model: Discriminator, rows: Rows, keep: list[Tensor]) -> list[Tensor]:
+    """Of the mean score by `critic_weights`, not clipped."""
+    done = model.forward_from(model.first_of_vectors(rows), keep)
+    d = model.backward_from(torch.full_like(done.score, 1 / len(done.score)), done)
+    gradients = [rows.vectors_NW.T @ d[0], d[0].sum(0, keepdim=True)]
+    for i in range(1, len(d)):
+        gradients += [done.hidden[i - 1].T @ d[i], d[i].sum(0, keepdim=True)]
+    gradients.append(done.hidden[-1].mean(0)[:, None])
+    if rows.condition_N is not None:
+        gradients.append(torch.zeros_like(model.condition_weight).index_add_(0, rows.condition_N, d[0]))
+    return gradients
 
 
 def opacus_step(network: nn.Module, clip: float, *inputs: Tensor) -> Callable[[], Any]:
