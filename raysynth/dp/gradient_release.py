@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from raysynth.device_copies import to_device
-from raysynth.dp.clipping import ExampleGradients, clipped_sum
+from raysynth.dp.clipping import ExampleGradients, add_to_parameters, clipped_sum
 from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, noise_source
 from raysynth.dp.uses import Use
 
@@ -134,12 +134,6 @@ class GradientRelease:
         assert weights is not None
         for parameter in parameters:
             parameter.grad = None
-        direct = [w.is_leaf for w in weights]
-        for weight, gradient, leaf in zip(weights, released, direct, strict=True):
-            if leaf:
-                weight.grad = gradient
-        made = [(w, g) for w, g, leaf in zip(weights, released, direct, strict=True) if not leaf]
-        if made:
-            torch.autograd.backward([w for w, _ in made], [g for _, g in made])
+        add_to_parameters(weights, released)
         self._weights = None
         return released

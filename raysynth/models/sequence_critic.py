@@ -1,9 +1,10 @@
 """The discriminator of sequences under differential privacy: one sequence at a time, its gradients open to clipping.
 
 A recurrent network (as `time_gan.Recurrent`) that sees the steps themselves: without an embedding there are fewer
-networks that have to be taught through noise. Real sequences pass it by plain products (`GRU.by_products`), whose
-example gradients `dp/recording.py` knows; made ones pass the fast way. Its weights are projected after each noised
-step: no matrix of a gate, nor the output's, has a spectral norm above `LARGEST_NORM`.
+networks that have to be taught through noise. Where the critic learns, sequences pass it by plain products
+(`GRU.by_products`), whose example gradients `dp/recording.py` knows; where the generator does, the fast way. Its
+weights are projected after each noised step: no matrix of a gate, nor the output's, has a spectral norm above
+`LARGEST_NORM`.
 
 Shape legend: T steps, N sequences, W numbers of a step's vector, K of the context's, H hidden units.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from raysynth.models.time_gan import Recurrent, Sequences, TimeGanSizes
+from raysynth.models.time_gan import Recurrent, TimeGanSizes
 
 LARGEST_NORM = 1.5  # a gate's matrix starts at about 1.2
 
@@ -40,21 +41,21 @@ class SequenceCritic(nn.Module):
         """Logits (T, N) of made sequences."""
         return self.network((x_TNW - self.mean_W) / self.scale_W, context_NK)[..., 0]
 
-    def example_losses(self, real: Sequences) -> Tensor:
-        """(N,) for each real sequence the cross-entropy of 'real', summed over its steps and divided by T.
+    def example_losses(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor, *, as_real: bool) -> Tensor:
+        """(N,) for each sequence the cross-entropy of 'real' or 'made', summed over its steps and divided by T.
 
-        Each depends on its own sequence alone, and T is declared.
+        Each depends on its own sequence alone, and T is declared. By plain products, whose gradients can be clipped.
         """
-        x_NTW = ((real.x_TNW - self.mean_W) / self.scale_W).transpose(0, 1)
-        context_NTK = real.context_NK[:, None].expand(-1, x_NTW.shape[1], -1)
+        x_NTW = ((x_TNW - self.mean_W) / self.scale_W).transpose(0, 1)
+        context_NTK = context_NK[:, None].expand(-1, x_NTW.shape[1], -1)
         states_NTH = self.network.gru.by_products(torch.cat([x_NTW, context_NTK], 2))
         logits_NT = self.network.output(states_NTH)[..., 0]
-        return (nn.functional.softplus(-logits_NT) * real.mask_TN.t()).sum(1) / len(real.mask_TN)
+        loss_NT = nn.functional.softplus(-logits_NT if as_real else logits_NT)
+        return (loss_NT * mask_TN.t()).sum(1) / len(mask_TN)
 
-    def made_loss(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor, *, as_real: bool) -> Tensor:
-        """Mean over made sequences of the cross-entropy of 'made', or (what the generator wants) of 'real'."""
-        logits_TN = self(x_TNW, context_NK)
-        loss_TN = nn.functional.softplus(-logits_TN if as_real else logits_TN)
+    def fooling_loss(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor) -> Tensor:
+        """What the generator wants to be small: mean over made sequences of the cross-entropy of 'real'."""
+        loss_TN = nn.functional.softplus(-self(x_TNW, context_NK))
         return (loss_TN * mask_TN).sum(0).mean() / len(mask_TN)
 
     @torch.no_grad()

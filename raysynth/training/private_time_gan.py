@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raysynth.dp.clipping import add_to_parameters, clipped_sum, example_gradients
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.sequence_critic import SequenceCritic
 from raysynth.models.sequence_summary import SequenceSummary
@@ -225,27 +226,30 @@ class PrivateTimeGanLearner:
     # ---- updates -----------------------------------------------------------------------------------------------------
 
     def _teach_critic(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
-        """One update from a released gradient of real sequences and the gradient of made ones; then the projection."""
+        """One update from a released gradient of real sequences and the gradient of made ones; then the projection.
+
+        Made sequences are clipped like real ones, which keeps the two sides equally loud: see `private_gan.py`.
+        """
 
         def losses(part: Batch) -> Tensor:
-            return self.critic.example_losses(self.vectors(part.codes_NC, part.values_NV))
+            real = self.vectors(part.codes_NC, part.values_NV)
+            return self.critic.example_losses(real.x_TNW, real.context_NK, real.mask_TN, as_real=True)
 
         with torch.no_grad():
             made = self._made(rng)
         real_loss = self.private.teach(self.critic, batch, losses)
-        made_loss = self.critic.made_loss(*made, as_real=False)
-        parameters = list(self.critic.parameters())
-        of_made = torch.autograd.grad(made_loss, parameters)
+        gradients = example_gradients(self.critic, lambda: self.critic.example_losses(*made, as_real=False), MADE)
+        of_made = [s / MADE for s in clipped_sum(gradients.uses, self.private.plan.clip).sums]
         self.average(of_made)
-        add_gradients(parameters, of_made)
+        add_to_parameters(gradients.weights, of_made)
         self.adams[1].step()
         self.critic.project()
-        return real_loss + made_loss.detach()
+        return real_loss + gradients.losses_N.mean()
 
     def _teach_generator(self, rng: torch.Generator) -> dict[str, Tensor]:
         """One update from what was released; no real sequence takes part."""
         made = self._made(rng)
-        fooling = self.critic.made_loss(*made, as_real=True)
+        fooling = self.critic.fooling_loss(*made)
         moments, columns = self._moments_distance(*made), self._columns_distance(*made)
         share = min(1.0, self.steps / max(1, self.warm_up_steps))
         total = share * fooling + self.settings.distance_weight * (moments + columns)

@@ -17,7 +17,7 @@ from raysynth.dp.clipping import clipped_sum, example_gradients
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, CodeTable, NetworkSettings, random_places
 from raysynth.models.sequence_critic import SequenceCritic
 from raysynth.models.spans import SpanIndex, Spans
-from raysynth.models.time_gan import Sequences, TimeGanSizes
+from raysynth.models.time_gan import TimeGanSizes
 from raysynth.models.vae import MixturePrior, TabularVae, VaeNetworks
 
 N = 12
@@ -115,8 +115,8 @@ def test_linear_layers() -> None:
     check(perceptron(), lambda net, x: net(x).square().sum(1), torch.randn(N, 5))
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_the_critic_of_sequences_of_different_lengths(layers: int) -> None:
+@pytest.mark.parametrize(("layers", "as_real"), [(1, True), (2, True), (1, False)])
+def test_the_critic_of_sequences_of_different_lengths(layers: int, as_real: bool) -> None:
     """The recurrent network of private sequences: gates unrolled over time, an output at every step, a mask."""
     steps, width, context = 7, 4, 3
     sizes = TimeGanSizes(width, width, context, hidden=6, layers=layers, noise=2)
@@ -129,9 +129,7 @@ def test_the_critic_of_sequences_of_different_lengths(layers: int) -> None:
     def losses(net: nn.Module, x_NX: Tensor) -> Tensor:
         x_TNW = x_NX[:, : steps * width].reshape(len(x_NX), steps, width).transpose(0, 1)
         mask_TN = (torch.arange(steps)[:, None] < x_NX[:, -1]).float()
-        nothing = torch.zeros(0)
-        real = Sequences(x_TNW * mask_TN[..., None], nothing, nothing, x_NX[:, -context - 1 : -1], mask_TN)
-        return net.example_losses(real)
+        return net.example_losses(x_TNW * mask_TN[..., None], x_NX[:, -context - 1 : -1], mask_TN, as_real=as_real)
 
     check(critic, losses, x_NX, rtol=1e-4)
 

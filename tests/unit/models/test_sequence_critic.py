@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from raysynth.models.sequence_critic import LARGEST_NORM, SequenceCritic
 from raysynth.models.time_gan import Sequences, TimeGanSizes, step_mask
@@ -23,22 +26,27 @@ def sequences() -> Sequences:
     return Sequences(x_TNW, torch.zeros(0), torch.zeros(0), torch.randn(N, CONTEXT, generator=rng), mask_TN)
 
 
+def judged(network: SequenceCritic, sequences: Sequences, *, as_real: bool) -> Tensor:
+    return network.example_losses(sequences.x_TNW, sequences.context_NK, sequences.mask_TN, as_real=as_real)
+
+
 def test_both_ways_through_the_network_judge_alike() -> None:
     real = sequences()
     for layers in (1, 2):
         network = critic(layers)
-        slow = network.example_losses(real).mean()
-        fast = network.made_loss(real.x_TNW, real.context_NK, real.mask_TN, as_real=True)
-        torch.testing.assert_close(slow, fast)
-        assert fast != network.made_loss(real.x_TNW, real.context_NK, real.mask_TN, as_real=False)
+        fast = network.fooling_loss(real.x_TNW, real.context_NK, real.mask_TN)
+        torch.testing.assert_close(judged(network, real, as_real=True).mean(), fast)
+        logit_TN = network(real.x_TNW, real.context_NK)
+        as_made_N = (torch.nn.functional.softplus(logit_TN) * real.mask_TN).sum(0) / STEPS
+        torch.testing.assert_close(judged(network, real, as_real=False), as_made_N)
 
 
 def test_steps_that_are_none_count_for_nothing() -> None:
     network, real = critic(), sequences()
-    before = network.example_losses(real)
-    beyond = torch.where(real.mask_TN[..., None] > 0, real.x_TNW, 9.0)
-    changed = Sequences(beyond, real.codes_MC, real.values_MV, real.context_NK, real.mask_TN)
-    torch.testing.assert_close(network.example_losses(changed), before, rtol=0, atol=0)
+    beyond = replace(real, x_TNW=torch.where(real.mask_TN[..., None] > 0, real.x_TNW, 9.0))
+    for as_real in (True, False):
+        before = judged(network, real, as_real=as_real)
+        torch.testing.assert_close(judged(network, beyond, as_real=as_real), before, rtol=0, atol=0)
 
 
 def test_the_projection_bounds_every_matrix_and_leaves_small_ones() -> None:

@@ -15,6 +15,7 @@ from raysynth.models.time_gan import SequenceLayout, VectorLayout
 from raysynth.training.batches import MemoryRows
 from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings, train
+from raysynth.training.private_batches import PrivateBatch
 from raysynth.training.private_time_gan import (
     PrivateTimeGanJob,
     PrivateTimeGanLearner,
@@ -89,6 +90,16 @@ def test_real_sequences_reach_the_discriminator_alone() -> None:
     learner._teach_critic(batch, torch.Generator().manual_seed(0))
     torch.testing.assert_close([p.detach() for p in learner.made_by()], before, rtol=0, atol=0)
     assert any(not torch.equal(p, q) for p, q in zip(learner.critic.parameters(), critic, strict=True))
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.1])
+def test_made_sequences_move_the_critic_by_the_clip_at_most(clip: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As real ones do; else the critic would hear of made ones the louder the smaller the clip is."""
+    learner = job(clip=clip).learner(CPU, average_alone)
+    monkeypatch.setattr(learner.private, "teach", lambda *_: torch.zeros(()))
+    learner._teach_critic(PrivateBatch(()), torch.Generator().manual_seed(0))
+    gradient = torch.cat([p.grad.reshape(-1) for p in learner.critic.parameters() if p.grad is not None])
+    assert 0.1 * clip < gradient.norm() <= clip
 
 
 def test_columns_are_compared_by_rank_over_the_steps_that_exist() -> None:
