@@ -2,10 +2,12 @@
 
 Two experiments, by one adversary who knows the algorithm, the published seed, all rows but the canary, and the canary:
 
-- **file**: a membership game. Many small fits with and without a canary row; the adversary reads the whole model file
+- **file**: a membership game. Many small fits with and without a canary; the adversary reads the whole model file
   (`audit_adversary.py`), learns on some fits and is judged on the others.
 - **gradients**: one fit by DP-SGD with many canaries, each of them in the table with chance 1/2; the adversary sees all
   iterates (`training/canaries.py`). Only where the method trains by DP-SGD.
+
+A canary is one unit of the guarantee: a row, or a whole sequence (`audit_units.py`).
 
 Each gives a lower bound of epsilon at the claimed delta. A bound above the claim refutes it. A bound below it proves
 nothing; `largest` says what a perfect attack could have shown with so many trials.
@@ -20,17 +22,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.types as pt
 
 from raysynth.errors import ParameterError
 from raysynth.execution import in_this_process, run_tasks
 from raysynth.privacy.audit_adversary import Decision, features_of, learned
 from raysynth.privacy.audit_bounds import game_bound, one_run_bound
-from raysynth.privacy.audit_canary import canary_row
+from raysynth.privacy.audit_units import Units, units_of
 from raysynth.synthesizers.checks import check_whole
 
 if TYPE_CHECKING:
+    from raysynth.dp.scope import PrivacyScope
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.training.canaries import GradientCanaries
 
@@ -75,12 +76,14 @@ class EpsilonAudit:
         epsilon, delta: the claim.
         confidence: of all bounds together.
         attacks: the experiments.
+        unit: one of which a canary is.
     """
 
     epsilon: float
     delta: float
     confidence: float
     attacks: tuple[AuditedAttack, ...]
+    unit: str
 
     @property
     def lower_bound(self) -> float:
@@ -103,6 +106,7 @@ class EpsilonAudit:
         return {
             "epsilon": self.epsilon,
             "delta": self.delta,
+            "unit": self.unit,
             "confidence": self.confidence,
             "lower_bound": self.lower_bound,
             "largest": self.largest,
@@ -112,7 +116,8 @@ class EpsilonAudit:
 
     def __str__(self) -> str:
         verdict = "REFUTED" if self.refuted else "not refuted"
-        lines = [f"claim: epsilon = {self.epsilon:g}, delta = {self.delta:g}: {verdict}"]
+        claim = f"claim: epsilon = {self.epsilon:g}, delta = {self.delta:g} for one {self.unit} more or less"
+        lines = [f"{claim}: {verdict}"]
         return "\n".join([*lines, *(f"  {a}" for a in self.attacks)])
 
 
@@ -133,8 +138,10 @@ def audit_epsilon(
     Args:
         synthesizer: unfitted, with `epsilon`: the claim. Small networks and few steps make an audit cheap; its own
             `seed` counts as published (None: 0).
-        data: rows of the worst table that one can think of; a hundred are enough for 'file'. Each fit reads them all.
-        canary: values of the canary's columns; the others are extreme (`audit_canary.py`).
+        data: rows, or sequences, of the worst table that one can think of; a hundred are enough for 'file'. Each fit
+            reads them all.
+        canary: values of the canary's columns ('feature 1' ... of an array); the others are extreme
+            (`audit_canary.py`). Of a sequence: one value for all steps, or a list with one for each.
         n_refits: fits of 'file', half of them with the canary; at least 32.
         n_canaries: of 'gradients'; no more than the network has weights.
         learning_share: of the refits, that the adversary learns on; they are not judged.
@@ -146,30 +153,28 @@ def audit_epsilon(
         The audit; print it, or ask `.lower_bound`, `.largest` and `.refuted`.
 
     Raises:
-        ParameterError: the synthesizer claims nothing, or a parameter is out of range.
+        ParameterError: the synthesizer claims nothing, or a parameter is out of range. DataError, SchemaError: of
+            sequences, about names and types.
     """
     _check(synthesizer, n_refits, n_canaries, learning_share, confidence, attacks)
-    from raysynth.synthesizers.opening import privacy_scope
-
-    scope = privacy_scope(synthesizer)
-    assert scope is not None
+    scope = _claim(synthesizer)
     delta = scope.budget.delta
-    rows = _plain_rows(data)
-    extra = canary_row(rows, synthesizer._declared_schema(), canary)
+    units = units_of(synthesizer, data, canary)
     model = synthesizer.clone().set_params(
         seed=synthesizer.seed or 0, verbose=False, scaling_config=None, run_config=None
     )
-    canaries = _one_run(model, rows, extra, n_canaries) if "gradients" in attacks else None
+    canaries = _one_run(model, units, n_canaries) if "gradients" in attacks else None
     wanted = [a for a in ATTACKS if a in attacks and (a != "gradients" or canaries is not None)]
     if not wanted:
         raise ParameterError(f"{type(synthesizer).__name__} does not train by DP-SGD; audit it with attacks=['file']")
     each = 1 - (1 - confidence) / len(wanted)
     found = []
     if "file" in wanted:
-        found.append(_game(model, rows, extra, n_refits, learning_share, each, delta, where))
+        worlds = units.with_canaries(0), units.with_canaries(1)
+        found.append(_game(model, worlds, n_refits, learning_share, each, delta, where))
     if canaries is not None:
         found.append(_judged(*canaries, each, delta))
-    return EpsilonAudit(scope.budget.epsilon, delta, confidence, tuple(found))
+    return EpsilonAudit(scope.budget.epsilon, delta, confidence, tuple(found), scope.unit)
 
 
 # ---- the membership game ---------------------------------------------------------------------------------------------
@@ -177,15 +182,13 @@ def audit_epsilon(
 
 def _game(
     model: Synthesizer,
-    rows: pa.Table,
-    extra: pa.Table,
+    worlds: tuple[Any, Any],
     n_refits: int,
     learning_share: float,
     confidence: float,
     delta: float,
     where: str,
 ) -> AuditedAttack:
-    worlds = (rows, pa.concat_tables([rows, extra]))
     n_learning = max(4, round(n_refits * learning_share / 2))
     n_judged = n_refits // 2 - n_learning
     look = partial(_features, model, worlds)
@@ -200,29 +203,26 @@ def _game(
     return AuditedAttack("file", lower, largest, confidence, figures, decision.looks_at)
 
 
-def _features(model: Synthesizer, worlds: Sequence[pa.Table], world: int) -> dict[str, float]:
+def _features(model: Synthesizer, worlds: Sequence[Any], world: int) -> dict[str, float]:
     with in_this_process():
         return features_of(model.clone().fit(worlds[world])._content())
 
 
-def _guess(model: Synthesizer, worlds: Sequence[pa.Table], decision: Decision, world: int) -> bool:
+def _guess(model: Synthesizer, worlds: Sequence[Any], decision: Decision, world: int) -> bool:
     return decision.says_in(_features(model, worlds, world))
 
 
 # ---- one run with gradient canaries ----------------------------------------------------------------------------------
 
 
-def _one_run(
-    model: Synthesizer, rows: pa.Table, extra: pa.Table, n_canaries: int
-) -> tuple[GradientCanaries, np.ndarray] | None:
-    """The canaries after a fit, and which were in the table; None where nothing was trained by DP-SGD."""
+def _one_run(model: Synthesizer, units: Units, n_canaries: int) -> tuple[GradientCanaries, np.ndarray] | None:
+    """The canaries after a fit, and which were in the data; None where nothing was trained by DP-SGD."""
     from raysynth.training.canaries import GradientCanaries, planted
 
     included_M = np.array([secrets.randbits(1) for _ in range(n_canaries)], bool)
-    canaries = GradientCanaries(len(rows), included_M)
-    table = pa.concat_tables([rows, *[extra] * int(included_M.sum())])
+    canaries = GradientCanaries(units.n_units, included_M)
     with planted(canaries), in_this_process():
-        model.clone().fit(table)
+        model.clone().fit(units.with_canaries(int(included_M.sum())))
     return None if canaries.scores_M is None else (canaries, included_M)
 
 
@@ -246,16 +246,15 @@ def _judged(canaries: GradientCanaries, included_M: np.ndarray, confidence: floa
 # ---- input -----------------------------------------------------------------------------------------------------------
 
 
-def _plain_rows(data: Any) -> pa.Table:
-    """All rows in memory, text as text (a dictionary would list its values beside them)."""
-    from raysynth.table import as_table
+def _claim(synthesizer: Synthesizer) -> PrivacyScope:
+    """What a fit may spend, and by which unit."""
+    from raysynth.synthesizers.opening import privacy_scope
+    from raysynth.synthesizers.private_sequences import sequence_scope
+    from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
 
-    rows = as_table(data, min_rows=1).to_arrow()
-    plain = {
-        n: rows.column(n).cast(f.type.value_type) if pt.is_dictionary(f.type) else rows.column(n)
-        for n, f in zip(rows.column_names, rows.schema, strict=True)
-    }
-    return pa.table(plain).combine_chunks()
+    of_rows = privacy_scope(synthesizer)
+    assert of_rows is not None
+    return sequence_scope(synthesizer) if isinstance(synthesizer, SequenceSynthesizer) else of_rows
 
 
 def _check(

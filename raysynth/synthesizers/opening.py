@@ -76,9 +76,10 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
             raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
         return None
     if not model.has_differential_privacy:
+        others = "'timegan'" if model.learns_sequences else "'bayesian_network' or 'copula'"
         raise ParameterError(
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
-            "and epsilon, or take 'bayesian_network' or 'copula'"
+            f"and epsilon, or take {others}"
         )
     check_unit(model)
     epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon

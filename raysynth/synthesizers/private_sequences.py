@@ -29,6 +29,7 @@ import torch
 
 from raysynth.dp import ledger as events
 from raysynth.dp.mechanisms import gaussian_vector
+from raysynth.dp.noise import NoiseSource
 from raysynth.dp.scope import PrivacyScope
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
@@ -102,7 +103,7 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
     """
     seed = model._fit_seed()
     with stage("statistics") as done:
-        sequences = _sequences(model, data, scope)
+        sequences = bounded_sequences(model, data, scope.noise)
         statistics, n_columns = _released_columns(sequences, scope, scope.preprocessing_share)
         done.rows = scope.n_rows
         encoder, context = _encoders(sequences, *statistics)
@@ -130,6 +131,40 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
         summary = released.summary(layout)
         moments_D = learn_summary(rows, layout, summary, scope, share=rest * SUMMARY_SHARE)
     return PrivateSequences(rows, layout, replace(released, moments_D=moments_D), scope, seed)
+
+
+def bounded_sequences(model: SequenceSynthesizer, data: Any, noise: NoiseSource) -> BoundedSequences:
+    """The sequences that a fit learns, in the order in which they come: private.
+
+    Args:
+        model: with the parameters of the fit.
+        data: an array or a long table.
+        noise: draws the windows of long entities.
+
+    Raises:
+        ParameterError, SchemaError, DataError: about names, types and parameters, never about a row.
+    """
+    from raysynth.synthesizers.sequence_synthesizer import is_array
+
+    if is_array(data):
+        for name in ("sequence_key", "time_column", "static_columns"):
+            if getattr(model, name) is not None:
+                raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
+        return sequences_of_array(
+            data, length=model.sequence_length, features=model.features, declared=model._declared_schema()
+        )
+    if model.features is not None:
+        raise ParameterError("features belongs to an array; a long table has its columns, so leave it out")
+    length = model.sequence_length
+    return LongTable(
+        model.sequence_key,
+        model.time_column,
+        tuple(model.static_columns or ()),
+        0 if length is None else length,  # without a key, which is refused by name
+        model._declared_schema(),
+        model._listed_kinds(),
+        model.public_types,
+    ).sequences(data, noise)
 
 
 def learn_summary(
@@ -172,30 +207,6 @@ def ranked_vectors(encoder: TableEncoder, layout: VectorLayout) -> np.ndarray:
 
 
 # ---- stages of `opened_privately` ------------------------------------------------------------------------------------
-
-
-def _sequences(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> BoundedSequences:
-    from raysynth.synthesizers.sequence_synthesizer import is_array
-
-    if is_array(data):
-        for name in ("sequence_key", "time_column", "static_columns"):
-            if getattr(model, name) is not None:
-                raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
-        return sequences_of_array(
-            data, length=model.sequence_length, features=model.features, declared=model._declared_schema()
-        )
-    if model.features is not None:
-        raise ParameterError("features belongs to an array; a long table has its columns, so leave it out")
-    length = model.sequence_length
-    return LongTable(
-        model.sequence_key,
-        model.time_column,
-        tuple(model.static_columns or ()),
-        0 if length is None else length,  # without a key, which is refused by name
-        model._declared_schema(),
-        model._listed_kinds(),
-        model.public_types,
-    ).sequences(data, scope.noise)
 
 
 def _released_columns(

@@ -6,8 +6,9 @@
 One adversary (`raysynth.privacy.audit_epsilon`) on tiny tables and networks, since a claim holds for any table or for
 none, and many small fits have more power than few large ones. Prints a line for each method and epsilon: the lower
 bound that was shown, the claim, and the largest lower bound that a perfect attack could have shown with as many trials;
-then how many claims were refuted, which must be none. The confidence of all bounds together is 0.999: each cell of the
-matrix has its part of the error. `--out` keeps finished cells, and a second run goes on from there.
+then how many claims were refuted, which must be none. `timegan`, whose claim is by sequence, learns a long table of so
+many sequences (`--rows`), and its canary is a sequence. The confidence of all bounds together is 0.999: each cell of
+the matrix has its part of the error. `--out` keeps finished cells, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -39,19 +40,21 @@ TINY: dict[str, dict[str, Any]] = {
     "dp_tvae": VAE,
     "tvae": {**VAE, "prior_components": 2},
     "autoregressive": {"width": 8, "hidden": 4, "layers": 1, "epochs": 2},
+    "timegan": {"hidden_dim": 8, "noise_dim": 2, "epochs": 1},
 }
+OF_SEQUENCES = {"sequence_key": "who", "time_column": "t", "static_columns": ["a"], "sequence_length": 3}
 
 
 def main() -> None:
     """Audit, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     classes = {m: synthesizer_class(m) for m in METHODS}
-    private = [m for m, c in classes.items() if c.has_differential_privacy and not c.learns_sequences]
+    private = [m for m, c in classes.items() if c.has_differential_privacy]
     parser.add_argument("--methods", default=",".join(private))
     parser.add_argument("--epsilons", default="0.5,1,3,8")
     parser.add_argument("--refits", type=int, default=240, help="fits of the membership game, half with the canary")
     parser.add_argument("--canaries", type=int, default=400, help="canaries of the one run; at most as many as weights")
-    parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--rows", type=int, default=100, help="rows, or sequences")
     parser.add_argument("--where", default="local", choices=("local", "ray"), help="where the refits run")
     parser.add_argument("--out", help="JSON lines of finished cells; read first, so that a run can go on")
     options = parser.parse_args()
@@ -75,6 +78,15 @@ def rows(n: int) -> pd.DataFrame:
     return pd.DataFrame({"a": rng.choice(list("xyw"), n), "b": rng.choice(list("uvw"), n), "x": rng.normal(size=n)})
 
 
+def sequences(n: int) -> pd.DataFrame:
+    """One to four rows of each; column a is the sequence's own."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(n), rng.integers(1, 5, n))
+    own = rng.choice(list("xyw"), n)[who]
+    steps = rows(len(who)).assign(a=own)
+    return steps.assign(who=who, t=np.arange(len(who)))
+
+
 def declared() -> TableSchema:
     """Column a has one declared value that no row has, for the canary."""
     a = ColumnSchema("a", Kind.CATEGORICAL, "string", categories=("x", "y", "w", "z"), nullable=False)
@@ -84,14 +96,15 @@ def declared() -> TableSchema:
 def audited(options: argparse.Namespace, method: str, epsilon: float, confidence: float) -> dict[str, Any]:
     """One cell: both attacks where the method trains by DP-SGD, else the file's alone."""
     small = dict(TINY.get(method, {}))
-    by_sgd = bool(small)
+    by_sgd, by_sequence = bool(small), synthesizer_class(method).learns_sequences
     if by_sgd:
         small["batch_size"] = 5 * options.rows  # all rows in every step: each fit spends the same events
+    small |= OF_SEQUENCES if by_sequence else {}
     model = new_synthesizer(method, epsilon=epsilon, delta=DELTA, seed=0, schema=declared(), verbose=False, **small)
     begun = time.perf_counter()
     found = audit_epsilon(
         model,
-        rows(options.rows),
+        sequences(options.rows) if by_sequence else rows(options.rows),
         n_refits=options.refits,
         n_canaries=options.canaries,
         confidence=confidence,

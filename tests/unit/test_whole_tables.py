@@ -35,7 +35,7 @@ ALLOWED = {
     "campaigns/store.py read_table": "one trial's scores",
     "demo.py to_arrow": "the demonstration divides a table that fits in memory",
     "evaluation/sequence_comparison.py to_arrow": "sequences are compared in memory (README, 'Limits')",
-    "privacy/audit.py to_arrow": "an audit refits hundreds of times, on few rows",
+    "privacy/audit_units.py to_arrow": "an audit refits hundreds of times, on few rows",
     "privacy/inversion.py to_pandas": "the attack's targets",
     "sampling/frame.py to_pandas": "rows that the user asked for as a DataFrame",
     "sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",

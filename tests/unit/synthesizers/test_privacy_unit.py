@@ -86,7 +86,7 @@ def game(method: str) -> AuditedAttack:
     model = model_of(method, epsilon=0.5, max_rows_per_unit=2, schema=schema)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _game(model, rows, person, 72, 0.25, 1 - 1e-4, 1e-5, "local")
+        return _game(model, (rows, pa.concat_tables([rows, person])), 72, 0.25, 1 - 1e-4, 1e-5, "local")
 
 
 def test_a_person_of_many_rows_does_not_refute_the_claim() -> None:

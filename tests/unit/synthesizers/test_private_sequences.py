@@ -1,4 +1,7 @@
-"""TimeSeriesGAN under a budget: its ledger, what leaves, what one sequence can change, and an audit of both doors."""
+"""TimeSeriesGAN under a budget: its ledger, what leaves, what one sequence can change, and an audit of the summaries.
+
+`tests/unit/privacy/test_audit_units.py` audits whole files and the gradients.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from raysynth import TimeSeriesGAN, load_synthetic_model
 from raysynth.dp import ledger as events
 from raysynth.dp.accountant import total_epsilon
 from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.clipping import clipped_sum
 from raysynth.dp.noise import InsecureSeededNoise, OsNoise
 from raysynth.dp.scope import PrivacyScope
 from raysynth.encoding.block import EncodedBlock
@@ -26,12 +28,11 @@ from raysynth.evaluation.sequence_metrics import autocorrelations, pair_arrays
 from raysynth.model_file import read_model
 from raysynth.models.sequence_summary import SequenceSummary
 from raysynth.models.time_gan import SequenceLayout, VectorLayout
-from raysynth.privacy.audit_bounds import game_bound, one_run_bound
+from raysynth.privacy.audit_bounds import game_bound
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.sequences import Windows
 from raysynth.synthesizers.private_sequences import learn_summary
 from raysynth.synthesizers.sequence_data import WindowRows
-from raysynth.training.canaries import GradientCanaries, planted
 from raysynth.training.private_time_gan import summed_summaries
 
 QUICK = {"epsilon": 3.0, "delta": 1e-4, "hidden_dim": 8, "noise_dim": 3, "epochs": 2, "seed": 0, "verbose": False}
@@ -243,38 +244,3 @@ def _charged() -> tuple[events.Event, ...]:
     scope = PrivacyScope(PrivacyBudget(1.0, 1e-5), n_rows=40)
     learn_summary(encoded(40), LAYOUT, summary(), scope, share=0.9)
     return scope.ledger.events
-
-
-# ---- an audit of the gradients in one run ----------------------------------------------------------------------------
-
-EPSILON, DELTA, CANARIES, CONFIDENCE = 0.5, 1e-8, 100, 1 - 1e-4
-
-
-def gradient_bound() -> float:
-    """The lower bound of epsilon from canaries among the sequences of one fit, as `audit_epsilon` has it for rows."""
-    rng = np.random.default_rng()
-    included_M = rng.random(CANARIES) < 0.5
-    canaries = GradientCanaries(60, included_M)
-    sequences = np.concatenate([rng.normal(size=(60, 3, 1)), np.zeros((int(included_M.sum()), 3, 1))])
-    with planted(canaries):
-        fitted(sequences, epsilon=EPSILON, delta=DELTA, batch_size=2000)
-    assert canaries.scores_M is not None and canaries.n_steps == 2
-    order = np.argsort(canaries.scores_M, kind="stable")
-    right = int(included_M[order[CANARIES // 2 :]].sum() + (~included_M[order[: CANARIES // 2]]).sum())
-    return one_run_bound(CANARIES, CANARIES, right, delta=DELTA, confidence=CONFIDENCE)
-
-
-def test_the_gradients_do_not_refute_the_claim() -> None:
-    assert gradient_bound() <= EPSILON
-
-
-def test_noise_omitted_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OsNoise, "normal", lambda self, shape: np.zeros(shape))
-    assert gradient_bound() > EPSILON
-
-
-def test_clipping_omitted_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "raysynth.dp.gradient_release.clipped_sum", lambda uses, clip, counted_N=None: clipped_sum(uses, 1e9, counted_N)
-    )
-    assert gradient_bound() > EPSILON
