@@ -89,7 +89,10 @@ class Discriminator(nn.Module):
         self.out_bias = uniform(1, 1, len(hidden))
 
     def keep(self, n_packs: int, rng: torch.Generator) -> list[Tensor]:
-        """Dropout factors (Q, H) of each hidden layer: 0 or 1 / (1 - dropout)."""
+        """Dropout factors (Q, H) of each hidden layer: 0 or 1 / (1 - dropout); without dropout nothing is drawn."""
+        if not self.dropout:
+            one = torch.ones((), device=rng.device)
+            return [one.expand(n_packs, width) for width in self.hidden]
         uniform = torch.empty(n_packs, sum(self.hidden), device=rng.device).uniform_(generator=rng)
         factors = (uniform >= self.dropout).float() / (1 - self.dropout)
         return list(factors.split(self.hidden, 1))
