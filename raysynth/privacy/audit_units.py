@@ -1,7 +1,8 @@
 """The tables that an audit fits: without the canary, with it, and with many; a canary is one unit of the guarantee.
 
-A unit is a row, or a whole sequence: all rows of one entity of a long table, or one sequence of an array. Canaries come
-after all others, because a fit counts units in the order in which they come (`training/canaries.py`).
+A unit is a row, all rows of one person (`privacy_unit`), or a whole sequence: all rows of one entity of a long table,
+or one sequence of an array. Canaries come after all others, because a fit counts units in the order in which they come
+(`training/canaries.py`).
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ class RowUnits:
 
 @dataclass(frozen=True)
 class EntityUnits:
-    """A long table, and the rows of an entity that is a canary.
+    """A long table, and the rows of an entity (or of a person) that is a canary.
 
     Args:
         rows: the table.
         canary: rows of one entity; what they have for a key does not count.
         key: name of the key's column.
-        cap: rows of an entity that count.
-        n_units: sequences that a fit makes of the table.
+        cap: most rows of each of many canaries: as many as count, or one, where a fit numbers rows and not entities.
+        n_units: sequences that a fit makes of the table, or rows that it takes of all persons.
     """
 
     rows: pa.Table
@@ -92,7 +93,7 @@ class EntityUnits:
             return pa.array([k for k in named if k not in taken][:n], type_)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ParameterError(
-                f"sequence_key '{self.key}' holds {type_}, which has no further values for {n} canaries: turn it into "
+                f"the key '{self.key}' holds {type_}, which has no further values for {n} canaries: turn it into "
                 "text or int64"
             ) from error
 
@@ -118,7 +119,7 @@ def units_of(synthesizer: Synthesizer, data: Any, given: Mapping[str, Any] | Non
     """The units of what a synthesizer is to be audited with.
 
     Args:
-        synthesizer: its claim is by row or by sequence.
+        synthesizer: its claim is by row, by person or by sequence.
         data: as `fit` takes it.
         given: values of the canary.
 
@@ -130,7 +131,24 @@ def units_of(synthesizer: Synthesizer, data: Any, given: Mapping[str, Any] | Non
     if isinstance(synthesizer, SequenceSynthesizer):
         return _sequence_units(synthesizer, data, given)
     rows = _plain_rows(data)
-    return RowUnits(rows, canary_row(rows, synthesizer._declared_schema(), given))
+    canary = canary_row(rows, synthesizer._declared_schema(), given)
+    if synthesizer.privacy_unit is None:
+        return RowUnits(rows, canary)
+    unit, most = synthesizer.privacy_unit, synthesizer.max_rows_per_unit
+    return EntityUnits(
+        rows, canary.take(pa.array([0] * BEYOND_CAP * most)), unit, 1, _rows_of_persons(rows, unit, most)
+    )
+
+
+def _rows_of_persons(rows: pa.Table, unit: str, most: int) -> int:
+    """That a fit takes of a table: which of a person is drawn, how many is not."""
+    from raysynth.dp.noise import OsNoise
+    from raysynth.statistics.units import bounded
+    from raysynth.table import as_table
+
+    n = bounded(as_table(rows, min_rows=1), unit, most, OsNoise()).n_rows
+    assert n is not None
+    return n
 
 
 def _sequence_units(model: SequenceSynthesizer, data: Any, given: Mapping[str, Any] | None) -> Units:

@@ -5,6 +5,17 @@ for these alone, so, given the numbers drawn for all others, the bounded tables 
 them of that unit. Whatever changes by s when one row comes or goes then changes by at most `most` * s (the triangle
 inequality). A guarantee that holds given the numbers holds for their mixture, which is what leaves.
 
+One row of each (`most` = 1). Then every unit is one row of the bounded table, and removing a unit removes that row: a
+Poisson sample of the rows is one of the units, a noised number of rows counts units, a unit's row lies on one worker.
+So whatever is private by row is private by unit, with the same noise: statistics, networks, and DP-SGD on any workers.
+
+Several draws. A fit that goes on, or one that takes encoded rows that an earlier fit kept, has releases of tables that
+were bounded by different draws, and a unit may have given another row to each. Let all numbers of all draws be fixed:
+they are independent of the data of others and of all that was released, so each release is still one of two tables
+that differ by at most `most` rows, with the noise that its event in the ledger states, and the events compose as ever,
+adaptively. That holds for every value of the numbers, so for their mixture. (The ledger never counts on a unit giving
+the same row twice; it does count on no release seeing more than `most` rows of it.)
+
 Shape legend: R rows.
 """
 

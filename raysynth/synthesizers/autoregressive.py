@@ -66,6 +66,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     """
 
     has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
     method: ClassVar[str] = "autoregressive"
     numeric_encoding: ClassVar[NumericForm] = "bins"
     can_resume: ClassVar[bool] = True

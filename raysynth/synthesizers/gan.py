@@ -84,6 +84,7 @@ class GanSynthesizer(Synthesizer):
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -95,17 +95,25 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
 
 
 def check_unit(model: Synthesizer) -> None:
-    """Raise `ParameterError` where a privacy unit of several rows is wrong, or the method has none."""
+    """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
+
+    Methods that train by DP-SGD take one row of each unit, which then is the row that they clip (`units.py`).
+    """
     if model.privacy_unit is None:
         if model.max_rows_per_unit != 1:
             raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
         return
     if not model.has_privacy_unit:
         raise ParameterError(
-            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take "
-            "'bayesian_network' or 'copula', or give it a table with one row for each person"
+            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
+            "method, or give it a table with one row for each person"
         )
     check_whole("max_rows_per_unit", model.max_rows_per_unit)
+    if model.can_resume and model.max_rows_per_unit > 1:
+        raise ParameterError(
+            f"{type(model).__name__} trains on one row of each privacy_unit: set max_rows_per_unit=1 (found "
+            f"{model.max_rows_per_unit}), or take 'bayesian_network' or 'copula', which count several"
+        )
 
 
 def unit_in_words(column: str, most: int) -> str:
@@ -302,12 +310,16 @@ def open_privately(
     from raysynth.statistics.units import bounded
     from raysynth.training.kept_releases import looked_up
 
+    whole = table
     table = table if unit is None else bounded(table, *unit, scope.noise)
     schema = public_schema(table, declared, kinds, public_types=public_types)
     table, modelled, rules = as_modelled(table, schema)
     if released is not None:
         return OpenedTable(table, schema, modelled, rules, released)
-    keeping = None if keep is None else looked_up(*keep, table, modelled, scope.unit)
+    keeping = None
+    if keep is not None:  # what is the same is the whole table: a unit's rows are drawn anew by each fit
+        owners = None if unit is None else whole.select([unit[0]])
+        keeping = looked_up(*keep, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
     if run is not None:
         opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope), keeping=keeping)
         run.check_schema(opened)

@@ -6,6 +6,9 @@ So these, and the ledger, are written to the run's folder before the first step,
 counted in a journal beside them (`training/private_batches.py`). Steps repeated after an interruption come out of the
 charged ones: the training ends earlier, and the ledger covers every step that any of the runs has made.
 
+With a privacy unit the rows of each are drawn anew when a fit goes on. No step sees more of them than before, and none
+of the draws depends on others' data, so the ledger still holds (`statistics/units.py`, 'Several draws').
+
 All in the record has gone through the door with noise, and is releasable; checkpoints beside it hold losses, which are
 private.
 """
@@ -128,6 +131,8 @@ def resumed_run(model: Synthesizer, folder: Path, scope: PrivacyScope) -> Privat
         earlier = PrivacyScope(
             spent.budget,
             preprocessing_share=scope.preprocessing_share,
+            unit=scope.unit,
+            rows_per_unit=scope.rows_per_unit,
             ledger=spent.ledger,
             noise=scope.noise,
             n_rows=int(content.meta["n_rows"]),

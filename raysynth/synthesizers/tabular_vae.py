@@ -88,6 +88,7 @@ class TabularVAE(Synthesizer):
     """
 
     has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
     method: ClassVar[str] = "tvae"
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True

@@ -9,6 +9,9 @@ table looks for releases that another one kept, writes their events into its own
 the rest of its budget for training: its ledger holds for its own model. All models together cost what was released
 once, and every training: `Spent` of that is the second ledger's `joint`.
 
+With a privacy unit the key is of all rows and of the units that they belong to, and the rows kept are those that the
+first fit drew of each unit: fits that take them draw none of their own (`statistics/units.py`, 'Several draws').
+
 The key holds a fingerprint of the rows, which is private as they are. Nothing that leaves depends on it but whether the
 table is the same one; whoever fits two tables that differ in one row shows that they do.
 """
@@ -47,7 +50,7 @@ class ReleaseKey:
     """What releases must be of, so that another fit may take them.
 
     Args:
-        data: fingerprint of all modelled columns; private.
+        data: fingerprint of all modelled columns, and of the units of the rows; private.
         schema: digest of their schema.
         unit: of privacy, in words.
         form: of the encoder that the method asks for, as JSON.
@@ -143,7 +146,9 @@ class Keeping:
         return same if same is not None or resumed else KeptReleases.new(self.folder, self.key, encoder, scope)
 
 
-def looked_up(folder: Path, form: Mapping[str, Any], table: Table, schema: TableSchema, unit: str) -> Keeping:
+def looked_up(
+    folder: Path, form: Mapping[str, Any], table: Table, schema: TableSchema, unit: str, owners: Table | None = None
+) -> Keeping:
     """What earlier fits kept of a table: reads its rows once, for what only their holder sees.
 
     Args:
@@ -152,8 +157,12 @@ def looked_up(folder: Path, form: Mapping[str, Any], table: Table, schema: Table
         table: the rows.
         schema: of the modelled columns.
         unit: of privacy, in words.
+        owners: the column that names the unit of each row; None: each row is one.
     """
-    key = ReleaseKey.of(fingerprint(table, [c.name for c in schema.columns]), schema, unit, form)
+    data = fingerprint(table, [c.name for c in schema.columns])
+    if owners is not None:
+        data += fingerprint(owners, owners.names)
+    key = ReleaseKey.of(data, schema, unit, form)
     return Keeping(folder, key, tuple(_found(folder, key, schema)))
 
 

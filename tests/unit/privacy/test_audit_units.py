@@ -24,8 +24,10 @@ from raysynth.privacy import EpsilonAudit, audit_epsilon
 from raysynth.privacy.audit_units import BEYOND_CAP, ArrayUnits, EntityUnits, units_of
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.sequences import OrderedRows
+from raysynth.statistics.units import bounded
 from raysynth.synthesizers import private_sequence_tables
 from raysynth.synthesizers.private_sequences import bounded_sequences
+from raysynth.table import as_table
 
 FALSE_ALARM = 1e-4  # of each audit of the correct build; there are three
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
@@ -109,6 +111,21 @@ def test_a_fit_counts_canaries_after_all_others(key: str) -> None:
     is_canary = np.array([(pulses[a : a + n] == 77).all() for a, n in zip(*vars(found.windows).values(), strict=True)])
     assert is_canary.sum() == 25 and is_canary[units.n_units :].all() and len(is_canary) == units.n_units + 25
     assert (found.windows.length[units.n_units :] == LENGTH).all()
+
+
+def test_a_canary_of_persons_is_a_person_of_its_own() -> None:
+    """One has far more rows than count; of many each has one, which follows the rows that a fit takes of the others."""
+    k, data = 2, stays()
+    model = new_synthesizer("dp_tvae", epsilon=EPSILON, privacy_unit="stay", max_rows_per_unit=k, schema=declared())
+    units = units_of(model, data, None)
+    taken = data["stay"].value_counts().clip(upper=k).sum()
+    assert units.n_units == taken
+    alone, many = units.with_canaries(1).to_pandas(), units.with_canaries(5).to_pandas()
+    assert len(alone) == len(data) + BEYOND_CAP * k and alone["stay"].iloc[len(data) :].nunique() == 1
+    for table, n in ((alone, k), (many, 5)):
+        kept = bounded(as_table(table), "stay", k, OsNoise()).to_arrow().to_pandas()
+        assert (kept["ward"].iloc[taken:] == "z").all() and len(kept) == taken + n
+    assert many["stay"].iloc[len(data) :].is_unique
 
 
 def test_a_canary_of_an_array_is_one_sequence() -> None:

@@ -24,7 +24,8 @@ from raysynth.statistics.noised import release_statistics
 from raysynth.synthesizers.registry import METHODS, synthesizer_class
 from raysynth.table import Table, as_table
 
-WITH_UNITS = ("bayesian_network", "copula")
+WITH_UNITS = ("bayesian_network", "copula")  # of several rows each; `test_privacy_unit_training.py` has the others
+OF_SEQUENCES = ("timegan", "autoregressive_sequences")
 K = 4
 
 
@@ -101,14 +102,17 @@ def test_it_does_where_the_rows_of_a_person_are_not_bounded(monkeypatch: pytest.
     assert game("copula").lower_bound > 0.5
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in WITH_UNITS])
-def test_methods_without_a_unit_refuse_it(method: str) -> None:
+def test_every_method_of_tables_has_a_unit() -> None:
+    assert {m for m in METHODS if not synthesizer_class(m).has_privacy_unit} == set(OF_SEQUENCES)
+
+
+@pytest.mark.parametrize("method", OF_SEQUENCES)
+def test_methods_of_sequences_refuse_it(method: str) -> None:
     assert not synthesizer_class(method).has_privacy_unit
     with pytest.raises(
         ParameterError, match="not in this version of|no differential privacy yet|protects whole sequences"
     ):
-        parameters = {"conditional_columns": ["ward"]} if method == "conditional_gan" else {}
-        model_of(method, **parameters).fit("no-such-file.csv")
+        model_of(method).fit("no-such-file.csv")
 
 
 def test_wrong_units_are_named() -> None:

@@ -1,0 +1,216 @@
+"""A guarantee by person of the methods that train by DP-SGD: one row of each person at most is in any step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.api import new_synthesizer
+from raysynth.dp.gradient_release import GradientRelease
+from raysynth.errors import ParameterError
+from raysynth.privacy import audit_epsilon
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics import units
+from raysynth.synthesizers.base import Synthesizer
+from raysynth.table import Table, as_table
+from raysynth.training.kept_releases import RELEASES
+from raysynth.training.private_batches import PrivatePart
+from raysynth.training.private_steps import PrivateSteps
+
+DELTA, PERSONS, OF_NOBODY, MANY = 1e-5, 900, 60, 500
+SAYS = "value of 'person_id' with all its rows (at most 1 of which count)"
+GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4, "pac": 1}
+VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,)}
+SMALL: dict[str, dict[str, Any]] = {
+    "gan": GAN,
+    "ctgan": GAN,
+    "conditional_gan": {**GAN, "conditional_columns": ["ward", "urgent"]},
+    "tvae": {**VAE, "prior_components": 2},
+    "dp_tvae": VAE,
+    "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
+}
+SCHEMA = TableSchema(
+    (
+        ColumnSchema("ward", Kind.CATEGORICAL, "string", categories=("x", "y", "z"), nullable=False),
+        ColumnSchema("urgent", Kind.CATEGORICAL, "string", categories=("yes", "no"), nullable=False),
+        ColumnSchema("again", Kind.CATEGORICAL, "string", categories=("yes", "no"), nullable=False),
+    )
+)
+
+
+def visits() -> pd.DataFrame:
+    """900 persons of one or two rows, 60 rows of nobody, and one person with all 500 rows of ward z."""
+    rng = np.random.default_rng(0)
+    who = [*range(PERSONS), *range(0, PERSONS, 2), *[np.nan] * OF_NOBODY, *[-1] * MANY]
+    ward = np.where(np.array(who) == -1, "z", rng.choice(["x", "y"], len(who)))
+    others = {name: rng.choice(["yes", "no"], len(who)) for name in ("urgent", "again")}
+    frame = pd.DataFrame({"person_id": who, "ward": ward, **others})
+    return frame.sample(frac=1, random_state=0, ignore_index=True)
+
+
+def model_of(method: str, **parameters: Any) -> Any:
+    given = {"epsilon": 3.0, "delta": DELTA, "privacy_unit": "person_id", "schema": SCHEMA, "verbose": False}
+    return new_synthesizer(method, **{**given, "epochs": 2, "batch_size": 400, **SMALL[method], **parameters})
+
+
+@dataclass
+class Seen:
+    """The rows that count in each step, as they reach the release: `rows` of them, as many as `in_z` of ward z."""
+
+    parts: list[list[np.ndarray]] = field(default_factory=lambda: [[]])
+
+    def steps(self, model: Synthesizer) -> list[tuple[int, int]]:
+        """For each step its rows and those of ward z, by the model's own codes."""
+        of_z = as_table(
+            pd.DataFrame({"person_id": [0.0], "ward": ["z"], "urgent": ["no"], "again": ["no"]}), min_rows=1
+        )
+        column = model.encoder_.names.index("ward")
+        (code,) = model.encoder_.encode(next(iter(of_z.blocks()))).codes_NC[:, column]
+        steps = [np.concatenate(parts) for parts in self.parts if parts]
+        return [(len(codes), int((codes[:, column] == code).sum())) for codes in steps]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    found = Seen()
+    add, release = PrivateSteps._add, GradientRelease.noised_mean
+
+    def spied(own: GradientRelease, part: PrivatePart, *others: Any) -> None:
+        found.parts[-1].append(part.batch.codes_NC[part.counted_N].cpu().numpy())
+        add(own, part, *others)
+
+    def ended(own: GradientRelease) -> Any:
+        found.parts.append([])
+        return release(own)
+
+    monkeypatch.setattr(PrivateSteps, "_add", staticmethod(spied))
+    monkeypatch.setattr(GradientRelease, "noised_mean", ended)
+    return found
+
+
+def unbounded(table: Table, *others: Any) -> Table:
+    return table
+
+
+# ---- every network: what reaches a step, and what the ledger says --------------------------------------------------
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_one_row_of_a_person_at_most_is_in_any_step(
+    method: str, seen: Seen, recomputed: Callable[[Any], tuple[float, float]]
+) -> None:
+    """The accountant of the tests is slow, and asked once: `test_recomputed_epsilon.py` asks it of every method."""
+    model = model_of(method).fit(visits())
+    steps = seen.steps(model)
+    event = next(e for e in model.privacy_spent_.ledger if e.sampling_rate < 1)
+    assert len(steps) == event.steps >= 4
+    assert max(in_z for _, in_z in steps) <= 1 < max(rows for rows, _ in steps)
+    everybody = PERSONS + OF_NOBODY + 1
+    assert model.n_rows_ == pytest.approx(everybody, abs=250), "units are counted, with noise of scale 17"
+    assert event.sampling_rate == pytest.approx(400 / model.n_rows_)
+    drawn = sum(rows for rows, _ in steps)
+    assert drawn == pytest.approx(event.sampling_rate * everybody * len(steps), rel=0.3)
+    assert {e.unit for e in model.privacy_spent_.ledger} == {SAYS} and event.sensitivity == 1
+    assert 0.9 * 3 < model.privacy_spent_.epsilon <= 3
+    if method == "dp_tvae":
+        found, error = recomputed(model)
+        assert 0.9 * 3 < found <= model.privacy_spent_.epsilon * 1.01 + error
+    assert "person_id" not in model.encoder_.names and len(model.sample(20, seed=0)) == 20
+
+
+def test_the_rows_of_a_person_reach_a_step_where_they_are_not_bounded(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "bounded", unbounded)
+    model = model_of("dp_tvae").fit(visits())
+    assert max(in_z for _, in_z in seen.steps(model)) > 50
+
+
+def test_delta_is_compared_with_the_number_of_persons() -> None:
+    """Below one over 41 persons (noise of scale 1.7) it is no reason to warn, though above one over 560 rows."""
+    few = visits()[lambda v: v["person_id"] < 40]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model_of("dp_tvae", delta=0.005, epsilon=30.0).fit(few)
+
+
+def test_several_rows_of_a_person_and_a_dataset_are_refused() -> None:
+    for method in SMALL:
+        with pytest.raises(ParameterError, match="set max_rows_per_unit=1"):
+            model_of(method, max_rows_per_unit=2).fit("no-such-file.csv")
+    with pytest.raises(ParameterError, match="Ray Dataset"):
+        model_of("dp_tvae").fit(replace(as_table(visits()), dataset=object()))
+
+
+# ---- fits that share releases: each drew its own rows of a person --------------------------------------------------
+
+
+def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run_config = SimpleNamespace(storage_path=str(tmp_path), name="run")
+    inner, left = GradientRelease.noised_mean, iter([False] * 4 + [True] + [False] * 99)
+
+    def stopped(own: GradientRelease) -> Any:
+        if next(left):
+            raise KeyboardInterrupt
+        return inner(own)
+
+    monkeypatch.setattr(GradientRelease, "noised_mean", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        model_of("dp_tvae", epochs=4, run_config=run_config).fit(visits())
+    resumed = model_of("dp_tvae", epochs=4, run_config=run_config).fit(visits(), resume=tmp_path / "run")
+    assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS}
+    event = next(e for e in resumed.privacy_spent_.ledger if e.sampling_rate < 1)
+    steps = seen.steps(resumed)
+    assert 5 < len(steps) <= event.steps + 1, "the one that was interrupted released nothing"
+    assert max(in_z for _, in_z in steps) <= 1
+    with pytest.raises(ParameterError, match="with privacy_unit='person_id'; found None"):
+        model_of("dp_tvae", epochs=4, run_config=run_config, privacy_unit=None).fit(visits(), resume=tmp_path / "run")
+
+
+def test_kept_shards_are_found_again_by_the_same_persons_alone(seen: Seen, tmp_path: Path) -> None:
+    """Each fit would draw other rows of a person; rows of other persons must not pass for these."""
+    data = visits()
+    first, second = (model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(data) for _ in range(2))
+    assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 1 and second.privacy_spent_.joint is not None
+    assert second.encoder_.to_state()[1].keys() == first.encoder_.to_state()[1].keys()
+    assert max(in_z for _, in_z in seen.steps(second)) <= 1
+    others = data.assign(person_id=data["person_id"].sample(frac=1, random_state=1).to_numpy())
+    assert model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(others).privacy_spent_.joint is None
+    assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 2
+
+
+# ---- an audit --------------------------------------------------------------------------------------------------------
+
+
+def audited(**parameters: Any) -> Any:
+    given = {"epsilon": 0.5, "delta": 1e-8, "epochs": 2, "batch_size": 5000, "encoder_layers": (16,)}
+    model = model_of("dp_tvae", **{**given, **parameters})
+    return audit_epsilon(model, visits(), attacks=["gradients"], n_canaries=100, confidence=1 - 1e-4)
+
+
+def test_gradient_canaries_are_persons_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not refuted as it is; without noise they are told apart, so that they are where the audit looks."""
+    assert not audited().refuted
+    monkeypatch.setattr(PrivateSteps, "_release", _without_noise)
+    assert audited().refuted
+
+
+def _without_noise(own: PrivateSteps) -> GradientRelease:
+    silent = SimpleNamespace(normal=np.zeros)
+    average = own._average
+    return GradientRelease(
+        own.plan,
+        n_workers=average.n_workers,
+        sum_over_workers=average.total,
+        noise=silent,  # type: ignore[arg-type]
+    )
