@@ -32,8 +32,8 @@ class DpSgdPlan:
     Args:
         clip: C, the largest L2 norm of one example's gradient.
         noise_multiplier: sigma.
-        sampling_rate: q, the chance of each row to be in a batch.
-        expected_batch: q times the noised number of rows.
+        sampling_rate: q, the chance of each unit (a row, or one row of several) to be in a batch.
+        expected_batch: q times the noised number of units.
         steps: that are charged; no more than these are ever run, steps repeated after a crash included.
         secure_mode: noise and draws from a cryptographic generator.
         fit_id: of the fit that charged the steps: checkpoints of another fit are not gone on from.

@@ -32,6 +32,7 @@ from raysynth.dp.noise import NoiseSource, SecureNoise, noise_source
 from raysynth.errors import ParameterError
 
 ROW_COUNT_SHARE = 0.02  # of epsilon, for the noised number of rows
+UNIT_COUNT_SHARE = 0.01  # of epsilon, for the noised number of units where these have several rows
 SLACK = 1e-9  # of epsilon: rounding of the accountant
 
 
@@ -47,7 +48,7 @@ class PrivacyScope:
             of one row. What a method charges and the noise that it draws must have this factor.
         ledger: goes on from an earlier one.
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
-        n_rows: the noised number of units, where the earlier ledger has paid for it.
+        n_rows, n_units: the noised numbers of rows and of units, where the earlier ledger has paid for them.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class PrivacyScope:
         ledger: Ledger | None = None,
         noise: NoiseSource | None = None,
         n_rows: int | None = None,
+        n_units: int | None = None,
     ) -> None:
         if not 0 < preprocessing_share < 1:
             raise ParameterError(f"preprocessing_share must be between 0 and 1; found {preprocessing_share!r}")
@@ -71,7 +73,7 @@ class PrivacyScope:
         self.ledger = Ledger() if ledger is None else ledger
         self.noise = noise_source(secure_mode) if noise is None else noise
         self.secure_mode = isinstance(self.noise, SecureNoise)
-        self._n_rows = n_rows
+        self._n_rows, self._n_units = n_rows, n_units
         self.joint: Spent | None = None  # where the fit shares releases with others: what all cost together
 
     @property
@@ -80,6 +82,11 @@ class PrivacyScope:
         if self._n_rows is None:
             raise ParameterError("the number of rows is private and was not released yet; call release_row_count first")
         return self._n_rows
+
+    @property
+    def n_units(self) -> int:
+        """The noised number of units, at least 1: of rows, where no other was released."""
+        return self.n_rows if self._n_units is None else self._n_units
 
     @property
     def spent(self) -> Spent:
@@ -93,6 +100,13 @@ class PrivacyScope:
         self.charge(events.laplace("number of rows", epsilon, sensitivity=k, unit=self.unit, composition="basic"))
         self._n_rows = max(1, noised_count(n, epsilon, self.noise, sensitivity=k))
         return self._n_rows
+
+    def release_unit_count(self, n: int) -> int:
+        """Charge and draw the noised number of units, which training draws; one unit changes it by one."""
+        epsilon = UNIT_COUNT_SHARE * self.budget.epsilon
+        self.charge(events.laplace("number of units", epsilon, unit=self.unit, composition="basic"))
+        self._n_units = max(1, noised_count(n, epsilon, self.noise))
+        return self._n_units
 
     def charge(self, *planned: Event) -> tuple[Event, ...]:
         """Write events to the ledger, before what they stand for is done; gives them as they were written.

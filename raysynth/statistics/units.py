@@ -9,6 +9,12 @@ One row of each (`most` = 1). Then every unit is one row of the bounded table, a
 Poisson sample of the rows is one of the units, a noised number of rows counts units, a unit's row lies on one worker.
 So whatever is private by row is private by unit, with the same noise: statistics, networks, and DP-SGD on any workers.
 
+Several rows of each, where training draws units (`UnitIndex`): in each step every unit takes part with chance q, by one
+of its rows, drawn anew. Which one it is depends on its own rows and on numbers drawn for it alone. With these fixed,
+for all steps, one unit more adds one clipped gradient with chance q to a step, and changes nothing else: the Poisson
+sample that the accountant assumes, of units, and no factor for their rows. So q and n count units there; what is
+counted over rows keeps its factor.
+
 Several draws. A fit that goes on, or one that takes encoded rows that an earlier fit kept, has releases of tables that
 were bounded by different draws, and a unit may have given another row to each. Let all numbers of all draws be fixed:
 they are independent of the data of others and of all that was released, so each release is still one of two tables
@@ -16,7 +22,7 @@ that differ by at most `most` rows, with the noise that its event in the ledger 
 adaptively. That holds for every value of the numbers, so for their mixture. (The ledger never counts on a unit giving
 the same row twice; it does count on no release seeing more than `most` rows of it.)
 
-Shape legend: R rows.
+Shape legend: R rows, U units, D units that were drawn.
 """
 
 from __future__ import annotations
@@ -51,8 +57,7 @@ def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
             "privacy_unit needs a table whose rows keep their places, which those of a Ray Dataset do not; write it to "
             "Parquet and give its path"
         )
-    narrow = table.select([column])
-    parts = [_plain(list(fragment.blocks())) for fragment in narrow.fragments]
+    parts = _owners(table, column)
     if not parts:
         return table
     kept_R = chosen_rows(pa.chunked_array([a for part in parts for a in part], type=_type(table, column)), most, noise)
@@ -65,10 +70,7 @@ def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
 
 def chosen_rows(units: pa.ChunkedArray, most: int, noise: NoiseSource) -> np.ndarray:
     """Which rows stay (R), bool: of each unit those `most` that drew the lowest numbers; missing units all stay."""
-    codes_R = units.combine_chunks().dictionary_encode()
-    codes_R = codes_R.combine_chunks() if isinstance(codes_R, pa.ChunkedArray) else codes_R
-    alone_R = np.concatenate([is_missing(chunk) for chunk in units.chunks]) if units.num_chunks else np.zeros(0, bool)
-    unit_R = codes_R.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    unit_R, alone_R = _codes(units)
     order = np.lexsort((noise.uniform(len(unit_R)), unit_R))
     first = np.flatnonzero(np.diff(unit_R[order], prepend=-2))
     sizes = np.diff(np.append(first, len(order)))
@@ -76,6 +78,52 @@ def chosen_rows(units: pa.ChunkedArray, most: int, noise: NoiseSource) -> np.nda
     rank_R[order] = np.arange(len(order)) - np.repeat(first, sizes)
     kept: np.ndarray = (rank_R < most) | alone_R
     return kept
+
+
+@dataclass(frozen=True)
+class UnitIndex:
+    """Which rows of a bounded table are of which unit: 8 bytes a row and a unit, in this process alone.
+
+    Args:
+        row_R: places of rows in the table, unit after unit.
+        start_U: where the rows of each unit begin in `row_R`; one more at the end, R.
+    """
+
+    row_R: np.ndarray
+    start_U: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table, column: str) -> UnitIndex:
+        """Of a table's rows in their order; one pass over the column. A row that names nobody is a unit."""
+        arrays = [a for part in _owners(table, column) for a in part]
+        unit_R, alone_R = _codes(pa.chunked_array(arrays, type=_type(table, column)))
+        unit_R[alone_R] = unit_R.max(initial=0) + 1 + np.arange(alone_R.sum())
+        order = np.argsort(unit_R, kind="stable")
+        first = np.flatnonzero(np.diff(unit_R[order], prepend=-2))
+        return cls(order, np.append(first, len(order)))
+
+    def __len__(self) -> int:
+        return len(self.start_U) - 1
+
+    def one_row_each(self, unit_D: np.ndarray, noise: NoiseSource) -> np.ndarray:
+        """For each unit that was drawn one of its rows (D), each with the same chance."""
+        start_D, end_D = self.start_U[unit_D], self.start_U[unit_D + 1]
+        own_D = np.floor(noise.uniform(len(unit_D)) * (end_D - start_D)).astype(np.int64)
+        rows_D: np.ndarray = self.row_R[start_D + np.minimum(own_D, end_D - start_D - 1)]
+        return rows_D
+
+
+def _owners(table: Table, column: str) -> list[list[pa.Array]]:
+    """The column of units, fragment by fragment."""
+    return [_plain(list(fragment.blocks())) for fragment in table.select([column]).fragments]
+
+
+def _codes(units: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each unit (R), and which rows name nobody (R)."""
+    codes_R = units.combine_chunks().dictionary_encode()
+    codes_R = codes_R.combine_chunks() if isinstance(codes_R, pa.ChunkedArray) else codes_R
+    alone_R = np.concatenate([is_missing(chunk) for chunk in units.chunks]) if units.num_chunks else np.zeros(0, bool)
+    return codes_R.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), alone_R
 
 
 def _type(table: Table, column: str) -> pa.DataType:

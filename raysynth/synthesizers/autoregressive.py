@@ -279,7 +279,7 @@ class AutoregressiveSynthesizer(Synthesizer):
         from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
         from raysynth.training.loop import TrainSettings
 
-        batch_size = self.batch_size or private_batch_size(prepared.n_rows)
+        batch_size = self.batch_size or private_batch_size(prepared.n_units)
         epochs = self.epochs or PRIVATE_EPOCHS
         plan = charged_plan(
             prepared, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm

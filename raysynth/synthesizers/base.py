@@ -60,7 +60,7 @@ class Synthesizer:
         statistics_share: of the budget's rho, for the columns' own statistics (`dp/calibration.py`); None: a tenth.
         privacy_unit: with differential privacy: the column whose value names the person; the guarantee is then under
             all rows of one person more or less. None: under one row. Every method of tables has it.
-        max_rows_per_unit: k: so many rows of a person count, chosen at random; noise grows k-fold. Neural methods: 1.
+        max_rows_per_unit: k: so many rows of a person count, chosen at random; noise of counts grows k-fold.
         secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
     """
 

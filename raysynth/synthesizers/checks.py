@@ -44,6 +44,36 @@ def is_private(model: Synthesizer) -> bool:
     return model.differential_privacy or model.epsilon is not None
 
 
+def check_privacy_unit(model: Synthesizer) -> None:
+    """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
+
+    Training that draws units needs to know the rows of each, which only this process does, and of these alone.
+    """
+    if model.privacy_unit is None:
+        if model.max_rows_per_unit != 1:
+            raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
+        return
+    if not model.has_privacy_unit:
+        raise ParameterError(
+            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
+            "method, or give it a table with one row for each person"
+        )
+    check_whole("max_rows_per_unit", model.max_rows_per_unit)
+    if not draws_units(model):
+        return
+    for name, is_given in (("scaling_config", model.scaling_config is not None), ("keep_shards", model.keep_shards)):
+        if is_given:
+            raise ParameterError(
+                f"{type(model).__name__} trains on several rows of each privacy_unit in one process, on rows of its "
+                f"own: set max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out {name}"
+            )
+
+
+def draws_units(model: Synthesizer) -> bool:
+    """Whether training draws units of several rows (by one row of each), where others draw rows."""
+    return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit > 1
+
+
 def check_compile_step(model: Any) -> None:
     """Raise `ParameterError` unless `compile_step` is True or False, and True without a budget only."""
     if not isinstance(model.compile_step, bool):

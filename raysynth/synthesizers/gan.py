@@ -269,7 +269,7 @@ class GanSynthesizer(Synthesizer):
         )
         settings = TrainSettings(
             sizes.epochs,
-            sizes.batch_size or private_batch_size(prepared.n_rows) // 2,
+            sizes.batch_size or private_batch_size(prepared.n_units) // 2,
             prepared.seed,
             self.schedule,
             self.checkpoint_every,

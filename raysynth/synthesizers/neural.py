@@ -18,10 +18,11 @@ from raysynth.private_folder import private_folder, remove_abandoned
 from raysynth.stages import stage
 from raysynth.synthesizers.checks import local_folder
 from raysynth.synthesizers.watching import watching
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
+from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, write_shards
 
 if TYPE_CHECKING:
@@ -79,12 +80,18 @@ def train_prepared(
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
-                return train_here(job, rows, store=store, label=label, watch=watch)
+                return train_here(job, _drawn_by_unit(rows, prepared), store=store, label=label, watch=watch)
         with private_folder(Path(tempfile.gettempdir())) as folder:
             shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
-                return train_here(job, shards.share(0, 1), store=store, label=label, watch=watch)
+                own = _drawn_by_unit(shards.share(0, 1), prepared)
+                return train_here(job, own, store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
+
+
+def _drawn_by_unit(rows: RowSource, prepared: Prepared) -> RowSource:
+    """Encoded rows, in the table's order, with the units that they are of where these are what training draws."""
+    return rows if prepared.units is None else RowsOfUnits(rows, prepared.units)
 
 
 def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:

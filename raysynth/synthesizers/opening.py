@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from raysynth.dp.ledger import ROW
 from raysynth.dp.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.stages import stage
-from raysynth.synthesizers.checks import check_whole, is_private, shards_folder
+from raysynth.synthesizers.checks import check_privacy_unit, draws_units, is_private, shards_folder
 
 if TYPE_CHECKING:
     from raysynth.constraints import ConstraintSet
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from raysynth.schema import Kind, TableSchema
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.statistics.units import UnitIndex
     from raysynth.synthesizers.base import Synthesizer
     from raysynth.synthesizers.encoder_form import EncoderForm
     from raysynth.synthesizers.prepared import Prepared
@@ -50,6 +52,7 @@ class OpenedTable:
         encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
             under a budget.
         keeping: under a budget, where encoded rows are to be kept.
+        units: which rows a privacy unit has, where training draws units of several rows.
     """
 
     table: Table
@@ -59,6 +62,7 @@ class OpenedTable:
     statistics: TableStatistics | NoisedStatistics
     encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
     keeping: Keeping | None = None
+    units: UnitIndex | None = None
 
 
 def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
@@ -81,7 +85,7 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
             f"and epsilon, or take {others}"
         )
-    check_unit(model)
+    check_privacy_unit(model)
     epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
     budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
     return PrivacyScope(
@@ -92,28 +96,6 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
         preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
-
-
-def check_unit(model: Synthesizer) -> None:
-    """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
-
-    Methods that train by DP-SGD take one row of each unit, which then is the row that they clip (`units.py`).
-    """
-    if model.privacy_unit is None:
-        if model.max_rows_per_unit != 1:
-            raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
-        return
-    if not model.has_privacy_unit:
-        raise ParameterError(
-            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
-            "method, or give it a table with one row for each person"
-        )
-    check_whole("max_rows_per_unit", model.max_rows_per_unit)
-    if model.can_resume and model.max_rows_per_unit > 1:
-        raise ParameterError(
-            f"{type(model).__name__} trains on one row of each privacy_unit: set max_rows_per_unit=1 (found "
-            f"{model.max_rows_per_unit}), or take 'bayesian_network' or 'copula', which count several"
-        )
 
 
 def unit_in_words(column: str, most: int) -> str:
@@ -185,6 +167,7 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
         private_run=run,
         keep_shards=shards_folder(model) if scope is None or releases is not None else None,
         releases=releases,
+        units=opened.units,
         shared=known,
     )
 
@@ -244,7 +227,7 @@ def open_table(
         return open_exactly(table, declared, kinds)
     public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
-        unit = (model.privacy_unit, model.max_rows_per_unit)
+        unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
     if (folder := shards_folder(model)) is not None:
         keep = (folder, EncoderForm.of(model).described)
     return open_privately(
@@ -293,37 +276,36 @@ def open_privately(
     scope: PrivacyScope,
     *,
     public_types: bool,
-    unit: tuple[str, int] | None = None,
+    unit: tuple[str, int, bool] | None = None,
     run: PrivateRun | None = None,
     released: NoisedStatistics | None = None,
     keep: tuple[Path, Mapping[str, Any]] | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
-    With a `unit` (its column, most rows of it that count) other rows are left out first, for every later pass too.
+    With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
+    for every later pass too; where units are drawn, their number is released as well.
     A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
-    from raysynth.statistics.units import bounded
-    from raysynth.training.kept_releases import looked_up
+    from raysynth.statistics.units import UnitIndex, bounded
 
-    whole = table
-    table = table if unit is None else bounded(table, *unit, scope.noise)
+    whole, units = table, None
+    if unit is not None:
+        table = bounded(whole, *unit[:2], scope.noise)
+        units = UnitIndex.of(table, unit[0]) if unit[2] else None
     schema = public_schema(table, declared, kinds, public_types=public_types)
     table, modelled, rules = as_modelled(table, schema)
+    opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
     if released is not None:
-        return OpenedTable(table, schema, modelled, rules, released)
-    keeping = None
-    if keep is not None:  # what is the same is the whole table: a unit's rows are drawn anew by each fit
-        owners = None if unit is None else whole.select([unit[0]])
-        keeping = looked_up(*keep, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
+        return opened(released)
+    keeping = None if keep is None else _keeping(keep, whole, schema, modelled, scope, unit)
     if run is not None:
-        opened = OpenedTable(table, schema, modelled, rules, earlier_statistics(scope), keeping=keeping)
-        run.check_schema(opened)
-        return opened
+        run.check_schema(opened(earlier_statistics(scope)))
+        return opened(earlier_statistics(scope), keeping=keeping)
     if keeping is not None and keeping.found:
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)
@@ -331,9 +313,26 @@ def open_privately(
         with stage("statistics") as done:
             statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
             done.rows = statistics.n_rows
-    if (warning := scope.budget.warning(scope.n_rows)) is not None:
+    if units is not None:
+        scope.release_unit_count(len(units))
+    if (warning := scope.budget.warning(scope.n_units)) is not None:
         warnings.warn(warning, stacklevel=8)
-    return OpenedTable(table, schema, modelled, rules, statistics, keeping=keeping)
+    return opened(statistics, keeping=keeping)
+
+
+def _keeping(
+    keep: tuple[Path, Mapping[str, Any]],
+    whole: Table,
+    schema: TableSchema,
+    modelled: TableSchema,
+    scope: PrivacyScope,
+    unit: tuple[str, int, bool] | None,
+) -> Keeping:
+    """What is kept of the same table: of all its rows, since each fit draws those of a unit anew."""
+    from raysynth.training.kept_releases import looked_up
+
+    owners = None if unit is None else whole.select([unit[0]])
+    return looked_up(*keep, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
 
 
 def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raysynth.dp.scope import PrivacyScope
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.statistics.units import UnitIndex
     from raysynth.synthesizers.private_run import PrivateRun
     from raysynth.synthesizers.shared_table import EncodedTable
     from raysynth.table import Table
@@ -44,6 +45,7 @@ class Prepared:
         keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
         releases: what the encoder of kept shards was built from under a privacy budget.
         privacy: what a fit under a privacy budget may spend (see `dp/scope.py`); None without one.
+        units: which rows a privacy unit has, where training draws units of several rows; None: it draws rows.
         shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
     """
 
@@ -57,12 +59,18 @@ class Prepared:
     private_run: PrivateRun | None = None
     keep_shards: Path | None = None
     releases: KeptReleases | None = None
+    units: UnitIndex | None = None
     shared: EncodedTable | None = None
 
     @property
     def n_rows(self) -> int:
         """Rows of the table; under a privacy budget the noised number of them."""
         return self.statistics.n_rows if self.privacy is None else self.privacy.n_rows
+
+    @property
+    def n_units(self) -> int:
+        """What training draws from: rows; under a privacy budget the noised number of units."""
+        return self.n_rows if self.privacy is None else self.privacy.n_units
 
     @property
     def fits_in_memory(self) -> bool:

@@ -84,6 +84,7 @@ class PrivateRun:
             "encoder": meta,
             "seed": self.seed,
             "n_rows": self.scope.n_rows,
+            "n_units": self.scope.n_units,
             "privacy": PrivacySpent.of(self.scope.ledger, self.scope.budget).to_dict(),
             "plan": {**asdict(plan), "journal": None},
             "releases": own,
@@ -136,6 +137,7 @@ def resumed_run(model: Synthesizer, folder: Path, scope: PrivacyScope) -> Privat
             ledger=spent.ledger,
             noise=scope.noise,
             n_rows=int(content.meta["n_rows"]),
+            n_units=int(content.meta["n_units"]),
         )
         return PrivateRun(
             folder,

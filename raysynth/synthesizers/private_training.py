@@ -1,7 +1,9 @@
 """How a neural method spends what a privacy budget has left: one plan of DP-SGD, charged before the first step.
 
+What is drawn in each step are units: rows, or with a privacy unit of several rows one row of each unit that is drawn.
+
 Defaults under a budget, where the user left them open: `PRIVATE_EPOCHS` passes; batches of a 25th of the (noised)
-number of rows, from 256 to 4,096, since the noise of a step does not grow with its batch; gradients clipped to an L2
+number of units, from 256 to 4,096, since the noise of a step does not grow with its batch; gradients clipped to an L2
 norm of 1. Rows are never held back, and neither training's end nor its best weights are chosen by a loss.
 """
 
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
 PRIVATE_EPOCHS = 10
 
 
-def private_batch_size(n_rows: int) -> int:
-    """Expected rows of a batch by the noised number of rows; a multiple of 8."""
-    return int(np.clip(n_rows // 25 // 8 * 8, 256, 4096))
+def private_batch_size(n_units: int) -> int:
+    """Expected rows of a batch by the noised number of units; a multiple of 8."""
+    return int(np.clip(n_units // 25 // 8 * 8, 256, 4096))
 
 
 def charged_plan(
@@ -43,8 +45,8 @@ def charged_plan(
     Args:
         prepared: a table under a budget, after its statistics.
         released: what is released, for the ledger.
-        batch_size: expected rows of a batch; all rows in each step where there are fewer.
-        epochs: passes over the table.
+        batch_size: expected rows of a batch; all units in each step where there are fewer.
+        epochs: passes over the units.
         clip_norm: of each row's gradient.
         releases: what else the fit has released for training, which one that goes on must take as it is.
 
@@ -62,7 +64,7 @@ def charged_plan(
 
 def spending_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs: int, clip_norm: float) -> DpSgdPlan:
     """A plan of DP-SGD that spends all that a scope has left, already in its ledger; arguments of `charged_plan`."""
-    q = min(1.0, batch_size / scope.n_rows)
+    q = min(1.0, batch_size / scope.n_units)
     steps = epochs * max(1, round(1 / q))
     sigma = scope.noise_multiplier_for(q, steps)
     scope.charge(subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm))
@@ -70,7 +72,7 @@ def spending_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs
         clip=clip_norm,
         noise_multiplier=sigma,
         sampling_rate=q,
-        expected_batch=q * scope.n_rows,
+        expected_batch=q * scope.n_units,
         steps=steps,
         secure_mode=scope.secure_mode,
         insecure_seed=scope.noise.seed if isinstance(scope.noise, InsecureSeededNoise) else None,

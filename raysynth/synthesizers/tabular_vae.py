@@ -228,7 +228,7 @@ class TabularVAE(Synthesizer):
         scope, plan = prepared.privacy, None
         sizes = self._settled(private=scope is not None)
         epochs = self.epochs or (default_epochs(prepared.n_rows) if scope is None else PRIVATE_EPOCHS)
-        batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_rows)
+        batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_units)
         steps = epochs * max(1, prepared.n_rows // batch_size)
         if scope is not None:
             released = "gradients of encoder and decoder"

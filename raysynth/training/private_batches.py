@@ -5,6 +5,9 @@ arXiv 2403.17673). The number of rows drawn is private and varies; they come in 
 that memory is bounded and no row is ever left out. A part is filled up with rows that do not count; an empty batch is a
 part of such rows alone. Draws come from the plan's noise source, never from a seed.
 
+Where the rows are of units of several rows (`RowsOfUnits`), units are drawn so, and one row of each that was drawn,
+anew in each step: a batch has at most one row of a unit (`statistics/units.py` says why that is private).
+
 Where a model treats the rows of a part in groups (`multiple` of them: groups that share an order of the columns), each
 row's group is drawn for it alone. Dealt out by position, one row more would move its neighbours into other groups,
 change their gradients too, and the sum by more than the clip. For the same reason whatever else is drawn for a row (its
@@ -33,6 +36,8 @@ from raysynth.storage import write_atomically
 from raysynth.training.batches import Batch, RowSource
 
 if TYPE_CHECKING:
+    from raysynth.encoding.block import EncodedBlock
+    from raysynth.statistics.units import UnitIndex
     from raysynth.training.job import Average
 
 PART_ROWS = 2048
@@ -59,6 +64,34 @@ class PrivateBatch:
     """One step's rows; at least one part. How many rows count is private."""
 
     parts: tuple[PrivatePart, ...]
+
+
+@dataclass(frozen=True)
+class RowsOfUnits:
+    """Rows of which units are to be drawn, not single rows (a `RowSource`).
+
+    Args:
+        rows: all rows of all units.
+        units: which are whose.
+    """
+
+    rows: RowSource
+    units: UnitIndex
+
+    def __post_init__(self) -> None:
+        if len(self.units.row_R) != len(self.rows):
+            raise ValueError("the rows and the index of their units are not of the same table")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """The rows at the given indices, in that order."""
+        return self.rows.take(rows)
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes (R) of one column."""
+        return self.rows.column(column)
 
 
 class PoissonBatches:
@@ -112,16 +145,19 @@ class PoissonBatches:
 
     def _block(self, steps: int) -> Iterator[PrivateBatch]:
         """Draw a block of steps, gather its rows once, and cut them up."""
-        n = len(self.rows)
+        units = self.rows.units if isinstance(self.rows, RowsOfUnits) else None
+        n = len(self.rows if units is None else units)
         places = bernoulli_places(n * steps, self.plan.sampling_rate, self._noise)
         edges = np.searchsorted(places, np.arange(steps + 1) * n)
-        block = self.rows.take(places % n) if len(places) else self.rows.take(np.zeros(0, np.int64))
+        drawn = places % n if len(places) else np.zeros(0, np.int64)
+        drawn = drawn if units is None else units.one_row_each(drawn, self._noise)
+        block = self.rows.take(drawn)
         codes = block.codes_NC
         values = np.ascontiguousarray(block.values_NV, np.float32)
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             starts = range(low, high, PART_ROWS) if high > low else [low]
             cuts = [(start, min(start + PART_ROWS, high)) for start in starts]
-            yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b], places[a:b] % n) for a, b in cuts))
+            yield PrivateBatch(tuple(self._part(codes[a:b], values[a:b], drawn[a:b]) for a, b in cuts))
 
     def _part(self, codes_NC: np.ndarray, values_NV: np.ndarray, rows_N: np.ndarray) -> PrivatePart:
         at = self._dealt(len(codes_NC))

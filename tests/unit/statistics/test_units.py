@@ -11,7 +11,7 @@ from scipy import stats
 
 from raysynth.dp.noise import InsecureSeededNoise, OsNoise
 from raysynth.errors import ParameterError, SchemaError
-from raysynth.statistics.units import bounded, chosen_rows
+from raysynth.statistics.units import UnitIndex, bounded, chosen_rows
 from raysynth.table import as_table
 
 FALSE_ALARM = 1e-6
@@ -78,3 +78,22 @@ def test_no_rows_a_wrong_column_and_a_dataset() -> None:
 
     with pytest.raises(ParameterError, match="Ray Dataset"):
         bounded(replace(as_table(visits()), dataset=object()), "who", 1, OsNoise())
+
+
+def test_an_index_knows_the_rows_of_each_unit_and_gives_each_the_same_chance(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    frame = visits()
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / "v.parquet", row_group_size=16)
+    for data in (frame, str(tmp_path / "v.parquet"), frame.assign(who=frame["who"].str[1:].astype(float))):
+        table = bounded(as_table(data), "who", 3, OsNoise())
+        kept, index = table.to_arrow().to_pandas(), UnitIndex.of(table, "who")
+        assert len(index) == 30 + 5, "who names nobody is a unit of its own"
+        owner = kept["who"].astype(str).where(kept["who"].notna(), "nobody " + kept["row"].astype(str))
+        rows_of = [frozenset(index.row_R[a:b]) for a, b in zip(index.start_U[:-1], index.start_U[1:], strict=True)]
+        assert set(rows_of) == {frozenset(rows) for rows in kept.groupby(owner).indices.values()}
+    sizes = np.diff(index.start_U)
+    unit, draws = int(np.argmax(sizes == 3)), 3000
+    drawn = index.one_row_each(np.full(draws, unit), OsNoise())
+    counts = np.array([(drawn == row).sum() for row in rows_of[unit]])
+    low, high = stats.binom.ppf([FALSE_ALARM / 6, 1 - FALSE_ALARM / 6], draws, 1 / 3)
+    assert counts.sum() == draws and (counts >= low).all() and (counts <= high).all()
+    assert len(UnitIndex.of(as_table(frame.iloc[:0], min_rows=0), "who")) == 0

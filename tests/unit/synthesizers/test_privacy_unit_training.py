@@ -19,6 +19,7 @@ from raysynth.errors import ParameterError
 from raysynth.privacy import audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import units
+from raysynth.synthesizers import neural
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.table import Table, as_table
 from raysynth.training.kept_releases import RELEASES
@@ -63,19 +64,19 @@ def model_of(method: str, **parameters: Any) -> Any:
 
 @dataclass
 class Seen:
-    """The rows that count in each step, as they reach the release: `rows` of them, as many as `in_z` of ward z."""
+    """The rows that count in each step, as they reach the release: their codes, and which rows they are."""
 
     parts: list[list[np.ndarray]] = field(default_factory=lambda: [[]])
 
-    def steps(self, model: Synthesizer) -> list[tuple[int, int]]:
-        """For each step its rows and those of ward z, by the model's own codes."""
+    def steps(self, model: Synthesizer) -> list[tuple[int, list[int]]]:
+        """For each step how many rows it has, and which of them are of ward z, by the model's own codes."""
         of_z = as_table(
             pd.DataFrame({"person_id": [0.0], "ward": ["z"], "urgent": ["no"], "again": ["no"]}), min_rows=1
         )
         column = model.encoder_.names.index("ward")
         (code,) = model.encoder_.encode(next(iter(of_z.blocks()))).codes_NC[:, column]
         steps = [np.concatenate(parts) for parts in self.parts if parts]
-        return [(len(codes), int((codes[:, column] == code).sum())) for codes in steps]
+        return [(len(found), found[found[:, column] == code, -1].tolist()) for found in steps]
 
 
 @pytest.fixture
@@ -84,7 +85,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     add, release = PrivateSteps._add, GradientRelease.noised_mean
 
     def spied(own: GradientRelease, part: PrivatePart, *others: Any) -> None:
-        found.parts[-1].append(part.batch.codes_NC[part.counted_N].cpu().numpy())
+        codes, counted = part.batch.codes_NC.cpu().numpy(), part.counted_N.cpu().numpy()
+        found.parts[-1].append(np.column_stack([codes, part.rows_N])[counted])
         add(own, part, *others)
 
     def ended(own: GradientRelease) -> Any:
@@ -94,6 +96,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     monkeypatch.setattr(PrivateSteps, "_add", staticmethod(spied))
     monkeypatch.setattr(GradientRelease, "noised_mean", ended)
     return found
+
+
+def most_of_one(steps: list[tuple[int, list[int]]]) -> int:
+    """Most rows of one person in any step: ward z is one person's."""
+    return max(len(rows) for _, rows in steps)
 
 
 def unbounded(table: Table, *others: Any) -> Table:
@@ -112,7 +119,7 @@ def test_one_row_of_a_person_at_most_is_in_any_step(
     steps = seen.steps(model)
     event = next(e for e in model.privacy_spent_.ledger if e.sampling_rate < 1)
     assert len(steps) == event.steps >= 4
-    assert max(in_z for _, in_z in steps) <= 1 < max(rows for rows, _ in steps)
+    assert most_of_one(steps) <= 1 < max(rows for rows, _ in steps)
     everybody = PERSONS + OF_NOBODY + 1
     assert model.n_rows_ == pytest.approx(everybody, abs=250), "units are counted, with noise of scale 17"
     assert event.sampling_rate == pytest.approx(400 / model.n_rows_)
@@ -131,7 +138,7 @@ def test_the_rows_of_a_person_reach_a_step_where_they_are_not_bounded(
 ) -> None:
     monkeypatch.setattr(units, "bounded", unbounded)
     model = model_of("dp_tvae").fit(visits())
-    assert max(in_z for _, in_z in seen.steps(model)) > 50
+    assert most_of_one(seen.steps(model)) > 50
 
 
 def test_delta_is_compared_with_the_number_of_persons() -> None:
@@ -142,19 +149,56 @@ def test_delta_is_compared_with_the_number_of_persons() -> None:
         model_of("dp_tvae", delta=0.005, epsilon=30.0).fit(few)
 
 
-def test_several_rows_of_a_person_and_a_dataset_are_refused() -> None:
-    for method in SMALL:
-        with pytest.raises(ParameterError, match="set max_rows_per_unit=1"):
-            model_of(method, max_rows_per_unit=2).fit("no-such-file.csv")
+def test_a_dataset_is_refused() -> None:
     with pytest.raises(ParameterError, match="Ray Dataset"):
         model_of("dp_tvae").fit(replace(as_table(visits()), dataset=object()))
+
+
+# ---- several rows of a person: persons are drawn, and one row of each ----------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["autoregressive", "conditional_gan"])
+def test_one_of_several_rows_of_a_person_is_in_a_step_and_not_always_the_same(method: str, seen: Seen) -> None:
+    """The accountant sees persons; statistics see up to four rows of each, and have four times the noise."""
+    k = 4
+    model = model_of(method, max_rows_per_unit=k, epochs=25).fit(visits())
+    ledger, everybody = model.privacy_spent_.ledger, PERSONS + OF_NOBODY + 1
+    (event,) = [e for e in ledger if e.sampling_rate < 1]
+    assert 0.9 * 3 < model.privacy_spent_.epsilon <= 3
+    assert {e.unit for e in ledger} == {SAYS.replace("most 1", f"most {k}")}
+    sensitivities = {e.released: e.sensitivity for e in ledger}
+    assert sensitivities["number of rows"] == sensitivities["counts of 'ward'"] == k
+    assert sensitivities["number of units"] == sensitivities[event.released] == 1
+    assert method == "autoregressive" or sensitivities["table of a column with its parents"] == k
+    assert event.sampling_rate == pytest.approx(400 / everybody, rel=0.5), "noise of scale 33"
+    steps = seen.steps(model)
+    assert len(steps) == event.steps and most_of_one(steps) == 1
+    of_one = {row for _, rows in steps for row in rows}
+    assert 1 < len(of_one) <= k, "of some 25 draws of one of four rows all are the same less than once in 10^7"
+    drawn = sum(rows for rows, _ in steps)
+    assert drawn == pytest.approx(event.sampling_rate * everybody * len(steps), rel=0.2)
+
+
+def test_several_rows_of_a_person_reach_a_step_where_rows_are_drawn(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neural, "_drawn_by_unit", lambda rows, prepared: rows)
+    assert most_of_one(seen.steps(model_of("dp_tvae", max_rows_per_unit=50).fit(visits()))) > 5
+
+
+@pytest.mark.parametrize("given", [{"scaling_config": SimpleNamespace(num_workers=2)}, {"keep_shards": "/nowhere"}])
+def test_several_rows_of_a_person_are_for_one_process(given: dict[str, Any]) -> None:
+    for method in SMALL:
+        with pytest.raises(ParameterError, match=f"set max_rows_per_unit=1 .*or leave out {next(iter(given))}"):
+            model_of(method, max_rows_per_unit=2, **given).fit("no-such-file.csv")
 
 
 # ---- fits that share releases: each drew its own rows of a person --------------------------------------------------
 
 
+@pytest.mark.parametrize("k", [1, 3])
 def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
-    seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    k: int, seen: Seen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run_config = SimpleNamespace(storage_path=str(tmp_path), name="run")
     inner, left = GradientRelease.noised_mean, iter([False] * 4 + [True] + [False] * 99)
@@ -166,15 +210,19 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
 
     monkeypatch.setattr(GradientRelease, "noised_mean", stopped)
     with pytest.raises(KeyboardInterrupt):
-        model_of("dp_tvae", epochs=4, run_config=run_config).fit(visits())
-    resumed = model_of("dp_tvae", epochs=4, run_config=run_config).fit(visits(), resume=tmp_path / "run")
-    assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS}
+        model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(visits())
+    resumed = model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(
+        visits(), resume=tmp_path / "run"
+    )
+    assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS.replace("most 1", f"most {k}")}
     event = next(e for e in resumed.privacy_spent_.ledger if e.sampling_rate < 1)
     steps = seen.steps(resumed)
     assert 5 < len(steps) <= event.steps + 1, "the one that was interrupted released nothing"
-    assert max(in_z for _, in_z in steps) <= 1
-    with pytest.raises(ParameterError, match="with privacy_unit='person_id'; found None"):
-        model_of("dp_tvae", epochs=4, run_config=run_config, privacy_unit=None).fit(visits(), resume=tmp_path / "run")
+    assert most_of_one(steps) <= 1
+    with pytest.raises(ParameterError, match="with privacy_unit='person_id'; found 'ward'"):
+        model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k, privacy_unit="ward").fit(
+            visits(), resume=tmp_path / "run"
+        )
 
 
 def test_kept_shards_are_found_again_by_the_same_persons_alone(seen: Seen, tmp_path: Path) -> None:
@@ -183,7 +231,7 @@ def test_kept_shards_are_found_again_by_the_same_persons_alone(seen: Seen, tmp_p
     first, second = (model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(data) for _ in range(2))
     assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 1 and second.privacy_spent_.joint is not None
     assert second.encoder_.to_state()[1].keys() == first.encoder_.to_state()[1].keys()
-    assert max(in_z for _, in_z in seen.steps(second)) <= 1
+    assert most_of_one(seen.steps(second)) <= 1
     others = data.assign(person_id=data["person_id"].sample(frac=1, random_state=1).to_numpy())
     assert model_of("dp_tvae", keep_shards=tmp_path, epochs=1).fit(others).privacy_spent_.joint is None
     assert len(list(tmp_path.glob(f"*/{RELEASES}"))) == 2

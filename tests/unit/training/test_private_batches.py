@@ -12,11 +12,12 @@ from scipy import stats
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.dp.noise import OsNoise
 from raysynth.encoding.block import EncodedBlock
+from raysynth.statistics.units import UnitIndex
 from raysynth.training import private_batches
 from raysynth.training.batches import MemoryRows, epoch_seed
 from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings, train
-from raysynth.training.private_batches import PoissonBatches, bernoulli_places
+from raysynth.training.private_batches import PoissonBatches, RowsOfUnits, bernoulli_places
 
 FALSE_ALARM = 1e-6  # of each statistical test here
 
@@ -92,6 +93,33 @@ def test_places_at_both_ends_of_the_range_of_chances() -> None:
     many = bernoulli_places(10**6, 0.9, OsNoise())
     assert abs(len(many) - 9e5) < 5 * 300
     assert (np.diff(many) >= 1).all()
+
+
+def test_units_are_drawn_with_chance_q_by_one_row_each_whatever_they_have() -> None:
+    """Unit u has u + 1 rows: drawn by row it would come u + 1 times as often, and with several rows."""
+    n, q, steps = 12, 0.2, 4000
+    unit_R = np.random.default_rng(0).permutation(np.repeat(np.arange(n), np.arange(n) + 1))
+    order = np.argsort(unit_R, kind="stable")
+    index = UnitIndex(order, np.searchsorted(unit_R[order], np.arange(n + 1)))
+    source = RowsOfUnits(rows(len(unit_R)), index)
+    batches = PoissonBatches(source, plan(q, steps), multiple=4)
+    found, by_row = np.zeros((steps, n), int), np.zeros(len(unit_R), int)
+    for t, batch in enumerate(b for e in range(steps) for b in batches.epoch(e)):
+        for part in batch.parts:
+            drawn = part.rows_N[part.rows_N >= 0]
+            np.testing.assert_array_equal(part.batch.codes_NC[part.counted_N][:, 0].numpy(), drawn)
+            np.add.at(found[t], unit_R[drawn], 1)
+            by_row[drawn] += 1
+    assert found.max() == 1
+    low, high = stats.binom.ppf([FALSE_ALARM / (2 * n), 1 - FALSE_ALARM / (2 * n)], steps, q)
+    assert (found.sum(0) >= low).all() and (found.sum(0) <= high).all()
+    z = (found - q) / np.sqrt(q * (1 - q))
+    assert np.abs((z.T @ z / np.sqrt(steps))[np.triu_indices(n, 1)]).max() < 7, "independently of each other"
+    of_last = by_row[unit_R == n - 1]
+    low, high = stats.binom.ppf([FALSE_ALARM / (2 * n), 1 - FALSE_ALARM / (2 * n)], of_last.sum(), 1 / n)
+    assert (of_last >= low).all() and (of_last <= high).all(), "each of its rows, drawn anew in each step"
+    with pytest.raises(ValueError, match="not of the same table"):
+        RowsOfUnits(rows(5), index)
 
 
 def test_two_passes_of_the_same_epoch_differ() -> None:
