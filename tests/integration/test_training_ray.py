@@ -135,7 +135,8 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
     from ray.train import RunConfig, ScalingConfig
 
     rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"a": rng.choice(list("xyz"), 3000), "b": rng.normal(size=3000)})
+    rows = pd.DataFrame({"a": rng.choice(list("xyz"), 9000), "b": rng.normal(size=9000)})
+    rows["person_id"] = np.arange(9000) % 3000
     small = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "prior_components": 2, "epochs": 2}
     written, models = [], []
     for name in ("first", "second"):
@@ -144,6 +145,7 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
             batch_size=1000,
             epsilon=2.0,
             delta=1e-4,
+            privacy_unit="person_id",
             verbose=False,
             keep_shards=True,
             scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
@@ -152,6 +154,7 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
         models.append(model.fit(rows).privacy_spent_)
         written.append({p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npy")})
     assert written[0] == written[1] and len(written[0]) >= 4  # two files for each of two shards
+    assert sum(len(np.load(p)) for p in written[0] if p.name.endswith("codes.npy")) == 3000, "one row of each person"
     first, second = models
     assert first is not None and second is not None and second.joint is not None
     assert second.ledger.events == first.ledger.events and second.epsilon <= 2.0 < second.joint.epsilon
