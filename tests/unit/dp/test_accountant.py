@@ -18,6 +18,8 @@ def test_gaussians_compose_as_the_closed_form_says(epsilon: float) -> None:
     sigma = gaussian_noise_multiplier(epsilon, DELTA)
     events = [ledger.gaussian("x", sigma * 2)] * 2 + [ledger.gaussian("y", sigma * math.sqrt(2))]
     assert total_epsilon(events, DELTA) == pytest.approx(epsilon, rel=1e-3)
+    steps = ledger.subsampled_gaussian("z", sigma * 3, sampling_rate=1.0, steps=9)
+    assert total_epsilon([steps], DELTA) == pytest.approx(epsilon, rel=1e-3)
     assert gaussian_delta(epsilon, sigma) == pytest.approx(DELTA, rel=1e-6)
 
 
@@ -72,6 +74,10 @@ def test_the_number_of_rows_is_added_and_its_delta_taken_off() -> None:
     assert total_epsilon([ledger.laplace("n", 0.1, composition="basic"), rest], DELTA) == pytest.approx(alone + 0.1)
     joint = total_epsilon([ledger.laplace("n", 0.1), rest], DELTA)
     assert alone < joint < alone + 0.1
+    noised = ledger.Event(ledger.Mechanism.APPROXIMATE, "n", steps=2, epsilon=0.1, delta=DELTA / 4, composition="basic")
+    less = total_epsilon([rest], DELTA / 2)
+    assert total_epsilon([noised, rest], DELTA) == pytest.approx(less + 0.2) and less > alone + 0.01
+    assert total_epsilon([noised, noised, rest], DELTA) == math.inf, "nothing of delta is left"
 
 
 def test_deltas_of_selection_are_paid_for() -> None:

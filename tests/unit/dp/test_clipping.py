@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from raysynth.dp.clipping import clipped_sum, example_gradients
+from raysynth.dp.clipping import MARGIN, clipped_sum, example_gradients
+from raysynth.dp.uses import RepeatedUse
 from raysynth.models.autoregressive import AnyOrderNetwork, CodeLayout, CodeTable, NetworkSettings, random_places
 from raysynth.models.sequence_critic import SequenceCritic
 from raysynth.models.spans import SpanIndex, Spans
@@ -137,6 +139,17 @@ def test_the_critic_of_sequences_of_different_lengths(layers: int, as_real: bool
 def test_a_recurrent_cell_over_time_by_gram_matrices() -> None:
     torch.manual_seed(1)
     check(Recurrent(), lambda net, x: net(x).square().sum(1), torch.randn(N, 9, 3), rtol=1e-4)
+
+
+def test_norms_of_places_that_cancel_are_never_too_small() -> None:
+    """Places of large numbers that nearly cancel: in float32 their Gram matrices say nothing, or less than nothing."""
+    rng = torch.Generator().manual_seed(0)
+    inputs = 100 + 1e-3 * torch.randn(500, 16, 4, generator=rng)
+    sign = torch.tensor([1.0, -1.0]).repeat(8)[:, None]
+    grads = sign * torch.randn(500, 1, 3, generator=rng)
+    exact = torch.einsum("nti,nto->nio", inputs.double(), grads.double()).flatten(1).norm(dim=1)
+    found = RepeatedUse(inputs, grads, 0, torch.Size([4, 3])).squared_norms().double().sqrt()
+    assert (found >= exact * (1 - MARGIN)).all()
 
 
 def test_gathers_of_the_same_row_and_offsets() -> None:
@@ -332,10 +345,34 @@ class Twice(nn.Module):
         return functional.linear(x, self.w) @ self.w
 
 
+class Unseen(torch.autograd.Function):
+    """A product that no recorder of torch's functions gets to see."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        return grads[0] @ w.T, x.T @ grads[0]
+
+
+class PastTheRecorder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(5, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Unseen.apply(x, self.w) + x @ self.w
+
+
 @pytest.mark.parametrize(
     ("network", "match"),
     [
         (nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4)), "layer_norm"),
+        (PastTheRecorder(), "past the recorder"),
         (nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)), "batch_norm"),
         (Fused(), "gru"),
         (InPlace(False), "in place"),

@@ -22,12 +22,13 @@ def test_gaussian_noise_scales_with_sensitivity() -> None:
     assert stats.kstest(added / 6.0, "norm").pvalue > 1e-6
 
 
-def test_noised_counts_are_geometric_both_ways() -> None:
-    """P(k) ~ exp(-epsilon |k|), so neighbours' probabilities differ by exp(epsilon) at most."""
+@pytest.mark.parametrize("sensitivity", [1, 3])
+def test_noised_counts_are_geometric_both_ways(sensitivity: int) -> None:
+    """P(k) ~ exp(-epsilon |k| / s), so probabilities of counts that are s apart differ by exp(epsilon) at most."""
     epsilon, n = 0.5, 20_000
-    drawn = np.array([noised_count(100, epsilon, NOISE) - 100 for _ in range(n)])
+    drawn = np.array([noised_count(100, epsilon, NOISE, sensitivity=sensitivity) - 100 for _ in range(n)])
     k = np.arange(-6, 7)
-    ratio = np.exp(-epsilon)
+    ratio = np.exp(-epsilon / sensitivity)
     expected = (1 - ratio) / (1 + ratio) * ratio ** np.abs(k)
     found = np.array([(drawn == i).sum() for i in k])
     rest = np.append(found, n - found.sum()), np.append(expected, 1 - expected.sum()) * n
@@ -42,9 +43,10 @@ def test_choices_follow_the_exponential_mechanism() -> None:
     assert stats.chisquare(drawn[:3], n * weights[:3] / weights.sum()).pvalue > 1e-6
 
 
-@pytest.mark.parametrize("delta", [1e-2, 1e-3])
-def test_a_value_of_one_row_passes_with_probability_delta(delta: float) -> None:
-    passed = sum(len(stable_counts(np.ones(1000), 4.0, delta, NOISE)[0]) for _ in range(100))
+@pytest.mark.parametrize(("delta", "most"), [(1e-2, 1), (1e-3, 1), (1e-2, 5)])
+def test_a_value_of_one_unit_passes_with_probability_delta(delta: float, most: int) -> None:
+    own = np.full(1000, float(most))
+    passed = sum(len(stable_counts(own, 4.0, delta, NOISE, sensitivity=most)[0]) for _ in range(100))
     assert stats.binomtest(passed, 100_000, delta).pvalue > 1e-6
 
 

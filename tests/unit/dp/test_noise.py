@@ -1,5 +1,7 @@
 """Noise: right in law, never the same twice, and marked where it could be. False alarms: 1e-6 for each test."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -36,3 +38,19 @@ def test_secure_mode_takes_the_cryptographic_source() -> None:
 def test_secure_uniforms_never_reach_the_ends() -> None:
     draws = SecureNoise().uniform(100_000)
     assert draws.min() > 0 and draws.max() < 1
+
+
+def test_secure_normals_are_sums_of_four_by_the_systems_generator_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one floating-point draw gives away of itself is hidden by three more."""
+    asked: list[int] = []
+    inner = os.urandom
+
+    def urandom(size: int) -> bytes:
+        asked.append(size)
+        return inner(size)
+
+    monkeypatch.setattr(os, "urandom", urandom)
+    first = SecureNoise().normal(100)
+    assert sum(asked) == 100 * 4 * 2 * 8, "four draws for each number, of two uniform numbers of 8 bytes each"
+    monkeypatch.setattr(os, "urandom", lambda size: b"\x37" * size)
+    assert len(set(SecureNoise().normal(100).tolist())) == 1 < len(set(first.tolist())), "nothing else is drawn from"

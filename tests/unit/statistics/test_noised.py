@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -11,7 +13,7 @@ from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacySc
 from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.noised import RANGE_SIGNIFICANT, NoisedStatistics, release_statistics
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
 from raysynth.table import as_table
@@ -171,6 +173,31 @@ def test_the_statistics_cost_their_share_of_the_budget() -> None:
     """Half of rho: epsilon about sqrt(1/2) of the whole, which is 0.65 to 0.75 here."""
     _, scope = released(frame(), SCHEMA, epsilon=1.0)
     assert 0.6 < scope.spent.epsilon < 0.78
+
+
+def test_each_column_pays_an_equal_part_for_all_that_it_releases() -> None:
+    """In rho; a column without declared bounds pays for its range, too."""
+    _, scope = released(frame(), SCHEMA, epsilon=1.0)
+    rho: Counter[str] = Counter()
+    for event in scope.ledger:
+        if event.noise_multiplier is not None:
+            rho[event.released.split("'")[1]] += 0.5 / event.noise_multiplier**2  # type: ignore[assignment]
+    assert set(rho) == set(frame())
+    assert list(rho.values()) == pytest.approx([rho["age"]] * 5)
+
+
+def test_whether_a_few_rows_widen_the_range_is_up_to_noise() -> None:
+    """As many as the noise is strong where it decides: 20 equal answers by chance once in 2^19 times."""
+    sigma = next(e.noise_multiplier for e in released(frame())[1].ledger if e.released == "range of 'score'")
+    assert sigma is not None
+    data = frame().assign(score=np.where(np.arange(ROWS) < round(RANGE_SIGNIFICANT * sigma), 1500.0, 100.0))
+    schema = public_schema(as_table(data), None, {})
+    widest = set()
+    for seed in range(20):
+        scope = PrivacyScope(PrivacyBudget(20.0, 1e-5), noise=InsecureSeededNoise(seed))
+        statistics = release_statistics(as_declared(as_table(data), schema), schema, scope, share=0.5)
+        widest.add(float(statistics.columns["score"].distribution().value.high[-1]))
+    assert widest == {128.0, 2048.0}
 
 
 def test_the_public_schema_does_not_depend_on_rows() -> None:

@@ -70,6 +70,15 @@ def test_fragments_of_files_keep_their_own_rows_in_every_pass(tmp_path) -> None:
     assert numbers.n_rows == 8
 
 
+def test_words_of_rows_that_were_left_out_are_not_listed() -> None:
+    """A dictionary travels with its column: it must not tell of rows beyond a unit's first ones."""
+    frame = pd.DataFrame({"who": ["a"] * 60, "word": [f"word {i}" for i in range(60)]}).astype({"word": "category"})
+    kept = bounded(as_table(frame), "who", 2, OsNoise()).to_arrow().column("word")
+    assert len(kept) == 2
+    listed = {word for chunk in kept.chunks for word in chunk.dictionary.to_pylist()}
+    assert listed == set(kept.to_pylist())
+
+
 def test_no_rows_a_wrong_column_and_a_dataset() -> None:
     assert bounded(as_table(visits().iloc[:0], min_rows=0), "who", 1, OsNoise()).n_rows == 0
     with pytest.raises(SchemaError, match="no column"):

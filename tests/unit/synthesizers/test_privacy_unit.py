@@ -87,7 +87,7 @@ def game(method: str) -> AuditedAttack:
     model = model_of(method, epsilon=0.5, max_rows_per_unit=2, schema=schema)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _game(model, (rows, pa.concat_tables([rows, person])), 72, 0.25, 1 - 1e-4, 1e-5, "local")
+        return _game(model, (rows, pa.concat_tables([rows, person])), 120, 0.25, 1 - 1e-4, 1e-5, "local")
 
 
 def test_a_person_of_many_rows_does_not_refute_the_claim() -> None:
@@ -100,6 +100,22 @@ def test_it_does_where_the_rows_of_a_person_are_not_bounded(monkeypatch: pytest.
 
     monkeypatch.setattr(units, "bounded", unbounded)
     assert game("copula").lower_bound > 0.5
+
+
+def test_which_rows_of_a_person_count_is_drawn_in_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the operating system, whatever the seed of the user."""
+    inner, kept = units.chosen_rows, []
+
+    def noted(*args: Any) -> np.ndarray:
+        kept.append(inner(*args))
+        return kept[-1]
+
+    monkeypatch.setattr(units, "chosen_rows", noted)
+    data = visits()
+    for _ in range(2):
+        np.random.seed(0)
+        model_of("copula", seed=7, max_rows_per_unit=1).fit(data)
+    assert (kept[0] != kept[1]).any() and kept[0].sum() == kept[1].sum() == data["person_id"].nunique()
 
 
 def test_every_method_of_tables_has_a_unit() -> None:

@@ -15,14 +15,17 @@ import pyarrow as pa
 import pytest
 
 from raysynth import AutoregressiveSynthesizer, TabularGAN, TabularVAE, load_synthetic_model
+from raysynth.dp import PrivacyBudget, PrivacyScope
 from raysynth.dp.accountant import total_epsilon
 from raysynth.dp.ledger import Event
-from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import ParameterError
 from raysynth.model_file import read_model
 from raysynth.statistics import noised
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.training.kept_releases import FITS, RELEASES
+from raysynth.synthesizers.opening import open_table, unit_in_words
+from raysynth.training.kept_releases import FITS, RELEASES, KeptReleases, ReleaseKey
+from raysynth.training.kept_shards import ShardKey
 from raysynth.tuning import sweep
 
 EPSILON, DELTA = 2.0, 1e-4
@@ -168,6 +171,22 @@ def test_another_table_or_schema_makes_its_own_releases(work: Work, tmp_path: Pa
     assert work.done == (3000 + len(data), 2)
     assert second.privacy_spent_ is not None and second.privacy_spent_.joint is None
     assert len(homes(tmp_path)) == 2
+
+
+def test_the_keys_hold_unit_cap_and_encoder(tmp_path: Path) -> None:
+    """Rows of one unit's cap are not those of another's, and what was paid for by row is not paid for by person."""
+    opened = open_table(vae(False), rows(), PrivacyScope(PrivacyBudget(EPSILON, DELTA)))
+    schema = opened.modelled_schema
+
+    def shard_key(unit: str, n_bins: int) -> str:
+        encoder = build_encoder(schema, opened.statistics.columns, numeric="bins", n_bins=n_bins)
+        key = ReleaseKey.of("data", schema, unit, {"numeric": "bins"})
+        scope = PrivacyScope(PrivacyBudget(EPSILON, DELTA), unit=unit, n_rows=3000)
+        return ShardKey.under_budget(KeptReleases.new(tmp_path, key, encoder, scope)).digest
+
+    units = ["row", *(unit_in_words(column, k) for column in ("a", "b") for k in (1, 2))]
+    assert len({ReleaseKey.of("data", schema, unit, {}) for unit in units}) == len(units)
+    assert len({shard_key(unit, n_bins) for unit in units for n_bins in (8, 9)}) == 2 * len(units)
 
 
 def test_another_form_of_encoder_makes_its_own_and_another_method_of_the_same_form_does_not(

@@ -64,6 +64,15 @@ def test_every_row_is_drawn_with_chance_q_independently_of_the_others() -> None:
     assert np.abs(together).max() < 7  # 780 pairs, each beyond 7 standard errors less than once in 10^9
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_every_worker_draws_from_its_share_with_the_same_chance(rank: int) -> None:
+    n, q, steps = 50, 0.1, 2000
+    batches = PoissonBatches(rows(n), plan(q, steps), rank=rank)
+    drawn = sum(int(part.counted_N.sum()) for e in range(steps // 10) for b in batches.epoch(e) for part in b.parts)
+    low, high = stats.binom.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], n * steps, q)
+    assert low <= drawn <= high
+
+
 def test_steps_are_independent_too() -> None:
     found = inclusion(30, 0.3, 3000)
     z = (found - 0.3) / np.sqrt(0.21)

@@ -102,6 +102,17 @@ def test_made_sequences_move_the_critic_by_the_clip_at_most(clip: float, monkeyp
     assert 0.1 * clip < gradient.norm() <= clip
 
 
+def test_the_critic_is_projected_after_its_noised_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, order = job().learner(CPU, average_alone), []
+    adam, critic = learner.adams[1], learner.critic
+    step, project = adam.step, critic.project
+    monkeypatch.setattr(adam, "step", lambda: (order.append("step"), step())[1])
+    monkeypatch.setattr(critic, "project", lambda: (order.append("project"), project())[1])
+    (batch,) = list(job(steps=1).batches(rows(), batch_size=20, steps=1, rank=0, device=CPU).epoch(0))
+    learner._teach_critic(batch, torch.Generator().manual_seed(0))
+    assert order == ["step", "project"]
+
+
 def test_columns_are_compared_by_rank_over_the_steps_that_exist() -> None:
     learner = job().learner(CPU, average_alone)
     wanted = learner.released["quantiles"] * learner.summary.scale_W + learner.summary.mean_W

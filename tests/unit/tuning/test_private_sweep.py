@@ -185,6 +185,39 @@ def test_a_failed_run_is_never_chosen_and_shows_nothing(
         nothing.best()
 
 
+def test_the_score_of_a_run_is_noised_and_paid_for_by_the_run(
+    table: pd.DataFrame, tmp_path: Path, four: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scopes, drawn, kept = [], [], []
+    scope_of, draw = private_trial._run_scope, private_trial.gaussian_vector
+    run_one = private_trial.run_private_trial
+
+    def noted_scope(*arguments: Any) -> Any:
+        scopes.append(scope_of(*arguments))
+        return scopes[-1]
+
+    def noted_draw(values: np.ndarray, multiplier: float, noise: Any, *, sensitivity: float) -> np.ndarray:
+        noised = draw(values, multiplier, noise, sensitivity=sensitivity)
+        drawn.append((values[0], multiplier, sensitivity, noised[0]))
+        return noised
+
+    def noted_run(*arguments: Any) -> TrialResult:
+        kept.append(run_one(*arguments))
+        return kept[-1]
+
+    monkeypatch.setattr(private_trial, "_run_scope", noted_scope)
+    monkeypatch.setattr(private_trial, "gaussian_vector", noted_draw)
+    monkeypatch.setattr(private_trial, "run_private_trial", noted_run)
+    run(table, tmp_path)
+    assert len(scopes) == len(drawn) == len(kept) == 4
+    for scope, (exact, multiplier, sensitivity, noised), result in zip(scopes, drawn, kept, strict=True):
+        paid = scope.ledger.events[0]
+        assert paid.released == "score of a fit", "before anything of the run is released"
+        assert (multiplier, sensitivity) == (paid.noise_multiplier, paid.sensitivity)
+        assert result.utility == noised != exact
+        assert scope.run.covers(scope.ledger)
+
+
 def test_no_runs_release_nothing(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from raysynth.dp.selection import Repetitions
 
