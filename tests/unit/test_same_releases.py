@@ -181,7 +181,7 @@ def fit(
     """A fit with the same draws of rows as any other one: who is in a batch does not depend on who is in the table."""
 
     def the_first(places: int, q: float, noise: Any) -> np.ndarray:
-        n = data["who"].nunique() if method == "timegan" else len(data)
+        n = data["who"].nunique() if "who" in data else len(data)
         return (n * np.arange(places // n)[:, None] + np.arange(DRAWN)).reshape(-1)
 
     given = {"epsilon": 2.0, "delta": 1e-5, "seed": 0, "verbose": False, "schema": SCHEMA}
@@ -250,10 +250,10 @@ def assert_covered(events: tuple[Event, ...], first: list[Release], second: list
     assert 0.6 * charged < rho <= charged * (1 + 1e-6), "the noise hides one unit, and nothing is released without"
     for mechanism, own in (("laplace", by[Mechanism.LAPLACE]), ("exponential", by[Mechanism.EXPONENTIAL])):
         drawn = [(a, b) for a, b in pairs if a.mechanism == mechanism]
-        assert len(drawn) == sum(e.steps for e in own)
-        for a, b in drawn:
+        charged_for = [event for event in own for _ in range(event.steps)]
+        for (a, b), event in zip(drawn, charged_for, strict=True):
             assert np.abs(a.exact - b.exact).max() <= a.most + 1e-9
-            assert all(a.scale == e.epsilon and a.most == e.sensitivity for e in own)
+            assert a.scale == event.epsilon and a.most == event.sensitivity
     named = [(a, b, b.exact[len(a.exact) :]) for a, b in pairs if a.mechanism == "stable"]
     assert sorted(len(own) for _, _, own in named) == sorted((new_words, 0, 1, 0))
     for (_, b, own), event in zip(named, by[Mechanism.APPROXIMATE], strict=True):
@@ -286,6 +286,22 @@ def test_so_are_all_rows_of_a_person(method: str, monkeypatch: pytest.MonkeyPatc
     assert one.privacy_spent_ is not None
     assert_covered(one.privacy_spent_.ledger.events, first, second, new_words=K)
     same(one, two)
+
+
+@pytest.mark.parametrize("method", ["autoregressive", "gan", "conditional_gan"])
+def test_so_are_they_where_training_draws_persons(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person more is covered by the counts' noise; all rows of one that is drawn change one gradient of a step."""
+    data, unit = table(persons=True), {"privacy_unit": "who", "max_rows_per_unit": K}
+    one, first = fit(method, data, monkeypatch, **unit)
+    two, second = fit(method, pd.concat([data, strange(50, 10**6)], ignore_index=True), monkeypatch, first, **unit)
+    assert one.privacy_spent_ is not None
+    assert_covered(one.privacy_spent_.ledger.events, first, second, new_words=K)
+    same(one, two)
+    changed = pd.concat([strange(K, 0), data.iloc[K:]], ignore_index=True).astype(data.dtypes.to_dict())
+    three, third = fit(method, changed, monkeypatch, first, **unit)
+    same(one, three)
+    steps = [(a, b) for a, b in zip(first, third, strict=True) if a.mechanism == "gradient"]
+    assert steps and all(0 < np.linalg.norm(b.exact - a.exact) <= 2 * a.most for a, b in steps)
 
 
 def test_so_is_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
