@@ -24,7 +24,8 @@ from raysynth.model_file import read_model
 from raysynth.statistics import noised
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.opening import open_table, unit_in_words
-from raysynth.training.kept_releases import FITS, RELEASES, KeptReleases, ReleaseKey
+from raysynth.table import as_table
+from raysynth.training.kept_releases import FITS, RELEASES, KeptReleases, ReleaseKey, looked_up
 from raysynth.training.kept_shards import ShardKey
 from raysynth.tuning import sweep
 
@@ -187,6 +188,9 @@ def test_the_keys_hold_unit_cap_and_encoder(tmp_path: Path) -> None:
     units = ["row", *(unit_in_words(column, k) for column in ("a", "b") for k in (1, 2))]
     assert len({ReleaseKey.of("data", schema, unit, {}) for unit in units}) == len(units)
     assert len({shard_key(unit, n_bins) for unit in units for n_bins in (8, 9)}) == 2 * len(units)
+    owners = [None, *(as_table(pd.DataFrame({"who": np.arange(3000) // k})) for k in (1, 2))]
+    found = [looked_up(tmp_path, {}, opened.table, schema, "person", own).key for own in owners]
+    assert len(set(found)) == 3, "the same rows of other persons are another table"
 
 
 def test_another_form_of_encoder_makes_its_own_and_another_method_of_the_same_form_does_not(
