@@ -21,6 +21,8 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import units
 from raysynth.synthesizers import neural
 from raysynth.synthesizers.base import Synthesizer
+from raysynth.synthesizers.opening import privacy_scope
+from raysynth.synthesizers.private_run import resumed_run
 from raysynth.table import Table, as_table
 from raysynth.training.kept_releases import RELEASES
 from raysynth.training.private_batches import PrivatePart
@@ -212,9 +214,10 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
     monkeypatch.setattr(GradientRelease, "noised_mean", stopped)
     with pytest.raises(KeyboardInterrupt):
         model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(visits())
-    resumed = model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(
-        visits(), resume=tmp_path / "run"
-    )
+    again = model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k)
+    scope = resumed_run(again, tmp_path / "run", privacy_scope(again)).scope
+    assert (scope.unit, scope.rows_per_unit) == (SAYS.replace("most 1", f"most {k}"), k)
+    resumed = again.fit(visits(), resume=tmp_path / "run")
     assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS.replace("most 1", f"most {k}")}
     event = next(e for e in resumed.privacy_spent_.ledger if e.sampling_rate < 1)
     steps = seen.steps(resumed)
