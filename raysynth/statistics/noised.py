@@ -41,6 +41,7 @@ SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
 END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
+MISSING_SEEN = 2.0  # standard deviations: fewer missing values than this are taken for noise
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
 
 
@@ -219,7 +220,7 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
     if isinstance(plan.cells[column.name], OpenCells):
         return _open_values(column, plan, counted, scope, n_rows)
     noised = gaussian_vector(counted.fixed[column.name], plan.sigma, scope.noise)
-    if not column.nullable:
+    if not _seen_missing(column, noised[-1], plan.sigma):
         noised[-1] = -np.inf
     rows = simplex(noised, n_rows)
     if not column.kind.is_discrete:
@@ -231,6 +232,11 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
         rows[-2] = 0.0
     counts = CategoryCounts(domain, rows[:-2], float(rows[-1]), len(domain), rows[-2] <= 0, float(rows[-2]))
     return NoisedColumn(column.name, n_rows, float(rows[-1]), counts=Noised(counts, own[0]))
+
+
+def _seen_missing(column: ColumnSchema, noised: float, sigma: float) -> bool:
+    """Whether values are missing, as far as the noise shows: else half of all complete columns would get some."""
+    return column.nullable and noised > MISSING_SEEN * sigma
 
 
 def _open_values(
@@ -246,7 +252,7 @@ def _open_values(
     kept = [values[i] for i in passed]
     if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
-    missing = min(max(missing, 0.0), float(n_rows)) if column.nullable else 0.0
+    missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0
     left = n_rows - missing - noised.sum()
     if left < 0:
         noised, left = simplex(noised, n_rows - missing), 0.0
@@ -262,8 +268,8 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     assert event.noise_multiplier is not None
     grid = plan.grids[column.name]
     sigma = event.noise_multiplier * plan.k * math.sqrt(len(level_sizes(len(cells) - 1)))
-    missing = max(0.0, float(gaussian_vector(cells[-1:], sigma, scope.noise)[0])) if column.nullable else 0.0
-    missing = min(missing, n_rows - LEAST_PRESENT)
+    missing = float(gaussian_vector(cells[-1:], sigma, scope.noise)[0]) if column.nullable else 0.0
+    missing = min(missing, n_rows - LEAST_PRESENT) if _seen_missing(column, missing, sigma) else 0.0
     levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
