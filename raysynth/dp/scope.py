@@ -14,6 +14,7 @@ its events first and takes the scale of its noise from `calibrated(plan)`. Batch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -82,6 +83,11 @@ class PrivacyScope:
         if self._n_rows is None:
             raise ParameterError("the number of rows is private and was not released yet; call release_row_count first")
         return self._n_rows
+
+    @property
+    def row_count_sigma(self) -> float:
+        """Standard deviation of the noise in `n_rows`: of a Laplace distribution."""
+        return math.sqrt(2) * self.rows_per_unit / (ROW_COUNT_SHARE * self.budget.epsilon)
 
     @property
     def n_units(self) -> int:

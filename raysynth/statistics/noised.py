@@ -41,7 +41,7 @@ SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
 END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
-MISSING_SEEN = 2.0  # standard deviations: fewer missing values than this are taken for noise
+SEEN = 2.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
 
 
@@ -222,6 +222,8 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
     noised = gaussian_vector(counted.fixed[column.name], plan.sigma, scope.noise)
     if not _seen_missing(column, noised[-1], plan.sigma):
         noised[-1] = -np.inf
+    if column.kind.is_discrete and noised[-2] <= SEEN * plan.sigma:
+        noised[-2] = -np.inf  # outside the declared domain
     rows = simplex(noised, n_rows)
     if not column.kind.is_discrete:
         return NoisedColumn(column.name, n_rows, float(rows[-1]))
@@ -236,13 +238,13 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
 
 def _seen_missing(column: ColumnSchema, noised: float, sigma: float) -> bool:
     """Whether values are missing, as far as the noise shows: else half of all complete columns would get some."""
-    return column.nullable and noised > MISSING_SEEN * sigma
+    return column.nullable and noised > SEEN * sigma
 
 
 def _open_values(
     column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int
 ) -> NoisedColumn:
-    """Values that enough rows share, by stability; what is left of the rows has other values."""
+    """Values that enough rows share, by stability; what is left of the rows, beyond noise, has other values."""
     by_value = counted.open[column.name]
     exact_missing = by_value.get(None, 0)
     values = sorted((v for v in by_value if v is not None), key=str)
@@ -254,7 +256,8 @@ def _open_values(
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0
     left = n_rows - missing - noised.sum()
-    if left < 0:
+    of_left = math.hypot(plan.sigma * math.sqrt(len(kept) + 1), scope.row_count_sigma)
+    if left < 0 or (kept and left <= SEEN * of_left):
         noised, left = simplex(noised, n_rows - missing), 0.0
     order = np.argsort(-noised, kind="stable")
     counts = CategoryCounts(
