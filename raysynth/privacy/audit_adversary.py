@@ -140,13 +140,19 @@ def _aligned(trials: Sequence[Features]) -> tuple[list[str], np.ndarray, np.ndar
 
 
 def _best_single(names: Sequence[str], x_TF: np.ndarray, absent_F: np.ndarray, is_in_T: np.ndarray) -> Decision:
-    """The one feature, direction and threshold with the largest TPR - FPR; of equal ones that with the widest gap."""
-    best: tuple[float, float, float, int, float] = (-1.0, 0.0, 0.0, 0, 1.0)
+    """The one feature, direction and threshold with the largest TPR - FPR; of equal ones that with the widest gap.
+
+    Of those still equal one of the file's shape (an entry that is there, a length): noise moves none of these, while a
+    ratio of two shares that are mostly zero is the same number until one of them is not.
+    """
+    is_shape_F = np.array([name.endswith((" present", " length", " size")) or " = " in name for name in names])
+    best: tuple[float, float, bool, float, int, float] = (-1.0, 0.0, False, 0.0, 0, 1.0)
     for sign in (1.0, -1.0):
         separation_F, threshold_F, gap_F = _separated(sign * x_TF, is_in_T)
-        i = int(np.lexsort((gap_F, separation_F))[-1])
-        best = max(best, (float(separation_F[i]), float(gap_F[i]), float(threshold_F[i]), i, sign))
-    separation, _, threshold, i, sign = best
+        i = int(np.lexsort((is_shape_F, gap_F, separation_F))[-1])
+        found = float(separation_F[i]), float(gap_F[i]), bool(is_shape_F[i]), float(threshold_F[i]), i, sign
+        best = max(best, found)
+    separation, _, _, threshold, i, sign = best
     return Decision(
         names[i], (names[i],), np.array([sign]), np.zeros(1), absent_F[[i]], threshold, max(separation, 0.0)
     )

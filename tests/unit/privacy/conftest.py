@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+
+from raysynth.privacy import EpsilonAudit, audit_epsilon
+
+FALSE_ALARM = 1e-4  # of each audit of a correct build
 
 
 def population(n: int, seed: int) -> pd.DataFrame:
@@ -28,6 +35,22 @@ def memorised(real: pd.DataFrame, seed: int, noise: float = 0.02) -> pd.DataFram
     for name in rows.select_dtypes("number"):
         rows[name] += rng.normal(0, noise * float(real[name].std()), len(rows))
     return rows
+
+
+def audited(model: Any, data: Any, attack: str, canary: dict[str, Any] | None) -> EpsilonAudit:
+    """The one adversary of all tests of audits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return audit_epsilon(
+            model,
+            data,
+            canary=canary,
+            n_refits=72,
+            n_canaries=100,
+            confidence=1 - FALSE_ALARM,
+            attacks=[attack],
+            where="local",
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """The audit of sequences: what a canary is, the build as it is, and with bugs planted.
 
-`audit` is the one adversary. On the correct build it never refutes the claim, with a false alarm of at most
-FALSE_ALARM for each audit and 0.0003 for all of them; with each bug planted it does, at epsilon 0.5.
+`audited` is the one adversary. On the correct build it never refutes the claim, with a false alarm of at most
+FALSE_ALARM for each audit (there are three) and 0.0003 for all of them; with each bug planted it does, at epsilon 0.5.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from raysynth.statistics.units import bounded
 from raysynth.synthesizers import private_sequence_tables
 from raysynth.synthesizers.private_sequences import bounded_sequences
 from raysynth.table import as_table
+from tests.unit.privacy.conftest import audited
 
-FALSE_ALARM = 1e-4  # of each audit of the correct build; there are three
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
 LENGTH = 3  # rows of an entity that count; some have four
 TINY = {"hidden_dim": 8, "noise_dim": 2, "epochs": 1, "batch_size": 5000, "seed": 0}  # all sequences in every step
@@ -65,19 +65,7 @@ def model_of(data: Any, **parameters: Any) -> Any:
 
 
 def audit(data: Any, attack: str, canary: dict[str, Any] | None = None, **parameters: Any) -> EpsilonAudit:
-    """The adversary of all tests here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = audit_epsilon(
-            model_of(data, **parameters),
-            data,
-            canary=canary,
-            n_refits=72,
-            n_canaries=100,
-            confidence=1 - FALSE_ALARM,
-            attacks=[attack],
-            where="local",
-        )
+    found = audited(model_of(data, **parameters), data, attack, canary)
     print(found)
     return found
 
