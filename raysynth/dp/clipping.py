@@ -87,17 +87,3 @@ def clipped_sum(uses: Sequence[Use], clip: float, counted_N: Tensor | None = Non
     for use in uses:
         found |= use.weighted_sums(factor_N)
     return ClippedSum([found[i] for i in range(len(found))], norms_N)
-
-
-def add_to_parameters(weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-    """Add gradients by weights to `.grad` of the parameters that the weights are, or are made of, by the chain rule."""
-    derived = []
-    for weight, gradient in zip(weights, gradients, strict=True):
-        if not weight.is_leaf:
-            derived.append((weight, gradient))
-        elif weight.grad is None:
-            weight.grad = gradient
-        else:
-            weight.grad += gradient
-    if derived:
-        torch.autograd.backward([w for w, _ in derived], [g for _, g in derived])

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from raysynth.device_copies import to_device
-from raysynth.dp.clipping import ExampleGradients, add_to_parameters, clipped_sum
+from raysynth.dp.clipping import ExampleGradients, clipped_sum
 from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, noise_source
 from raysynth.dp.uses import Use
 
@@ -134,6 +134,6 @@ class GradientRelease:
         assert weights is not None
         for parameter in parameters:
             parameter.grad = None
-        add_to_parameters(weights, released)
+        torch.autograd.backward(weights, released)
         self._weights = None
         return released

@@ -7,7 +7,7 @@ Two experiments, by one adversary who knows the algorithm, the published seed, a
 - **gradients**: one fit by DP-SGD with many canaries, each of them in the table with chance 1/2; the adversary sees all
   iterates (`training/canaries.py`). Only where the method trains by DP-SGD.
 
-A canary is one unit of the guarantee: a row, or a whole sequence (`audit_units.py`).
+A canary is one unit of the guarantee: a row, all rows of a person, or a whole sequence (`audit_units.py`).
 
 Each gives a lower bound of epsilon at the claimed delta. A bound above the claim refutes it. A bound below it proves
 nothing; `largest` says what a perfect attack could have shown with so many trials.
@@ -252,9 +252,11 @@ def _claim(synthesizer: Synthesizer) -> PrivacyScope:
     from raysynth.synthesizers.private_sequences import sequence_scope
     from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
 
-    of_rows = privacy_scope(synthesizer)
-    assert of_rows is not None
-    return sequence_scope(synthesizer) if isinstance(synthesizer, SequenceSynthesizer) else of_rows
+    if isinstance(synthesizer, SequenceSynthesizer):
+        return sequence_scope(synthesizer)
+    scope = privacy_scope(synthesizer)
+    assert scope is not None
+    return scope
 
 
 def _check(

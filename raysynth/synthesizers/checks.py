@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from raysynth.errors import ModelFileError, ParameterError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.sampling.protocol import Generator
     from raysynth.synthesizers.base import Synthesizer
+
+Defaults = TypeVar("Defaults", bound="DataclassInstance")
 
 
 def check_whole(name: str, value: Any, low: int = 1) -> None:
@@ -37,6 +42,12 @@ def check_units(name: str, units: Sequence[Any]) -> None:
         raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
     for unit in units:
         check_whole(name, unit)
+
+
+def settled(model: Synthesizer, defaults: Defaults) -> Defaults:
+    """What the user gave of the parameters that a dataclass of defaults names, and the defaults for those left open."""
+    given = {f.name: getattr(model, f.name) for f in fields(defaults)}
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
 def is_private(model: Synthesizer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_compile_step, check_units, check_whole
+from raysynth.synthesizers.checks import check_between, check_compile_step, check_units, check_whole, settled
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class GanSynthesizer(Synthesizer):
 
     def _check_parameters(self) -> None:
         check_compile_step(self)
-        sizes = self._settled(private=False)  # what is given is the same under a budget, and every default is sound
+        sizes = settled(self, OPEN)  # what is given is the same under a budget, and every default is sound
         for name in ("epochs", "batch_size"):
             check_whole(name, getattr(sizes, name))
         for name in ("embedding_dim", "discriminator_steps", "pac"):
@@ -195,12 +195,6 @@ class GanSynthesizer(Synthesizer):
                 f"batch_size {sizes.batch_size} is no multiple of pac {self.pac} times accumulation "
                 f"{self.accumulation}; choose a multiple, or pac=1"
             )
-
-    def _settled(self, private: bool) -> GanDefaults:
-        """What the user gave, and defaults for the rest."""
-        names = [f.name for f in fields(GanDefaults)]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(PRIVATE if private else OPEN, **given)
 
     def _fit_encoded(self, prepared: Prepared) -> None:
         from raysynth.synthesizers.neural import train_model
@@ -252,7 +246,7 @@ class GanSynthesizer(Synthesizer):
         from raysynth.training.loop import TrainSettings
 
         spans, private = Spans.of(prepared.encoder.layout), prepared.privacy is not None
-        sizes = self._settled(private)
+        sizes = settled(self, PRIVATE if private else OPEN)
         networks = GanSettings(
             embedding_dim=self.embedding_dim,
             generator_dim=sizes.generator_dim,

@@ -304,8 +304,9 @@ def open_privately(
         return opened(released)
     keeping = None if keep is None else _keeping(keep, whole, schema, modelled, scope, unit)
     if run is not None:
-        run.check_schema(opened(earlier_statistics(scope)))
-        return opened(earlier_statistics(scope), keeping=keeping)
+        earlier = opened(earlier_statistics(scope), keeping=keeping)
+        run.check_schema(earlier)
+        return earlier
     if keeping is not None and keeping.found:
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_compile_step, check_units, check_whole
+from raysynth.synthesizers.checks import check_between, check_compile_step, check_units, check_whole, settled
 from raysynth.synthesizers.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class TabularVAE(Synthesizer):
 
     def _check_parameters(self) -> None:
         check_compile_step(self)
-        sizes = self._settled(private=False)  # what is given is the same under a budget, and every default is sound
+        sizes = settled(self, OPEN)  # what is given is the same under a budget, and every default is sound
         for name in ("checkpoint_every", "accumulation"):
             check_whole(name, getattr(self, name))
         check_whole("latent_dim", sizes.latent_dim)
@@ -187,12 +187,6 @@ class TabularVAE(Synthesizer):
             raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
         if self.patience and not self.validation_share:
             raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
-
-    def _settled(self, private: bool) -> VaeDefaults:
-        """What the user gave, and defaults for the rest."""
-        names = [f.name for f in fields(VaeDefaults)]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return replace(PRIVATE if private else OPEN, **given)
 
     def _fit_encoded(self, prepared: Prepared) -> None:
         from raysynth.synthesizers.neural import train_model
@@ -226,7 +220,7 @@ class TabularVAE(Synthesizer):
         from raysynth.training.vae import VaeJob, VaeSettings
 
         scope, plan = prepared.privacy, None
-        sizes = self._settled(private=scope is not None)
+        sizes = settled(self, OPEN if scope is None else PRIVATE)
         epochs = self.epochs or (default_epochs(prepared.n_rows) if scope is None else PRIVATE_EPOCHS)
         batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_units)
         steps = epochs * max(1, prepared.n_rows // batch_size)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.clipping import add_to_parameters, clipped_sum, example_gradients
+from raysynth.dp.clipping import clipped_sum, example_gradients
 from raysynth.dp.gradient_release import DpSgdPlan
 from raysynth.models.sequence_critic import SequenceCritic
 from raysynth.models.sequence_summary import SequenceSummary
@@ -241,7 +241,7 @@ class PrivateTimeGanLearner:
         gradients = example_gradients(self.critic, lambda: self.critic.example_losses(*made, as_real=False), MADE)
         of_made = [s / MADE for s in clipped_sum(gradients.uses, self.private.plan.clip).sums]
         self.average(of_made)
-        add_to_parameters(gradients.weights, of_made)
+        torch.autograd.backward(gradients.weights, of_made)  # adds to what was released
         self.adams[1].step()
         self.critic.project()
         return real_loss + gradients.losses_N.mean()
