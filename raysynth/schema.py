@@ -16,6 +16,7 @@ import pyarrow as pa
 from raysynth.errors import SchemaError
 
 FORMAT_VERSION = 1
+MOST_ROWS_EACH = 1 << 40
 
 
 class Kind(StrEnum):
@@ -61,6 +62,9 @@ class ColumnSchema:
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
         pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
+        rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
+            values); None: every row has a value of its own.
+        within: identifiers and personal data only: the column of persons within each of which the value is the same.
         value: constants only: the value.
         reason: why inference took the column for this kind; empty where the user declared it.
     """
@@ -76,6 +80,8 @@ class ColumnSchema:
     pattern: str | None = None
     personal: str | None = None
     value: Any = None
+    rows_each: tuple[tuple[int, float], ...] | None = None
+    within: str | None = None
     reason: str = ""
 
     @property
@@ -104,6 +110,11 @@ class ColumnSchema:
                 raise SchemaError(f"{where}: categories must be a non-empty list without repeats")
         if self.decimals is not None and not (isinstance(self.decimals, int) and 0 <= self.decimals <= 15):
             raise SchemaError(f"{where}: decimals must be a whole number from 0 to 15; found {self.decimals!r}")
+        if self.rows_each is not None and not _are_rows_each(self.rows_each):
+            raise SchemaError(
+                f"{where}: rows_each must be a list of pairs [rows, share], whole rows of at least 1 and positive "
+                f"shares; found {self.rows_each!r}"
+            )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
 
@@ -118,12 +129,15 @@ class TableSchema:
         rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
             numbers, never leave (default 5; 1 switches the protection off).
         max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
+            persons, and the column is made anew. None: found by `fit`, where a column looks like it.
     """
 
     columns: tuple[ColumnSchema, ...]
     constraints: tuple[Any, ...] = ()
     rare_threshold: int = 5
     max_categories: int = 1000
+    entity: str | None = None
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,6 +187,11 @@ class TableSchema:
             raise SchemaError(f"rare_threshold must be a whole number >= 1 (1 = off); found {self.rare_threshold!r}")
         if not (isinstance(self.max_categories, int) and self.max_categories >= 2):
             raise SchemaError(f"max_categories must be a whole number >= 2; found {self.max_categories!r}")
+        if not (self.entity is None or isinstance(self.entity, str)):
+            raise SchemaError(f"entity must be the name of a column; found {self.entity!r}")
+        for column in self.columns:
+            if column.within is not None and column.within not in self:
+                raise SchemaError(f"column '{column.name}' is within '{column.within}', which the schema does not have")
         for constraint in self.constraints:
             constraint.validate(self)
         return self
@@ -185,6 +204,8 @@ class TableSchema:
             "max_categories": self.max_categories,
             "columns": [_column_to_dict(c) for c in self.columns],
         }
+        if self.entity is not None:
+            result["entity"] = self.entity
         if self.constraints:
             result["constraints"] = [c.to_dict() for c in self.constraints]
         return result
@@ -199,7 +220,7 @@ class TableSchema:
                 f"schema format_version {content['format_version']!r} is not known; "
                 f"this raysynth reads {FORMAT_VERSION}"
             )
-        known = {"format_version", "rare_threshold", "max_categories", "columns", "constraints"}
+        known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints"}
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(_column_from_dict(c) for c in content["columns"])
@@ -208,7 +229,7 @@ class TableSchema:
             from raysynth.constraints import constraint_from_dict
 
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
-        limits = {k: content[k] for k in ("rare_threshold", "max_categories") if k in content}
+        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -290,8 +311,13 @@ def _column_to_dict(column: ColumnSchema) -> dict[str, Any]:
     for f in fields(ColumnSchema):
         value = getattr(column, f.name)
         if f.name not in result and value != f.default:
-            result[f.name] = list(value) if isinstance(value, tuple) else value
+            result[f.name] = _plain(value)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """Tuples, and tuples of tuples, as lists."""
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _column_from_dict(content: Any) -> ColumnSchema:
@@ -309,6 +335,8 @@ def _column_from_dict(content: Any) -> ColumnSchema:
     for key in ("categories", "bounds"):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
+    if isinstance(values.get("rows_each"), list):
+        values["rows_each"] = tuple(tuple(e) if isinstance(e, list) else e for e in values["rows_each"])
     if values.get("bounds") is not None and not _two_numbers(values["bounds"]):
         raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
     column = ColumnSchema(**values)
@@ -324,13 +352,21 @@ def _check_entries(name: str, content: Mapping[str, Any]) -> None:
         "nullable": ("true or false", (bool,)),
         "reason": ("text", (str,)),
         "categories": ("a list of values", (list, tuple, type(None))),
-        **dict.fromkeys(("pandas_dtype", "pattern", "personal"), ("text", text)),
+        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "within"), ("text", text)),
     }
     for entry, (noun, types) in wanted.items():
         if entry in content and not isinstance(content[entry], types):
             raise SchemaError(f"column '{name}': {entry} must be {noun}; found {content[entry]!r}")
     if any(isinstance(value, (list, dict)) for value in content.get("categories") or ()):
         raise SchemaError(f"column '{name}': categories must be single values; found {content['categories']!r}")
+
+
+def _are_rows_each(value: Any) -> bool:
+    """Whether these are pairs (rows, share) that a number of rows can be drawn from."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(e, tuple) and len(e) == 2 for e in value):
+        return False
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= MOST_ROWS_EACH for n, _ in value)
+    return whole and all(isinstance(s, (int, float)) and math.isfinite(s) and s > 0 for _, s in value)
 
 
 def _two_numbers(value: Any) -> bool:

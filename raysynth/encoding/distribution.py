@@ -1,9 +1,9 @@
 """The protected distribution of one number: atoms and smooth cells, from which every numeric encoder is built.
 
-A released distribution may name every single value. Here no value of fewer than `rare_threshold` rows survives: values
-that many rows share stay atoms, the others are pooled into cells of at least `rare_threshold` rows whose edges lie
-midway between neighbouring values, and inside a cell the density is uniform. The k smallest and k largest rows count as
-lying in the outermost cell that is left.
+A released distribution may name every single value. Here no value of fewer than `rare_threshold` persons survives (of
+rows, where persons are not known): values that many share stay atoms, the others are pooled into cells of at least
+`rare_threshold` persons whose ends lie on a fixed grid (see `shared_cells.py`), and inside a cell the density is
+uniform. The k smallest and k largest count as lying in the outermost cell that is left.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.encoding.shared_cells import Values, shared_cells
 from raysynth.statistics.released import NumericDistribution
 
 ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as itself (heaping)
@@ -51,7 +52,9 @@ class SmoothDistribution:
     @property
     def boundaries(self) -> np.ndarray:
         """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one."""
-        return (self.high[:-1] + self.low[1:]) / 2
+        middle = (self.high[:-1] + self.low[1:]) / 2
+        after_atom = np.nextafter(self.high[:-1], np.inf)  # an atom keeps its own value where a cell begins at it
+        return np.where(self.low[:-1] == self.high[:-1], np.maximum(middle, after_atom), middle)
 
     def cell_of(self, x: np.ndarray) -> np.ndarray:
         """Index of the cell that each value belongs to; values outside go to the first or last."""
@@ -94,7 +97,22 @@ class SmoothDistribution:
             x = self.on_grid(np.rint((x - self.offset) / self.step))
         elif self.decimals is not None:
             x = np.round(x, self.decimals)
-        return np.clip(x, self.low[0], self.high[-1])
+        return np.clip(x, *self.ends)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest value on the grid of the real ones that lie in the protected range."""
+        low, high, unit = float(self.low[0]), float(self.high[-1]), self.unit
+        if unit == 0:
+            return low, high
+        inner_low, inner_high = low, high
+        if low < self.high[0]:
+            place = (low - self.offset) / unit
+            inner_low = float(self.on_grid(np.ceil(place - GRID_TOLERANCE * max(1.0, abs(place)))))
+        if self.low[-1] < high:
+            place = (high - self.offset) / unit
+            inner_high = float(self.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place)))))
+        return (inner_low, inner_high) if inner_low <= inner_high else (low, high)
 
     @property
     def unit(self) -> float:
@@ -132,24 +150,67 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
     step, offset = _step(distribution)
-    grid = _Grid(step if step > 0 else _unit(distribution.decimals), offset)
-    cells = _without_extremes(distribution, rare_threshold, grid)
-    rows = distribution.total
-    atom_rows = max(rare_threshold, 1 if len(cells.low) <= FEW_VALUES else ATOM_SHARE * rows)
-    is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
-    low, high, counts = _pool(cells, is_atom, max(float(rare_threshold), rows / SMOOTH_CELLS), rare_threshold, grid)
-    counts[0] += cells.below
-    counts[-1] += cells.above
+    unit = step if step > 0 else _unit(distribution.decimals)
+    make = _protected if rare_threshold > 1 else _pooled
+    low, high, counts = make(distribution, rare_threshold, _Grid(unit, offset))
     result = SmoothDistribution(
         low,
         high,
         counts / max(counts.sum(), 1e-300),
-        distribution.missing / max(rows + distribution.missing, 1.0),
+        distribution.missing / max(distribution.total + distribution.missing, 1.0),
         distribution.decimals,
         step,
         offset,
     )
-    return _ends_on_grid(result)
+    return result if rare_threshold > 1 else _ends_on_grid(result)
+
+
+def _protected(
+    distribution: NumericDistribution, rare_threshold: int, grid: _Grid
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells (low, high, rows) that enough persons share."""
+    holders = _Rows.of(distribution, rare_threshold) if distribution.sharers is None else distribution.sharers
+    values = Values(distribution.low, distribution.high, distribution.counts, grid.unit, grid.offset)
+    cells = shared_cells(values, holders, *_rows_of_cells(distribution, rare_threshold))
+    low, high, rows = (np.array([getattr(c, name) for c in cells]) for name in ("low", "high", "rows"))
+    return low, high, rows
+
+
+def _pooled(
+    distribution: NumericDistribution, rare_threshold: int, grid: _Grid
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cells (low, high, rows) of what may leave as it is: it was released with noise, or is not protected."""
+    cells = _without_extremes(distribution, rare_threshold, grid)
+    atom_rows, rows_per_cell = _rows_of_cells(distribution, rare_threshold)
+    is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
+    low, high, counts = _pool(cells, is_atom, rows_per_cell, rare_threshold, grid)
+    counts[0] += cells.below
+    counts[-1] += cells.above
+    return low, high, counts
+
+
+def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int) -> tuple[float, float]:
+    """Rows that make a value an atom, and those of a cell of several values."""
+    rows = distribution.total
+    atom_rows = max(rare_threshold, 1 if len(distribution.low) <= FEW_VALUES else ATOM_SHARE * rows)
+    return atom_rows, max(float(rare_threshold), rows / SMOOTH_CELLS)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Each row is a person: the rows up to each cell, shape (cells + 1,), and how many are enough."""
+
+    before: np.ndarray
+    enough: int
+
+    @classmethod
+    def of(cls, distribution: NumericDistribution, enough: int) -> _Rows:
+        """Those of a distribution."""
+        return cls(np.concatenate([[0.0], np.cumsum(distribution.counts, dtype=float)]), enough)
+
+    def are_enough(self, first: int, after: int) -> bool:
+        """Whether there are enough rows in the cells first .. after - 1."""
+        return bool(self.before[after] - self.before[first] >= self.enough)
 
 
 @dataclass(frozen=True)
