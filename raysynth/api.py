@@ -60,7 +60,10 @@ def generate_synthetic_data(
 
 
 def infer_schema(
-    data: Any, categorical_columns: Sequence[str] | None = None, continuous_columns: Sequence[str] | None = None
+    data: Any,
+    categorical_columns: Sequence[str] | None = None,
+    continuous_columns: Sequence[str] | None = None,
+    entity: str | None = None,
 ) -> TableSchema:
     """What raysynth takes each column of `data` for; print `.describe()`, edit it, and pass it as `schema=`.
 
@@ -70,18 +73,17 @@ def infer_schema(
     Args:
         data: any table, as in `generate_synthetic_data`.
         categorical_columns, continuous_columns: columns whose kind is known.
+        entity: the column that says whose each row is; None: one that looks like it.
 
     Raises:
         DataError, SchemaError: name the column and say what to do.
     """
     from raysynth.schema import Kind
-    from raysynth.statistics.inference import infer_schema as infer
-    from raysynth.statistics.table_statistics import collect
+    from raysynth.synthesizers.opening import open_exactly
     from raysynth.table import as_table
 
-    table = as_table(data)
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
-    return infer(table, collect(table, label="statistics"), None, kinds)
+    return open_exactly(as_table(data), None, kinds, entity).schema
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:

@@ -9,9 +9,12 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from raysynth.encoding.distribution import smooth
 from raysynth.permutation import permute
+from raysynth.statistics.released import NumericDistribution
 
 CYCLE = 4096  # persons after whom the same numbers of rows come again, in another order
+_SPREAD = 16  # different numbers of rows that a cell of several is spread over
 
 
 class OneEach(Protocol):
@@ -90,3 +93,26 @@ class RepeatedEncoder:
         persons = self.rows_each.persons(row_start, n, key, self.entity)
         first, last = int(persons[0]), int(persons[-1])
         return self.inner.values(first, last - first + 1, key).take(pa.array(persons - first))
+
+
+def rows_each_of(rows_P: np.ndarray, rare_threshold: int) -> tuple[tuple[int, float], ...]:
+    """How many rows persons have, as pairs (rows, share) that at least `rare_threshold` persons stand behind.
+
+    Protected as a number is (`encoding/distribution.py`), each person a row of it: numbers that enough persons have
+    stay, the others are spread evenly over cells that enough persons share, and the most rows are those of the
+    outermost cell.
+
+    Args:
+        rows_P: rows of each person, at least 1, shape (P,).
+        rare_threshold: persons that must share what leaves.
+    """
+    rows, persons = np.unique(rows_P, return_counts=True)
+    x = rows.astype(float)
+    counted = NumericDistribution(x, x, persons, 0.0, float(x.mean()), float(x.std()), 0, True, 0.0)
+    cells = smooth(counted, rare_threshold)
+    pairs: dict[int, float] = {}
+    for low, high, share in zip(np.ceil(cells.low), np.floor(cells.high), cells.share, strict=True):
+        inside = np.unique(np.linspace(max(low, 1), max(high, low, 1), _SPREAD).round().astype(np.int64))
+        for n in inside.tolist():
+            pairs[n] = pairs.get(n, 0.0) + float(share) / len(inside)
+    return tuple(sorted((n, share) for n, share in pairs.items() if share > 0))

@@ -62,31 +62,23 @@ def shared_cells(values: Values, holders: Holders, atom_rows: float, rows_per_ce
     if first >= after:
         return [_one_cell(values)]
     cumulative = np.concatenate([[0.0], np.cumsum(values.counts, dtype=float)])
-    is_atom = (values.low == values.high) & (values.counts >= atom_rows)
-    for i in np.flatnonzero(is_atom):
-        is_atom[i] = holders.are_enough(int(i), int(i) + 1)
+    heavy = np.flatnonzero((values.low == values.high) & (values.counts >= atom_rows)).tolist()
+    atoms = [i for i in heavy if first <= i < after and holders.are_enough(i, i + 1)]
     halving = _Halving(values, holders, cumulative, rows_per_cell)
     outer, half = _outer_ends(values, first, after), values.unit / 2
     cells: list[Cell] = []
     thin: list[tuple[float, float]] = []  # where a run of too few persons lies, and its rows
-    start = first
-    for i in range(first, after + 1):
-        if i < after and not is_atom[i]:
-            continue
-        if start < i:  # the run before this atom, or before the end
-            left = (
-                max(values.low[start - 1] + half, np.nextafter(values.low[start - 1], np.inf))
-                if start > first
-                else outer[0]
-            )
-            right = values.low[i] - half if i < after else outer[1]
-            if holders.are_enough(start, i):
-                cells += halving.cells(start, i, float(left), float(right))
-            else:
-                thin.append((float(values.low[start] / 2 + values.high[i - 1] / 2), cumulative[i] - cumulative[start]))
-        if i < after:
-            cells.append(Cell(float(values.low[i]), float(values.low[i]), float(values.counts[i])))
-        start = i + 1
+    start, left = first, outer[0]
+    for atom in [*atoms, after]:  # each with the run of other values before it
+        value = float(values.low[atom]) if atom < after else np.inf
+        if start < atom and holders.are_enough(start, atom):
+            cells += halving.cells(start, atom, left, min(value - half, outer[1]))
+        elif start < atom:
+            middle = float(values.low[start] / 2 + values.high[atom - 1] / 2)
+            thin.append((middle, float(cumulative[atom] - cumulative[start])))
+        if atom < after:
+            cells.append(Cell(value, value, float(values.counts[atom])))
+        start, left = atom + 1, max(value + half, float(np.nextafter(value, np.inf)))
     if not cells:
         return [_one_cell(values)]
     outside = [(-np.inf, cumulative[first]), (np.inf, cumulative[-1] - cumulative[after])]

@@ -155,9 +155,9 @@ class PersonRanges:
         person = np.concatenate([self.person, person])
         order = np.argsort(person, kind="stable")
         person = person[order]
-        starts = np.flatnonzero(np.concatenate([[True], person[1:] != person[:-1]])) if len(person) else []
-        if not len(starts):
+        if not len(person):
             return self
+        starts = np.flatnonzero(np.concatenate([[True], person[1:] != person[:-1]]))
         low = np.minimum.reduceat(np.concatenate([self.low, low])[order], starts)[:PERSONS]
         high = np.maximum.reduceat(np.concatenate([self.high, high])[order], starts)[:PERSONS]
         return PersonRanges(person[starts][:PERSONS], low, high)

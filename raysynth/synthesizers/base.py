@@ -45,6 +45,7 @@ class Synthesizer:
         categorical_columns: columns to take as categories; the rest is inferred.
         continuous_columns: columns to take as numbers.
         schema: a `TableSchema`, or the path of its JSON; columns it does not name are inferred.
+        entity: the column that says whose each row is, where persons have several; None: one that looks like it.
         seed: of initial weights and of sampling where `sample` gets none; None draws one.
         verbose: print what inference took each column for, and why.
         scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
@@ -94,6 +95,7 @@ class Synthesizer:
         privacy_unit: str | None = None,
         max_rows_per_unit: int = 1,
         secure_mode: bool = False,
+        entity: str | None = None,
     ) -> None:
         self.categorical_columns = categorical_columns
         self.continuous_columns = continuous_columns
@@ -112,6 +114,7 @@ class Synthesizer:
         self.privacy_unit = privacy_unit
         self.max_rows_per_unit = max_rows_per_unit
         self.secure_mode = secure_mode
+        self.entity = entity
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 
@@ -189,7 +192,7 @@ class Synthesizer:
         """
         from raysynth.synthesizers.opening import validate_rows
 
-        return validate_rows(data, self._declared_schema(), self._listed_kinds())
+        return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
         categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
@@ -210,8 +213,7 @@ class Synthesizer:
 
         Args:
             n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
-            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or a DataFrame whose
-                missing cells are completed.
+            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
         Raises:
@@ -248,8 +250,7 @@ class Synthesizer:
         Args:
             path: folder; made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
-            rows_per_file: rows of each file, rounded up to whole chunks of 65,536; None: 32 files or more, of at most
-                a million rows.
+            rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).

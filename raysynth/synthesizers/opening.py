@@ -53,6 +53,7 @@ class OpenedTable:
             under a budget.
         keeping: under a budget, where encoded rows are to be kept.
         units: which rows a privacy unit has, where training draws units of several rows.
+        said: of persons with several rows, line by line; never under a budget.
     """
 
     table: Table
@@ -63,6 +64,7 @@ class OpenedTable:
     encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
     keeping: Keeping | None = None
     units: UnitIndex | None = None
+    said: tuple[str, ...] = ()
 
 
 def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
@@ -85,6 +87,8 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
             f"and epsilon, or take {others}"
         )
+    if model.entity is not None:
+        raise ParameterError("entity is for fits without a privacy budget; under one, name the persons by privacy_unit")
     check_privacy_unit(model)
     epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
     budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
@@ -143,6 +147,7 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     if model.verbose:
         about = "" if scope is None else "about "
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
+        print(*opened.said, sep="\n", end="\n" if opened.said else "")
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
@@ -224,7 +229,7 @@ def open_table(
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
     if scope is None:
-        return open_exactly(table, declared, kinds)
+        return open_exactly(table, declared, kinds, model.entity)
     public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
@@ -246,17 +251,30 @@ def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | No
     return model._fit_with(lambda: model._learn(opened, scope))
 
 
-def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
-    """Exact statistics of a table, its kinds inferred, its rows checked."""
+def open_exactly(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    entity: str | None = None,
+) -> OpenedTable:
+    """Exact statistics of a table, its kinds inferred, its rows checked, its persons counted.
+
+    Args:
+        table: any.
+        declared: schema of some columns. kinds: lists of names by kind.
+        entity: the column of persons; None: that of the schema, else one that looks like it.
+    """
     from raysynth.constraints import ConstraintSet
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
+    from raysynth.synthesizers.persons import known_persons, sharing
     from raysynth.synthesizers.prepared import check_constraints
 
     with stage("statistics") as done:
-        statistics = collect(table, label="statistics")
+        known = known_persons(table, declared, kinds, entity)
+        schema = modelled = known.schema
+        statistics = known.statistics
         done.rows = statistics.n_rows
-        schema = modelled = infer_schema(table, statistics, declared, kinds)
     rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
     if rules is not None:
         with stage("constraints", statistics.n_rows):
@@ -266,7 +284,8 @@ def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind
             table = table.mapped(rules.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
-    return OpenedTable(table, schema, modelled, rules, statistics)
+            statistics = sharing(table, modelled, statistics, schema.entity)
+    return OpenedTable(table, schema, modelled, rules, statistics, said=known.said)
 
 
 def open_privately(
@@ -354,20 +373,21 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     return as_declared(table, modelled), modelled, rules
 
 
-def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:
+def validate_rows(
+    data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], entity: str | None = None
+) -> TableSchema:
     """Every check that depends on rows: a private matter of the data's holder. Returns the schema inferred on the way.
 
     Raises:
         DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
     """
     from raysynth.constraints import ConstraintSet
-    from raysynth.statistics.inference import infer_schema
-    from raysynth.statistics.table_statistics import collect
+    from raysynth.synthesizers.persons import known_persons
     from raysynth.synthesizers.prepared import check_constraints
     from raysynth.table import as_table
 
     table = as_table(data)
-    schema = infer_schema(table, collect(table, label="checking rows"), declared, kinds)
+    schema = known_persons(table, declared, kinds, entity).schema
     if schema.constraints:
         rules = ConstraintSet(schema.constraints, schema)
         rules.validate(schema)

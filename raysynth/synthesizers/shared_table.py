@@ -38,11 +38,13 @@ class SharedTable:
         opened: what such a fit learns from.
         schema: declared by the models.
         kinds: listed by the models.
+        entity: named by the models.
     """
 
     opened: OpenedTable
     schema: TableSchema | None
     kinds: dict[Kind, Any]
+    entity: str | None = None
 
     @classmethod
     def of(cls, models: Sequence[Synthesizer], data: Any) -> SharedTable | None:
@@ -57,13 +59,14 @@ class SharedTable:
         if not able:
             return None
         first = able[0]
-        shared = cls(open_table(first, data, None), first._declared_schema(), first._listed_kinds())
+        shared = cls(open_table(first, data, None), first._declared_schema(), first._listed_kinds(), first.entity)
         forms = dict.fromkeys(EncoderForm.of(m) for m in able if shared.serves(m))
         return replace(shared, opened=replace(shared.opened, encoded={f: _encoded(shared.opened, f) for f in forms}))
 
     def serves(self, model: Synthesizer) -> bool:
         """Whether a model has no budget, learns a table, and declares the same about it."""
-        return _shares(model) and (model._declared_schema(), model._listed_kinds()) == (self.schema, self.kinds)
+        said = model._declared_schema(), model._listed_kinds(), model.entity
+        return _shares(model) and said == (self.schema, self.kinds, self.entity)
 
     def fit(self, model: Synthesizer) -> Synthesizer:
         """As `model.fit(data)` with the same result, but nothing that is here is computed again."""
