@@ -85,6 +85,21 @@ def shared_cells(values: Values, holders: Holders, atom_rows: float, rows_per_ce
     return _with_rows(cells, [*thin, *outside])
 
 
+def coarse_quantiles(sorted_N: np.ndarray, levels_L: np.ndarray, k: int) -> np.ndarray:
+    """Quantiles (L,), ascending as the levels are, moved to the coarsest grid point within k values on either side.
+
+    So each is a multiple of a power of two that 2k values determine, and no value itself (but where 2k are the same).
+
+    Args:
+        sorted_N: values, ascending; at least one.
+        levels_L: in [0, 1], ascending.
+        k: at least 1.
+    """
+    at = np.rint(levels_L * (len(sorted_N) - 1)).astype(np.int64)
+    low, high = sorted_N[np.maximum(at - k, 0)], sorted_N[np.minimum(at + k, len(sorted_N) - 1)]
+    return np.array([_coarsest_between(float(a), float(b)) for a, b in zip(low, high, strict=True)])
+
+
 def _without_extremes(values: Values, holders: Holders) -> tuple[int, int]:
     """The cells first .. after - 1 that are left when the k persons of the smallest and of the largest values go.
 

@@ -95,9 +95,15 @@ def with_persons(
 
 def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str | None) -> TableStatistics:
     """Statistics of the changed columns of a table, with who shares their values; as they are without an entity."""
-    if entity is None or entity not in table.names or statistics.columns[entity].summary.all_unique:
+    if entity is None or entity not in table.names:
         return statistics
     return statistics.with_sharers(count_persons(table, schema, statistics, entity).sharers)
+
+
+def with_repeated_keys(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
+    """The schema with the rows that share a value of each key, where keys repeat."""
+    seen, rare = statistics.columns, schema.rare_threshold
+    return replace(schema, columns=tuple(_with_rows_each(c, seen[c.name], rare, None) for c in schema.columns))
 
 
 def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:

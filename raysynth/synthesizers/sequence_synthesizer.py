@@ -42,8 +42,8 @@ class SequenceSynthesizer(Synthesizer):
     each sequence, and drawn first, so that conditions on them are exact; the method's own model makes the steps and
     sees them as context.
 
-    Rare categories and extreme numbers are protected by rows, as in every method; of static columns and lengths a row
-    is a sequence (a window of one, where entities are longer than `sequence_length`).
+    Rare categories and extreme numbers are protected: protection counts the values of `entity`, else those of the key
+    where there are at least 20 of them, else (a few series, an array) rows.
 
     Args:
         sequence_length: steps of a sequence. Array: its steps. Table: the most rows of a sequence; longer entities are
@@ -249,7 +249,7 @@ class SequenceSynthesizer(Synthesizer):
     # ---- stages of a fit ---------------------------------------------------------------------------------------------
 
     def _divided_array(self, data: Any) -> SequenceTables:
-        for name in ("sequence_key", "time_column", "static_columns", "schema"):
+        for name in ("sequence_key", "time_column", "static_columns", "schema", "entity"):
             if getattr(self, name) is not None:
                 raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
         values = array_of(data, length=self.sequence_length, features=self.features)
@@ -275,7 +275,15 @@ class SequenceSynthesizer(Synthesizer):
         self.sequence_length_ = longest(ordered, self.sequence_length)
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
         kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
-        return divide(ordered, windows, static, declared=declared, kinds=kinds, pandas_dtypes=table.pandas_dtypes)
+        return divide(
+            ordered,
+            windows,
+            static,
+            declared=declared,
+            kinds=kinds,
+            pandas_dtypes=table.pandas_dtypes,
+            entity=self.entity,
+        )
 
     def _describe(self, tables: SequenceTables) -> None:
         ordered, cut = tables.ordered, len(tables.windows) != tables.ordered.n_entities
@@ -284,13 +292,19 @@ class SequenceSynthesizer(Synthesizer):
         print(tables.schema.describe())
         if tables.static:
             print(f"static columns: {', '.join(tables.static)}")
+        counts = (
+            f"the values of '{tables.persons}'" if tables.persons else "rows, for want of many sequences with a key"
+        )
+        print(f"protection of rare values counts {counts}")
 
     def _learn_entities(self, tables: SequenceTables, seed: int) -> Synthesizer | None:
         """A model of the sequences' own columns; None where they are the same for all."""
         if not any(c.kind.is_modelled for c in tables.entity_schema.columns):
             return None
-        model = self._entity_class()(schema=tables.entity_schema, seed=seed % 2**62, verbose=False)
-        return model.fit(tables.entities)
+        rows = tables.of_windows()
+        persons = tables.persons if tables.persons in rows.column_names else None
+        model = self._entity_class()(schema=tables.entity_schema, entity=persons, seed=seed % 2**62, verbose=False)
+        return model.fit(rows)
 
     # ---- stages of sampling ------------------------------------------------------------------------------------------
 
