@@ -15,13 +15,12 @@ import os
 import platform
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.storage import atomic_path
+from raysynth.storage import atomic_path, local_path
 
 if TYPE_CHECKING:
     pass
@@ -72,13 +71,14 @@ def software_versions() -> dict[str, str]:
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelContent:
-    """Read a model file; raises `ModelFileError` for anything that is none."""
+    """Read a model file; raises `ModelFileError` for anything that is none, `ParameterError` for a URI."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     where = f"model file '{os.fspath(path)}'"
+    file = local_path(path, "model file")
     try:
-        with zipfile.ZipFile(Path(path)) as archive:
+        with zipfile.ZipFile(file) as archive:
             _check_entries(archive, where)
             meta = json.loads(archive.read("model.json"))
             arrays = load(archive.read("arrays.safetensors"))

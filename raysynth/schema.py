@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
+from raysynth.storage import local_path, write_atomically
 
 FORMAT_VERSION = 1
 
@@ -213,13 +213,15 @@ class TableSchema:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, meant to be edited by hand."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, content.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
         """Read what `save` wrote; raises `SchemaError` that names the file and the fault."""
+        file = local_path(path, "schema file")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise SchemaError(f"cannot read schema file '{path}': {error.strerror}") from error
         except ValueError as error:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from raysynth.errors import ModelFileError, ParameterError
+from raysynth.storage import local_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from ray.train import RunConfig
 
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.sampling.protocol import Generator
@@ -104,7 +106,7 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
         raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
     if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
-    return Path(resume)
+    return local_path(resume, "resume")
 
 
 def shards_folder(model: Synthesizer) -> Path | None:
@@ -114,20 +116,24 @@ def shards_folder(model: Synthesizer) -> Path | None:
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
     if model.keep_shards is not True:
-        return local_folder("keep_shards", str(model.keep_shards))
+        return local_path(model.keep_shards, "keep_shards")
     if model.run_config is None or model.run_config.storage_path is None:
         raise ParameterError(
             "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
             "keep_shards='/shared/shards'"
         )
-    return local_folder("storage_path", str(model.run_config.storage_path)) / "shards"
+    return local_path(model.run_config.storage_path, "storage_path") / "shards"
 
 
-def local_folder(name: str, path: str) -> Path:
-    """A folder that can be memory-mapped; raises `ParameterError` for a URI."""
-    if "://" in path and not path.startswith("file://"):
-        raise ParameterError(f"{name} '{path}' is no folder; give one that this machine and all workers see")
-    return Path(path.removeprefix("file://")).expanduser()
+def run_folder(run_config: RunConfig | None) -> Path | None:
+    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
+
+    Raises:
+        ParameterError: the storage path is a URI, whose files cannot be memory-mapped.
+    """
+    if run_config is None or run_config.storage_path is None:
+        return None
+    return local_path(run_config.storage_path, "storage_path") / (run_config.name or "raysynth")
 
 
 def listed(columns: Any) -> Any:
