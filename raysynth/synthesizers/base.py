@@ -355,7 +355,7 @@ class Synthesizer:
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])
         spent = meta.get("privacy")
-        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent)
+        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent).check_claim()
         model._set_model_state(meta["model"], under("model.", content.arrays))
         model.stages_ = ()
         model._try_out()
@@ -363,7 +363,7 @@ class Synthesizer:
 
     def _try_out(self) -> None:
         """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
-        try_out(self._generator(), self.encoder_)
+        try_out(self._fitted(), self.modelled_schema_)
 
     # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
 

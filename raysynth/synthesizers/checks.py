@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from ray.train import RunConfig
 
-    from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.sampling.protocol import Generator
+    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.schema import TableSchema
     from raysynth.synthesizers.base import Synthesizer
 
 Defaults = TypeVar("Defaults", bound="DataclassInstance")
@@ -141,12 +141,29 @@ def listed(columns: Any) -> Any:
     return columns if columns is None or isinstance(columns, str) else list(columns)
 
 
-def try_out(generator: Generator, encoder: TableEncoder) -> None:
-    """Generate a few rows; raises where a generator and an encoder do not fit together, `ModelFileError` or others."""
+def try_out(model: SamplingModel, modelled: TableSchema) -> None:
+    """Make a few rows all the way to a DataFrame, without rejection, so that a file's parts are known to fit together.
+
+    Args:
+        model: what the file gives.
+        modelled: the schema after the constraints' change of columns, as the file has it.
+
+    Raises:
+        ModelFileError: schema, encoder and network do not belong together; other errors as they come.
+    """
+    from raysynth.sampling.chunks import assemble
+    from raysynth.sampling.frame import to_frame
+
+    rules, encoder = model.rules, model.encoder
+    expected = model.schema if rules is None else rules.forward_schema(model.schema)
+    if [(c.name, c.dtype) for c in expected.columns] != [(c.name, c.dtype) for c in modelled.columns]:
+        raise ModelFileError("the schema and the modelled schema in the file have other columns; refit the model")
     rng = np.random.default_rng(0)
-    block = generator.generate(4, rng)
+    block = model.generator.generate(4, rng)
     if block.codes_NC.shape != (4, len(encoder.columns)):
         raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
     if (block.codes_NC >= np.array(encoder.cardinalities)).any():
         raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
-    encoder.decode(block, rng)
+    rows = encoder.decode(block, rng)
+    rows = rows if rules is None else rules.inverse(rows, rng)
+    to_frame(assemble(rows, model.schema, model.regenerators, model.key, 0), model.schema)
