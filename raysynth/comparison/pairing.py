@@ -68,8 +68,14 @@ def pair_tables(
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
 ) -> Tables:
-    """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure."""
-    tables = [as_table(d, min_rows=0) for d in (real, synthetic, holdout) if d is not None]
+    """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure.
+
+    Column names of frames that are not text (numbers, say) are compared as text.
+    """
+    tables = [as_table(_with_text_names(d), min_rows=0) for d in (real, synthetic, holdout) if d is not None]
+    categorical_columns, continuous_columns = (
+        None if names is None else [str(n) for n in names] for names in (categorical_columns, continuous_columns)
+    )
     for label, table in zip(LABELS, tables, strict=False):
         if table.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
@@ -88,6 +94,14 @@ def pair_tables(
     result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, statistics[0], statistics[1], seen)
     _check_kinds(result, tables)
     return result
+
+
+def _with_text_names(data: Any) -> Any:
+    """A frame whose column names are text; anything else as it is."""
+    names = list(getattr(data, "columns", ()))
+    if not names or all(isinstance(n, str) for n in names) or not hasattr(data, "set_axis"):
+        return data
+    return data.set_axis([str(n) for n in names], axis=1)
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:

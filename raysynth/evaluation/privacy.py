@@ -16,6 +16,7 @@ from raysynth.comparison.intervals import UNDEFINED, Estimate, auc, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
+from raysynth.privacy import rates
 
 TIE = 1e-6  # distances nearer than this are equal (the search runs in float32)
 
@@ -122,7 +123,8 @@ def closer_to_training(
     """Share of synthetic rows nearer to a training row than to a holdout row, and SDMetrics' overfitting protection.
 
     The share compares equal numbers of training and holdout rows (the larger side is sampled), one distance for both,
-    and counts ties half: 0.5 is what rows of nobody give. The interval treats synthetic rows as independent.
+    and counts ties half: 0.5 is what rows of nobody give. Synthetic rows with the same nearest row are not independent
+    (a row in a crowd is nearest to many), which the interval allows for.
     SDMetrics' DCROverfittingProtection takes all rows, each side's own ranges, and counts ties for the holdout:
     min(2 * (1 - share), 1).
     """
@@ -132,11 +134,10 @@ def closer_to_training(
     metric = gower_metric(real)
     to_training = to_real if n == len(real) else nearest(synthetic, real.sample(n, rng), metric)
     to_holdout = nearest(synthetic, holdout.sample(n, rng), metric)
-    gap = to_training.distances_QK[:, 0] - to_holdout.distances_QK[:, 0]
-    hits = float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum())
+    closer = _nearer(to_training, to_holdout)
     own_ranges = nearest(synthetic, holdout, gower_metric(holdout))
     strict = (to_real.distances_QK[:, 0] - own_ranges.distances_QK[:, 0] < -TIE).mean()
-    return share(hits, len(synthetic)), min(2 * (1 - float(strict)), 1.0)
+    return closer, min(2 * (1 - float(strict)), 1.0)
 
 
 def identifiability(real: Rows, synthetic: Rows, rng: np.random.Generator) -> Estimate:
@@ -147,10 +148,16 @@ def identifiability(real: Rows, synthetic: Rows, rng: np.random.Generator) -> Es
     if n < 2:
         return UNDEFINED
     metric = _entropy_metric(real)
-    to_synthetic = nearest(real, synthetic, metric).distances_QK[:, 0]
-    to_real = nearest(real, real, metric, same_rows=True).distances_QK[:, 0]
-    gap = to_synthetic - to_real
-    return share(float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum()), n)
+    return _nearer(nearest(real, synthetic, metric), nearest(real, real, metric, same_rows=True))
+
+
+def _nearer(first: Neighbours, second: Neighbours) -> Estimate:
+    """Share of the queries that are nearer to the first rows than to the second, ties half; its interval is over the
+    rows that are nearest, of which one may decide for many queries."""
+    gap = first.distances_QK[:, 0] - second.distances_QK[:, 0]
+    won = np.where(gap < -TIE, 1.0, np.where(gap > TIE, 0.0, 0.5))
+    clusters = np.where(won > 0, first.rows_QK[:, 0], -1 - second.rows_QK[:, 0])
+    return rates.share(won, clusters)
 
 
 def membership(

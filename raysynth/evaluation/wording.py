@@ -59,8 +59,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "Nearer to training than to holdout rows",
         "Share of synthetic rows that are nearer to a row the synthesizer saw than to one it did not see. "
         "0.5 is what fresh rows give; more is a sign of copying.",
-        "0.5 is no proof of privacy: a few copied people do not move a share over all rows. The interval takes "
-        "synthetic rows as independent.",
+        "0.5 is no proof of privacy: a few copied people do not move a share over all rows.",
     ),
     (
         "Nearest-neighbour distance ratio",
