@@ -73,6 +73,7 @@ def run_demo(
     method: str,
     epochs: int | None = None,
     target: str | None = None,
+    entity: str | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> DemoResult:
@@ -82,6 +83,8 @@ def run_demo(
         data: path or URI of a table that fits in memory; None: the RAND Health Insurance Experiment.
         out: folder for `model.raysynth`, `synthetic.csv` and `report.html`.
         method, epochs, seed: as for `raysynth fit`.
+        entity: the column that says whose each row is, where persons have several; they are then kept apart as wholes.
+            None: one that looks like it.
         target: column for the machine-learning test; None: chosen by the evaluation (mdvis for the example).
         say: receives one line as each step begins.
 
@@ -93,13 +96,16 @@ def run_demo(
         check_writable(path)
     seconds: dict[str, float] = {}
 
+    from raysynth.synthesizers.persons import entity_of
+
     with _timed("read", seconds):
         say(f"1/4  Reading {data or EXAMPLE}")
         rows = as_table(example_table() if data is None else data).to_arrow()
-        train, holdout = split(rows, seed)
+        entity = entity_of(rows, entity)
+        train, holdout = split(rows, seed, entity)
     with _timed("fit", seconds):
         say(f"2/4  Learning from {train.num_rows:,} rows with '{method}' ({holdout.num_rows:,} kept apart)")
-        model = new_model(method, epochs=epochs, seed=seed).fit(train)
+        model = new_model(method, epochs=epochs, entity=entity, seed=seed).fit(train)
         model.save(files["model"])
     with _timed("sample", seconds):
         say(f"3/4  Drawing {train.num_rows:,} synthetic rows")
@@ -109,7 +115,14 @@ def run_demo(
         say("4/4  Comparing them with the real rows")
         target = target or (EXAMPLE_TARGET if data is None else None)
         judged = evaluate_tables(
-            train, synthetic, out=files["report"], holdout=holdout, target=target, seed=seed, model=model
+            train,
+            synthetic,
+            out=files["report"],
+            holdout=holdout,
+            target=target,
+            seed=seed,
+            model=model,
+            entity=entity,
         )
     return DemoResult(
         source=data or EXAMPLE,
@@ -131,16 +144,22 @@ def example_table() -> pd.DataFrame:
     return frame
 
 
-def split(rows: pa.Table, seed: int) -> tuple[pa.Table, pa.Table]:
-    """Rows to learn from and rows kept apart, drawn at random; raises `DataError` below 20 rows."""
+def split(rows: pa.Table, seed: int, entity: str | None = None) -> tuple[pa.Table, pa.Table]:
+    """Rows to learn from and rows kept apart, drawn at random; raises `DataError` below 20 rows.
+
+    With an `entity` all rows of a person go to the same side.
+    """
     import numpy as np
+
+    from raysynth.comparison.rows import divided
+    from raysynth.sequences import codes_of
 
     n = rows.num_rows
     if n < MIN_ROWS:
         raise DataError(f"the demonstration needs at least {MIN_ROWS} rows; the table has {n}")
-    order = np.random.default_rng(seed).permutation(n)
-    cut = round(n * HOLDOUT_SHARE)
-    return rows.take(order[cut:]), rows.take(order[:cut])
+    owners = None if entity is None else codes_of(rows.column(entity))
+    held, kept = divided(n, round(n * HOLDOUT_SHARE), owners, np.random.default_rng(seed))
+    return rows.take(kept), rows.take(held)
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.arrow_types import is_text
@@ -15,6 +17,7 @@ from raysynth.schema import Kind, TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
+from raysynth.synthesizers.persons import divided_by
 from raysynth.table import Table, as_table
 
 LABELS = ("real", "synthetic", "holdout")
@@ -28,6 +31,7 @@ class Tables:
         real, synthetic, holdout: the tables; no holdout: None.
         real_statistics, synthetic_statistics: of all rows, from one pass over each.
         schema: of the real table, declared or inferred.
+        entity: the column of persons, where they have several rows: rows are then divided by it. None: by rows.
     """
 
     real: Table
@@ -36,6 +40,7 @@ class Tables:
     real_statistics: TableStatistics
     synthetic_statistics: TableStatistics
     schema: TableSchema
+    entity: str | None = None
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -67,10 +72,12 @@ def pair_tables(
     categorical_columns: Sequence[str] | None = None,
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
+    entity: str | None = None,
 ) -> Tables:
     """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure.
 
-    Column names of frames that are not text (numbers, say) are compared as text.
+    Column names of frames that are not text (numbers, say) are compared as text. `entity`: see `Tables`; None: that of
+    the schema, or one that looks like it.
     """
     tables = [as_table(_with_text_names(d), min_rows=0) for d in (real, synthetic, holdout) if d is not None]
     categorical_columns, continuous_columns = (
@@ -91,9 +98,29 @@ def pair_tables(
             raise DataError(f"the {label} table has no rows; nothing can be compared")
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
-    result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, statistics[0], statistics[1], seen)
+    seen, persons = divided_by(seen, statistics[0], entity)
+    others = tables[2] if len(tables) > 2 else None
+    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons)
     _check_kinds(result, tables)
     return result
+
+
+def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
+    """What a reader must know of persons: that rows were divided by them, and holdout rows of persons in the fit.
+
+    Args:
+        tables: of the evaluation. rows: of each table in memory, by label, with the column of persons.
+    """
+    if tables.entity is None:
+        return
+    yield f"rows were divided by persons, the values of '{tables.entity}'"
+    if "holdout" in rows:
+        real, held = (pc.unique(rows[label].column(tables.entity).cast(pa.string())) for label in ("real", "holdout"))
+        if both := int(pc.sum(pc.is_in(held, value_set=real.combine_chunks())).as_py() or 0):
+            yield (
+                f"{both:,} of the {len(held):,} persons of the holdout table are in the real table too: it was divided "
+                f"by rows, so copying is told too small; divide it by '{tables.entity}'"
+            )
 
 
 def _with_text_names(data: Any) -> Any:

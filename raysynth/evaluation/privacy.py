@@ -169,7 +169,8 @@ def membership(
         return UNDEFINED, None
     n = min(len(real), len(holdout), 20_000)
     members, others = (
-        -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6) for rows in (real, holdout)
+        -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6)
+        for rows in (real.independent(rng), holdout.independent(rng))
     )
     return auc(members, others), roc_curve(members, others)
 

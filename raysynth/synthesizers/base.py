@@ -218,7 +218,7 @@ class Synthesizer:
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
         Raises:
-            ConditionError: outside the domain, or too rare to be met. ConstraintError: constraints too rarely met.
+            ConditionError: outside the domain, or too rare. ConstraintError: constraints too rarely met.
         """
         from raysynth.sampling.frame import to_frame
 
@@ -303,8 +303,7 @@ class Synthesizer:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
 
-        Raises:
-            NotFittedError: before `fit`. StorageError: the file cannot be written.
+        Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
         """
         self._require_fitted()
         write_model(path, self._content())

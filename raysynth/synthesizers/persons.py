@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import rows_each_of
@@ -18,7 +19,7 @@ from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import count_persons
 from raysynth.statistics.repeated_keys import MANY, names_persons
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
-from raysynth.table import Table
+from raysynth.table import Table, as_table
 
 _OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
 _SHARED = ("phone_number", "credit_card_number", "name")  # and that a few may share
@@ -100,6 +101,45 @@ def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, enti
     return statistics.with_sharers(count_persons(table, schema, statistics, entity).sharers)
 
 
+def entity_of(rows: pa.Table, asked: str | None) -> str | None:
+    """The column of persons of rows in memory; None where each person has one row.
+
+    Raises:
+        SchemaError: the rows have no column of that name.
+    """
+    table = as_table(rows, min_rows=0)
+    statistics = collect(table, label="looking for persons", check_values=False)
+    if asked is not None and asked not in table.names:
+        raise SchemaError(f"entity '{asked}' is no column of the table; it has: {', '.join(table.names)}")
+    if asked is None:
+        empty = [n for n, c in statistics.columns.items() if c.n_distinct == 0]
+        schema = infer_schema(table, statistics, None, {Kind.CATEGORICAL: empty}, check_rows=False)
+        asked = found_entity(schema, statistics)
+    return None if asked is None or statistics.columns[asked].summary.all_unique else asked
+
+
+def divided_by(schema: TableSchema, statistics: TableStatistics, asked: str | None) -> tuple[TableSchema, str | None]:
+    """The column of persons by which rows are to be divided, None where each person has one row; it is made anew.
+
+    Args:
+        schema: inferred. statistics: exact.
+        asked: the column of persons; None: that of the schema, else one that looks like it.
+
+    Raises:
+        SchemaError: the schema has no such column.
+    """
+    entity = asked or schema.entity
+    if entity is not None and entity not in schema:
+        raise SchemaError(f"entity '{entity}' is no column of the table; it has: {', '.join(schema.names)}")
+    entity = entity or found_entity(schema, statistics)
+    if entity is None or statistics.columns[entity].summary.all_unique:
+        return schema, None
+    if schema[entity].kind not in (Kind.IDENTIFIER, Kind.PERSONAL):
+        changes = {"categories": None, "bounds": None, "decimals": None, "value": None}
+        schema = schema.with_column(entity, kind=Kind.IDENTIFIER, **changes)
+    return schema, entity
+
+
 def with_repeated_keys(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
     """The schema with the rows that share a value of each key, where keys repeat."""
     seen, rare = statistics.columns, schema.rare_threshold
@@ -151,7 +191,8 @@ def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, ent
     """A key (or the column of persons) with the rows that share a value, and the chance of a made key to be real."""
     if column.kind is not Kind.IDENTIFIER and not (column.kind is Kind.PERSONAL and column.name == entity):
         return column
-    if column.rows_each is None and not seen.summary.all_unique and len(seen.rows_per_value()):
+    is_known = column.rows_each is not None or column.within is not None
+    if not is_known and not seen.summary.all_unique and len(seen.rows_per_value()):
         column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare))
     if column.kind is Kind.IDENTIFIER and column.reason and "by chance" not in column.reason:
         size = IdentifierEncoder.from_schema(column).size
