@@ -116,7 +116,7 @@ def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
     yield f"rows were divided by persons, the values of '{tables.entity}'"
     if "holdout" in rows:
         real, held = (pc.unique(rows[label].column(tables.entity).cast(pa.string())) for label in ("real", "holdout"))
-        if both := int(pc.sum(pc.is_in(held, value_set=real.combine_chunks())).as_py() or 0):
+        if both := int(pc.sum(pc.is_in(held, value_set=real)).as_py() or 0):
             yield (
                 f"{both:,} of the {len(held):,} persons of the holdout table are in the real table too: it was divided "
                 f"by rows, so copying is told too small; divide it by '{tables.entity}'"

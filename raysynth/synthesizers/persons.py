@@ -24,6 +24,7 @@ from raysynth.table import Table, as_table
 _OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
 _SHARED = ("phone_number", "credit_card_number", "name")  # and that a few may share
 _REPEATED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
+_LISTED = "from a short public list, on which real ones stand too"
 _CHANCE = 1e-6  # of a made key to be a real one that is worth a word
 
 Infer = Callable[[str], TableSchema]
@@ -188,7 +189,9 @@ def _with_entity_made_anew(table: Table, schema: TableSchema, entity: str, infer
 
 
 def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, entity: str | None) -> ColumnSchema:
-    """A key (or the column of persons) with the rows that share a value, and the chance of a made key to be real."""
+    """A key (or the column of persons) with the rows that share a value, and how made values come to be real ones."""
+    if column.personal == "first_name" and column.reason and _LISTED not in column.reason:
+        column = replace(column, reason=f"{column.reason}; {_LISTED}")
     if column.kind is not Kind.IDENTIFIER and not (column.kind is Kind.PERSONAL and column.name == entity):
         return column
     is_known = column.rows_each is not None or column.within is not None
