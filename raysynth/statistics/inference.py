@@ -14,7 +14,7 @@ from raysynth.errors import DataError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import looks_like_dates, named_like_key, provider_by_name
+from raysynth.statistics.patterns import named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 from raysynth.table import Table
@@ -48,6 +48,8 @@ def infer_schema(
         DataError: a column without any value whose kind was not declared.
     """
     listed = _listed(kinds or {}, table)
+    if declared is not None:
+        declared = replace(declared, columns=tuple(_as_held(c, table) for c in declared.columns))
     if declared is not None and (unknown := [n for n in declared.names if n not in table.names]):
         raise SchemaError(f"the schema has column '{unknown[0]}', but the table has: {', '.join(table.names)}")
     columns = []
@@ -72,6 +74,11 @@ def infer_schema(
 def dtype_text(type_: pa.DataType) -> str:
     """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
     return "string" if is_text(type_) else str(type_)
+
+
+def _as_held(column: ColumnSchema, table: Table) -> ColumnSchema:
+    """A declared column as models see it, where its dates have been read from text already."""
+    return column.as_modelled() if column.name in table.text_forms else column
 
 
 def _listed(kinds: Mapping[Kind, Iterable[str] | None], table: Table) -> dict[str, Kind]:
@@ -138,8 +145,6 @@ def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kin
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
         return Kind.IDENTIFIER, "every row has another text: regenerated, never copied", {}
-    if looks_like_dates(examples):
-        return Kind.CATEGORICAL, "text of dates; convert the column to datetimes to have it modelled as time", {}
     return Kind.CATEGORICAL, f"text, {_amount(seen)} distinct", {}
 
 
@@ -203,7 +208,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         cures = {
             Kind.BOOLEAN: "declare it categorical, or convert it to bool",
             Kind.CONTINUOUS: "declare it categorical, or convert it with pd.to_numeric",
-            Kind.DATETIME: "convert it with pd.to_datetime",
+            Kind.DATETIME: "declare its `date_format`, for example '%d/%m/%Y', or convert it with pd.to_datetime",
             Kind.TIMEDELTA: "convert it with pd.to_timedelta",
         }
         cure = cures.get(column.kind, "declare another kind, or convert it to text")
