@@ -147,6 +147,9 @@ def write_sample(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
     frame = model.sample(n, conditions=conditions, seed=seed)
+    for column in model.schema_.columns:
+        if column.decimals == 0 and column.nullable and frame[column.name].dtype.kind == "f":
+            frame[column.name] = frame[column.name].astype("Int64")  # 2005, not 2005.0
     write_frame(frame, Path(out))
     return len(frame)
 

@@ -76,7 +76,9 @@ class DateFormat:
             raise ValueError(f"{unknown[0]!r} is no directive of a date format; known: {' '.join(_PATTERNS)}")
         groups = re.findall(r"\(\?P<(\w)>", "".join(_PATTERNS.get(t, "") for t in tokens))
         if not groups or len(set(groups)) != len(groups):
-            raise ValueError(f"the date format {self.text!r} names {'something twice' if groups else 'no date or time'}")
+            raise ValueError(
+                f"the date format {self.text!r} names {'something twice' if groups else 'no date or time'}"
+            )
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ class ColumnSchema:
         date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
             dtype is then that of the text.
         levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
+        label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
     """
 
@@ -82,6 +83,7 @@ class ColumnSchema:
     value: Any = None
     date_format: str | None = None
     levels: tuple[Any, ...] | None = None
+    label: int | float | None = None
     reason: str = ""
 
     @property
@@ -119,7 +121,9 @@ class ColumnSchema:
         if self.date_format is not None:
             _check_date_format(self)
         if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
-            raise SchemaError(f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest")
+            raise SchemaError(
+                f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
+            )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
 
@@ -176,6 +180,8 @@ class TableSchema:
             )
         if "kind" in changes:
             changes["kind"] = _kind(changes["kind"], name)
+            if changes["kind"] is not Kind.DATETIME:
+                changes.setdefault("date_format", None)
         changes.setdefault("reason", "declared")
         column = replace(self[name], **changes)
         column.validate()

@@ -63,6 +63,7 @@ class Table:
         dataset: a Ray Dataset, taken as it is.
         notes: what reading it decided (delimiter, encoding, decimal comma ...), for the user.
         levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
+        labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
         text_forms: columns that were text or digits and are datetimes here, with how they were written.
     """
 
@@ -75,6 +76,7 @@ class Table:
     dataset: Any = None
     notes: tuple[str, ...] = ()
     levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
     text_forms: Mapping[str, TextForm] = field(default_factory=dict)
 
     @property

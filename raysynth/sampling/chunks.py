@@ -283,9 +283,9 @@ def assemble(
     return pa.table(arrays)
 
 
-def written(values: pa.ChunkedArray, column: ColumnSchema) -> pa.Array:
+def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Array:
     """Values of a modelled column as the user's table has them: dates in their own form of text where they had one."""
-    array = values.combine_chunks()
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.nulls(0, values.type)
     if column.date_format is None or not pa.types.is_temporal(array.type):

@@ -121,7 +121,9 @@ def table_from_csv(
         _require_same_columns(texts)
         forms = _forms([t.columns for t in texts], texts[0], given, declared)
         columns = {
-            n: pa.chunked_array([_values(c, forms[n]) for t in texts for c in t.columns[n].chunks], _arrow_type(forms[n]))
+            n: pa.chunked_array(
+                [_values(c, forms[n]) for t in texts for c in t.columns[n].chunks], _arrow_type(forms[n])
+            )
             for n in texts[0].names
         }
         return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts[0].dialect, forms))
@@ -228,9 +230,7 @@ def _forms(
             forms[name] = TEXT_FORM
             continue
         as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
-        forms[name] = form_of(
-            distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number
-        )
+        forms[name] = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
     has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
     if given.decimal is None and given.thousands is None and has_comma:
         for name, form in forms.items():

@@ -29,7 +29,19 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "shift_jis", "gb18030", "big5", "euc_kr"]
+_LIKELY = [
+    "cp1252",
+    "latin_1",
+    "cp1250",
+    "cp1251",
+    "cp1253",
+    "cp1254",
+    "koi8_r",
+    "shift_jis",
+    "gb18030",
+    "big5",
+    "euc_kr",
+]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,22 @@ NULL_SPELLINGS = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
 ]
-ODD_MISSING = {"?", ".", "-", "--", "---", "*", ":", "n.a.", "N.A.", "missing", "Missing", "unknown", "Unknown", "#DIV/0!"}
+ODD_MISSING = {
+    "?",
+    ".",
+    "-",
+    "--",
+    "---",
+    "*",
+    ":",
+    "n.a.",
+    "N.A.",
+    "missing",
+    "Missing",
+    "unknown",
+    "Unknown",
+    "#DIV/0!",
+}
 _TRUE, _FALSE = {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
 
 

@@ -20,7 +20,9 @@ PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
 CSV_ENDINGS = tuple(
     f".{name}{packed}" for name in ("csv", "tsv", "txt", "tab", "psv") for packed in ("", ".gz", ".bz2", ".zst")
 )
-JSON_ENDINGS = tuple(f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in ("", ".gz", ".bz2", ".zst"))
+JSON_ENDINGS = tuple(
+    f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in ("", ".gz", ".bz2", ".zst")
+)
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
 _SUPPORTED = "supported are Parquet, CSV, JSON lines and Arrow files, and folders of them"
 _WILD = re.compile(r"[*?\[]")

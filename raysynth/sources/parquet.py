@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from raysynth.arrow_types import canonical_batch, canonical_schema, is_text
 from raysynth.errors import DataError, StorageError
-from raysynth.sources.promotion import common_type
 from raysynth.sources.partitions import partition_columns
+from raysynth.sources.promotion import common_type
 from raysynth.sources.rereading import read_again
 from raysynth.table import Fragment, Table, block_rows
 

@@ -63,7 +63,9 @@ _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for 
 _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"]
 _WHOLE += ["%d/%b/%Y:%H:%M:%S %z"]
 _WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK}
-_NAMED = re.compile(r"\b(?:date|day|time|when|dt|ts|timestamp|year|month|week|quarter|period|born|birth|dob|hour)\b|date|time")
+_NAMED = re.compile(
+    r"\b(?:date|day|time|when|dt|ts|timestamp|year|month|week|quarter|period|born|birth|dob|hour)\b|date|time"
+)
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,15 @@ class DateReading:
         words = f"text of dates, {self.format}"
         if self.share < 1:
             shown = ", ".join(map(repr, self.examples[:3]))
-            words += f"; {max(1, round((1 - self.share) * n_rows)):,} rows are no such date ({shown}) and count as missing"
+            words += (
+                f"; {max(1, round((1 - self.share) * n_rows)):,} rows are no such date ({shown}) and count as missing"
+            )
         if "%z" in self.format:
             words += "; offsets from UTC differ, so times are given in UTC"
         if self.unsettled is not None:
-            words += f"; DAY AND MONTH ARE NOT SETTLED by the rows: {self.unsettled} would fit too; say date_format if so"
+            words += (
+                f"; DAY AND MONTH ARE NOT SETTLED by the rows: {self.unsettled} would fit too; say date_format if so"
+            )
         return words
 
 
