@@ -138,6 +138,8 @@ def write_sample(
 
     `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
     """
+    from raysynth.sampling.frame import with_whole_numbers
+
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
@@ -147,10 +149,7 @@ def write_sample(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
     frame = model.sample(n, conditions=conditions, seed=seed)
-    for column in model.schema_.columns:
-        if column.decimals == 0 and column.nullable and frame[column.name].dtype.kind == "f":
-            frame[column.name] = frame[column.name].astype("Int64")  # 2005, not 2005.0
-    write_frame(frame, Path(out))
+    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)
 
 

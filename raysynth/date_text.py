@@ -202,8 +202,8 @@ class _Parts:
             at = self._month - 1 if code in "bB" else (self.day + 3) % 7
             return pa.array(shown).take(pa.array(at))
         if code == "p":
-            names = ("am", "pm") if case == "#" else ("AM", "PM")
-            return pa.array(names).take(pa.array(self._hour // 12))
+            halves = ("am", "pm") if case == "#" else ("AM", "PM")
+            return pa.array(halves).take(pa.array(self._hour // 12))
         if code == "z":
             return pa.repeat(pa.scalar("+0000"), len(self.day))
         return _padded(self._number(code), 1 if case == "-" else {"Y": 4, "G": 4, "j": 3, "q": 1, "u": 1}.get(code, 2))

@@ -194,9 +194,10 @@ def _parse_row(
 ) -> tuple[ColumnCondition, ...]:
     by_name = {c.name: c for c in encoder.columns}
     result = []
-    for name, wanted in conditions.items():
+    for key, wanted in conditions.items():
+        name = str(key)  # a DataFrame's columns may be numbers
         if name not in schema:
-            raise ConditionError(f"condition on '{name}': no such column; {_nearest(str(name), schema.names)}")
+            raise ConditionError(f"condition on '{name}': no such column; {_nearest(name, schema.names)}")
         condition = _parse(schema[name], by_name.get(name), wanted)
         if condition is None:
             continue

@@ -11,6 +11,7 @@ from raysynth.sampling.local import worker_threads
 from raysynth.schema import ColumnSchema, TableSchema
 
 THREADS_PAY = 50_000  # rows
+_EXACT = 2.0**53  # whole numbers up to here are exact as floats
 
 
 def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
@@ -21,6 +22,14 @@ def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
         return pd.DataFrame(dict(zip(names, map(_as_declared, columns, schema.columns), strict=True)))
     with ThreadPoolExecutor(worker_threads()) as pool:
         return pd.DataFrame(dict(zip(names, pool.map(_as_declared, columns, schema.columns), strict=True)))
+
+
+def with_whole_numbers(frame: pd.DataFrame, schema: TableSchema) -> pd.DataFrame:
+    """The frame for a text file: whole numbers with gaps, floats in a DataFrame, are written as 2005, not as 2005.0."""
+    whole = {c.name if c.label is None else c.label for c in schema.columns if c.decimals == 0}
+    floats = [n for n in frame.columns if n in whole and str(frame[n].dtype) in ("float64", "float32")]
+    exact = [n for n in floats if frame[n].isna().any() and not (frame[n].abs() > _EXACT).any()]
+    return frame.astype(dict.fromkeys(exact, "Int64"))
 
 
 def _as_declared(values: pa.ChunkedArray, column: ColumnSchema) -> pd.Series:
