@@ -69,6 +69,15 @@ def new_model(
     return new_synthesizer(method, **parameters)
 
 
+def read_as(data: str, csv: list[str] | None) -> Any:
+    """The path, or with what `--csv` says of its form; raises `ParameterError` for a setting at fault."""
+    if not csv:
+        return data
+    from raysynth.sources.csv_file import csv_file
+
+    return csv_file(data, csv)
+
+
 def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
     """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
 

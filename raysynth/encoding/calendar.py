@@ -131,7 +131,7 @@ class Calendar:
         self, shown: np.ndarray, moved: np.ndarray, kind: np.ndarray, low: float, high: float, wanted: np.ndarray
     ) -> np.ndarray:
         """Moved times back in UTC; those beyond the bounds at the grid's neighbour inside, else where they were."""
-        result = universal(moved, self.type)
+        result = universal(moved, self.type).copy()
         out = np.flatnonzero((result < low) | (result > high))
         for k in np.unique(kind[out]):
             at = out[kind[out] == k]
@@ -144,19 +144,26 @@ class Calendar:
 
 
 def calendar_of(
-    counts: CalendarCounts | None, distribution: SmoothDistribution, rows: float, rare_threshold: int
+    counts: CalendarCounts | None,
+    distribution: SmoothDistribution,
+    rows: float,
+    rare_threshold: int,
+    *,
+    kept: np.ndarray | None = None,
 ) -> Calendar | None:
     """The calendar of a column; None where its times keep to none.
 
     Args:
         counts: of all rows; None: not known (under a budget).
-        distribution: protected; its atoms need no calendar and are taken off the counts.
+        distribution: protected.
         rows: with a value.
+        kept: which cells of the distribution are made as they are and need no calendar, (cells,) bool; None: its atoms.
         rare_threshold: rows that a grid or weekday needs to survive.
     """
     if counts is None or distribution.step > 0 and distribution.step > _day_length(counts.type):
         return None
-    rest = _without_atoms(counts, distribution, rows)
+    is_atom = distribution.low == distribution.high
+    rest = _without(counts, distribution, rows, is_atom if kept is None else is_atom & kept)
     total = rest.grids[-1]
     if total < rare_threshold:
         return None
@@ -175,8 +182,10 @@ def _day_length(type_: pa.DataType) -> int:
     return 1 if pa.types.is_date32(type_) else 86_400 * per_second(type_)
 
 
-def _without_atoms(counts: CalendarCounts, distribution: SmoothDistribution, rows: float) -> CalendarCounts:
-    is_atom = distribution.low == distribution.high
+def _without(
+    counts: CalendarCounts, distribution: SmoothDistribution, rows: float, is_atom: np.ndarray
+) -> CalendarCounts:
+    """The counts of the rows that are not in some atoms."""
     atoms = CalendarCounts(counts.type)
     in_atoms = np.rint(distribution.share[is_atom] * rows).astype(np.int64)
     if len(in_atoms):

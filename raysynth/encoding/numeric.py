@@ -314,8 +314,9 @@ def build_modes(
 ) -> ModeEncoder:
     """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
     distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
-    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold)
     mixture = fit_mixture(distribution, n_modes)
+    kept = np.isin(distribution.low, mixture.mean[mixture.std == 0])
+    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold, kept=kept)
     return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, mixture, calendar=calendar)
 
 

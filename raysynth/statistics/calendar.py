@@ -102,4 +102,4 @@ def universal(times: np.ndarray, type_: pa.DataType) -> np.ndarray:
         return times
     naive = pa.array(times).cast(pa.timestamp(type_.unit))
     placed = pc.assume_timezone(naive, type_.tz, ambiguous="earliest", nonexistent="latest").cast(pa.int64())
-    return np.asarray(placed.to_numpy(zero_copy_only=False))
+    return np.array(placed.to_numpy(zero_copy_only=False))
