@@ -232,6 +232,9 @@ def _forms(
         as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
         forms[name] = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
     has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
+    has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
+    if has_point and not has_comma:
+        forms = {n: replace(f, unsettled=False) for n, f in forms.items()}
     if given.decimal is None and given.thousands is None and has_comma:
         for name, form in forms.items():
             if form.unsettled or (pt.is_floating(form.type) and form.is_plain and _is_grouped(distinct[name])):

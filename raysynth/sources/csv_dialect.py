@@ -19,7 +19,7 @@ from raysynth.sources.csv_file import CsvFile
 from raysynth.sources.csv_numbers import NULL_SPELLINGS, form_of
 
 HEAD_BYTES = 1 << 20
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = ("\t", ";", "|", ",")  # in a tie the comma is a decimal one
 _ROWS = 500  # looked at
 _MOST_SKIPPED = 20  # lines before a header
 _BOMS = (
@@ -29,19 +29,8 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_LIKELY = [
-    "cp1252",
-    "latin_1",
-    "cp1250",
-    "cp1251",
-    "cp1253",
-    "cp1254",
-    "koi8_r",
-    "shift_jis",
-    "gb18030",
-    "big5",
-    "euc_kr",
-]
+_LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r"]
+_LIKELY += ["shift_jis", "gb18030", "big5", "euc_kr"]
 
 
 @dataclass(frozen=True)
@@ -126,8 +115,10 @@ def _legacy_encoding(head: bytes) -> str:
     from charset_normalizer import from_bytes
 
     lines = [line for line in head.splitlines() if any(byte > 127 for byte in line)]
-    best = from_bytes(b"\n".join(lines[:2000]), cp_isolation=_LIKELY, threshold=0.5).best()
-    return "cp1252" if best is None or best.encoding in ("latin_1", "cp1252") else best.encoding.replace("_", "-")
+    sample = b"\n".join(lines[:2000])
+    best = from_bytes(sample, cp_isolation=_LIKELY, threshold=0.5).best()
+    is_western = best is None or best.encoding == "latin_1" or str(best) == sample.decode("cp1252", errors="replace")
+    return "cp1252" if is_western or best is None else best.encoding.replace("_", "-")
 
 
 def _decoded(head: bytes, encoding: str, is_whole: bool, where: str) -> str:
@@ -158,7 +149,7 @@ def _quote_of(text: str, delimiter: str | None) -> str:
 
 def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:
     """The first rows, blank ones left out, and the number of physical lines up to the end of each."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quote, escapechar=escape)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quotechar=quote, escapechar=escape)
     rows, lines = [], []
     try:
         for row in reader:
@@ -184,7 +175,8 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
         alike = usual > 1 and share > 0.9 and widths[0] in (usual, usual - 1)
         return alike, round(share, 2) if usual > 1 else 0.0, usual
 
-    return max(DELIMITERS, key=fitness)
+    best = max(DELIMITERS, key=fitness)
+    return best if fitness(best)[2] > 1 else ","
 
 
 def _rows_before(rows: list[list[str]]) -> int:
