@@ -230,7 +230,8 @@ def _forms(
             forms[name] = TEXT_FORM
             continue
         as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
-        forms[name] = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
+        form = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
+        forms[name] = replace(form, zeros=as_number)
     has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
     has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
     if has_point and not has_comma:

@@ -58,6 +58,7 @@ class ColumnForm:
         affix: what stands before or after each number and is left out ('€', '%'); None: nothing.
         odd: texts that are taken for missing though they are none of the usual spellings.
         unsettled: whether '1,234' could be read in two ways.
+        zeros: numbers may begin with a zero, since the user declares them numbers.
     """
 
     type: pa.DataType
@@ -66,6 +67,7 @@ class ColumnForm:
     affix: str | None = None
     odd: tuple[str, ...] = ()
     unsettled: bool = False
+    zeros: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -100,7 +102,8 @@ class ColumnForm:
         if not pa.types.is_temporal(self.type):
             if not self.is_plain:
                 values = self._plain(values)
-            _require(values, _CHANGED, matching=False)
+            if not self.zeros:
+                _require(values, _CHANGED, matching=False)
             _require(values, _WHOLE if pa.types.is_integer(self.type) else _NUMBER, matching=True)
             values = pc.replace_substring_regex(values, r"^\+", "")
         return values.cast(self.type)
