@@ -281,7 +281,8 @@ def demo(
     def work() -> Outcome:
         from raysynth.demo import run_demo
 
-        result = run_demo(None if data is None else read_as(data, csv), out, method=method, epochs=epochs, target=target, seed=seed)
+        table = None if data is None else read_as(data, csv)
+        result = run_demo(table, out, method=method, epochs=epochs, target=target, seed=seed)
         return Outcome({"command": "demo", **result.record()}, result.text())
 
     run(work, as_json, kept=f"Files that were finished stay in '{out}'.")

@@ -38,8 +38,8 @@ Csv = Annotated[
     typer.Option(
         "--csv",
         metavar="NAME=VALUE",
-        help="How CSV files are written, where it is not found out right: delimiter, quote, encoding, header (yes, no), "
-        "decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
+        help="How CSV files are written, where it is not found out right: delimiter, quote, encoding, header (yes, no),"
+        " decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
     ),
 ]
 

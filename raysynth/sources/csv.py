@@ -75,7 +75,8 @@ class CsvFragment:
             return _values(column, self.forms[name])
         except pa.ArrowInvalid as error:
             raise DataError(
-                f"'{self.path}', column '{name}': {str(error).splitlines()[0]}; the first rows were {_type_noun(self.forms[name])}. "
+                f"'{self.path}', column '{name}': {str(error).splitlines()[0]}; the first rows were "
+                f"{_type_noun(self.forms[name])}. "
                 "Declare its dtype as 'string' in the schema, make the column one type, or convert the file to Parquet"
             ) from None
 

@@ -202,9 +202,7 @@ def _has_header(rows: list[list[str]]) -> bool:
     if typed:
         if not all(_kind([first[i]]) is not None for i in typed if first[i].strip()):
             return True
-        if not any(first[i].strip() for i in typed) or _is_series([first[i] for i in typed]):
-            return True
-        return False
+        return not any(first[i].strip() for i in typed) or _is_series([first[i] for i in typed])
     again = [first[i] in {row[i] for row in rest if i < len(row)} for i in range(len(first)) if first[i].strip()]
     return not (len(again) > 0 and sum(again) > len(again) / 2)
 

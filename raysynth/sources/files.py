@@ -184,7 +184,7 @@ def _matching(filesystem: pafs.FileSystem, pattern: str, path: str) -> list[pafs
 def _files_in(filesystem: pafs.FileSystem, root: str, path: str) -> list[pafs.FileInfo]:
     """The data files of a folder, by path; hidden ones and those with a leading '_' are left out.
 
-    Files of another kind are passed over where there are some with a known ending, and all are taken where none has one.
+    Files of another kind are passed over where some have a known ending; where none has one, all are taken.
     """
     found = []
     for info in filesystem.get_file_info(pafs.FileSelector(root, recursive=True)):

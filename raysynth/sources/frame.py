@@ -132,8 +132,8 @@ def _check_times(values: Any, name: str) -> None:
     if len(zones) > 1:
         raise DataError(
             f"column '{name}' mixes time zones ({', '.join(zones[:4])}); make it one by "
-            f"`df['{name}'] = pd.to_datetime(df['{name}'], utc=True)`, and keep the offset in a column of its own where "
-            "it matters"
+            f"`df['{name}'] = pd.to_datetime(df['{name}'], utc=True)`, and keep the offset in a column of its own "
+            "where it matters"
         )
 
 

@@ -34,7 +34,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class ParquetFragment:
-    """Some row groups of one file or of several small ones; `may_lack`: a file may lack columns, missing in its rows."""
+    """Some row groups of one file or of several small ones; `may_lack`: a column may be missing from a file."""
 
     filesystem: pafs.FileSystem
     pieces: tuple[Piece, ...]
@@ -149,8 +149,8 @@ def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str], *, may_lac
             column = sorted(odd)[0]
             lacking = paths[0] if column in schema.names else path
             raise DataError(
-                f"column '{column}' is missing from '{lacking}'; all files need the same columns; to take it as missing "
-                "there, give raysynth.ParquetFiles(path, missing_columns=True)"
+                f"column '{column}' is missing from '{lacking}'; all files need the same columns; to take it as "
+                "missing there, give raysynth.ParquetFiles(path, missing_columns=True)"
             )
         for field in schema:
             known = types.get(field.name, field.type)

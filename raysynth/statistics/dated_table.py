@@ -160,8 +160,8 @@ def _check_format(seen: ColumnStatistics, text: str) -> None:
     if counts[wrong].sum() > (1 - ENOUGH) * counts.sum():
         example = values[int(np.flatnonzero(wrong)[0])]
         raise SchemaError(
-            f"column '{seen.name}' has date_format '{text}', but {int(counts[wrong].sum()):,} rows have another form, for "
-            f"example {example!r}; correct the format or the rows"
+            f"column '{seen.name}' has date_format '{text}', but {int(counts[wrong].sum()):,} rows have another form, "
+            f"for example {example!r}; correct the format or the rows"
         )
 
 

@@ -52,11 +52,11 @@ READ_SO = [
     ("row numbers of pandas", lines(",a,b", "#,7,x"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
     ("row names of R", lines("a\tb", "car #\t7\tx"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
     ("a delimiter at the end", lines("a,b,", "#,x,"), [pa.int64(), TEXT], [1, "x"], "neither name nor values"),
-    ("no header", "".join(f"{i},{i}.5,{'mf'[i % 2]}\n" for i in ROWS), [pa.int64(), pa.float64(), TEXT], None, "no header"),
-    ("no header, text", "".join(f"{'ab'[i % 2]},{'mf'[i % 2]}\n" for i in ROWS), [TEXT] * 2, None, "no header"),
+    ("no header", lines("0,0.5,x", "#,#.5,x"), [pa.int64(), pa.float64(), TEXT], None, "no header"),
+    ("no header, text", lines("a,m", "b,m"), [TEXT] * 2, None, "no header"),
     ("years as headings", lines("land,1990,1991,1992", "x#,1,2,3"), [TEXT, *[pa.int64()] * 3], ["x1", 1, 2, 3], ""),
     ("numbered headings", lines("0,1,2", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], ""),
-    ("titles above", "Report\nof 2020\n" + lines("a,b,c", "#,1,x"), [pa.int64(), pa.int64(), TEXT], [1, 1, "x"], "2 lines"),
+    ("titles above", "Report\nof 2020\n" + lines("a,b,c", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], "2 lines"),
     ("a sign for missing", lines("a,b", "#,1") + "?,1\n", [pa.int64()] * 2, [1, 1], "'?' taken for missing"),
     ("single quotes", lines("a,b", "'x, #',1"), [TEXT, pa.int64()], ["x, 1", 1], ""),
     ("escaped quotes", lines("a,b", r'"x \"#\", y",1'), [TEXT, pa.int64()], ['x "1", y', 1], ""),
@@ -91,8 +91,13 @@ def test_a_streamed_file_is_read_the_same(content: str, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     ("encoding", "word"),
-    [("utf-8", "Größe"), ("utf-8-sig", "Größe"), ("latin-1", "Größe à côté"), ("cp1252", "Größe – 5 €"), ("utf-16", "Größe")]
-    + [("utf-16-le", "Größe"), ("cp1251", "Санкт-Петербург и его жители"), ("shift_jis", "東京都千代田区の統計表です")],
+    [("utf-8", "Größe"), ("utf-8-sig", "Größe"), ("latin-1", "Größe à côté"), ("cp1252", "Größe – 5 €")]
+    + [
+        ("utf-16", "Größe"),
+        ("utf-16-le", "Größe"),
+        ("cp1251", "Санкт-Петербург и его жители"),
+        ("shift_jis", "東京都千代田区の統計表です"),
+    ],
 )
 def test_encodings(encoding: str, word: str, tmp_path: Path) -> None:
     table = read(tmp_path, lines(f"{word};b", f"{word} #;1"), encoding)
@@ -162,7 +167,7 @@ numbers = st.lists(st.integers(-(10**6), 10**6), min_size=3, max_size=40, unique
 
 @settings(max_examples=60, deadline=None)
 @given(numbers, st.sampled_from([(".", ","), (",", "."), (",", " "), (".", "'"), (",", None)]), st.integers(1, 3))
-def test_any_numbers_in_any_writing_come_back(values: list[int], writing: tuple[str, str | None], decimals: int) -> None:
+def test_any_numbers_in_any_writing(values: list[int], writing: tuple[str, str | None], decimals: int) -> None:
     decimal, thousands = writing
     texts = []
     for value in values:

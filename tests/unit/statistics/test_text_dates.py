@@ -1,4 +1,4 @@
-"""Dates written as text: every listed format is recognised, read and written back, whatever share of rows is missing."""
+"""Dates written as text: every listed format is recognised and written back, whatever share of rows is missing."""
 
 from __future__ import annotations
 
