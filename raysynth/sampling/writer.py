@@ -29,7 +29,7 @@ from raysynth.sampling.local import one_torch_thread
 from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
 from raysynth.schema import TableSchema
 from raysynth.stages import stage
-from raysynth.storage import atomic_path, storage_error
+from raysynth.storage import atomic_path, local_path, storage_error
 
 FORMAT_VERSION = 2
 RECORDS = "_raysynth"
@@ -132,9 +132,9 @@ def verify(folder: str | Path) -> Manifest:
     """Check every file of a finished folder against its manifest.
 
     Raises:
-        StorageError: names the files that are missing, damaged or left over.
+        ParameterError: a URI. StorageError: names the files that are missing, damaged or left over.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     content = _read_json(folder / RECORDS / "manifest.json")
     try:
         if content is None:

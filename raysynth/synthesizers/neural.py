@@ -16,7 +16,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.models.row_sampler import RowSampler
 from raysynth.private_folder import private_folder, remove_abandoned
 from raysynth.stages import stage
-from raysynth.synthesizers.checks import local_folder
+from raysynth.synthesizers.checks import run_folder
 from raysynth.synthesizers.watching import watching
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.job import Job, train_here
@@ -114,17 +114,6 @@ def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
             codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
             result.append(quantiles_by_code(codes, values, column.cardinality))
     return result
-
-
-def run_folder(run_config: RunConfig | None) -> Path | None:
-    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
-
-    Raises:
-        ParameterError: the storage path is a URI, which cannot be memory-mapped.
-    """
-    if run_config is None or run_config.storage_path is None:
-        return None
-    return local_folder("storage_path", str(run_config.storage_path)) / (run_config.name or "raysynth")
 
 
 def storage_folders(run_config: RunConfig | None) -> list[Path]:

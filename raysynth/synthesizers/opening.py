@@ -111,7 +111,7 @@ def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | 
     """
     if scope is None or not model.can_resume:
         return None
-    from raysynth.synthesizers.neural import run_folder
+    from raysynth.synthesizers.checks import run_folder
     from raysynth.synthesizers.private_run import check_unused, resumed_run
 
     if model._resume is None:
