@@ -7,9 +7,9 @@ it, else the other dates of the table do, else the month is taken first, said lo
 The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-' or '.', with two
 digits of the year, without leading zeros, 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012, January 31, 2012, Tuesday
 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as 2012Q1, a
-week as 2012-W05; each day also with a time ('T', a space or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 3:45 PM, 1545,
-and 'Z', 'UTC' or an offset behind; times alone; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30
-+0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime).
+week as 2012-W05; each day also with a time ('T', a space or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 3:45 PM,
+1545, and 'Z', 'UTC' or an offset behind; times alone; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012
+15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime).
 """
 
 from __future__ import annotations
