@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
+    from raysynth.sources.csv_file import CsvFile as CsvFile
+    from raysynth.sources.files import ParquetFiles as ParquetFiles
     from raysynth.synthesizers.autoregressive import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.synthesizers.autoregressive_sequences import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
@@ -58,6 +60,8 @@ _HOME = {
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",
+    "CsvFile": "raysynth.sources.csv_file",
+    "ParquetFiles": "raysynth.sources.files",
     "ClusterError": "raysynth.errors",
     "ConditionError": "raysynth.errors",
     "ConstraintError": "raysynth.errors",

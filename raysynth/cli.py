@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from raysynth import __version__
-from raysynth.cli_app import Entity, Json, Method, Seed, Settings, app, run
+from raysynth.cli_app import Csv, Entity, Json, Method, Seed, Settings, app, run
 from raysynth.cli_steps import (
     Outcome,
     check_out,
@@ -21,6 +21,7 @@ from raysynth.cli_steps import (
     fit_outcome,
     kept_of_sample,
     new_model,
+    read_as,
     read_conditions,
     verify_folder,
     write_sample,
@@ -87,6 +88,7 @@ def fit(
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     entity: Entity = None,
     settings: Settings = None,
+    csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +116,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             entity=entity,
             seed=seed,
         )
-        fitted.fit(data)
+        fitted.fit(read_as(data, csv))
         fitted.save(model)
         return fit_outcome(fitted, data, model, time.perf_counter() - begun)
 
@@ -225,6 +227,7 @@ def evaluate(
     ] = None,
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
     entity: Entity = None,
+    csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -238,10 +241,10 @@ def evaluate(
             if path is not None:
                 check_writable(path)
         return evaluate_tables(
-            real,
+            read_as(real, csv),
             synthetic,
             out=out,
-            holdout=holdout,
+            holdout=None if holdout is None else read_as(holdout, csv),
             target=target,
             seed=seed,
             model=None if model is None else load_synthetic_model(model),
@@ -276,6 +279,7 @@ def demo(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
     target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
     entity: Entity = None,
+    csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
@@ -284,7 +288,8 @@ def demo(
     def work() -> Outcome:
         from raysynth.demo import run_demo
 
-        result = run_demo(data, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
+        table = None if data is None else read_as(data, csv)
+        result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
         return Outcome({"command": "demo", **result.record()}, result.text())
 
     run(work, as_json, kept=f"Files that were finished stay in '{out}'.")

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysynth.date_text import DateFormat
 from raysynth.errors import SchemaError
 from raysynth.storage import local_path, write_atomically
 
@@ -73,6 +74,10 @@ class ColumnSchema:
             values); None: every row has a value of its own.
         within: identifiers and personal data only: the column of persons within each of which the value is the same.
         value: constants only: the value.
+        date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
+            dtype is then that of the text.
+        levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
+        label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
     """
 
@@ -89,12 +94,21 @@ class ColumnSchema:
     value: Any = None
     rows_each: tuple[tuple[int, float], ...] | None = None
     within: str | None = None
+    date_format: str | None = None
+    levels: tuple[Any, ...] | None = None
+    label: int | float | None = None
     reason: str = ""
 
     @property
     def arrow_type(self) -> pa.DataType:
         """The Arrow type that the column is written with (text as dictionary codes is decided by the writer)."""
         return parse_arrow_type(self.dtype, self.name)
+
+    def as_modelled(self) -> ColumnSchema:
+        """The column as models see it: dates that are written as text are datetimes."""
+        if self.date_format is None:
+            return self
+        return replace(self, dtype=str(DateFormat(self.date_format).type), pandas_dtype=None, date_format=None)
 
     def validate(self) -> None:
         """Check the column by itself; raises `SchemaError` that names it."""
@@ -126,6 +140,12 @@ class ColumnSchema:
             raise SchemaError(
                 f"{where}: rows_each must be a list of pairs [rows, share], whole rows of at least 1 and positive "
                 f"shares; found {self.rows_each!r}"
+            )
+        if self.date_format is not None:
+            _check_date_format(self)
+        if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
+            raise SchemaError(
+                f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
             )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
@@ -173,6 +193,10 @@ class TableSchema:
         """The columns whose values a model learns (the others are regenerated)."""
         return tuple(c for c in self.columns if c.kind.is_modelled)
 
+    def as_modelled(self) -> TableSchema:
+        """The schema as models see it: dates that are written as text are datetimes."""
+        return replace(self, columns=tuple(c.as_modelled() for c in self.columns))
+
     def with_column(self, name: str, **changes: Any) -> TableSchema:
         """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
         known = {f.name for f in fields(ColumnSchema)} - {"name"}
@@ -182,6 +206,8 @@ class TableSchema:
             )
         if "kind" in changes:
             changes["kind"] = _kind(changes["kind"], name)
+            if changes["kind"] is not Kind.DATETIME:
+                changes.setdefault("date_format", None)
         changes.setdefault("reason", "declared")
         column = replace(self[name], **changes)
         column.validate()
@@ -313,6 +339,20 @@ _SIMPLE_TYPES = (
 )
 
 
+def _check_date_format(column: ColumnSchema) -> None:
+    """Raise `SchemaError` where a date format is none, or the column cannot have one."""
+    where = f"column '{column.name}'"
+    if column.kind is not Kind.DATETIME:
+        raise SchemaError(f"{where}: date_format makes no sense for kind '{column.kind}'; declare kind 'datetime'")
+    try:
+        DateFormat(str(column.date_format))
+    except ValueError as error:
+        raise SchemaError(f"{where}: {error}") from None
+    type_ = column.arrow_type
+    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
+        raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {column.dtype}; remove it")
+
+
 def _kind(value: Any, name: str) -> Kind:
     try:
         return Kind(value)
@@ -346,7 +386,7 @@ def _column_from_dict(content: Any) -> ColumnSchema:
     _check_entries(name, content)
     values = dict(content)
     values["kind"] = _kind(values["kind"], name)
-    for key in ("categories", "bounds"):
+    for key in ("categories", "bounds", "levels"):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     if isinstance(values.get("rows_each"), list):
@@ -366,7 +406,8 @@ def _check_entries(name: str, content: Mapping[str, Any]) -> None:
         "nullable": ("true or false", (bool,)),
         "reason": ("text", (str,)),
         "categories": ("a list of values", (list, tuple, type(None))),
-        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "within"), ("text", text)),
+        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "within", "date_format"), ("text", text)),
+        "levels": ("a list of values", (list, tuple, type(None))),
     }
     for entry, (noun, types) in wanted.items():
         if entry in content and not isinstance(content[entry], types):

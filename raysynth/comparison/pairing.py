@@ -14,6 +14,7 @@ from raysynth.arrow_types import is_text
 from raysynth.comparison.coding import Marginal, microseconds
 from raysynth.errors import DataError, ParameterError
 from raysynth.schema import Kind, TableSchema
+from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
@@ -79,7 +80,9 @@ def pair_tables(
     Column names of frames that are not text (numbers, say) are compared as text. `entity`: see `Tables`; None: that of
     the schema, or one that looks like it.
     """
-    tables = [as_table(_with_text_names(d), min_rows=0) for d in (real, synthetic, holdout) if d is not None]
+    types = declared_types(schema)
+    given = [_with_text_names(d) for d in (real, synthetic, holdout) if d is not None]
+    tables = [as_table(d, min_rows=0, declared=types) for d in given]
     categorical_columns, continuous_columns = (
         None if names is None else [str(n) for n in names] for names in (categorical_columns, continuous_columns)
     )
@@ -96,6 +99,7 @@ def pair_tables(
     for label, found in zip(LABELS, statistics, strict=False):
         if found.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
+    tables, statistics = _dated(tables, statistics, schema, categorical_columns)
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
     seen, persons = divided_by(seen, statistics[0], entity)
@@ -129,6 +133,29 @@ def _with_text_names(data: Any) -> Any:
     if not names or all(isinstance(n, str) for n in names) or not hasattr(data, "set_axis"):
         return data
     return data.set_axis([str(n) for n in names], axis=1)
+
+
+def _dated(
+    tables: list[Table],
+    statistics: list[TableStatistics],
+    schema: TableSchema | None,
+    categorical: Sequence[str] | None,
+) -> tuple[list[Table], list[TableStatistics]]:
+    """All tables with the dates that the real one writes as text; raises `DataError` where another has another form."""
+    real, first = dated(tables[0], statistics[0], schema, {Kind.CATEGORICAL: categorical})
+    forms = real.text_forms
+    if not forms:
+        return tables, statistics
+    others = [with_forms(table, forms) for table in tables[1:]]
+    second = collect(others[0], label="Reading the synthetic table's dates", check_values=False)
+    for name, form in forms.items():
+        held, left = statistics[1].columns[name], second.columns[name]
+        if held.missing < statistics[1].n_rows == left.missing:
+            raise DataError(
+                f"column '{name}' holds dates of the form {form.format} in the real table, but text of another form in "
+                "the synthetic table; write both alike, or list it in categorical_columns"
+            )
+    return [real, *others], [first, second]
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:

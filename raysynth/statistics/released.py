@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.sharers import Sharers
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class NumericDistribution:
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
         sharers: where persons are counted, who shares each cell; None: each row is a person.
+        calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
     """
 
     low: np.ndarray
@@ -95,6 +97,7 @@ class NumericDistribution:
     rank_error: float
     step: int | None = None
     sharers: Sharers | None = None
+    calendar: CalendarCounts | None = None
 
     @property
     def total(self) -> float:

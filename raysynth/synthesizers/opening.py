@@ -146,7 +146,8 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
 
     if model.verbose:
         about = "" if scope is None else "about "
-        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
+        notes = "".join(f"  {note}\n" for note in opened.table.notes)
+        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
         print(*opened.said, sep="\n", end="\n" if opened.said else "")
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
@@ -222,12 +223,12 @@ def open_table(
         run: what a private fit goes on from.
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
+    from raysynth.statistics.dated_table import declared_types
+    from raysynth.synthesizers.encoder_form import EncoderForm
     from raysynth.table import as_table
 
-    table = as_table(data, min_rows=2 if scope is None else 0)
-    from raysynth.synthesizers.encoder_form import EncoderForm
-
     declared, kinds = model._declared_schema(), model._listed_kinds()
+    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity)
     public, unit, keep = model.public_types, None, None
@@ -259,12 +260,10 @@ def open_exactly(
 ) -> OpenedTable:
     """Exact statistics of a table, its kinds inferred, its rows checked, its persons counted.
 
-    Args:
-        table: any.
-        declared: schema of some columns. kinds: lists of names by kind.
-        entity: the column of persons; None: that of the schema, else one that looks like it.
+    `entity`: the column of persons; None: that of the schema, else one that looks like it.
     """
     from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
     from raysynth.synthesizers.persons import known_persons, sharing
@@ -272,15 +271,16 @@ def open_exactly(
 
     with stage("statistics") as done:
         known = known_persons(table, declared, kinds, entity)
-        schema = modelled = known.schema
         statistics = known.statistics
         done.rows = statistics.n_rows
-    rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
+        table, modelled = known.table, known.schema
+        schema = as_written(modelled, table)
+    rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if rules is not None:
         with stage("constraints", statistics.n_rows):
-            rules.validate(schema)
+            rules.validate(modelled)
             check_constraints(rules, table)
-            modelled = rules.forward_schema(schema)
+            modelled = rules.forward_schema(modelled)
             table = table.mapped(rules.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
@@ -361,9 +361,11 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     Returns the table, the schema of its columns, and the constraints (None without any).
     """
     from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import declared_forms, with_forms
     from raysynth.statistics.public_schema import as_declared, public_schema
 
-    table = as_declared(table, schema)
+    table = with_forms(as_declared(table, schema), declared_forms(schema))
+    schema = schema.as_modelled()
     if not schema.constraints:
         return table, schema, None
     rules = ConstraintSet(schema.constraints, schema)
@@ -382,14 +384,15 @@ def validate_rows(
         DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
     """
     from raysynth.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written, declared_types
     from raysynth.synthesizers.persons import known_persons
     from raysynth.synthesizers.prepared import check_constraints
     from raysynth.table import as_table
 
-    table = as_table(data)
-    schema = known_persons(table, declared, kinds, entity).schema
+    known = known_persons(as_table(data, declared=declared_types(declared)), declared, kinds, entity)
+    table, schema = known.table, known.schema
     if schema.constraints:
         rules = ConstraintSet(schema.constraints, schema)
         rules.validate(schema)
         check_constraints(rules, table)
-    return schema
+    return as_written(schema, table)

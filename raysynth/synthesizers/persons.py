@@ -15,6 +15,7 @@ from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import count_persons
 from raysynth.statistics.repeated_keys import MANY, names_persons
@@ -35,11 +36,13 @@ class Persons:
     """A schema and statistics that know of persons.
 
     Args:
+        table: with dates that are written as text read.
         schema: with what identifiers and personal data repeat like, and `entity`.
         statistics: with who shares each value, where there are persons of several rows.
         said: what is to be told of it, line by line.
     """
 
+    table: Table
     schema: TableSchema
     statistics: TableStatistics
     said: tuple[str, ...] = ()
@@ -53,7 +56,7 @@ def known_persons(
     Raises:
         DataError, SchemaError: as `infer_schema` and `with_persons`.
     """
-    statistics = collect(table, label="statistics")
+    table, statistics = dated(table, collect(table, label="statistics"), declared, kinds)
     schema = infer_schema(table, statistics, declared, kinds)
 
     def with_key(name: str) -> TableSchema:
@@ -85,14 +88,16 @@ def with_persons(
     )
     schema = replace(schema, columns=columns, entity=entity)
     if entity is None or statistics.columns[entity].summary.all_unique:
-        return Persons(schema, statistics)
+        return Persons(table, schema, statistics)
     counted = count_persons(table, schema, statistics, entity)
     made_anew = (Kind.IDENTIFIER, Kind.PERSONAL)
     within = [n for n in counted.constant if schema[n].kind in made_anew and not statistics.columns[n].missing]
     columns = tuple(_within(c, entity) if c.name in within else c for c in schema.columns)
     varying = [n for n in counted.constant if schema[n].kind.is_modelled]
     said = _said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold, varying)
-    return Persons(replace(schema, columns=columns), statistics.with_sharers(counted.sharers), said)
+    statistics = statistics.with_sharers(counted.sharers)
+    columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
+    return Persons(table, replace(schema, columns=columns), statistics, said)
 
 
 def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str | None) -> TableStatistics:
@@ -202,6 +207,16 @@ def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, ent
         if seen.n_distinct > _CHANCE * size:
             column = replace(column, reason=f"{column.reason}; {_chance(seen.n_distinct / size)}")
     return column
+
+
+def _with_shared_levels(column: ColumnSchema, statistics: TableStatistics, rare: int) -> ColumnSchema:
+    """Ordered categories without those that only few persons have."""
+    if column.levels is None:
+        return column
+    counts = statistics.columns[column.name].categories().value
+    persons = counts.counts if counts.persons is None else counts.persons
+    few = {v for v, n in zip(counts.values, persons, strict=True) if n < rare}
+    return replace(column, levels=tuple(v for v in column.levels if v not in few) or None)
 
 
 def _within(column: ColumnSchema, entity: str) -> ColumnSchema:

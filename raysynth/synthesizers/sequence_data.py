@@ -23,7 +23,7 @@ from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.repeated_keys import MANY
 from raysynth.statistics.table_statistics import TableStatistics, collect
 from raysynth.synthesizers.persons import sharing, with_repeated_keys
-from raysynth.table import as_table
+from raysynth.table import Table, as_table
 from raysynth.training.window_shards import wide_rows
 
 Kinds = Mapping[Kind, Sequence[str] | None]
@@ -135,7 +135,7 @@ def divide(
     *,
     declared: TableSchema | None,
     kinds: Kinds,
-    pandas_dtypes: Mapping[str, str],
+    given: Table | None = None,
     entity: str | None = None,
 ) -> SequenceTables:
     """Divide ordered rows into a table of steps and a table of sequences, and infer what each column holds.
@@ -154,7 +154,7 @@ def divide(
     persons = _persons(ordered, entity)
     if entity is not None and entity != ordered.key:
         kinds = {**kinds, Kind.IDENTIFIER: [entity]}
-    infer = _Inference(declared, kinds, pandas_dtypes)
+    infer = _Inference(declared, kinds, given)
     steps = ordered.rows.select([n for n in ordered.rows.column_names if n not in (ordered.key, ordered.time, *static)])
     if not steps.column_names:
         raise _nothing_varies()
@@ -194,7 +194,7 @@ class _Inference:
 
     declared: TableSchema | None
     kinds: Kinds
-    pandas_dtypes: Mapping[str, str]
+    given: Table | None
 
     def __call__(
         self,
@@ -213,7 +213,9 @@ class _Inference:
         """
         names = rows.column_names
         table = as_table(rows, min_rows=0)
-        table = replace(table, pandas_dtypes={n: t for n, t in self.pandas_dtypes.items() if n in names})
+        if self.given is not None:
+            dtypes = {n: t for n, t in self.given.pandas_dtypes.items() if n in names}
+            table = replace(table, pandas_dtypes=dtypes, levels=self.given.levels, text_forms=self.given.text_forms)
         statistics = collect(table, label="statistics")
         base = known or self.declared
         if base is not None:

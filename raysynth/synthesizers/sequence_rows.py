@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.sampling.chunks import assemble, chunk_stream
+from raysynth.sampling.chunks import assemble, chunk_stream, written
 from raysynth.schema import TableSchema
 from raysynth.sequences import LENGTH, times_from
 from raysynth.synthesizers.base import regenerators
@@ -91,4 +91,5 @@ class SequenceForm:
             yield self.key, made[self.key].values(first, len(lengths), self.identifier_key).take(repeat)
         if self.time is not None:
             gap = steps.column(gap_name(self.time)).fill_null(0).to_numpy()
-            yield self.time, times_from(entities.column(self.time).combine_chunks(), gap, lengths)
+            times = times_from(entities.column(self.time).combine_chunks(), gap, lengths)
+            yield self.time, written(times, self.schema[self.time])
