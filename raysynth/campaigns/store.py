@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
-from raysynth.storage import local_path, make_folder, storage_error
+from raysynth.files.storage import local_path, make_folder, storage_error
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 

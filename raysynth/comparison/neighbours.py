@@ -80,7 +80,7 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
         same_rows: queries and references are the same rows; a row is then not its own neighbour, nor is another row of
             the same person (where rows say whose they are).
     """
-    from raysynth.execution import run_tasks
+    from raysynth.running.runner import run_tasks
 
     points_QD, points_RD = metric.points(queries), metric.points(references)
     owner_R = queries.owners_N if same_rows else None

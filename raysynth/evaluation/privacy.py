@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysynth.attacks import rates
 from raysynth.comparison.intervals import UNDEFINED, Estimate, auc, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
-from raysynth.privacy import rates
 
 TIE = 1e-6  # distances nearer than this are equal (the search runs in float32)
 

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.execution import summarise
-from raysynth.schema import TableSchema
+from raysynth.data.table import Table
+from raysynth.running.runner import summarise
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles, is_missing
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.table_statistics import TableStatistics
-from raysynth.table import Table
 
 PERSONS = 16_384  # looked at for what is the same in all their rows
 ValueCells: TypeAlias = DomainCells | NumberCells

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from raysynth.storage import make_folder
+from raysynth.files.storage import make_folder
 
 FOLDER = "tensorboard"
 LABEL = "PRIVATE.txt"

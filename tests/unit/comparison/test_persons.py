@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysynth.attacks.run import ask, make_scenes, read_records
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.pairing import pair_tables, person_notes
 from raysynth.comparison.rows import Rows, RowSpace, divided, one_of_each
 from raysynth.errors import SchemaError
-from raysynth.privacy.run import ask, make_scenes, read_records
 
 
 def rows_of(x: np.ndarray, owners: np.ndarray | None) -> Rows:

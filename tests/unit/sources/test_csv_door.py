@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.arrow_types import TEXT
+from raysynth.data.arrow_types import TEXT
+from raysynth.data.sources import csv as csv_source
+from raysynth.data.sources.csv_file import CsvFile, csv_file
+from raysynth.data.sources.csv_numbers import form_of
+from raysynth.data.table import Table, as_table
 from raysynth.errors import DataError, ParameterError
-from raysynth.sources import csv as csv_source
-from raysynth.sources.csv_file import CsvFile, csv_file
-from raysynth.sources.csv_numbers import form_of
-from raysynth.table import Table, as_table
 
 ROWS = range(1, 80)
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysynth.data.table import as_table
 from raysynth.schema import TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import PersonSummary, count_persons, value_cells, value_hashes
 from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.table_statistics import collect
-from raysynth.table import as_table
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60)
 
