@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raysynth.arrow_types import canonical_batch, canonical_schema
+from raysynth.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
 from raysynth.errors import DataError, SchemaError
 
 _BLOCK_ROWS = 1 << 20  # large enough for vectors, small enough for memory
@@ -46,6 +46,8 @@ class Table:
         pandas_dtypes: dtype of each column of a DataFrame, as text; empty for other inputs.
         memory: what the fragments are slices of, where the rows were given in memory.
         dataset: a Ray Dataset, taken as it is.
+        untyped: columns whose type no file stores: a reader or pandas made it from the rows, so that under a privacy
+            budget only a declared one counts; empty without a budget.
     """
 
     schema: pa.Schema
@@ -55,6 +57,7 @@ class Table:
     pandas_dtypes: Mapping[str, str] = field(default_factory=dict)
     memory: pa.Table | None = None
     dataset: Any = None
+    untyped: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class Table:
             fragments=tuple(_Selected(f, tuple(columns)) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in columns},
             dataset=None if self.dataset is None else self.dataset.select_columns(list(columns)),
+            untyped=self.untyped & frozenset(columns),
         )
 
     def mapped(self, fn: Callable[[pa.Table], pa.Table]) -> Table:
@@ -79,6 +83,8 @@ class Table:
         Its result on no rows tells the columns and types; it keeps the number of rows.
         """
         schema = canonical_schema(fn(self.schema.empty_table()).schema, self.source)
+        if all(is_lenient(field) for field in self.schema):
+            schema = lenient(schema)
         dataset = self.dataset
         if dataset is not None:
             from raysynth.sources.dataset import map_dataset
@@ -90,7 +96,15 @@ class Table:
             fragments=tuple(_Mapped(f, fn, schema) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in schema.names},
             dataset=dataset,
+            untyped=self.untyped & frozenset(schema.names),
         )
+
+    def in_memory(self) -> Table:
+        """The table with its rows read once, for small ones."""
+        from raysynth.sources.frame import table_from_arrow
+
+        private = all(is_lenient(field) for field in self.schema)
+        return replace(table_from_arrow(self.to_arrow(), self.source, private=private), untyped=self.untyped)
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, block by block, in this process."""
@@ -108,20 +122,22 @@ class Table:
         return pa.Table.from_batches(list(self.blocks(names)), schema=schema)
 
 
-def as_table(data: Any, *, min_rows: int = 2) -> Table:
+def as_table(data: Any, *, min_rows: int = 2, private: bool = False) -> Table:
     """Any supported input as a `Table`.
 
     Args:
         data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), path or URI of a Parquet
             or CSV file or of a folder of them, or `ray.data.Dataset`.
         min_rows: fewest rows accepted.
+        private: under a privacy budget: no error depends on a row; what cannot be read is missing, and what no file
+            stores the type of is text until a schema declares it.
 
     Raises:
         DataError: the input is of no known kind, missing, unreadable, empty, or holds a column that cannot be modelled;
             the message names the column or file and the cure.
         StorageError: the storage cannot be reached.
     """
-    table = _table_of(data)
+    table = _table_of(data, private)
     if table.n_rows is not None:
         require_rows(table.n_rows, table.source, min_rows)
     return table
@@ -138,28 +154,28 @@ def require_rows(n_rows: int, source: str, min_rows: int = 2) -> None:
         raise DataError(f"{source} has {n_rows} row{'' if n_rows == 1 else 's'}; at least {min_rows} are needed")
 
 
-def _table_of(data: Any) -> Table:
+def _table_of(data: Any, private: bool) -> Table:
     if isinstance(data, Table):
         return data
     if isinstance(data, (str, os.PathLike)):
         from raysynth.sources.files import table_from_path
 
-        return table_from_path(os.fspath(data))
+        return table_from_path(os.fspath(data), private=private)
     kind = type(data)
     if kind.__module__.startswith("ray.data"):
         from raysynth.sources.dataset import table_from_dataset
 
-        return table_from_dataset(data)
+        return table_from_dataset(data, private=private)
     from raysynth.sources.frame import table_from_arrow, table_from_frame
 
     if kind.__module__.startswith("pandas") and kind.__name__ == "DataFrame" or _is_frame(data):
-        return table_from_frame(data)
+        return table_from_frame(data, private=private)
     if isinstance(data, pa.RecordBatch):
-        return table_from_arrow(pa.Table.from_batches([data]))
+        return table_from_arrow(pa.Table.from_batches([data]), private=private)
     if isinstance(data, pa.Table):
-        return table_from_arrow(data)
+        return table_from_arrow(data, private=private)
     if hasattr(data, "__arrow_c_stream__") and kind.__name__ != "Series":
-        return table_from_arrow(pa.table(data))
+        return table_from_arrow(pa.table(data), private=private)
     raise DataError(
         f"cannot read a table from {kind.__module__}.{kind.__qualname__}; give a pandas DataFrame, a pyarrow Table, "
         "a path or URI of Parquet or CSV, or a Ray Dataset"

@@ -19,7 +19,7 @@ LAYER = {
     "errors": 0, "device_copies": 0, "named_arrays": 0, "progress": 0, "storage": 0, "permutation": 0,
     "private_folder": 1, "stages": 1,
     "schema": 1, "constraints": 1,
-    "arrow_types": 2, "sources": 2, "table": 2,
+    "arrow_types": 2, "sources": 2, "table": 2, "total_cast": 1,
     "execution": 3, "ray_execution": 3, "sequences": 3,
     "dp": 3,
     "statistics": 4,

@@ -16,8 +16,11 @@ CSV_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.bz2", ".csv.zst")
 _SUPPORTED = "supported are Parquet and CSV files, and folders of them"
 
 
-def table_from_path(path: str) -> Table:
-    """The table at a path or URI; raises `DataError` for a path at fault, `StorageError` for unreachable storage."""
+def table_from_path(path: str, *, private: bool = False) -> Table:
+    """The table at a path or URI; raises `DataError` for a path at fault, `StorageError` for unreachable storage.
+
+    `private`: under a privacy budget, where no error depends on a row.
+    """
     filesystem, root = open_filesystem(path)
     try:
         info = filesystem.get_file_info(root)
@@ -34,12 +37,16 @@ def table_from_path(path: str) -> Table:
         from raysynth.sources.parquet import table_from_parquet
 
         partitions = [partition_of(f.path[len(root) :].strip("/").split("/")[:-1]) for f in files]
-        return table_from_parquet(filesystem, [f.path for f in files], path, partitions)
+        return table_from_parquet(filesystem, [f.path for f in files], path, partitions, private=private)
     if divided := [f.path for f in files if partition_of(f.path[len(root) :].split("/")[:-1])]:
         raise DataError(
             f"'{divided[0]}' lies in a folder COLUMN=VALUE, whose value is not in the file; this is read for Parquet "
             "only: put the column into the CSV files"
         )
+    if private:
+        from raysynth.sources.private_csv import private_table_from_csv
+
+        return private_table_from_csv(filesystem, [(f.path, f.size) for f in files], path)
     from raysynth.sources.csv import table_from_csv
 
     return table_from_csv(filesystem, [(f.path, f.size) for f in files], path)

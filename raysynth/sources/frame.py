@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from raysynth.arrow_types import canonical_array, canonical_schema
+from raysynth.arrow_types import canonical_array, canonical_schema, lenient
 from raysynth.errors import DataError
 from raysynth.table import Fragment, Table, block_rows
 
@@ -38,8 +38,24 @@ class MemoryFragment:
         return MemoryFragment(memory, self.start, self.length)
 
 
-def table_from_frame(frame: Any) -> Table:
-    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column."""
+def table_from_frame(frame: Any, *, private: bool = False) -> Table:
+    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column.
+
+    `private`: under a privacy budget; see `private_frame.py`.
+    """
+    check_names(frame)
+    if private:
+        from raysynth.sources.private_frame import private_arrays
+
+        table = _in_memory(pa.table(private_arrays(frame)), "DataFrame", {}, private=True)
+        return replace(table, untyped=frozenset(table.names))
+    arrays = [one_array(frame[n], n) for n in frame.columns]
+    dtypes = {n: str(frame[n].dtype) for n in frame.columns}
+    return _in_memory(pa.table(dict(zip(frame.columns, arrays, strict=True))), "DataFrame", dtypes)
+
+
+def check_names(frame: Any) -> None:
+    """Raise `DataError` for a DataFrame without columns, or whose names are no text or repeat."""
     names = list(frame.columns)
     if odd := [n for n in names if not isinstance(n, str)]:
         raise DataError(
@@ -50,32 +66,35 @@ def table_from_frame(frame: Any) -> Table:
         raise DataError(f"DataFrame: column names must be unique; repeated: {', '.join(repeated)}; rename them")
     if not names:
         raise DataError("DataFrame has no columns; give a table with at least one")
-    arrays = [_array_from_series(frame[n], n) for n in names]
-    dtypes = {n: str(frame[n].dtype) for n in names}
-    return _in_memory(pa.table(dict(zip(names, arrays, strict=True))), "DataFrame", dtypes)
 
 
-def table_from_arrow(table: pa.Table, source: str = "Arrow table") -> Table:
-    """An Arrow table as a table; raises `DataError` that names the column."""
-    return _in_memory(table, source, {})
+def table_from_arrow(table: pa.Table, source: str = "Arrow table", *, private: bool = False) -> Table:
+    """An Arrow table as a table; raises `DataError` that names the column.
+
+    `private`: under a privacy budget: about types alone; a value that its type cannot hold is missing.
+    """
+    return _in_memory(table, source, {}, private=private)
 
 
-def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str]) -> Table:
+def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str], *, private: bool = False) -> Table:
     schema = canonical_schema(table.schema, source)
+    schema = lenient(schema) if private else schema
     rows = block_rows(len(schema))
     columns = []
     for field, column in zip(schema, table.columns, strict=True):
-        if column.num_chunks > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
-            column = column.combine_chunks()
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        columns.append(pa.chunked_array([canonical_array(c, field.type, field.name) for c in chunks], type=field.type))
+        chunks = [canonical_array(c, field.type, field.name, lenient=private) for c in column.chunks]
+        if len(chunks) > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
+            chunks = pa.chunked_array(chunks, type=field.type).combine_chunks()
+            chunks = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else [chunks]
+        columns.append(pa.chunked_array(chunks, type=field.type))
     memory = pa.Table.from_arrays(columns, schema=schema)
     starts = range(0, memory.num_rows, rows)
     fragments = tuple(MemoryFragment(memory, s, min(rows, memory.num_rows - s)) for s in starts)
     return Table(schema, fragments, memory.num_rows, source, dtypes, memory=memory)
 
 
-def _array_from_series(series: Any, name: str) -> pa.Array:
+def one_array(series: Any, name: str) -> pa.Array:
+    """A column as Arrow holds it; raises `DataError` where Arrow cannot."""
     if type(series.dtype).__name__ == "SparseDtype":
         series = series.sparse.to_dense()
     try:

@@ -33,6 +33,7 @@ from raysynth.errors import SchemaError
 from raysynth.execution import summarise
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.value_grid import ValueGrid, grid_of
 from raysynth.table import Table
@@ -251,7 +252,7 @@ def _open_values(
     exact = np.array([by_value[v] for v in values], dtype=np.float64)
     passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
     missing = float(gaussian_vector(np.array([exact_missing]), plan.sigma, scope.noise)[0])
-    kept = [values[i] for i in passed]
+    kept = from_integers([values[i] for i in passed], value_type(column))
     if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0

@@ -36,8 +36,8 @@ import pyarrow.types as pt
 
 from raysynth.dp.noise import NoiseSource
 from raysynth.errors import ParameterError
-from raysynth.statistics.cell_counts import is_missing
 from raysynth.table import Fragment, Table
+from raysynth.total_cast import is_missing
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:

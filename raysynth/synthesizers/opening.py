@@ -219,7 +219,7 @@ def open_table(
     """
     from raysynth.table import as_table
 
-    table = as_table(data, min_rows=2 if scope is None else 0)
+    table = as_table(data, min_rows=2) if scope is None else as_table(data, min_rows=0, private=True)
     from raysynth.synthesizers.encoder_form import EncoderForm
 
     declared, kinds = model._declared_schema(), model._listed_kinds()

@@ -24,10 +24,10 @@ from raysynth.dp.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.sequences import LENGTH, OrderedRows, Windows, check_order, numbers_of, order_rows, rows_of_array
-from raysynth.statistics.cell_counts import is_missing
 from raysynth.statistics.public_schema import as_declared, family, public_schema
 from raysynth.synthesizers.sequence_data import gap_name
 from raysynth.table import Table, as_table
+from raysynth.total_cast import is_missing
 
 if TYPE_CHECKING:
     from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
@@ -129,7 +129,7 @@ class LongTable:
         """
         if self.declared is not None and self.declared.constraints:
             raise ParameterError("constraints between columns are not kept in sequences; leave them out of the schema")
-        table = as_table(data, min_rows=0)
+        table = as_table(data, min_rows=0, private=True)
         check_order(table, self.key, self.time)
         self._check_names(table)
         schema = self._public(table)
