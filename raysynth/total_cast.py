@@ -4,7 +4,7 @@ Under a privacy budget no error may depend on a row (design: 'One door to the pr
 itself, by rules that know nothing of the other values. Text becomes what it spells: numbers with a point for decimals,
 true and false (or 1 and 0), times in ISO 8601, durations as '1 day, 2:03:04', '1 days 02:03:04' or a whole number of
 the type's unit. Times without a zone are taken for UTC where the type has one. Times outside the years 1 to 9999, which
-Python cannot hold, are missing.
+Python cannot hold, are missing, and so are durations of over 292 years, which pandas cannot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY = 86_400
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01
 _LAST_SECOND = 253_402_300_799  # 9999-12-31 23:59:59
-_LONGEST_SECONDS = 999_999_999 * _DAY  # of Python's timedelta
+_LONGEST_SECONDS = ((1 << 63) - 1) // 10**9  # of pandas' Timedelta, 292 years
 _LARGEST_INT64 = float((1 << 63) - 1024)  # the largest doubles inside the types
 _LARGEST_UINT64 = float((1 << 64) - 2048)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +57,18 @@ def total_cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
     if pt.is_temporal(type_) or pt.is_temporal(array.type) or pt.is_boolean(type_) or pt.is_boolean(array.type):
         return array if array.type.equals(type_) else _parsed(_text_of(array), type_)
     return array if array.type.equals(type_) else _number_cast(array, type_)
+
+
+def held_ticks(type_: pa.DataType) -> tuple[int, int]:
+    """First and last time, or shortest and longest duration, that Python and pandas hold, in the unit of the type."""
+    if pt.is_duration(type_):
+        most = min(_LONGEST_SECONDS * _PER_SECOND[type_.unit], (1 << 63) - 1)
+        return -most, most
+    seconds = _seconds_of(type_)
+    if pt.is_date32(type_):
+        return seconds[0] // _DAY, seconds[-1] // _DAY
+    per_second = _PER_SECOND[type_.unit]
+    return max(seconds[0] * per_second, -(1 << 63)), min(seconds[-1] * per_second, (1 << 63) - 1)
 
 
 def is_missing(array: pa.Array) -> np.ndarray:
