@@ -29,12 +29,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from raysynth import execution
 from raysynth.api import new_synthesizer
 from raysynth.constraints import Inequality
-from raysynth.dp import InsecureSeededNoise, accountant, mechanisms
-from raysynth.dp.gradient_release import GradientRelease
+from raysynth.dp import InsecureSeededNoise
+from raysynth.dp.accounting import accountant
+from raysynth.dp.gradients.release import GradientRelease
+from raysynth.dp.mechanisms.counts import counts as mechanisms
 from raysynth.errors import RaysynthError
+from raysynth.running import runner as execution
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import noised
 from raysynth.statistics.plain_values import from_integers

@@ -34,9 +34,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.dp.noise import NoiseSource
+from raysynth.data.table import Fragment, Table
+from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
-from raysynth.table import Fragment, Table
 from raysynth.total_cast import is_missing
 
 

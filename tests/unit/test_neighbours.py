@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from neighbours import METHODS, NEURAL, Case, neighbours, shown
 
-from raysynth.synthesizers.registry import METHODS as REGISTERED
-from raysynth.synthesizers.registry import synthesizer_class
-from raysynth.table import as_table
+from raysynth.data.table import as_table
+from raysynth.methods.registry import METHODS as REGISTERED
+from raysynth.methods.registry import synthesizer_class
 
 COUNTING = [Case(seed, m, s) for seed in range(3) for m in ("bayesian_network", "copula") for s in ("arrow", "parquet")]
 COUNTING += [Case(seed, m, s) for seed in range(3) for m in ("bayesian_network", "copula") for s in ("csv", "frame")]
@@ -53,5 +53,5 @@ def test_a_door_that_is_left_open_is_seen(tmp_path: Path, monkeypatch: pytest.Mo
     def open_door(data: Any, **_: Any) -> Any:
         return as_table(data, min_rows=0)
 
-    monkeypatch.setattr("raysynth.table.as_table", open_door)
+    monkeypatch.setattr("raysynth.data.table.as_table", open_door)
     assert differing(Case(1, "copula", "csv"), tmp_path, 8) != []

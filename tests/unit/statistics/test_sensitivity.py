@@ -19,9 +19,12 @@ import pyarrow.types as pt
 import pytest
 from scipy.special import ndtri
 
-from raysynth.arrow_types import is_text
+from raysynth.data.arrow_types import is_text
+from raysynth.data.table import Table, as_table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
-from raysynth.execution import summarise
+from raysynth.fitting.prepared import EncodedCounts
+from raysynth.methods.copula.private import Axis, ScoreMoments
+from raysynth.running.runner import summarise
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
@@ -30,9 +33,6 @@ from raysynth.statistics.missing import MissingPairs
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.text import TextSummary
-from raysynth.synthesizers.prepared import EncodedCounts
-from raysynth.synthesizers.private_copula import Axis, ScoreMoments
-from raysynth.table import Table, as_table
 from raysynth.tuning.pair_score import CoarseCells, CoarseCounts
 
 PACKAGE = Path(__file__).parent.parent.parent.parent / "raysynth"
