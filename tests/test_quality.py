@@ -17,7 +17,6 @@ MOST_LINES = 400
 # Lower rooms of the house never import higher ones (design, 'One way through the house').
 LAYER = {
     "errors": 0, "device_copies": 0, "named_arrays": 0, "progress": 0, "storage": 0, "permutation": 0,
-    "date_text": 0,
     "private_folder": 1, "stages": 1,
     "schema": 1, "constraints": 1,
     "arrow_types": 2, "sources": 2, "table": 2,

@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
-from raysynth.storage import local_path, storage_error
+from raysynth.files.storage import local_path, storage_error
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
-from raysynth.schema import ColumnSchema, TableSchema
+from raysynth.schema.table import ColumnSchema, TableSchema
 
 THREADS_PAY = 50_000  # rows
 _EXACT = 2.0**53  # whole numbers up to here are exact as floats

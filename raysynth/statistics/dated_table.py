@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.arrow_types import is_text
-from raysynth.date_text import DateFormat
+from raysynth.data.arrow_types import is_text
+from raysynth.data.table import Table, TextForm
 from raysynth.errors import SchemaError
-from raysynth.schema import Kind, TableSchema
+from raysynth.schema.date_text import DateFormat
+from raysynth.schema.table import Kind, TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 from raysynth.statistics.text import TextSummary
 from raysynth.statistics.text_dates import ENOUGH, DateReading, read_dates, settled
-from raysynth.table import Table, TextForm
 
 _DIGITS = (1_01_01, 99_99_99_99)  # whole numbers that could be dates
 _FEWEST_NUMBERS = 20  # distinct whole numbers that can be taken for dates
@@ -58,7 +58,7 @@ def with_forms(table: Table, forms: Mapping[str, TextForm]) -> Table:
         return table
     read = partial(_read, {n: f.format for n, f in wanted.items()})
     if table.memory is not None and all(type(f).__name__ == "MemoryFragment" for f in table.fragments):
-        from raysynth.sources.frame import table_from_arrow
+        from raysynth.data.sources.frame import table_from_arrow
 
         memory = table_from_arrow(read(table.memory), table.source)
         result = replace(table, schema=memory.schema, fragments=memory.fragments, memory=memory.memory)

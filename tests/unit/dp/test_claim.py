@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from raysynth.dp.accountant import Spent, least_epsilon, total_epsilon
-from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.ledger import (
+from raysynth.dp.accounting.accountant import Spent, least_epsilon, total_epsilon
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.ledger import (
     Event,
     Ledger,
     approximate,
@@ -19,7 +19,7 @@ from raysynth.dp.ledger import (
     not_covered,
     subsampled_gaussian,
 )
-from raysynth.dp.privacy_spent import PrivacySpent
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ModelFileError, ParameterError
 
 EVENTS = (
