@@ -254,7 +254,7 @@ def test_other_errors_end_with_1(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "new_model", fail)
+    monkeypatch.setattr("raysynth.cli.commands.new_model", fail)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 1 and str(error) in result.stderr
     assert os.listdir(tmp_path) == []
