@@ -16,6 +16,7 @@ from raysynth import __version__
 from raysynth.cli.application import Json, Method, Seed, Settings, app, run
 from raysynth.cli.steps import (
     Outcome,
+    check_out,
     evaluate_tables,
     fit_outcome,
     kept_of_sample,
@@ -171,6 +172,7 @@ the same command goes on where it stopped.
             return verify_folder(verify)
         if file is None or out is None:
             raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
+        check_out(out)
         begun = time.perf_counter()
         model = load_synthetic_model(file)
         rows = write_sample(model, out, n, read_conditions(conditions), seed, partition_by=partition_by)

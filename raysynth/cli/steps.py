@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import atomic_path
+from raysynth.files.storage import atomic_path, check_writable, local_path
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool
         raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig
 
-    folder = storage.absolute()
+    folder = local_path(storage, "--storage")
     return RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -149,6 +149,14 @@ def write_sample(
     frame = model.sample(n, conditions=conditions, seed=seed)
     write_frame(frame, Path(out))
     return len(frame)
+
+
+def check_out(out: str) -> None:
+    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        check_writable(out)
+    else:
+        check_writable(local_path(out, "--out") / "part")
 
 
 def verify_folder(folder: str) -> Outcome:

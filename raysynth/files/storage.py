@@ -1,15 +1,42 @@
-"""Writing to disk so that nobody ever finds a half-written file: temporary name, then rename."""
+"""Writing to disk: which path is meant, and no file that is half-written (temporary name, then rename)."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from raysynth.errors import StorageError
+from raysynth.errors import ParameterError, StorageError
+
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")  # one slash, too: `Path` makes s3://b/f into s3:/b/f
+
+
+def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
+    """The absolute path that a user means, so that no change of the working directory moves what is written there.
+
+    Args:
+        target: a path, absolute or not, `~` for the home folder, or a file:// URI.
+        what: the argument or option that it was given as, for the message.
+
+    Raises:
+        ParameterError: a URI of another scheme, which this version cannot write; it would become a folder named 's3:'.
+    """
+    text = os.fspath(target)
+    found = _URI.match(text)
+    if found is None:
+        return Path(os.path.abspath(os.path.expanduser(text)))
+    scheme, rest = found[1].lower(), text[found.end() :]
+    if scheme == "file":
+        return Path(os.path.abspath("/" + unquote(urlsplit(f"file:///{rest}").path).lstrip("/")))
+    raise ParameterError(
+        f"{what} '{found[1]}://{rest}' is a URI; only tables are read from object stores in this version, and nothing "
+        "is written there: give a local or mounted path"
+    )
 
 
 @contextmanager
@@ -20,9 +47,10 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     made. An existing `target` is replaced in one step, only by a complete file.
 
     Raises:
-        StorageError: the disk is full, permission is missing, or another operating-system error; names the path.
+        ParameterError: a URI. StorageError: the disk is full, permission is missing, or another operating-system error;
+            names the path.
     """
-    final = Path(target)
+    final = local_path(target)
     temporary: Path | None = None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -48,12 +76,13 @@ def check_writable(target: str | os.PathLike[str]) -> None:
     """Find out before the work, not after it, that `target` cannot be written.
 
     Raises:
+        ParameterError: a URI.
         StorageError: `target` is a folder, or its folder cannot be made or written to; names the path and the cure.
     """
-    final = Path(target)
+    final = local_path(target)
     if final.is_dir():
         raise storage_error(OSError(errno.EISDIR, ""), final)
-    parent = next(p for p in final.absolute().parents if p.exists())
+    parent = next(p for p in final.parents if p.exists())
     if not parent.is_dir():
         raise storage_error(OSError(errno.ENOTDIR, ""), final)
     if not os.access(parent, os.W_OK | os.X_OK):

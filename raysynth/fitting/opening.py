@@ -112,7 +112,7 @@ def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | 
     if scope is None or not model.can_resume:
         return None
     from raysynth.fitting.private_run import check_unused, resumed_run
-    from raysynth.methods.shared.neural import run_folder
+    from raysynth.methods.checks import run_folder
 
     if model._resume is None:
         check_unused(run_folder(model.run_config))

@@ -37,6 +37,10 @@ class Regenerator(Protocol):
 class RowRules(Protocol):
     """Constraints as sampling sees them."""
 
+    def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
+        """Schema of what is modelled."""
+        ...
+
     def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
         """Modelled columns back to the user's columns."""
         ...

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
+from raysynth.files.storage import local_path, write_atomically
 
 FORMAT_VERSION = 1
+_PANDAS_DTYPE = re.compile(
+    r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
+    r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
+    r"|timedelta64\[(s|ms|us|ns)\]|.{1,400}\[pyarrow\]"
+)
 
 
 class Kind(StrEnum):
@@ -91,6 +98,11 @@ class ColumnSchema:
         except ValueError:
             raise SchemaError(f"{where}: unknown kind '{self.kind}'; valid kinds: {', '.join(Kind)}") from None
         _ = self.arrow_type
+        if self.pandas_dtype is not None and not _PANDAS_DTYPE.fullmatch(self.pandas_dtype):
+            raise SchemaError(
+                f"{where}: pandas_dtype '{self.pandas_dtype[:60]}' is none that a synthetic column can have; leave it "
+                "out, or give one such as 'int64', 'Int64', 'float64', 'boolean', 'object', 'category', 'string'"
+            )
         if self.bounds is not None:
             if not self.kind.is_numeric:
                 raise SchemaError(f"{where}: bounds make no sense for kind '{self.kind}'; remove them")
@@ -165,7 +177,7 @@ class TableSchema:
         """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self."""
         if not self.columns:
             raise SchemaError("the schema has no columns")
-        if repeated := sorted({n for n in self.names if self.names.count(n) > 1}):
+        if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise SchemaError(f"column names must be unique; repeated: {', '.join(repeated)}")
         for column in self.columns:
             column.validate()
@@ -213,13 +225,15 @@ class TableSchema:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, meant to be edited by hand."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(path, content.encode("utf-8"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
         """Read what `save` wrote; raises `SchemaError` that names the file and the fault."""
+        file = local_path(path, "schema file")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise SchemaError(f"cannot read schema file '{path}': {error.strerror}") from error
         except ValueError as error:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raysynth.dp.accounting.accountant import Spent, spent
+from raysynth.dp.accounting.accountant import Spent, least_epsilon, spent
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, Ledger
 from raysynth.errors import ModelFileError
+
+MOST_EVENTS = 10_000
+CLAIM_SECONDS = 2.0
+CLAIM_TOLERANCE = 2e-3  # of epsilon: versions of the accountant's library round otherwise
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,31 @@ class PrivacySpent:
             return cls(Ledger.from_dict(content["ledger"]), _spent(content), PrivacyBudget(**content["budget"]), joint)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the privacy ledger of the model file cannot be read: {error}") from error
+
+    def check_claim(self) -> PrivacySpent:
+        """The same; raises `ModelFileError` where the stated total is less than what the ledger's own events cost.
+
+        Consistency, not honesty: who writes a file can also leave an event out, and nothing in the file can show that.
+        """
+        if len(self.ledger) > MOST_EVENTS:
+            raise ModelFileError(
+                f"the privacy ledger holds {len(self.ledger):,} events; at most {MOST_EVENTS:,} are read"
+            )
+        covered = tuple(e for e in self.ledger if e.is_covered)
+        missing = tuple(e.released for e in self.ledger if not e.is_covered)
+        if self.guarantee and (missing or not all(e.guarantee for e in self.ledger)):
+            raise ModelFileError("the model file claims a guarantee, and its privacy ledger holds what voids it")
+        if set(missing) - set(self.total.not_covered):
+            raise ModelFileError("the model file leaves out what its privacy ledger says is not covered by epsilon")
+        if not 0 < self.delta < 1 or not self.epsilon >= 0:
+            raise ModelFileError(f"the model file states epsilon {self.epsilon!r} and delta {self.delta!r}")
+        least = least_epsilon(covered, self.delta, CLAIM_SECONDS)
+        if self.epsilon < least * (1 - CLAIM_TOLERANCE):
+            raise ModelFileError(
+                f"the model file states epsilon {self.epsilon:.4g} at delta {self.delta:.3g}, and the events of its "
+                f"own privacy ledger cost at least {least:.4g}; use another copy or refit"
+            )
+        return self
 
     def __str__(self) -> str:
         units = sorted({event.unit for event in self.ledger} - {ROW})
