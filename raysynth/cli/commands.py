@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from raysynth import __version__
+from raysynth.version import __version__
 from raysynth.cli.application import Json, Method, Seed, Settings, app, run
 from raysynth.cli.steps import (
     Outcome,
