@@ -34,7 +34,7 @@ from raysynth.constraints import Inequality
 from raysynth.dp import InsecureSeededNoise
 from raysynth.dp.accounting import accountant
 from raysynth.dp.gradients.release import GradientRelease
-from raysynth.dp.mechanisms.counts import counts as mechanisms
+from raysynth.dp.mechanisms import counts as mechanisms
 from raysynth.errors import RaysynthError
 from raysynth.running import runner as execution
 from raysynth.schema import ColumnSchema, Kind, TableSchema
@@ -354,8 +354,8 @@ def _install(patch: pytest.MonkeyPatch, seed: int) -> list[Any]:
         "noised_count": lambda *_, **__: 100,
         "chosen": lambda *_, **__: 0,
     }
-    for name in ("noised", "synthesizers.private_copula", "synthesizers.private_sequences"):
-        importlib.import_module(f"raysynth.statistics.{name}" if name == "noised" else f"raysynth.{name}")
+    for name in ("methods.copula.private", "methods.bayesian_network.noised", "methods.sequences.private"):
+        importlib.import_module(f"raysynth.{name}")
     for module in [m for n, m in sorted(sys.modules.items()) if n.startswith("raysynth.") and m is not mechanisms]:
         for name, stub in stubs.items():
             if getattr(module, name, None) is getattr(mechanisms, name):

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
-from raysynth.total_cast import total_cast
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 _LENIENT = {b"unreadable": b"missing"}

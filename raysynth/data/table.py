@@ -35,6 +35,21 @@ class Fragment(Protocol):
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How the datetimes of a column were written before they were read.
+
+    Args:
+        format: in the language of `arrow_dates.py`, for example '%d/%m/%Y'.
+        dtype: of the written column, as a schema has it: 'string', or 'int64' for digits.
+        reason: why the column was taken for dates.
+    """
+
+    format: str
+    dtype: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of any size, wherever it lies.
 
@@ -46,6 +61,10 @@ class Table:
         pandas_dtypes: dtype of each column of a DataFrame, as text; empty for other inputs.
         memory: what the fragments are slices of, where the rows were given in memory.
         dataset: a Ray Dataset, taken as it is.
+        notes: what reading it decided (delimiter, encoding, decimal comma ...), for the user.
+        levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
+        labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
+        text_forms: columns that were text or digits and are datetimes here, with how they were written.
         untyped: columns whose type no file stores: a reader or pandas made it from the rows, so that under a privacy
             budget only a declared one counts; empty without a budget.
     """
@@ -57,6 +76,10 @@ class Table:
     pandas_dtypes: Mapping[str, str] = field(default_factory=dict)
     memory: pa.Table | None = None
     dataset: Any = None
+    notes: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    text_forms: Mapping[str, TextForm] = field(default_factory=dict)
     untyped: frozenset[str] = frozenset()
 
     @property
@@ -83,8 +106,7 @@ class Table:
         Its result on no rows tells the columns and types; it keeps the number of rows.
         """
         schema = canonical_schema(fn(self.schema.empty_table()).schema, self.source)
-        if all(is_lenient(field) for field in self.schema):
-            schema = lenient(schema)
+        schema = lenient(schema) if self.is_private else schema
         dataset = self.dataset
         if dataset is not None:
             from raysynth.data.sources.dataset import map_dataset
@@ -99,12 +121,17 @@ class Table:
             untyped=self.untyped & frozenset(schema.names),
         )
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it is read as under a privacy budget: no error depends on a row."""
+        return all(is_lenient(field) for field in self.schema)
+
     def in_memory(self) -> Table:
         """The table with its rows read once, for small ones."""
         from raysynth.data.sources.frame import table_from_arrow
 
-        private = all(is_lenient(field) for field in self.schema)
-        return replace(table_from_arrow(self.to_arrow(), self.source, private=private), untyped=self.untyped)
+        read = table_from_arrow(self.to_arrow(), self.source, private=self.is_private)
+        return replace(self, schema=read.schema, fragments=read.fragments, n_rows=read.n_rows, memory=read.memory)
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, block by block, in this process."""
@@ -122,13 +149,17 @@ class Table:
         return pa.Table.from_batches(list(self.blocks(names)), schema=schema)
 
 
-def as_table(data: Any, *, min_rows: int = 2, private: bool = False) -> Table:
+def as_table(
+    data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType] | None = None, private: bool = False
+) -> Table:
     """Any supported input as a `Table`.
 
     Args:
-        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), path or URI of a Parquet
-            or CSV file or of a folder of them, or `ray.data.Dataset`.
+        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), `pyarrow.dataset.Dataset`,
+            path, URI or glob of Parquet, CSV, JSON lines or Arrow files or of a folder of them, a list of paths,
+            `CsvFile`, `ParquetFiles`, or `ray.data.Dataset`.
         min_rows: fewest rows accepted.
+        declared: types of columns by a schema, which CSV files, having none themselves, are read with.
         private: under a privacy budget: no error depends on a row; what cannot be read is missing, and what no file
             stores the type of is text until a schema declares it.
 
@@ -137,7 +168,7 @@ def as_table(data: Any, *, min_rows: int = 2, private: bool = False) -> Table:
             the message names the column or file and the cure.
         StorageError: the storage cannot be reached.
     """
-    table = _table_of(data, private)
+    table = _table_of(data, declared, private)
     if table.n_rows is not None:
         require_rows(table.n_rows, table.source, min_rows)
     return table
@@ -154,14 +185,18 @@ def require_rows(n_rows: int, source: str, min_rows: int = 2) -> None:
         raise DataError(f"{source} has {n_rows} row{'' if n_rows == 1 else 's'}; at least {min_rows} are needed")
 
 
-def _table_of(data: Any, private: bool) -> Table:
+def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None, private: bool) -> Table:
     if isinstance(data, Table):
         return data
-    if isinstance(data, (str, os.PathLike)):
+    kind = type(data)
+    if _is_path(data) or kind.__name__ in ("CsvFile", "ParquetFiles"):
         from raysynth.data.sources.files import table_from_path
 
-        return table_from_path(os.fspath(data), private=private)
-    kind = type(data)
+        return table_from_path(data, declared, private=private)
+    if kind.__module__ == "pyarrow._dataset":
+        from raysynth.data.sources.arrow_dataset import table_from_arrow_dataset
+
+        return table_from_arrow_dataset(data, private=private)
     if kind.__module__.startswith("ray.data"):
         from raysynth.data.sources.dataset import table_from_dataset
 
@@ -178,8 +213,15 @@ def _table_of(data: Any, private: bool) -> Table:
         return table_from_arrow(pa.table(data), private=private)
     raise DataError(
         f"cannot read a table from {kind.__module__}.{kind.__qualname__}; give a pandas DataFrame, a pyarrow Table, "
-        "a path or URI of Parquet or CSV, or a Ray Dataset"
+        "a path, URI or list of paths of Parquet or CSV files, or a Ray Dataset"
     )
+
+
+def _is_path(data: Any) -> bool:
+    """True for a path, and for a list of them."""
+    if isinstance(data, (list, tuple)):
+        return len(data) > 0 and all(isinstance(d, (str, os.PathLike)) for d in data)
+    return isinstance(data, (str, os.PathLike))
 
 
 def _is_frame(data: Any) -> bool:

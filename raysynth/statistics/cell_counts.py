@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from raysynth.total_cast import is_missing
+from raysynth.data.total_cast import is_missing
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.table import Table
+from raysynth.data.total_cast import held_ticks
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
@@ -38,7 +39,6 @@ from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, Numb
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.value_grid import ValueGrid, grid_of
-from raysynth.total_cast import held_ticks
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared

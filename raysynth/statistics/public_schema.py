@@ -19,11 +19,11 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, is_text
 from raysynth.data.table import Table
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import SchemaError
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.inference import dtype_text
 from raysynth.statistics.patterns import provider_by_name, words_of
-from raysynth.total_cast import total_cast
 
 _KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")
 _PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_object_dtype, is_scalar
 
-from raysynth.data.sources.frame import check_names, one_array
+from raysynth.data.sources.frame import array_from_series
 
 
 def private_array(series: pd.Series, name: str) -> pa.Array:
@@ -28,12 +28,11 @@ def private_array(series: pd.Series, name: str) -> pa.Array:
         return values.take(codes)
     if is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype):
         return pa.array([text_of(cell) for cell in series], pa.string())
-    return one_array(series, name)
+    return array_from_series(series, name)
 
 
 def private_arrays(frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """All columns; raises `DataError` about names and dtypes alone."""
-    check_names(frame)
+    """All columns; raises `DataError` about dtypes alone."""
     return {name: private_array(frame[name], name) for name in frame.columns}
 
 

@@ -22,12 +22,12 @@ import pyarrow.types as pt
 
 from raysynth.data.sequences import LENGTH, OrderedRows, Windows, check_order, numbers_of, order_rows, rows_of_array
 from raysynth.data.table import Table, as_table
+from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.methods.sequences.data import gap_name
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.public_schema import as_declared, family, public_schema
-from raysynth.total_cast import is_missing
 
 if TYPE_CHECKING:
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer

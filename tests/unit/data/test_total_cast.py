@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysynth.total_cast import total_cast
+from raysynth.data.total_cast import total_cast
 
 NUMBERS = [1.0, 2.6, None, float("nan"), float("inf"), -float("inf"), 300.0, -1e300, 1e19]
 TYPES = [
