@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raysynth.errors import SchemaError as SchemaError
     from raysynth.errors import StorageError as StorageError
     from raysynth.errors import TrainingError as TrainingError
+    from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
@@ -52,6 +53,7 @@ _HOME = {
     "CTGAN": "raysynth.synthesizers.ctgan",
     "DPTabularVAE": "raysynth.synthesizers.tabular_vae",
     "GaussianCopula": "raysynth.synthesizers.copula",
+    "SequentialTrees": "raysynth.methods.trees.synthesizer",
     "TabularGAN": "raysynth.synthesizers.tabular_gan",
     "TimeSeriesGAN": "raysynth.synthesizers.time_series_gan",
     "TabularVAE": "raysynth.synthesizers.tabular_vae",

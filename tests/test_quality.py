@@ -30,6 +30,7 @@ LAYER = {
     "sampling": 9,
     "comparison": 10,
     "synthesizers": 10,
+    "methods": 10,
     "privacy": 11,
     "evaluation": 12,
     "jobs": 12, "campaigns": 13, "api": 13, "cli_steps": 13, "tuning": 14, "demo": 14, "cli_app": 14,

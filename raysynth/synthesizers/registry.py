@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "tvae": "raysynth.synthesizers.tabular_vae:TabularVAE",
     "dp_tvae": "raysynth.synthesizers.tabular_vae:DPTabularVAE",
     "bayesian_network": "raysynth.synthesizers.bayesian_network:BayesianNetworkSynthesizer",
+    "trees": "raysynth.methods.trees.synthesizer:SequentialTrees",
     "timegan": "raysynth.synthesizers.time_series_gan:TimeSeriesGAN",
     "autoregressive": "raysynth.synthesizers.autoregressive:AutoregressiveSynthesizer",
     "autoregressive_sequences": "raysynth.synthesizers.autoregressive_sequences:AutoregressiveSequences",
