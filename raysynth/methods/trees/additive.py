@@ -20,6 +20,7 @@ from raysynth.methods.trees.columns import ColumnView
 MOST_GROUPS = 32  # of the codes of a column
 MOST_TERMS = 1200  # of the design, by coarser groups where a table is wide
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
+SLOPES_SHRUNK_BY = 10.0  # the same for a slope
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,23 @@ def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> Design:
     return Design(group, first, slopes, products, means, n)
 
 
-def additive_tables(
+@dataclass(frozen=True)
+class AdditivePrediction:
+    """A prediction of one target.
+
+    Args:
+        tables: for each input the addend of each of its codes.
+        total_N: the sum for each row.
+    """
+
+    tables: tuple[np.ndarray, ...]
+    total_N: np.ndarray
+
+
+def additive_predictions(
     design: Design, codes_CN: np.ndarray, inputs: Sequence[int], targets_NK: np.ndarray
-) -> list[tuple[np.ndarray, ...]]:
-    """For each target the addends of each input's codes.
+) -> list[AdditivePrediction]:
+    """A prediction of each target from the inputs.
 
     Args:
         design: of the table.
@@ -74,11 +88,16 @@ def additive_tables(
     ridge = np.concatenate([_penalty(design, c) for c in inputs])
     centred_NK = targets_NK - targets_NK.mean(0)
     right = np.concatenate([_against(design, c, codes_CN[c], centred_NK) for c in inputs])
-    weights = np.linalg.solve(design.products[np.ix_(terms, terms)] + np.diag(ridge), right)
+    products = design.products[np.ix_(terms, terms)] + np.diag(ridge)
+    weights = np.linalg.solve(products, right)
     ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
     parts = np.split(weights, ends)
     tables_FRK = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
-    return [tuple(t[:, k].astype(np.float32) for t in tables_FRK) for k in range(targets_NK.shape[1])]
+    total_NK = np.sum([table[codes_CN[c]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
+    return [
+        AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
+        for k in range(targets_NK.shape[1])
+    ]
 
 
 def _ends(design: Design, column: int) -> tuple[int, int]:
@@ -88,7 +107,7 @@ def _ends(design: Design, column: int) -> tuple[int, int]:
 def _penalty(design: Design, column: int) -> np.ndarray:
     n_slopes = design.slopes[column].shape[1]
     n_groups = len(design.terms(column)) - n_slopes
-    return np.concatenate([np.full(n_groups, SHRUNK_BY), np.full(n_slopes, 1e-4 * design.rows + 1e-3)])
+    return np.concatenate([np.full(n_groups, SHRUNK_BY), np.full(n_slopes, SLOPES_SHRUNK_BY)])
 
 
 def _table(design: Design, column: int, weights_DK: np.ndarray) -> np.ndarray:

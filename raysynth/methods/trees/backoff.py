@@ -17,7 +17,7 @@ ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 OF_PURE = (1.0, 0.1, 0.0)  # of alpha, where all of a node's rows have one code
 JUDGED_ROWS = 2000
 GROUPS = 32  # of the codes of a number, by which rows are judged
-_NEVER = 1e-5  # probability of a code that no other row of the table has
+_NEVER = 2e-3  # added to each probability: one row that no other is like shall not decide
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class BackOff:
         rows = np.flatnonzero(self.trees_N)
         if not len(rows):
             return 8.0, 1.0
-        mean = np.log(np.maximum(self.total_AN[:, rows] / self.trees_N[rows], _NEVER)).mean(1)
+        mean = np.log(self.total_AN[:, rows] / self.trees_N[rows] + _NEVER).mean(1)
         return self.candidates[int(mean.argmax())]
 
 

@@ -23,22 +23,32 @@ MOST_LEVELS = 64
 
 @dataclass(frozen=True)
 class Score:
-    """A sum of one number for each input column's code, cut into ranks: what a single split cannot see.
+    """A sum of one number for each input column's code, as ranks: what a single split cannot see.
 
     Args:
         tables: for each input column an addend for each of its codes.
-        edges: ascending; the rank of a row is the number of edges at or below its sum.
+        low, high: sums outside count as these, low < high.
+        rank: of each of the equal steps between them, ascending, (steps,).
     """
 
     tables: tuple[np.ndarray, ...]
-    edges: np.ndarray
+    low: float
+    high: float
+    rank: np.ndarray
 
     def ranks(self, codes_FN: Any) -> np.ndarray:
         """Rank (N,) of each row, from the codes (N,) of each input column."""
-        total = self.tables[0][codes_FN[0]].astype(np.float64)
+        total = self.tables[0].take(codes_FN[0])
         for table, codes_N in zip(self.tables[1:], codes_FN[1:], strict=True):
-            total += table[codes_N]
-        return np.searchsorted(self.edges, total, side="right")
+            total += table.take(codes_N)
+        return self.rank.take(self.steps(total))
+
+    def steps(self, total_N: np.ndarray) -> np.ndarray:
+        """The step (N,) that each sum lies in."""
+        last = len(self.rank) - 1
+        place = (total_N - np.float32(self.low)) * np.float32(len(self.rank) / (self.high - self.low))
+        steps: np.ndarray = np.clip(place, 0, last).astype(np.int32)
+        return steps
 
 
 @dataclass(frozen=True)

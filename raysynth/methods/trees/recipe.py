@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from raysynth.methods.trees.additive import Design, additive_tables, design_of
+from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import Forest, Score
 from raysynth.methods.trees.grow import GrowthRule, grow
@@ -20,6 +20,7 @@ MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
 EMBEDDED = 6
 COARSE = 32
 SCORE_RANKS = 512
+SCORE_STEPS = 8192
 MOST_SCORES = 3
 
 
@@ -76,7 +77,9 @@ def learn_column(
     orders = tuple(
         None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, guide_NK) for c in task.inputs
     )
-    scores = tuple(_scores(task, codes_CN, design, guide_NK, rare_threshold)) if task.inputs and design else ()
+    scores: tuple[Score, ...] = ()
+    if task.inputs and design is not None:
+        scores = _scores(task, codes_CN, design, guide_NK, rare_threshold)
     forest = Forest(task.inputs, orders, scores, *(np.zeros(0, np.int32) for _ in range(9)), run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     return replace(forest, **grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng))
@@ -144,15 +147,21 @@ def _order(codes_N: np.ndarray, cardinality: int, guide_NK: np.ndarray) -> np.nd
 
 def _scores(
     task: ColumnTask, codes_CN: np.ndarray, design: Design, guide_NK: np.ndarray, rare_threshold: int
-) -> list[Score]:
-    """Additive predictions of the first targets, cut into ranks of at least `rare_threshold` rows each."""
-    n = guide_NK.shape[0]
-    ranks = min(SCORE_RANKS, n // max(rare_threshold, 1))
-    scores = []
-    for tables in additive_tables(design, codes_CN, task.inputs, guide_NK[:, :MOST_SCORES]):
-        total = np.zeros(n)
-        for table, c in zip(tables, task.inputs, strict=True):
-            total += table[codes_CN[c]]
-        edges = np.unique(np.quantile(total, np.arange(1, ranks) / ranks)) if ranks > 1 else np.zeros(0)
-        scores.append(Score(tables, edges))
-    return scores
+) -> tuple[Score, ...]:
+    """Additive predictions of the first targets."""
+    predictions = additive_predictions(design, codes_CN, task.inputs, guide_NK[:, :MOST_SCORES])
+    return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
+
+
+def _ranked(prediction: AdditivePrediction, rare_threshold: int) -> Score:
+    """Ranks of at least about `rare_threshold` rows each, ends that as many rows lie beyond."""
+    total = np.sort(prediction.total_N)
+    n = len(total)
+    low, high = float(total[min(rare_threshold, n - 1)]), float(total[max(n - 1 - rare_threshold, 0)])
+    if not low < high:
+        return Score(prediction.tables, low, low + 1.0, np.zeros(1, np.uint16))
+    unranked = Score(prediction.tables, low, high, np.zeros(SCORE_STEPS, np.uint16))
+    rows = np.bincount(unranked.steps(total), minlength=SCORE_STEPS)
+    middle = (np.cumsum(rows) - rows / 2) / n
+    n_ranks = int(np.clip(n // max(rare_threshold, 1), 1, SCORE_RANKS))
+    return replace(unranked, rank=np.minimum(np.floor(middle * n_ranks), n_ranks - 1).astype(np.uint16))

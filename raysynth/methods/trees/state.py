@@ -25,7 +25,8 @@ def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str,
             if places is not None:
                 own[f"order.{i}"] = places
         for s, score in enumerate(forest.scores):
-            own[f"score.{s}.edges"] = score.edges
+            own[f"score.{s}.ends"] = np.array([score.low, score.high])
+            own[f"score.{s}.rank"] = score.rank
             own[f"score.{s}.tables"] = np.concatenate(score.tables).astype(np.float32)
         arrays |= {f"{c}.{name}": a for name, a in own.items()}
     return {"order": list(order), "scores": [len(f.scores) for f in forests]}, arrays
@@ -61,15 +62,12 @@ def _forest(
             raise _broken("an order of categories has another length than the column")
     scores = []
     for s in range(n_scores):
-        flat, edges = own[f"score.{s}.tables"], own[f"score.{s}.edges"]
-        if (
-            flat.shape != (sum(sizes),)
-            or edges.ndim != 1
-            or not np.isfinite(flat).all()
-            or not np.isfinite(edges).all()
-        ):
+        flat, ends, rank = (own[f"score.{s}.{name}"] for name in ("tables", "ends", "rank"))
+        fits = flat.shape == (sum(sizes),) and ends.shape == (2,) and rank.ndim == 1 and len(rank) > 0
+        if not (fits and np.isfinite(flat).all() and np.isfinite(ends).all() and ends[0] < ends[1]):
             raise _broken("a score does not fit its columns")
-        scores.append(Score(tuple(np.split(flat, np.cumsum(sizes)[:-1])), edges))
+        tables = tuple(np.split(flat.astype(np.float32), np.cumsum(sizes)[:-1]))
+        scores.append(Score(tables, float(ends[0]), float(ends[1]), rank))
     stored = {name: own[name] for name in (*_STORED, *_STORED_TOO)}
     if any(stored[name].ndim != 1 or stored[name].dtype != t for name, t in (_STORED | _STORED_TOO).items()):
         raise _broken("an array of nodes has another form")
