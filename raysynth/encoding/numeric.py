@@ -17,7 +17,7 @@ from raysynth.encoding.block import EncodedColumn
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.errors import ModelFileError
-from raysynth.schema import ColumnSchema, Kind
+from raysynth.schema.table import ColumnSchema, Kind
 from raysynth.statistics.released import NumericDistribution
 
 LOOKUP_SPAN = 1 << 16

@@ -48,7 +48,7 @@ def learn_table(
     seed: int,
 ) -> tuple[Forest, ...]:
     """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side."""
-    from raysynth.execution import run_tasks
+    from raysynth.running.runner import run_tasks
 
     design = design_of(codes_CN, columns)
     tasks = [ColumnTask(c, tuple(order[:place]), seed + c) for place, c in enumerate(order)]

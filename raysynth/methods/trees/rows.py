@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.synthesizers.prepared import Prepared
+from raysynth.fitting.prepared import Prepared
 
 
 def learned_codes(prepared: Prepared, most_rows: int) -> np.ndarray:
@@ -17,7 +17,7 @@ def learned_codes(prepared: Prepared, most_rows: int) -> np.ndarray:
 
     Memory does not grow with the table beyond so many rows.
     """
-    from raysynth.execution import for_each_fragment
+    from raysynth.running.runner import for_each_fragment
 
     share = min(1.0, most_rows / max(prepared.n_rows, 1))
     if share == 1.0:

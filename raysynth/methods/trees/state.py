@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
+from raysynth.files.named_arrays import under
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import Forest, Score
-from raysynth.named_arrays import under
 
 _STORED = {"roots": np.int32, "feature": np.int16, "threshold": np.int32, "left": np.int32}
 _STORED_TOO = {"start": np.int32, "stop": np.int32, "codes": np.uint16, "keep": np.float32}

@@ -13,6 +13,9 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import NotFittedError, ParameterError
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.checks import check_between, check_whole
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
@@ -20,9 +23,6 @@ from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.rows import learned_codes
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, to_state
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.checks import check_between, check_whole
-from raysynth.synthesizers.prepared import Prepared
 
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
@@ -81,7 +81,7 @@ class SequentialTrees(Synthesizer):
         generator, floor = self._learned(), 0.5 / (self.n_rows_ + 1.0)
         if isinstance(data, np.ndarray):
             return generator.log_prob(data, floor)
-        from raysynth.synthesizers.encoded_rows import encoded_blocks
+        from raysynth.fitting.encoded_rows import encoded_blocks
 
         parts = [generator.log_prob(block.codes_NC, floor) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)

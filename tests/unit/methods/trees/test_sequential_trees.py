@@ -10,7 +10,7 @@ import pytest
 
 from raysynth import SequentialTrees, load_synthetic_model
 from raysynth.errors import ConditionError, ModelFileError, ParameterError
-from raysynth.model_file import read_model, write_model
+from raysynth.files.model_file import read_model, write_model
 
 
 def made(n: int = 3000) -> pd.DataFrame:
