@@ -1,1 +1,1 @@
-"""The methods, a folder each."""
+"""One folder for each method: how it is fitted and how it generates encoded rows."""
