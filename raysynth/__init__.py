@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from raysynth.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
     from raysynth.api import infer_schema as infer_schema
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
 
-__version__ = "0.1.0"
 
 _HOME = {
     "generate_synthetic_data": "raysynth.api",
