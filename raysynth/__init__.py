@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from raysynth.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
     from raysynth.api import infer_schema as infer_schema
@@ -35,13 +37,13 @@ if TYPE_CHECKING:
     from raysynth.methods.gan.tabular_gan import TabularGAN as TabularGAN
     from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
+    from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
     from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
 
-__version__ = "0.1.0"
 
 _HOME = {
     "generate_synthetic_data": "raysynth.api",
@@ -54,6 +56,7 @@ _HOME = {
     "CTGAN": "raysynth.methods.gan.ctgan",
     "DPTabularVAE": "raysynth.methods.vae.synthesizer",
     "GaussianCopula": "raysynth.methods.copula.synthesizer",
+    "SequentialTrees": "raysynth.methods.trees.synthesizer",
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",

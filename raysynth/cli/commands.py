@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from raysynth import __version__
 from raysynth.cli.application import Csv, Entity, Json, Method, Seed, Settings, app, run
 from raysynth.cli.steps import (
     Outcome,
@@ -28,6 +27,7 @@ from raysynth.cli.steps import (
 )
 from raysynth.errors import ParameterError
 from raysynth.methods.registry import DEFAULT_METHOD
+from raysynth.version import __version__
 
 
 def _print_version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
-from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, shards_folder
+from raysynth.methods.checks import check_privacy_unit, draws_units, is_private, shards_folder
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | 
     """
     if scope is None or not model.can_resume:
         return None
-    from raysynth.fitting.checks import run_folder
     from raysynth.fitting.private_run import check_unused, resumed_run
+    from raysynth.methods.checks import run_folder
 
     if model._resume is None:
         check_unused(run_folder(model.run_config))
@@ -228,7 +228,8 @@ def open_table(
     from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
-    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
+    is_private = scope is not None
+    table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity)
     public, unit, keep = model.public_types, None, None

@@ -201,7 +201,8 @@ def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, ent
         return column
     is_known = column.rows_each is not None or column.within is not None
     if not is_known and not seen.summary.all_unique and len(seen.rows_per_value()):
-        column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare))
+        read = tuple(dict.fromkeys((*column.inferred, "rows_each")))
+        column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare), inferred=read)
     if column.kind is Kind.IDENTIFIER and column.reason and "by chance" not in column.reason:
         size = IdentifierEncoder.from_schema(column).size
         if seen.n_distinct > _CHANCE * size:
@@ -220,7 +221,10 @@ def _with_shared_levels(column: ColumnSchema, statistics: TableStatistics, rare:
 
 
 def _within(column: ColumnSchema, entity: str) -> ColumnSchema:
-    return replace(column, within=entity, rows_each=None, reason=f"{column.reason}; one for each '{entity}'")
+    read = (*(f for f in column.inferred if f not in ("within", "rows_each")), "within")
+    return replace(
+        column, within=entity, rows_each=None, reason=f"{column.reason}; one for each '{entity}'", inferred=read
+    )
 
 
 def _chance(share: float) -> str:

@@ -17,10 +17,10 @@ from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
-from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
+from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
 
@@ -151,8 +151,7 @@ class Synthesizer:
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
             resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
 
-        Raises:
-            DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
+        Raises `DataError`, `SchemaError`, `ConstraintError` or `ParameterError` that names the column and the cure.
         """
         return self._fit_with(lambda: self._fit_table(data), resume)
 
@@ -258,8 +257,7 @@ class Synthesizer:
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
             where: 'auto', 'local' (this process) or 'ray'.
 
-        Raises:
-            StorageError: the disk is full, or the folder holds another run; finished files stay.
+        Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
         from raysynth.sampling.conditions import parse_conditions
         from raysynth.sampling.writer import write_parquet

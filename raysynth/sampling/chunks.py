@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from raysynth.date_text import DateFormat
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
+from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.plain_values import from_plain
 

@@ -17,12 +17,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.date_text import DateFormat
 from raysynth.encoding.categorical import CategoricalEncoder, storage_type
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, NumericEncoder, to_float
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
+from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.plain_values import from_plain
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -14,17 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysynth.date_text import DateFormat
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
+from raysynth.schema.date_text import DateFormat
+from raysynth.schema.entries import PANDAS_DTYPE, PROVENANCE, are_rows_each, check_entries, plain, two_numbers
 
 FORMAT_VERSION = 1
-MOST_ROWS_EACH = 1 << 40
-_PANDAS_DTYPE = re.compile(
-    r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
-    r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
-    r"|timedelta64\[(s|ms|us|ns)\]|.{1,400}\[pyarrow\]"
-)
 
 
 class Kind(StrEnum):
@@ -79,6 +73,8 @@ class ColumnSchema:
         levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
         label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
+        inferred: which of these were read from the rows without noise: private, and refused under a privacy budget.
+        released: which were released with noise; the schema's `releases` say at what cost. All others are declared.
     """
 
     name: str
@@ -98,6 +94,8 @@ class ColumnSchema:
     levels: tuple[Any, ...] | None = None
     label: int | float | None = None
     reason: str = ""
+    inferred: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -118,7 +116,7 @@ class ColumnSchema:
         except ValueError:
             raise SchemaError(f"{where}: unknown kind '{self.kind}'; valid kinds: {', '.join(Kind)}") from None
         _ = self.arrow_type
-        if self.pandas_dtype is not None and not _PANDAS_DTYPE.fullmatch(self.pandas_dtype):
+        if self.pandas_dtype is not None and not PANDAS_DTYPE.fullmatch(self.pandas_dtype):
             raise SchemaError(
                 f"{where}: pandas_dtype '{self.pandas_dtype[:60]}' is none that a synthetic column can have; leave it "
                 "out, or give one such as 'int64', 'Int64', 'float64', 'boolean', 'object', 'category', 'string'"
@@ -136,7 +134,7 @@ class ColumnSchema:
                 raise SchemaError(f"{where}: categories must be a non-empty list without repeats")
         if self.decimals is not None and not (isinstance(self.decimals, int) and 0 <= self.decimals <= 15):
             raise SchemaError(f"{where}: decimals must be a whole number from 0 to 15; found {self.decimals!r}")
-        if self.rows_each is not None and not _are_rows_each(self.rows_each):
+        if self.rows_each is not None and not are_rows_each(self.rows_each):
             raise SchemaError(
                 f"{where}: rows_each must be a list of pairs [rows, share], whole rows of at least 1 and positive "
                 f"shares; found {self.rows_each!r}"
@@ -163,6 +161,8 @@ class TableSchema:
         max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
         entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
             persons, and the column is made anew. None: found by `fit`, where a column looks like it.
+        releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
+            pays for; None: nothing was.
     """
 
     columns: tuple[ColumnSchema, ...]
@@ -170,6 +170,7 @@ class TableSchema:
     rare_threshold: int = 5
     max_categories: int = 1000
     entity: str | None = None
+    releases: Mapping[str, Any] | None = None
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -199,7 +200,7 @@ class TableSchema:
 
     def with_column(self, name: str, **changes: Any) -> TableSchema:
         """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
-        known = {f.name for f in fields(ColumnSchema)} - {"name"}
+        known = {f.name for f in fields(ColumnSchema)} - {"name", *PROVENANCE}
         if unknown := set(changes) - known:
             raise SchemaError(
                 f"column '{name}': unknown attribute {sorted(unknown)}; valid: {', '.join(sorted(known))}"
@@ -208,10 +209,33 @@ class TableSchema:
             changes["kind"] = _kind(changes["kind"], name)
             if changes["kind"] is not Kind.DATETIME:
                 changes.setdefault("date_format", None)
+        column = self[name]
+        changes |= {p: tuple(f for f in getattr(column, p) if f not in changes) for p in PROVENANCE}
         changes.setdefault("reason", "declared")
-        column = replace(self[name], **changes)
+        column = replace(column, **changes)
         column.validate()
         return replace(self, columns=tuple(column if c.name == name else c for c in self.columns))
+
+    def declared_public(self) -> TableSchema:
+        """The same with everything that was read from the rows declared: the word of who knows it without them.
+
+        What a column was taken for, and why, is no longer told: the reasons count rows.
+        """
+        columns = (replace(c, inferred=(), reason="declared") if c.inferred else c for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
+    def require_public(self) -> None:
+        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget."""
+        private = [c for c in self.columns if c.inferred]
+        if not private:
+            return
+        others = f", and as much of {len(private) - 1} other columns" if len(private) > 1 else ""
+        raise SchemaError(
+            f"column '{private[0].name}': {', '.join(private[0].inferred)} were read from the rows{others}; under a "
+            "privacy budget a schema is public. Release one with noise by infer_schema(data, epsilon=0.1) (each fit "
+            "with it pays for that), or, where you know these facts without the rows, declare them: edit the JSON and "
+            "take its lists 'inferred' out, or use schema.declared_public()"
+        )
 
     def validate(self) -> TableSchema:
         """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self."""
@@ -246,6 +270,8 @@ class TableSchema:
             result["entity"] = self.entity
         if self.constraints:
             result["constraints"] = [c.to_dict() for c in self.constraints]
+        if self.releases is not None:
+            result["releases"] = self.releases
         return result
 
     @classmethod
@@ -258,7 +284,7 @@ class TableSchema:
                 f"schema format_version {content['format_version']!r} is not known; "
                 f"this raysynth reads {FORMAT_VERSION}"
             )
-        known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints"}
+        known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints", "releases"}
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(_column_from_dict(c) for c in content["columns"])
@@ -267,7 +293,7 @@ class TableSchema:
             from raysynth.schema.constraints import constraint_from_dict
 
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
-        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity") if k in content}
+        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -365,13 +391,8 @@ def _column_to_dict(column: ColumnSchema) -> dict[str, Any]:
     for f in fields(ColumnSchema):
         value = getattr(column, f.name)
         if f.name not in result and value != f.default:
-            result[f.name] = _plain(value)
+            result[f.name] = plain(value)
     return result
-
-
-def _plain(value: Any) -> Any:
-    """Tuples, and tuples of tuples, as lists."""
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _column_from_dict(content: Any) -> ColumnSchema:
@@ -383,46 +404,16 @@ def _column_from_dict(content: Any) -> ColumnSchema:
         raise SchemaError(f"column '{name}': unknown entries {sorted(unknown)}; valid: {', '.join(sorted(known))}")
     if missing := {"kind", "dtype"} - set(content):
         raise SchemaError(f"column '{name}': missing entries {sorted(missing)}")
-    _check_entries(name, content)
+    check_entries(name, content)
     values = dict(content)
     values["kind"] = _kind(values["kind"], name)
-    for key in ("categories", "bounds", "levels"):
+    for key in ("categories", "bounds", "levels", *PROVENANCE):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     if isinstance(values.get("rows_each"), list):
         values["rows_each"] = tuple(tuple(e) if isinstance(e, list) else e for e in values["rows_each"])
-    if values.get("bounds") is not None and not _two_numbers(values["bounds"]):
+    if values.get("bounds") is not None and not two_numbers(values["bounds"]):
         raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
     column = ColumnSchema(**values)
     column.validate()
     return column
-
-
-def _check_entries(name: str, content: Mapping[str, Any]) -> None:
-    """Raise `SchemaError` for an entry of a column that has another JSON type than it should."""
-    text = (str, type(None))
-    wanted: dict[str, tuple[str, tuple[type, ...]]] = {
-        "dtype": ("text", (str,)),
-        "nullable": ("true or false", (bool,)),
-        "reason": ("text", (str,)),
-        "categories": ("a list of values", (list, tuple, type(None))),
-        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "within", "date_format"), ("text", text)),
-        "levels": ("a list of values", (list, tuple, type(None))),
-    }
-    for entry, (noun, types) in wanted.items():
-        if entry in content and not isinstance(content[entry], types):
-            raise SchemaError(f"column '{name}': {entry} must be {noun}; found {content[entry]!r}")
-    if any(isinstance(value, (list, dict)) for value in content.get("categories") or ()):
-        raise SchemaError(f"column '{name}': categories must be single values; found {content['categories']!r}")
-
-
-def _are_rows_each(value: Any) -> bool:
-    """Whether these are pairs (rows, share) that a number of rows can be drawn from."""
-    if not isinstance(value, tuple) or not value or not all(isinstance(e, tuple) and len(e) == 2 for e in value):
-        return False
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= MOST_ROWS_EACH for n, _ in value)
-    return whole and all(isinstance(s, (int, float)) and math.isfinite(s) and s > 0 for _, s in value)
-
-
-def _two_numbers(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)

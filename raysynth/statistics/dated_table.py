@@ -12,8 +12,8 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.table import Table, TextForm
-from raysynth.date_text import DateFormat
 from raysynth.errors import SchemaError
+from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import Kind, TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect

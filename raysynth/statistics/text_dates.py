@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.date_text import DateFormat
+from raysynth.schema.date_text import DateFormat
 from raysynth.statistics.patterns import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates

@@ -254,7 +254,7 @@ def test_other_errors_end_with_1(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "new_model", fail)
+    monkeypatch.setattr("raysynth.cli.commands.new_model", fail)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 1 and str(error) in result.stderr
     assert os.listdir(tmp_path) == []
@@ -266,8 +266,8 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "new_model", interrupt)
-    monkeypatch.setattr(cli, "write_sample", interrupt)
+    monkeypatch.setattr("raysynth.cli.commands.new_model", interrupt)
+    monkeypatch.setattr("raysynth.cli.commands.write_sample", interrupt)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 130 and "No model was written to" in result.stderr
     result = run("sample", model, "--out", tmp_path / "folder")
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
 
 
 def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "new_model", lambda *_, **__: pytest.fail("the fit began"))
+    monkeypatch.setattr("raysynth.cli.commands.new_model", lambda *_, **__: pytest.fail("the fit began"))
     result = run("fit", table, "--model", tmp_path)
     assert result.exit_code == 1 and "it is a folder" in result.stderr
 

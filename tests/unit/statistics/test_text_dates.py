@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import raysynth as rs
-from raysynth.date_text import DateFormat
 from raysynth.errors import ConditionError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.schema.date_text import DateFormat
 from raysynth.statistics.text_dates import known_formats, read_dates, settled
 
 TIMES = [
