@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
+
 from raysynth.errors import SchemaError
+from raysynth.schema.date_text import DateFormat
 
 MOST_ROWS_EACH = 1 << 40
 PROVENANCE = ("inferred", "released")
@@ -53,3 +56,16 @@ def two_numbers(value: Any) -> bool:
 def plain(value: Any) -> Any:
     """Tuples, and tuples of tuples, as lists, for JSON."""
     return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def check_date_format(column: str, is_datetime: bool, date_format: str, type_: pa.DataType) -> None:
+    """Raise `SchemaError` where a date format is none, or the column cannot have one."""
+    where = f"column '{column}'"
+    if not is_datetime:
+        raise SchemaError(f"{where}: date_format makes no sense for this kind; declare kind 'datetime'")
+    try:
+        DateFormat(str(date_format))
+    except ValueError as error:
+        raise SchemaError(f"{where}: {error}") from None
+    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
+        raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {type_}; remove it")

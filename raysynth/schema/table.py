@@ -15,8 +15,17 @@ import pyarrow as pa
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
+from raysynth.schema.arrow_names import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
-from raysynth.schema.entries import PANDAS_DTYPE, PROVENANCE, are_rows_each, check_entries, plain, two_numbers
+from raysynth.schema.entries import (
+    PANDAS_DTYPE,
+    PROVENANCE,
+    are_rows_each,
+    check_date_format,
+    check_entries,
+    plain,
+    two_numbers,
+)
 
 FORMAT_VERSION = 1
 
@@ -140,7 +149,7 @@ class ColumnSchema:
                 f"shares; found {self.rows_each!r}"
             )
         if self.date_format is not None:
-            _check_date_format(self)
+            check_date_format(self.name, self.kind is Kind.DATETIME, self.date_format, self.arrow_type)
         if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
             raise SchemaError(
                 f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
@@ -334,49 +343,6 @@ def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) ->
                 )
             schema = schema.with_column(name, kind=kind, reason="declared")
     return schema
-
-
-def parse_arrow_type(text: str, column: str) -> pa.DataType:
-    """Arrow type from its text form; raises `SchemaError` that names the column."""
-    if text.startswith("timestamp["):
-        unit, _, zone = text[len("timestamp[") : -1].partition(", tz=")
-        if unit in ("s", "ms", "us", "ns"):
-            return pa.timestamp(unit, tz=zone or None)
-    if text.startswith("duration[") and text[9:-1] in ("s", "ms", "us", "ns"):
-        return pa.duration(text[9:-1])
-    if text.startswith("decimal128("):
-        precision, _, scale = text[len("decimal128(") : -1].partition(",")
-        try:
-            return pa.decimal128(int(precision), int(scale))
-        except ValueError:
-            raise SchemaError(f"column '{column}': cannot read dtype '{text}'") from None
-    simple = {str(t): t for t in _SIMPLE_TYPES}
-    if text in simple:
-        return simple[text]
-    raise SchemaError(
-        f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
-        "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
-    )
-
-
-_SIMPLE_TYPES = (
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
-    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
-)
-
-
-def _check_date_format(column: ColumnSchema) -> None:
-    """Raise `SchemaError` where a date format is none, or the column cannot have one."""
-    where = f"column '{column.name}'"
-    if column.kind is not Kind.DATETIME:
-        raise SchemaError(f"{where}: date_format makes no sense for kind '{column.kind}'; declare kind 'datetime'")
-    try:
-        DateFormat(str(column.date_format))
-    except ValueError as error:
-        raise SchemaError(f"{where}: {error}") from None
-    type_ = column.arrow_type
-    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
-        raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {column.dtype}; remove it")
 
 
 def _kind(value: Any, name: str) -> Kind:
