@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from raysynth.errors import NotFittedError, ParameterError, SchemaError, Trainin
 from raysynth.schema import Kind, TableSchema
 from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.loading import load_synthetic_model
+from raysynth.synthesizers.parameters import Parameter
 from raysynth.synthesizers.prepared import Prepared
 
 
@@ -24,14 +25,8 @@ class Marginals(Synthesizer):
     method: ClassVar[str] = "marginals"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
-    def __init__(self, *, n_bins: int = 50, fails: bool = False, **common: Any) -> None:
-        super().__init__(**common)
-        self.n_bins = n_bins
-        self.fails = fails
-
-    def _check_parameters(self) -> None:
-        if self.n_bins < 2:
-            raise ParameterError(f"n_bins must be at least 2; found {self.n_bins}")
+    n_bins: Annotated[int, Parameter("bins of a number", at_least=2)] = 50
+    fails: Annotated[bool, Parameter("whether a fit fails half-way")] = False
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
