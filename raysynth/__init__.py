@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from raysynth.synthesizers.autoregressive_sequences import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
     from raysynth.synthesizers.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
+    from raysynth.synthesizers.conformance import check_synthesizer as check_synthesizer
     from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
     from raysynth.synthesizers.ctgan import CTGAN as CTGAN
     from raysynth.synthesizers.loading import load_synthetic_model as load_synthetic_model
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "check_synthesizer": "raysynth.synthesizers.conformance",
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.synthesizers.loading",

@@ -14,7 +14,6 @@ from raysynth.synthesizers.base import Synthesizer
 from raysynth.synthesizers.checks import check_compile_step, check_whole
 from raysynth.synthesizers.parameters import Computed, Parameter
 from raysynth.synthesizers.prepared import Prepared
-from raysynth.synthesizers.private_training import PRIVATE_EPOCHS
 from raysynth.synthesizers.training_parameters import (
     CheckpointEvery,
     ClipNorm,
@@ -75,7 +74,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             otherwise=Computed(
                 "as many as show 700,000 rows, at least 3; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300"
             ),
-            under_budget=PRIVATE_EPOCHS,
+            under_budget=10,
         ),
     ] = None
     batch_size: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,8 @@ from ray.train import ScalingConfig
 
 from raysynth.errors import ParameterError
 from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.parameters import Computed, Declared, Parameter, Parameterised, declared, search_space
+from raysynth.synthesizers.conformance import values_out_of_range
+from raysynth.synthesizers.parameters import Computed, Parameter, Parameterised, declared, search_space
 from raysynth.synthesizers.registry import METHODS, synthesizer_class
 
 RELIED_ON = json.loads((Path(__file__).parents[2] / "data" / "parameters.json").read_text(encoding="utf-8"))
@@ -43,29 +43,12 @@ def test_the_constructor_shows_every_argument_and_help_its_meaning(method: str) 
         assert f"{name}: {' '.join(declared(cls)[name].describe().split())}" in text
 
 
-def wrong_values(one: Declared) -> list[Any]:
-    """Values of another kind, and values just out of the range."""
-    bounds = one.parameter
-    wrong: list[Any] = {
-        bool: ["yes", 2], int: ["many", 1.5, True], float: ["much", float("nan"), True], str: [3],
-        tuple: [(), (0,), (1.5,), 7], Sequence: ["name", 7],
-    }.get(one.kind, [])  # fmt: skip
-    step = 1 if one.kind is int else 1e-9
-    if one.kind in (int, float):
-        wrong += [bound - step for bound in (bounds.at_least,) if bound is not None]
-        wrong += [bound + step for bound in (bounds.at_most,) if bound is not None]
-        wrong += [bound for bound in (bounds.above, bounds.below) if bound is not None]
-    if bounds.one_of:
-        wrong += ["no such choice"]
-    return wrong if one.may_be_none or one.kind is None else [*wrong, None]
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_parameter_refuses_what_is_out_of_its_range_and_is_named(method: str) -> None:
     """Before any row is read: there is no table here."""
     cls = synthesizer_class(method)
     for name, one in declared(cls).items():
-        for value in wrong_values(one):
+        for value in values_out_of_range(one):
             with pytest.raises(ParameterError, match=rf"^{name} must ") as refused:
                 cls(verbose=False, **{name: value}).fit(None)
             assert repr(value) in str(refused.value) or value in ((), "name"), "what was found is shown"
