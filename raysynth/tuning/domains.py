@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ParameterError
-from raysynth.synthesizers.parameters import declared, search_space
-from raysynth.synthesizers.registry import METHODS, synthesizer_class
+from raysynth.methods.parameters import declared, search_space
+from raysynth.methods.registry import METHODS, synthesizer_class
 
 Space = Mapping[str, Mapping[str, Any]]
 

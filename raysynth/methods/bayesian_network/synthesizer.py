@@ -1,0 +1,307 @@
+"""BayesianNetworkSynthesizer: a graph of which column depends on which, learned from counts alone.
+
+Two kinds of passes over the rows: the statistics, and a few batches of contingency tables; so memory does not grow with
+the rows. Rows are drawn column by column; conditions are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.categorical import CategoricalEncoder
+from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm
+from raysynth.errors import ConditionError, ModelFileError, NotFittedError
+from raysynth.fitting.code_store import open_counts
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.bayesian_network.conditioning import (
+    ImpossibleError,
+    TooLargeError,
+    conditioned_steps,
+    importance_rows,
+)
+from raysynth.methods.bayesian_network.counting import SetCounts
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
+from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
+from raysynth.methods.bayesian_network.scores import SCORES, SetScores
+from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.parameters import Computed, Parameter
+
+if TYPE_CHECKING:
+    from pgmpy.models import DiscreteBayesianNetwork
+
+    from raysynth.dp.accounting.scope import PrivacyScope
+
+KEPT_CONDITIONS = 32
+
+
+@dataclass(frozen=True)
+class NetworkGenerator:
+    """Draws codes from a network; conditions are exact but for the case in `methods/bayesian_network/conditioning.py`.
+
+    Args:
+        network: parents and tables.
+        names: of the columns, for messages.
+    """
+
+    network: Network
+    names: tuple[str, ...]
+    exact_conditions: ClassVar[bool] = True
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows; raises `ConditionError` where no row satisfies the conditions under the model."""
+        weights = {c: np.asarray(w, dtype=float) for c, w in (weights or {}).items()}
+        with self._naming(weights):
+            steps = self._conditioned(weights) if weights else self._steps
+            if steps is None:
+                codes_NC = importance_rows(self.network, weights, self._steps, n, rng)
+            else:
+                codes_NC = draw(steps, n, len(self.network), rng)
+        return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "names": self.names}
+
+    @cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        return network_steps(self.network)
+
+    @cached_property
+    def _known(self) -> dict[bytes, tuple[Step, ...] | None]:
+        return {}
+
+    def _conditioned(self, weights: dict[int, np.ndarray]) -> tuple[Step, ...] | None:
+        """Steps under the conditions, kept for the next chunk; None where exact tables would be too large."""
+        key = b"".join(np.int64(c).tobytes() + weights[c].tobytes() for c in sorted(weights))
+        if key not in self._known:
+            while len(self._known) >= KEPT_CONDITIONS:
+                self._known.pop(next(iter(self._known)))
+            try:
+                self._known[key] = conditioned_steps(self.network, weights, self._steps)
+            except TooLargeError:
+                self._known[key] = None
+        return self._known[key]
+
+    @contextmanager
+    def _naming(self, weights: Mapping[int, np.ndarray]) -> Iterator[None]:
+        try:
+            yield
+        except ImpossibleError:
+            names = ", ".join(f"'{self.names[c]}'" for c in sorted(weights))
+            raise ConditionError(
+                f"no row satisfies the conditions on {names} together: the table that the model learned has no such "
+                "combination; widen or drop one of the conditions"
+            ) from None
+
+
+Edges = Annotated[
+    Sequence[tuple[str, str]] | None,
+    Parameter(
+        "(parent, child) pairs of column names that the network must have "
+        "(`required_edges`) or must not have (`forbidden_edges`)"
+    ),
+]
+
+
+class BayesianNetworkSynthesizer(Synthesizer):
+    """A Bayesian network over categories and quantile bins; fits in seconds, from counts, any number of rows.
+
+    After `fit`: `edges_`, `score_`, `n_passes_`, `dropped_candidates_`, and `network_`, the network as pgmpy holds it.
+    """
+
+    method: ClassVar[str] = "bayesian_network"
+    numeric_encoding: ClassVar[NumericForm] = "bins"
+    has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
+
+    max_parents: Annotated[
+        int,
+        Parameter("columns that one column may depend on directly", at_least=1, at_most=20, tried=(1, 2, 3, 4)),
+    ] = 3
+    score: Annotated[
+        str,
+        Parameter(
+            "what the search maximises: 'bdeu' (the better likelihood on rows held back) or 'bic' (sparser)",
+            one_of=tuple(SCORES),
+        ),
+    ] = "bdeu"
+    structure: Annotated[
+        str,
+        Parameter(
+            "'hill_climbing', 'greedy_order' (one climb in the order of a spanning tree) or 'tree' (Chow-Liu)",
+            one_of=tuple(STRUCTURES),
+        ),
+    ] = "hill_climbing"
+    n_bins: Annotated[
+        int,
+        Parameter(
+            "quantile bins of a number; values inside a bin come from its protected distribution",
+            at_least=2,
+            at_most=1000,
+            tried=(10, 20, 40),
+        ),
+    ] = 20
+    required_edges: Edges = None
+    forbidden_edges: Edges = None
+    order: Annotated[Sequence[str] | None, Parameter("columns of which none may depend on a later one")] = None
+    smoothing: Annotated[
+        float | None,
+        Parameter(
+            "rows' worth of the family with one parent less that each probability is mixed with",
+            at_least=0,
+            otherwise=Computed("chosen by leave-one-out likelihood"),
+        ),
+    ] = None
+    equivalent_sample_size: Annotated[float, Parameter("prior rows of 'bdeu'", above=0)] = 10.0
+    restarts: Annotated[int, Parameter("perturbed climbs tried after the first; 0: none", at_least=0, at_most=1000)] = (
+        RESTARTS
+    )
+    max_table_cells: Annotated[
+        int,
+        Parameter(
+            "largest table of a column with its parents; candidates beyond it are dropped, for the reason in "
+            "`dropped_candidates_`",
+            at_least=4,
+            at_most=10**8,
+        ),
+    ] = 1_000_000
+    private_rounds: Annotated[
+        int | None,
+        Parameter(
+            "with differential privacy, edges at most (one a round); the scores, searches and priors above are not "
+            "used then",
+            at_least=1,
+            at_most=10_000,
+            under_budget=Computed("by the number of columns and the budget"),
+        ),
+    ] = None
+
+    # ---- what was learned --------------------------------------------------------------------------------------------
+
+    @property
+    def network_(self) -> DiscreteBayesianNetwork:
+        """The network with its probabilities as a pgmpy `DiscreteBayesianNetwork`: draw it, query it, save it as BIF.
+
+        States are named by category, by value or by the range of a bin; characters that BIF reserves become '_'.
+        """
+        if not hasattr(self, "model_"):
+            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        from raysynth.methods.bayesian_network.export import to_pgmpy
+
+        return to_pgmpy(self.model_, self.encoder_.names, [code_names(c) for c in self.encoder_.columns])
+
+    @property
+    def edges_(self) -> tuple[tuple[str, str], ...]:
+        """(parent, child) pairs of column names."""
+        if not hasattr(self, "model_"):
+            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        return tuple((self.encoder_.names[p], self.encoder_.names[c]) for p, c in self.model_.edges)
+
+    def log_prob(self, data: Any) -> np.ndarray:
+        """Log-probability of the codes of each row, in nats, shape (N,).
+
+        Args:
+            data: rows in any form that `fit` takes, or their codes (N, C) by `encoder_` as a NumPy array.
+        """
+        if not hasattr(self, "model_"):
+            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        if isinstance(data, np.ndarray):
+            return self.model_.log_prob(data)
+        from raysynth.fitting.encoded_rows import encoded_blocks
+
+        parts = [self.model_.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": self.n_bins}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        rules = self._edge_rules(prepared.encoder.names)
+        if prepared.privacy is not None:
+            self._fit_privately(prepared, prepared.privacy, rules)
+            return
+        with open_counts(prepared) as source:
+            counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
+            scores = SetScores(counts, self.score, self.equivalent_sample_size)
+            found = find_structure(self.structure, scores, rules, self.restarts)
+            self.model_ = estimate(counts, found.parents, self.smoothing)
+        names = prepared.encoder.names
+        self.score_ = found.score
+        self.n_passes_ = counts.n_passes
+        self.dropped_candidates_ = tuple((names[c], tuple(names[p] for p in own), why) for c, own, why in found.dropped)
+        if self.verbose:
+            print(self._summary(counts))
+
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
+        """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
+        from raysynth.methods.bayesian_network.private import learn_privately
+
+        self.model_ = learn_privately(prepared, scope, rules, self.private_rounds)
+        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+        if self.verbose:
+            print(f"network of {len(self.model_.edges)} edges within {scope.spent}")
+
+    def _edge_rules(self, names: Sequence[str]) -> EdgeRules:
+        return edge_rules(
+            names,
+            required=self.required_edges or (),
+            forbidden=self.forbidden_edges or (),
+            order=self.order,
+            max_parents=self.max_parents,
+            max_cells=self.max_table_cells,
+        )
+
+    def _summary(self, counts: SetCounts) -> str:
+        dropped = len(self.dropped_candidates_)
+        return (
+            f"network of {len(self.model_.edges)} edges, {self.model_.n_parameters:,} parameters, {self.score} "
+            f"{self.score_:,.0f}; {counts.n_tables:,} tables counted in {counts.n_passes} passes over the codes"
+            + (f"; {dropped} candidates dropped, for example {self.dropped_candidates_[0]}" if dropped else "")
+        )
+
+    def _generator(self) -> NetworkGenerator:
+        ready: NetworkGenerator | None = getattr(self, "_ready", None)
+        if ready is None or ready.network is not self.model_:
+            ready = self._ready = NetworkGenerator(self.model_, tuple(self.encoder_.names))
+        return ready
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = self.model_.to_state()
+        dropped = [[c, list(own), why] for c, own, why in self.dropped_candidates_]
+        score = None if np.isnan(self.score_) else self.score_  # under a privacy budget no score leaves
+        return {**meta, "score": score, "n_passes": self.n_passes_, "dropped": dropped}, arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.model_ = Network.from_state(meta, arrays)
+        if self.model_.cardinalities != tuple(self.encoder_.cardinalities):
+            raise ModelFileError("the model file's Bayesian network does not fit its encoder; refit the model")
+        self.score_ = float("nan") if meta["score"] is None else float(meta["score"])
+        self.n_passes_ = int(meta["n_passes"])
+        self.dropped_candidates_ = tuple((c, tuple(own), why) for c, own, why in meta["dropped"])
+
+
+def code_names(column: ColumnEncoder) -> list[str]:
+    """A readable name for each code of a column: a category, a value, or the range of a bin."""
+    if isinstance(column, CategoricalEncoder):
+        return [*(str(v) for v in column.values), *(["(other)"] if column.has_tail else []), "(missing)"]
+    if isinstance(column, BinEncoder):
+        last = np.append(column.first_cell[1:], len(column.distribution.share)) - 1
+        edges = np.stack([column.distribution.low[column.first_cell], column.distribution.high[last]], axis=1)
+        shown = [str(v) for v in column.to_arrow(edges.reshape(-1), np.zeros(edges.size, dtype=bool)).to_pylist()]
+        ranges = zip(shown[::2], shown[1::2], strict=True)
+        return [*(low if low == high else f"{low} to {high}" for low, high in ranges), "(missing)"]
+    return ["present", "(missing)"]
