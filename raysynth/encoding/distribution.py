@@ -50,8 +50,14 @@ class SmoothDistribution:
 
     @property
     def boundaries(self) -> np.ndarray:
-        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one."""
-        return (self.high[:-1] + self.low[1:]) / 2
+        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one.
+
+        The middle of neighbouring doubles rounds to one of them, and a cell may begin where the atom before it lies:
+        an atom keeps its own value, so the boundary behind it is a larger one.
+        """
+        ends, starts = self.high[:-1], self.low[1:]
+        behind_atom = np.where(self.low[:-1] == ends, np.nextafter(ends, np.inf), ends)
+        return np.maximum(np.minimum(ends / 2 + starts / 2, starts), behind_atom)
 
     def cell_of(self, x: np.ndarray) -> np.ndarray:
         """Index of the cell that each value belongs to; values outside go to the first or last."""
