@@ -245,7 +245,7 @@ class ModeEncoder(NumericEncoder):
         missing = codes == self.cardinality - 1
         mode = np.where(missing, 0, codes)
         x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
-        return self.to_arrow(x, missing)
+        return self.to_arrow(self.distribution.possible(x), missing)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
