@@ -164,7 +164,7 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
         step,
         offset,
     )
-    return _ends_on_grid(result)
+    return ends_on_grid(result)
 
 
 def _without_empty(distribution: NumericDistribution) -> NumericDistribution:
@@ -235,7 +235,7 @@ def _without_extremes(distribution: NumericDistribution, rare_threshold: int, gr
     )
 
 
-def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
+def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     """Both ends moved inwards to values with the column's decimals and step, since clipping gives the ends."""
     unit = distribution.unit
     if unit == 0:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class NumericDistribution:
         rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
+        whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
     """
 
     low: np.ndarray
@@ -88,6 +90,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
+    whole: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def total(self) -> float:
@@ -118,4 +121,4 @@ class NumericDistribution:
         cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)
         counts[0] += below
         counts[-1] += above
-        return replace(self, low=cells_low, high=cells_high, counts=counts)
+        return replace(self, low=cells_low, high=cells_high, counts=counts, whole=None)

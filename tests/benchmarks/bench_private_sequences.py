@@ -30,7 +30,7 @@ import torch
 from raysynth import TimeSeriesGAN
 from raysynth.dp.budget import PrivacyBudget
 from raysynth.dp.scope import PrivacyScope
-from raysynth.encoding.numeric import NumericEncoder
+from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.evaluation.sequence_metrics import autocorrelations, cross_correlation_difference, pair_arrays
 from raysynth.statistics.noised import release_statistics
