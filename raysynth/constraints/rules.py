@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raysynth.constraints.base import Constraint, Replacement
 from raysynth.constraints.combinations import Unique
+from raysynth.constraints.derived import Derived
 from raysynth.constraints.values import column_of, one_array
 from raysynth.errors import ConstraintError
 from raysynth.schema import Kind, TableSchema
@@ -59,6 +60,11 @@ class ConstraintSet:
             plan.append(chosen)
             wanted = [r for r in wanted if r is not chosen and not set(r.needs) & set(chosen.changes)]
         return tuple(plan)
+
+    @property
+    def described(self) -> list[str]:
+        """A line for each column that is computed from others."""
+        return [str(r) for r in self.replacements if isinstance(r, Derived)]
 
     def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
         """Schema of what is modelled, without constraints; raises `ConstraintError` where a new name is taken."""

@@ -303,9 +303,9 @@ def as_number(column: ColumnSchema, value: Any) -> float:
             )
         if isinstance(value, (str, bytes, bool)):
             raise TypeError
+        number = float(value)
         if pa.types.is_integer(column.arrow_type) and isinstance(value, (int, np.integer)):
             return int(value)
-        number = float(value)
         return float(np.float32(number)) if pa.types.is_float32(column.arrow_type) else number
     except (TypeError, ValueError, OverflowError):
         raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value") from None

@@ -127,11 +127,8 @@ def test_state_comes_back_and_inconsistent_lines_are_refused() -> None:
         again = type(encoder).from_state(column(array), meta, arrays)
         assert again.line is not None and again.encode(array)[0].tolist() == encoder.encode(array)[0].tolist()
         places, knots = arrays["line_places"], arrays["line_knots"]
-        for change in (
-            {"line_places": places[::-1].copy()},
-            {"line_knots": knots[:0]},
-            {"line_knots": knots.astype("u8")},
-        ):
+        wrong = ("line_places", places[::-1].copy()), ("line_knots", knots[:0]), ("line_knots", knots.astype("u8"))
+        for name, value in wrong:
             with pytest.raises(ModelFileError, match="'x'"):
                 type(encoder).from_state(column(array), meta, {**arrays, name: value})
 
