@@ -20,7 +20,7 @@ from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.sequences import LENGTH, OrderedRows, Windows, gaps
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.table_statistics import TableStatistics, collect
+from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.table import as_table
 from raysynth.training.window_shards import wide_rows
 
@@ -172,7 +172,8 @@ class _Inference:
         names = rows.column_names
         table = as_table(rows, min_rows=0)
         table = replace(table, pandas_dtypes={n: t for n, t in self.pandas_dtypes.items() if n in names})
-        statistics = collect(table, label="statistics")
+        statistics = collect(table, label="statistics", check_values=False)  # one series has one key: a table of a row
+        require_finite(statistics)
         base = known or self.declared
         if base is not None:
             base = replace(base, columns=tuple(c for c in base.columns if c.name in names), constraints=())
