@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.synthesizers.registry import DEFAULT_METHOD, synthesizer_class
+from raysynth.methods.registry import DEFAULT_METHOD, synthesizer_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from raysynth.schema import TableSchema
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
+    from raysynth.schema.table import TableSchema
 
 
 def generate_synthetic_data(
@@ -74,10 +74,10 @@ def infer_schema(
     Raises:
         DataError, SchemaError: name the column and say what to do.
     """
-    from raysynth.schema import Kind
+    from raysynth.data.table import as_table
+    from raysynth.schema.table import Kind
     from raysynth.statistics.inference import infer_schema as infer
     from raysynth.statistics.table_statistics import collect
-    from raysynth.table import as_table
 
     table = as_table(data)
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}

@@ -129,7 +129,7 @@ class CampaignStore:
         return fs, root.rstrip("/")
 
     def _error(self, error: Exception) -> StorageError:
-        from raysynth.storage import storage_error
+        from raysynth.files.storage import storage_error
 
         if isinstance(error, OSError) and error.errno is not None:
             return storage_error(error, self.path)

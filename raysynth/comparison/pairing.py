@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow.types as pt
 
-from raysynth.arrow_types import is_text
 from raysynth.comparison.coding import Marginal, microseconds
+from raysynth.data.arrow_types import is_text
+from raysynth.data.table import Table, as_table
 from raysynth.errors import DataError, ParameterError
-from raysynth.schema import Kind, TableSchema
+from raysynth.schema.table import Kind, TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
-from raysynth.table import Table, as_table
 
 LABELS = ("real", "synthetic", "holdout")
 

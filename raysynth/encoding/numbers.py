@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from raysynth.encoding.distribution import SmoothDistribution, ends_on_grid, smooth
 from raysynth.encoding.whole_line import WholeLine, on_line, through_cells
 from raysynth.errors import ModelFileError
-from raysynth.schema import ColumnSchema, Kind
+from raysynth.schema.table import ColumnSchema, Kind
 from raysynth.statistics.released import EXACT_DOUBLE, NumericDistribution
 
 LOOKUP_SPAN = 1 << 16

@@ -14,8 +14,8 @@ from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
-from raysynth.named_arrays import under
-from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.files.named_arrays import under
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
 ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | ModeEncoder | PresenceEncoder

@@ -40,7 +40,7 @@ def write_report(
     sections: Sequence[Section] = (),
 ) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
-    from raysynth.storage import atomic_path
+    from raysynth.files.storage import atomic_path
 
     page = render_report(results, shareable=shareable, sections=sections)
     with atomic_path(path) as temporary:

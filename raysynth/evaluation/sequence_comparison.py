@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.arrow_types import is_text
 from raysynth.comparison.intervals import Estimate
+from raysynth.data.arrow_types import is_text
+from raysynth.data.sequences import OrderedRows, gaps, order_rows, static_columns, windows_of
+from raysynth.data.table import Table, as_table
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError
@@ -23,9 +25,7 @@ from raysynth.evaluation.sequence_metrics import (
     predictive_score,
     told_apart,
 )
-from raysynth.sequences import OrderedRows, gaps, order_rows, static_columns, windows_of
-from raysynth.synthesizers.sequence_data import divide, gap_name
-from raysynth.table import Table, as_table
+from raysynth.methods.sequences.data import divide, gap_name
 
 MOST_STEPS = 50  # longer sequences are compared in windows of so many rows
 MOST_SEQUENCES = 5000

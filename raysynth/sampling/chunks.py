@@ -18,7 +18,7 @@ from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
-from raysynth.schema import Kind, TableSchema
+from raysynth.schema.table import Kind, TableSchema
 from raysynth.statistics.plain_values import from_plain
 
 CHUNK_ROWS = 65_536

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
-from raysynth.schema import TableSchema
+from raysynth.schema.table import TableSchema
 
 THREADS_PAY = 50_000  # rows
 

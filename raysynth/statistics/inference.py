@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.arrow_types import is_text
+from raysynth.data.arrow_types import is_text
+from raysynth.data.table import Table
 from raysynth.errors import DataError, SchemaError
-from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import looks_like_dates, named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
-from raysynth.table import Table
 
 _EXAMPLES = 1000  # distinct texts looked at for patterns
 _NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers

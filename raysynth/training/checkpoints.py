@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.storage import atomic_path
+from raysynth.files.storage import atomic_path
 from raysynth.training.curves import CurveFolder
 from raysynth.training.loop import Checkpoint
 

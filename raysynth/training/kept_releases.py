@@ -26,18 +26,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.dp.accountant import Spent, spent
-from raysynth.dp.ledger import Event, Ledger
+from raysynth.dp.accounting.accountant import Spent, spent
+from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
-from raysynth.model_file import ModelContent, read_model, write_model
-from raysynth.storage import write_atomically
+from raysynth.files.model_file import ModelContent, read_model, write_model
+from raysynth.files.storage import write_atomically
 from raysynth.training.kept_shards import encoder_digest, fingerprint, schema_digest
 
 if TYPE_CHECKING:
-    from raysynth.dp.scope import PrivacyScope
-    from raysynth.schema import TableSchema
-    from raysynth.table import Table
+    from raysynth.data.table import Table
+    from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.schema.table import TableSchema
 
 RELEASES = "releases.raysynth"
 FITS = "fits"

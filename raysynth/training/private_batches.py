@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.device_copies import codes_to_device, to_device
-from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.dp.noise import NoiseSource
-from raysynth.storage import write_atomically
+from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.files.storage import write_atomically
+from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowSource
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.storage import atomic_path, storage_error
+from raysynth.files.storage import atomic_path, storage_error
 
 if TYPE_CHECKING:
+    from raysynth.data.table import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.table import Table
     from raysynth.training.batches import RowSource
 
 MANIFEST = "manifest.json"
@@ -184,7 +184,7 @@ def write_shards(
     Raises:
         StorageError: the folder cannot be written.
     """
-    from raysynth.execution import for_each_fragment
+    from raysynth.running.runner import for_each_fragment
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,10 +17,10 @@ from typing import Protocol
 
 import numpy as np
 
+from raysynth.data.sequences import Windows
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ParameterError, StorageError
-from raysynth.sequences import Windows
-from raysynth.storage import atomic_path
+from raysynth.files.storage import atomic_path
 from raysynth.training.shards import ROWS_PER_SHARD, Shard, ShardRows, ShardSet, write_block
 
 WINDOWS = "windows.npy"

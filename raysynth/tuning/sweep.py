@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.dp.selection import GEOMETRIC, Repetitions
+from raysynth.data.table import as_table
+from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
-from raysynth.schema import TableSchema
-from raysynth.table import as_table
+from raysynth.schema.table import TableSchema
 from raysynth.tuning import winners
 from raysynth.tuning.domains import Space
 from raysynth.tuning.on_ray import Room
@@ -28,7 +28,7 @@ from raysynth.tuning.trials import Trial, TrialResult
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 SELECTIONS = ("internal", "proxy", "private")
 
@@ -181,7 +181,7 @@ def _privately(
 
 def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[str]:
     """The methods to try; raises `ParameterError` for one that takes no epsilon where a finite one is asked for."""
-    from raysynth.synthesizers.registry import METHODS, synthesizer_class
+    from raysynth.methods.registry import METHODS, synthesizer_class
 
     wanted = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
     finite = [e for e in epsilons if not math.isinf(e)]

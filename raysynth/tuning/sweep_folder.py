@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raysynth.errors import StorageError
-from raysynth.storage import write_atomically
+from raysynth.files.storage import write_atomically
 from raysynth.tuning.trials import Trial
 
 _NOTE_FILE = "sweep.json"

@@ -72,7 +72,7 @@ def test_a_proxy_sweep_opens_the_private_rows_for_the_winner_alone(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A public table takes the sweep; the private one is opened once, by `best`, and a second winner is refused."""
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
     public = table.sample(frac=1, replace=True, random_state=1).reset_index(drop=True)
     private = table.assign(x=table["x"] + 100)

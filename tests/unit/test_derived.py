@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import raysynth as rs
 from raysynth.constraints import ConstraintSet, Expression
-from raysynth.constraints.derived import Derived
+from raysynth.data.table import as_table
 from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.schema.constraints.derived import Derived
 from raysynth.statistics.inference import infer_schema as inferred
 from raysynth.statistics.table_statistics import collect
-from raysynth.table import as_table
 
 
 def number(name: str, dtype: str = "int64", nullable: bool = True) -> ColumnSchema:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from raysynth.dp.scope import PrivacyScope
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
 from raysynth.statistics.released import Noised
 

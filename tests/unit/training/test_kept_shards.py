@@ -16,10 +16,10 @@ import pyarrow as pa
 import pytest
 
 from raysynth import GaussianCopula, TabularVAE
+from raysynth.data.table import as_table
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema import Kind
-from raysynth.table import as_table
 from raysynth.training import kept_shards as module
 from raysynth.training.kept_shards import LABEL, ShardKey, fingerprint, kept_shards
 from raysynth.training.shards import ShardSet
