@@ -70,7 +70,7 @@ class AttackCampaign:
             dict(named), attacks, epsilons, n_models, n_targets, targets, n_training, n_synthetic, game, delta, seed
         ).check()
         self.data = data
-        self.store = CampaignStore(os.fspath(storage_path))
+        self.store = CampaignStore.at(storage_path)
         self.num_cpus, self.num_gpus = num_cpus, num_gpus
         self.max_in_flight, self.max_retries = max_in_flight, max_retries
         self.confidence_target = confidence_target

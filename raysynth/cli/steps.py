@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import atomic_path
+from raysynth.files.storage import atomic_path, check_writable, local_path
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ def new_model(
     return new_synthesizer(method, **parameters)
 
 
+def read_as(data: str, csv: list[str] | None) -> Any:
+    """The path, or with what `--csv` says of its form; raises `ParameterError` for a setting at fault."""
+    if not csv:
+        return data
+    from raysynth.data.sources.csv_file import csv_file
+
+    return csv_file(data, csv)
+
+
 def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
     """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
 
@@ -83,7 +92,7 @@ def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool
         raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig
 
-    folder = storage.absolute()
+    folder = local_path(storage, "--storage")
     return RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
@@ -138,6 +147,8 @@ def write_sample(
 
     `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
     """
+    from raysynth.sampling.frame import with_whole_numbers
+
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
@@ -147,8 +158,16 @@ def write_sample(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
     frame = model.sample(n, conditions=conditions, seed=seed)
-    write_frame(frame, Path(out))
+    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)
+
+
+def check_out(out: str) -> None:
+    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        check_writable(out)
+    else:
+        check_writable(local_path(out, "--out") / "part")
 
 
 def verify_folder(folder: str) -> Outcome:

@@ -35,6 +35,21 @@ class Fragment(Protocol):
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How the datetimes of a column were written before they were read.
+
+    Args:
+        format: in the language of `arrow_dates.py`, for example '%d/%m/%Y'.
+        dtype: of the written column, as a schema has it: 'string', or 'int64' for digits.
+        reason: why the column was taken for dates.
+    """
+
+    format: str
+    dtype: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of any size, wherever it lies.
 
@@ -46,6 +61,10 @@ class Table:
         pandas_dtypes: dtype of each column of a DataFrame, as text; empty for other inputs.
         memory: what the fragments are slices of, where the rows were given in memory.
         dataset: a Ray Dataset, taken as it is.
+        notes: what reading it decided (delimiter, encoding, decimal comma ...), for the user.
+        levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
+        labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
+        text_forms: columns that were text or digits and are datetimes here, with how they were written.
     """
 
     schema: pa.Schema
@@ -55,6 +74,10 @@ class Table:
     pandas_dtypes: Mapping[str, str] = field(default_factory=dict)
     memory: pa.Table | None = None
     dataset: Any = None
+    notes: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    text_forms: Mapping[str, TextForm] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,20 +131,22 @@ class Table:
         return pa.Table.from_batches(list(self.blocks(names)), schema=schema)
 
 
-def as_table(data: Any, *, min_rows: int = 2) -> Table:
+def as_table(data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType] | None = None) -> Table:
     """Any supported input as a `Table`.
 
     Args:
-        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), path or URI of a Parquet
-            or CSV file or of a folder of them, or `ray.data.Dataset`.
+        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), `pyarrow.dataset.Dataset`,
+            path, URI or glob of Parquet, CSV, JSON lines or Arrow files or of a folder of them, a list of paths,
+            `CsvFile`, `ParquetFiles`, or `ray.data.Dataset`.
         min_rows: fewest rows accepted.
+        declared: types of columns by a schema, which CSV files, having none themselves, are read with.
 
     Raises:
         DataError: the input is of no known kind, missing, unreadable, empty, or holds a column that cannot be modelled;
             the message names the column or file and the cure.
         StorageError: the storage cannot be reached.
     """
-    table = _table_of(data)
+    table = _table_of(data, declared)
     if table.n_rows is not None:
         require_rows(table.n_rows, table.source, min_rows)
     return table
@@ -138,14 +163,18 @@ def require_rows(n_rows: int, source: str, min_rows: int = 2) -> None:
         raise DataError(f"{source} has {n_rows} row{'' if n_rows == 1 else 's'}; at least {min_rows} are needed")
 
 
-def _table_of(data: Any) -> Table:
+def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None) -> Table:
     if isinstance(data, Table):
         return data
-    if isinstance(data, (str, os.PathLike)):
+    kind = type(data)
+    if _is_path(data) or kind.__name__ in ("CsvFile", "ParquetFiles"):
         from raysynth.data.sources.files import table_from_path
 
-        return table_from_path(os.fspath(data))
-    kind = type(data)
+        return table_from_path(data, declared)
+    if kind.__module__ == "pyarrow._dataset":
+        from raysynth.data.sources.arrow_dataset import table_from_arrow_dataset
+
+        return table_from_arrow_dataset(data)
     if kind.__module__.startswith("ray.data"):
         from raysynth.data.sources.dataset import table_from_dataset
 
@@ -162,8 +191,15 @@ def _table_of(data: Any) -> Table:
         return table_from_arrow(pa.table(data))
     raise DataError(
         f"cannot read a table from {kind.__module__}.{kind.__qualname__}; give a pandas DataFrame, a pyarrow Table, "
-        "a path or URI of Parquet or CSV, or a Ray Dataset"
+        "a path, URI or list of paths of Parquet or CSV files, or a Ray Dataset"
     )
+
+
+def _is_path(data: Any) -> bool:
+    """True for a path, and for a list of them."""
+    if isinstance(data, (list, tuple)):
+        return len(data) > 0 and all(isinstance(d, (str, os.PathLike)) for d in data)
+    return isinstance(data, (str, os.PathLike))
 
 
 def _is_frame(data: Any) -> bool:

@@ -7,12 +7,13 @@ their own (`whole_line.py`). Datetimes and timedeltas are integers of their unit
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.encoding.calendar import Calendar, calendar_of
 from raysynth.encoding.distribution import SmoothDistribution, ends_on_grid, smooth
 from raysynth.encoding.whole_line import WholeLine, on_line, through_cells
 from raysynth.errors import ModelFileError
@@ -33,6 +34,7 @@ class NumericEncoder:
         name, kind, dtype: of the column.
         distribution: of the values, or of their places on the line.
         line: of whole numbers that float64 does not hold; None for all others.
+        calendar: the steps of the calendar that drawn times are put on; None for none.
     """
 
     name: str
@@ -40,6 +42,22 @@ class NumericEncoder:
     dtype: pa.DataType
     distribution: SmoothDistribution
     line: WholeLine | None = None
+    calendar: Calendar | None = None
+
+    def with_calendar(self, released: NumericDistribution, rare_threshold: int, kept: np.ndarray) -> Self:
+        """The encoder with the steps of the calendar that its times keep to.
+
+        Args:
+            released: the distribution that it was built from.
+            rare_threshold: rows that a step needs to survive.
+            kept: which cells of the distribution are made as they are if they are atoms, (cells,) bool.
+        """
+        cells = self.distribution
+        at = np.flatnonzero(kept & (cells.low == cells.high))
+        step = cells.step if self.line is None else self.line.step
+        atoms = self._whole(cells.low[at]) if released.calendar is not None else at
+        rows = cells.share[at] * released.total
+        return replace(self, calendar=calendar_of(released.calendar, atoms, rows, step, rare_threshold))
 
     def places(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
         """Where values (N,) stand on the axis of the distribution, float64, and a mask of the missing ones or None."""
@@ -65,6 +83,24 @@ class NumericEncoder:
             return pa.array(whole.astype(np.int32), mask=mask).cast(self.dtype)
         return pa.array(whole, mask=mask).cast(self.dtype)
 
+    def drawn_to_arrow(
+        self,
+        x: np.ndarray,
+        missing: np.ndarray,
+        rng: np.random.Generator,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> pa.Array:
+        """As `to_arrow`, drawn times put on the steps of the calendar; those of atoms stay, and no bound is crossed."""
+        cells = self.distribution
+        free = np.flatnonzero(~np.isin(x, cells.low[cells.low == cells.high]) & ~missing)
+        if self.calendar is None or not len(free):
+            return self.to_arrow(x, missing)
+        whole = self._whole(cells.rounded(np.where(missing, cells.low[0], x)))
+        low, high = self._whole(cells.rounded(np.array([cells.low[0], cells.high[-1]]))).tolist()
+        whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng)
+        plain = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
+        return pa.array(whole, mask=missing if missing.any() else None).cast(plain).cast(self.dtype)
+
     def reaches(self, x: float) -> bool:
         """Whether a decoded value can be exactly x, as far as range, decimals, step and type go."""
         nearest, _ = to_numbers(self.to_arrow(np.array([self.place(x)]), np.zeros(1, bool)))
@@ -76,6 +112,8 @@ class NumericEncoder:
     def _shared_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {k: getattr(self.distribution, k) for k in _SCALARS}
         arrays = {k: getattr(self.distribution, k) for k in ("low", "high", "share")}
+        if self.calendar is not None:
+            meta["calendar"] = self.calendar.to_meta()
         if self.line is None:
             return meta, arrays
         line = {"line_knots": self.line.knots, "line_places": self.line.places}
@@ -173,6 +211,10 @@ def stored_fields(column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, 
         raise inconsistent(column.name)
     if not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
         raise inconsistent(column.name)
+    try:
+        calendar = Calendar.from_meta(meta.get("calendar"), column.arrow_type)
+    except (ValueError, TypeError, KeyError):
+        raise inconsistent(column.name) from None
     line = None
     if "line_step" in meta:
         line = WholeLine(arrays["line_knots"], arrays["line_places"], meta["line_step"])
@@ -185,6 +227,7 @@ def stored_fields(column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, 
         "dtype": column.arrow_type,
         "distribution": SmoothDistribution(low, high, share, **{k: meta[k] for k in _SCALARS}),
         "line": line,
+        "calendar": calendar,
     }
 
 

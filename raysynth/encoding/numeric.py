@@ -65,15 +65,15 @@ class BinEncoder(NumericEncoder):
         """Arrow array (N,): a random rank inside the code (and inside `bounds`, closed), turned into a value."""
         missing = codes == self.cardinality - 1
         if bounds is None:
-            return self.to_arrow(self._drawn(codes, rng), missing)
-        ranks, bounds = self.ranks, (self.place(bounds[0]), self.place(bounds[1]))
+            return self.drawn_to_arrow(self._drawn(codes, rng), missing, rng)
+        ranks, asked, bounds = self.ranks, bounds, (self.place(bounds[0]), self.place(bounds[1]))
         code = np.where(missing, 0, codes)
         low = np.maximum(ranks[code], self.distribution.rank_below(bounds[0], inclusive=False))
         high = np.minimum(ranks[code + 1], self.distribution.rank_below(bounds[1], inclusive=True))
         high = np.maximum(low, high)
         x = self.distribution.quantile(low + rng.random(len(codes)) * (high - low))
         x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)  # ranks have fewer digits
-        return self.to_arrow(x, missing)
+        return self.drawn_to_arrow(x, missing, rng, asked)
 
     def _drawn(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A value (N,) for each code, any for 'missing'; a code that is one atom needs no draw."""
@@ -167,7 +167,7 @@ class ModeEncoder(NumericEncoder):
         missing = codes == self.cardinality - 1
         mode = np.where(missing, 0, codes)
         x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
-        return self.to_arrow(self.distribution.possible(x), missing)
+        return self.drawn_to_arrow(self.distribution.possible(x), missing, rng)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
@@ -220,7 +220,8 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         target = np.where(heavy, -1, np.floor(middle * max(n_bins - heavy.sum(), 1)))
         changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
         first = np.flatnonzero(np.concatenate([[True], changes]))
-    return BinEncoder(**shared, first_cell=first)
+    encoder = BinEncoder(**shared, first_cell=first)
+    return encoder.with_calendar(released, rare_threshold, np.ones(n_cells, bool))
 
 
 def build_modes(
@@ -228,7 +229,10 @@ def build_modes(
 ) -> ModeEncoder:
     """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
     shared = protected_fields(column, released, rare_threshold)
-    return ModeEncoder(**shared, mixture=fit_mixture(shared["distribution"], n_modes))
+    distribution: SmoothDistribution = shared["distribution"]
+    mixture = fit_mixture(distribution, n_modes)
+    kept = np.isin(distribution.low, mixture.mean[mixture.std == 0])
+    return ModeEncoder(**shared, mixture=mixture).with_calendar(released, rare_threshold, kept)
 
 
 def build_scaled(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> ModeEncoder:

@@ -67,7 +67,7 @@ PRIVATE_INFO = (NETWORK, "rows")  # in model_info: exact figures of the real row
 
 
 def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
-    from raysynth import __version__
+    from raysynth.version import __version__
 
     common = {
         "version": __version__,

@@ -15,20 +15,19 @@ import os
 import platform
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.files.storage import atomic_path
-
-if TYPE_CHECKING:
-    pass
+from raysynth.files.storage import atomic_path, local_path
 
 FORMAT_VERSION = 1
 _ENTRIES = ("model.json", "arrays.safetensors")
-_MAX_JSON_BYTES = 1 << 28
+_MAX_JSON_BYTES = 1 << 26
+_MAX_JSON_VALUES = 2_000_000  # a value takes Python some 60 to 250 bytes, however little text it is
+_MAX_COLUMNS = 20_000
+_MAX_LISTED = 20_000  # entries of a parameter that is a list (columns, layers)
 _KINDS = "biuf"  # arrays of booleans and numbers only
 
 
@@ -72,15 +71,16 @@ def software_versions() -> dict[str, str]:
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelContent:
-    """Read a model file; raises `ModelFileError` for anything that is none."""
+    """Read a model file; raises `ModelFileError` for anything that is none, `ParameterError` for a URI."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     where = f"model file '{os.fspath(path)}'"
+    file = local_path(path, "model file")
     try:
-        with zipfile.ZipFile(Path(path)) as archive:
+        with zipfile.ZipFile(file) as archive:
             _check_entries(archive, where)
-            meta = json.loads(archive.read("model.json"))
+            meta = _parsed(archive.read("model.json"), where)
             arrays = load(archive.read("arrays.safetensors"))
     except OSError as error:
         raise ModelFileError(f"cannot read {where}: {error.strerror or error}") from error
@@ -95,6 +95,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelContent:
         raise ModelFileError(
             f"{where} has format version {found!r}; this raysynth reads {FORMAT_VERSION}; use a matching one"
         )
+    _check_lengths(meta, where)
     if bad := [n for n, a in arrays.items() if a.dtype.kind not in _KINDS]:
         raise ModelFileError(f"{where} holds arrays that are no numbers: {bad[:3]}; use another copy or refit")
     return ModelContent(meta, arrays)
@@ -114,6 +115,30 @@ def _check_entries(archive: zipfile.ZipFile, where: str) -> None:
         raise ModelFileError(
             f"{where} holds a description of over {_MAX_JSON_BYTES >> 20} MiB; use another copy or refit"
         )
+
+
+def _parsed(text: bytes, where: str) -> Any:
+    """JSON of a bounded number of values, counted before any of them is made."""
+    values = sum(text.count(sign) for sign in (b",", b"[", b"{"))
+    if values > _MAX_JSON_VALUES:
+        raise ModelFileError(
+            f"{where} holds a description of {values:,} values; at most {_MAX_JSON_VALUES:,} are read: use another "
+            "copy or refit with a smaller max_categories"
+        )
+    return json.loads(text)
+
+
+def _check_lengths(meta: dict[str, Any], where: str) -> None:
+    """What is looked through once for each column, or once for each pair of them, has a length that this can bear."""
+    schema, parameters = meta.get("schema"), meta.get("parameters")
+    columns = schema.get("columns") if isinstance(schema, dict) else None
+    if isinstance(columns, list) and len(columns) > _MAX_COLUMNS:
+        raise ModelFileError(f"{where} holds {len(columns):,} columns; at most {_MAX_COLUMNS:,} are read")
+    for name, value in parameters.items() if isinstance(parameters, dict) else ():
+        if isinstance(value, list) and len(value) > _MAX_LISTED:
+            raise ModelFileError(
+                f"{where} holds a parameter '{name}' of {len(value):,} entries; at most {_MAX_LISTED:,} are read"
+            )
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -23,8 +23,10 @@ def encoded_blocks(model: Synthesizer, data: Any, *, min_rows: int) -> Iterator[
         DataError: too few rows, or a column is missing or of another type.
     """
     from raysynth.data.table import as_table
+    from raysynth.statistics.dated_table import declared_forms, declared_types, with_forms
 
-    table = as_table(data, min_rows=min_rows)
+    table = as_table(data, min_rows=min_rows, declared=declared_types(model.schema_))
+    table = with_forms(table, declared_forms(model.schema_))
     if model.rules_ is not None:
         table = table.mapped(model.rules_.forward)
     names = list(model.encoder_.names)

@@ -98,7 +98,7 @@ def started_run(
     model: Synthesizer, scope: PrivacyScope, opened: OpenedTable, encoder: TableEncoder, seed: int
 ) -> PrivateRun | None:
     """The record of a fit that begins; None where the user named no storage."""
-    from raysynth.methods.shared.neural import run_folder
+    from raysynth.methods.checks import run_folder
 
     folder = run_folder(model.run_config)
     if folder is None:

@@ -6,7 +6,6 @@ import inspect
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -17,10 +16,11 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
+from raysynth.files.storage import local_path
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.checks import listed, resumed_folder, shards_folder, try_out
+from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
 
@@ -157,6 +157,7 @@ class Synthesizer:
         """Check the parameters, then `learn`, which sets the fitted attributes."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
+        run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         privacy_scope(self)  # raises for parameters out of range
@@ -269,7 +270,7 @@ class Synthesizer:
             model,
             segments,
             None if given is None else self._sampling_seed(given),
-            Path(path),
+            local_path(path),
             digest=self._content().digest(),
             rows_per_file=rows_per_file,
             row_group_rows=row_group_rows,
@@ -349,13 +350,14 @@ class Synthesizer:
         if model.schema_.constraints:
             from raysynth.schema.constraints import ConstraintSet
 
-            model.rules_ = ConstraintSet(model.schema_.constraints, model.schema_)
-            model.rules_.validate(model.schema_)
+            modelled = model.schema_.as_modelled()
+            model.rules_ = ConstraintSet(modelled.constraints, modelled)
+            model.rules_.validate(modelled)
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])
         spent = meta.get("privacy")
-        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent)
+        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent).check_claim()
         model._set_model_state(meta["model"], under("model.", content.arrays))
         model.stages_ = ()
         model._try_out()
@@ -363,7 +365,7 @@ class Synthesizer:
 
     def _try_out(self) -> None:
         """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
-        try_out(self._generator(), self.encoder_)
+        try_out(self._fitted(), self.modelled_schema_)
 
     # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from raysynth.errors import ModelFileError, ParameterError
+from raysynth.files.storage import local_path
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from ray.train import RunConfig
 
-    from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.methods.base import Synthesizer
-    from raysynth.sampling.protocol import Generator
+    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.schema.table import TableSchema
 
 Defaults = TypeVar("Defaults", bound="DataclassInstance")
 
@@ -104,7 +106,7 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
         raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
     if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
-    return Path(resume)
+    return local_path(resume, "resume")
 
 
 def shards_folder(model: Synthesizer) -> Path | None:
@@ -114,33 +116,54 @@ def shards_folder(model: Synthesizer) -> Path | None:
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
     if model.keep_shards is not True:
-        return local_folder("keep_shards", str(model.keep_shards))
+        return local_path(model.keep_shards, "keep_shards")
     if model.run_config is None or model.run_config.storage_path is None:
         raise ParameterError(
             "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
             "keep_shards='/shared/shards'"
         )
-    return local_folder("storage_path", str(model.run_config.storage_path)) / "shards"
+    return local_path(model.run_config.storage_path, "storage_path") / "shards"
 
 
-def local_folder(name: str, path: str) -> Path:
-    """A folder that can be memory-mapped; raises `ParameterError` for a URI."""
-    if "://" in path and not path.startswith("file://"):
-        raise ParameterError(f"{name} '{path}' is no folder; give one that this machine and all workers see")
-    return Path(path.removeprefix("file://")).expanduser()
+def run_folder(run_config: RunConfig | None) -> Path | None:
+    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
+
+    Raises:
+        ParameterError: the storage path is a URI, whose files cannot be memory-mapped.
+    """
+    if run_config is None or run_config.storage_path is None:
+        return None
+    return local_path(run_config.storage_path, "storage_path") / (run_config.name or "raysynth")
 
 
 def listed(columns: Any) -> Any:
-    """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
-    return columns if columns is None or isinstance(columns, str) else list(columns)
+    """A list of names, whatever sequence they came in, numbers as text; a text stays one, to be refused by name."""
+    return columns if columns is None or isinstance(columns, str) else [str(c) for c in columns]
 
 
-def try_out(generator: Generator, encoder: TableEncoder) -> None:
-    """Generate a few rows; raises where a generator and an encoder do not fit together, `ModelFileError` or others."""
+def try_out(model: SamplingModel, modelled: TableSchema) -> None:
+    """Make a few rows all the way to a DataFrame, without rejection, so that a file's parts are known to fit together.
+
+    Args:
+        model: what the file gives.
+        modelled: the schema after the constraints' change of columns, as the file has it.
+
+    Raises:
+        ModelFileError: schema, encoder and network do not belong together; other errors as they come.
+    """
+    from raysynth.sampling.chunks import assemble
+    from raysynth.sampling.frame import to_frame
+
+    rules, encoder = model.rules, model.encoder
+    expected = model.schema if rules is None else rules.forward_schema(model.schema)
+    if [(c.name, c.dtype) for c in expected.columns] != [(c.name, c.dtype) for c in modelled.columns]:
+        raise ModelFileError("the schema and the modelled schema in the file have other columns; refit the model")
     rng = np.random.default_rng(0)
-    block = generator.generate(4, rng)
+    block = model.generator.generate(4, rng)
     if block.codes_NC.shape != (4, len(encoder.columns)):
         raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
     if (block.codes_NC >= np.array(encoder.cardinalities)).any():
         raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
-    encoder.decode(block, rng)
+    rows = encoder.decode(block, rng)
+    rows = rows if rules is None else rules.inverse(rows, rng)
+    to_frame(assemble(rows, model.schema, model.regenerators, model.key, 0), model.schema)

@@ -11,6 +11,11 @@ from raysynth.files.model_file import read_model
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
 
+_WHAT_A_DAMAGED_FILE_RAISES = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError),
+    *(AssertionError, StopIteration),
+)
+
 
 def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
     """The fitted synthesizer that `save` wrote, whatever the file's ending.
@@ -28,7 +33,7 @@ def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
         return model
     except InputError as error:
         raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
+    except _WHAT_A_DAMAGED_FILE_RAISES as error:
         raise ModelFileError(
             f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
             "use another copy or refit"

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import atomic_path, storage_error
+from raysynth.files.storage import atomic_path, local_path, storage_error
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
@@ -132,9 +132,9 @@ def verify(folder: str | Path) -> Manifest:
     """Check every file of a finished folder against its manifest.
 
     Raises:
-        StorageError: names the files that are missing, damaged or left over.
+        ParameterError: a URI. StorageError: names the files that are missing, damaged or left over.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     content = _read_json(folder / RECORDS / "manifest.json")
     try:
         if content is None:

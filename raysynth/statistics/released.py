@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from raysynth.statistics.calendar import CalendarCounts
+
 T = TypeVar("T")
 EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 
@@ -77,6 +79,7 @@ class NumericDistribution:
         rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
+        calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
         whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
     """
 
@@ -90,6 +93,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
+    calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None
 
     @property

@@ -17,6 +17,7 @@ as, to what its own epsilon and delta leave; so it is added by basic composition
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from typing import Any
 import numpy as np
 
 from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6
+MOST_CELLS = 2e7  # of the loss of one step: 160 MB
 CELLS_PER_STEP = 10.0  # in the typical loss of a subsampled step, so that thousands of roundings stay below 0.1 %
 
 
@@ -73,6 +76,55 @@ def total_epsilon(events: Iterable[Event], delta: float, *, coarseness: float = 
     if left <= 0:
         return math.inf
     return added + (_composed_epsilon(tuple(joint), left, coarseness) if joint else 0.0)
+
+
+@lru_cache(maxsize=64)
+def least_epsilon(events: tuple[Event, ...], delta: float, seconds: float) -> float:
+    """An epsilon that all covered events together have at least, by this accountant, found within about `seconds`.
+
+    Events are composed one kind after the other, the costliest first, until the time is over; what is left out can only
+    add to the total. So the figure is `total_epsilon` where the time suffices, and below it where it does not.
+
+    Raises:
+        ParameterError: an event whose loss takes more than `MOST_CELLS` cells, which no fit of raysynth charges.
+    """
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    begun = time.monotonic()
+    covered = [e for e in events if e.is_covered]
+    basic = [e for e in covered if e.composition == "basic"]
+    joint = tuple(e for e in covered if e.composition == "joint")
+    added = sum((e.epsilon or 0.0) * e.steps for e in basic)
+    left = delta - sum(e.delta * e.steps for e in basic)
+    if left <= 0:
+        return math.inf
+    if not joint:
+        return added
+    interval = _interval(joint, left, 1.0)
+    for event in joint:
+        if _cells(event, interval) > MOST_CELLS:
+            raise ParameterError(f"the ledger's event '{event.released[:80]}' is out of every range that is charged")
+    total = pld.identity(value_discretization_interval=interval)
+    for part, steps in sorted(_grouped(joint).items(), key=_cost_of_group):
+        distribution = _distribution(part, interval)
+        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
+        if time.monotonic() - begun > seconds:
+            break
+    return added + float(total.get_epsilon_for_delta(left))
+
+
+def _cost_of_group(group: tuple[tuple[Any, ...], int]) -> tuple[float, str]:
+    """Orders groups of equal events by what they spend, roughly, the most first."""
+    (mechanism, first, second), steps = group
+    rho = second**2 / first**2 if mechanism is Mechanism.GAUSSIAN else float(first) ** 2
+    return -rho * steps, str(mechanism)
+
+
+def _cells(event: Event, interval: float) -> float:
+    """Cells of the loss of one step."""
+    if event.mechanism is Mechanism.GAUSSIAN and event.sampling_rate < 1:
+        return 2 * _largest_loss(event) / interval
+    return 2 * (event.epsilon or 0.0) / interval if event.mechanism is Mechanism.EXPONENTIAL else 1.0
 
 
 @lru_cache(maxsize=1024)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from raysynth.dp.accounting.accountant import Spent, spent
+from raysynth.dp.accounting.accountant import Spent, least_epsilon, spent
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, Ledger
 from raysynth.errors import ModelFileError
+
+MOST_EVENTS = 10_000
+CLAIM_SECONDS = 2.0
+CLAIM_TOLERANCE = 2e-3  # of epsilon: versions of the accountant's library round otherwise
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class PrivacySpent:
         total: epsilon and delta that they have together, and whether anything is guaranteed.
         budget: what was allowed.
         joint: where other models were learned with the same releases (`keep_shards`): what they and this one cost
-            together when it was learned.
+            together when it was learned. Known to the fit alone: a file that held it would say that another fit's table
+            was the same.
     """
 
     ledger: Ledger
@@ -56,7 +61,6 @@ class PrivacySpent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; an auditor recomputes epsilon from `ledger` at `delta`."""
-        joint = {} if self.joint is None else {"joint": asdict(self.joint)}
         return {
             "epsilon": self.epsilon,
             "delta": self.delta,
@@ -64,17 +68,40 @@ class PrivacySpent:
             "not_covered": list(self.total.not_covered),
             "budget": {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
             "ledger": self.ledger.to_dict(),
-            **joint,
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> PrivacySpent:
         """The inverse of `to_dict`; raises `ModelFileError`."""
         try:
-            joint = _spent(content["joint"]) if "joint" in content else None
-            return cls(Ledger.from_dict(content["ledger"]), _spent(content), PrivacyBudget(**content["budget"]), joint)
+            return cls(Ledger.from_dict(content["ledger"]), _spent(content), PrivacyBudget(**content["budget"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the privacy ledger of the model file cannot be read: {error}") from error
+
+    def check_claim(self) -> PrivacySpent:
+        """The same; raises `ModelFileError` where the stated total is less than what the ledger's own events cost.
+
+        Consistency, not honesty: who writes a file can also leave an event out, and nothing in the file can show that.
+        """
+        if len(self.ledger) > MOST_EVENTS:
+            raise ModelFileError(
+                f"the privacy ledger holds {len(self.ledger):,} events; at most {MOST_EVENTS:,} are read"
+            )
+        covered = tuple(e for e in self.ledger if e.is_covered)
+        missing = tuple(e.released for e in self.ledger if not e.is_covered)
+        if self.guarantee and (missing or not all(e.guarantee for e in self.ledger)):
+            raise ModelFileError("the model file claims a guarantee, and its privacy ledger holds what voids it")
+        if set(missing) - set(self.total.not_covered):
+            raise ModelFileError("the model file leaves out what its privacy ledger says is not covered by epsilon")
+        if not 0 < self.delta < 1 or not self.epsilon >= 0:
+            raise ModelFileError(f"the model file states epsilon {self.epsilon!r} and delta {self.delta!r}")
+        least = least_epsilon(covered, self.delta, CLAIM_SECONDS)
+        if self.epsilon < least * (1 - CLAIM_TOLERANCE):
+            raise ModelFileError(
+                f"the model file states epsilon {self.epsilon:.4g} at delta {self.delta:.3g}, and the events of its "
+                f"own privacy ledger cost at least {least:.4g}; use another copy or refit"
+            )
+        return self
 
     def __str__(self) -> str:
         units = sorted({event.unit for event in self.ledger} - {ROW})

@@ -15,7 +15,7 @@ from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.private_folder import private_folder, remove_abandoned
 from raysynth.fitting.watching import watching
-from raysynth.methods.checks import local_folder
+from raysynth.methods.checks import run_folder
 from raysynth.methods.shared.row_sampler import RowSampler
 from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
@@ -114,17 +114,6 @@ def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
             codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
             result.append(quantiles_by_code(codes, values, column.cardinality))
     return result
-
-
-def run_folder(run_config: RunConfig | None) -> Path | None:
-    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
-
-    Raises:
-        ParameterError: the storage path is a URI, which cannot be memory-mapped.
-    """
-    if run_config is None or run_config.storage_path is None:
-        return None
-    return local_folder("storage_path", str(run_config.storage_path)) / (run_config.name or "raysynth")
 
 
 def storage_folders(run_config: RunConfig | None) -> list[Path]:

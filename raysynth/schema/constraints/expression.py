@@ -159,8 +159,7 @@ def _check_call(node: ast.Call, where: str) -> None:
 def _check_membership(node: ast.Compare, where: str) -> None:
     group = node.comparators[0]
     is_list = isinstance(group, (ast.Tuple, ast.List, ast.Set)) and group.elts
-    if len(node.ops) != 1 or not is_list or not all(isinstance(e, ast.Constant) for e in group.elts):  # type:
-    ignore[attr-defined]
+    if len(node.ops) != 1 or not is_list or not all(isinstance(e, ast.Constant) for e in group.elts):  # type: ignore[attr-defined]
         raise ConstraintError(f"{where}: `in` takes a list of values, for example sex in ('F', 'M')")
 
 

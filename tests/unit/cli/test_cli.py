@@ -254,7 +254,7 @@ def test_other_errors_end_with_1(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "new_model", fail)
+    monkeypatch.setattr("raysynth.cli.commands.new_model", fail)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 1 and str(error) in result.stderr
     assert os.listdir(tmp_path) == []
@@ -266,8 +266,8 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "new_model", interrupt)
-    monkeypatch.setattr(cli, "write_sample", interrupt)
+    monkeypatch.setattr("raysynth.cli.commands.new_model", interrupt)
+    monkeypatch.setattr("raysynth.cli.commands.write_sample", interrupt)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 130 and "No model was written to" in result.stderr
     result = run("sample", model, "--out", tmp_path / "folder")
@@ -277,7 +277,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
 
 
 def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "new_model", lambda *_, **__: pytest.fail("the fit began"))
+    monkeypatch.setattr("raysynth.cli.commands.new_model", lambda *_, **__: pytest.fail("the fit began"))
     result = run("fit", table, "--model", tmp_path)
     assert result.exit_code == 1 and "it is a folder" in result.stderr
 
@@ -331,3 +331,49 @@ def test_storage_that_would_not_help_is_refused(
     result = run("fit", table, *words, "--storage", tmp_path / "run", "--model", tmp_path / "m")
     assert result.exit_code == 2 and message in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+# -------------------------------------------------------------------------------------------- where results are written
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fit {table} --method copula --model s3://bucket/m",
+        "fit {table} --method tvae --seed 1 --storage gs://bucket/runs/a --model m",
+        "fit {table} --method tvae --set keep_shards=s3://bucket/shards --model m",
+        "sample {model} -n 3 --out s3://bucket/t.csv",
+        "sample {model} -n 3 --out s3://bucket/t",
+        "sample --verify s3://bucket/t",
+        "evaluate {table} {table} --out s3://bucket/r.html",
+        "evaluate {table} {table} --shareable s3://bucket/r.html",
+        "attack {table} {table} --out s3://bucket/r.html",
+        "sweep {table} --methods copula --out s3://bucket/choice",
+        "demo {table} --out s3://bucket/first",
+    ],
+)
+def test_results_for_an_object_store_are_refused_before_any_work(
+    command: str, table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would lie in a folder named 's3:' while the command reports success."""
+    monkeypatch.chdir(tmp_path)
+    result = run(*command.format(table=table, model=model).split())
+    assert result.exit_code == 2 and "is a URI" in result.output
+    assert os.listdir(tmp_path) == []
+
+
+def test_relative_paths_mean_the_folder_that_the_command_runs_in(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_bytes(table.read_bytes())
+    for command in (
+        "fit t.csv --method copula --model out/m --seed 1",
+        "sample out/m -n 30 --out out/s.csv",
+        "sample out/m -n 30 --out out/s",
+        "evaluate t.csv out/s.csv --out out/r.html --shareable out/q.html",
+        "attack t.csv out/s.csv --out out/a.html --experiments 1 --targets 20",
+    ):
+        assert run(*command.split()).exit_code == 0, command
+    assert sorted(os.listdir("out")) == ["a.html", "m", "q.html", "r.html", "s", "s.csv"]
+    assert run("sample", "--verify", "out/s").exit_code == 0

@@ -188,7 +188,9 @@ def test_compressed_entries_and_bombs_are_refused_before_unpacking(saved: Path, 
     assert (tmp_path / "bomb").stat().st_size < 1_000_000
     refused(tmp_path / "bomb", "compressed entries")
     rewritten(tmp_path / "large", bomb)
-    refused(tmp_path / "large", "description of over 256 MiB")
+    refused(tmp_path / "large", "description of over 64 MiB")
+    many = {"model.json": b"[" + b"0," * 2_000_001 + b"0]", "arrays.safetensors": b""}
+    refused(rewritten(tmp_path / "many", many), "2,000,002 values; at most 2,000,000")
 
 
 def test_repeated_and_foreign_entries_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -246,6 +248,11 @@ def array_change(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Calla
     return apply
 
 
+def set_dtype(meta: dict[str, Any], dtype: str) -> None:
+    for schema in ("schema", "modelled_schema"):
+        meta[schema]["columns"][2]["pandas_dtype"] = dtype
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "other version": (json_change(lambda m: {**m, "format_version": 2}), "format version 2.*reads 1"),
     "no version": (json_change(lambda m: m.pop("format_version") and None), "format version None"),
@@ -258,6 +265,21 @@ CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "parameter out of range": (json_change(lambda m: m["parameters"].update(n_bins=10**9) and None), "n_bins"),
     "no schema": (json_change(lambda m: m.pop("schema") and None), "schema"),
     "schema of other columns": (json_change(lambda m: m["modelled_schema"]["columns"].pop(1) and None), ""),
+    "modelled schema of another table": (
+        json_change(lambda m: m["modelled_schema"]["columns"][2].update(name="z") and None),
+        "",
+    ),
+    "dtype that takes memory": (json_change(lambda m: set_dtype(m, "V100000000")), "pandas_dtype"),
+    "dtype of Python objects": (json_change(lambda m: set_dtype(m, "datetime64[generic]")), "pandas_dtype"),
+    "dtype that cannot hold it": (json_change(lambda m: set_dtype(m, "datetime64[ns, No/Where]")), ""),
+    "a list without end": (
+        json_change(lambda m: m["parameters"].update(categorical_columns=["k"] * 30_000) and None),
+        "categorical_columns.*30,000 entries",
+    ),
+    "columns without end": (
+        json_change(lambda m: m["schema"].update(columns=m["schema"]["columns"] * 5_000) and None),
+        "25,000 columns",
+    ),
     "column of unknown kind": (json_change(lambda m: m["schema"]["columns"][1].update(kind="exec") and None), "exec"),
     "unknown encoder": (json_change(lambda m: m["encoder"]["columns"][0].update({"class": "Popen"}) and None), ""),
     "encoder is text": (json_change(lambda m: {**m, "encoder": "x"}), ""),
@@ -287,6 +309,53 @@ def test_content_that_does_not_fit_is_refused(saved: Path, tmp_path: Path, name:
     entries = entries_of(saved)
     change(entries)
     refused(rewritten(tmp_path / "m", entries), match or None)
+
+
+VALUES = (None, True, 0, -1, 2**40, 1e308, float("nan"), "", "x", "int64", [], {}, [1, "a"], {"a": [0]})
+
+
+def mutate(entries: dict[str, bytes], rng: random.Random) -> None:
+    """One value of the description becomes another one, or one array is cut, turned or has a number changed."""
+    if rng.random() < 0.6:
+        meta = json.loads(entries["model.json"])
+        at: Any = meta
+        while True:
+            key = rng.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            if not (isinstance(at[key], (dict, list)) and at[key]) or rng.random() < 0.15:
+                break
+            at = at[key]
+        at[key] = rng.choice(VALUES)
+        entries["model.json"] = json.dumps(meta).encode()
+        return
+    arrays = load(entries["arrays.safetensors"])
+    name = rng.choice(sorted(arrays))
+    array = arrays[name].copy()
+    flat = array.reshape(-1)
+    if len(flat) and rng.random() < 0.6:
+        value = rng.choice([-1, 0, 1, 70_000, 2**31, 1e300, float("nan"), float("inf")])
+        fits = array.dtype.kind == "f" or (isinstance(value, int) and -1 < value <= np.iinfo(array.dtype).max)
+        flat[rng.randrange(len(flat))] = value if fits else 0
+    else:
+        array = rng.choice([array[:-1], array[::-1], flat, array[:0], array.astype(np.float32)])
+    arrays[name] = np.ascontiguousarray(array)
+    entries["arrays.safetensors"] = save(arrays)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_file_that_loads_can_be_sampled(saved: Path, tmp_path: Path) -> None:
+    """Of 300 mutated files (fixed seed) each is refused by `ModelFileError`, or gives rows."""
+    rng, original, refusals = random.Random(7), entries_of(saved), 0
+    for _ in range(300):
+        entries = dict(original)
+        mutate(entries, rng)
+        rewritten(tmp_path / "m", entries)
+        try:
+            model = load_synthetic_model(tmp_path / "m")
+        except ModelFileError:
+            refusals += 1
+            continue
+        assert len(model.sample(7, seed=1)) == 7
+    assert refusals > 100
 
 
 def test_numbers_that_are_no_numbers(saved: Path, tmp_path: Path) -> None:

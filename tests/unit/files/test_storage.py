@@ -1,15 +1,18 @@
-"""Atomic writes: a complete file or none, and errors that say what to do."""
+"""Paths and atomic writes: a complete file or none, where the user meant it, and errors that say what to do."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from raysynth.errors import StorageError
-from raysynth.files.storage import atomic_path, check_writable
+from raysynth.errors import ParameterError, StorageError
+from raysynth.files.storage import atomic_path, check_writable, local_path, write_atomically
 
 
 def test_file_appears_whole_with_the_users_permissions(tmp_path: Path) -> None:
@@ -52,3 +55,56 @@ def test_check_before_the_work_finds_paths_that_cannot_be_written(tmp_path: Path
         check_writable(tmp_path)
     with pytest.raises(StorageError, match="a part of the path is a file"):
         check_writable(tmp_path / "file" / "model.raysynth")
+
+
+# ---------------------------------------------------------------------------------------------- which path is meant
+
+
+def test_a_path_is_absolute_from_the_door_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert local_path("runs/a") == tmp_path / "runs" / "a"
+    assert local_path("../x") == tmp_path.parent / "x"
+    assert local_path("~/x") == Path("/home/somebody/x")
+    assert local_path("file:///data/a%20b") == Path("/data/a b")
+    assert local_path(Path("a:b")) == tmp_path / "a:b", "a colon alone makes no URI"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a", "gs://b/a.csv", "abfs://c@d/e", "HDFS://host/x", "s3:/b"])
+@pytest.mark.parametrize("write", [atomic_path, check_writable, local_path])
+def test_a_uri_is_refused_and_becomes_no_folder(
+    uri: str, write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in (uri, Path(uri)):
+        with (
+            pytest.raises(ParameterError, match="is a URI.*give a local or mounted path"),
+            contextlib.ExitStack() as stack,
+        ):
+            made = write(target)
+            if isinstance(made, contextlib.AbstractContextManager):
+                stack.enter_context(made)
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------ what is private
+
+
+def test_private_files_and_the_folders_made_for_them_are_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_atomically(tmp_path / "a" / "b" / "rows", b"x", private=True)
+        write_atomically(tmp_path / "open" / "table.csv", b"x")
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(tmp_path).as_posix(): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
+    assert modes == {"a": 0o700, "a/b": 0o700, "a/b/rows": 0o600, "open": 0o777, "open/table.csv": 0o666}
+
+
+def test_a_folder_that_is_shared_with_a_group_stays_shared(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o770)
+    write_atomically(shared / "run" / "rows", b"x", private=True)
+    assert shared.stat().st_mode & 0o777 == 0o770
+    assert (shared / "run").stat().st_mode & 0o777 == 0o700
