@@ -5,8 +5,8 @@
 
 Real, synthetic and holdout rows are three independent samples (`tests/unit/privacy/kinds_of_tables.py`), so that
 whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
-alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails. Resumable with --out:
-one file a table. Prints a JSON line for each kind: how many tables were accused, and by what.
+alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails. Resumable
+with --out: one file a table. Prints a JSON line for each kind: how many tables were accused, and by what.
 """
 
 from __future__ import annotations
