@@ -17,9 +17,9 @@ import pandas as pd
 
 from raysynth import CTGAN, TableSchema, load_synthetic_model
 from raysynth.constraints import ConstraintSet, Expression, FixedCombinations, Inequality
+from raysynth.data.table import as_table
 from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.schema import ColumnSchema, Kind
-from raysynth.table import as_table
 
 CATEGORICAL = ["gender", "blood_type", "diagnosis", "medication"]
 CONTINUOUS = ["age", "height", "weight", "blood_pressure", "cholesterol"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from raysynth import BayesianNetworkSynthesizer, load_synthetic_model
 from raysynth.evaluation import statistical_similarity_score
+from raysynth.running.stages import stage_table
 from raysynth.sampling.writer import verify
-from raysynth.stages import stage_table
 
 
 def main(rows: int, out: Path, data: str | None = None) -> None:

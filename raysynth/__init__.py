@@ -9,9 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from raysynth.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
     from raysynth.api import infer_schema as infer_schema
+    from raysynth.data.sources.csv_file import CsvFile as CsvFile
+    from raysynth.data.sources.files import ParquetFiles as ParquetFiles
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
     from raysynth.errors import ConstraintError as ConstraintError
@@ -24,40 +28,41 @@ if TYPE_CHECKING:
     from raysynth.errors import SchemaError as SchemaError
     from raysynth.errors import StorageError as StorageError
     from raysynth.errors import TrainingError as TrainingError
+    from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer as AutoregressiveSynthesizer
+    from raysynth.methods.autoregressive_sequences.synthesizer import AutoregressiveSequences as AutoregressiveSequences
+    from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
+    from raysynth.methods.copula.synthesizer import GaussianCopula as GaussianCopula
+    from raysynth.methods.gan.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
+    from raysynth.methods.gan.ctgan import CTGAN as CTGAN
+    from raysynth.methods.gan.tabular_gan import TabularGAN as TabularGAN
+    from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
+    from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
+    from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
+    from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
-    from raysynth.synthesizers.autoregressive import AutoregressiveSynthesizer as AutoregressiveSynthesizer
-    from raysynth.synthesizers.autoregressive_sequences import AutoregressiveSequences as AutoregressiveSequences
-    from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
-    from raysynth.synthesizers.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
-    from raysynth.synthesizers.copula import GaussianCopula as GaussianCopula
-    from raysynth.synthesizers.ctgan import CTGAN as CTGAN
-    from raysynth.synthesizers.loading import load_synthetic_model as load_synthetic_model
-    from raysynth.synthesizers.tabular_gan import TabularGAN as TabularGAN
-    from raysynth.synthesizers.tabular_vae import DPTabularVAE as DPTabularVAE
-    from raysynth.synthesizers.tabular_vae import TabularVAE as TabularVAE
-    from raysynth.synthesizers.time_series_gan import TimeSeriesGAN as TimeSeriesGAN
 
-__version__ = "0.1.0"
 
 _HOME = {
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
-    "load_synthetic_model": "raysynth.synthesizers.loading",
-    "AutoregressiveSequences": "raysynth.synthesizers.autoregressive_sequences",
-    "AutoregressiveSynthesizer": "raysynth.synthesizers.autoregressive",
-    "BayesianNetworkSynthesizer": "raysynth.synthesizers.bayesian_network",
-    "ConditionalTabularGAN": "raysynth.synthesizers.conditional_gan",
-    "CTGAN": "raysynth.synthesizers.ctgan",
-    "DPTabularVAE": "raysynth.synthesizers.tabular_vae",
-    "GaussianCopula": "raysynth.synthesizers.copula",
-    "TabularGAN": "raysynth.synthesizers.tabular_gan",
-    "TimeSeriesGAN": "raysynth.synthesizers.time_series_gan",
-    "TabularVAE": "raysynth.synthesizers.tabular_vae",
+    "load_synthetic_model": "raysynth.methods.loading",
+    "AutoregressiveSequences": "raysynth.methods.autoregressive_sequences.synthesizer",
+    "AutoregressiveSynthesizer": "raysynth.methods.autoregressive.synthesizer",
+    "BayesianNetworkSynthesizer": "raysynth.methods.bayesian_network.synthesizer",
+    "ConditionalTabularGAN": "raysynth.methods.gan.conditional_gan",
+    "CTGAN": "raysynth.methods.gan.ctgan",
+    "DPTabularVAE": "raysynth.methods.vae.synthesizer",
+    "GaussianCopula": "raysynth.methods.copula.synthesizer",
+    "TabularGAN": "raysynth.methods.gan.tabular_gan",
+    "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
+    "TabularVAE": "raysynth.methods.vae.synthesizer",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",
+    "CsvFile": "raysynth.data.sources.csv_file",
+    "ParquetFiles": "raysynth.data.sources.files",
     "ClusterError": "raysynth.errors",
     "ConditionError": "raysynth.errors",
     "ConstraintError": "raysynth.errors",

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.synthesizers.registry import DEFAULT_METHOD, synthesizer_class
+from raysynth.methods.registry import DEFAULT_METHOD, synthesizer_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from raysynth.schema import TableSchema
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
+    from raysynth.schema.table import TableSchema
 
 
 def generate_synthetic_data(
@@ -74,14 +74,16 @@ def infer_schema(
     Raises:
         DataError, SchemaError: name the column and say what to do.
     """
-    from raysynth.schema import Kind
+    from raysynth.data.table import as_table
+    from raysynth.schema.table import Kind
+    from raysynth.statistics.dated_table import as_written, dated
     from raysynth.statistics.inference import infer_schema as infer
     from raysynth.statistics.table_statistics import collect
-    from raysynth.table import as_table
 
     table = as_table(data)
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
-    return infer(table, collect(table, label="statistics"), None, kinds)
+    table, statistics = dated(table, collect(table, label="statistics"), None, kinds)
+    return as_written(infer(table, statistics, None, kinds), table)
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:

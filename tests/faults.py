@@ -28,11 +28,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysynth import ray_execution
+from raysynth.methods.vae.recipe import VaeJob, VaeLearner
+from raysynth.running import ray as ray_execution
 from raysynth.training.batches import Batch
 from raysynth.training.job import Average
 from raysynth.training.private_batches import PrivateBatch
-from raysynth.training.vae import VaeJob, VaeLearner
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
 
@@ -124,7 +124,7 @@ def a_node_is_lost(made: Nodes, task: str, mark: Path) -> Iterator[None]:
 
     Args:
         made: the other nodes.
-        task: name of the function in `ray_execution.py` that runs as a task.
+        task: name of the function in `running/ray.py` that runs as a task.
         mark: a file that is made when the task has begun.
 
     Raises:

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.attacks.sequences import confidence_sequence
+from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.live import live_table
 from raysynth.campaigns.plan import Plan, Trial
 from raysynth.campaigns.results import CampaignResults
 from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
-from raysynth.execution import WHERE, ray_is_running
-from raysynth.privacy.sequences import confidence_sequence
-from raysynth.privacy.shadows import ShadowAttack
+from raysynth.running.runner import WHERE, ray_is_running
 
 _FIRST_LOOK = 10  # pairs of models before a group may stop
 
@@ -70,7 +70,7 @@ class AttackCampaign:
             dict(named), attacks, epsilons, n_models, n_targets, targets, n_training, n_synthetic, game, delta, seed
         ).check()
         self.data = data
-        self.store = CampaignStore(os.fspath(storage_path))
+        self.store = CampaignStore.at(storage_path)
         self.num_cpus, self.num_gpus = num_cpus, num_gpus
         self.max_in_flight, self.max_retries = max_in_flight, max_retries
         self.confidence_target = confidence_target

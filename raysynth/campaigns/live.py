@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raysynth.campaigns.plan import Plan
-from raysynth.progress import console_of_progress
+from raysynth.running.progress import console_of_progress
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,7 @@ from typing import Any
 from raysynth.campaigns.plan import Trial
 from raysynth.campaigns.trial import Report, World
 from raysynth.errors import ClusterError
-from raysynth.ray_execution import start_ray
+from raysynth.running.ray import start_ray
 
 
 def reports_from_ray(

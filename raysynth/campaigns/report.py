@@ -6,11 +6,11 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+from raysynth.attacks.roc import roc_curve
 from raysynth.evaluation.attacks import ROC_SIZE
 from raysynth.evaluation.charts import line_path
 from raysynth.evaluation.page import write_page
 from raysynth.evaluation.section import Section, section_body
-from raysynth.privacy.roc import roc_curve
 
 if TYPE_CHECKING:
     from raysynth.campaigns.results import CampaignResults

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.attacks import roc
+from raysynth.attacks.attack import MembershipAttack
+from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
-from raysynth.privacy import roc
-from raysynth.privacy.attack import MembershipAttack
-from raysynth.privacy.shadows import ShadowAttack
 
 if TYPE_CHECKING:
     import os

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
+from raysynth.files.storage import local_path, make_folder, storage_error
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 
@@ -30,6 +33,12 @@ class CampaignStore:
 
     path: str
 
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> CampaignStore:
+        """The store of a folder, absolute from here on since trials run in other folders, or of a URI."""
+        text = os.fspath(path)
+        return cls(text if "://" in text else str(local_path(text, "storage_path")))
+
     def open(self, plan: dict[str, Any], digest: str) -> set[str]:
         """Make the folder or go on with it; the keys of the trials that are done.
 
@@ -38,6 +47,8 @@ class CampaignStore:
         """
         fs, root = self._at()
         try:
+            if "://" not in self.path:
+                make_folder(Path(self.path), private=True)
             for folder in (_TRIALS, _FAILED):
                 fs.create_dir(f"{root}/{folder}", recursive=True)
             known = self._read_text(_PLAN)
@@ -121,16 +132,12 @@ class CampaignStore:
             if "://" in self.path:
                 fs, root = pafs.FileSystem.from_uri(self.path)
             else:
-                from pathlib import Path
-
-                fs, root = pafs.LocalFileSystem(), str(Path(self.path).absolute())
+                fs, root = pafs.LocalFileSystem(), self.path
         except (OSError, ValueError) as error:
             raise self._error(error) from error
         return fs, root.rstrip("/")
 
     def _error(self, error: Exception) -> StorageError:
-        from raysynth.storage import storage_error
-
         if isinstance(error, OSError) and error.errno is not None:
             return storage_error(error, self.path)
         return StorageError(f"cannot use '{self.path}' for a campaign: {error}")

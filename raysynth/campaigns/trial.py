@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.attacks.attack import MembershipAttack
+from raysynth.attacks.registry import new_attack
+from raysynth.attacks.run import read_records
+from raysynth.attacks.shadows import ShadowAttack, published
+from raysynth.attacks.threat import Records, View
+from raysynth.attacks.vulnerable import vulnerable_records
 from raysynth.campaigns.plan import Plan, Trial
 from raysynth.comparison.pairing import pair_tables
 from raysynth.errors import DataError, ParameterError
-from raysynth.privacy.attack import MembershipAttack
-from raysynth.privacy.registry import new_attack
-from raysynth.privacy.run import read_records
-from raysynth.privacy.shadows import ShadowAttack, published
-from raysynth.privacy.threat import Records, View
-from raysynth.privacy.vulnerable import vulnerable_records
 
 SCHEMA = pa.schema(
     [

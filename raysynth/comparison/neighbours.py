@@ -79,7 +79,7 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
         k: neighbours; at most the number of references.
         same_rows: queries and references are the same rows; a row is then not its own neighbour.
     """
-    from raysynth.execution import run_tasks
+    from raysynth.running.runner import run_tasks
 
     points_QD, points_RD = metric.points(queries), metric.points(references)
     k = min(k, len(points_RD) - same_rows)

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.comparison.coding import CategoryCoder, Marginal, number_matrix, vocabulary_coder
+from raysynth.data.table import Table
 from raysynth.statistics.released import CategoryCounts
-from raysynth.table import Table
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ The only place that draws privacy noise. A fit under a budget carries one `scope
 from the private rows is charged to it before the work is done.
 """
 
-from raysynth.dp.accountant import Spent, spent, total_epsilon
-from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.ledger import Event, Ledger, Mechanism
-from raysynth.dp.noise import InsecureSeededNoise, NoiseSource, OsNoise, SecureNoise
-from raysynth.dp.privacy_spent import PrivacySpent
-from raysynth.dp.scope import PrivacyScope
+from raysynth.dp.accounting.accountant import Spent, spent, total_epsilon
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.ledger import Event, Ledger, Mechanism
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, OsNoise, SecureNoise
 
 __all__ = [
     "Event",

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raysynth.attacks.registry import FAMILIES
+from raysynth.attacks.run import DEFAULT_TYPES, FEWEST_ROWS, Asked, ask, attack_records
 from raysynth.evaluation.charts import line_path
 from raysynth.evaluation.privacy import Check
 from raysynth.evaluation.section import Section, section_body
-from raysynth.privacy.registry import FAMILIES
-from raysynth.privacy.run import DEFAULT_TYPES, FEWEST_ROWS, Asked, ask, attack_records
 
 if TYPE_CHECKING:
-    from raysynth.privacy.attack import Attack
-    from raysynth.privacy.results import AttackResult, AttackResults
-    from raysynth.privacy.threat import Records
+    from raysynth.attacks.attack import Attack
+    from raysynth.attacks.results import AttackResult, AttackResults
+    from raysynth.attacks.threat import Records
 
 ROC_SIZE = 220.0
 N_EXPERIMENTS, N_TARGETS = 10, 2_000

@@ -21,7 +21,7 @@ from raysynth.comparison.intervals import Estimate, bootstrap
 from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
-from raysynth.execution import run_tasks
+from raysynth.running.runner import run_tasks
 
 TASKS = ("classification", "regression")
 MODELS = ("gradient boosting", "linear", "random forest")

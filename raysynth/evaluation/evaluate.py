@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.attacks.registry import FAMILIES
+from raysynth.attacks.run import Asked, sample_records
+from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables
 from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
@@ -26,17 +29,14 @@ from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
-from raysynth.execution import summarise
-from raysynth.privacy.registry import FAMILIES
-from raysynth.privacy.run import Asked, sample_records
-from raysynth.privacy.threat import Records
-from raysynth.schema import TableSchema
-from raysynth.stages import stage
+from raysynth.running.runner import summarise
+from raysynth.running.stages import stage
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
-    from raysynth.privacy.attack import Attack
-    from raysynth.privacy.results import AttackResults
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.attacks.attack import Attack
+    from raysynth.attacks.results import AttackResults
+    from raysynth.methods.base import Synthesizer
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 PRIVACY_METRICS = tuple(PARTS)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from raysynth.evaluation.section import Section, section_body
 
 if TYPE_CHECKING:
-    from raysynth.dp.ledger import Event
-    from raysynth.dp.privacy_spent import PrivacySpent
+    from raysynth.dp.accounting.ledger import Event
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 _ANCHOR, _TITLE = "ledger", "Privacy ledger"
 _NOUNS = {

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from raysynth.evaluation.section import Section, section_body
-from raysynth.storage import write_atomically
+from raysynth.files.storage import write_atomically
 
 
 def write_page(path: str | os.PathLike[str], title: str, sections: Sequence[Section]) -> None:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysynth.attacks import rates
+from raysynth.attacks.roc import auc
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
-from raysynth.privacy import rates
-from raysynth.privacy.roc import auc
 
 _JUDGED = 5  # figures whose intervals decide: a table that leaks nothing fails any of them in 2.5 % of cases at most
 VERDICT_LEVEL = 1 - (1 - rates.LEVEL) / _JUDGED  # of these intervals (Bonferroni); those that are shown are at 95 %

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from raysynth.errors import ParameterError
 from raysynth.evaluation.ledger_section import ledger_section
 from raysynth.evaluation.section import Section
-from raysynth.model_file import software_versions
+from raysynth.files.model_file import software_versions
 
 if TYPE_CHECKING:
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 _LEFT_OUT = ("schema", "verbose", "scaling_config", "run_config")  # objects, and paths that are nobody's business
 _KINDS = ("categorical_columns", "continuous_columns")

@@ -40,7 +40,7 @@ def write_report(
     sections: Sequence[Section] = (),
 ) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
-    from raysynth.storage import atomic_path
+    from raysynth.files.storage import atomic_path
 
     page = render_report(results, shareable=shareable, sections=sections)
     with atomic_path(path) as temporary:
@@ -67,7 +67,7 @@ PRIVATE_INFO = (NETWORK, "rows")  # in model_info: exact figures of the real row
 
 
 def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
-    from raysynth import __version__
+    from raysynth.version import __version__
 
     common = {
         "version": __version__,

@@ -18,10 +18,10 @@ from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
-from raysynth.schema import Kind
+from raysynth.schema.table import Kind
 
 if TYPE_CHECKING:
-    from raysynth.privacy.results import AttackResults
+    from raysynth.attacks.results import AttackResults
 
 
 @dataclass(frozen=True)

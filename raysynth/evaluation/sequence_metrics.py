@@ -56,7 +56,7 @@ def pair_arrays(real: Any, synthetic: Any) -> tuple[PaddedSequences, PaddedSeque
     Raises:
         DataError: an array of another shape, or of other steps or features than the other's, or with missing numbers.
     """
-    from raysynth.sequences import array_of
+    from raysynth.data.sequences import array_of
 
     first = array_of(real, length=None, features=None)
     second = array_of(synthetic, length=first.shape[1], features=first.shape[2])
@@ -205,8 +205,8 @@ def _post_hoc(n_inputs: int, hidden: int, seed: int) -> tuple[nn.Module, Any]:
     """A two-layer GRU with one output, and its Adam."""
     import torch
 
-    from raysynth.models.gru import GRU
-    from raysynth.models.time_gan import linear
+    from raysynth.methods.shared.gru import GRU
+    from raysynth.methods.timegan.network import linear
 
     rng = torch.Generator().manual_seed(seed)
     network = torch.nn.Sequential(GRU(n_inputs, hidden, 2, rng), linear(hidden, 1, rng))

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
-from raysynth.storage import atomic_path
+from raysynth.files.storage import atomic_path
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 256  # each holds a file open

@@ -23,13 +23,13 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import ParameterError, StorageError
+from raysynth.files.storage import atomic_path, local_path, storage_error
+from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.local import one_torch_thread
 from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
-from raysynth.schema import TableSchema
-from raysynth.stages import stage
-from raysynth.storage import atomic_path, storage_error
+from raysynth.schema.table import TableSchema
 
 FORMAT_VERSION = 2
 RECORDS = "_raysynth"
@@ -87,7 +87,7 @@ def write_parquet(
         ParameterError: a number of rows below 1, unknown compression, a column that cannot divide rows into folders.
         StorageError: disk full, or another run's folder.
     """
-    from raysynth.execution import run_tasks
+    from raysynth.running.runner import run_tasks
 
     for name, value in (("rows_per_file", rows_per_file), ("row_group_rows", row_group_rows)):
         if name == "rows_per_file" and value is None:
@@ -132,9 +132,9 @@ def verify(folder: str | Path) -> Manifest:
     """Check every file of a finished folder against its manifest.
 
     Raises:
-        StorageError: names the files that are missing, damaged or left over.
+        ParameterError: a URI. StorageError: names the files that are missing, damaged or left over.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     content = _read_json(folder / RECORDS / "manifest.json")
     try:
         if content is None:

@@ -24,18 +24,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.dp import ledger as events
-from raysynth.dp.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
-from raysynth.dp.ledger import Event
-from raysynth.dp.mechanisms import gaussian_vector, growing_edges, stable_counts
-from raysynth.dp.scope import PrivacyScope
+from raysynth.data.table import Table
+from raysynth.dp.accounting import ledger as events
+from raysynth.dp.accounting.ledger import Event
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.dp.mechanisms.counts import gaussian_vector, growing_edges, stable_counts
+from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.errors import SchemaError
-from raysynth.execution import summarise
-from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.running.runner import summarise
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.value_grid import ValueGrid, grid_of
-from raysynth.table import Table
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared

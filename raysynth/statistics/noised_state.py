@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.dp.ledger import Event, Ledger
+from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.errors import ModelFileError
-from raysynth.schema import TableSchema
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics, value_type
 from raysynth.statistics.plain_values import from_plain, to_plain
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from raysynth.arrow_types import TEXT, is_text
+from raysynth.data.arrow_types import TEXT, is_text
+from raysynth.data.table import Table
 from raysynth.errors import SchemaError
-from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import is_missing
 from raysynth.statistics.inference import dtype_text
 from raysynth.statistics.patterns import provider_by_name, words_of
-from raysynth.table import Table
 
 _KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")
 _PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.arrow_types import is_text
+from raysynth.data.arrow_types import is_text
+from raysynth.data.table import Table, require_rows
 from raysynth.errors import DataError, SchemaError
-from raysynth.execution import summarise
+from raysynth.running.runner import summarise
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.missing import MissingPairs
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
 from raysynth.statistics.text import TextSummary
-from raysynth.table import Table, require_rows
 
 ColumnSummary: TypeAlias = NumericSummary | TextSummary | BooleanSummary | NullSummary
 

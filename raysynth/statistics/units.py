@@ -34,10 +34,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.dp.noise import NoiseSource
+from raysynth.data.table import Fragment, Table
+from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
 from raysynth.statistics.cell_counts import is_missing
-from raysynth.table import Fragment, Table
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:

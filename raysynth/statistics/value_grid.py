@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.types as pt
 
-from raysynth.schema import ColumnSchema, Kind
+from raysynth.schema.table import ColumnSchema, Kind
 from raysynth.statistics.released import NumericDistribution
 
 MOST_VALUES = 1 << 17
@@ -34,7 +34,7 @@ class ValueGrid:
     decimals: int | None
 
     def distribution(self, first: np.ndarray, counts: np.ndarray, missing: float) -> NumericDistribution:
-        """The distribution of runs of leaves (see `dp/histogram.py`); runs of several leaves are uniform."""
+        """The distribution of runs of leaves (see `dp/mechanisms/histogram.py`); runs of several leaves are uniform."""
         last = np.append(first[1:], len(self.starts)) - 1
         low, high = self.low[first].copy(), self.high[last].copy()
         several = last > first

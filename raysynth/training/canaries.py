@@ -26,8 +26,8 @@ from torch import Tensor
 from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
-    from raysynth.dp.gradient_release import GradientRelease
-    from raysynth.dp.uses import Use
+    from raysynth.dp.gradients.release import GradientRelease
+    from raysynth.dp.gradients.uses import Use
     from raysynth.training.private_batches import PrivatePart
 
 ABOVE_CLIP = 1000.0  # norm of a canary's gradient over the clip: without clipping nobody could miss it

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.storage import atomic_path
+from raysynth.files.storage import atomic_path
 from raysynth.training.curves import CurveFolder
 from raysynth.training.loop import Checkpoint
 
@@ -76,7 +76,7 @@ def find_checkpoint(path: Path) -> Checkpoint | None:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write one file, complete or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, private=True) as temporary:
         torch.save(
             {"signature": checkpoint.signature, "state": checkpoint.state, "history": checkpoint.history}, temporary
         )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from raysynth.device_copies import codes_to_device, to_device
 from raysynth.encoding.block import EncodedBlock
+from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
 
 MAX_VALIDATION_ROWS = 8192

@@ -26,18 +26,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.dp.accountant import Spent, spent
-from raysynth.dp.ledger import Event, Ledger
+from raysynth.dp.accounting.accountant import Spent, spent
+from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
-from raysynth.model_file import ModelContent, read_model, write_model
-from raysynth.storage import write_atomically
+from raysynth.files.model_file import ModelContent, read_model, write_model
+from raysynth.files.storage import write_atomically
 from raysynth.training.kept_shards import encoder_digest, fingerprint, schema_digest
 
 if TYPE_CHECKING:
-    from raysynth.dp.scope import PrivacyScope
-    from raysynth.schema import TableSchema
-    from raysynth.table import Table
+    from raysynth.data.table import Table
+    from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.schema.table import TableSchema
 
 RELEASES = "releases.raysynth"
 FITS = "fits"
@@ -105,7 +105,7 @@ class KeptReleases:
         }
         write_model(folder / RELEASES, ModelContent(content, arrays))
         for path in (self.home / FITS).glob("*.json"):
-            write_atomically(folder / FITS / path.name, path.read_bytes())
+            write_atomically(folder / FITS / path.name, path.read_bytes(), private=True)
 
     def joint(self, fit_id: str, ledger: Ledger, delta: float) -> Spent | None:
         """Adds a fit, before its training, to those that have learned from these rows; the cost of all together.
@@ -118,7 +118,7 @@ class KeptReleases:
             delta: at which the cost is stated.
         """
         own = Ledger(ledger.events[len(self.events) :])
-        write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode())
+        write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode(), private=True)
         trained = [Ledger.from_json(p.read_text(encoding="utf-8")) for p in sorted((self.home / FITS).glob("*.json"))]
         if len(trained) == 1:
             return None

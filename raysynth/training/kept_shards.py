@@ -5,8 +5,8 @@
     FOLDER/<digest>/manifest.json       and the shards, as in `shards.py`
 
 A fit takes kept shards only where the key is equal in every part and every file has its checksum; otherwise it encodes
-again, into a folder of its own that is renamed into place when it is complete (`private_folder.py`: one that never is
-does not stay). Any number of workers takes them. They stay until the user deletes the folder.
+again, into a folder of its own that is renamed into place when it is complete (`files/private_folder.py`: one that
+never is does not stay). Any number of workers takes them. They stay until the user deletes the folder.
 
 Under a privacy budget each fit would draw statistics, and so an encoder, of its own: there a second fit takes the
 first one's, and pays for them (`kept_releases.py`).
@@ -28,15 +28,15 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import StorageError
-from raysynth.model_file import ModelContent
-from raysynth.private_folder import new_name, private_folder, remove_abandoned
-from raysynth.storage import storage_error, write_atomically
+from raysynth.files.model_file import ModelContent
+from raysynth.files.private_folder import new_name, private_folder, remove_abandoned
+from raysynth.files.storage import storage_error, write_atomically
 from raysynth.training.shards import FORMAT_VERSION, ShardSet, is_whole, write_shards
 
 if TYPE_CHECKING:
+    from raysynth.data.table import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.schema import TableSchema
-    from raysynth.table import Table
+    from raysynth.schema.table import TableSchema
     from raysynth.training.kept_releases import KeptReleases
 
 KEY = "key.json"
@@ -112,13 +112,13 @@ def kept_shards(
     found = _found(home, key)
     if found is not None and len(found.shards) >= fewest:
         return found
-    write_atomically(folder / LABEL, NOTE.encode())
-    with private_folder(folder, mode=0o777) as writing:
+    write_atomically(folder / LABEL, NOTE.encode(), private=True)
+    with private_folder(folder) as writing:
         at_least = 0 if releases is None else fewest
         write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
         if releases is not None:
             releases.write(writing)
-        write_atomically(writing / KEY, json.dumps(asdict(key)).encode())
+        write_atomically(writing / KEY, json.dumps(asdict(key)).encode(), private=True)
         try:
             _put(writing, home)
         except OSError as error:
@@ -128,7 +128,7 @@ def kept_shards(
 
 def fingerprint(table: Table, columns: Sequence[str]) -> str:
     """SHA-256 of the values of some columns, all rows in their order; a pass over the table, over Ray where it pays."""
-    from raysynth.execution import for_each_fragment
+    from raysynth.running.runner import for_each_fragment
 
     parts = for_each_fragment(table, _digest_blocks, columns=list(columns), label="comparing with kept shards")
     types = str([(name, str(table.schema.field(name).type)) for name in columns])
@@ -148,7 +148,7 @@ def encoder_digest(encoder: TableEncoder) -> str:
 
 def _found(home: Path, key: ShardKey) -> ShardSet | None:
     """Shards that were made of the same and are whole; None, with a word in the log, where they are damaged."""
-    from raysynth.execution import run_tasks
+    from raysynth.running.runner import run_tasks
 
     if not home.exists():
         return None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ParameterError, TrainingError
-from raysynth.progress import progress
+from raysynth.running.progress import progress
 
 SCHEDULES = ("constant", "cosine")
 Watch = Callable[[int, Callable[[], dict[str, Any]]], None]  # epochs that are done, and what gives the learner's state

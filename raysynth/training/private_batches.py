@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.device_copies import codes_to_device, to_device
-from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.dp.noise import NoiseSource
-from raysynth.storage import write_atomically
+from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.files.storage import write_atomically
+from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowSource
 
 if TYPE_CHECKING:
@@ -211,4 +211,4 @@ def started_steps(journal: Path) -> int:
 def _start_steps(journal: Path, steps: int) -> None:
     """Count steps as started, before the first of them runs."""
     content = {"started": started_steps(journal) + steps}
-    write_atomically(journal, json.dumps(content).encode())
+    write_atomically(journal, json.dumps(content).encode(), private=True)

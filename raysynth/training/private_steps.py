@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.clipping import example_gradients
-from raysynth.dp.gradient_release import DpSgdPlan, GradientRelease
-from raysynth.dp.uses import Use
+from raysynth.dp.gradients.clip import example_gradients
+from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
+from raysynth.dp.gradients.uses import Use
 from raysynth.training.batches import Batch
 from raysynth.training.canaries import active_canaries
 from raysynth.training.job import Average

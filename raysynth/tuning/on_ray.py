@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raysynth.errors import ClusterError, ParameterError
-from raysynth.execution import in_this_process
+from raysynth.running.runner import in_this_process
 from raysynth.tuning.choices import Choices, Listed
 from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.trials import FAILED, Trial, TrialResult, has_ended
@@ -98,7 +98,7 @@ def run_choices(
     """
     from ray import tune
 
-    from raysynth.ray_execution import start_ray
+    from raysynth.running.ray import start_ray
 
     at_once = room.at_once(start_ray().cluster_resources())
     if not choices.number:

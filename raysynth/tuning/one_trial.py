@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import RaysynthError
-from raysynth.schema import TableSchema
+from raysynth.schema.table import TableSchema
 from raysynth.tuning.trials import (
     FAILED,
     FINISHED,
@@ -29,8 +29,8 @@ from raysynth.tuning.trials import (
 )
 
 if TYPE_CHECKING:
-    from raysynth.synthesizers.base import Synthesizer
-    from raysynth.synthesizers.shared_table import SharedTable
+    from raysynth.fitting.shared_table import SharedTable
+    from raysynth.methods.base import Synthesizer
 
 OBJECTIVES = ("utility", "similarity", "ml_efficacy")
 PROGRESS, NINTHS = "ninths_of_training", 9
@@ -160,7 +160,7 @@ def fitted(trial: Trial, task: Task, look: Callable[[Synthesizer, Fraction], Non
     Args:
         look: looks at a model that trains in epochs, at `LOOKS`.
     """
-    from raysynth.synthesizers.watching import Watcher
+    from raysynth.fitting.watching import Watcher
 
     schema = task.schema_of(trial.setting)
     model = synthesizer(trial.setting, trial.seed, task.delta, schema=schema, **task.fixed)
@@ -191,7 +191,7 @@ def measure(synthetic: pa.Table, task: Task, seed: int) -> dict[str, float]:
 
 def attacked(synthetic: pa.Table, task: Task, seed: int) -> Estimate:
     """Advantage of the strongest membership attack: 2 * AUC - 1, with its interval."""
-    from raysynth.privacy.run import run_privacy_attacks
+    from raysynth.attacks.run import run_privacy_attacks
 
     found = run_privacy_attacks(
         task.train,

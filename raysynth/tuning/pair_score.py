@@ -21,11 +21,11 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.table import Table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
-from raysynth.execution import summarise
+from raysynth.fitting.opening import OpenedTable
+from raysynth.running.runner import summarise
 from raysynth.statistics.contingency import ContingencyCounts
-from raysynth.synthesizers.opening import OpenedTable
-from raysynth.table import Table
 
 SCORE_BINS = 8
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, RaysynthError
-from raysynth.table import as_table
 from raysynth.tuning.one_trial import Task, synthesizer
 from raysynth.tuning.trials import Setting
 from raysynth.tuning.winners import Budget
 
 if TYPE_CHECKING:
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 _FEWEST_ROWS = 40
 
@@ -74,7 +74,7 @@ def with_shared_table(task: Task, settings: Iterable[Setting]) -> Task:
     A finite epsilon takes no part: such a trial's releases are its own, each with fresh noise and in its own ledger,
     and exact statistics must not reach it. Where the rows cannot be opened nothing is shared, and trials say why.
     """
-    from raysynth.synthesizers.shared_table import SharedTable
+    from raysynth.fitting.shared_table import SharedTable
 
     models = [m for s in dict.fromkeys(settings) if (m := _checked(task, s)) is not None]
     try:
@@ -85,7 +85,7 @@ def with_shared_table(task: Task, settings: Iterable[Setting]) -> Task:
 
 def _checked(task: Task, setting: Setting) -> Synthesizer | None:
     """An unfitted model of the setting; None where its parameters are wrong, which its trial will report."""
-    from raysynth.synthesizers.opening import privacy_scope
+    from raysynth.fitting.opening import privacy_scope
 
     try:
         model = synthesizer(setting, None, task.delta, schema=task.schema_of(setting), **task.fixed)

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysynth.dp.accountant import total_epsilon
-from raysynth.dp.budget import DEFAULT_DELTA, PrivacyBudget
-from raysynth.dp.calibration import calibrated
-from raysynth.dp.ledger import Event, Ledger, gaussian, selection
-from raysynth.dp.privacy_spent import PrivacySpent
-from raysynth.dp.scope import PrivacyScope
-from raysynth.dp.selection import Repetitions, RunBudget, most_order, selection_epsilon
+from raysynth.data.table import Table
+from raysynth.dp.accounting.accountant import total_epsilon
+from raysynth.dp.accounting.budget import DEFAULT_DELTA, PrivacyBudget
+from raysynth.dp.accounting.calibration import calibrated
+from raysynth.dp.accounting.ledger import Event, Ledger, gaussian, selection
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.dp.accounting.selection import Repetitions, RunBudget, most_order, selection_epsilon
 from raysynth.errors import ParameterError
-from raysynth.schema import TableSchema
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.opening import open_table, privacy_scope
-from raysynth.table import Table
+from raysynth.fitting.opening import open_table, privacy_scope
+from raysynth.methods.base import Synthesizer
+from raysynth.schema.table import TableSchema
 from raysynth.tuning.one_trial import synthesizer
 from raysynth.tuning.trials import Setting
 from raysynth.tuning.winners import Budget

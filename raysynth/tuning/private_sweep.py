@@ -20,16 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raysynth.dp.ledger import Event, Ledger
-from raysynth.dp.noise import noise_source
+from raysynth.data.table import Table
+from raysynth.dp.accounting.ledger import Event, Ledger
+from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
-from raysynth.model_file import ModelContent, read_model, write_model
+from raysynth.files.model_file import ModelContent, read_model, write_model
+from raysynth.files.storage import write_atomically
+from raysynth.fitting.opening import open_table
+from raysynth.methods.base import Synthesizer
 from raysynth.statistics import noised_state
 from raysynth.statistics.noised import NoisedStatistics
-from raysynth.storage import write_atomically
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.opening import open_table
-from raysynth.table import Table
 from raysynth.tuning.domains import Space
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.on_ray import Room, run_trials
@@ -116,7 +116,7 @@ class PrivateFolder:
         return SweepResult(results, "private", OBJECTIVE, self.path, self._winner)
 
     def _winner(self, candidate: Candidate) -> Synthesizer:
-        from raysynth.synthesizers.loading import load_synthetic_model
+        from raysynth.methods.loading import load_synthetic_model
 
         return load_synthetic_model(self.path / _WINNER_FILE)
 
@@ -156,7 +156,7 @@ def released(
 
     Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
     """
-    from raysynth.synthesizers.loading import load_synthetic_model
+    from raysynth.methods.loading import load_synthetic_model
 
     if winner is None:
         return None, None

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.dp.ledger import gaussian
-from raysynth.dp.mechanisms import gaussian_vector
-from raysynth.dp.run_scope import RunScope
+from raysynth.data.table import Table, as_table
+from raysynth.dp.accounting.ledger import gaussian
+from raysynth.dp.accounting.run_scope import RunScope
+from raysynth.dp.mechanisms.counts import gaussian_vector
+from raysynth.fitting.opening import OpenedTable, as_modelled, fit_opened, open_table
+from raysynth.methods.base import Synthesizer
 from raysynth.statistics.noised import NoisedStatistics
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.opening import OpenedTable, as_modelled, fit_opened, open_table
-from raysynth.table import Table, as_table
 from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.pair_score import CoarseCells, pair_score, score_sensitivity
 from raysynth.tuning.private_plan import PrivatePlan

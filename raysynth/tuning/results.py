@@ -17,7 +17,7 @@ from raysynth.tuning.trials import FAILED, STOPPED, TrialResult
 if TYPE_CHECKING:
     import pandas as pd
 
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 SELECTION_NOTE = "selection among models by figures of the private rows: not covered by epsilon"
 
@@ -131,7 +131,7 @@ class SweepResult:
         Raises:
             StorageError: the file cannot be written.
         """
-        from raysynth.storage import write_atomically
+        from raysynth.files.storage import write_atomically
         from raysynth.tuning.report import render_sweep
 
         write_atomically(path, render_sweep(self).encode())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raysynth.errors import ParameterError
-from raysynth.storage import write_atomically
+from raysynth.files.storage import write_atomically
 from raysynth.tuning.choices import Listed, Study, installed_optuna
 from raysynth.tuning.domains import Space
 from raysynth.tuning.on_ray import Room, run_choices, run_trials
@@ -79,7 +79,7 @@ class Search:
 
     def stops(self, method: str) -> bool:
         """Whether trials of a method can be stopped: it has settings to compare, and trains in epochs."""
-        from raysynth.synthesizers.registry import synthesizer_class
+        from raysynth.methods.registry import synthesizer_class
 
         return self.scheduler is not None and method in self.space and synthesizer_class(method).can_resume
 

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.dp.selection import GEOMETRIC, Repetitions
+from raysynth.data.table import as_table
+from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
-from raysynth.schema import TableSchema
-from raysynth.table import as_table
+from raysynth.files.storage import local_path
+from raysynth.schema.table import TableSchema
 from raysynth.tuning import winners
 from raysynth.tuning.domains import Space
 from raysynth.tuning.on_ray import Room
@@ -28,7 +29,7 @@ from raysynth.tuning.trials import Trial, TrialResult
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
 
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 SELECTIONS = ("internal", "proxy", "private")
 
@@ -129,9 +130,9 @@ def sweep(
     """
     _check(objective, selection, n_seeds, n_trials, holdout_share, epsilons, proxy_data, epsilon_limit)
     methods, targets = _methods(methods, epsilons), _listed(target_columns)
-    declared = TableSchema.load(schema) if isinstance(schema, str | os.PathLike) else schema
-    spread, folder = _spread(scaling_config, run_config), Path(out)
-    budget = winners.Budget(delta, declared, {**(parameters or {}), **spread})
+    declared, parameters = _declared(schema, parameters or {})
+    spread, folder = _spread(scaling_config, run_config), local_path(out, "out")  # Tune changes the working directory
+    budget = winners.Budget(delta, declared, {**parameters, **spread})
     room = Room(cpus_per_trial, max_concurrent_trials, scaling_config)
     n_seeds = 1 if selection == "private" else n_seeds
     search_for = Search(tuple(methods), tuple(epsilons), search_space or {}, n_trials, n_seeds, seed, search, scheduler)
@@ -181,7 +182,7 @@ def _privately(
 
 def _methods(methods: Sequence[str] | None, epsilons: Sequence[float]) -> list[str]:
     """The methods to try; raises `ParameterError` for one that takes no epsilon where a finite one is asked for."""
-    from raysynth.synthesizers.registry import METHODS, synthesizer_class
+    from raysynth.methods.registry import METHODS, synthesizer_class
 
     wanted = list(METHODS) if methods is None else [methods] if isinstance(methods, str) else list(methods)
     finite = [e for e in epsilons if not math.isinf(e)]
@@ -231,6 +232,15 @@ def _check(
         raise ParameterError(f"holdout_share must be between 0 and 1; found {holdout_share!r}")
     if not epsilons or any(not e > 0 for e in epsilons):
         raise ParameterError(f"epsilons must be numbers > 0, or inf; found {list(epsilons)!r}")
+
+
+def _declared(schema: Any, parameters: dict[str, Any]) -> tuple[TableSchema | None, dict[str, Any]]:
+    """The schema, read here since trials run in other folders, and the parameters without it."""
+    others = {name: value for name, value in parameters.items() if name != "schema"}
+    if schema is not None and "schema" in parameters:
+        raise ParameterError("the schema is given twice: as schema and in parameters; leave one out")
+    schema = parameters.get("schema") if schema is None else schema
+    return (TableSchema.load(schema) if isinstance(schema, str | os.PathLike) else schema), others
 
 
 def _spread(scaling: ScalingConfig | None, run: RunConfig | None) -> dict[str, Any]:

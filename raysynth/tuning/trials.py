@@ -15,7 +15,7 @@ import numpy as np
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError, StorageError
-from raysynth.storage import write_atomically
+from raysynth.files.storage import write_atomically
 from raysynth.tuning.domains import Domain, Space, hashable
 
 FINISHED, FAILED, STOPPED, STARTED = "finished", "failed", "stopped", "started"

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.schema import TableSchema
-from raysynth.storage import write_atomically
+from raysynth.files.storage import write_atomically
+from raysynth.schema.table import TableSchema
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.one_trial import Task, synthesizer
 from raysynth.tuning.results import SELECTION_NOTE
 from raysynth.tuning.trials import Setting
 
 if TYPE_CHECKING:
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
 PROXY_METHOD = "bayesian_network"
 _PROXY_FILE, _WINNER_FILE, _WINNER_NOTE = "proxy.raysynth", "winner.raysynth", "winner.json"
@@ -33,7 +33,7 @@ class Budget:
 
 def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     """'internal': the model of the candidate's best seed; its ledger says that the choice is not covered."""
-    from raysynth.synthesizers.loading import load_synthetic_model
+    from raysynth.methods.loading import load_synthetic_model
 
     model = load_synthetic_model(task.model_path(candidate.best_result.trial))
     if (spent := getattr(model, "privacy_spent_", None)) is not None:
@@ -45,8 +45,8 @@ def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: P
     """'proxy': the public table, or rows of a Bayesian network that is fitted to the private rows once and kept."""
     if public is not None:
         return public
-    from raysynth.synthesizers.loading import load_synthetic_model
-    from raysynth.synthesizers.registry import synthesizer_class
+    from raysynth.methods.loading import load_synthetic_model
+    from raysynth.methods.registry import synthesizer_class
 
     if not getattr(synthesizer_class(PROXY_METHOD), "has_differential_privacy", False):
         raise ParameterError(
@@ -69,7 +69,7 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Path)
     Raises:
         ParameterError: another winner was fitted already: each is a release of its own.
     """
-    from raysynth.synthesizers.loading import load_synthetic_model
+    from raysynth.methods.loading import load_synthetic_model
 
     setting, proxy = candidate.setting, folder / _PROXY_FILE
     note = json.dumps([setting.method, str(setting.epsilon), setting.parameters])
@@ -91,8 +91,8 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Path)
 
 def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     """The model with a ledger of both fits; as it is where one of them has no epsilon."""
-    from raysynth.dp.budget import PrivacyBudget
-    from raysynth.dp.ledger import Ledger
+    from raysynth.dp.accounting.budget import PrivacyBudget
+    from raysynth.dp.accounting.ledger import Ledger
 
     first, second = (getattr(m, "privacy_spent_", None) for m in (proxy, model))
     if first is None or second is None:
@@ -104,7 +104,7 @@ def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
 
 
 def _accepted(setting: Setting, fixed: dict[str, Any]) -> dict[str, Any]:
-    from raysynth.synthesizers.registry import synthesizer_class
+    from raysynth.methods.registry import synthesizer_class
 
     names = synthesizer_class(setting.method)._parameter_names()
     return {k: v for k, v in fixed.items() if k in names}

@@ -36,12 +36,12 @@ import pyarrow as pa
 from region_game import noise_times, region_campaign
 
 from raysynth import BayesianNetworkSynthesizer
+from raysynth.attacks.attribute import NearestAttributeAttack
+from raysynth.attacks.linkability import LinkabilityAttack
+from raysynth.attacks.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
 from raysynth.campaigns import AttackCampaign
-from raysynth.execution import iter_tasks
 from raysynth.privacy import MembershipAttack, Records, ThreatModel, View, run_privacy_attacks
-from raysynth.privacy.attribute import NearestAttributeAttack
-from raysynth.privacy.linkability import LinkabilityAttack
-from raysynth.privacy.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
+from raysynth.running.runner import iter_tasks
 
 TABLE_ATTACKS = (
     *("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability"),

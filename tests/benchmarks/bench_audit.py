@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 
 from raysynth.api import new_synthesizer
+from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.privacy import audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.synthesizers.registry import METHODS, synthesizer_class
 
 FAMILY_ERROR = 0.001
 DELTA = 1e-8  # the one-run theorem's term for delta leaves no power at 1e-5

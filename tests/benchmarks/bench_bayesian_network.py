@@ -29,18 +29,18 @@ import numpy as np
 import pandas as pd
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula
-from raysynth.models.bayesian_network.counting import SetCounts
-from raysynth.models.bayesian_network.edge_rules import edge_rules
-from raysynth.models.bayesian_network.parameters import estimate
-from raysynth.models.bayesian_network.scores import SetScores
-from raysynth.models.bayesian_network.search import RESTARTS, find_structure
+from raysynth.methods.bayesian_network.counting import SetCounts
+from raysynth.methods.bayesian_network.edge_rules import edge_rules
+from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.scores import SetScores
+from raysynth.methods.bayesian_network.search import RESTARTS, find_structure
 from raysynth.statistics.contingency import ContingencyCounts
 
 NETWORKS = ("asia", "sachs", "alarm")
 FIT = """
 import sys, time, json
 from raysynth import BayesianNetworkSynthesizer
-from raysynth.ray_execution import start_ray
+from raysynth.running.ray import start_ray
 start_ray()
 begun = time.perf_counter()
 model = BayesianNetworkSynthesizer(n_bins=10, score="bic", max_parents=3, seed=0, verbose=False).fit(sys.argv[1])
@@ -156,7 +156,7 @@ def speed(folder: Path) -> dict[str, Any]:
     begun = time.perf_counter()
     model = BayesianNetworkSynthesizer(n_bins=10, score="bic", max_parents=3, seed=0, verbose=False).fit(str(folder))
     seconds = time.perf_counter() - begun
-    from raysynth.table import as_table
+    from raysynth.data.table import as_table
 
     codes = np.concatenate([model.encoder_.encode(b).codes_NC for f in as_table(folder).fragments for b in f.blocks()])
     frame = pd.DataFrame(codes, columns=list(model.encoder_.names)).astype("category")

@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 
 from raysynth.errors import RaysynthError
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.registry import synthesizer_class
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.registry import synthesizer_class
 
 CONDITION = {"sex": "Male", "age": (25, 40)}
 ROWS, RARE_ROWS = 10_000, 1_000

@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from raysynth.synthesizers.base import Synthesizer
+from raysynth.methods.base import Synthesizer
 
 PEER = Path(__file__).with_name("peer_ctgan.py")
 
@@ -71,11 +71,11 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def measure(train: Path, options: argparse.Namespace) -> dict[str, float]:
     """Our seconds for the encoder and an epoch, and our sampled rows per second."""
 
+    from raysynth.data.table import as_table
     from raysynth.encoding.table_encoder import build_encoder
+    from raysynth.fitting.prepared import Prepared
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
-    from raysynth.synthesizers.prepared import Prepared
-    from raysynth.table import as_table
 
     data = pd.read_csv(train)
     clock = time.perf_counter()
@@ -129,7 +129,7 @@ def compare(ours: list[dict[str, float]], peers: list[dict[str, float]]) -> dict
 
 def matmul_share(epoch_seconds: float, train: Path, options: argparse.Namespace) -> float:
     """Floating-point operations of an epoch's matrix products over what the machine does in plain large products."""
-    from raysynth.synthesizers.ctgan import CTGAN
+    from raysynth.methods.gan.ctgan import CTGAN
 
     model = CTGAN(epochs=1, verbose=False, seed=0).fit(pd.read_csv(train))
     width, conditions = model.sampler_.spans.width, model.sampler_.conditions.size
@@ -175,7 +175,7 @@ def quality(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def synthesizer(options: argparse.Namespace, **parameters: Any) -> Synthesizer:
     """An unfitted model of the method."""
-    from raysynth.synthesizers.registry import synthesizer_class
+    from raysynth.methods.registry import synthesizer_class
 
     return synthesizer_class(options.method)(seed=0, verbose=False, **parameters)
 

@@ -26,15 +26,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raysynth.models.critic_examples import critic_weights
-from raysynth.models.discriminator import Discriminator, Rows
-from raysynth.models.vae import TabularVae
-from raysynth.synthesizers import neural
-from raysynth.synthesizers.registry import synthesizer_class
+from raysynth.methods.gan.critic_examples import critic_weights
+from raysynth.methods.gan.discriminator import Discriminator, Rows
+from raysynth.methods.gan.private_recipe import PrivateGanLearner
+from raysynth.methods.registry import synthesizer_class
+from raysynth.methods.shared import neural
+from raysynth.methods.vae.network import TabularVae
 from raysynth.training.batches import Batch
 from raysynth.training.job import average_alone
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
-from raysynth.training.private_gan import PrivateGanLearner
 
 CPU = torch.device("cpu")
 

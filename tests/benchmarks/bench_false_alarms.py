@@ -3,7 +3,7 @@
     python tests/benchmarks/bench_false_alarms.py [--repeats 200] [--rows 250] [--kinds numbers,mixed] [--out DIR]
     python tests/benchmarks/bench_false_alarms.py --copies 0.05 [--rows 500] [--holdout 1000]
 
-Real, synthetic and holdout rows are three independent samples (`tests/unit/privacy/kinds_of_tables.py`), so that
+Real, synthetic and holdout rows are three independent samples (`tests/unit/attacks/kinds_of_tables.py`), so that
 whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
 alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails. Resumable
 with --out: one file a table. Prints a JSON line for each kind: how many tables were accused, and by what.
@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
 
+from raysynth.attacks.attack import Attack
+from raysynth.attacks.registry import new_attack
+from raysynth.attacks.run import ask, attack_records, sample_records
+from raysynth.attacks.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation.attacks import attack_checks
 from raysynth.evaluation.privacy import privacy_figures
-from raysynth.execution import iter_tasks
-from raysynth.privacy.attack import Attack
-from raysynth.privacy.registry import new_attack
-from raysynth.privacy.run import ask, attack_records, sample_records
-from raysynth.privacy.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
-from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
+from raysynth.running.runner import iter_tasks
 
 BY_NAME = ("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability", "inversion_table")
 FALSE_ALARMS, POWER = 0.05, 0.9

@@ -22,8 +22,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from raysynth.cli_steps import read_settings
-from raysynth.synthesizers.registry import synthesizer_class
+from raysynth.cli.steps import read_settings
+from raysynth.methods.registry import synthesizer_class
 
 PEER_DEFAULT = 300
 

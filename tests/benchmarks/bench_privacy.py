@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysynth.models.bayesian_network.network import Network
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+from raysynth.methods.registry import synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.synthesizers.bayesian_network import BayesianNetworkSynthesizer
-from raysynth.synthesizers.prepared import Prepared
-from raysynth.synthesizers.registry import synthesizer_class
 
 DELTA = 1e-5
 NAMES = ("shapes", "pairs", "quality", "TRTR", "TSTR", "C2ST")

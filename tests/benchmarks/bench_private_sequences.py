@@ -28,13 +28,13 @@ import pandas as pd
 import torch
 
 from raysynth import TimeSeriesGAN
-from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.scope import PrivacyScope
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numeric import NumericEncoder
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.evaluation.sequence_metrics import autocorrelations, cross_correlation_difference, pair_arrays
+from raysynth.methods.sequences.private_tables import sequences_of_array
 from raysynth.statistics.noised import release_statistics
-from raysynth.synthesizers.private_sequence_tables import sequences_of_array
 
 STEPS, LAGS, BLOCK, DELTA = 24, 5, 100, 1e-5
 ALL_BUT_THE_COUNT = 0.99  # of the budget's rho, for the histograms of the baseline

@@ -27,8 +27,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from raysynth.cli_steps import read_settings
-from raysynth.synthesizers.registry import synthesizer_class
+from raysynth.cli.steps import read_settings
+from raysynth.methods.registry import synthesizer_class
 
 SDV = """
 import sys, time, pandas as pd

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from raysynth import load_synthetic_model
+from raysynth.methods.registry import synthesizer_class
 from raysynth.sampling.writer import RECORDS, verify
-from raysynth.synthesizers.registry import synthesizer_class
 
 WRITE = """
 import sys

@@ -120,7 +120,7 @@ def table_of(folder: Path, rows: int) -> Path:
 
 def fit(folder: Path, method: str, rows: int) -> Figure:
     """Seconds of a fit and Ray's share of them; the model stays for `sample`."""
-    from raysynth.synthesizers.registry import synthesizer_class
+    from raysynth.methods.registry import synthesizer_class
 
     ray = started_ray()
     passes = timed_passes(("summarise_on_ray", "for_each_fragment_on_ray"))
@@ -209,7 +209,7 @@ def pause() -> None:
 
 def timed_passes(names: tuple[str, ...]) -> list[float]:
     """The seconds of each pass over Ray from now on, appended as they end."""
-    from raysynth import ray_execution
+    from raysynth.running import ray as ray_execution
 
     seconds: list[float] = []
 

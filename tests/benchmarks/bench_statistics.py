@@ -76,12 +76,12 @@ def measure(stage: str, table: str, options: argparse.Namespace) -> dict[str, fl
 
 def run_stage(stage: str, path: str, where: str, repeat: int) -> dict[str, float]:
     """Seconds and rows/s of one stage, the fastest of some passes; Ray is started before the clock."""
-    from raysynth.arrow_types import is_text
+    from raysynth.data.arrow_types import is_text
+    from raysynth.data.table import as_table
     from raysynth.statistics import collect
-    from raysynth.table import as_table
 
     if where == "ray":
-        from raysynth.ray_execution import start_ray
+        from raysynth.running.ray import start_ray
 
         start_ray()
     seconds = []
@@ -104,10 +104,10 @@ def count_pairs(table: object, statistics: object, where: str) -> None:
     from functools import partial
 
     from raysynth.encoding.table_encoder import build_encoder
-    from raysynth.execution import summarise
+    from raysynth.fitting.prepared import EncodedCounts
+    from raysynth.methods.copula.synthesizer import GaussianCopula
+    from raysynth.running.runner import summarise
     from raysynth.statistics import infer_schema
-    from raysynth.synthesizers.copula import GaussianCopula
-    from raysynth.synthesizers.prepared import EncodedCounts
 
     schema = infer_schema(table, statistics)
     encoder = build_encoder(schema, statistics.columns, numeric="bins", n_bins=GaussianCopula().n_bins)

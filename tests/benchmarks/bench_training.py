@@ -44,8 +44,8 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 from process_memory import own_bytes, train_workers
 
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.registry import synthesizer_class
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.registry import synthesizer_class
 
 MARGIN = 0.01
 
@@ -271,7 +271,7 @@ def captured(options: argparse.Namespace) -> tuple[Any, Any]:
         raise Captured(job, rows)
 
     given = {k: v for k, v in {"epochs": options.epochs, "batch_size": options.batch_size}.items() if v is not None}
-    with mock.patch("raysynth.synthesizers.neural.train_here", capture):
+    with mock.patch("raysynth.methods.shared.neural.train_here", capture):
         try:
             synthesizer_class(options.method)(seed=0, verbose=False, **given).fit(pd.read_csv(options.data))
         except Captured as found:

@@ -31,14 +31,15 @@ from faults import (
 )
 
 from raysynth import GaussianCopula, TabularVAE, load_synthetic_model
-from raysynth import table as table_module
+from raysynth.data import table as table_module
+from raysynth.data.sources.parquet import table_from_parquet
+from raysynth.data.table import Table, as_table
 from raysynth.evaluation import statistical_similarity_score
-from raysynth.private_folder import PREFIX
+from raysynth.files.private_folder import PREFIX
+from raysynth.methods.vae import recipe as vae
 from raysynth.sampling.writer import RECORDS, verify
-from raysynth.sources.parquet import table_from_parquet
 from raysynth.statistics import collect
-from raysynth.table import Table, as_table
-from raysynth.training import distributed, vae
+from raysynth.training import distributed
 from raysynth.training.private_batches import started_steps
 from raysynth.training.shards import ShardSet, write_shards
 

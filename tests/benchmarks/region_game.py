@@ -16,7 +16,7 @@ import pandas as pd
 
 from raysynth.api import new_synthesizer
 from raysynth.campaigns import AttackCampaign
-from raysynth.dp.noise import OsNoise
+from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.privacy import MembershipAttack, Records, ThreatModel, View
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 

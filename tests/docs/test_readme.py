@@ -12,7 +12,7 @@ import pytest
 import typer.main
 
 from raysynth import cli
-from raysynth.synthesizers.registry import METHODS
+from raysynth.methods.registry import METHODS
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

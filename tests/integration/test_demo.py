@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from raysynth import load_synthetic_model
-from raysynth.demo import example_table
+from raysynth.cli.demo import example_table
 
 COMMAND = [sys.executable, "-c", "from raysynth.cli import main; main()", "demo"]
 SECONDS_ALLOWED = 180  # the promise of the README's first command, on 2 cores

@@ -9,7 +9,7 @@ from pathlib import Path
 from faults import checkpoints, fit_on_ray, stopped_driver
 
 from raysynth import load_synthetic_model
-from raysynth.private_folder import PREFIX
+from raysynth.files.private_folder import PREFIX
 
 EPOCHS = 5
 

@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth import table as table_module
+from raysynth.data import table as table_module
+from raysynth.data.table import Table, as_table
 from raysynth.errors import DataError
-from raysynth.execution import for_each_fragment, iter_tasks, ray_is_running, run_tasks, runs_on_ray, summarise
+from raysynth.running.runner import for_each_fragment, iter_tasks, ray_is_running, run_tasks, runs_on_ray, summarise
 from raysynth.statistics import TableStatistics, TableSummary, collect
-from raysynth.table import Table, as_table
 
 N = 5000
 ROWS = 300  # of a fragment

@@ -11,16 +11,16 @@ import pytest
 from faults import HeldJob, Nodes, a_node_is_lost, a_worker_is_lost, nodes
 
 from raysynth import GaussianCopula
-from raysynth import table as table_module
+from raysynth.data import table as table_module
+from raysynth.data.table import Table, as_table
 from raysynth.evaluation import statistical_similarity_score
-from raysynth.models.spans import Spans
-from raysynth.models.vae import VaeNetworks
+from raysynth.methods.shared.spans import Spans
+from raysynth.methods.vae.network import VaeNetworks
+from raysynth.methods.vae.recipe import VaeSettings
 from raysynth.statistics import collect
-from raysynth.table import Table, as_table
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.loop import TrainSettings
 from raysynth.training.shards import write_shards
-from raysynth.training.vae import VaeSettings
 
 N = 6000
 ROWS = 300  # of a fragment

@@ -10,9 +10,9 @@ import torch
 import torch.multiprocessing as mp
 from scipy import stats
 
-from raysynth.dp.gradient_release import DpSgdPlan, GradientRelease
-from raysynth.dp.noise import OsNoise
-from raysynth.dp.uses import OffsetUse
+from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
+from raysynth.dp.gradients.uses import OffsetUse
+from raysynth.dp.mechanisms.noise import OsNoise
 
 PLAN = DpSgdPlan(clip=0.5, noise_multiplier=1.5, sampling_rate=0.1, expected_batch=20.0, steps=10)
 NUMBERS, DRAWS = 200, 200

@@ -18,19 +18,19 @@ import torch
 import torch.multiprocessing as mp
 
 from raysynth import DPTabularVAE
-from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.data.sequences import Windows
+from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
-from raysynth.models.ctgan import Conditions
-from raysynth.models.spans import Spans
-from raysynth.models.time_gan import SequenceLayout, VectorLayout
-from raysynth.models.vae import VaeNetworks
-from raysynth.sequences import Windows
-from raysynth.training.gan import GanJob, GanSettings
+from raysynth.methods.gan.network import Conditions
+from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.shared.spans import Spans
+from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
+from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
+from raysynth.methods.vae.network import VaeNetworks
+from raysynth.methods.vae.recipe import VaeJob, VaeSettings
 from raysynth.training.job import Job, train_worker
 from raysynth.training.loop import TrainSettings
 from raysynth.training.shards import ShardSet, Shares
-from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
-from raysynth.training.vae import VaeJob, VaeSettings
 from raysynth.training.window_shards import write_windows
 
 SPANS = Spans((3, 3, 2), (2,))
@@ -38,7 +38,13 @@ ROWS, BATCH, EPOCHS = 2000, 200, 4
 LENGTH = 4
 STEPS = ROWS // BATCH * EPOCHS
 N = 4000  # rows of the whole fit
-PRELOADED = ["torch.distributed", "pandas", "pytest", "raysynth.training.distributed", "raysynth.training.vae"]  # once
+PRELOADED = [
+    "torch.distributed",
+    "pandas",
+    "pytest",
+    "raysynth.training.distributed",
+    "raysynth.methods.vae.recipe",
+]  # once
 Trained = dict[str, list[dict[str, Any]]]
 
 

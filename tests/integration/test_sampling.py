@@ -12,12 +12,12 @@ import pytest
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula, TableSchema
 from raysynth.constraints import Expression, Inequality, Unique
+from raysynth.data.table import as_table
 from raysynth.errors import StorageError
+from raysynth.methods.base import Synthesizer
 from raysynth.sampling.writer import verify
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.table import as_table
 
 ROWS = 150_000  # three chunks of 65,536 rows, the last one cut
 

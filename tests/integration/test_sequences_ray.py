@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
-from raysynth.synthesizers.sequence_synthesizer import SequenceSynthesizer
+from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanLearner
 from raysynth.training.batches import Batch
 from raysynth.training.job import Average
-from raysynth.training.time_gan import TimeGanJob, TimeGanLearner
 
 pytest.importorskip("ray")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth import infer_schema
 from raysynth.errors import ParameterError
 from raysynth.tuning import SweepResult, sweep
 
@@ -34,6 +35,16 @@ def run(table: pd.DataFrame, out: Path) -> SweepResult:
 @pytest.fixture(scope="module")
 def swept(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
     return run(table, tmp_path_factory.mktemp("sweep") / "out")
+
+
+def test_a_relative_folder_is_the_callers(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tune runs each trial in a folder of its own; results and models must not land there."""
+    monkeypatch.chdir(tmp_path)
+    infer_schema(table).save("schema.json")
+    found = sweep(table, ["copula"], out="choice", n_seeds=2, parameters={"schema": "schema.json"}, seed=3)
+    assert found.table["status"].tolist() == ["finished", "finished"]
+    assert found.folder == tmp_path / "choice"
+    assert len(list((tmp_path / "choice" / "models").glob("*.raysynth"))) == 2
 
 
 def test_every_trial_has_its_figures_and_a_failed_one_its_reason(swept: SweepResult) -> None:
@@ -72,7 +83,7 @@ def test_a_proxy_sweep_opens_the_private_rows_for_the_winner_alone(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A public table takes the sweep; the private one is opened once, by `best`, and a second winner is refused."""
-    from raysynth.synthesizers.base import Synthesizer
+    from raysynth.methods.base import Synthesizer
 
     public = table.sample(frac=1, replace=True, random_state=1).reset_index(drop=True)
     private = table.assign(x=table["x"] + 100)

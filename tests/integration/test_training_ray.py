@@ -16,11 +16,11 @@ from torch import Tensor
 
 from raysynth import TabularVAE
 from raysynth.errors import ParameterError
-from raysynth.models.ctgan import Conditions
-from raysynth.models.spans import Spans
+from raysynth.methods.gan.network import Conditions
+from raysynth.methods.gan.recipe import GanJob, GanLearner, GanSettings
+from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
-from raysynth.training.gan import GanJob, GanLearner, GanSettings
 from raysynth.training.job import Average
 from raysynth.training.loop import TrainSettings
 from raysynth.training.shards import ShardSet

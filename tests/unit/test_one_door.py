@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from raysynth.dp.scope import PrivacyScope
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
 from raysynth.statistics.released import Noised
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
-WALKED = ("encoding", "training", "synthesizers", "sampling")
+WALKED = ("encoding", "training", "fitting", "methods", "sampling")
 READS_ROWS = {"count", "summarise", "open_counts", "encoded", "for_each_fragment", "gaussian_vector", "chosen"}
 READS_ROWS |= {"summed_summaries"}
 
@@ -68,7 +68,7 @@ def test_encoders_know_released_values_only(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysynth."):
             home = (node.module or "").split(".")
-            assert home[1] not in ("table", "sources", "execution", "dp")
+            assert home[1] not in ("data", "running", "dp")
             assert home[1] != "statistics" or home[2] not in ("table_statistics", "cell_counts", "noised", "numeric")
 
 
@@ -80,7 +80,7 @@ def test_the_private_door_makes_no_exact_value_and_charges_before_it_reads() -> 
 
 
 def test_the_private_opening_infers_nothing_and_checks_no_row() -> None:
-    made = {name for _, name in calls(function(PACKAGE / "synthesizers" / "opening.py", "open_privately"))}
+    made = {name for _, name in calls(function(PACKAGE / "fitting" / "opening.py", "open_privately"))}
     assert "release_statistics" in made
     assert not made & {"collect", "infer_schema", "check_constraints", "validate_rows", "require_rows"}
 
@@ -92,7 +92,7 @@ def test_the_public_schema_reads_no_row() -> None:
 
 PAYING = [
     (path, node)
-    for path in modules("synthesizers", "training")
+    for path in modules("methods", "fitting", "training")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     if isinstance(node, ast.FunctionDef)
     and any("PrivacyScope" in ast.unparse(a.annotation) for a in node.args.args if a.annotation is not None)
@@ -100,7 +100,7 @@ PAYING = [
 ]
 
 
-@pytest.mark.parametrize(("path", "node"), PAYING, ids=[f"{p.stem}.{n.name}" for p, n in PAYING])
+@pytest.mark.parametrize(("path", "node"), PAYING, ids=[f"{p.parent.name}.{n.name}" for p, n in PAYING])
 def test_a_method_without_sgd_charges_before_it_touches_rows(path: Path, node: ast.FunctionDef) -> None:
     order, readers = calls(node), reading(path)
     charged = min(line for line, name in order if name == "charge")
@@ -108,13 +108,14 @@ def test_a_method_without_sgd_charges_before_it_touches_rows(path: Path, node: a
 
 
 def test_there_are_methods_to_check() -> None:
-    assert {p.stem for p, _ in PAYING} >= {"private_network", "private_copula", "private_sequences"}
+    found = {f"{p.parent.name}/{p.name}" for p, _ in PAYING}
+    assert found >= {"bayesian_network/private.py", "copula/private.py", "sequences/private.py"}
 
 
 def test_private_sequences_are_divided_without_a_look_at_what_rows_hold() -> None:
     """Static columns, lengths, gaps across entities, kinds and patterns of keys would all be read from the rows."""
-    for name in ("private_sequence_tables.py", "private_sequences.py"):
-        tree = ast.parse((PACKAGE / "synthesizers" / name).read_text(encoding="utf-8"))
+    for name in ("private_tables.py", "private.py"):
+        tree = ast.parse((PACKAGE / "methods" / "sequences" / name).read_text(encoding="utf-8"))
         made = {called for _, called in calls(tree)}
         assert not made & {"collect", "infer_schema", "divide", "static_columns", "longest", "gaps", "infer_pattern"}
         assert not made & {"array_of", "validate_rows", "check_constraints", "require_rows"}
@@ -123,6 +124,6 @@ def test_private_sequences_are_divided_without_a_look_at_what_rows_hold() -> Non
 def test_noise_is_never_seeded_outside_tests() -> None:
     """`InsecureSeededNoise` is named in dp/ alone: no fit can come to use it by its parameters."""
     for path in modules("."):
-        if path.parent.name != "dp":
+        if path.relative_to(PACKAGE).parts[0] != "dp":
             assert "InsecureSeededNoise(" not in path.read_text(encoding="utf-8"), path
     assert PrivacyScope.__init__.__annotations__["noise"] == "NoiseSource | None"

@@ -24,12 +24,14 @@ import pandas as pd
 import pytest
 
 from raysynth.api import new_synthesizer
-from raysynth.dp import InsecureSeededNoise, Mechanism, accountant, mechanisms
-from raysynth.dp.gradient_release import GradientRelease
-from raysynth.dp.ledger import Event
+from raysynth.dp import InsecureSeededNoise, Mechanism
+from raysynth.dp.accounting import accountant
+from raysynth.dp.accounting.ledger import Event
+from raysynth.dp.gradients.release import GradientRelease
+from raysynth.dp.mechanisms.counts import counts as mechanisms
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.synthesizers.base import Synthesizer
-from raysynth.synthesizers.registry import METHODS, synthesizer_class
 from raysynth.training import private_batches
 from raysynth.training.averaging import BestAverage
 
@@ -117,7 +119,7 @@ class Transcript:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """In place of the mechanisms, wherever the package has them at hand."""
         for path in PACKAGE.rglob("*.py"):
-            if "dp.mechanisms import" in path.read_text(encoding="utf-8"):
+            if "dp.mechanisms.counts import" in path.read_text(encoding="utf-8"):
                 importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
         users = [m for name, m in sorted(sys.modules.items()) if name.startswith("raysynth.") and m is not mechanisms]
         for name, wrapped in self._mechanisms().items():

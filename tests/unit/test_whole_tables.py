@@ -33,19 +33,19 @@ GATHERING = {"to_pandas", "to_arrow", "encoded", "_read_all", "read_table", "to_
 ALLOWED = {
     "campaigns/results.py to_pandas": "one line a trial",
     "campaigns/store.py read_table": "one trial's scores",
-    "demo.py to_arrow": "the demonstration divides a table that fits in memory",
+    "cli/demo.py to_arrow": "the demonstration divides a table that fits in memory",
     "evaluation/sequence_comparison.py to_arrow": "sequences are compared in memory (README, 'Limits')",
-    "privacy/audit_units.py to_arrow": "an audit refits hundreds of times, on few rows",
-    "privacy/inversion.py to_pandas": "the attack's targets",
+    "attacks/audit/units.py to_arrow": "an audit refits hundreds of times, on few rows",
+    "attacks/inversion.py to_pandas": "the attack's targets",
     "sampling/frame.py to_pandas": "rows that the user asked for as a DataFrame",
-    "sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "sources/csv.py _read_all": "CSV below the size that is streamed",
-    "synthesizers/code_store.py encoded": "below IN_MEMORY_CELLS",
-    "synthesizers/neural.py encoded": "where `Prepared.fits_in_memory`",
-    "synthesizers/private_sequence_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "synthesizers/private_sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "synthesizers/sequence_data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "synthesizers/shared_table.py encoded": "where `Prepared.fits_in_memory`",
+    "data/sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "data/sources/csv.py _read_all": "CSV below the size that is streamed",
+    "fitting/code_store.py encoded": "below IN_MEMORY_CELLS",
+    "methods/shared/neural.py encoded": "where `Prepared.fits_in_memory`",
+    "methods/sequences/private_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "methods/sequences/private.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "methods/sequences/data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
+    "fitting/shared_table.py encoded": "where `Prepared.fits_in_memory`",
 }
 
 
@@ -71,7 +71,7 @@ def test_nothing_asks_ray_data_for_all_rows() -> None:
 
 def test_a_dataset_is_mapped_and_streamed_only() -> None:
     """In the one module that knows Datasets, and in the one that runs passes over them."""
-    for module in ("sources/dataset.py", "ray_execution.py"):
+    for module in ("data/sources/dataset.py", "running/ray.py"):
         assert not {name for name, _ in calls(PACKAGE / module)} & OF_A_DATASET
 
 

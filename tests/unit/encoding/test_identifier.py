@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.pattern import IntegerPattern, parse_pattern
 from raysynth.errors import SchemaError
-from raysynth.permutation import permute
 from raysynth.schema import ColumnSchema, Kind
+from raysynth.schema.permutation import permute
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
@@ -17,7 +18,6 @@ from raysynth.errors import ModelFileError
 from raysynth.schema import Kind, TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import TableStatistics, collect
-from raysynth.table import as_table
 
 N = 2000
 FORMS: list[NumericForm] = ["bins", "modes"]

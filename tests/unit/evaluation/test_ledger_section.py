@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-from raysynth.dp import Ledger, PrivacyBudget, PrivacySpent, ledger
+from raysynth.dp import Ledger, PrivacyBudget, PrivacySpent
+from raysynth.dp.accounting import ledger
 from raysynth.evaluation.ledger_section import ledger_section
 
 BOOK = Ledger(

@@ -21,13 +21,13 @@ from raysynth.constraints import (
     Range,
     Unique,
 )
+from raysynth.data.table import as_table
 from raysynth.errors import ConditionError, ConstraintError, NotFittedError, ParameterError
 from raysynth.sampling import chunks, local
 from raysynth.sampling.chunks import DistinctRows, SamplingModel, chunk_count, chunk_stream, make_chunk
 from raysynth.sampling.conditions import parse_conditions
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
-from raysynth.table import as_table
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysynth import GaussianCopula, load_synthetic_model
+from raysynth.data.table import as_table
 from raysynth.errors import ParameterError, StorageError
 from raysynth.sampling import chunks, writer
 from raysynth.sampling.writer import chunks_of_a_file, verify
-from raysynth.table import as_table
 
 ROWS = 950  # ten chunks of 100 in five files
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import collect, infer_schema
-from raysynth.table import as_table
 
 N = 400
 RNG = np.random.default_rng(11)

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
 from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
@@ -16,7 +17,6 @@ from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells
 from raysynth.statistics.noised import RANGE_SIGNIFICANT, NoisedStatistics, release_statistics
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
-from raysynth.table import as_table
 
 ROWS = 4000
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.scope import PrivacyScope
+from raysynth.data.table import as_table
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.errors import ModelFileError
-from raysynth.model_file import ModelContent, read_model, write_model
+from raysynth.files.model_file import ModelContent, read_model, write_model
+from raysynth.fitting.opening import OpenedTable, open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised_state import from_state, to_state
-from raysynth.synthesizers.opening import OpenedTable, open_privately
-from raysynth.table import as_table
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.public_schema import as_declared, total_cast
-from raysynth.table import as_table
 
 NUMBERS = [1.0, 2.6, None, float("nan"), float("inf"), -float("inf"), 300.0, -1e300, 1e19]
 

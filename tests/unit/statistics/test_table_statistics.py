@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.statistics import TableSummary, collect
 from raysynth.statistics.missing import MissingPairs
-from raysynth.table import as_table
 
 
 def table(n: int = 2000) -> pd.DataFrame:

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from raysynth.dp.noise import InsecureSeededNoise, OsNoise
+from raysynth.data.table import as_table
+from raysynth.dp.mechanisms.noise import InsecureSeededNoise, OsNoise
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.statistics.units import UnitIndex, bounded, chosen_rows
-from raysynth.table import as_table
 
 FALSE_ALARM = 1e-6
 

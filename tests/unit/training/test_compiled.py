@@ -18,20 +18,20 @@ import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.models.autoregressive import CodeLayout, NetworkSettings
-from raysynth.models.ctgan import Conditions
-from raysynth.models.spans import Spans
-from raysynth.models.vae import VaeNetworks
+from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
+from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
+from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
+from raysynth.methods.gan.network import Conditions
+from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.shared.spans import Spans
+from raysynth.methods.vae.network import VaeNetworks
+from raysynth.methods.vae.recipe import VaeJob, VaeSettings
 from raysynth.training import compiled as module
-from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
 from raysynth.training.batches import MemoryRows
 from raysynth.training.compiled import compiled
-from raysynth.training.conditional_gan import ConditionalGanJob
-from raysynth.training.gan import GanJob, GanSettings
 from raysynth.training.held_out import ValidationBatch
 from raysynth.training.job import Job, average_alone, train_here
 from raysynth.training.loop import TrainSettings
-from raysynth.training.vae import VaeJob, VaeSettings
 
 CPU = torch.device("cpu")
 SPANS = Spans((3, 3, 2), (2,))

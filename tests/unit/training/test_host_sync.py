@@ -17,20 +17,20 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from raysynth.models.autoregressive import CodeLayout, NetworkSettings
-from raysynth.models.ctgan import Conditions
-from raysynth.models.spans import Spans
-from raysynth.models.time_gan import SequenceLayout, VectorLayout
-from raysynth.models.vae import VaeNetworks
-from raysynth.training.autoregressive import AnyOrderJob, AnyOrderSettings
+from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
+from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
+from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
+from raysynth.methods.gan.network import Conditions
+from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.shared.spans import Spans
+from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
+from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
+from raysynth.methods.vae.network import VaeNetworks
+from raysynth.methods.vae.recipe import VaeJob, VaeSettings
 from raysynth.training.batches import Batch
-from raysynth.training.conditional_gan import ConditionalGanJob
-from raysynth.training.gan import GanJob, GanSettings
 from raysynth.training.held_out import ValidationBatch
 from raysynth.training.job import Job, average_alone
 from raysynth.training.loop import Learner, TrainSettings
-from raysynth.training.time_gan import TimeGanJob, TimeGanSettings
-from raysynth.training.vae import VaeJob, VaeSettings
 
 META = torch.device("meta")
 CARDINALITIES, N_VALUES, ROWS = (5, 3, 4), 1, 20
@@ -182,7 +182,7 @@ PLANTED: dict[str, Callable[[torch.Tensor], Any]] = {
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_wait_is_found(planted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these makes a GPU's host wait, in the middle of a step whose numbers stay right."""
-    from raysynth.models.vae import TabularVae
+    from raysynth.methods.vae.network import TabularVae
 
     plain = TabularVae.posterior
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from raysynth.dp.gradient_release import DpSgdPlan
-from raysynth.dp.noise import OsNoise
+from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.encoding.block import EncodedBlock
 from raysynth.statistics.units import UnitIndex
 from raysynth.training import private_batches

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.training.batches import Batch
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
 from raysynth.training.private_steps import PrivateSteps

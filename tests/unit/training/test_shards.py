@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysynth.dp.gradient_release import DpSgdPlan
+from raysynth.data.table import as_table
+from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.errors import StorageError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised import NoisedColumn
 from raysynth.statistics.released import CategoryCounts, Noised
-from raysynth.table import as_table
 from raysynth.training.private_batches import PoissonBatches
 from raysynth.training.shards import ShardSet, write_block, write_shards
 

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from raysynth import TabularVAE, ray_execution
+from raysynth import TabularVAE
 from raysynth.errors import ParameterError
-from raysynth.synthesizers import neural
+from raysynth.methods.shared import neural
+from raysynth.running import ray as ray_execution
 from raysynth.training.distributed import check_storage
 
 

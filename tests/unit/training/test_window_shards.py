@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from raysynth.data.sequences import Windows
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ParameterError, StorageError
-from raysynth.sequences import Windows
-from raysynth.synthesizers.sequence_data import WindowRows
+from raysynth.methods.sequences.data import WindowRows
 from raysynth.training.window_shards import WINDOWS, WindowShards, write_windows
 
 T, N_ROWS = 5, 120

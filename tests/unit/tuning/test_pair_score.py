@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth.dp.budget import PrivacyBudget
-from raysynth.dp.scope import PrivacyScope
+from raysynth.data.table import as_table
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.fitting.opening import OpenedTable, open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.synthesizers.opening import OpenedTable, open_privately
-from raysynth.table import as_table
 from raysynth.tuning.pair_score import SCORE_BINS, CoarseCells, pair_score, score_sensitivity
 
 ROWS = [(a, b, c) for a in range(2) for b in range(2) for c in range(3)]  # every row that there can be

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.attacks import density
 from raysynth.evaluation import efficacy
-from raysynth.privacy import density
-from raysynth.synthesizers import opening
+from raysynth.fitting import opening
 from raysynth.tuning import SweepResult, sweep
 from raysynth.tuning.one_trial import Task
 from raysynth.tuning.trials import Trial

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
-from raysynth.synthesizers.loading import load_synthetic_model
-from raysynth.table import as_table
+from raysynth.methods.loading import load_synthetic_model
 from raysynth.tuning import SweepResult, private_sweep, private_trial, sweep
 from raysynth.tuning.private_sweep import PrivateFolder, chosen
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
@@ -48,7 +48,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def four(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Four runs, whenever a number is drawn; the list counts the draws."""
-    from raysynth.dp.selection import Repetitions
+    from raysynth.dp.accounting.selection import Repetitions
 
     draws: list[int] = []
 
@@ -219,7 +219,7 @@ def test_the_score_of_a_run_is_noised_and_paid_for_by_the_run(
 
 
 def test_no_runs_release_nothing(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from raysynth.dp.selection import Repetitions
+    from raysynth.dp.accounting.selection import Repetitions
 
     monkeypatch.setattr(Repetitions, "draw", lambda *_: 0)
     found = run(table, tmp_path, trials_law="poisson")
@@ -264,7 +264,7 @@ def test_refusals_come_before_the_rows_are_opened(
 
 
 def test_a_larger_space_costs_what_its_largest_epsilon_does(table: pd.DataFrame) -> None:
-    from raysynth.dp.selection import Repetitions
+    from raysynth.dp.accounting.selection import Repetitions
     from raysynth.tuning.private_plan import planned
 
     def cost(*settings: Setting) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from raysynth.errors import DataError, ParameterError, StorageError
-from raysynth.synthesizers.registry import METHODS, synthesizer_class
+from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.tuning import sweep
 from raysynth.tuning.on_ray import _at_once
 

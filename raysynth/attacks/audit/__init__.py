@@ -1,0 +1,1 @@
+"""Audits: whether the claimed epsilon withstands attack."""

@@ -1,0 +1,210 @@
+"""The tables that an audit fits: without the canary, with it, and with many; a canary is one unit of the guarantee.
+
+A unit is a row, all rows of one person (`privacy_unit`), or a whole sequence: all rows of one entity of a long table,
+or one sequence of an array. Canaries come after all others, because a fit counts units in the order in which they come
+(`training/canaries.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.attacks.audit.canary import canary_row, canary_sequence
+from raysynth.data.sequences import rows_of_array
+from raysynth.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    from raysynth.methods.base import Synthesizer
+    from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+
+BEYOND_CAP = 1000  # rows of a canary over those that count of an entity: without the cap nobody could miss it
+
+
+class Units(Protocol):
+    """What is fitted, by units."""
+
+    @property
+    def n_units(self) -> int:
+        """Units without a canary."""
+
+    def with_canaries(self, n: int) -> Any:
+        """The data with so many canaries, all alike, after the others."""
+
+
+@dataclass(frozen=True)
+class RowUnits:
+    """Rows, and one that is a canary."""
+
+    rows: pa.Table
+    canary: pa.Table
+
+    @property
+    def n_units(self) -> int:
+        """Rows."""
+        return int(self.rows.num_rows)
+
+    def with_canaries(self, n: int) -> pa.Table:
+        """The rows, and the canary so many times."""
+        return pa.concat_tables([self.rows, *[self.canary] * n])
+
+
+@dataclass(frozen=True)
+class EntityUnits:
+    """A long table, and the rows of an entity (or of a person) that is a canary.
+
+    Args:
+        rows: the table.
+        canary: rows of one entity; what they have for a key does not count.
+        key: name of the key's column.
+        cap: most rows of each of many canaries: as many as count, or one, where a fit numbers rows and not entities.
+        n_units: sequences that a fit makes of the table, or rows that it takes of all persons.
+    """
+
+    rows: pa.Table
+    canary: pa.Table
+    key: str
+    cap: int
+    n_units: int
+
+    def with_canaries(self, n: int) -> pa.Table:
+        """The table, and so many entities with keys of their own; of many each has no more rows than count."""
+        if not n:
+            return self.rows
+        each = self.canary.num_rows if n == 1 else min(self.canary.num_rows, self.cap)
+        repeated = self.canary.take(pa.array(np.tile(np.arange(each), n)))
+        keys = self._new_keys(n).take(pa.array(np.repeat(np.arange(n), each)))
+        at = repeated.column_names.index(self.key)
+        return pa.concat_tables([self.rows, repeated.set_column(at, self.rows.schema.field(self.key), keys)])
+
+    def _new_keys(self, n: int) -> pa.Array:
+        """So many keys that no entity has."""
+        type_ = self.rows.schema.field(self.key).type
+        taken = set(self.rows.column(self.key).to_pylist())
+        candidates = range(len(taken) + n)
+        text = pt.is_string(type_) or pt.is_large_string(type_)
+        named = (f"canary {i}" if text else i for i in candidates)
+        try:
+            return pa.array([k for k in named if k not in taken][:n], type_)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            raise ParameterError(
+                f"the key '{self.key}' holds {type_}, which has no further values for {n} canaries: turn it into "
+                "text or int64"
+            ) from error
+
+
+@dataclass(frozen=True)
+class ArrayUnits:
+    """Sequences of an array (N, T, F), and one that is a canary (1, T, F)."""
+
+    sequences: np.ndarray
+    canary: np.ndarray
+
+    @property
+    def n_units(self) -> int:
+        """Sequences."""
+        return len(self.sequences)
+
+    def with_canaries(self, n: int) -> np.ndarray:
+        """The array, and the canary so many times."""
+        return np.concatenate([self.sequences, np.repeat(self.canary, n, axis=0)])
+
+
+def units_of(synthesizer: Synthesizer, data: Any, given: Mapping[str, Any] | None) -> Units:
+    """The units of what a synthesizer is to be audited with.
+
+    Args:
+        synthesizer: its claim is by row, by person or by sequence.
+        data: as `fit` takes it.
+        given: values of the canary.
+
+    Raises:
+        ParameterError, DataError, SchemaError: about the canary, or what `fit` would raise about names and types.
+    """
+    from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+
+    if isinstance(synthesizer, SequenceSynthesizer):
+        return _sequence_units(synthesizer, data, given)
+    rows = _plain_rows(data)
+    canary = canary_row(rows, synthesizer._declared_schema(), given)
+    if synthesizer.privacy_unit is None:
+        return RowUnits(rows, canary)
+    unit, most = synthesizer.privacy_unit, synthesizer.max_rows_per_unit
+    return EntityUnits(
+        rows, canary.take(pa.array([0] * BEYOND_CAP * most)), unit, 1, _rows_of_persons(rows, unit, most)
+    )
+
+
+def _rows_of_persons(rows: pa.Table, unit: str, most: int) -> int:
+    """That a fit takes of a table: which of a person is drawn, how many is not."""
+    from raysynth.data.table import as_table
+    from raysynth.dp.mechanisms.noise import OsNoise
+    from raysynth.statistics.units import bounded
+
+    n = bounded(as_table(rows, min_rows=1), unit, most, OsNoise()).n_rows
+    assert n is not None
+    return n
+
+
+def _sequence_units(model: SequenceSynthesizer, data: Any, given: Mapping[str, Any] | None) -> Units:
+    from raysynth.methods.sequences.private_tables import check_private
+    from raysynth.methods.sequences.synthesizer import is_array
+
+    check_private(model)
+    if is_array(data):
+        return _array_units(model, np.asarray(data), given)
+    rows = _plain_rows(data)
+    n = _n_sequences(model, rows)
+    assert model.sequence_key is not None and model.sequence_length is not None
+    canary = canary_sequence(
+        rows,
+        model._declared_schema(),
+        given,
+        steps=BEYOND_CAP * model.sequence_length,
+        key=model.sequence_key,
+        time=model.time_column,
+    )
+    units = EntityUnits(rows, canary, model.sequence_key, model.sequence_length, n)
+    if _n_sequences(model, units.with_canaries(1)) != n + 1:
+        raise ParameterError(f"canary: rows without '{model.time_column}' are left out of a fit; give it a time")
+    return units
+
+
+def _array_units(model: SequenceSynthesizer, values: np.ndarray, given: Mapping[str, Any] | None) -> ArrayUnits:
+    if not _n_sequences(model, values):
+        raise DataError("the array holds no sequence; an audit needs some that are not the canary")
+    values = values.astype(np.float64)
+    n_steps = values.shape[1]
+    rows = rows_of_array(values).rows
+    canary = canary_sequence(rows, model._declared_schema(), given, steps=n_steps)
+    if canary.num_rows != n_steps:
+        raise ParameterError(
+            f"canary has {canary.num_rows} steps, and the array {n_steps}: give a list of {n_steps} values for each "
+            "feature, or one value for all steps"
+        )
+    return ArrayUnits(values, np.stack([canary.column(n).to_numpy() for n in rows.column_names], axis=1)[None])
+
+
+def _n_sequences(model: SequenceSynthesizer, data: Any) -> int:
+    """That a fit makes of the data: rows without a key or a time are left out."""
+    from raysynth.dp.mechanisms.noise import OsNoise
+    from raysynth.methods.sequences.private import bounded_sequences
+
+    return len(bounded_sequences(model, data, OsNoise()).windows)
+
+
+def _plain_rows(data: Any) -> pa.Table:
+    """All rows in memory, text as text (a dictionary would list its values beside them)."""
+    from raysynth.data.table import as_table
+
+    rows = as_table(data, min_rows=1).to_arrow()
+    plain = {
+        n: rows.column(n).cast(f.type.value_type) if pt.is_dictionary(f.type) else rows.column(n)
+        for n, f in zip(rows.column_names, rows.schema, strict=True)
+    }
+    return pa.table(plain).combine_chunks()

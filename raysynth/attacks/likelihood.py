@@ -1,0 +1,59 @@
+"""Membership by likelihood: a training row is likelier under the model than under models that never saw it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.attacks.shadows import ShadowAttack
+from raysynth.attacks.threat import Records, ThreatModel, View
+
+
+class LikelihoodRatioAttack(ShadowAttack):
+    """LiRA (Carlini et al. 2022, section V), online form, on the model's log-likelihood of a row.
+
+    For each target a normal distribution is fitted to its log-likelihood under shadow models with it, another to those
+    without it; the score is the log ratio of both at the attacked model's. With few shadows all targets share their
+    variances (section VI-D).
+    """
+
+    name: ClassVar[str] = "likelihood_ratio"
+    title: ClassVar[str] = "Likelihood ratio (LiRA)"
+    threat: ClassVar[ThreatModel] = ThreatModel(reference=True, method=True, model=True)
+
+    def fits(self, view: View) -> bool:
+        """Where the model has a likelihood."""
+        return super().fits(view) and hasattr(view.model, "log_prob")
+
+    def look(self, targets: Records, view: View, seed: int) -> np.ndarray:
+        """Log-likelihood of each target under the model (N, 1)."""
+        return log_likelihood(view.model, targets.table)[:, None]
+
+    def tell(self, found_NF: np.ndarray, shadows_SNF: np.ndarray, inside_SN: np.ndarray) -> np.ndarray:
+        """Log likelihood ratio of membership (N,)."""
+        return likelihood_ratio(found_NF[:, 0], shadows_SNF[:, :, 0], inside_SN)
+
+
+def likelihood_ratio(found_N: np.ndarray, shadows_SN: np.ndarray, inside_SN: np.ndarray) -> np.ndarray:
+    """log N(found | models with the row) - log N(found | models without it), means by row, variances shared (N,)."""
+    means, variances = [], []
+    for side in (inside_SN, ~inside_SN):
+        count_N = side.sum(axis=0)
+        mean_N = np.where(side, shadows_SN, 0).sum(axis=0) / count_N
+        squares = np.where(side, (shadows_SN - mean_N) ** 2, 0).sum()
+        means.append(mean_N)
+        variances.append(max(squares / max(count_N.sum() - len(count_N), 1), 1e-12))
+    scores = [
+        -0.5 * ((found_N - mean) ** 2 / variance + np.log(variance))
+        for mean, variance in zip(means, variances, strict=True)
+    ]
+    result: np.ndarray = scores[0] - scores[1]
+    return result
+
+
+def log_likelihood(model: Any, table: pa.Table) -> np.ndarray:
+    """Log-probability of each row under a model with `log_prob` (N,)."""
+    found = model.log_prob(table)
+    return np.asarray(found if isinstance(found, np.ndarray) else found["log_prob"], dtype=float)

@@ -1,0 +1,239 @@
+"""What attacks found: a figure for each with its baseline, intervals and ROC curve, and all of them as one mapping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raysynth.attacks import rates, roc
+from raysynth.attacks.attack import Attack, Outcome
+from raysynth.attacks.figures import figures
+from raysynth.attacks.verdicts import Verdict, in_words
+from raysynth.comparison.intervals import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack.
+
+    Args:
+        name, title, family: of the attack.
+        threat: what the attacker had, in words.
+        success: the success rate: of a scoring attack its AUC (shown one member and one other row, how often it picks
+            the member); of the others the share of trials that succeeded.
+        baseline: the same where nothing can have leaked (see `baseline_is`).
+        gain: success minus baseline.
+        risk: gain / (1 - baseline), as Giomi et al. (2023) define it.
+        measures: 'advantage', 'tpr_at_10%', 'tpr_at_1%', 'tpr_at_0.1%', 'epsilon' (its low bound counts).
+        curve: ROC curve of a scoring attack; None for the others.
+        outcome: the trials themselves.
+        baseline_is: what the baseline is, in words.
+        n_trials, n_experiments: how many.
+        verdict: whether it surely gains, all attacks considered that were run with it; None: judged by itself.
+    """
+
+    name: str
+    title: str
+    family: str
+    threat: str
+    success: Estimate
+    baseline: Estimate
+    gain: Estimate
+    risk: Estimate
+    measures: Mapping[str, Estimate]
+    curve: roc.Curve | None
+    outcome: Outcome = field(repr=False)
+    baseline_is: str
+    n_trials: int
+    n_experiments: int
+    verdict: Verdict | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the attack surely gains something: its p-value, corrected over all attacks, is 0.05 at most."""
+        return self.gain.low > 0 if self.verdict is None else self.verdict.found
+
+    @property
+    def in_words(self) -> str:
+        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk."""
+        verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
+        return in_words(verdict, self.risk.value)
+
+    def record(self) -> dict[str, Any]:
+        """All figures as plain values; undefined ones are None."""
+        spread = {"success": self.success, "baseline": self.baseline, "gain": self.gain, "risk": self.risk}
+        return {
+            "attack": self.name,
+            "title": self.title,
+            "family": self.family,
+            "threat": self.threat,
+            **{k: _plain(e) for k, e in {**spread, **self.measures}.items()},
+            "verdict": self.in_words,
+            "p_value": None if self.verdict is None else _number(self.verdict.p_value),
+            "baseline_is": self.baseline_is,
+            "trials": self.n_trials,
+            "experiments": self.n_experiments,
+        }
+
+
+class AttackResults(Mapping[str, float]):
+    """Attack types with their success rates, as asked for; a family stands for its strongest attack.
+
+    Iterated as a mapping of floats. Of a family the attack with the largest gain counts, and its interval
+    (`intervals`) is Bonferroni's over the family, since the strongest of several is picked.
+
+    Args:
+        details: every attack that was run, by name.
+        families: attack type asked for -> names of the attacks behind it.
+        notes: what the reader must know.
+        delta: for which epsilon is given.
+    """
+
+    def __init__(
+        self,
+        details: Mapping[str, AttackResult],
+        families: Mapping[str, Sequence[str]],
+        notes: Sequence[str] = (),
+        delta: float = 0.0,
+    ) -> None:
+        self.details = dict(details)
+        self.families = {k: tuple(v) for k, v in families.items()}
+        self.notes = tuple(notes)
+        self.delta = delta
+
+    def __getitem__(self, key: str) -> float:
+        return self.strongest(key).success.value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.families)
+
+    def __len__(self) -> int:
+        return len(self.families)
+
+    def strongest(self, key: str) -> AttackResult:
+        """The attack of a type that gains most, of those that surely gain where any does."""
+        found = [self.details[name] for name in self.families[key]]
+        return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
+
+    @property
+    def intervals(self) -> dict[str, Estimate]:
+        """Success rate of each type with an interval that allows for having picked the strongest attack."""
+        return {key: self.of_type(key).success for key in self.families}
+
+    def of_type(self, key: str) -> AttackResult:
+        """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
+        best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
+        success, baseline, gain, risk = figures(best.outcome, best.curve is not None, level)
+        return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
+
+    @property
+    def risk(self) -> float:
+        """The largest risk of any attack that surely gains; 0 where none does; NaN: nothing measured."""
+        known = [r for r in self.details.values() if not math.isnan(r.risk.value)]
+        return max([max(r.risk.value, 0.0) for r in known if r.found], default=0.0 if known else float("nan"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each attack: figures, with '_low' and '_high' for their intervals."""
+        import pandas as pd
+
+        rows = []
+        for result in self.details.values():
+            row: dict[str, Any] = {}
+            for key, value in result.record().items():
+                if isinstance(value, dict):
+                    row |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+                else:
+                    row[key] = value
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Success rates by type, every attack's record, and the notes, as plain JSON values."""
+        return {
+            "success": {k: _number(v) for k, v in self.items()},
+            "intervals": {k: _plain(e) for k, e in self.intervals.items()},
+            "risk": _number(self.risk),
+            "attacks": [r.record() for r in self.details.values()],
+            "notes": list(self.notes),
+        }
+
+    def summary(self) -> str:
+        """The figures as text, one attack a line."""
+        lines = ["Attacks on the synthetic table"]
+        for r in self.details.values():
+            verdict = r.in_words.upper() if r.found else r.in_words
+            figure = "AUC" if r.curve is not None else "success"
+            base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
+            lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
+        return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
+
+    def __repr__(self) -> str:
+        return f"AttackResults({', '.join(f'{k}={v:.4f}' for k, v in self.items())})"
+
+
+def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments: int, delta: float) -> AttackResult:
+    """All figures of an attack's trials."""
+    success, baseline, gain, risk = figures(outcome, attack.scores, rates.LEVEL)
+    return AttackResult(
+        name=attack.name,
+        title=attack.title,
+        family=attack.family,
+        threat=str(attack.threat),
+        success=success,
+        baseline=baseline,
+        gain=gain,
+        risk=risk,
+        measures=_measures(attack, outcome, gain, delta),
+        curve=roc.roc_curve(outcome.members, outcome.others) if attack.scores else None,
+        outcome=outcome,
+        baseline_is=attack.baseline(has_holdout),
+        n_trials=len(outcome.members),
+        n_experiments=n_experiments,
+    )
+
+
+def pooled(outcomes: Sequence[Outcome]) -> Outcome:
+    """The trials of several experiments together.
+
+    Clusters keep their numbers where one number means one row in all experiments (see `ClaimAttack`).
+    """
+    members, others = (np.concatenate([getattr(o, side) for o in outcomes]) for side in ("members", "others"))
+    clusters: list[np.ndarray | None] = []
+    for side, values in (("member_clusters", "members"), ("other_clusters", "others")):
+        parts = [getattr(o, side) for o in outcomes]
+        if any(p is None for p in parts):
+            clusters.append(None)
+            continue
+        start, moved = 0, []
+        for part, outcome in zip(parts, outcomes, strict=True):
+            moved.append(np.where(part < 0, part - start, part))
+            start += len(getattr(outcome, values))
+        clusters.append(np.concatenate(moved))
+    first = outcomes[0]
+    return Outcome(members, others, clusters[0], clusters[1], first.known_baseline, first.by_target)
+
+
+def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) -> dict[str, Estimate]:
+    members, others = outcome.members, outcome.others
+    if attack.scores:
+        return {
+            "advantage": roc.advantage(members, others),
+            **{f"tpr_at_{100 * r:g}%": roc.tpr_at_fpr(members, others, r) for r in roc.FALSE_POSITIVE_RATES},
+            "epsilon": roc.empirical_epsilon(members, others, delta),
+        }
+    return {"advantage": gain}
+
+
+def _plain(estimate: Estimate) -> dict[str, float | None]:
+    return {"value": _number(estimate.value), "low": _number(estimate.low), "high": _number(estimate.high)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

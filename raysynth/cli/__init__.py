@@ -1,0 +1,5 @@
+"""The command line: `app` with one file for each group of commands, and `main`, which runs it."""
+
+from raysynth.cli.commands import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,81 @@
+"""What all commands share: the app, the common options, and running a command with its messages and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from raysynth.cli.steps import Outcome
+from raysynth.errors import RaysynthError
+from raysynth.methods.registry import METHODS
+from raysynth.running.stages import collect_stages, write_logs
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Step by step: [bold]raysynth fit[/bold] learns a model from a table, [bold]raysynth sample[/bold] draws "
+    "synthetic rows from it, [bold]raysynth evaluate[/bold] compares them with the real ones.",
+)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Seed = Annotated[int | None, typer.Option(help="Whole number that makes the result repeatable.", min=0)]
+Method = Annotated[str, typer.Option(help=f"How to learn: {', '.join(METHODS)}.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method, e.g. --set max_parents=2."),
+]
+Csv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--csv",
+        metavar="NAME=VALUE",
+        help="How CSV files are written, where it is not found out right: delimiter, quote, encoding, header (yes, no),"
+        " decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
+    ),
+]
+
+
+def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
+    """Do the work, print its outcome, and turn what goes wrong into a message and an exit code.
+
+    Args:
+        work: the command; what it prints on the way goes to standard error when `as_json`.
+        as_json: print the record instead of the text.
+        kept: what Ctrl-C leaves behind, in one sentence.
+    """
+    try:
+        write_logs()
+        with (
+            contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+            collect_stages() as stages,
+        ):
+            outcome = work().with_stages(stages)
+    except RaysynthError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        typer.echo(f"\nInterrupted. {kept}", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(json.dumps(outcome.record, ensure_ascii=False, default=_plain) if as_json else outcome.text)
+
+
+def _fail(error: RaysynthError, as_json: bool) -> NoReturn:
+    """Print an error as a message; exit with 2 where the input is at fault, else with 1."""
+    code = 2 if isinstance(error, ValueError) else 1
+    if as_json:
+        typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error), "exit_code": code}}))
+    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {error}", err=True)
+    raise typer.Exit(code) from None
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and paths as JSON values."""
+    return value.item() if hasattr(value, "item") else str(value)

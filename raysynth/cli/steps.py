@@ -1,0 +1,283 @@
+"""What the commands of the command line do: texts of options to values, and the work between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysynth.errors import ConditionError, ParameterError
+from raysynth.files.storage import atomic_path, check_writable, local_path
+from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ray.train import RunConfig
+
+    from raysynth.methods.base import Synthesizer
+
+FILE_ENDINGS = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gives: a JSON-able record for machines, and the same for people."""
+
+    record: dict[str, Any]
+    text: str
+
+    def with_stages(self, stages: Sequence[Stage]) -> Outcome:
+        """The same with the job's stages: always for machines, after a long job for people too."""
+        if not stages:
+            return self
+        is_long = sum(s.seconds for s in stages) >= LONG_SECONDS
+        text = f"{self.text}\n{stage_table(stages)}" if is_long else self.text
+        return Outcome({**self.record, "stages": [s.record() for s in stages]}, text)
+
+
+def new_model(
+    method: str,
+    *,
+    epochs: int | None = None,
+    schema: Path | None = None,
+    workers: int | None = None,
+    gpu: bool = False,
+    storage: Path | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    settings: list[str] | None = None,
+    seed: int | None = None,
+) -> Synthesizer:
+    """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
+    from raysynth.api import new_synthesizer
+
+    parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
+    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta}
+    parameters.update({name: value for name, value in given.items() if value is not None})
+    if schema is not None:
+        from raysynth.schema.table import TableSchema
+
+        parameters["schema"] = TableSchema.load(schema)
+    if workers is not None or gpu:
+        from ray.train import ScalingConfig
+
+        parameters["scaling_config"] = ScalingConfig(num_workers=workers or 1, use_gpu=gpu)
+    if storage is not None:
+        parameters["run_config"] = run_config(storage, method, seed=seed, is_private=epsilon is not None)
+    return new_synthesizer(method, **parameters)
+
+
+def read_as(data: str, csv: list[str] | None) -> Any:
+    """The path, or with what `--csv` says of its form; raises `ParameterError` for a setting at fault."""
+    if not csv:
+        return data
+    from raysynth.data.sources.csv_file import csv_file
+
+    return csv_file(data, csv)
+
+
+def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
+    """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
+
+    Raises:
+        ParameterError: the method keeps no checkpoints, or could not go on from them without a seed.
+    """
+    from raysynth.methods.registry import synthesizer_class
+
+    if not synthesizer_class(method).can_resume:
+        raise ParameterError(f"'{method}' learns in a few passes and keeps no checkpoints; leave out --storage")
+    if seed is None and not is_private:
+        raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig
+
+    folder = local_path(storage, "--storage")
+    return RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        failure_config=FailureConfig(max_failures=3),
+        checkpoint_config=CheckpointConfig(num_to_keep=2),
+    )
+
+
+def read_settings(settings: list[str]) -> dict[str, Any]:
+    """`['max_parents=2', 'dims=[64, 64]']` as a dict; values are JSON where they can be, else text."""
+    result: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ParameterError(f"--set {setting}: write it as NAME=VALUE, for example --set max_parents=2")
+        try:
+            result[name] = json.loads(text)
+        except ValueError:
+            result[name] = text
+    return result
+
+
+def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:
+    """What `fit` learned, from how much, and where it is now."""
+    columns = {c.name: str(c.kind) for c in model.schema_.columns}
+    size = file.stat().st_size
+    record = {
+        "command": "fit",
+        "data": data,
+        "method": model.method,
+        "model": str(file),
+        "rows": model.n_rows_,
+        "columns": columns,
+        "bytes": size,
+        "seconds": round(seconds, 3),
+    }
+    spent = model.privacy_spent_
+    if spent is not None:
+        record["privacy"] = spent.to_dict()
+    privacy = "" if spent is None else f"Privacy spent: {spent}\n"
+    text = privacy + (
+        f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
+        f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
+    )
+    return Outcome(record, text)
+
+
+def write_sample(
+    model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None, *, partition_by: str | None = None
+) -> int:
+    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
+
+    `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
+    """
+    from raysynth.sampling.frame import with_whole_numbers
+
+    if n is None and not isinstance(conditions, list):
+        n = model.n_rows_
+    if Path(out).suffix.lower() not in FILE_ENDINGS:
+        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by).rows
+    if partition_by is not None:
+        raise ParameterError(
+            f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
+        )
+    frame = model.sample(n, conditions=conditions, seed=seed)
+    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
+    return len(frame)
+
+
+def check_out(out: str) -> None:
+    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        check_writable(out)
+    else:
+        check_writable(local_path(out, "--out") / "part")
+
+
+def verify_folder(folder: str) -> Outcome:
+    """Check a folder that `sample` wrote against its manifest; raises `StorageError` naming what is wrong."""
+    from raysynth.sampling.writer import verify
+
+    manifest = verify(folder)
+    size = sum(f.bytes for f in manifest.files)
+    record = {"command": "verify", "folder": folder, "rows": manifest.rows, "files": len(manifest.files), "bytes": size}
+    return Outcome(
+        record, f"{folder}: complete, {manifest.rows:,} rows in {len(manifest.files)} files ({size / 1e6:.1f} MB)"
+    )
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
+
+
+def evaluate_tables(
+    real: Any,
+    synthetic: Any,
+    *,
+    out: Path | None = None,
+    holdout: Any = None,
+    target: Sequence[str] | str | None = None,
+    seed: int | None = None,
+    model: Synthesizer | None = None,
+    shareable: Path | None = None,
+    sequence_key: str | None = None,
+    time_column: str | None = None,
+) -> Outcome:
+    """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
+
+    `model`: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
+    """
+    from raysynth.evaluation import evaluate_synthetic_data
+
+    results = evaluate_synthetic_data(
+        real,
+        synthetic,
+        holdout_data=holdout,
+        target_columns=target or None,
+        schema=None if model is None else model.schema_,
+        model_info=model,
+        seed=seed or 0,
+        sequence_key=sequence_key,
+        time_column=time_column,
+    )
+    record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
+    text = results.summary()
+    if out is not None:
+        results.generate_report(out)
+        record["report"] = str(out)
+        text += f"\nReport: {out}"
+    if shareable is not None:
+        results.generate_report(shareable, shareable=True)
+        record["shareable_report"] = str(shareable)
+        text += f"\nShareable report: {shareable}"
+    return Outcome(record, text)
+
+
+def read_conditions(text: str | None) -> Any:
+    """Conditions from JSON: {"min": a, "max": b} becomes the closed range (a, b); [[conditions, n], ...] quotas."""
+    if text is None:
+        return None
+    try:
+        content = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except OSError as error:
+        raise ConditionError(f"--conditions {text}: cannot read the file: {error.strerror}") from error
+    except ValueError as error:
+        raise ConditionError(f'--conditions is not valid JSON ({error}); for example \'{{"sex": "male"}}\'') from None
+    if isinstance(content, dict):
+        return _with_ranges(content)
+    if not (isinstance(content, list) and content and all(_is_quota(c) for c in content)):
+        raise ConditionError(
+            '--conditions must be a JSON object, {"column": value}, or a list of quotas, [[{"column": value}, n], ...]'
+        )
+    return [(_with_ranges(c), count) for c, count in content]
+
+
+def _is_quota(content: Any) -> bool:
+    return (
+        isinstance(content, list) and len(content) == 2 and isinstance(content[0], dict) and isinstance(content[1], int)
+    )
+
+
+def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The same conditions with {"min": a, "max": b} as the tuple (a, b)."""
+    result: dict[str, Any] = {}
+    for column, wanted in conditions.items():
+        if isinstance(wanted, dict):
+            if not wanted or not set(wanted) <= {"min", "max"}:
+                found = json.dumps(wanted)
+                raise ConditionError(
+                    f'column \'{column}\': a range is {{"min": a, "max": b}}, either may be left out; found {found}'
+                )
+            wanted = (wanted.get("min"), wanted.get("max"))
+        result[column] = wanted
+    return result
+
+
+def kept_of_sample(out: str | None) -> str:
+    """What an interrupted `sample` leaves behind."""
+    if out is None:
+        return "Nothing was written."
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        return f"Nothing was written to '{out}'."
+    return f"Finished parts stay in '{out}'; the same command goes on from there."

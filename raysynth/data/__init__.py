@@ -1,0 +1,1 @@
+"""Tables: what kinds of input there are, and one form for all of them."""

@@ -1,0 +1,237 @@
+"""Parquet files: footers give the rows, and a fragment is a few row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_text
+from raysynth.data.sources.partitions import partition_columns
+from raysynth.data.sources.promotion import common_type
+from raysynth.data.sources.rereading import read_again
+from raysynth.data.table import Fragment, Table, block_rows
+from raysynth.errors import DataError, StorageError
+
+_READERS = 16  # footers read at a time; they wait for storage more than for the processor
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some row groups of one file, their rows, and the file's values in the columns that its folders give."""
+
+    path: str
+    row_groups: tuple[int, ...]
+    n_rows: int
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParquetFragment:
+    """Some row groups of one file or of several small ones; `may_lack`: a column may be missing from a file."""
+
+    filesystem: pafs.FileSystem
+    pieces: tuple[Piece, ...]
+    schema: pa.Schema
+    in_folders: tuple[str, ...] = ()
+    may_lack: bool = False
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all pieces."""
+        return sum(p.n_rows for p in self.pieces)
+
+    def bound(self, memory: pa.Table | None) -> Fragment:
+        """The same: its rows are in the file."""
+        return self
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows; text is read as the dictionary codes that the file holds."""
+        names = list(self.schema.names if columns is None else columns)
+        schema = pa.schema([self.schema.field(n) for n in names])
+        stored = [n for n in names if n not in self.in_folders]
+        stored = stored or [n for n in self.schema.names if n not in self.in_folders][:1]  # tells the number of rows
+        in_file = pa.schema([self.schema.field(n) for n in stored])
+        for piece in self.pieces:
+            try:
+                for batch in read_again(partial(self._batches, piece, in_file), is_local=self._is_local):
+                    yield canonical_batch(self._with_folders(batch, piece, schema), schema)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise _unreadable(piece.path, error) from error
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def _batches(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        text = [f.name for f in schema if is_text(f.type)]
+        rows = block_rows(len(schema))
+        with (
+            self.filesystem.open_input_file(piece.path) as stream,
+            pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
+        ):
+            names = [n for n in schema.names if n in file.schema_arrow.names] if self.may_lack else schema.names
+            if self.may_lack and not names:
+                yield _all_missing(schema, sum(file.metadata.row_group(g).num_rows for g in piece.row_groups))
+            elif piece.n_rows > 2 * rows:
+                for batch in file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names):
+                    yield _completed(batch, schema)
+            else:
+                table = file.read_row_groups(list(piece.row_groups), columns=names)
+                for batch in table.combine_chunks().to_batches():
+                    yield _completed(batch, schema)
+
+    def _with_folders(self, batch: pa.RecordBatch, piece: Piece, schema: pa.Schema) -> pa.RecordBatch:
+        """The batch with the columns that the file's folders give."""
+        for name, value in zip(self.in_folders, piece.values, strict=True):
+            if name in schema.names:
+                batch = batch.append_column(schema.field(name), _constant(value, batch.num_rows, schema.field(name)))
+        return batch
+
+
+def table_from_parquet(
+    filesystem: pafs.FileSystem,
+    paths: Sequence[str],
+    source: str,
+    partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
+    *,
+    may_lack: bool = False,
+) -> Table:
+    """Parquet files as a table, each column of the type that holds it in every file.
+
+    Args:
+        filesystem, paths: the files.
+        source: for messages.
+        partitions: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
+        may_lack: a column that a file lacks is missing in its rows.
+
+    Raises:
+        DataError: names the file and the column.
+    """
+    with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
+        footers = list(pool.map(lambda path: _footer(filesystem, path), paths))
+    schemas = [canonical_schema(schema, f"'{path}'") for path, (schema, _) in zip(paths, footers, strict=True)]
+    schema = common_schema(schemas, paths, may_lack=may_lack)
+    folders, values = partition_columns(partitions or [()] * len(paths), paths)
+    if twice := [n for n in folders.names if n in schema.names]:
+        raise DataError(
+            f"'{source}': column '{twice[0]}' is in the files and in the names of folders; drop one of them"
+        )
+    schema = pa.schema([*schema, *folders])
+    groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
+    n_rows = sum(n for _, _, n in groups)
+    pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
+    fragments: tuple[Fragment, ...] = tuple(
+        ParquetFragment(filesystem, p, schema, tuple(folders.names), may_lack) for p in pieces
+    )
+    return Table(schema, fragments, n_rows, f"'{source}'")
+
+
+def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str], *, may_lack: bool = False) -> pa.Schema:
+    """The one schema of several files: for each column the type that holds it in every one of them.
+
+    Args:
+        schemas, paths: of the files.
+        may_lack: a file may lack columns.
+
+    Raises:
+        DataError: files differ in columns, or a column in types that no type holds without loss.
+    """
+    types = {f.name: f.type for f in schemas[0]}
+    for schema, path in zip(schemas[1:], paths[1:], strict=True):
+        if not may_lack and (odd := set(schema.names) ^ set(types)):
+            column = sorted(odd)[0]
+            lacking = paths[0] if column in schema.names else path
+            raise DataError(
+                f"column '{column}' is missing from '{lacking}'; all files need the same columns; to take it as "
+                "missing there, give raysynth.ParquetFiles(path, missing_columns=True)"
+            )
+        for field in schema:
+            known = types.get(field.name, field.type)
+            common = common_type(known, field.type)
+            if common is None:
+                raise DataError(
+                    f"column '{field.name}' is {_type_noun(known)} in '{paths[0]}' but {_type_noun(field.type)} in "
+                    f"'{path}', and no type holds both; make it one type in all files"
+                )
+            types[field.name] = common
+    return pa.schema(list(types.items()))
+
+
+def promoted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the types of `common_schema`, columns that it lacks missing."""
+    columns = [
+        table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _type_noun(type_: pa.DataType) -> str:
+    return "text" if is_text(type_) else str(type_)
+
+
+def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns that its file lacks, missing."""
+    for field in schema:
+        if field.name not in batch.schema.names:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+    return batch
+
+
+def _all_missing(schema: pa.Schema, n: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(n, f.type) for f in schema], schema=schema)
+
+
+def _footer(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Schema, list[int]]:
+    """Schema and rows of each row group."""
+
+    def read() -> Iterator[tuple[pa.Schema, list[int]]]:
+        with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+            metadata = file.metadata
+            yield file.schema_arrow, [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+
+    try:
+        return next(read_again(read, is_local=isinstance(filesystem, pafs.LocalFileSystem)))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _grouped(
+    groups: Sequence[tuple[str, int, int]], rows: int, values: Mapping[str, tuple[Any, ...]]
+) -> list[tuple[Piece, ...]]:
+    """Row groups (path, group, rows), in order, in fragments of about `rows` rows."""
+    fragments: list[tuple[Piece, ...]] = []
+    current: list[Piece] = []
+    for path, group, n in groups:
+        if current and sum(p.n_rows for p in current) + n > rows:
+            fragments.append(tuple(current))
+            current = []
+        if current and current[-1].path == path:
+            last = current.pop()
+            current.append(Piece(path, (*last.row_groups, group), last.n_rows + n, last.values))
+        else:
+            current.append(Piece(path, (group,), n, values[path]))
+    return [*fragments, tuple(current)] if current else fragments
+
+
+def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:
+    """One value n times."""
+    if is_text(field.type):
+        if value is None:
+            return pa.nulls(n, field.type)
+        return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n), pa.array([value], pa.string()))
+    return pa.repeat(pa.scalar(value, field.type), n)
+
+
+def _unreadable(path: str, error: Exception) -> DataError | StorageError:
+    first_line = str(error).splitlines()[0]
+    if isinstance(error, OSError) and error.errno is not None:
+        return StorageError(f"cannot read '{path}': {error.strerror or first_line}")
+    return DataError(f"'{path}' is no readable Parquet file ({first_line}); write it again")

@@ -1,0 +1,1 @@
+"""What releases cost: budget, ledger, accountant, calibration."""

@@ -1,0 +1,223 @@
+"""Accounting: the total epsilon of a list of events, by one composition of their privacy loss distributions.
+
+The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). It has no
+exponential mechanism: its loss is of bounded range (Dong, Durfee and Rogers 2020, "Optimal differential privacy
+composition for exponential mechanisms"), and for range epsilon the largest hockey-stick divergence over all such
+mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
+
+    sup_t (E - e^t) / (E - 1) * (1 - a e^-t)  =  (sqrt(E) - sqrt(a))^2 / (E - 1),    at e^t = sqrt(E a).
+
+Convex, decreasing, and never below 1 - a, it is the profile of a pair of distributions (Zhu, Dong and Wang 2022,
+proposition 8) that dominates every exponential mechanism, so composition with it holds adaptively (their theorem 10).
+
+The noised number of rows decides sampling rates and steps of later events. Those are calibrated, whatever it comes out
+as, to what its own epsilon and delta leave; so it is added by basic composition.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.errors import ParameterError
+
+FINEST_INTERVAL = 1e-6
+MOST_CELLS = 2e7  # of the loss of one step: 160 MB
+CELLS_PER_STEP = 10.0  # in the typical loss of a subsampled step, so that thousands of roundings stay below 0.1 %
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a ledger costs.
+
+    Args:
+        epsilon, delta: the guarantee that all events of the ledger have together.
+        guarantee: False where noise was seeded or something is not covered: then the figures guarantee nothing.
+        not_covered: what the guarantee leaves out, in words.
+    """
+
+    epsilon: float
+    delta: float
+    guarantee: bool = True
+    not_covered: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        figures = f"epsilon = {self.epsilon:.4g}, delta = {self.delta:.3g}"
+        if self.not_covered:
+            return f"{figures}; not covered by it: {'; '.join(self.not_covered)}"
+        return figures if self.guarantee else f"no guarantee (seeded noise); with fresh noise: {figures}"
+
+
+def spent(events: Iterable[Event], delta: float) -> Spent:
+    """The total of a ledger at a given delta."""
+    events = tuple(events)
+    missing = tuple(e.released for e in events if not e.is_covered)
+    return Spent(total_epsilon(events, delta), delta, all(e.guarantee for e in events), missing)
+
+
+def total_epsilon(events: Iterable[Event], delta: float, *, coarseness: float = 1.0) -> float:
+    """Epsilon of all covered events together at `delta`; inf where there is none for so small a delta.
+
+    Never too low. `coarseness` above 1: on a grid so much wider, faster and a little higher.
+    """
+    covered = [e for e in events if e.is_covered]
+    basic = [e for e in covered if e.composition == "basic"]
+    joint = [e for e in covered if e.composition == "joint"]
+    added = sum((e.epsilon or 0.0) * e.steps for e in basic)
+    left = delta - sum(e.delta * e.steps for e in basic)
+    if left <= 0:
+        return math.inf
+    return added + (_composed_epsilon(tuple(joint), left, coarseness) if joint else 0.0)
+
+
+@lru_cache(maxsize=64)
+def least_epsilon(events: tuple[Event, ...], delta: float, seconds: float) -> float:
+    """An epsilon that all covered events together have at least, by this accountant, found within about `seconds`.
+
+    Events are composed one kind after the other, the costliest first, until the time is over; what is left out can only
+    add to the total. So the figure is `total_epsilon` where the time suffices, and below it where it does not.
+
+    Raises:
+        ParameterError: an event whose loss takes more than `MOST_CELLS` cells, which no fit of raysynth charges.
+    """
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    begun = time.monotonic()
+    covered = [e for e in events if e.is_covered]
+    basic = [e for e in covered if e.composition == "basic"]
+    joint = tuple(e for e in covered if e.composition == "joint")
+    added = sum((e.epsilon or 0.0) * e.steps for e in basic)
+    left = delta - sum(e.delta * e.steps for e in basic)
+    if left <= 0:
+        return math.inf
+    if not joint:
+        return added
+    interval = _interval(joint, left, 1.0)
+    for event in joint:
+        if _cells(event, interval) > MOST_CELLS:
+            raise ParameterError(f"the ledger's event '{event.released[:80]}' is out of every range that is charged")
+    total = pld.identity(value_discretization_interval=interval)
+    for part, steps in sorted(_grouped(joint).items(), key=_cost_of_group):
+        distribution = _distribution(part, interval)
+        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
+        if time.monotonic() - begun > seconds:
+            break
+    return added + float(total.get_epsilon_for_delta(left))
+
+
+def _cost_of_group(group: tuple[tuple[Any, ...], int]) -> tuple[float, str]:
+    """Orders groups of equal events by what they spend, roughly, the most first."""
+    (mechanism, first, second), steps = group
+    rho = second**2 / first**2 if mechanism is Mechanism.GAUSSIAN else float(first) ** 2
+    return -rho * steps, str(mechanism)
+
+
+def _cells(event: Event, interval: float) -> float:
+    """Cells of the loss of one step."""
+    if event.mechanism is Mechanism.GAUSSIAN and event.sampling_rate < 1:
+        return 2 * _largest_loss(event) / interval
+    return 2 * (event.epsilon or 0.0) / interval if event.mechanism is Mechanism.EXPONENTIAL else 1.0
+
+
+@lru_cache(maxsize=1024)
+def _composed_epsilon(events: tuple[Event, ...], delta: float, coarseness: float) -> float:
+    """Kept, since refits (shadow models, audits, sweeps) plan the same events again and again."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    interval = _interval(events, delta, coarseness)
+    total = pld.identity(value_discretization_interval=interval)
+    for part, steps in _grouped(events).items():
+        distribution = _distribution(part, interval)
+        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
+    return float(total.get_epsilon_for_delta(delta))
+
+
+def _grouped(events: Sequence[Event]) -> Counter[tuple[Any, ...]]:
+    """(mechanism, parameters) of equal events with their number; plain Gaussians become one, which is exact."""
+    groups: Counter[tuple[Any, ...]] = Counter()
+    precision = 0.0
+    for event in events:
+        if event.mechanism is Mechanism.GAUSSIAN:
+            assert event.noise_multiplier is not None
+            if event.sampling_rate == 1:
+                precision += event.steps / event.noise_multiplier**2
+            else:
+                groups[event.mechanism, event.noise_multiplier, event.sampling_rate] += event.steps
+        else:
+            groups[event.mechanism, event.epsilon, event.delta] += event.steps
+    if precision > 0:
+        groups[Mechanism.GAUSSIAN, precision**-0.5, 1.0] += 1
+    return groups
+
+
+@lru_cache(maxsize=64)
+def _distribution(part: tuple[Any, ...], interval: float) -> Any:
+    """The privacy loss distribution of one step."""
+    from dp_accounting.pld import common
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    mechanism, first, second = part
+    if mechanism is Mechanism.GAUSSIAN:
+        return pld.from_gaussian_mechanism(first, value_discretization_interval=interval, sampling_prob=second)
+    if mechanism is Mechanism.EXPONENTIAL:
+        return _bounded_range(first, interval)
+    # (discrete) Laplace noise too: no epsilon-private mechanism loses more than randomised response
+    return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(first, second), interval)
+
+
+def _dense(distribution: Any) -> Any:
+    """The same with dense arrays: the library raises a sparse one's size to the power of the steps, at any price."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    remove = distribution._pmf_remove.to_dense_pmf()
+    add = None if distribution._symmetric else distribution._pmf_add.to_dense_pmf()
+    return pld.PrivacyLossDistribution(remove, add)
+
+
+def _bounded_range(epsilon: float, interval: float) -> Any:
+    """The distribution that dominates every mechanism whose privacy loss has range `epsilon`; see the module."""
+    from dp_accounting.pld import pld_pmf
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    most = math.ceil(epsilon / interval)
+    loss = np.arange(-most, most + 1) * interval
+    root = math.exp(epsilon / 2)
+    profile = np.maximum(root - np.exp(np.minimum(loss, epsilon) / 2), 0.0) ** 2 / math.expm1(epsilon)
+    profile = np.where(loss <= -epsilon, -np.expm1(loss), profile)
+    pmf = pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, -most, most, np.clip(profile, 0.0, 1.0))
+    return pld.PrivacyLossDistribution(pmf)
+
+
+def _interval(events: Sequence[Event], delta: float, coarseness: float) -> float:
+    """Width of the cells of the losses: about a ten-thousandth of the total epsilon, as concentrated DP has it."""
+    rho = sum(e.steps * _rho(e) for e in events)
+    scale = rho + 2 * math.sqrt(rho * math.log(1 / delta))
+    fine = 10.0 ** math.floor(math.log10(max(scale, 1e-300))) * 1e-4
+    steps = [e for e in events if e.sampling_rate < 1]
+    if not steps:
+        return max(fine, FINEST_INTERVAL) * coarseness
+    widest = coarseness * max(fine, *(_largest_loss(e) * 3e-5 for e in steps))  # longer ones are slow
+    narrow = min(e.sampling_rate / (e.noise_multiplier or 1.0) for e in steps) / CELLS_PER_STEP
+    return max(min(widest, narrow), scale * 1e-6, FINEST_INTERVAL / 100)
+
+
+def _largest_loss(event: Event) -> float:
+    """Of one subsampled step, ten standard deviations out; at least 10."""
+    assert event.noise_multiplier is not None
+    return max(10.0, 10 / event.noise_multiplier + 0.5 / event.noise_multiplier**2 + math.log(event.sampling_rate))
+
+
+def _rho(event: Event) -> float:
+    """Roughly the concentrated privacy of one step (Bun and Steinke 2016); decides the grid's width, no more."""
+    if event.mechanism is Mechanism.GAUSSIAN and event.noise_multiplier is not None:
+        return event.sampling_rate**2 / (2 * event.noise_multiplier**2)
+    epsilon = event.epsilon or 0.0
+    return min(epsilon, epsilon**2 / (8 if event.mechanism is Mechanism.EXPONENTIAL else 2))

@@ -1,0 +1,1 @@
+"""The release of gradients: recording a forward pass, clipping by example, one noised sum."""

@@ -1,0 +1,1 @@
+"""Releases of counts and sums: noise and the mechanisms that add it."""

@@ -1,0 +1,1 @@
+"""What lies on disk: storage paths, named arrays, model files, private folders."""

@@ -1,0 +1,1 @@
+"""From data to what a method learns from: two doors, one encoder."""

@@ -1,0 +1,123 @@
+"""The codes of a table kept aside for repeated counting: in memory while small, in temporary files beyond.
+
+A structure search counts several times. To read and encode the table each time would cost more than the counts, so the
+codes are written once, a byte or two for each cell, and counted from there by threads, each of which takes its share of
+the rows: no copies, and memory that does not grow with the rows. Over a Ray cluster of several nodes, which share no
+scratch folder, each pass streams the table instead (`Prepared.count`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import StorageError
+from raysynth.files.private_folder import private_folder
+from raysynth.fitting.prepared import Prepared
+from raysynth.statistics.contingency import ContingencyCounts
+
+IN_MEMORY_CELLS = 1 << 23
+
+
+class CodeStore:
+    """Counts tables from stored codes.
+
+    Args:
+        cardinalities: number of codes of each column.
+        parts: codes (C, rows) of parts of the table, in memory or memory-mapped.
+    """
+
+    def __init__(self, cardinalities: Sequence[int], parts: Sequence[np.ndarray]) -> None:
+        self.cardinalities = tuple(cardinalities)
+        self.parts = tuple(parts)
+
+    def count(self, column_sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], np.ndarray]:
+        """Contingency tables of sets of columns over all rows: each thread counts some of the rows."""
+        from raysynth.running.runner import run_tasks
+
+        shares = _even_shares(self.parts, os.cpu_count() or 1)
+        first, *others = run_tasks(partial(self._count, column_sets), shares, where="local", label="counting")
+        for counts in others:
+            first.merge(counts)
+        return first.tables
+
+    def _count(self, column_sets: Sequence[tuple[int, ...]], parts: Sequence[np.ndarray]) -> ContingencyCounts:
+        counts = ContingencyCounts(self.cardinalities, column_sets)
+        for codes_CN in parts:
+            counts.update_codes(codes_CN.T)
+        return counts
+
+
+def _even_shares(parts: Sequence[np.ndarray], n: int) -> list[list[np.ndarray]]:
+    """The rows of all parts (C, rows) in n shares of about the same number; views, no copies."""
+    ends = np.cumsum([part.shape[1] for part in parts])
+    cuts = np.linspace(0, ends[-1], n + 1).astype(int)
+    starts = ends - [part.shape[1] for part in parts]
+    return [
+        [p[:, max(low - s, 0) : high - s] for p, s, e in zip(parts, starts, ends, strict=True) if s < high and low < e]
+        for low, high in zip(cuts[:-1], cuts[1:], strict=True)
+    ]
+
+
+@contextmanager
+def open_counts(prepared: Prepared) -> Iterator[CodeStore | Prepared]:
+    """Something that counts tables of a prepared table (`.count(column_sets)`); temporary files go when it closes.
+
+    Raises:
+        StorageError: the temporary folder (TMPDIR) is full or cannot be written.
+    """
+    encoder = prepared.encoder
+    if _on_many_nodes(prepared):
+        yield prepared
+    elif prepared.n_rows * len(encoder.columns) <= IN_MEMORY_CELLS:
+        codes_CN = np.ascontiguousarray(prepared.encoded().codes_NC.T)
+        yield CodeStore(encoder.cardinalities, [codes_CN.astype(_code_type(encoder))])
+    else:
+        with private_folder(Path(tempfile.gettempdir())) as folder:
+            yield CodeStore(encoder.cardinalities, _write_codes(prepared, folder))
+
+
+def _write_codes(prepared: Prepared, folder: Path) -> list[np.ndarray]:
+    from raysynth.running.runner import for_each_fragment
+
+    columns = list(prepared.encoder.names)
+    write = partial(_write_fragment, prepared.encoder, folder)
+    try:
+        paths = for_each_fragment(prepared.table, write, columns=columns, label="encoding")
+        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+    except OSError as error:
+        raise StorageError(
+            f"cannot keep encoded rows in '{folder}' ({error.strerror or error}); point TMPDIR to a folder with "
+            f"{prepared.n_rows * len(columns) * 2 >> 20:,} MB of room"
+        ) from error
+
+
+def _write_fragment(encoder: TableEncoder, folder: Path, index: int, blocks: Iterable[pa.RecordBatch]) -> Path:
+    """Codes of one fragment as a file (C, rows); written under its index, so that it may be written again."""
+    parts = [encoder.encode(block).codes_NC.T.astype(_code_type(encoder)) for block in blocks]
+    path = folder / f"codes-{index:06d}.npy"
+    empty = np.empty((len(encoder.columns), 0), dtype=_code_type(encoder))
+    np.save(path, np.concatenate([empty, *parts], axis=1))
+    return path
+
+
+def _code_type(encoder: TableEncoder) -> type[np.uint8] | type[np.uint16]:
+    return np.uint8 if max(encoder.cardinalities) <= 256 else np.uint16
+
+
+def _on_many_nodes(prepared: Prepared) -> bool:
+    from raysynth.running.runner import ray_is_running, runs_on_ray
+
+    if not runs_on_ray(prepared.table) or not ray_is_running():
+        return False
+    nodes = sys.modules["ray"].nodes()
+    return sum(bool(node.get("Alive")) for node in nodes) > 1

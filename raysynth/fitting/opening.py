@@ -1,0 +1,383 @@
+"""From data to what encoders are built from: the door without noise, and the door with it.
+
+Behind the private door nothing but the table itself depends on a row without noise: no inference of kinds, no check of
+rows, no error about a value (`validate_rows` is for that). A method takes rows from `Prepared.table` only to count or
+to train on, and charges `Prepared.privacy` before it does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
+from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
+from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.errors import ParameterError
+from raysynth.methods.checks import check_privacy_unit, draws_units, is_private, shards_folder
+from raysynth.running.stages import stage
+
+if TYPE_CHECKING:
+    from raysynth.data.table import Table
+    from raysynth.encoding.table_encoder import TableEncoder
+    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.prepared import Prepared
+    from raysynth.fitting.private_run import PrivateRun
+    from raysynth.fitting.shared_table import EncodedTable
+    from raysynth.methods.base import Synthesizer
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.table import Kind, TableSchema
+    from raysynth.statistics.noised import NoisedStatistics
+    from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.statistics.units import UnitIndex
+    from raysynth.training.kept_releases import Keeping
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """What either door gives.
+
+    Args:
+        table: the rows, after the constraints' change of columns.
+        schema: what the user sees.
+        modelled_schema: after the constraints' change of columns.
+        rules: the constraints, None without any.
+        statistics: exact, or noised.
+        encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
+            under a budget.
+        keeping: under a budget, where encoded rows are to be kept.
+        units: which rows a privacy unit has, where training draws units of several rows.
+    """
+
+    table: Table
+    schema: TableSchema
+    modelled_schema: TableSchema
+    rules: ConstraintSet | None
+    statistics: TableStatistics | NoisedStatistics
+    encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
+    keeping: Keeping | None = None
+    units: UnitIndex | None = None
+
+
+def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
+    """The scope that a synthesizer's parameters ask for; None without differential privacy.
+
+    Raises:
+        ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
+    """
+    if not is_private(model):
+        for name in ("delta", "about_rows", "statistics_share", "privacy_unit"):
+            if getattr(model, name) is not None:
+                raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
+        if model.secure_mode or model.public_types:
+            name = "secure_mode" if model.secure_mode else "public_types"
+            raise ParameterError(f"{name} belongs to differential privacy: give epsilon, too")
+        return None
+    if not model.has_differential_privacy:
+        others = "'timegan'" if model.learns_sequences else "'bayesian_network' or 'copula'"
+        raise ParameterError(
+            f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
+            f"and epsilon, or take {others}"
+        )
+    check_privacy_unit(model)
+    epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
+    budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
+    return PrivacyScope(
+        budget,
+        unit=ROW if model.privacy_unit is None else unit_in_words(model.privacy_unit, model.max_rows_per_unit),
+        rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
+        secure_mode=bool(model.secure_mode),
+        preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
+        noise=model._noise,
+    )
+
+
+def unit_in_words(column: str, most: int) -> str:
+    """What one unit is, for the ledger and the report."""
+    return f"value of '{column}' with all its rows (at most {most} of which count)"
+
+
+def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
+    """What a private fit goes on from; None for one that starts anew, and without a budget.
+
+    Raises:
+        ParameterError: nothing to go on from, or a fit anew in the folder of another private one.
+    """
+    if scope is None or not model.can_resume:
+        return None
+    from raysynth.fitting.private_run import check_unused, resumed_run
+    from raysynth.methods.checks import run_folder
+
+    if model._resume is None:
+        check_unused(run_folder(model.run_config))
+        return None
+    return resumed_run(model, model._resume, scope)
+
+
+def kept_run(
+    model: Synthesizer, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
+) -> PrivateRun | None:
+    """The record of a private fit that starts anew; None where nothing is kept that a fit could go on from."""
+    if scope is None or not model.can_resume:
+        return None
+    from raysynth.fitting.private_run import started_run
+
+    return started_run(model, scope, opened, encoder, seed)
+
+
+def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None) -> Prepared:
+    """What a method gets to learn from: an opened table behind the encoder that the method asks for.
+
+    Raises:
+        ParameterError: no column is left to model.
+    """
+    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.prepared import Prepared
+
+    if model.verbose:
+        about = "" if scope is None else "about "
+        notes = "".join(f"  {note}\n" for note in opened.table.notes)
+        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
+    form = EncoderForm.of(model)
+    known = opened.encoded.get(form) if scope is None else None
+    resumed = run is not None
+    if run is not None:  # released by the fit that this one goes on from
+        encoder, seed = run.encoder, run.seed
+    else:
+        encoder, seed = _encoder(form, opened, known), model._fit_seed()
+        run = kept_run(model, scope, opened, encoder, seed)
+    if not encoder.columns:
+        raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
+    releases = None
+    if scope is not None and opened.keeping is not None:
+        releases = opened.keeping.releases(encoder, scope, resumed=resumed)
+    return Prepared(
+        opened.table,
+        opened.modelled_schema,
+        opened.statistics,
+        encoder,
+        seed,
+        scope,
+        resume=model._resume,
+        private_run=run,
+        keep_shards=shards_folder(model) if scope is None or releases is not None else None,
+        releases=releases,
+        units=opened.units,
+        shared=known,
+    )
+
+
+def _encoder(form: EncoderForm, opened: OpenedTable, known: EncodedTable | None) -> TableEncoder:
+    """The one that was built beforehand, or for shards that are kept, or a new one."""
+    if known is not None:
+        return known.encoder
+    if opened.keeping is not None and opened.keeping.found:
+        return opened.keeping.found[0].encoder
+    return form.build(opened)
+
+
+@contextmanager
+def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
+    """An interruption inside says what has been charged by then."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if scope is not None and len(scope.ledger):
+            interrupt.add_note(f"this fit has spent already: {scope.spent}; that stays spent, whatever follows")
+        raise
+
+
+def open_for_fit(model: Synthesizer, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
+    """The table of one fit, the scope that pays, and the run that a private fit goes on from."""
+    scope = privacy_scope(model)
+    run = earlier_run(model, scope)
+    scope = scope if run is None else run.scope
+    return open_table(model, data, scope, run=run), scope, run
+
+
+def open_table(
+    model: Synthesizer,
+    data: Any,
+    scope: PrivacyScope | None,
+    *,
+    run: PrivateRun | None = None,
+    released: NoisedStatistics | None = None,
+) -> OpenedTable:
+    """The table that a model is to learn, through the door that its scope asks for.
+
+    Args:
+        model: its parameters declare schema and kinds.
+        data: any table that `fit` takes.
+        scope: None: without noise.
+        run: what a private fit goes on from.
+        released: noised statistics of the same table that were released before, so that nothing is released now.
+    """
+    from raysynth.data.table import as_table
+    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.statistics.dated_table import declared_types
+
+    declared, kinds = model._declared_schema(), model._listed_kinds()
+    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
+    if scope is None:
+        return open_exactly(table, declared, kinds)
+    public, unit, keep = model.public_types, None, None
+    if model.privacy_unit is not None:
+        unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
+    if (folder := shards_folder(model)) is not None:
+        keep = (folder, EncoderForm.of(model).described)
+    return open_privately(
+        table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released, keep=keep
+    )
+
+
+def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None) -> Synthesizer:
+    """Fit a model to a table that was opened before, once for several fits; nothing of it is read twice.
+
+    Args:
+        model: any that learns one table (not sequences), with the parameters that the table was opened with.
+        opened: from `open_table`.
+        scope: of this fit; None: without differential privacy.
+    """
+    return model._fit_with(lambda: model._learn(opened, scope))
+
+
+def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
+    """Exact statistics of a table, its kinds inferred, its rows checked."""
+    from raysynth.fitting.prepared import check_constraints
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written, dated
+    from raysynth.statistics.inference import infer_schema
+    from raysynth.statistics.table_statistics import collect
+
+    with stage("statistics") as done:
+        statistics = collect(table, label="statistics")
+        done.rows = statistics.n_rows
+        table, statistics = dated(table, statistics, declared, kinds)
+        modelled = infer_schema(table, statistics, declared, kinds)
+        schema = as_written(modelled, table)
+    rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
+    if rules is not None:
+        with stage("constraints", statistics.n_rows):
+            rules.validate(modelled)
+            check_constraints(rules, table)
+            modelled = rules.forward_schema(modelled)
+            table = table.mapped(rules.forward)
+            statistics = collect(table, label="statistics of constrained columns")
+            modelled = infer_schema(table, statistics, modelled, {})
+    return OpenedTable(table, schema, modelled, rules, statistics)
+
+
+def open_privately(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    scope: PrivacyScope,
+    *,
+    public_types: bool,
+    unit: tuple[str, int, bool] | None = None,
+    run: PrivateRun | None = None,
+    released: NoisedStatistics | None = None,
+    keep: tuple[Path, Mapping[str, Any]] | None = None,
+) -> OpenedTable:
+    """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
+
+    With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
+    for every later pass too; where units are drawn, their number is released as well.
+    A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
+    released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
+    the scope pays for that.
+    """
+    from raysynth.statistics.noised import earlier_statistics, release_statistics
+    from raysynth.statistics.public_schema import public_schema
+    from raysynth.statistics.units import UnitIndex, bounded
+
+    whole, units = table, None
+    if unit is not None:
+        table = bounded(whole, *unit[:2], scope.noise)
+        units = UnitIndex.of(table, unit[0]) if unit[2] else None
+    schema = public_schema(table, declared, kinds, public_types=public_types)
+    table, modelled, rules = as_modelled(table, schema)
+    opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
+    if released is not None:
+        return opened(released)
+    keeping = None if keep is None else _keeping(keep, whole, schema, modelled, scope, unit)
+    if run is not None:
+        earlier = opened(earlier_statistics(scope), keeping=keeping)
+        run.check_schema(earlier)
+        return earlier
+    if keeping is not None and keeping.found:
+        scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
+        statistics = earlier_statistics(scope)
+    else:
+        with stage("statistics") as done:
+            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+            done.rows = statistics.n_rows
+    if units is not None:
+        scope.release_unit_count(len(units))
+    if (warning := scope.budget.warning(scope.n_units)) is not None:
+        warnings.warn(warning, stacklevel=8)
+    return opened(statistics, keeping=keeping)
+
+
+def _keeping(
+    keep: tuple[Path, Mapping[str, Any]],
+    whole: Table,
+    schema: TableSchema,
+    modelled: TableSchema,
+    scope: PrivacyScope,
+    unit: tuple[str, int, bool] | None,
+) -> Keeping:
+    """What is kept of the same table: of all its rows, since each fit draws those of a unit anew."""
+    from raysynth.training.kept_releases import looked_up
+
+    owners = None if unit is None else whole.select([unit[0]])
+    return looked_up(*keep, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
+
+
+def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
+    """A table with the types of its public schema, after the constraints' change of columns; no row is read.
+
+    Returns the table, the schema of its columns, and the constraints (None without any).
+    """
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import declared_forms, with_forms
+    from raysynth.statistics.public_schema import as_declared, public_schema
+
+    table = with_forms(as_declared(table, schema), declared_forms(schema))
+    schema = schema.as_modelled()
+    if not schema.constraints:
+        return table, schema, None
+    rules = ConstraintSet(schema.constraints, schema)
+    rules.validate(schema)
+    table = table.mapped(rules.forward)
+    modelled = public_schema(table, rules.forward_schema(schema), {})
+    return as_declared(table, modelled), modelled, rules
+
+
+def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:
+    """Every check that depends on rows: a private matter of the data's holder. Returns the schema inferred on the way.
+
+    Raises:
+        DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
+    """
+    from raysynth.data.table import as_table
+    from raysynth.fitting.prepared import check_constraints
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written, dated, declared_types
+    from raysynth.statistics.inference import infer_schema
+    from raysynth.statistics.table_statistics import collect
+
+    table = as_table(data, declared=declared_types(declared))
+    table, statistics = dated(table, collect(table, label="checking rows"), declared, kinds)
+    schema = infer_schema(table, statistics, declared, kinds)
+    if schema.constraints:
+        rules = ConstraintSet(schema.constraints, schema)
+        rules.validate(schema)
+        check_constraints(rules, table)
+    return as_written(schema, table)

@@ -1,0 +1,147 @@
+"""What a method gets to learn from: the table behind its encoder, as rows, counts or shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.block import EncodedBlock, concat_blocks
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.contingency import ContingencyCounts
+
+if TYPE_CHECKING:
+    from raysynth.data.table import Table
+    from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.fitting.private_run import PrivateRun
+    from raysynth.fitting.shared_table import EncodedTable
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.noised import NoisedStatistics
+    from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.statistics.units import UnitIndex
+    from raysynth.training.kept_releases import KeptReleases
+
+IN_MEMORY_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The table behind its encoder.
+
+    Args:
+        table: the modelled columns as a Table.
+        schema: their schema.
+        statistics: of pass one; under a privacy budget noised.
+        encoder: built from them.
+        seed: of initial weights.
+        resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
+        private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
+        keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
+        releases: what the encoder of kept shards was built from under a privacy budget.
+        privacy: what a fit under a privacy budget may spend (see `dp/accounting/scope.py`); None without one.
+        units: which rows a privacy unit has, where training draws units of several rows; None: it draws rows.
+        shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
+    """
+
+    table: Table
+    schema: TableSchema
+    statistics: TableStatistics | NoisedStatistics
+    encoder: TableEncoder
+    seed: int
+    privacy: PrivacyScope | None = None
+    resume: Path | None = None
+    private_run: PrivateRun | None = None
+    keep_shards: Path | None = None
+    releases: KeptReleases | None = None
+    units: UnitIndex | None = None
+    shared: EncodedTable | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table; under a privacy budget the noised number of them."""
+        return self.statistics.n_rows if self.privacy is None else self.privacy.n_rows
+
+    @property
+    def n_units(self) -> int:
+        """What training draws from: rows; under a privacy budget the noised number of units."""
+        return self.n_rows if self.privacy is None else self.privacy.n_units
+
+    @property
+    def fits_in_memory(self) -> bool:
+        """Whether all encoded rows take at most 1 GiB."""
+        return self.n_rows * (2 * len(self.encoder.columns) + 4 * self.encoder.n_values) <= IN_MEMORY_BYTES
+
+    def encoded(self) -> EncodedBlock:
+        """All rows, encoded, in memory (see `fits_in_memory`)."""
+        from raysynth.running.runner import for_each_fragment
+
+        if self.shared is not None and self.shared.block is not None and self.shared.encoder is self.encoder:
+            return self.shared.block
+        columns = list(self.encoder.names)
+        blocks = for_each_fragment(
+            self.table, partial(_encode_all, self.encoder), columns=columns, label="encoding", where="local"
+        )
+        return concat_blocks([_nothing(self.encoder), *blocks])
+
+    def count(
+        self, column_sets: Sequence[tuple[int, ...]], *, encoder: TableEncoder | None = None, label: str = "counting"
+    ) -> dict[tuple[int, ...], np.ndarray]:
+        """Contingency tables of sets of columns, over all rows, in one streaming pass.
+
+        Args:
+            column_sets: indices of the encoder's layout.
+            encoder: gives the codes; default: the prepared one.
+            label: for the progress bar.
+        """
+        from raysynth.running.runner import summarise
+
+        encoder = encoder or self.encoder
+        make = partial(EncodedCounts, encoder, tuple(column_sets))
+        counted = summarise(self.table, make, columns=list(encoder.names), label=label)
+        return counted.counts.tables
+
+
+class EncodedCounts:
+    """Contingency counts of a table behind its encoder: a summary with update and merge."""
+
+    def __init__(self, encoder: TableEncoder, column_sets: tuple[tuple[int, ...], ...]) -> None:
+        self.encoder = encoder
+        self.counts = ContingencyCounts(encoder.cardinalities, column_sets)
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a batch."""
+        self.counts.update_codes(self.encoder.encode(batch).codes_NC)
+
+    def merge(self, other: EncodedCounts) -> None:
+        """Add the counts of another part of the table."""
+        self.counts.merge(other.counts)
+
+
+def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlock:
+    return concat_blocks([_nothing(encoder), *(encoder.encode(b) for b in blocks)])  # type: ignore[attr-defined]
+
+
+def _nothing(encoder: TableEncoder) -> EncodedBlock:
+    """No rows: under a privacy budget even an empty table is no error."""
+    return EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
+
+
+def check_constraints(rules: ConstraintSet, table: Table) -> None:
+    """Check the real rows, in one streaming pass. Not for a private budget: the error depends on rows.
+
+    Raises:
+        ConstraintError: names the constraint, how many rows break it, and the cure.
+    """
+    from raysynth.running.runner import summarise
+    from raysynth.schema.constraints.rules import BrokenRows
+
+    involved = {name for c in rules.constraints for name in c.involves}
+    columns = [n for n in table.names if n in involved]
+    make = partial(BrokenRows, rules.constraints)
+    summarise(table, make, columns=columns, label="checking constraints").raise_if_any()

@@ -1,0 +1,348 @@
+"""AutoregressiveSynthesizer: any-order autoregressive network on codes; exact conditions, likelihoods, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from raysynth.encoding.table_encoder import NumericForm
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.checks import check_compile_step, check_whole
+
+if TYPE_CHECKING:
+    from raysynth.methods.autoregressive.recipe import AnyOrderJob
+    from raysynth.methods.autoregressive.sampler import AnyOrderSampler
+    from raysynth.training.loop import TrainResult
+
+ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
+SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
+EPOCHS = (3, 300)
+PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
+
+
+class AutoregressiveSynthesizer(Synthesizer):
+    """A neural network that gives p(column | any other columns), trained on all orders of the columns.
+
+    Every column becomes codes (a number: a bin, or a value of its own), and one small network learns the conditionals
+    of all columns in random orders (order-agnostic NADE, Uria, Murray and Larochelle 2014; see
+    `methods/autoregressive/network.py`). What follows from that:
+
+    - `sample(conditions=...)` is exact for values, lists and ranges on any columns: conditioned columns are drawn
+      first. Where several columns allow several values each, candidates for these columns are drawn from the model and
+      resampled by the model's own probabilities (see `methods/autoregressive/sampler.py`).
+    - `log_prob` gives the log probability of rows, `impute` completes rows, `sample_rebalanced` gives a column another
+      distribution, `temperature` makes rows more typical (below 1) or more diverse (above 1).
+
+    Args:
+        epochs: passes over the table; None: as many as show 700,000 rows, at least 3; below 26,000 rows 27 *
+            (26,000 / rows)^(1/3). Training ends earlier where
+            the loss of rows that are held back has not fallen for `patience` epochs; the best weights are kept.
+        batch_size: rows of a step, over all workers together; None: by the size of the table, 64 to 512.
+        width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
+        dropout: share of units dropped in training.
+        learning_rate, weight_decay: of AdamW.
+        validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
+        patience: see `epochs`; 0: never end early.
+        n_bins: bins of a number with many values.
+        temperature: of sampling; may be changed after the fit.
+        precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
+            rounding (`training/compiled.py`). On a CPU it does not pay: Adult's steps take 28 ms instead of 24, and
+            compiling takes 66 s (`bench_training.py step`). Not under a budget.
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 10,
+            `batch_size` None a 25th of the rows (256 to 4,096), no row is held back, all epochs run, neither
+            dropout nor weight decay.
+        common: see `Synthesizer`.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', 'loss' and 'validation' (nats a row) and 'seconds'; private with
+            differential privacy, and then not in the model file.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
+    method: ClassVar[str] = "autoregressive"
+    numeric_encoding: ClassVar[NumericForm] = "bins"
+    can_resume: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        width: int = 64,
+        hidden: int = 32,
+        layers: int = 2,
+        dropout: float = 0.2,
+        learning_rate: float = 6e-3,
+        weight_decay: float = 0.3,
+        validation_share: float = 0.05,
+        patience: int = 10,
+        n_bins: int = 100,
+        temperature: float = 1.0,
+        precision: str = "auto",
+        checkpoint_every: int = 10,
+        compile_step: bool = False,
+        clip_norm: float = 1.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.width = width
+        self.hidden = hidden
+        self.layers = layers
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation_share = validation_share
+        self.patience = patience
+        self.n_bins = n_bins
+        self.temperature = temperature
+        self.precision = precision
+        self.checkpoint_every = checkpoint_every
+        self.compile_step = compile_step
+        self.clip_norm = clip_norm
+
+    # ---- what the model knows ----------------------------------------------------------------------------------------
+
+    def log_prob(self, data: Any, *, n_orders: int = 8, seed: int = 0) -> pd.DataFrame:
+        """Log probability of the codes of each row, in nats, over random orders of the columns.
+
+        A number's code is its bin, so this is the probability of the bin, not a density; a missing value is a state of
+        its own. Columns that are regenerated (keys, personal data, constants) do not count.
+
+        Args:
+            data: rows with all modelled columns, in any form that `fit` takes.
+            n_orders: at least 1.
+            seed: of the orders.
+
+        Returns:
+            'log_prob': mean over the orders; 'spread': standard deviation over the orders (0 for one order).
+        """
+        from raysynth.fitting.encoded_rows import encoded_blocks
+
+        check_whole("n_orders", n_orders)
+        self._fitted()
+        codes = [block.codes_NC for block in encoded_blocks(self, data, min_rows=0)]
+        if not codes:
+            return pd.DataFrame({"log_prob": np.zeros(0), "spread": np.zeros(0)})
+        by_order = self.sampler_.log_prob(np.concatenate(codes), n_orders, np.random.default_rng(seed))
+        return pd.DataFrame({"log_prob": by_order.mean(0), "spread": by_order.std(0)})
+
+    def impute(
+        self,
+        data: pd.DataFrame,
+        *,
+        how: Literal["sample", "best"] = "sample",
+        seed: int | None = None,
+        confidence: bool = False,
+    ) -> Any:
+        """The rows with every missing cell of the modelled columns filled in; known cells are as they were.
+
+        Args:
+            data: rows; missing cells, or whole missing columns, are what is unknown.
+            how: 'sample' draws all unknown cells of a row together from p(unknown | known); 'best' gives each cell its
+                most probable category or its expected number (the least error, but less variety than real rows).
+            seed: of the draws; as in `sample`.
+            confidence: also return a frame with the probability of each filled-in cell given the known ones (of the
+                bin, for a number), NaN elsewhere.
+
+        Returns:
+            A DataFrame, or the pair (DataFrame, confidence).
+
+        Raises:
+            DataError: a column is unknown or of another type. ParameterError: the schema has constraints.
+        """
+        from raysynth.methods.autoregressive.partial_rows import filled, filled_with_best, partial_rows
+
+        if how not in ("sample", "best"):
+            raise ParameterError(f"how must be 'sample' or 'best'; found {how!r}")
+        model, sampler = self._fitted(), self._generator()
+        if self.rules_ is not None:
+            raise ParameterError("impute cannot complete rows under constraints; fit without them")
+        rows = partial_rows(data, model.schema, model.encoder)
+        rng = np.random.default_rng(self._sampling_seed(seed))
+        conditionals = list(sampler.conditionals(rows.codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        if how == "best":
+            result, sure = filled_with_best(rows, conditionals, model.schema, model.encoder, rng)
+        else:
+            codes_NC = sampler.complete(rows.codes_NC, rows.known_NC, rng)
+            result = filled(rows, codes_NC, model.schema, model.encoder, rng)
+            sure = pd.DataFrame(np.nan, index=result.index, columns=list(model.encoder.names))
+            for c, at, p_NV in conditionals:
+                sure.iloc[at, c] = np.take_along_axis(p_NV, codes_NC[at, c][:, None].astype(int), 1)[:, 0]
+        result.index = data.index
+        return (result, sure.set_index(data.index)) if confidence else result
+
+    def sample_rebalanced(
+        self, n_samples: int, column: str, shares: Mapping[Any, float], seed: int | None = None
+    ) -> pd.DataFrame:
+        """Rows in which one column has the given distribution, and the others follow from it, in random order.
+
+        Args:
+            n_samples: rows.
+            column: a modelled column.
+            shares: for each value, or (low, high) range, its share; scaled to sum to 1.
+            seed: as in `sample`.
+
+        Raises:
+            ConditionError: a value is outside the domain. ParameterError: shares are negative or all 0.
+        """
+        share = np.array(list(shares.values()), float)
+        if not len(share) or not np.isfinite(share).all() or share.min() < 0 or share.sum() <= 0:
+            raise ParameterError(f"shares must be numbers of at least 0, not all 0; found {dict(shares)!r}")
+        exact = share / share.sum() * n_samples
+        counts = np.floor(exact).astype(int)
+        counts[np.argsort(counts - exact, kind="stable")[: n_samples - counts.sum()]] += 1
+        quotas = [({column: v}, int(k)) for v, k in zip(shares, counts, strict=True) if k]
+        drawn = self._sampling_seed(seed)
+        rows = self.sample(conditions=quotas, seed=drawn)
+        return rows.sample(frac=1, random_state=drawn % 2**32).reset_index(drop=True)
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_compile_step(self)
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        for name in ("width", "hidden", "layers", "n_bins", "checkpoint_every"):
+            check_whole(name, getattr(self, name))
+        check_whole("patience", self.patience, low=0)
+        for name, low, high in (("dropout", 0, 0.95), ("validation_share", 0, 0.5), ("weight_decay", 0, 10)):
+            if not low <= getattr(self, name) <= high:
+                raise ParameterError(f"{name} must be from {low} to {high}; found {getattr(self, name)!r}")
+        for name, high in (("learning_rate", 1), ("temperature", 100), ("clip_norm", 1e6)):
+            if not 0 < getattr(self, name) <= high:
+                raise ParameterError(f"{name} must be above 0 and at most {high}; found {getattr(self, name)!r}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ParameterError(f"precision must be 'auto', 'float32' or 'bfloat16'; found {self.precision!r}")
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": self.n_bins}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.methods.shared.neural import train_model
+
+        job = self._job(prepared)
+        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained))
+
+    def _keep(self, job: AnyOrderJob, trained: TrainResult) -> None:
+        """Set what was learned."""
+        from raysynth.methods.autoregressive.sampler import AnyOrderSampler
+
+        self.history_ = trained.history
+        self.sampler_ = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
+
+    def _job(self, prepared: Prepared) -> AnyOrderJob:
+        from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
+        from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
+        from raysynth.training.loop import TrainSettings
+
+        if prepared.privacy is not None:
+            return self._private_job(prepared)
+        batch_size = self.batch_size or default_batch_size(prepared.n_rows)
+        epochs = self.epochs or default_epochs(prepared.n_rows)
+        settings = TrainSettings(
+            epochs,
+            batch_size,
+            prepared.seed,
+            checkpoint_every=self.checkpoint_every,
+            compile_step=self.compile_step,
+        )
+        training = AnyOrderSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            groups=max(g for g in (1, 2, 4, 8) if batch_size % g == 0),
+            validation_share=self.validation_share,
+            patience=self.patience,
+            total_steps=epochs * max(1, prepared.n_rows // batch_size),
+        )
+        return AnyOrderJob(
+            CodeLayout.of(prepared.encoder.layout),
+            NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
+            training,
+            settings,
+            tuple(prepared.encoder.frequencies()),
+        )
+
+    def _private_job(self, prepared: Prepared) -> AnyOrderJob:
+        from raysynth.fitting.private_training import PRIVATE_EPOCHS, charged_plan, private_batch_size
+        from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
+        from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
+        from raysynth.training.loop import TrainSettings
+
+        batch_size = self.batch_size or private_batch_size(prepared.n_units)
+        epochs = self.epochs or PRIVATE_EPOCHS
+        plan = charged_plan(
+            prepared, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
+        )
+        training = AnyOrderSettings(
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            groups=8,
+            ema_decay=PRIVATE_EMA,
+            validation_share=0.0,
+            patience=0,
+            total_steps=plan.steps,
+        )
+        return AnyOrderJob(
+            CodeLayout.of(prepared.encoder.layout),
+            NetworkSettings(self.width, self.hidden, self.layers, dropout=0.0),
+            training,
+            TrainSettings(epochs, batch_size, prepared.seed, checkpoint_every=self.checkpoint_every),
+            tuple(prepared.encoder.frequencies()),
+            plan,
+        )
+
+    def _generator(self) -> AnyOrderSampler:
+        from dataclasses import replace
+
+        fast = None if self.precision == "auto" else self.precision == "bfloat16"
+        if (self.sampler_.temperature, self.sampler_.bfloat16) != (self.temperature, fast):
+            self._check_parameters()
+            self.sampler_ = replace(self.sampler_, temperature=float(self.temperature), bfloat16=fast)
+        return self.sampler_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.fitting.private_training import releasable_history
+
+        layout = self.sampler_.layout
+        meta = {
+            "cardinalities": list(layout.cardinalities),
+            "ordered": list(layout.ordered),
+            "history": releasable_history(self.history_, self.privacy_spent_),
+        }
+        return meta, dict(self.sampler_.arrays)
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.methods.autoregressive.network import CodeLayout
+        from raysynth.methods.autoregressive.sampler import AnyOrderSampler
+
+        try:
+            layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
+            self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays)
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
+        if layout.cardinalities != self.encoder_.cardinalities:
+            raise ModelFileError("the model file's network and encoder do not belong together; refit the model")
+        self.history_ = list(meta["history"])
+
+
+def default_epochs(n_rows: int) -> int:
+    """Passes that show 700,000 rows; fewer of a small table, within bounds."""
+    n_rows = max(n_rows, 1)
+    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / n_rows) ** (1 / 3)
+    return int(np.clip(np.ceil(passes), *EPOCHS))
+
+
+def default_batch_size(n_rows: int) -> int:
+    """512; less for a small table, so that an epoch has some fifty steps."""
+    return int(np.clip(n_rows // 50 // 8 * 8, 64, 512))

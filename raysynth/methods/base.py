@@ -1,0 +1,402 @@
+"""The one base class of all synthesizers: fit, sample, save; a method fills in four hooks."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder
+from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.files.model_file import ModelContent, write_model
+from raysynth.files.named_arrays import under
+from raysynth.files.storage import local_path
+from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
+from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.regenerators import regenerators
+from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.running.stages import collect_stages, stage
+from raysynth.schema.table import Kind, TableSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ray.train import RunConfig, ScalingConfig
+
+    from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.dp.mechanisms.noise import NoiseSource
+    from raysynth.fitting.opening import OpenedTable
+    from raysynth.fitting.private_run import PrivateRun
+    from raysynth.fitting.watching import Watcher
+    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.sampling.protocol import Generator
+    from raysynth.sampling.writer import Manifest
+
+
+class Synthesizer:
+    """Common constructor arguments and the public calls of every method.
+
+    Args:
+        categorical_columns: columns to take as categories; the rest is inferred.
+        continuous_columns: columns to take as numbers.
+        schema: a `TableSchema`, or the path of its JSON; columns it does not name are inferred.
+        seed: of initial weights and of sampling where `sample` gets none; None draws one.
+        verbose: print what inference took each column for, and why.
+        scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
+        run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
+        keep_shards: neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the
+            encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases.
+        differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
+        epsilon: of the guarantee, under one row more or less; alone it asks for differential privacy; None: 1.
+        delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
+        about_rows: the public order of magnitude of the number of rows.
+        public_types: with differential privacy: the table's types (whole numbers, dtypes) are public; what else a
+            `schema` does not declare is never read from the rows.
+        statistics_share: of the budget's rho, for the columns' own statistics (`dp/accounting/calibration.py`); None: a
+            tenth.
+        privacy_unit: with differential privacy: the column whose value names the person; the guarantee is then under
+            all rows of one person more or less. None: under one row. Every method of tables has it.
+        max_rows_per_unit: k: so many rows of a person count, chosen at random; noise of counts grows k-fold.
+        secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
+    """
+
+    method: ClassVar[str]
+    numeric_encoding: ClassVar[NumericForm]
+    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
+    has_differential_privacy: ClassVar[bool] = False
+    has_privacy_unit: ClassVar[bool] = False
+    learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
+    versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
+    _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
+    _watcher: Watcher | None = None  # who looks at the model while it trains: a sweep that stops trials early
+
+    def __init__(
+        self,
+        *,
+        categorical_columns: Sequence[str] | None = None,
+        continuous_columns: Sequence[str] | None = None,
+        schema: TableSchema | str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+        verbose: bool = True,
+        scaling_config: ScalingConfig | None = None,
+        run_config: RunConfig | None = None,
+        keep_shards: bool | str | os.PathLike[str] = False,
+        differential_privacy: bool = False,
+        epsilon: float | None = None,
+        delta: float | None = None,
+        about_rows: float | None = None,
+        public_types: bool = False,
+        statistics_share: float | None = None,
+        privacy_unit: str | None = None,
+        max_rows_per_unit: int = 1,
+        secure_mode: bool = False,
+    ) -> None:
+        self.categorical_columns = categorical_columns
+        self.continuous_columns = continuous_columns
+        self.schema = schema
+        self.seed = seed
+        self.verbose = verbose
+        self.scaling_config = scaling_config
+        self.run_config = run_config
+        self.keep_shards = keep_shards
+        self.differential_privacy = differential_privacy
+        self.epsilon = epsilon
+        self.delta = delta
+        self.about_rows = about_rows
+        self.public_types = public_types
+        self.statistics_share = statistics_share
+        self.privacy_unit = privacy_unit
+        self.max_rows_per_unit = max_rows_per_unit
+        self.secure_mode = secure_mode
+
+    # ---- hooks of a method -------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        """Raise `ParameterError` for hyper-parameters out of range; called before anything else."""
+
+    def _encoder_options(self) -> dict[str, Any]:
+        """Arguments for `build_encoder` beside the form of the numbers (n_bins, n_modes)."""
+        return {}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        """Learn from the prepared table; sets fitted attributes ending in an underscore."""
+        raise NotImplementedError
+
+    def _generator(self) -> Generator:
+        """A picklable generator of encoded rows."""
+        raise NotImplementedError
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON values and arrays that `_set_model_state` reads."""
+        raise NotImplementedError
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Restore the fitted attributes."""
+        raise NotImplementedError
+
+    # ---- fit ---------------------------------------------------------------------------------------------------------
+
+    def fit(self, data: Any, *, resume: str | os.PathLike[str] | None = None) -> Self:
+        """Learn the table.
+
+        Args:
+            data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
+            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
+
+        Raises:
+            DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
+        """
+        return self._fit_with(lambda: self._fit_table(data), resume)
+
+    def _fit_with(self, learn: Callable[[], None], resume: str | os.PathLike[str] | None = None) -> Self:
+        """Check the parameters, then `learn`, which sets the fitted attributes."""
+        self._check_parameters()
+        self._resume = resumed_folder(self, resume)
+        run_folder(self.run_config)  # raises for storage that cannot be written
+        shards_folder(self)  # raises where shards cannot be kept
+        self._sampling_seed(self.seed)
+        privacy_scope(self)  # raises for parameters out of range
+        self.privacy_spent_: PrivacySpent | None = None
+        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
+        with collect_stages() as stages:
+            learn()
+        self.stages_ = tuple(stages)
+        return self
+
+    def _fit_table(self, data: Any) -> None:
+        """Open the table and learn it."""
+        self._learn(*open_for_fit(self, data))
+
+    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> None:
+        """The encoder, and what the method learns; sets the fitted attributes."""
+        self.n_rows_ = opened.statistics.n_rows
+        prepared = prepare(self, opened, scope, run)
+        self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
+        self.modelled_schema_ = opened.modelled_schema
+        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
+        with stage("fit", self.n_rows_), spending_told(scope):
+            self._fit_encoded(prepared)
+        if scope is not None:
+            self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget, scope.joint)
+
+    def validate(self, data: Any) -> TableSchema:
+        """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.
+
+        What it raises and returns (the schema, its kinds inferred) tells of single rows: for the data's holder alone.
+        """
+        from raysynth.fitting.opening import validate_rows
+
+        return validate_rows(data, self._declared_schema(), self._listed_kinds())
+
+    def _listed_kinds(self) -> dict[Kind, Any]:
+        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
+        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
+
+    def _declared_schema(self) -> TableSchema | None:
+        if self.schema is None or isinstance(self.schema, TableSchema):
+            return None if self.schema is None else self.schema.validate()
+        return TableSchema.load(self.schema)
+
+    def _fit_seed(self) -> int:
+        return secrets.randbits(62) if self.seed is None else int(self.seed)
+
+    # ---- sample ------------------------------------------------------------------------------------------------------
+
+    def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
+        """Synthetic rows as a DataFrame; the same (model, seed, n_samples, conditions) gives the same rows.
+
+        Args:
+            n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
+            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or a DataFrame whose
+                missing cells are completed.
+            seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+
+        Raises:
+            ConditionError: outside the domain, or too rare to be met. ConstraintError: constraints too rarely met.
+        """
+        from raysynth.sampling.frame import to_frame
+
+        return to_frame(self.sample_arrow(n_samples, conditions, seed), self._fitted().schema)
+
+    def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+        """As `sample`, as an Arrow table (text as dictionary codes)."""
+        from raysynth.sampling.conditions import parse_conditions
+        from raysynth.sampling.local import sample_table
+
+        model = self._fitted()
+        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        return sample_table(model, segments, self._sampling_seed(seed))
+
+    def sample_to(
+        self,
+        path: str | os.PathLike[str],
+        n_samples: int | None = None,
+        conditions: Any = None,
+        seed: int | None = None,
+        *,
+        rows_per_file: int | None = None,
+        row_group_rows: int = 65_536,
+        partition_by: str | None = None,
+        compression: str = "zstd",
+        where: str = "auto",
+    ) -> Manifest:
+        """Write a folder of Parquet, from all workers, in constant memory; started again it writes what is missing.
+
+        Args:
+            path: folder; made where missing. A folder that holds another run is refused.
+            n_samples, conditions, seed: as in `sample`; the rows are the same.
+            rows_per_file: rows of each file, rounded up to whole chunks of 65,536; None: 32 files or more, of at most
+                a million rows.
+            row_group_rows: rows of each row group of a file.
+            partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
+            compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
+            where: 'auto', 'local' (this process) or 'ray'.
+
+        Raises:
+            StorageError: the disk is full, or the folder holds another run; finished files stay.
+        """
+        from raysynth.sampling.conditions import parse_conditions
+        from raysynth.sampling.writer import write_parquet
+
+        model = self._fitted()
+        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        given = seed if seed is not None else self.seed
+        return write_parquet(
+            model,
+            segments,
+            None if given is None else self._sampling_seed(given),
+            local_path(path),
+            digest=self._content().digest(),
+            rows_per_file=rows_per_file,
+            row_group_rows=row_group_rows,
+            partition_by=partition_by,
+            compression=compression,
+            where=where,
+        )
+
+    def _sampling_seed(self, seed: int | None) -> int:
+        seed = seed if seed is not None else self.seed
+        if seed is None:
+            return secrets.randbits(62)
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**62:
+            raise ParameterError(f"seed must be a whole number from 0 to 2^62; found {seed!r}")
+        return int(seed)
+
+    def _fitted(self) -> SamplingModel:
+        from raysynth.sampling.chunks import SamplingModel
+
+        self._require_fitted()
+        made = regenerators(self.schema_)
+        return SamplingModel(self._generator(), self.encoder_, self.schema_, self.rules_, made, self.identifier_key_)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "stages_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
+
+    # ---- save and load -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
+
+        Raises:
+            NotFittedError: before `fit`. StorageError: the file cannot be written.
+        """
+        self._require_fitted()
+        write_model(path, self._content())
+
+    def _content(self) -> ModelContent:
+        encoder_meta, encoder_arrays = self.encoder_.to_state()
+        meta, arrays = self._model_state()
+        content = {
+            "method": self.method,
+            "parameters": self._saved_parameters(),
+            "schema": self.schema_.to_dict(),
+            "modelled_schema": self.modelled_schema_.to_dict(),
+            "encoder": encoder_meta,
+            "model": meta,
+            "n_rows": self.n_rows_,
+            "identifier_key": self.identifier_key_,
+            "privacy": None if self.privacy_spent_ is None else self.privacy_spent_.to_dict(),
+        }
+        return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
+
+    def _saved_parameters(self) -> dict[str, Any]:
+        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
+        left_out = {"scaling_config", "run_config", "keep_shards", "schema"}
+        names = {"categorical_columns", "continuous_columns"}
+        return {
+            k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
+            for k, v in self.get_params().items()
+            if k not in left_out
+        }
+
+    @classmethod
+    def _from_content(cls, content: ModelContent) -> Self:
+        meta = content.meta
+        if unknown := set(meta["parameters"]) - set(cls._parameter_names()):
+            raise ModelFileError(
+                f"unknown parameters {sorted(unknown)} of {cls.__name__}; use a matching raysynth version"
+            )
+        model = cls(**meta["parameters"])
+        model._check_parameters()
+        model.schema_ = TableSchema.from_dict(meta["schema"])
+        model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
+        model.rules_ = None
+        if model.schema_.constraints:
+            from raysynth.schema.constraints import ConstraintSet
+
+            modelled = model.schema_.as_modelled()
+            model.rules_ = ConstraintSet(modelled.constraints, modelled)
+            model.rules_.validate(modelled)
+        model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
+        model.n_rows_ = int(meta["n_rows"])
+        model.identifier_key_ = int(meta["identifier_key"])
+        spent = meta.get("privacy")
+        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent).check_claim()
+        model._set_model_state(meta["model"], under("model.", content.arrays))
+        model.stages_ = ()
+        model._try_out()
+        return model
+
+    def _try_out(self) -> None:
+        """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
+        try_out(self._fitted(), self.modelled_schema_)
+
+    # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        names: list[str] = []
+        for base in cls.__mro__:
+            if "__init__" in base.__dict__ and base is not object:
+                signature = inspect.signature(base.__dict__["__init__"])
+                skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+                names += [n for n, p in signature.parameters.items() if n != "self" and p.kind not in skipped]
+        return list(dict.fromkeys(names))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor arguments; raises `ParameterError` for an unknown name."""
+        for name, value in params.items():
+            if name not in self._parameter_names():
+                raise ParameterError(
+                    f"{type(self).__name__} has no parameter '{name}'; it has: {', '.join(self._parameter_names())}"
+                )
+            setattr(self, name, value)
+        return self
+
+    def clone(self) -> Self:
+        """An unfitted synthesizer with the same hyper-parameters."""
+        return type(self)(**self.get_params())
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
+        return f"{type(self).__name__}({shown})"

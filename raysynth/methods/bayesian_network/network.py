@@ -1,0 +1,129 @@
+"""A Bayesian network over codes: parents and conditional probabilities of each column, and the likelihood of rows.
+
+Shape legend: N rows, C columns, Q configurations of a column's parents, R codes of the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysynth.errors import ModelFileError
+from raysynth.methods.bayesian_network.edge_rules import Edge, topological_order
+
+
+@dataclass(frozen=True)
+class Network:
+    """p(row) = product over columns of p(code | codes of its parents).
+
+    Args:
+        cardinalities: number of codes of each column.
+        parents: parents of each column; their order is that of the configuration's digits, the last one fastest.
+        tables: for each column p(code | configuration), shape (Q, R), rows sum to 1.
+        n_rows: rows that the tables were estimated from (decides the floor of `log_prob`).
+    """
+
+    cardinalities: tuple[int, ...]
+    parents: tuple[tuple[int, ...], ...]
+    tables: tuple[np.ndarray, ...]
+    n_rows: float
+
+    def __len__(self) -> int:
+        return len(self.cardinalities)
+
+    @property
+    def order(self) -> list[int]:
+        """Columns such that parents come first."""
+        return topological_order(self.parents)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """(parent, child) pairs."""
+        return tuple((p, c) for c, parents in enumerate(self.parents) for p in parents)
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters, over all codes."""
+        return sum(len(t) * (t.shape[1] - 1) for t in self.tables)
+
+    def configuration(self, column: int, codes_NC: np.ndarray) -> np.ndarray:
+        """Index of each row's configuration of the column's parents, shape (N,), int64."""
+        index = np.zeros(len(codes_NC), dtype=np.int64)
+        for parent in self.parents[column]:
+            index *= self.cardinalities[parent]
+            index += codes_NC[:, parent]
+        return index
+
+    def log_prob(self, codes_NC: np.ndarray) -> np.ndarray:
+        """Natural logarithm of the probability of each row, shape (N,), float64.
+
+        A code that was never seen where it stands counts as half a row of those that the network was estimated from,
+        so that one such cell does not make a held-out row impossible.
+
+        Args:
+            codes_NC: codes, each below its column's cardinality.
+        """
+        floor = 0.5 / (self.n_rows + 1.0)
+        result = np.zeros(len(codes_NC))
+        for column, table in enumerate(self.tables):
+            p = table[self.configuration(column, codes_NC), codes_NC[:, column]]
+            result += np.log(np.maximum(p, floor))
+        return result
+
+    def factor(self, column: int) -> np.ndarray:
+        """The column's table with one axis for each parent and the last one for the column."""
+        return self.tables[column].reshape([self.cardinalities[p] for p in self.parents[column]] + [-1])
+
+    def ancestors(self, columns: Iterator[int] | Sequence[int]) -> set[int]:
+        """The columns and all that lead to them."""
+        found: set[int] = set()
+        waiting = list(columns)
+        while waiting:
+            column = waiting.pop()
+            if column not in found:
+                found.add(column)
+                waiting += self.parents[column]
+        return found
+
+    def to_state(self) -> tuple[dict[str, object], dict[str, np.ndarray]]:
+        """JSON values and named arrays that `from_state` reads."""
+        meta = {
+            "cardinalities": list(self.cardinalities),
+            "parents": [list(p) for p in self.parents],
+            "n_rows": self.n_rows,
+        }
+        return meta, {f"table.{c}": t.astype(np.float32) for c, t in enumerate(self.tables)}
+
+    @classmethod
+    def from_state(cls, meta: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> Network:
+        """The inverse of `to_state`, checked; raises `ModelFileError`."""
+        try:
+            cards = tuple(int(c) for c in meta["cardinalities"])  # type: ignore[attr-defined]
+            parents = tuple(tuple(int(p) for p in own) for own in meta["parents"])  # type: ignore[attr-defined]
+            n_rows = float(meta["n_rows"])  # type: ignore[arg-type]
+            tables = tuple(arrays[f"table.{c}"].astype(np.float64) for c in range(len(cards)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the model file's Bayesian network is incomplete ({error}); refit the model"
+            ) from error
+        _check(cards, parents, tables)
+        return cls(cards, parents, tuple(t / t.sum(axis=1, keepdims=True) for t in tables), n_rows)
+
+
+def _check(cards: tuple[int, ...], parents: tuple[tuple[int, ...], ...], tables: tuple[np.ndarray, ...]) -> None:
+    """A file is data from anywhere: indices in range, shapes that fit, probabilities, no cycle."""
+    bad: bool = len(parents) != len(cards) or any(not 0 <= p < len(cards) for own in parents for p in own)
+    bad = bad or min(cards, default=0) < 1
+    if not bad:
+        for card, own, table in zip(cards, parents, tables, strict=True):
+            shape = (int(np.prod([cards[p] for p in own], dtype=object)), card)
+            bad = bad or table.shape != shape or not bool(np.isfinite(table).all()) or bool((table < 0).any())
+            bad = bad or not np.allclose(table.sum(axis=-1), 1.0, atol=1e-3)
+    if bad:
+        raise ModelFileError("the model file's Bayesian network has tables that do not fit its edges; refit the model")
+    try:
+        topological_order(parents)
+    except ValueError as error:
+        raise ModelFileError(f"the model file's Bayesian network is cyclic ({error}); refit the model") from error

@@ -1,0 +1,224 @@
+"""A network learned within a privacy budget: each round picks one more parent for one column and measures that table.
+
+Start: every column by itself, from its noised shares. A round compares each candidate table (a column with its parents
+and one more) with the same table of rows drawn from the network so far; the exponential mechanism picks one by the L1
+distance less what the noise of measuring it would cost, and Gaussian noise measures it (the scores of MST and AIM:
+McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts and
+those that the network so far expects, cell by cell, as far as their differences exceed the noise; so nothing measured
+before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every table of
+theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
+
+Sensitivity (one row more or less): a table's counts change in one cell by 1, so each score by at most 1, and each
+measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. All else here sees noised values only.
+
+Shape legend: S drawn rows, C columns, Q configurations of parents, R codes, K cells of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from raysynth.dp.mechanisms.counts import chosen, gaussian_vector
+from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules, reachable
+from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.sampler import draw, network_steps
+
+DRAWN_ROWS = 40_000
+NOISE_COST = 0.6  # of a cell's expected absolute noise: shrinkage removes a part of it
+AGREEMENT_ROUNDS = 6
+
+Count = Callable[[Sequence[tuple[int, ...]]], Mapping[tuple[int, ...], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What is spent: `n` choices of `epsilon` each, and `n` tables with noise of `sigma` rows each.
+
+    `rows_per_unit`: most rows of one privacy unit, by which one unit changes a score.
+    """
+
+    n: int
+    epsilon: float
+    sigma: float
+    rows_per_unit: int = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A noised table: axes in the order of `columns`."""
+
+    columns: tuple[int, ...]
+    counts: np.ndarray
+    sigma: float
+
+
+@dataclass
+class NoisedSearch:
+    """The state of one search; see the module.
+
+    Args:
+        count: exact contingency tables of sets of columns: private.
+        shares: noised share of rows of each code of each column.
+        share_sigma: standard deviation of these, in rows.
+        n_rows: noised number of rows.
+        rounds: the budget, charged before.
+        rules: allowed edges, most parents, most cells.
+        noise: of choices and measurements.
+        rng: of drawn rows, which are no release.
+    """
+
+    count: Count
+    shares: Sequence[np.ndarray]
+    share_sigma: float
+    n_rows: float
+    rounds: Rounds
+    rules: EdgeRules
+    noise: NoiseSource
+    rng: np.random.Generator
+    parents: list[tuple[int, ...]] = field(init=False)
+    tables: list[np.ndarray] = field(init=False)
+    measured: list[Measured] = field(init=False, default_factory=list)
+    _exact: dict[tuple[int, ...], np.ndarray] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parents = [()] * len(self.shares)
+        self.tables = [s[None, :] / s.sum() for s in self.shares]
+
+    @property
+    def network(self) -> Network:
+        """The network so far."""
+        return Network(tuple(len(s) for s in self.shares), tuple(self.parents), tuple(self.tables), self.n_rows)
+
+    def run(self) -> Network:
+        """All rounds, then agreement."""
+        drawn_SC = self._draw()
+        for _ in range(self.rounds.n):
+            candidates = self._candidates()
+            if not candidates:
+                break
+            scores, sensitivity = self._scores(candidates, drawn_SC), self.rounds.rows_per_unit
+            picked = candidates[chosen(scores, self.rounds.epsilon, self.noise, sensitivity=sensitivity)]
+            self._measure(*picked, drawn_SC)
+            drawn_SC = self._draw()
+        self._agree(drawn_SC)
+        return self.network
+
+    def _draw(self) -> np.ndarray:
+        """Rows of the network so far, int32 by columns, which is what the many counts read fastest."""
+        network = self.network
+        return np.asfortranarray(draw(network_steps(network), DRAWN_ROWS, len(network), self.rng), dtype=np.int32)
+
+    def _candidates(self) -> list[tuple[int, int]]:
+        """(child, new parent) pairs that keep the graph acyclic and the table small enough for its noise."""
+        edge_CC = np.zeros((len(self.shares), len(self.shares)), dtype=bool)
+        for child, own in enumerate(self.parents):
+            edge_CC[list(own), child] = True
+        allowed_CC = self.rules.allowed_CC & ~edge_CC & ~reachable(edge_CC).T
+        most = min(float(self.rules.max_cells), self.n_rows)  # a cell for each row holds nothing but noise
+        return [
+            (int(c), int(p))
+            for p, c in np.argwhere(allowed_CC)
+            if p != c
+            and len(self.parents[c]) < self.rules.max_parents
+            and np.prod([len(self.shares[x]) for x in (*self.parents[c], p, c)], dtype=float) <= most
+        ]
+
+    def _scores(self, candidates: Sequence[tuple[int, int]], drawn_SC: np.ndarray) -> np.ndarray:
+        keys = [tuple(sorted((*self.parents[c], p, c))) for c, p in candidates]
+        if missing := [k for k in dict.fromkeys(keys) if k not in self._exact]:
+            self._exact.update(self.count(missing))
+        expected_noise = NOISE_COST * np.sqrt(2 / np.pi) * self.rounds.sigma
+        known: dict[tuple[int, ...], float] = {}
+        for key in dict.fromkeys(keys):
+            exact = self._exact[key]
+            model = self._expected(key, drawn_SC)
+            known[key] = float(np.abs(exact - model).sum()) - expected_noise * exact.size
+        return np.array([known[k] for k in keys])
+
+    def _expected(self, columns: Sequence[int], drawn_SC: np.ndarray) -> np.ndarray:
+        """Rows in each cell of a table, as the network so far has it."""
+        shape = [len(self.shares[c]) for c in columns]
+        cells = np.bincount(_cell_index(drawn_SC, columns, shape), minlength=int(np.prod(shape)))
+        return cells.reshape(shape) * (self.n_rows / len(drawn_SC))
+
+    def _measure(self, child: int, parent: int, drawn_SC: np.ndarray) -> None:
+        """Measure the child's table with one more parent, and put its new conditional table in place."""
+        columns = (*self.parents[child], parent, child)
+        key = tuple(sorted(columns))
+        exact = self._exact[key].transpose([key.index(c) for c in columns])
+        counts = gaussian_vector(exact, self.rounds.sigma, self.noise)
+        self.measured.append(Measured(columns, counts, self.rounds.sigma))
+        parents_shape = [len(self.shares[c]) for c in columns[:-1]]
+        rows_Q = self._expected(columns[:-1], drawn_SC).reshape(-1)
+        before = np.repeat(self.tables[child], parents_shape[-1], axis=0)
+        expected_QR = rows_Q[:, None] * before
+        mixed_QR = shrunk(counts.reshape(expected_QR.shape), expected_QR, self.rounds.sigma)
+        self.parents[child] = columns[:-1]
+        self.tables[child] = _conditional(mixed_QR, before)
+
+    def _agree(self, drawn_SC: np.ndarray) -> None:
+        """Weight the drawn rows until their tables agree with all measurements, and move each conditional likewise.
+
+        Each probability is multiplied by what the weights did to its cell, so that the chance of the draw cancels.
+        """
+        one_way = [Measured((c,), self.n_rows * s, max(self.share_sigma, 1.0)) for c, s in enumerate(self.shares)]
+        weights_S = agreeing_weights(drawn_SC, [*one_way, *self.measured], [len(s) for s in self.shares], self.n_rows)
+        for child, own in enumerate(self.parents):
+            columns = (*own, child)
+            shape = [len(self.shares[c]) for c in columns]
+            index, size = _cell_index(drawn_SC, columns, shape), int(np.prod(shape))
+            before = np.bincount(index, minlength=size) * (self.n_rows / len(drawn_SC))
+            after = np.bincount(index, weights=weights_S, minlength=size)
+            moved_QR = self.tables[child] * ((after + 1) / (before + 1)).reshape(-1, shape[-1])
+            self.tables[child] = _conditional(moved_QR, self.tables[child])
+
+
+def shrunk(counts: np.ndarray, expected: np.ndarray, sigma: float) -> np.ndarray:
+    """Counts between the measured and the expected ones, >= 0: empirical Bayes for one table.
+
+    Where the truth differs from what was expected by a variance of a * expected, the best linear estimate takes the
+    share a * expected / (a * expected + sigma^2) of the difference; a is the one whose total matches the differences.
+    """
+    gap = counts - expected
+    excess = float((gap**2 - sigma**2).sum())
+    a = max(excess, 0.0) / max(float(expected.sum()), 1e-9)
+    variance = a * expected
+    return np.maximum(expected + gap * variance / (variance + sigma**2), 0.0)
+
+
+def agreeing_weights(
+    drawn_SC: np.ndarray, measured: Sequence[Measured], cardinalities: Sequence[int], n_rows: float
+) -> np.ndarray:
+    """Weights (S,) of drawn rows, of sum `n_rows`, whose tables are near all measurements at once.
+
+    Multiplicative steps: each table in turn multiplies the weights of a cell's rows by how far its count should move
+    there: to the estimate between its own measured and its present count that `shrunk` gives.
+    """
+    weights_S = np.full(len(drawn_SC), n_rows / len(drawn_SC))
+    index = [_cell_index(drawn_SC, m.columns, [cardinalities[c] for c in m.columns]) for m in measured]
+    for _ in range(AGREEMENT_ROUNDS):
+        for m, cell_S in zip(measured, index, strict=True):
+            present = np.bincount(cell_S, weights=weights_S, minlength=m.counts.size)
+            target = shrunk(m.counts.reshape(-1), present, m.sigma)
+            factor = np.divide(target, present, out=np.ones_like(target), where=present > 0)
+            weights_S = weights_S * np.clip(factor, 0.2, 5.0)[cell_S]
+            weights_S *= n_rows / weights_S.sum()
+    return weights_S
+
+
+def _conditional(cells_QR: np.ndarray, fallback_QR: np.ndarray) -> np.ndarray:
+    """p(code | configuration) of counts; the fallback where a configuration has none."""
+    total = cells_QR.sum(axis=1, keepdims=True)
+    return np.where(total > 1e-9, cells_QR / np.maximum(total, 1e-9), fallback_QR)
+
+
+def _cell_index(codes_SC: np.ndarray, columns: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    index = codes_SC[:, columns[0]].copy()
+    for column, size in zip(columns[1:], shape[1:], strict=True):
+        index *= size
+        index += codes_SC[:, column]
+    return index

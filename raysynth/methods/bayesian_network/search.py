@@ -1,0 +1,173 @@
+"""Structure search: greedy hill climbing with restarts, a greedy order, or the best tree; few passes over the rows.
+
+A climb needs new tables at nearly every step, and each would be a pass over the rows. So the climb runs ahead of the
+counts: where a family is not counted yet, its gain is estimated from smaller families, and the climb goes on to the
+end. All families that it met are then counted in one pass, and the climb starts again with what is known. It ends when
+a run met no family whose gain had to be estimated: that run is the climb that a pass for each step would have made.
+Several climbs share their passes. Without the counting a climb costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from raysynth.errors import ParameterError
+from raysynth.methods.bayesian_network.climb import Climb
+from raysynth.methods.bayesian_network.counting import all_subsets, columns_of, plan_blocks
+from raysynth.methods.bayesian_network.edge_rules import Edge, EdgeRules
+from raysynth.methods.bayesian_network.families import Families
+from raysynth.methods.bayesian_network.scores import SetScores
+
+STRUCTURES = ("hill_climbing", "greedy_order", "tree")
+MAX_RUNS = 20
+MAX_ROUNDS = 4
+RESTARTS = 6
+FIRST_PASS_BLOCKS = 200
+MAX_COLUMNS_OF_TRIPLES = 60
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a search found.
+
+    Args:
+        parents: parents of each column, ascending.
+        score: of the network, in nats.
+        dropped: (child, parents, reason) of candidates that were not considered because of the size of their table.
+    """
+
+    parents: tuple[tuple[int, ...], ...]
+    score: float
+    dropped: tuple[tuple[int, tuple[int, ...], str], ...] = ()
+
+
+def find_structure(structure: str, scores: SetScores, rules: EdgeRules, restarts: int = RESTARTS) -> Structure:
+    """Search by one of `STRUCTURES`; raises `ParameterError` for another name."""
+    searches: dict[str, Callable[[], Structure]] = {
+        "hill_climbing": lambda: hill_climb(scores, rules, restarts),
+        "greedy_order": lambda: greedy_order(scores, rules),
+        "tree": lambda: best_tree(scores, rules),
+    }
+    if structure not in searches:
+        raise ParameterError(f"structure must be one of {', '.join(STRUCTURES)}; found {structure!r}")
+    return searches[structure]()
+
+
+def hill_climb(scores: SetScores, rules: EdgeRules, restarts: int = RESTARTS) -> Structure:
+    """The best network of a climb from the required edges and of climbs from perturbed copies of the best so far.
+
+    Args:
+        scores: scores of column sets; nothing needs to be counted yet.
+        rules: allowed and required edges, limits on parents and tables.
+        restarts: perturbed climbs in a round; rounds go on while they improve, 4 at most; 0: one climb.
+    """
+    start_counts(scores, rules)
+    families = Families(scores, rules)
+    [best] = _tops(families, rules, [rules.required_parents()])
+    for attempt in range(MAX_ROUNDS if restarts else 0):
+        starts = [Climb(families, rules, best).perturbed(np.random.default_rng([attempt, k])) for k in range(restarts)]
+        top = max(_tops(families, rules, starts), key=scores.total)
+        if scores.total(top) <= scores.total(best) + 1e-9 * abs(scores.total(best)):
+            break
+        best = top
+    return _structure(best, families)
+
+
+def greedy_order(scores: SetScores, rules: EdgeRules) -> Structure:
+    """The climb over networks in one order of the columns: each next column is the one closest to those before it.
+
+    Closeness is the gain of the pair's edge (as Prim's tree grows); so the order is that of a maximum spanning tree.
+    """
+    start_counts(scores, rules)
+    gain_CC = _pair_gains(scores, rules)
+    closeness_CC = np.maximum(np.maximum(gain_CC, gain_CC.T), 0.0)
+    order = [int(closeness_CC.sum(axis=1).argmax())]
+    while len(order) < rules.n_columns:
+        nearness_C = closeness_CC[order].max(axis=0)
+        nearness_C[order] = -1.0
+        order.append(int(nearness_C.argmax()))
+    allowed_CC = rules.allowed_CC.copy()
+    for k, later in enumerate(order):
+        allowed_CC[later, order[:k]] = False
+    for x, y in rules.required:
+        allowed_CC[y, x], allowed_CC[x, y] = False, True
+    families = Families(scores, rules)
+    [best] = _tops(families, replace(rules, allowed_CC=allowed_CC), [rules.required_parents()])
+    return _structure(best, families)
+
+
+def best_tree(scores: SetScores, rules: EdgeRules) -> Structure:
+    """The forest of the highest score (Chow and Liu 1968), its edges directed as the rules allow (Edmonds 1967)."""
+    import networkx as nx
+
+    start_counts(scores, replace(rules, max_parents=1))
+    gain_CC = _pair_gains(scores, rules)
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(rules.n_columns))
+    graph.add_weighted_edges_from((int(x), int(y), float(gain_CC[x, y])) for x, y in np.argwhere(gain_CC > 0))
+    sure = 1.0 + float(np.abs(gain_CC[np.isfinite(gain_CC)]).sum())
+    for x, y in rules.required:
+        graph.add_edge(x, y, weight=sure)
+    edges: set[Edge] = set(nx.maximum_branching(graph, attr="weight").edges())
+    if missing := set(rules.required) - edges:
+        raise ParameterError(f"structure 'tree' gives a column one parent; required_edges ask for more at {missing}")
+    parents = [sum(1 << x for x, child in edges if child == y) for y in range(rules.n_columns)]
+    return _structure(parents, Families(scores, rules))
+
+
+def start_counts(scores: SetScores, rules: EdgeRules) -> None:
+    """The first pass: all triples of columns where these fit into few blocks, else all pairs."""
+    if scores.n_rows:
+        return
+    n, counts = rules.n_columns, scores.counts
+    required = [parents | 1 << child for child, parents in enumerate(rules.required_parents())]
+    for mask in required:
+        if counts.cells(mask) > rules.max_cells and mask.bit_count() > 1:
+            raise ParameterError(
+                f"required_edges join the columns {columns_of(mask)} (by position) in a table of "
+                f"{counts.cells(mask):,} cells, more than {rules.max_cells:,}; raise that limit, or use fewer bins"
+            )
+    masks = required + [m for m in all_subsets(n, min(n, 2)) if counts.cells(m) <= rules.max_cells]
+    if rules.max_parents > 1 and 3 <= n <= MAX_COLUMNS_OF_TRIPLES:
+        triples = [m for m in all_subsets(n, 3) if counts.cells(m) <= rules.max_cells]
+        if len(plan_blocks(triples, counts.cardinalities, counts.block_cells)) <= FIRST_PASS_BLOCKS:
+            masks += triples
+    scores.start(masks)
+
+
+def _tops(families: Families, rules: EdgeRules, starts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Where climbs from each start end, with all families on their ways counted."""
+    tops: dict[int, list[int]] = {}
+    open_starts = list(range(len(starts)))
+    for run in range(MAX_RUNS + 1):
+        families.frozen = run == MAX_RUNS
+        still_open = []
+        for k in open_starts:
+            wanted = families.n_wanted
+            tops[k] = Climb(families, rules, starts[k]).run()
+            if families.n_wanted > wanted:
+                still_open.append(k)
+        open_starts = still_open
+        if not (masks := families.take_wanted()):
+            break
+        families.scores.require(masks)
+    families.frozen = False
+    families.scores.require(mask | 1 << c for top in tops.values() for c, mask in enumerate(top))
+    return [tops[k] for k in range(len(starts))]
+
+
+def _pair_gains(scores: SetScores, rules: EdgeRules) -> np.ndarray:
+    """Score gained by each edge alone, [parent, child]; -inf where it is not allowed or its table is too large."""
+    gain_CC = np.full((rules.n_columns, rules.n_columns), -np.inf)
+    for x, y in np.argwhere(rules.allowed_CC).tolist():
+        if scores.knows(1 << x | 1 << y):
+            gain_CC[x, y] = scores.family(y, 1 << x) - scores.family(y, 0)
+    return gain_CC
+
+
+def _structure(parents: Sequence[int], families: Families) -> Structure:
+    score = families.scores.total(parents)
+    return Structure(tuple(columns_of(p) for p in parents), score, tuple(families.dropped.values()))

@@ -1,0 +1,169 @@
+"""Checks of what a synthesizer is given: errors that name the parameter, what was found and what is wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.files.storage import local_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from ray.train import RunConfig
+
+    from raysynth.methods.base import Synthesizer
+    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.schema.table import TableSchema
+
+Defaults = TypeVar("Defaults", bound="DataclassInstance")
+
+
+def check_whole(name: str, value: Any, low: int = 1) -> None:
+    """Raise `ParameterError` unless the value is a whole number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
+
+
+def check_between(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
+    """Raise `ParameterError` unless the value is a number from `low` (or above it) to `high`."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_low and value == low):
+        wanted = f"above {low} and at most {high}" if open_low else f"from {low} to {high}"
+        raise ParameterError(f"{name} must be {wanted}; found {value!r}")
+
+
+def check_units(name: str, units: Sequence[Any]) -> None:
+    """Raise `ParameterError` unless these are the units of at least one hidden layer."""
+    if not units:
+        raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
+    for unit in units:
+        check_whole(name, unit)
+
+
+def settled(model: Synthesizer, defaults: Defaults) -> Defaults:
+    """What the user gave of the parameters that a dataclass of defaults names, and the defaults for those left open."""
+    given = {f.name: getattr(model, f.name) for f in fields(defaults)}
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def is_private(model: Synthesizer) -> bool:
+    """Whether a fit keeps within a privacy budget."""
+    return model.differential_privacy or model.epsilon is not None
+
+
+def check_privacy_unit(model: Synthesizer) -> None:
+    """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
+
+    Training that draws units needs to know the rows of each, which only this process does, and of these alone.
+    """
+    if model.privacy_unit is None:
+        if model.max_rows_per_unit != 1:
+            raise ParameterError("max_rows_per_unit belongs to a privacy_unit: name the column of persons, too")
+        return
+    if not model.has_privacy_unit:
+        raise ParameterError(
+            f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
+            "method, or give it a table with one row for each person"
+        )
+    check_whole("max_rows_per_unit", model.max_rows_per_unit)
+    if not draws_units(model):
+        return
+    for name, is_given in (("scaling_config", model.scaling_config is not None), ("keep_shards", model.keep_shards)):
+        if is_given:
+            raise ParameterError(
+                f"{type(model).__name__} trains on several rows of each privacy_unit in one process, on rows of its "
+                f"own: set max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out {name}"
+            )
+
+
+def draws_units(model: Synthesizer) -> bool:
+    """Whether training draws units of several rows (by one row of each), where others draw rows."""
+    return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit > 1
+
+
+def check_compile_step(model: Any) -> None:
+    """Raise `ParameterError` unless `compile_step` is True or False, and True without a budget only."""
+    if not isinstance(model.compile_step, bool):
+        raise ParameterError(f"compile_step must be True or False; found {model.compile_step!r}")
+    if model.compile_step and is_private(model):
+        raise ParameterError(
+            "compile_step=True does not go with a privacy budget: rows are clipped one by one from records of the "
+            "layers' calls, and a compiled function makes none; leave out compile_step"
+        )
+
+
+def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) -> Path | None:
+    """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
+    if resume is None:
+        return None
+    if not model.can_resume:
+        raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
+    if model.seed is None and not is_private(model):  # under a budget batches come from no seed
+        raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
+    return local_path(resume, "resume")
+
+
+def shards_folder(model: Synthesizer) -> Path | None:
+    """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none."""
+    if model.keep_shards is False or model.keep_shards is None:
+        return None
+    if not model.can_resume:
+        raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
+    if model.keep_shards is not True:
+        return local_path(model.keep_shards, "keep_shards")
+    if model.run_config is None or model.run_config.storage_path is None:
+        raise ParameterError(
+            "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
+            "keep_shards='/shared/shards'"
+        )
+    return local_path(model.run_config.storage_path, "storage_path") / "shards"
+
+
+def run_folder(run_config: RunConfig | None) -> Path | None:
+    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
+
+    Raises:
+        ParameterError: the storage path is a URI, whose files cannot be memory-mapped.
+    """
+    if run_config is None or run_config.storage_path is None:
+        return None
+    return local_path(run_config.storage_path, "storage_path") / (run_config.name or "raysynth")
+
+
+def listed(columns: Any) -> Any:
+    """A list of names, whatever sequence they came in, numbers as text; a text stays one, to be refused by name."""
+    return columns if columns is None or isinstance(columns, str) else [str(c) for c in columns]
+
+
+def try_out(model: SamplingModel, modelled: TableSchema) -> None:
+    """Make a few rows all the way to a DataFrame, without rejection, so that a file's parts are known to fit together.
+
+    Args:
+        model: what the file gives.
+        modelled: the schema after the constraints' change of columns, as the file has it.
+
+    Raises:
+        ModelFileError: schema, encoder and network do not belong together; other errors as they come.
+    """
+    from raysynth.sampling.chunks import assemble
+    from raysynth.sampling.frame import to_frame
+
+    rules, encoder = model.rules, model.encoder
+    expected = model.schema if rules is None else rules.forward_schema(model.schema)
+    if [(c.name, c.dtype) for c in expected.columns] != [(c.name, c.dtype) for c in modelled.columns]:
+        raise ModelFileError("the schema and the modelled schema in the file have other columns; refit the model")
+    rng = np.random.default_rng(0)
+    block = model.generator.generate(4, rng)
+    if block.codes_NC.shape != (4, len(encoder.columns)):
+        raise ModelFileError("the model and the encoder in the file have other columns; refit the model")
+    if (block.codes_NC >= np.array(encoder.cardinalities)).any():
+        raise ModelFileError("the model in the file makes codes that its encoder does not know; refit the model")
+    rows = encoder.decode(block, rng)
+    rows = rows if rules is None else rules.inverse(rows, rng)
+    to_frame(assemble(rows, model.schema, model.regenerators, model.key, 0), model.schema)

@@ -1,0 +1,201 @@
+"""GaussianCopula: marginals of any shape from the statistics, dependence by latent normals, fitted from pair counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.special import ndtri
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
+from raysynth.errors import ConditionError, ModelFileError, ParameterError
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.copula.gaussian_copula import (
+    Copula,
+    Margin,
+    latent_correlation,
+    latent_orders,
+    nearest_correlation,
+    sample_codes,
+    sample_conditional,
+    with_implied,
+)
+
+if TYPE_CHECKING:
+    from raysynth.dp.accounting.scope import PrivacyScope
+
+FINE_BINS = 1024
+
+
+@dataclass(frozen=True)
+class CopulaGenerator:
+    """Draws codes from a fitted copula; conditions are exact (see `methods/copula/gaussian_copula.py`)."""
+
+    copula: Copula
+    exact_conditions: ClassVar[bool] = True
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows; raises `ConditionError` where the conditions are impossible."""
+        if not weights:
+            codes = sample_codes(self.copula, n, rng)
+        else:
+            try:
+                codes = sample_conditional(self.copula, n, rng, weights)
+            except ValueError as error:
+                raise ConditionError(f"{error}; widen them") from None
+        return EncodedBlock(codes, np.empty((n, 0), np.float32))
+
+
+class GaussianCopula(Synthesizer):
+    """Gaussian copula on mixed columns, fitted from two streaming passes of counts.
+
+    Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
+    missing numbers have a latent of their own, so that missingness depends on the other columns.
+
+    Args:
+        marginals: 'empirical' (any shape, from the statistics) or 'parametric' (each number's smooth part by the best
+            of a family of scipy.stats, see `encoding/parametric.py`; `families_` names them).
+        n_bins: bins of a number in the pair tables that the correlations come from (4 to 200).
+
+    The other arguments are those of `Synthesizer`.
+    """
+
+    method: ClassVar[str] = "copula"
+    numeric_encoding: ClassVar[NumericForm] = "bins"
+    has_differential_privacy: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
+
+    def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
+        super().__init__(**common)
+        self.marginals = marginals
+        self.n_bins = n_bins
+
+    def _check_parameters(self) -> None:
+        if self.marginals not in ("empirical", "parametric"):
+            raise ParameterError(f"marginals must be 'empirical' or 'parametric'; found {self.marginals!r}")
+        if not (isinstance(self.n_bins, int) and 4 <= self.n_bins <= 200):
+            raise ParameterError(f"n_bins must be a whole number from 4 to 200; found {self.n_bins!r}")
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": FINE_BINS}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        if prepared.privacy is not None:
+            self._fit_privately(prepared, prepared.privacy)
+            return
+        coarse = build_encoder(prepared.schema, prepared.statistics.columns, numeric="bins", n_bins=self.n_bins)
+        width = len(coarse.columns)
+        pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
+        tables = prepared.count(pairs, encoder=coarse, label="counting pairs")
+        self.families_: dict[str, str] = {}
+        if self.marginals == "parametric":
+            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
+        self.copula_ = fit_copula(self.encoder_, coarse, tables)
+
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope) -> None:
+        from raysynth.methods.copula.private import learn_privately
+
+        self.families_ = {}
+        if self.marginals == "parametric":
+            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
+        self.copula_ = learn_privately(replace(prepared, encoder=self.encoder_), scope)
+
+    def _generator(self) -> CopulaGenerator:
+        return CopulaGenerator(self.copula_)
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        arrays = {"correlation": self.copula_.correlation}
+        for i, margin in enumerate(self.copula_.margins):
+            arrays[f"order.{i}"], arrays[f"share.{i}"] = margin.order, margin.share
+        return {
+            "families": self.families_,
+            "missing": [None if m is None else list(m) for m in self.copula_.missing],
+        }, arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.families_ = dict(meta["families"])
+        missing = tuple(None if m is None else (int(m[0]), int(m[1]), float(m[2])) for m in meta["missing"])
+        margins = tuple(Margin(arrays[f"order.{i}"], arrays[f"share.{i}"]) for i in range(len(missing)))
+        self.copula_ = Copula(margins, missing, arrays["correlation"])
+        known = self.encoder_.cardinalities
+        if len(known) != len(margins) or any(a > b for a, b in zip(self.copula_.cardinalities, known, strict=True)):
+            raise ModelFileError("the copula and the encoder in the file do not fit together; refit the model")
+
+
+def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict[str, str]]:
+    """The encoder with parametric distributions of its numbers, and the family of each."""
+    from raysynth.encoding.parametric import parametric
+
+    columns, families = [], {}
+    for column in encoder.columns:
+        if isinstance(column, BinEncoder):
+            distribution, families[column.name] = parametric(column.distribution)
+            column = replace(column, distribution=distribution, first_cell=np.arange(len(distribution.share)))
+        columns.append(column)
+    return TableEncoder(tuple(columns)), families
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One latent axis as a pair table sees it: which column, and which code stands in which place (-1: not on it)."""
+
+    column: int
+    places: np.ndarray
+    n_places: int
+
+
+def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[int, ...], np.ndarray]) -> Copula:
+    """The copula of a table.
+
+    Args:
+        fine: encoder whose codes are sampled.
+        coarse: encoder that the tables were counted with; the same columns in the same order.
+        tables: counts (cardinality_i, cardinality_j) of every pair i < j of coarse columns.
+    """
+    width = len(coarse.columns)
+    both_ways = {(i, j): t for (i, j), t in tables.items()} | {(j, i): t.T for (i, j), t in tables.items()}
+    ordered = [isinstance(c, BinEncoder) for c in coarse.columns]
+    orders = latent_orders(both_ways, ordered) if width > 1 else [np.arange(c.cardinality) for c in coarse.columns]
+    margins: list[Margin] = []
+    missing: list[tuple[int, int, float] | None] = []
+    axes: list[_Axis] = []
+    missing_axes: list[_Axis] = []
+    for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
+        last = column.cardinality - 1
+        if not isinstance(column, BinEncoder):
+            order = orders[i]
+            margins.append(Margin(order, shares[order]))
+            missing.append(None)
+            axes.append(_Axis(i, np.argsort(order), last + 1))
+            continue
+        margins.append(Margin(np.arange(len(shares) - 1), shares[:-1]))
+        axes.append(_Axis(i, np.append(np.arange(last), -1), last))
+        if shares[-1] <= 0:
+            missing.append(None)
+            continue
+        missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(1 - shares[-1]))))
+        missing_axes.append(_Axis(i, np.append(np.zeros(last, int), 1), 2))
+    axes += missing_axes
+    correlation = np.eye(len(axes))
+    for a in range(len(axes)):
+        for b in range(a + 1, len(axes)):
+            if axes[a].column != axes[b].column:
+                correlation[a, b] = correlation[b, a] = _correlation(both_ways, axes[a], axes[b])
+    unseen = [(i, m[1]) for i, m in enumerate(missing) if m is not None]  # a number and whether it is missing
+    return Copula(tuple(margins), tuple(missing), nearest_correlation(with_implied(correlation, unseen)))
+
+
+def _correlation(tables: Mapping[tuple[int, int], np.ndarray], a: _Axis, b: _Axis) -> float:
+    """Latent correlation of two axes of different columns."""
+    table = tables[a.column, b.column]
+    on_a, on_b = a.places >= 0, b.places >= 0
+    placed = np.zeros((a.n_places, b.n_places))
+    np.add.at(placed, np.ix_(a.places[on_a], b.places[on_b]), table[np.ix_(on_a, on_b)])
+    return latent_correlation(placed)

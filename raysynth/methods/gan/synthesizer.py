@@ -1,0 +1,333 @@
+"""What the GAN synthesizers share: fit through the one training loop, marginal calibration, generate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder
+from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.checks import check_between, check_compile_step, check_units, check_whole, settled
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from raysynth.dp.gradients.release import DpSgdPlan
+    from raysynth.fitting.private_run import Releases
+    from raysynth.methods.gan.critic import Critic
+    from raysynth.methods.gan.recipe import GanJob
+    from raysynth.methods.gan.sampler import GanSampler
+    from raysynth.training.loop import TrainResult
+
+
+@dataclass(frozen=True)
+class GanDefaults:
+    """What holds where the user left a parameter open; see `GanSynthesizer`."""
+
+    epochs: int
+    batch_size: int
+    generator_dim: tuple[int, ...]
+    discriminator_dim: tuple[int, ...]
+    generator_lr: float
+    discriminator_lr: float
+
+
+OPEN = GanDefaults(120, 500, (256, 256), (256, 256), 5e-4, 5e-4)
+# Noise is as strong in every weight as it is in one, so a budget asks for few of them. Chosen on an inner split of
+# Adult's training rows at epsilon 1: AUC 0.86, and 0.83 to 0.86 with twice the rows in a batch or half the epochs.
+PRIVATE = GanDefaults(60, 0, (128,), (128,), 1e-3, 1e-3)  # the size of a batch goes by the number of rows
+
+
+class GanSynthesizer(Synthesizer):
+    """A WGAN-GP on modes of numbers and one-hot categories; see `CTGAN` and `TabularGAN` for the two methods.
+
+    Args:
+        epochs: passes over the table at most, see `patience`; None: 120, under a privacy budget 60.
+        batch_size: rows of a step, over all workers together; a multiple of `pac` times the workers; None: 500, under a
+            budget a 50th of the rows (128 to 2,048).
+        embedding_dim: noise numbers of the generator.
+        generator_dim, discriminator_dim: units of each hidden layer; None: (256, 256), under a budget (128,).
+        generator_lr, discriminator_lr: learning rates of Adam; None: 0.0005, under a budget 0.001. At the paper's
+            0.0002 a GAN without condition vector stands still for so long that patience runs out before its rows
+            improve.
+        generator_decay, discriminator_decay: weight decay.
+        discriminator_steps: discriminator updates for one of the generator.
+        pac: rows that the discriminator judges together (PacGAN).
+        ema_decay: of the moving average of the generator's weights that rows are sampled with; 0: the last weights.
+        schedule: of the learning rates: 'constant' or 'cosine'.
+        accumulation: parts in which a batch goes through the networks before one update: the same batch in less memory
+            (batch normalisation sees each part by itself); under a budget DP-SGD divides its batches itself.
+        validation_share: share of the rows that are held back to choose the epoch whose generator is kept; 0: the last
+            one, as always under a budget, and where the share would be fewer than 200 rows.
+        patience: epochs without a better score on the rows held back after which training ends; 0, or no rows held
+            back: never. A GAN's score can stand still for many epochs and then fall again (Adult: from epoch 10 to 40).
+        calibrate_marginals: after training, correct every column's own distribution by the released one
+            (`methods/shared/calibration.py`); rows are not looked at again.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
+        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
+            rounding (`training/compiled.py`). On a CPU it does not pay: CTGAN's steps on Adult take 30 ms instead of
+            33, but compiling takes 48 s, and 120 epochs win 22 s (`bench_training.py step`). Not under a budget.
+        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then the discriminator judges rows
+            one by one (`pac` 1), without gradient penalty, and rows are drawn uniformly. 'bayesian_network' has better
+            rows at every epsilon that was tried; take it where it does not have to be a GAN.
+        common: see `Synthesizer`.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', 'discriminator', 'penalty', 'generator' (losses), 'validation'
+            (distance from held rows, where some are held back) and 'seconds'.
+    """
+
+    numeric_encoding: ClassVar[NumericForm] = "modes"
+    can_resume: ClassVar[bool] = True
+    has_privacy_unit: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        embedding_dim: int = 128,
+        generator_dim: tuple[int, ...] | None = None,
+        discriminator_dim: tuple[int, ...] | None = None,
+        generator_lr: float | None = None,
+        generator_decay: float = 1e-6,
+        discriminator_lr: float | None = None,
+        discriminator_decay: float = 1e-6,
+        discriminator_steps: int = 1,
+        pac: int = 10,
+        ema_decay: float = 0.999,
+        schedule: str = "constant",
+        accumulation: int = 1,
+        validation_share: float = 0.1,
+        patience: int = 75,
+        calibrate_marginals: bool = True,
+        checkpoint_every: int = 10,
+        compile_step: bool = False,
+        clip_norm: float = 1.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.embedding_dim = embedding_dim
+        self.generator_dim = None if generator_dim is None else tuple(generator_dim)
+        self.discriminator_dim = None if discriminator_dim is None else tuple(discriminator_dim)
+        self.generator_lr = generator_lr
+        self.generator_decay = generator_decay
+        self.discriminator_lr = discriminator_lr
+        self.discriminator_decay = discriminator_decay
+        self.discriminator_steps = discriminator_steps
+        self.pac = pac
+        self.ema_decay = ema_decay
+        self.schedule = schedule
+        self.accumulation = accumulation
+        self.validation_share = validation_share
+        self.patience = patience
+        self.calibrate_marginals = calibrate_marginals
+        self.checkpoint_every = checkpoint_every
+        self.compile_step = compile_step
+        self.clip_norm = clip_norm
+
+    def critic_score(self, data: Any) -> np.ndarray:
+        """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
+
+        Only right after `fit`: a model file holds no critic (it was taught on the real rows and serves no sampling).
+        """
+        if getattr(self, "critic_", None) is None:
+            raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
+        from raysynth.fitting.encoded_rows import encoded_blocks
+
+        return np.concatenate([self.critic_.score(block) for block in encoded_blocks(self, data, min_rows=1)])
+
+    def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
+        """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
+
+        Raises `ParameterError`; see `methods/shared/white_box.py`.
+        """
+        from raysynth.methods.shared.white_box import completed_by_inversion
+
+        self._require_fitted()
+        return completed_by_inversion(self, self.sampler_, data, unknown, seed)
+
+    # ---- what a method decides ---------------------------------------------------------------------------------------
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        """Indices of the columns whose codes make the condition vector."""
+        raise NotImplementedError
+
+    def _job_class(self) -> type[GanJob]:
+        """How the networks are trained."""
+        from raysynth.methods.gan.recipe import GanJob
+
+        return GanJob
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_compile_step(self)
+        sizes = settled(self, OPEN)  # what is given is the same under a budget, and every default is sound
+        for name in ("epochs", "batch_size"):
+            check_whole(name, getattr(sizes, name))
+        for name in ("embedding_dim", "discriminator_steps", "pac"):
+            check_whole(name, getattr(self, name))
+        for name in ("checkpoint_every", "accumulation"):
+            check_whole(name, getattr(self, name))
+        check_whole("patience", self.patience, low=0)
+        check_between("validation_share", self.validation_share, 0, 0.5)
+        for name in ("generator_dim", "discriminator_dim"):
+            check_units(name, getattr(sizes, name))
+        for name in ("generator_lr", "discriminator_lr"):
+            if not 0 < getattr(sizes, name) < 1:
+                raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
+        if not 0 < self.clip_norm <= 1e6:
+            raise ParameterError(f"clip_norm must be above 0 and at most 1e6; found {self.clip_norm!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
+        if self.schedule not in ("constant", "cosine"):
+            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        if sizes.batch_size % (self.pac * self.accumulation):
+            raise ParameterError(
+                f"batch_size {sizes.batch_size} is no multiple of pac {self.pac} times accumulation "
+                f"{self.accumulation}; choose a multiple, or pac=1"
+            )
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        from raysynth.methods.shared.neural import train_model
+
+        job = self._job(prepared)
+        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained, prepared))
+
+    def _keep(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> None:
+        """Set what was learned."""
+        from raysynth.methods.shared.neural import calibrate
+
+        self.history_ = trained.history
+        self.critic_ = self._critic(job, trained)
+        sampler = self._sampler(job, trained, prepared)
+        self.sampler_ = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+
+    def _generator(self) -> GanSampler:
+        return self.sampler_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.fitting.private_training import releasable_history
+
+        meta, arrays = self.sampler_.to_state()
+        return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        from raysynth.methods.gan.sampler import GanSampler
+
+        self._restore(GanSampler.from_state, meta, arrays)
+
+    def _restore(
+        self, make: Callable[[dict[str, Any], dict[str, np.ndarray]], Any], meta: dict[str, Any], arrays: Any
+    ) -> None:
+        try:
+            self.sampler_ = make(meta, arrays)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
+        if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
+            raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
+        self.history_ = list(meta["history"])
+
+    # ---- stages of a fit ---------------------------------------------------------------------------------------------
+
+    def _job(self, prepared: Prepared) -> GanJob:
+        from raysynth.fitting.private_training import private_batch_size
+        from raysynth.methods.gan.network import Conditions
+        from raysynth.methods.gan.recipe import GanSettings
+        from raysynth.methods.shared.spans import Spans
+        from raysynth.training.loop import TrainSettings
+
+        spans, private = Spans.of(prepared.encoder.layout), prepared.privacy is not None
+        sizes = settled(self, PRIVATE if private else OPEN)
+        networks = GanSettings(
+            embedding_dim=self.embedding_dim,
+            generator_dim=sizes.generator_dim,
+            discriminator_dim=sizes.discriminator_dim,
+            generator_lr=sizes.generator_lr,
+            generator_decay=self.generator_decay,
+            discriminator_lr=sizes.discriminator_lr,
+            discriminator_decay=self.discriminator_decay,
+            discriminator_steps=self.discriminator_steps,
+            pac=self.pac,
+            ema_decay=self.ema_decay,
+            validation_share=self.validation_share,
+            patience=self.patience,
+        )
+        settings = TrainSettings(
+            sizes.epochs,
+            sizes.batch_size or private_batch_size(prepared.n_units) // 2,
+            prepared.seed,
+            self.schedule,
+            self.checkpoint_every,
+            1 if private else self.accumulation,
+            self.compile_step,
+        )
+        conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
+        if not private:
+            return self._job_class()(spans, conditions, networks, settings)
+        networks = replace(networks, pac=1, validation_share=0.0, patience=0)
+        return self._private_job(prepared, self._job_class()(spans, conditions, networks, settings))
+
+    def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
+        """The same under a budget: rows judged one by one, conditions from the released marginals."""
+        frequencies = prepared.encoder.frequencies()
+        shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
+        return replace(
+            job, plan=self._charged_plan(prepared, job), shares_K=np.concatenate(shares) if shares else np.zeros(0)
+        )
+
+    def _charged_plan(self, prepared: Prepared, job: GanJob, releases: Releases | None = None) -> DpSgdPlan:
+        """DP-SGD of the discriminator, charged; see `charged_plan`."""
+        from raysynth.fitting.private_training import charged_plan
+
+        return charged_plan(
+            prepared,
+            "gradients of the discriminator",
+            batch_size=job.settings.batch_size,
+            epochs=job.settings.epochs,
+            clip_norm=self.clip_norm,
+            releases=releases,
+        )
+
+    def _critic(self, job: GanJob, trained: TrainResult) -> Critic:
+        """The discriminator as it is after training; it stays in this process and in no file."""
+        import torch
+
+        from raysynth.methods.gan.critic import Critic
+        from raysynth.training.job import average_alone
+
+        learner = job.learner(torch.device("cpu"), average_alone)
+        learner.load_state_dict(trained.state)
+        return Critic(learner.discriminator, job.spans, job.conditions)
+
+    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
+        """The generator with its averaged weights, made ready to sample."""
+        from raysynth.methods.gan.recipe import averaged_generator
+        from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
+
+        columns = job.conditions.columns
+        frequencies = prepared.encoder.frequencies()
+        shares = np.concatenate([frequencies[c] for c in columns]) if columns else np.zeros(0)
+        seen = [np.log1p(frequencies[c] * prepared.n_rows) for c in columns]
+        if job.plan is not None:  # conditions were drawn by the released marginals
+            seen = [frequencies[c] for c in columns]
+        in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
+        arrays = folded(
+            averaged_generator(job, trained.state), drawn_by(in_training), job.settings.batch_size, prepared.seed
+        )
+        return GanSampler(
+            spans=job.spans,
+            arrays=arrays,
+            code_bias_S=np.zeros(job.spans.n_codes),
+            conditions=job.conditions,
+            shares_K=shares,
+            hidden=job.networks.generator_dim,
+        )

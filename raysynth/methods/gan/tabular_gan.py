@@ -1,0 +1,23 @@
+"""TabularGAN: a WGAN-GP on mixed columns without a condition vector."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.methods.gan.synthesizer import GanSynthesizer
+
+
+class TabularGAN(GanSynthesizer):
+    """WGAN-GP (Gulrajani et al. 2017) with CTGAN's encoding and networks, rows drawn uniformly and nothing asked for.
+
+    Rare categories are seen as rarely as they are in the table; `CTGAN` sees them more often.
+
+    The arguments are those of `GanSynthesizer` and `Synthesizer`.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    method: ClassVar[str] = "gan"
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        return ()

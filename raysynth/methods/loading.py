@@ -1,0 +1,40 @@
+"""From a model file back to a fitted synthesizer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from raysynth.errors import InputError, ModelFileError
+from raysynth.files.model_file import read_model
+
+if TYPE_CHECKING:
+    from raysynth.methods.base import Synthesizer
+
+_WHAT_A_DAMAGED_FILE_RAISES = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError),
+    *(AssertionError, StopIteration),
+)
+
+
+def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
+    """The fitted synthesizer that `save` wrote, whatever the file's ending.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.
+    """
+    from raysynth.methods.registry import synthesizer_class
+
+    content = read_model(path)
+    try:
+        cls = synthesizer_class(content.meta["method"])
+        model = cls._from_content(content)
+        model.versions_ = {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
+        return model
+    except InputError as error:
+        raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
+    except _WHAT_A_DAMAGED_FILE_RAISES as error:
+        raise ModelFileError(
+            f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
+            "use another copy or refit"
+        ) from error

@@ -1,0 +1,288 @@
+"""A fit of sequences under a privacy budget: bounded sequences, releases in order, then DP-SGD with what is left.
+
+Unit: one sequence, added or removed (`private_sequence_tables.py` bounds what one is). Every release counts sequences
+or their rows, by public schemas, and all are in one ledger, composed together; each may depend on those before it:
+
+1. The number of sequences: Laplace noise, joined by basic composition.
+2. Each column's own distribution. Of entities: a sequence is one row, sensitivity 1. Of steps: a sequence is at most
+   k = `sequence_length` rows, so each histogram changes by at most k in L2 norm, and the delta of naming a category is
+   divided among the k that one sequence could bring (`statistics/noised.py`). How many steps there are follows from 1.
+   and the released lengths.
+3. A Bayesian network of entities, where they have columns beside the length (`private_network.py`).
+4. The sum of the sequences' summaries, each clipped to norm C: L2 sensitivity C, Gaussian noise.
+5. The discriminator's gradients: DP-SGD over Poisson samples of sequences (`methods/timegan/private_recipe.py`).
+
+The split: `statistics_share` of the budget's rho (None: a fifth) goes to the distributions, in equal parts for all
+columns of steps and entities. Of the rest, `NETWORK_SHARE` goes to the network where there is one, `SUMMARY_SHARE` to
+the summaries, and DP-SGD is calibrated to spend whatever that leaves.
+"""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from raysynth.data.sequences import LENGTH
+from raysynth.data.table import as_table
+from raysynth.dp.accounting import ledger as events
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.dp.mechanisms.counts import gaussian_vector
+from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.numeric import ModeEncoder
+from raysynth.encoding.table_encoder import TableEncoder, build_encoder
+from raysynth.errors import DataError, ParameterError
+from raysynth.fitting.opening import OpenedTable, fit_opened, privacy_scope
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules
+from raysynth.methods.bayesian_network.private import learn_privately
+from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+from raysynth.methods.sequences.data import WindowRows, vector_layout
+from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
+from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
+from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
+from raysynth.methods.timegan.summary import SequenceSummary
+from raysynth.running.stages import stage
+from raysynth.statistics.noised import NoisedStatistics, release_statistics
+
+if TYPE_CHECKING:
+    from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+
+STATISTICS_SHARE = 0.2  # of rho, where the user says nothing
+NETWORK_SHARE = 0.1  # of the rho that the columns' distributions leave
+SUMMARY_SHARE = 0.35
+QUANTILES = 2048  # of each released distribution that the generator is held to
+CONTEXTS = 4096  # lengths and contexts that are drawn from the released model of entities for training
+
+
+@dataclass(frozen=True)
+class PrivateSequences:
+    """What a method learns sequences from under a budget.
+
+    Args:
+        rows: encoded sequences; private.
+        layout: of a wide row.
+        released: everything released so far that a generator can learn from.
+        scope: pays for the rest.
+        seed: of initial weights and of sampling.
+    """
+
+    rows: WindowRows
+    layout: SequenceLayout
+    released: ReleasedSequences
+    scope: PrivacyScope
+    seed: int
+
+
+def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
+    """What a fit may spend; the unit of every event is a sequence."""
+    asked = privacy_scope(model)
+    assert asked is not None
+    unit = "sequence of the array"
+    if model.sequence_key is not None:
+        unit = f"value of '{model.sequence_key}' with all its rows (at most {model.sequence_length} of which count)"
+    share = STATISTICS_SHARE if model.statistics_share is None else asked.preprocessing_share
+    return PrivacyScope(asked.budget, unit=unit, preprocessing_share=share, noise=asked.noise)
+
+
+def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> PrivateSequences:
+    """Everything before DP-SGD: sets what a model knows of columns and entities, by releases alone.
+
+    Args:
+        model: in the middle of its fit.
+        data: an array or a long table.
+        scope: from `sequence_scope`.
+
+    Raises:
+        ParameterError: the budget is too small. SchemaError, DataError: about names and types.
+    """
+    seed = model._fit_seed()
+    with stage("statistics") as done:
+        sequences = bounded_sequences(model, data, scope.noise)
+        statistics, n_columns = _released_columns(sequences, scope, scope.preprocessing_share)
+        done.rows = scope.n_rows
+        encoder, context = _encoders(sequences, *statistics)
+    if (warning := scope.budget.warning(scope.n_rows)) is not None:
+        warnings.warn(warning, stacklevel=6)
+    model.schema_, model.modelled_schema_, model.rules_ = sequences.schema, sequences.step_schema, None
+    model.encoder_, model.context_encoder_, model.entity_schema_ = encoder, context, sequences.entity_schema
+    model.static_columns_, model.sequence_length_ = sequences.static, sequences.length
+    model.n_rows_ = scope.n_rows
+    model.identifier_key_ = secrets.randbits(62) if model.seed is None else int(model.seed) ^ 0x5DEECE66D
+    if model.verbose:
+        print(f"about {scope.n_rows:,} sequences of at most {sequences.length} rows\n{sequences.schema.describe()}")
+    rest = 1 - scope.preprocessing_share
+    model.entities_ = _entities(sequences, statistics[1], scope, n_columns, rest * NETWORK_SHARE, seed)
+    with stage("encoding", scope.n_rows):
+        rows = WindowRows(
+            encoder.encode(sequences.steps.to_arrow()),
+            context.encode(sequences.entities.to_arrow()),
+            sequences.windows,
+            sequences.length,
+        )
+    layout = SequenceLayout(sequences.length, vector_layout(encoder), vector_layout(context))
+    released = _drawn_context(model, seed, ranked_vectors(encoder, layout.step))
+    with stage("summaries", scope.n_rows):
+        summary = released.summary(layout)
+        moments_D = learn_summary(rows, layout, summary, scope, share=rest * SUMMARY_SHARE)
+    return PrivateSequences(rows, layout, replace(released, moments_D=moments_D), scope, seed)
+
+
+def bounded_sequences(model: SequenceSynthesizer, data: Any, noise: NoiseSource) -> BoundedSequences:
+    """The sequences that a fit learns, in the order in which they come: private.
+
+    Args:
+        model: with the parameters of the fit.
+        data: an array or a long table.
+        noise: draws the windows of long entities.
+
+    Raises:
+        ParameterError, SchemaError, DataError: about names, types and parameters, never about a row.
+    """
+    from raysynth.methods.sequences.synthesizer import is_array
+
+    if is_array(data):
+        for name in ("sequence_key", "time_column", "static_columns"):
+            if getattr(model, name) is not None:
+                raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
+        return sequences_of_array(
+            data, length=model.sequence_length, features=model.features, declared=model._declared_schema()
+        )
+    if model.features is not None:
+        raise ParameterError("features belongs to an array; a long table has its columns, so leave it out")
+    length = model.sequence_length
+    return LongTable(
+        model.sequence_key,
+        model.time_column,
+        tuple(model.static_columns or ()),
+        0 if length is None else length,  # without a key, which is refused by name
+        model._declared_schema(),
+        model._listed_kinds(),
+        model.public_types,
+    ).sequences(data, noise)
+
+
+def learn_summary(
+    rows: WindowRows, layout: SequenceLayout, summary: SequenceSummary, scope: PrivacyScope, *, share: float
+) -> np.ndarray:
+    """The noised mean of the sequences' summaries (D).
+
+    Sensitivity: each summary is clipped to norm C and a sequence has one, so the sum changes by at most C in L2 norm.
+    Theorem: the Gaussian mechanism. The noised sum is divided by the noised number of sequences: post-processing.
+    """
+    (event,) = scope.charge(
+        events.gaussian("mean summary of a sequence", scope.share_multiplier(share), sensitivity=summary.clip)
+    )
+    assert event.noise_multiplier is not None
+    exact = summed_summaries(rows, layout, summary)
+    noised = gaussian_vector(exact, event.noise_multiplier, scope.noise, sensitivity=summary.clip)
+    mean: np.ndarray = noised / scope.n_rows
+    return mean
+
+
+def ranked_vectors(encoder: TableEncoder, layout: VectorLayout) -> np.ndarray:
+    """The numbers of a step's vector at evenly spaced ranks (M, W), from the released distributions; no row is read."""
+    ranks = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    codes = np.zeros((QUANTILES, len(encoder.columns)), np.int64)
+    values = np.zeros((QUANTILES, encoder.n_values), np.float32)
+    for i, (column, place, shares) in enumerate(
+        zip(encoder.columns, encoder.layout, encoder.frequencies(), strict=True)
+    ):
+        if not isinstance(column, ModeEncoder):
+            codes[:, i] = np.minimum(np.searchsorted(np.cumsum(shares), ranks), column.cardinality - 1)
+            continue
+        missing = round(float(shares[-1]) * QUANTILES)
+        inside = (np.arange(QUANTILES - missing) + 0.5) / max(1, QUANTILES - missing)
+        numbers = column.to_arrow(column.distribution.quantile(inside), np.zeros(len(inside), bool))
+        codes[:, i] = column.cardinality - 1
+        codes[missing:, i], values[missing:, place.value_index] = column.encode(numbers)
+    vectors = Vectors(layout)(torch.from_numpy(codes), torch.from_numpy(values))
+    ranked: np.ndarray = vectors.sort(0).values.numpy()
+    return ranked
+
+
+# ---- stages of `opened_privately` ------------------------------------------------------------------------------------
+
+
+def _released_columns(
+    sequences: BoundedSequences, scope: PrivacyScope, share: float
+) -> tuple[tuple[NoisedStatistics, NoisedStatistics], int]:
+    """Of steps and of entities, each column with the same part of a share; and how many columns there are."""
+    own, steps = (sum(c.kind.is_modelled for c in s.columns) for s in (sequences.entity_schema, sequences.step_schema))
+    each = share / max(1, own + steps)
+    entities = release_statistics(sequences.entities, sequences.entity_schema, scope, share=each * max(own, 1))
+    length = sequences.length
+    of_rows = PrivacyScope(
+        scope.budget, unit=scope.unit, rows_per_unit=length, ledger=scope.ledger, noise=scope.noise, n_rows=scope.n_rows
+    )
+    mean = entities.columns[LENGTH].distribution().value.mean if LENGTH in entities.columns else float(length)
+    n_steps = max(1, round(scope.n_rows * mean))
+    of_steps = release_statistics(
+        sequences.steps, sequences.step_schema, of_rows, share=each * max(steps, 1), n_rows=n_steps
+    )
+    return (of_steps, entities), own + steps
+
+
+def _encoders(
+    sequences: BoundedSequences, steps: NoisedStatistics, entities: NoisedStatistics
+) -> tuple[TableEncoder, TableEncoder]:
+    encoder = build_encoder(sequences.step_schema, steps.columns, numeric="scaled")
+    if not encoder.columns:
+        raise DataError("no column of the steps can be modelled: all are identifiers, personal data or constants")
+    own = tuple(c for c in sequences.entity_schema.columns if c.name != LENGTH)
+    context = build_encoder(replace(sequences.entity_schema, columns=own), entities.columns, numeric="scaled")
+    return encoder, context
+
+
+def _entities(
+    sequences: BoundedSequences,
+    statistics: NoisedStatistics,
+    scope: PrivacyScope,
+    n_columns: int,
+    share: float,
+    seed: int,
+) -> BayesianNetworkSynthesizer | None:
+    """The model of the sequences' own columns, within a share of the budget; None where they are the same for all."""
+    schema = sequences.entity_schema
+    own = sum(c.kind.is_modelled for c in schema.columns)
+    if not own:
+        return None
+    of_entities = PrivacyScope(
+        scope.budget,
+        unit=scope.unit,
+        preprocessing_share=scope.preprocessing_share * own / n_columns,
+        ledger=scope.ledger,
+        noise=scope.noise,
+        n_rows=scope.n_rows,
+    )
+    model = _EntityNetwork(schema=schema, seed=seed % 2**62, verbose=False)
+    model.share = share
+    fit_opened(model, OpenedTable(sequences.entities, schema, schema, None, statistics), of_entities)
+    model.privacy_spent_ = None  # the ledger is that of the whole
+    return model
+
+
+class _EntityNetwork(BayesianNetworkSynthesizer):
+    """A network that takes a share of a budget, not all of it; its file is that of any other network."""
+
+    share: float
+
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
+        self.model_ = learn_privately(prepared, scope, rules, share=self.share)
+        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+
+
+def _drawn_context(model: SequenceSynthesizer, seed: int, quantiles_MW: np.ndarray) -> ReleasedSequences:
+    """Lengths and context as sampling will draw them."""
+    drawn = model._draw_entities(CONTEXTS, None, seed % 2**62)
+    lengths = drawn.column(LENGTH).to_numpy().astype(np.int64)
+    if model.context_encoder_.columns:
+        context = model.context_encoder_.encode(as_table(drawn).to_arrow())
+    else:
+        context = EncodedBlock(np.zeros((CONTEXTS, 0), np.uint16), np.zeros((CONTEXTS, 0), np.float32))
+    return ReleasedSequences(quantiles_MW, lengths, context.codes_NC, context.values_NV)

@@ -1,0 +1,339 @@
+"""What methods for sequences share: an array or a long table in, entities and steps modelled apart, the same out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.data.sequences import (
+    array_of,
+    longest,
+    order_rows,
+    rows_of_array,
+    rows_of_sliding_windows,
+    static_columns,
+    windows_of,
+)
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
+from raysynth.files.model_file import ModelContent
+from raysynth.files.named_arrays import under
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.checks import check_whole, is_private
+from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
+from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.running.stages import stage
+from raysynth.schema.table import Kind, TableSchema
+
+
+class SequenceSynthesizer(Synthesizer):
+    """Base of the methods that learn sequences.
+
+    They take an array (sequences, steps, features) of numbers, or a long table: one row for each moment of each entity,
+    with a key column and, where there is one, a time column. Columns of the table may be of any kind, with missing
+    values; columns that never change within an entity are its static columns. Sequences may differ in length.
+
+    The static columns, the time of the first row and the length are learned together by a model of rows, one row for
+    each sequence, and drawn first, so that conditions on them are exact; the method's own model makes the steps and
+    sees them as context.
+
+    Rare categories and extreme numbers are protected by rows, as in every method; of static columns and lengths a row
+    is a sequence (a window of one, where entities are longer than `sequence_length`).
+
+    Args:
+        sequence_length: steps of a sequence. Array: its steps. Table: the most rows of a sequence; longer entities are
+            learned in windows of so many rows. None: as in the data.
+        features: numbers in each step of an array; None: as in the data. Not for tables.
+        sequence_key: column that says which rows belong to one sequence (tables). Keys are made anew, never copied.
+        time_column: column of dates, times or numbers that orders the rows; None: they are in order.
+        static_columns: columns of the entity; None: those that never change within one (under a privacy budget, where
+            that is not read from the rows: none).
+        window_step: rows from the start of one window to the next in entities longer than `sequence_length`.
+        common: see `Synthesizer`; `keep_shards` is for tables alone.
+
+    Attributes:
+        history_: for each epoch a dict of 'epoch', the losses, and 'seconds'.
+        static_columns_: the static columns. sequence_length_: the most steps of a sequence.
+    """
+
+    can_resume: ClassVar[bool] = True
+    learns_sequences: ClassVar[bool] = True
+    joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
+    sequence_length_: int
+    sampler_: SequenceMaker
+    history_: list[dict[str, float]]
+
+    def __init__(
+        self,
+        *,
+        sequence_length: int | None = None,
+        features: int | None = None,
+        sequence_key: str | None = None,
+        time_column: str | None = None,
+        static_columns: Sequence[str] | None = None,
+        window_step: int = 1,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.sequence_length = sequence_length
+        self.features = features
+        self.sequence_key = sequence_key
+        self.time_column = time_column
+        self.static_columns = static_columns
+        self.window_step = window_step
+
+    # ---- hooks of a method -------------------------------------------------------------------------------------------
+
+    def _entity_class(self) -> type[Synthesizer]:
+        """The method that learns the sequences' own columns."""
+        raise NotImplementedError
+
+    def _step_encoder(self, tables: SequenceTables) -> TableEncoder:
+        """Codes and values of each step."""
+        return tables.step_encoder()
+
+    def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
+        """Learn the steps; sets `sampler_` and `history_`."""
+        raise NotImplementedError
+
+    def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
+        """From `sampler_.to_state()`; raises `KeyError`, `ValueError`, `TypeError` or `RuntimeError`."""
+        raise NotImplementedError
+
+    def _fits_encoders(self) -> bool:
+        """Whether `sampler_` makes what the encoders decode."""
+        raise NotImplementedError
+
+    # ---- fit and sample ----------------------------------------------------------------------------------------------
+
+    def fit(self, data: Any, *, resume: str | os.PathLike[str] | None = None) -> Self:
+        """Learn sequences.
+
+        Args:
+            data: an array (sequences, steps, features), or a long table in any form that `Synthesizer.fit` takes.
+            resume: STORAGE_PATH/NAME of a lost run (same data, parameters, seed) to go on from.
+
+        Raises:
+            DataError, SchemaError, ParameterError: name the column and say what to do.
+        """
+        if resume is not None and is_private(self):
+            raise ParameterError(f"{type(self).__name__} keeps no checkpoints under a privacy budget; leave out resume")
+        return super().fit(data, resume=resume)
+
+    def sample(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> Any:
+        """Synthetic sequences: an array (n, steps, features), or a long table as a DataFrame, as `fit` was given.
+
+        The same (model, seed, n_sequences, conditions) gives the same sequences.
+
+        Args:
+            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas ask for.
+            conditions: on static columns, in the forms of `Synthesizer.sample`; 'sequence length' may be asked for too.
+            seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+
+        Raises:
+            ConditionError: on a column that varies, outside the domain, too rare, or for an array.
+        """
+        rows = self.sample_arrow(n_sequences, conditions, seed)
+        if self.sequence_key is None:
+            columns = [rows.column(name).to_numpy() for name in self.schema_.names]
+            return np.stack(columns, axis=1).reshape(-1, self.sequence_length_, len(columns))
+        from raysynth.sampling.frame import to_frame
+
+        return to_frame(rows, self.schema_)
+
+    def sample_arrow(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+        """As `sample`, as an Arrow table of all steps."""
+        from raysynth.methods.sequences.rows import SequenceForm
+        from raysynth.sampling.local import one_torch_thread
+
+        self._require_fitted()
+        drawn = self._sampling_seed(seed)
+        entities = self._draw_entities(n_sequences, conditions, drawn)
+        form = SequenceForm(
+            schema=self.schema_,
+            step_schema=self.modelled_schema_,
+            encoder=self.encoder_,
+            context=self.context_encoder_,
+            static=self.static_columns_,
+            key=self.sequence_key,
+            time=self.time_column,
+            identifier_key=self.identifier_key_,
+        )
+        with one_torch_thread():
+            return form.rows(self.sampler_, entities, drawn)
+
+    def sample_to(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
+        """Not for sequences, which are made in one process; raises `ParameterError`."""
+        raise ParameterError("sequences are not written as a folder; use sample() and write its result to one file")
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        name = type(self).__name__
+        if self.scaling_config is not None and is_private(self):
+            raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
+        if self.keep_shards:
+            raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
+        check_whole("window_step", self.window_step)
+        for name in ("sequence_length", "features"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        for name in ("categorical_columns", "continuous_columns", "static_columns"):
+            if isinstance(getattr(self, name), str):
+                raise ParameterError(f"{name} must be a list of names; found the text '{getattr(self, name)}'")
+
+    def _fit_table(self, data: Any) -> None:
+        with stage("statistics") as done:
+            tables = self._divided_array(data) if is_array(data) else self._divided_table(data)
+            done.rows = tables.ordered.rows.num_rows
+            encoder, context = self._step_encoder(tables), tables.context_encoder()
+            rows = tables.window_rows(encoder, context, self.sequence_length_)
+        if self.verbose:
+            self._describe(tables)
+        self.schema_, self.modelled_schema_, self.rules_ = tables.schema, tables.step_schema, None
+        self.encoder_, self.context_encoder_ = encoder, context
+        self.static_columns_, self.entity_schema_ = tables.static, tables.entity_schema
+        wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
+        self.n_rows_ = len(data) if is_array(data) else max(1, round(wanted))
+        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self.seed) ^ 0x5DEECE66D
+        seed = self._fit_seed()
+        self.entities_ = self._learn_entities(tables, seed)
+        with stage("fit", len(rows)):
+            self._train(tables, rows, seed)
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        from raysynth.fitting.private_training import releasable_history
+
+        network, arrays = self.sampler_.to_state()
+        context, context_arrays = self.context_encoder_.to_state()
+        entities = None if self.entities_ is None else self.entities_._content()
+        meta = {
+            "network": network,
+            "context": context,
+            "entity_schema": self.entity_schema_.to_dict(),
+            "entities": None if entities is None else entities.meta,
+            "static_columns": list(self.static_columns_),
+            "sequence_length": self.sequence_length_,
+            "history": releasable_history(self.history_, self.privacy_spent_),
+        }
+        all_arrays = {f"network.{k}": v for k, v in arrays.items()}
+        all_arrays |= {f"context.{k}": v for k, v in context_arrays.items()}
+        all_arrays |= {f"entities.{k}": v for k, v in (entities.arrays if entities else {}).items()}
+        return meta, all_arrays
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        try:
+            self.sampler_ = self._sampler_of(meta["network"], under("network.", arrays))
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise ModelFileError(f"the model file's networks are incomplete ({error}); refit the model") from error
+        self.entity_schema_ = TableSchema.from_dict(meta["entity_schema"])
+        self.context_encoder_ = TableEncoder.from_state(self.entity_schema_, meta["context"], under("context.", arrays))
+        self.entities_ = None
+        if meta["entities"] is not None:
+            content = ModelContent(meta["entities"], under("entities.", arrays))
+            self.entities_ = self._entity_class()._from_content(content)
+        self.static_columns_ = tuple(meta["static_columns"])
+        self.sequence_length_ = int(meta["sequence_length"])
+        self.history_ = list(meta["history"])
+
+    def _try_out(self) -> None:
+        if not self._fits_encoders():
+            raise ModelFileError("the model file's networks and encoders do not belong together; refit the model")
+        self.sample_arrow(2, seed=0)
+
+    # ---- stages of a fit ---------------------------------------------------------------------------------------------
+
+    def _divided_array(self, data: Any) -> SequenceTables:
+        for name in ("sequence_key", "time_column", "static_columns", "schema"):
+            if getattr(self, name) is not None:
+                raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
+        values = array_of(data, length=self.sequence_length, features=self.features)
+        self.sequence_length_ = int(values.shape[1])
+        ordered = rows_of_sliding_windows(values) if self.joins_windows else rows_of_array(values)
+        kinds = {Kind.CONTINUOUS: list(ordered.rows.column_names)}
+        windows = windows_of(ordered, self.sequence_length_, self.window_step)
+        return divide(ordered, windows, (), declared=None, kinds=kinds)
+
+    def _divided_table(self, data: Any) -> SequenceTables:
+        from raysynth.data.table import as_table
+        from raysynth.statistics.dated_table import as_written, dated, declared_types
+        from raysynth.statistics.table_statistics import collect
+
+        if self.features is not None:
+            raise ParameterError("features belongs to an array; a long table has its columns, so leave it out")
+        declared = self._declared_schema()
+        table = as_table(data, declared=declared_types(declared))
+        named = [*(self.categorical_columns or ()), *(self.continuous_columns or ())]
+        named += [] if declared is None else list(declared.names)
+        if unknown := [n for n in named if n not in table.names]:
+            raise SchemaError(f"the table has no column '{unknown[0]}'; it has: {', '.join(table.names)}")
+        kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
+        table, _ = dated(table, collect(table, label="statistics"), declared, kinds)  # rows are ordered by time
+        ordered = order_rows(table, self.sequence_key, self.time_column)
+        static = static_columns(ordered, self.static_columns)
+        self.sequence_length_ = longest(ordered, self.sequence_length)
+        windows = windows_of(ordered, self.sequence_length_, self.window_step)
+        tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table)
+        return replace(tables, schema=as_written(tables.schema, table))
+
+    def _describe(self, tables: SequenceTables) -> None:
+        ordered, cut = tables.ordered, len(tables.windows) != tables.ordered.n_entities
+        windows = f", learned in {len(tables.windows):,} windows of {self.sequence_length_} rows" if cut else ""
+        print(f"{ordered.n_entities:,} sequences, {ordered.rows.num_rows:,} rows{windows}")
+        print(tables.schema.describe())
+        if tables.static:
+            print(f"static columns: {', '.join(tables.static)}")
+
+    def _learn_entities(self, tables: SequenceTables, seed: int) -> Synthesizer | None:
+        """A model of the sequences' own columns; None where they are the same for all."""
+        if not any(c.kind.is_modelled for c in tables.entity_schema.columns):
+            return None
+        model = self._entity_class()(schema=tables.entity_schema, seed=seed % 2**62, verbose=False)
+        return model.fit(tables.entities)
+
+    # ---- stages of sampling ------------------------------------------------------------------------------------------
+
+    def _draw_entities(self, n_sequences: int | None, conditions: Any, seed: int) -> pa.Table:
+        """Modelled columns of so many sequences, and their lengths."""
+        self._check_conditions(conditions)
+        n = self.n_rows_ if n_sequences is None and not isinstance(conditions, (list, tuple)) else n_sequences
+        if self.entities_ is not None:
+            return self.entities_.sample_arrow(n, conditions, seed)
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise ParameterError(f"n_sequences must be a whole number of at least 0; found {n!r}")
+        from raysynth.sampling.chunks import assemble
+
+        return assemble(_no_columns(int(n)), self.entity_schema_, {}, 0, 0)
+
+    def _check_conditions(self, conditions: Any) -> None:
+        if conditions is None:
+            return
+        if self.sequence_key is None:
+            raise ConditionError(
+                "an array has no columns that a condition could name; give a long table with sequence_key, and its "
+                "static columns can be asked for"
+            )
+        if self.entities_ is None:
+            raise ConditionError("these sequences have no static columns, which conditions are for; leave them out")
+        parts = [c[0] for c in conditions if c] if isinstance(conditions, (list, tuple)) else [conditions]
+        for name in (n for part in parts if hasattr(part, "keys") for n in part.keys()):  # noqa: SIM118
+            if name in self.schema_ and name not in self.entities_.schema_:
+                asked = ", ".join(n for n in self.entities_.schema_.names if n != self.time_column)
+                raise ConditionError(
+                    f"condition on '{name}': the column is made along each sequence; conditions may name: {asked}"
+                )
+
+
+def is_array(data: Any) -> bool:
+    """Whether data is an array of sequences (NumPy, torch, nested lists) rather than a table."""
+    return isinstance(data, (np.ndarray, list, tuple)) or type(data).__module__.split(".")[0] == "torch"
+
+
+def _no_columns(n: int) -> pa.Table:
+    return pa.table({"row": np.zeros(n, np.int8)})

@@ -1,0 +1,231 @@
+"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.numeric import ModeEncoder
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.files.private_folder import private_folder, remove_abandoned
+from raysynth.fitting.watching import watching
+from raysynth.methods.checks import run_folder
+from raysynth.methods.shared.row_sampler import RowSampler
+from raysynth.running.stages import stage
+from raysynth.training.batches import MemoryRows, RowSource
+from raysynth.training.job import Job, train_here
+from raysynth.training.kept_shards import kept_shards
+from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
+from raysynth.training.private_batches import RowsOfUnits
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, write_shards
+
+if TYPE_CHECKING:
+    from ray.train import RunConfig, ScalingConfig
+
+    from raysynth.fitting.prepared import Prepared
+    from raysynth.methods.base import Synthesizer
+
+Sampler = TypeVar("Sampler", bound=RowSampler)
+
+MIN_ROWS_PER_SHARD = 1024
+SHARDS_PER_WORKER = 8
+RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+
+
+def train_model(model: Synthesizer, job: Job, prepared: Prepared, keep: Callable[[Any, TrainResult], None]) -> None:
+    """Train a method's job as the model's parameters say, and keep what was learned.
+
+    Args:
+        model: in the middle of its fit.
+        keep: `keep(model, result)` sets what was learned; called with the model at the end, and on the way with a copy
+            for whoever watches it (see `watching.py`).
+    """
+    trained = train_prepared(
+        job,
+        prepared,
+        scaling_config=model.scaling_config,
+        run_config=model.run_config,
+        label=f"training {model.method}",
+        watch=watching(model, job.settings.epochs, keep),
+    )
+    keep(model, trained)
+
+
+def train_prepared(
+    job: Job,
+    prepared: Prepared,
+    *,
+    scaling_config: ScalingConfig | None,
+    run_config: RunConfig | None,
+    label: str = "training",
+    watch: Watch | None = None,
+) -> TrainResult:
+    """Train on a prepared table; the result is the same kind of value wherever it runs.
+
+    Without `scaling_config` training runs in this process: on rows in memory, or on memory-mapped shards where they
+    take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
+    and a second run of the same name goes on from them. `watch` sees a training in this process alone.
+    """
+    for folder in storage_folders(run_config):
+        remove_abandoned(folder)
+    if scaling_config is None:
+        store = local_store(run_config, prepared.resume, _start(prepared))
+        if prepared.fits_in_memory and prepared.keep_shards is None:
+            block = prepared.encoded()
+            rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
+            with stage("training", prepared.n_rows * job.settings.epochs):
+                return train_here(job, _drawn_by_unit(rows, prepared), store=store, label=label, watch=watch)
+        with private_folder(Path(tempfile.gettempdir())) as folder:
+            shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
+            with stage("training", prepared.n_rows * job.settings.epochs):
+                own = _drawn_by_unit(shards.share(0, 1), prepared)
+                return train_here(job, own, store=store, label=label, watch=watch)
+    return _train_on_ray(job, prepared, scaling_config, run_config)
+
+
+def _drawn_by_unit(rows: RowSource, prepared: Prepared) -> RowSource:
+    """Encoded rows, in the table's order, with the units that they are of where these are what training draws."""
+    return rows if prepared.units is None else RowsOfUnits(rows, prepared.units)
+
+
+def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:
+    """The sampler with every column's own distribution made equal to the released one; no row is looked at."""
+    from raysynth.methods.shared.calibration import calibrated
+
+    encoder = prepared.encoder
+    return calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
+
+
+def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
+    """For each value column the quantiles of the value inside each code, from the released distribution alone."""
+    from raysynth.methods.shared.calibration import quantiles_by_code
+
+    ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
+    none_missing = np.zeros(RANKS_PER_COLUMN, bool)
+    result = []
+    for column in encoder.columns:
+        if isinstance(column, ModeEncoder):
+            codes, values = column.encode(column.to_arrow(column.distribution.quantile(ranks), none_missing))
+            result.append(quantiles_by_code(codes, values, column.cardinality))
+    return result
+
+
+def storage_folders(run_config: RunConfig | None) -> list[Path]:
+    """The folders where fits with the same storage path, whatever the name of their run, write encoded rows."""
+    folder = run_folder(run_config)
+    if folder is None or not folder.parent.is_dir():
+        return []
+    return [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
+
+
+def local_store(
+    run_config: RunConfig | None, resume: Path | None = None, start: Checkpoint | None = None
+) -> Store | None:
+    """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing.
+
+    Args:
+        run_config: names the storage.
+        resume: the run that training goes on from, and `start` its checkpoint; None: from the beginning.
+    """
+    from raysynth.training.checkpoints import FolderStore
+
+    folder = run_folder(run_config)
+    if folder is None and resume is not None:
+        folder = resume.parent if resume.is_file() else resume
+    return None if folder is None else FolderStore(folder, start)
+
+
+def _train_on_ray(
+    job: Job, prepared: Prepared, scaling_config: ScalingConfig, run_config: RunConfig | None
+) -> TrainResult:
+    """The prepared table as shards, then the workers."""
+
+    def write(folder: Path, workers: int) -> ShardSet:
+        per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+        return _encoded(job, prepared, folder, per_shard, workers)
+
+    return train_on_workers(job, prepared.n_rows, write, scaling_config, run_config, _start(prepared))
+
+
+def train_on_workers(
+    job: Job,
+    n_rows: int,
+    write: Callable[[Path, int], Shares],
+    scaling_config: ScalingConfig,
+    run_config: RunConfig | None,
+    start: Checkpoint | None,
+) -> TrainResult:
+    """Shards first, then the workers: Ray Data is not to compete with workers that hold all CPUs.
+
+    Args:
+        job: what to train.
+        n_rows: of an epoch.
+        write: `write(folder, workers)` puts the encoded rows into a folder that all workers see, for at most so many.
+        scaling_config, run_config, start: see `train_on_ray`.
+    """
+    from raysynth.training.curves import CurveFolder
+    from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
+
+    check_division(job, scaling_config)
+    _, workers = worker_range(scaling_config)
+    folder = run_folder(run_config)
+    check_storage(is_shared=folder is not None)
+    with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
+        shards = write(scratch, workers)
+        job = _with_journal(job, scratch)
+        with stage("training", n_rows * job.settings.epochs):
+            curves = None if folder is None else CurveFolder(folder)
+            return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
+
+
+def _start(prepared: Prepared) -> Checkpoint | None:
+    """The checkpoint that training goes on from.
+
+    A private fit that was interrupted before its first one begins again, with the charged steps that are left.
+    """
+    from raysynth.training.checkpoints import find_checkpoint, latest_checkpoint
+
+    if prepared.resume is None:
+        return None
+    return latest_checkpoint(prepared.resume) if prepared.privacy is None else find_checkpoint(prepared.resume)
+
+
+def _with_journal(job: Job, folder: Path) -> Job:
+    """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
+    plan = getattr(job, "plan", None)
+    if plan is None or plan.journal is not None:
+        return job
+    return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
+
+
+def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
+    """The shards of a prepared table, in the folder or where the user keeps them, as a stage of their own.
+
+    Under a privacy budget at least one for each worker; the job's charged plan joins those of other fits on kept ones.
+    """
+    at_least = 0 if prepared.privacy is None else workers
+    table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
+    scope, releases = prepared.privacy, prepared.releases
+    with stage("shards", prepared.n_rows) as done:
+        if kept is None:
+            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
+        else:
+            shards = kept_shards(
+                table,
+                prepared.schema,
+                encoder,
+                kept,
+                rows_per_shard=rows_per_shard,
+                fewest=workers,
+                releases=releases,
+            )
+        done.bytes = shards.n_bytes
+    if scope is not None and releases is not None:
+        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)  # type: ignore[attr-defined]
+    return shards

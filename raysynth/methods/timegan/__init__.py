@@ -1,0 +1,1 @@
+"""TimeGAN for sequences."""

@@ -1,0 +1,328 @@
+"""TimeGAN under a privacy budget: real sequences reach the discriminator only, clipped and noised, and one mean.
+
+A reduced scheme: without embedding. Five networks taught through noise would share one budget, and what is learned of
+the embedder bounds all that follows. Here the generator, the supervisor and the recovery (which makes steps of states)
+are one generator of steps, and the discriminator sees steps (`methods/timegan/critic.py`). What the generator learns
+from has been released before: the discriminator's weights, the noised mean of sequences' summaries
+(`methods/timegan/summary.py`), the noised distribution of each column, and context drawn from the released model of
+entities. So all its updates are post-processing, and there may be as many as one likes. At small epsilon most of what
+it learns comes from the summaries; there the discriminator, drowned in noise, adds little.
+
+Unit and sampling: a sequence (all rows of one entity that count) is one example of a Poisson sample. Its loss depends
+on its own steps alone (no pack, no batch statistics, no noise shared with others), its gradient is clipped to norm C by
+exact norms (`dp/gradients/record.py`), so that one sequence more or less changes the sum by at most C, and the sum
+carries N(0, sigma^2 C^2): the subsampled Gaussian mechanism (Abadi et al. 2016), composed over the plan's steps, all
+charged before the first. No choice and no length of training depends on the rows.
+
+Shape legend: T steps, N sequences, M released quantiles, W numbers of a step's vector, D numbers of a summary, S drawn
+contexts, C columns, V values.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raysynth.dp.gradients.clip import clipped_sum, example_gradients
+from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.methods.shared.spans import gumbel_noise
+from raysynth.methods.timegan.critic import SequenceCritic
+from raysynth.methods.timegan.network import (
+    Autoencoder,
+    LatentGenerator,
+    SequenceLayout,
+    SequenceVectors,
+    TimeGanSizes,
+    step_mask,
+)
+from raysynth.methods.timegan.recipe import TimeGanSettings
+from raysynth.methods.timegan.summary import SequenceSummary
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
+from raysynth.training.batches import Batch, RowSource
+from raysynth.training.compiled import add_gradients
+from raysynth.training.job import Average, average_alone
+from raysynth.training.loop import TrainSettings
+from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from raysynth.training.private_steps import PrivateSteps
+
+TEMPERATURE = 0.3  # of the Gumbel-softmax of codes
+MADE = 256  # sequences that the generator makes for an update: public, whatever the size of a batch
+UPDATES = 4  # of the generator for one of the discriminator
+STRETCH = (0.25, 1.5)  # of a released distribution by the released moments
+BEYOND = 1e6  # above every standardised number
+LEAST_SCALE = (0.01, 0.1)  # of a value and of a code's place, in units of its range
+
+
+@dataclass(frozen=True)
+class ReleasedSequences:
+    """What is known of the real sequences beside the discriminator; all of it was released or is public.
+
+    Args:
+        quantiles_MW: of each number of a step's vector, ascending, from the columns' noised distributions.
+        moments_D: noised mean of the summaries; None: nobody asked for them yet.
+        length_S, codes_SC, values_SV: lengths and context of sequences, drawn from the noised model of entities.
+    """
+
+    quantiles_MW: np.ndarray = field(repr=False)
+    length_S: np.ndarray = field(repr=False)
+    codes_SC: np.ndarray = field(repr=False)
+    values_SV: np.ndarray = field(repr=False)
+    moments_D: np.ndarray | None = field(default=None, repr=False)
+
+    def summary(self, layout: SequenceLayout) -> SequenceSummary:
+        """Of sequences, with the released mean and spread of each number."""
+        quantiles_MW = torch.from_numpy(self.quantiles_MW).double()
+        least = torch.full((layout.step.width,), LEAST_SCALE[1], dtype=torch.double)
+        least[: layout.step.n_values] = LEAST_SCALE[0]
+        scale_W = torch.maximum(quantiles_MW.std(0, correction=0), least)
+        return SequenceSummary(layout.steps, quantiles_MW.mean(0).float(), scale_W.float(), layout.context_width)
+
+
+@dataclass(frozen=True)
+class PrivateTimeGanJob:
+    """A TimeGAN to train under a budget (a `Job`).
+
+    Args:
+        layout: of a wide row.
+        networks: networks and optimisers; of the weights of losses, `distance_weight` for what was released.
+        settings: epochs, expected batch size, seed.
+        plan: of DP-SGD.
+        released: what the generator learns from beside the discriminator.
+    """
+
+    layout: SequenceLayout
+    networks: TimeGanSettings
+    settings: TrainSettings
+    plan: DpSgdPlan
+    released: ReleasedSequences
+
+    @property
+    def signature(self) -> str:
+        """Columns, networks, settings and the fit that was charged."""
+        return json.dumps([asdict(self.layout), asdict(self.networks), asdict(self.settings), self.plan.fit_id])
+
+    @property
+    def batch_multiple(self) -> int:
+        """Any number of sequences."""
+        return 1
+
+    @property
+    def sizes(self) -> TimeGanSizes:
+        """Of the networks."""
+        return self.networks.sizes(self.layout)
+
+    def learner(self, device: torch.device, average: Average) -> PrivateTimeGanLearner:
+        """Networks with fresh weights on a device."""
+        return PrivateTimeGanLearner(self, device=device, average=average)
+
+    def batches(
+        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
+    ) -> PoissonBatches:
+        """Poisson samples of sequences."""
+        return PoissonBatches(rows, self.plan, rank=rank, device=device)
+
+
+class PrivateTimeGanLearner:
+    """Generator and discriminator with their optimisers on one device (a `Learner` of `PrivateBatch`es).
+
+    Args:
+        job: what is trained.
+        device: torch device.
+        average: brings workers together.
+    """
+
+    def __init__(
+        self, job: PrivateTimeGanJob, *, device: str | torch.device = "cpu", average: Average = average_alone
+    ) -> None:
+        rng = torch.Generator().manual_seed(job.settings.seed)
+        s = self.settings = job.networks
+        self.device, self.average, self.layout = torch.device(device), average, job.layout
+        self.private = PrivateSteps(job.plan, average)
+        self.vectors = SequenceVectors(job.layout).to(device)
+        self.summary = job.released.summary(job.layout).to(device)
+        self.generator = LatentGenerator(job.sizes, rng).to(device)
+        self.autoencoder = Autoencoder(job.sizes, rng).to(device)  # its recovery alone is used
+        self.critic = SequenceCritic(job.sizes, self.summary.mean_W, self.summary.scale_W, rng).to(device)
+        made_by = self.made_by()
+        self.rates = s.learning_rate, s.discriminator_rate
+        self.adams = (
+            torch.optim.Adam(made_by, lr=s.learning_rate, betas=(0.5, 0.99), fused=True),
+            torch.optim.Adam(list(self.critic.parameters()), lr=s.discriminator_rate, betas=(0.5, 0.99), fused=True),
+        )
+        self.weights = BestAverage(made_by, s.ema_decay)
+        self.released = self._on_device(job.released)
+        self.steps, self.warm_up_steps = 0, job.plan.steps // 4
+
+    def _on_device(self, released: ReleasedSequences) -> dict[str, Tensor]:
+        """As tensors; the quantiles in units of each column's spread."""
+        assert released.moments_D is not None
+        quantiles_MW = torch.from_numpy(released.quantiles_MW).float().to(self.device)
+        moments_D = torch.from_numpy(released.moments_D).float().to(self.device)
+        z_MW = (quantiles_MW - self.summary.mean_W) / self.summary.scale_W
+        n_values = self.layout.step.n_values
+        z_MW[:, :n_values] = moved(z_MW, *self.summary.pooled(moments_D))[:, :n_values]
+        return {
+            "quantiles": z_MW,
+            "moments": moments_D,
+            "length": torch.from_numpy(released.length_S.astype(np.int64)).to(self.device),
+            "codes": torch.from_numpy(released.codes_SC.astype(np.int64)).to(self.device),
+            "values": torch.from_numpy(released.values_SV.astype(np.float32)).to(self.device),
+        }
+
+    def made_by(self) -> list[nn.Parameter]:
+        """The weights that sampling needs: of generator, supervisor and recovery."""
+        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
+
+    @property
+    def finished(self) -> bool:
+        """Never: nothing that depends on rows ends the training."""
+        return False
+
+    def step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update of the discriminator from a Poisson batch, then some of the generator."""
+        losses = {"discriminator": self._teach_critic(batch, rng)}
+        self.steps += 1
+        for _ in range(UPDATES):
+            losses |= self._teach_generator(rng)
+        return losses
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale all learning rates."""
+        for adam, rate in zip(self.adams, self.rates, strict=True):
+            for group in adam.param_groups:
+                group["lr"] = rate * factor
+
+    def end_epoch(self) -> None:
+        """The weights that would leave now: the last ones of the moving average."""
+        self.weights.end_epoch(self.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; tensors on the CPU are copies."""
+        result: dict[str, Any] = on_cpu(
+            {
+                "made_by": list(self.made_by()),
+                "critic": self.critic.state_dict(),
+                "adams": [adam.state_dict() for adam in self.adams],
+                "steps": self.steps,
+            }
+        )
+        return {**result, "weights": self.weights.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        with torch.no_grad():
+            copy_all(state["made_by"], self.made_by())
+        self.critic.load_state_dict(state["critic"])
+        for adam, own in zip(self.adams, state["adams"], strict=True):
+            adam.load_state_dict(own)
+        self.weights.load_state_dict(state["weights"])
+        self.steps = int(state["steps"])
+
+    # ---- updates -----------------------------------------------------------------------------------------------------
+
+    def _teach_critic(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
+        """One update from a released gradient of real sequences and the gradient of made ones; then the projection.
+
+        Made sequences are clipped like real ones, which keeps the two sides equally loud: see `private_gan.py`.
+        """
+
+        def losses(part: Batch) -> Tensor:
+            real = self.vectors(part.codes_NC, part.values_NV)
+            return self.critic.example_losses(real.x_TNW, real.context_NK, real.mask_TN, as_real=True)
+
+        with torch.no_grad():
+            made = self._made(rng)
+        real_loss = self.private.teach(self.critic, batch, losses)
+        gradients = example_gradients(self.critic, lambda: self.critic.example_losses(*made, as_real=False), MADE)
+        of_made = [s / MADE for s in clipped_sum(gradients.uses, self.private.plan.clip).sums]
+        self.average(of_made)
+        torch.autograd.backward(gradients.weights, of_made)  # adds to what was released
+        self.adams[1].step()
+        self.critic.project()
+        return real_loss + gradients.losses_N.mean()
+
+    def _teach_generator(self, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update from what was released; no real sequence takes part."""
+        made = self._made(rng)
+        fooling = self.critic.fooling_loss(*made)
+        moments, columns = self._moments_distance(*made), self._columns_distance(*made)
+        share = min(1.0, self.steps / max(1, self.warm_up_steps))
+        total = share * fooling + self.settings.distance_weight * (moments + columns)
+        parameters = self.made_by()
+        gradients = torch.autograd.grad(total, parameters)
+        self.average(gradients)
+        self.adams[0].zero_grad(set_to_none=True)
+        add_gradients(parameters, gradients)
+        self.adams[0].step()
+        self.weights.follow()
+        return {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}
+
+    def _made(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors, context and mask of as many made sequences as always."""
+        drawn_N = torch.randint(len(self.released["length"]), (MADE,), generator=rng, device=self.device)
+        length_N, codes_NC, values_NV = (self.released[k][drawn_N] for k in ("length", "codes", "values"))
+        context_NK = self.vectors.context_of(length_N, codes_NC, values_NV)
+        mask_TN = step_mask(length_N, self.layout.steps)
+        _, states_TNH = self.generator(self.generator.noise(self.layout.steps, MADE, rng), context_NK)
+        raw_MW = self.autoencoder.recover(states_TNH).flatten(0, 1)
+        noise = gumbel_noise((len(raw_MW), self.layout.step.spans.n_codes), rng)
+        x_MW = self.vectors.step.relaxed(raw_MW, noise, TEMPERATURE)
+        return x_MW.view(*mask_TN.shape, -1) * mask_TN[..., None], context_NK, mask_TN
+
+    def _moments_distance(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor) -> Tensor:
+        """Squared distance of the made sequences' mean summary from the released one, per number of a step.
+
+        From two halves of the batch, so that it is unbiased: a generator gains nothing by sequences that are all alike.
+        """
+        made_ND = self.summary(x_TNW, context_NK, mask_TN)
+        first_D, second_D = (half.mean(0) - self.released["moments"] for half in made_ND.chunk(2))
+        return (first_D * second_D).sum() / self.layout.step.width
+
+    def _columns_distance(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor) -> Tensor:
+        """Mean squared difference of equal ranks from each column's released distribution, in its spread."""
+        quantiles_MW, there_P1 = self.released["quantiles"], mask_TN.reshape(-1, 1) > 0
+        z_PW = ((x_TNW - self.summary.mean_W) / self.summary.scale_W).flatten(0, 1)
+        ranked_PW = torch.where(there_P1, z_PW, BEYOND).sort(0).values  # steps that are none come last
+        count, place_P = mask_TN.sum().clamp(min=1), torch.arange(len(z_PW), device=self.device)
+        rank_P = ((place_P + 0.5) / count * len(quantiles_MW)).long().clamp(max=len(quantiles_MW) - 1)
+        apart_PW = torch.where(place_P[:, None] < count, ranked_PW - quantiles_MW[rank_P], 0.0)
+        return apart_PW.square().sum() / (count * z_PW.shape[1])
+
+
+def moved(z_MW: Tensor, mean_W: Tensor, square_W: Tensor) -> Tensor:
+    """Ranked numbers moved and stretched to another mean and mean square, within reason.
+
+    A noised histogram of many cells has some of its mass where nothing is, far from the rest; a mean is less noised.
+    """
+    spread_W = (square_W - mean_W.square()).clamp(min=0).sqrt()
+    factor_W = (spread_W / z_MW.std(0, correction=0).clamp(min=1e-6)).clamp(*STRETCH)
+    return (z_MW - z_MW.mean(0)) * factor_W + mean_W.clamp(-1, 1)
+
+
+def averaged_networks(job: PrivateTimeGanJob, state: dict[str, Any]) -> tuple[LatentGenerator, Autoencoder]:
+    """The networks that make sequences with the moving average of their weights, from a learner's state; on the CPU."""
+    learner = job.learner(torch.device("cpu"), average_alone)
+    with torch.no_grad():
+        copy_all(state["weights"]["best"], learner.made_by())
+    return learner.generator, learner.autoencoder
+
+
+def summed_summaries(rows: RowSource, layout: SequenceLayout, summary: SequenceSummary) -> np.ndarray:
+    """Sum over all sequences of their clipped summaries (D), in float64: private, for one noised release.
+
+    Sensitivity: a sequence more or less changes the sum by its own summary, whose L2 norm is at most `summary.clip`.
+    """
+    vectors, exact = SequenceVectors(layout), summary.double()
+    total: np.ndarray | float = 0.0
+    for first in range(0, max(1, len(rows)), MADE):
+        block = rows.take(np.arange(first, min(first + MADE, len(rows))))
+        codes, values = torch.from_numpy(block.codes_NC.astype(np.int64)), torch.from_numpy(block.values_NV)
+        real = vectors(codes, values.float())
+        made = exact(real.x_TNW.double(), real.context_NK.double(), real.mask_TN.double())
+        total = total + made.sum(0).numpy()
+    return np.asarray(total)

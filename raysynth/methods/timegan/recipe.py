@@ -1,0 +1,351 @@
+"""The TimeGAN learner: first embedder, recovery and supervisor, then all five networks together.
+
+A step of the second phase (Yoon et al. 2019, section 4.3): the discriminator learns from real and made states; then
+generator and supervisor learn to fool it, to say which state follows, and to match the distribution of real sequences,
+while embedder and recovery go on learning to give sequences back.
+
+A sequence is one wide encoded row, so that batches, shards and workers are those of any other model: codes
+[length | context (Cc) | step after step (T * C)], values [context (Vc) | step after step (T * V)].
+
+Shape legend: T steps, N sequences, M = T * N, W numbers of a step's vector, K of the context's, C columns, V values,
+D numbers of a flattened sequence, R and Q of its principal axes, P projections.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysynth.methods.timegan.network import (
+    Autoencoder,
+    LatentDiscriminator,
+    LatentGenerator,
+    SequenceLayout,
+    Sequences,
+    SequenceVectors,
+    TimeGanSizes,
+    masked_mean,
+    sliced_distance,
+    supervised_loss,
+    whitening,
+)
+from raysynth.training.averaging import BestAverage, copy_all, on_cpu
+from raysynth.training.batches import Batch, Batches, RowSource
+from raysynth.training.job import Average, average_alone
+from raysynth.training.loop import TrainSettings
+
+MOST_COMPARED = 1024  # numbers of a flattened sequence whose joint distribution is matched; beyond, some steps are
+AXES = 16  # principal axes that are always among the projections
+
+
+@dataclass(frozen=True)
+class TimeGanSettings:
+    """Networks, optimisers and the weights of the losses.
+
+    Args:
+        hidden: units of every network. layers: of each recurrent one. noise: numbers of each step and of a sequence.
+        learning_rate: of Adam for all networks but the discriminator. discriminator_rate: for it.
+        embedding_share: share of the epochs in which embedder, recovery and supervisor learn alone.
+        recovery_weight, supervised_weight, distance_weight: of these losses beside the adversarial one.
+        early_weight: of the adversarial loss of states before the supervisor (the paper's gamma).
+        projections: random directions in which distributions are matched.
+        floor: share of a column's range below which a spread is only kept small, not matched.
+        flat_share: how hard such spreads are kept small, at most, as a share of the pull of those that are matched.
+        ema_decay: of the average of the weights that is kept for sampling.
+    """
+
+    hidden: int = 24
+    layers: int = 1
+    noise: int = 8
+    learning_rate: float = 2e-3
+    discriminator_rate: float = 2e-3
+    embedding_share: float = 0.15
+    recovery_weight: float = 10.0
+    supervised_weight: float = 10.0
+    distance_weight: float = 3.0
+    early_weight: float = 0.3
+    projections: int = 128
+    floor: float = 0.01
+    flat_share: float = 0.2
+    ema_decay: float = 0.995
+
+    def sizes(self, layout: SequenceLayout) -> TimeGanSizes:
+        """Of the networks for sequences of a layout."""
+        step = layout.step
+        return TimeGanSizes(step.width, step.n_values, layout.context_width, self.hidden, self.layers, self.noise)
+
+
+@dataclass(frozen=True)
+class TimeGanJob:
+    """A TimeGAN to train (a `Job`).
+
+    Args:
+        layout: of a wide row.
+        networks: networks and optimisers.
+        settings: epochs, batch size, seed.
+    """
+
+    layout: SequenceLayout
+    networks: TimeGanSettings
+    settings: TrainSettings
+
+    @property
+    def signature(self) -> str:
+        """Columns, networks and everything that changes an epoch; the epochs too, since the phases divide them."""
+        settings = {"epochs": self.settings.epochs, **self.settings.of_an_epoch}
+        return json.dumps([asdict(self.layout), asdict(self.networks), settings])
+
+    @property
+    def batch_multiple(self) -> int:
+        """Any number of sequences."""
+        return 1
+
+    @property
+    def sizes(self) -> TimeGanSizes:
+        """Of the networks."""
+        return self.networks.sizes(self.layout)
+
+    def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
+        """Networks with fresh weights on a device."""
+        return TimeGanLearner(self, device=device, average=average)
+
+    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
+        """Shuffled sequences."""
+        return Batches(rows, batch_size, steps, self.settings.seed, rank, None, device)
+
+
+class TimeGanLearner:
+    """The five networks with their optimisers on one device, and the moving average of those that make sequences.
+
+    Args:
+        job: what is trained.
+        device: torch device.
+        average: averages tensors over the workers, in place.
+    """
+
+    def __init__(
+        self, job: TimeGanJob, *, device: str | torch.device = "cpu", average: Average = average_alone
+    ) -> None:
+        rng = torch.Generator().manual_seed(job.settings.seed)
+        s = self.settings = job.networks
+        self.device, self.average = torch.device(device), average
+        self.vectors = SequenceVectors(job.layout).to(device)
+        self.networks = {
+            "autoencoder": Autoencoder(job.sizes, rng).to(device),
+            "generator": LatentGenerator(job.sizes, rng).to(device),
+            "discriminator": LatentDiscriminator(job.sizes, rng).to(device),
+        }
+        self.autoencoder: Autoencoder = self.networks["autoencoder"]
+        self.generator: LatentGenerator = self.networks["generator"]
+        self.discriminator: LatentDiscriminator = self.networks["discriminator"]
+        self.rates = dict.fromkeys(self.networks, s.learning_rate) | {"discriminator": s.discriminator_rate}
+        self.adams = {
+            name: torch.optim.Adam(
+                list(network.parameters()),
+                lr=self.rates[name],
+                betas=(0.9 if name == "autoencoder" else 0.5, 0.99),
+                fused=True,
+            )
+            for name, network in self.networks.items()
+        }
+        self.weights = BestAverage(self.made_by(), s.ema_decay)
+        self.embedding_epochs = min(max(1, round(s.embedding_share * job.settings.epochs)), job.settings.epochs)
+        self.epochs = 0
+        self.compared = compared_steps(job.layout).to(device)
+        d = len(self.compared) * job.layout.step.width + job.layout.context_width
+        self.moments = [torch.zeros(*shape, device=device) for shape in ((1,), (d,), (d, d))]
+        self.varied_DR, self.flat_DQ = torch.eye(d, device=device), torch.empty(d, 0, device=device)
+
+    def made_by(self) -> list[nn.Parameter]:
+        """The weights that sampling needs: of generator, supervisor and recovery."""
+        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
+
+    @property
+    def finished(self) -> bool:
+        """Never: a GAN's losses do not tell when to stop."""
+        return False
+
+    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update of the networks that learn in this phase; losses stay on the device."""
+        real = self.vectors(batch.codes_NC, batch.values_NV)
+        if self.epochs < self.embedding_epochs:
+            if self.epochs == 0:
+                self._watch(real)
+            return self._embed(real)
+        return self._play(real, rng)
+
+    def set_learning_rate(self, factor: float) -> None:
+        """Scale all learning rates."""
+        for name, adam in self.adams.items():
+            for group in adam.param_groups:
+                group["lr"] = self.rates[name] * factor
+
+    def end_epoch(self) -> None:
+        """Count; after the first epoch the directions of the comparison are known, the same on all workers."""
+        self.epochs += 1
+        self.weights.end_epoch(self.average)
+        if self.epochs == 1:
+            self.average(self.moments)
+            n, sums_D, products_DD = self.moments
+            mean_D = sums_D / n
+            covariance_DD = products_DD / n - torch.outer(mean_D, mean_D)
+            self.varied_DR, self.flat_DQ = whitening(covariance_DD, 2 * self.settings.floor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that training goes on from; tensors on the CPU are copies."""
+        result: dict[str, Any] = on_cpu(
+            {
+                "networks": {name: network.state_dict() for name, network in self.networks.items()},
+                "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
+                "moments": self.moments,
+                "directions": [self.varied_DR, self.flat_DQ],
+                "epochs": self.epochs,
+            }
+        )
+        return {**result, **self.weights.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+            self.adams[name].load_state_dict(state["adams"][name])
+        self.weights.load_state_dict(state)
+        self.moments = [t.to(self.device) for t in state["moments"]]
+        self.varied_DR, self.flat_DQ = (t.to(self.device) for t in state["directions"])
+        self.epochs = state["epochs"]
+
+    # ---- the two phases ----------------------------------------------------------------------------------------------
+
+    def _embed(self, real: Sequences) -> dict[str, Tensor]:
+        """Embedder and recovery learn to give sequences back, the supervisor which state follows."""
+        h_TNH = self.autoencoder.embed(real.x_TNW, real.context_NK)
+        recovery = self._recovery_loss(h_TNH, real)
+        supervised = self._supervised_loss(h_TNH, real)
+        self._update(recovery + supervised, "autoencoder", "generator")
+        return {"recovery": recovery.detach(), "supervised": supervised.detach()}
+
+    def _play(self, real: Sequences, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update of the discriminator, then one of all others."""
+        s = self.settings
+        h_TNH = self.autoencoder.embed(real.x_TNW, real.context_NK)
+        steps, n = real.mask_TN.shape
+        noise = self.generator.noise(steps, n, rng)
+        early_TNH, made_TNH = self.generator(noise, real.context_NK)
+        told = self._told_loss(h_TNH.detach(), made_TNH.detach(), early_TNH.detach(), real)
+        self._update(told, "discriminator")
+        losses = {
+            "recovery": self._recovery_loss(h_TNH, real),
+            "supervised": self._supervised_loss(h_TNH, real),
+            "adversarial": self._fooling_loss(made_TNH, early_TNH, real),
+            "distance": self._distance(made_TNH, real, rng),
+        }
+        weights = {
+            "recovery": s.recovery_weight,
+            "supervised": s.supervised_weight,
+            "adversarial": 1.0,
+            "distance": s.distance_weight,
+        }
+        total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        self._update(total, "autoencoder", "generator")
+        self.weights.follow()
+        return {name: loss.detach() for name, loss in {**losses, "discriminator": told}.items()}
+
+    # ---- losses ------------------------------------------------------------------------------------------------------
+
+    def _recovery_loss(self, h_TNH: Tensor, real: Sequences) -> Tensor:
+        """How badly steps come back from their states (section 4.2, eq. 7)."""
+        raw_MW = self.autoencoder.recover(h_TNH).flatten(0, 1)
+        loss_M = self.vectors.step.loss(raw_MW, real.codes_MC, real.values_MV)
+        return masked_mean(loss_M.view_as(real.mask_TN), real.mask_TN)
+
+    def _supervised_loss(self, h_TNH: Tensor, real: Sequences) -> Tensor:
+        return supervised_loss(self.generator.supervise(h_TNH, real.context_NK), h_TNH, real.mask_TN)
+
+    def _told_loss(self, real_TNH: Tensor, made_TNH: Tensor, early_TNH: Tensor, real: Sequences) -> Tensor:
+        """Cross-entropy of the discriminator (eq. 8): real states, the supervisor's, the generator's."""
+        mask_TN, softplus = real.mask_TN, nn.functional.softplus
+        states = torch.cat([real_TNH, made_TNH, early_TNH], 1)
+        real_TN, made_TN, early_TN = self.discriminator(states, real.context_NK.repeat(3, 1)).chunk(3, 1)
+        early = self.settings.early_weight * masked_mean(softplus(early_TN), mask_TN)
+        return masked_mean(softplus(-real_TN), mask_TN) + masked_mean(softplus(made_TN), mask_TN) + early
+
+    def _fooling_loss(self, made_TNH: Tensor, early_TNH: Tensor, real: Sequences) -> Tensor:
+        states, softplus = torch.cat([made_TNH, early_TNH], 1), nn.functional.softplus
+        made_TN, early_TN = self.discriminator(states, real.context_NK.repeat(2, 1)).chunk(2, 1)
+        early = self.settings.early_weight * masked_mean(softplus(-early_TN), real.mask_TN)
+        return masked_mean(softplus(-made_TN), real.mask_TN) + early
+
+    def _distance(self, made_TNH: Tensor, real: Sequences, rng: torch.Generator) -> Tensor:
+        """How far recovered sequences are from the real ones of the batch, in principal and in random directions."""
+        raw_TNW = self.autoencoder.recover(made_TNH)
+        soft_TNW = self.vectors.step.soft(raw_TNW.flatten(0, 1)).view_as(raw_TNW) * real.mask_TN[..., None]
+        real_ND, made_ND = self._flat(real.x_TNW, real), self._flat(soft_TNW, real)
+        axes_DP = self.varied_DR[:, -AXES:]  # those of the largest variance come last
+        directions = (axes_DP, self._random(self.varied_DR, rng))
+        varied = torch.stack([sliced_distance(real_ND, made_ND, d) for d in directions]).sum()
+        if not self.flat_DQ.shape[1]:
+            return varied
+        flat = sliced_distance(real_ND, made_ND, self._random(self.flat_DQ, rng))
+        return varied + self._flat_weight(varied, flat, made_ND) * flat
+
+    def _flat_weight(self, varied: Tensor, flat: Tensor, made_ND: Tensor) -> Tensor:
+        """At most 1, and such that the pull in flat directions stays a share of that in varied ones.
+
+        Without it, noise in directions where real sequences hardly differ outweighs all else on smooth data, and the
+        cheapest way to be rid of it is to make all sequences equal. The pull, not the value, is bounded: a bounded
+        value (log, say) pulls the harder, the less sequences differ.
+        """
+        pulls = [torch.autograd.grad(loss, made_ND, retain_graph=True)[0].norm() for loss in (varied, flat)]
+        return (self.settings.flat_share * pulls[0] / pulls[1].clamp_min(1e-12)).clamp_max(1.0)
+
+    def _random(self, columns_DR: Tensor, rng: torch.Generator) -> Tensor:
+        """Random directions (D, P) of unit length in the space of some columns."""
+        random_RP = torch.empty(columns_DR.shape[1], self.settings.projections, device=self.device)
+        return columns_DR @ nn.functional.normalize(random_RP.normal_(generator=rng), dim=0)
+
+    def _flat(self, x_TNW: Tensor, real: Sequences) -> Tensor:
+        """Sequences with their context as one vector each (N, D)."""
+        steps = x_TNW.index_select(0, self.compared).transpose(0, 1).flatten(1)
+        return torch.cat([steps, real.context_NK], 1)
+
+    # ---- updates -----------------------------------------------------------------------------------------------------
+
+    def _update(self, loss: Tensor, *names: str) -> None:
+        """One step of some networks; the others keep their weights and gradients."""
+        parameters = [p for name in names for p in self.networks[name].parameters()]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.average(p.grad for p in parameters if p.grad is not None)
+        for name in names:
+            self.adams[name].step()
+
+    @torch.no_grad()
+    def _watch(self, real: Sequences) -> None:
+        """Count, sum and products of flattened real sequences."""
+        flat_ND = self._flat(real.x_TNW, real)
+        for total, more in zip(
+            self.moments, (flat_ND.new_full((1,), len(flat_ND)), flat_ND.sum(0), flat_ND.t() @ flat_ND), strict=True
+        ):
+            total += more
+
+
+def compared_steps(layout: SequenceLayout) -> Tensor:
+    """The steps whose joint distribution is matched: all, or evenly spaced ones where sequences are long and wide."""
+    most = max(2, MOST_COMPARED // max(1, layout.step.width))
+    if layout.steps <= most:
+        return torch.arange(layout.steps)
+    return torch.linspace(0, layout.steps - 1, most).round().long()
+
+
+def averaged_weights(job: TimeGanJob, state: dict[str, Any]) -> tuple[LatentGenerator, Autoencoder]:
+    """The networks that make sequences with the moving average of their weights, from a learner's state; on the CPU."""
+    learner = job.learner(torch.device("cpu"), average_alone)
+    learner.load_state_dict(state)
+    with torch.no_grad():
+        copy_all(learner.weights.best, learner.made_by())
+    return learner.generator, learner.autoencoder

@@ -1,0 +1,235 @@
+"""TimeSeriesGAN: sequences from an array or from a long table, by TimeGAN (Yoon et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.encoding.table_encoder import NumericForm
+from raysynth.errors import ParameterError
+from raysynth.fitting.opening import spending_told
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.checks import check_between, check_whole, is_private
+from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
+from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+from raysynth.running.stages import stage
+
+if TYPE_CHECKING:
+    from raysynth.methods.sequences.private import PrivateSequences
+    from raysynth.methods.timegan.private_recipe import PrivateTimeGanJob
+    from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
+    from raysynth.methods.timegan.sampler import SequenceSampler
+    from raysynth.training.loop import TrainResult
+
+EPOCHS, BATCH_SIZE = (150, 400), 128
+UPDATES = 11_200  # that the default number of epochs makes, within its bounds
+PRIVATE_EPOCHS = 20
+COMPARED = 4096  # sequences whose levels are compared with made ones
+
+
+class TimeSeriesGAN(SequenceSynthesizer):
+    """Sequences that a generator makes in the latent space of an autoencoder, taught by a discriminator of sequences.
+
+    Learns an array, or a long table of many rows for each entity; what it takes and gives is told by
+    `SequenceSynthesizer`.
+
+    The five networks and their losses are in `methods/timegan/network.py` and `methods/timegan/recipe.py`. The static
+    columns, the time of the first row and the length are learned together by a Bayesian network, so that conditions on
+    static columns are exact; the networks see them as context, in training and in sampling. Made sequences get the
+    levels of real ones (`methods/timegan/levels.py`; not under a privacy budget).
+
+    With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
+    `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
+    `window_step` is not used. There is no embedding then: the discriminator, taught by DP-SGD, sees the steps, and the
+    generator is held to a noised mean of summaries of the sequences (`methods/sequences/private.py` says how the
+    budget is divided; `statistics_share` None: a fifth). `schema` may declare bounds of an array's 'feature 1' ....
+
+    Args:
+        hidden_dim: units of each network.
+        epochs: passes over the sequences; None: 400 (of up to about 3,700 sequences) to 150 (from about 9,600 on), with
+            differential privacy 20.
+        batch_size: sequences of a step, over all workers together; None: 128, with differential privacy a 25th of them
+            (256 to 4,096), since the noise of a step does not grow with its batch. Without, distributions are matched
+            within a worker's share of it, and less finely within a small one: with more workers, take more sequences.
+        layers: of each recurrent network.
+        noise_dim: noise numbers of each step, and of a whole sequence.
+        learning_rate, discriminator_lr: of Adam.
+        supervised_weight: weight of the loss of the supervisor (the paper's eta).
+        distance_weight: weight of the loss that matches the distribution of whole sequences (the paper: moments); with
+            differential privacy, of the distance from what was released.
+        ema_decay: of the moving average of the weights that sequences are sampled with.
+        schedule: of the learning rates: 'constant' or 'cosine'.
+        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them; there are
+            none with differential privacy.
+        clip_norm: with differential privacy: largest L2 norm of one sequence's gradient.
+        common: `sequence_length`, `features`, `sequence_key`, `time_column`, `static_columns` and `window_step` of
+            `SequenceSynthesizer`, and the arguments of `Synthesizer`.
+    """
+
+    method: ClassVar[str] = "timegan"
+    numeric_encoding: ClassVar[NumericForm] = "scaled"
+    has_differential_privacy: ClassVar[bool] = True
+    sampler_: SequenceSampler
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int = 24,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        layers: int = 1,
+        noise_dim: int = 8,
+        learning_rate: float = 2e-3,
+        discriminator_lr: float = 2e-3,
+        supervised_weight: float = 10.0,
+        distance_weight: float = 3.0,
+        ema_decay: float = 0.995,
+        schedule: str = "cosine",
+        checkpoint_every: int = 10,
+        clip_norm: float = 1.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.hidden_dim = hidden_dim
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.layers = layers
+        self.noise_dim = noise_dim
+        self.learning_rate = learning_rate
+        self.discriminator_lr = discriminator_lr
+        self.supervised_weight = supervised_weight
+        self.distance_weight = distance_weight
+        self.ema_decay = ema_decay
+        self.schedule = schedule
+        self.checkpoint_every = checkpoint_every
+        self.clip_norm = clip_norm
+
+    # ---- hooks of the base class -------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name))
+        for name in ("hidden_dim", "layers", "noise_dim", "checkpoint_every"):
+            check_whole(name, getattr(self, name))
+        check_between("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
+        for name in ("learning_rate", "discriminator_lr"):
+            if not 0 < getattr(self, name) < 1:
+                raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
+        for name in ("supervised_weight", "distance_weight"):
+            if not 0 <= getattr(self, name) < 1e6:
+                raise ParameterError(f"{name} must be at least 0; found {getattr(self, name)!r}")
+        if not 0 <= self.ema_decay < 1:
+            raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
+        if self.schedule not in ("constant", "cosine"):
+            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        if is_private(self):
+            from raysynth.methods.sequences.private_tables import check_private
+
+            check_private(self)
+
+    def _fit_table(self, data: Any) -> None:
+        if is_private(self):
+            self._fit_privately(data)
+        else:
+            super()._fit_table(data)
+
+    def _fit_privately(self, data: Any) -> None:
+        """Within a budget: releases, then the discriminator by DP-SGD; see `methods/sequences/private.py`."""
+        from raysynth.methods.sequences.private import opened_privately, sequence_scope
+        from raysynth.methods.timegan.private_recipe import averaged_networks
+        from raysynth.methods.timegan.sampler import SequenceSampler
+        from raysynth.training.job import train_here
+
+        scope = sequence_scope(self)
+        with spending_told(scope):
+            opened = opened_privately(self, data, scope)
+            with stage("fit", self.n_rows_):
+                job = self._private_job(opened)
+                trained = train_here(job, opened.rows, label="training timegan")
+        self.history_ = trained.history
+        self.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_networks(job, trained.state))
+        self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)
+
+    def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
+        """The plan of DP-SGD, charged, and what it trains."""
+        from raysynth.fitting.private_training import private_batch_size, spending_plan
+        from raysynth.methods.timegan.private_recipe import PrivateTimeGanJob
+        from raysynth.training.loop import TrainSettings
+
+        epochs = self.epochs or PRIVATE_EPOCHS
+        batch_size = self.batch_size or private_batch_size(opened.scope.n_rows)
+        released = "gradients of the discriminator"
+        plan = spending_plan(opened.scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+        settings = TrainSettings(epochs, batch_size, opened.seed, self.schedule, self.checkpoint_every)
+        return PrivateTimeGanJob(opened.layout, self._networks(), settings, plan, opened.released)
+
+    def _entity_class(self) -> type[Synthesizer]:
+        from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+
+        return BayesianNetworkSynthesizer
+
+    def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
+        from raysynth.methods.timegan.sampler import SequenceSampler
+
+        return SequenceSampler.from_state(network, arrays)
+
+    def _fits_encoders(self) -> bool:
+        layout = self.sampler_.layout
+        return (vector_layout(self.encoder_), vector_layout(self.context_encoder_)) == (layout.step, layout.context)
+
+    def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
+        from raysynth.methods.sequences.training import train_sequences
+        from raysynth.methods.timegan.recipe import averaged_weights
+        from raysynth.methods.timegan.sampler import SequenceSampler
+
+        job = self._job(seed, len(rows))
+        rng = np.random.default_rng([seed, 4])
+        compared = rows.take(rng.choice(len(rows), min(len(rows), COMPARED), replace=False))
+
+        def keep(model: TimeSeriesGAN, trained: TrainResult) -> None:
+            model.history_ = trained.history
+            networks = averaged_weights(job, trained.state)
+            sampler = SequenceSampler.of(job.layout, job.sizes, *networks)
+            model.sampler_ = sampler.with_levels_of(compared, seed)
+
+        train_sequences(self, job, rows, keep)
+
+    def _job(self, seed: int, n_sequences: int) -> TimeGanJob:
+        from raysynth.methods.sequences.training import divided_batch
+        from raysynth.methods.timegan.network import SequenceLayout
+        from raysynth.methods.timegan.recipe import TimeGanJob
+        from raysynth.training.loop import TrainSettings
+
+        layout = SequenceLayout(
+            self.sequence_length_, vector_layout(self.encoder_), vector_layout(self.context_encoder_)
+        )
+        batch_size = divided_batch(self, self.batch_size or BATCH_SIZE, n_sequences)
+        epochs = self.epochs or default_epochs(n_sequences, batch_size)
+        return TimeGanJob(
+            layout, self._networks(), TrainSettings(epochs, batch_size, seed, self.schedule, self.checkpoint_every)
+        )
+
+    def _networks(self) -> TimeGanSettings:
+        from raysynth.methods.timegan.recipe import TimeGanSettings
+
+        return TimeGanSettings(
+            hidden=self.hidden_dim,
+            layers=self.layers,
+            noise=self.noise_dim,
+            learning_rate=self.learning_rate,
+            discriminator_rate=self.discriminator_lr,
+            supervised_weight=self.supervised_weight,
+            distance_weight=self.distance_weight,
+            ema_decay=self.ema_decay,
+        )
+
+
+def default_epochs(n_sequences: int, batch_size: int) -> int:
+    """Passes over the sequences: about as many updates for tables of any size, within bounds."""
+    return int(np.clip(round(UPDATES / max(1, n_sequences // batch_size)), *EPOCHS))

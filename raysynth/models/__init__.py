@@ -1,1 +1,0 @@
-"""Networks and their losses: pure torch, no Ray, no pandas, no files."""

@@ -1,0 +1,254 @@
+"""Running: map a function over the fragments of a table, here or over Ray, and merge the small results.
+
+One place decides where a pass runs (`runs_on_ray`); everything above and below is the same code. Partial results are
+merged in a tree whose shape depends on the table alone, so a result does not depend on how many workers made it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import pyarrow as pa
+
+from raysynth.data.table import Table
+from raysynth.errors import ParameterError
+from raysynth.running.progress import progress
+
+RAY_ROWS = 2_000_000  # below, one process without Ray is faster (a Ray start costs 3 to 4 s)
+FAN_IN = 8
+WHERE = ("auto", "local", "ray")
+_STAYS: ContextVar[bool] = ContextVar("stays in this process", default=False)
+
+
+class Summary(Protocol):
+    """A mergeable result of a pass."""
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block."""
+        ...
+
+    def merge(self, other: Any) -> None:
+        """Add the rows of another summary, in place."""
+        ...
+
+
+S = TypeVar("S", bound=Summary)
+R = TypeVar("R")
+I = TypeVar("I")  # noqa: E741
+
+
+def runs_on_ray(table: Table, where: str = "auto") -> bool:
+    """Whether a pass over a table runs on Ray.
+
+    'auto': always for a Ray Dataset; otherwise for two or more fragments, if Ray runs already, or the table has over
+    2 M rows and there is more than one core (Ray is then started).
+    """
+    _check_where(where)
+    if table.dataset is not None:
+        return True
+    if where != "auto":
+        return where == "ray"
+    return len(table.fragments) > 1 and _pays(float("inf") if table.n_rows is None else table.n_rows)
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Inside, whatever is decided 'auto' runs in this process, though Ray runs: for a task that itself runs on Ray,
+    and would wait for processors that it holds."""
+    token = _STAYS.set(True)
+    try:
+        yield
+    finally:
+        _STAYS.reset(token)
+
+
+def ray_is_running() -> bool:
+    """True when this process is already connected to Ray; never imports it."""
+    ray = sys.modules.get("ray")
+    return bool(ray is not None and hasattr(ray, "is_initialized") and ray.is_initialized())
+
+
+def summarise(
+    table: Table,
+    make: Callable[[], S],
+    *,
+    columns: Sequence[str] | None = None,
+    label: str = "Reading",
+    where: str = "auto",
+) -> S:
+    """One summary of all rows of a table.
+
+    Args:
+        table: any table.
+        make: gives an empty summary; pickled for other processes.
+        columns: the columns that blocks hold, in order; all where left out.
+        label: what the progress bar says.
+        where: 'auto' (by size), 'local' (this process) or 'ray'.
+
+    Raises:
+        RaysynthError: what the reading or the summary raised; `ClusterError` where Ray cannot be reached or lost more
+            workers than its retries allow.
+    """
+    if runs_on_ray(table, where):
+        from raysynth.running.ray import summarise_on_ray
+
+        return summarise_on_ray(table, make, columns, label)
+    tree: MergeTree[S] = MergeTree()
+    with progress(label, len(table.fragments)) as advance:
+        for fragment in table.fragments:
+            tree.add(summarise_blocks(fragment.blocks(columns), make))
+            advance(1)
+    return tree.result() if tree else make()
+
+
+def for_each_fragment(
+    table: Table,
+    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
+    *,
+    columns: Sequence[str] | None = None,
+    label: str = "Reading",
+    where: str = "auto",
+) -> list[R]:
+    """`fn(index, blocks)` for each fragment of a table; the small results in the order of the fragments.
+
+    Over Ray a fragment may be run again after the loss of a worker, so `fn` must write under names made from its index
+    and be safe to repeat.
+    """
+    if runs_on_ray(table, where):
+        from raysynth.running.ray import for_each_fragment_on_ray
+
+        return for_each_fragment_on_ray(table, fn, columns, label)
+    results = []
+    with progress(label, len(table.fragments)) as advance:
+        for index, fragment in enumerate(table.fragments):
+            results.append(fn(index, fragment.blocks(columns)))
+            advance(1)
+    return results
+
+
+def run_tasks(
+    fn: Callable[[I], R], items: Iterable[I], *, where: str = "auto", label: str = "Working", weight: float = 0.0
+) -> list[R]:
+    """`fn(item)` for each item, several at a time; results in the order of the items.
+
+    Args:
+        fn: a picklable function; safe to repeat, since Ray runs a task again after the loss of a worker.
+        items: picklable.
+        where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already, or where RAY_ADDRESS
+            names a cluster and there are over 2 M rows of work; else threads, which need no start and share the model.
+        label: what the progress bar says.
+        weight: how many rows all items stand for.
+    """
+    work = list(items)
+    results: dict[int, R] = {}
+    with progress(label, len(work)) as advance:
+        for index, result in iter_tasks(fn, work, where=where, weight=weight):
+            results[index] = result
+            advance(1)
+    return [results[i] for i in range(len(work))]
+
+
+def iter_tasks(
+    fn: Callable[[I], R], items: Sequence[I], *, where: str = "auto", weight: float = 0.0
+) -> Iterator[tuple[int, R]]:
+    """(index, result) of `fn` on each item, as they are completed; see `run_tasks`."""
+    _check_where(where)
+    if where == "ray" or (where == "auto" and len(items) > 1 and _cluster_waits(weight)):
+        from raysynth.running.ray import iter_tasks_on_ray
+
+        yield from iter_tasks_on_ray(fn, items)
+        return
+    yield from _iter_tasks_in_threads(fn, items)
+
+
+def summarise_blocks(blocks: Iterable[pa.RecordBatch], make: Callable[[], S]) -> S:
+    """One summary of some blocks."""
+    summary = make()
+    for block in blocks:
+        summary.update(block)
+    return summary
+
+
+def merge_all(parts: Sequence[S]) -> S:
+    """The first part with all others merged into it, in order."""
+    for part in parts[1:]:
+        parts[0].merge(part)
+    return parts[0]
+
+
+class MergeTree(Generic[S]):
+    """Merges results as they come, in order, eight at a time, and those results eight at a time again.
+
+    The shape depends on the number of results alone. `merge` may be any function of a list in order, so that the same
+    tree merges summaries here and references to summaries over Ray. At most 7 results wait on each level.
+    """
+
+    def __init__(self, merge: Callable[[Sequence[S]], S] = merge_all) -> None:
+        self._merge = merge
+        self._levels: list[list[S]] = []
+        self.added = 0
+
+    def __bool__(self) -> bool:
+        return any(self._levels)
+
+    def add(self, part: S) -> None:
+        """Add the next result."""
+        self.added += 1
+        for level in range(len(self._levels) + 1):
+            if level == len(self._levels):
+                self._levels.append([])
+            self._levels[level].append(part)
+            if len(self._levels[level]) < FAN_IN:
+                return
+            part = self._merge(self._levels[level])
+            self._levels[level] = []
+
+    def result(self) -> S:
+        """All results merged; those of the higher levels came first."""
+        parts = [part for level in reversed(self._levels) for part in level]
+        return parts[0] if len(parts) == 1 else self._merge(parts)
+
+
+def _pays(n_rows: float) -> bool:
+    if _STAYS.get():
+        return False
+    return ray_is_running() or (n_rows > RAY_ROWS and (os.cpu_count() or 1) > 1)
+
+
+def _cluster_waits(weight: float) -> bool:
+    if _STAYS.get():
+        return False
+    return ray_is_running() or (weight > RAY_ROWS and bool(os.environ.get("RAY_ADDRESS")))
+
+
+def _check_where(where: str) -> None:
+    if where not in WHERE:
+        raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")
+
+
+def _iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+    n_threads = min(len(items), os.cpu_count() or 1)
+    if n_threads <= 1:
+        yield from ((index, fn(item)) for index, item in enumerate(items))
+        return
+    waiting = iter(enumerate(items))
+    running: dict[Future[R], int] = {}
+    with ThreadPoolExecutor(n_threads) as pool:
+        try:
+            while True:
+                while len(running) < n_threads and (entry := next(waiting, None)) is not None:
+                    running[pool.submit(fn, entry[1])] = entry[0]
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        finally:
+            for future in running:
+                future.cancel()

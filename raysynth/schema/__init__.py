@@ -1,0 +1,5 @@
+"""Schemas: what columns a table has, of which kind and in which domain, and the rules of its rows."""
+
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+
+__all__ = ["ColumnSchema", "Kind", "TableSchema"]

@@ -1,0 +1,175 @@
+"""Custom rules on rows, written as an expression such as "age >= years_employed + 14".
+
+The text is parsed by Python's `ast` into a tree of listed operations and evaluated on whole columns by Arrow; nothing
+is ever executed, so a rule from a hostile schema file can at worst be refused. The language:
+
+    names               columns; col('native-country') for a name that is no Python word
+    values              numbers, 'text', True, False; ISO 8601 text beside a time: admitted >= '2024-01-31'
+    comparison          ==  !=  <  <=  >  >=  (chains too: 0 <= age <= 120),  in / not in ('a', 'b')
+    logic               and, or, not, with unknown as a third value
+    arithmetic          +  -  *  /  //  %
+    functions           isnull(x), notnull(x), abs(x), min(x, y, ...), max(x, y, ...), days(n), hours(n)
+
+A comparison with a missing value is unknown, 'unknown or True' is true, 'unknown and False' is false (three-valued
+logic, as in SQL); a row breaks the rule only where it is known to be false. A division by zero is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.errors import ConstraintError
+from raysynth.schema.constraints.base import Constraint, known_columns
+from raysynth.schema.constraints.evaluation import evaluate
+from raysynth.schema.constraints.values import TEXT, column_of, satisfied, storage_type
+from raysynth.schema.table import TableSchema
+
+MAX_LENGTH = 2000
+MAX_DEPTH = 40
+FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, "days": 1, "hours": 1, "min": None, "max": None}
+_ALLOWED = (
+    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp),
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE),
+    *(ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Name, ast.Load, ast.Constant, ast.Call, ast.Tuple, ast.List, ast.Set),
+)
+
+
+@dataclass(frozen=True)
+class Expression(Constraint):
+    """A rule on single rows in the language of this file's head. Met by rejection.
+
+    Args:
+        text: for example "age >= years_employed + 14 and (sex != 'M' or pregnant == False)".
+    """
+
+    text: str
+    kind: ClassVar[str] = "expression"
+
+    def __post_init__(self) -> None:
+        parse(self.text)
+
+    @property
+    def involves(self) -> tuple[str, ...]:
+        """The columns named in the text, in order."""
+        return tuple(dict.fromkeys(n.id for n in ast.walk(parse(self.text)) if isinstance(n, ast.Name)))
+
+    def validate(self, schema: TableSchema) -> None:
+        """Known columns, and operations that their types allow."""
+        if not self.involves:
+            raise ConstraintError(f"{self} names no column")
+        columns = known_columns(self, schema)
+        empty = pa.table({c.name: pa.array([], storage_type(c.arrow_type)) for c in columns})
+        result = self._evaluate(empty)
+        if not pa.types.is_boolean(result.type):
+            raise ConstraintError(f"{self} gives {result.type}, not true or false; compare it with something")
+
+    def holds(self, table: pa.Table) -> np.ndarray:
+        """For each row whether the rule is not known to be false."""
+        return satisfied(self._evaluate(table), table.num_rows)
+
+    def _evaluate(self, table: pa.Table) -> pa.Array | pa.Scalar:
+        columns = {name: column_of(table, name) for name in self.involves}
+        try:
+            return evaluate(parse(self.text), columns)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            types = ", ".join(f"'{n}' is {'text' if c.type == TEXT else c.type}" for n, c in columns.items())
+            reason = str(error).split("\n")[0]
+            raise ConstraintError(f"{self} cannot be evaluated where {types}: {reason}") from None
+
+
+@lru_cache(maxsize=256)
+def parse(text: str) -> ast.expr:
+    """The checked tree, with col('x') as a name; raises `ConstraintError` for anything outside the language."""
+    if not isinstance(text, str) or not text.strip():
+        raise ConstraintError('an Expression needs a text such as "age >= 18"')
+    if len(text) > MAX_LENGTH:
+        raise ConstraintError(f"an Expression has at most {MAX_LENGTH} characters; split it into several constraints")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConstraintError(f"Expression {text!r} cannot be read: {error}") from None
+    _check(tree, text, 0)
+    return _ColumnNames().visit(tree).body
+
+
+def _check(node: ast.AST, text: str, depth: int) -> None:
+    where = f"Expression {text!r}"
+    if depth > MAX_DEPTH:
+        raise ConstraintError(f"{where} is nested too deeply; split it into several constraints")
+    if not isinstance(node, _ALLOWED):
+        raise ConstraintError(
+            f"{where}: {type(node).__name__} is not allowed; use comparisons, and/or/not, + - * / // %, in, "
+            f"col('name') and {', '.join(FUNCTIONS)}"
+        )
+    if isinstance(node, ast.Constant) and not _is_plain(node.value):
+        raise ConstraintError(
+            f"{where}: the value {node.value!r} is not allowed; for a missing value use isnull(column)"
+        )
+    if isinstance(node, ast.Call):
+        _check_call(node, where)
+    if isinstance(node, ast.Compare) and any(isinstance(o, (ast.In, ast.NotIn)) for o in node.ops):
+        _check_membership(node, where)
+    elif isinstance(node, (ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare)) and any(
+        isinstance(child, (ast.Tuple, ast.List, ast.Set)) for child in ast.iter_child_nodes(node)
+    ):
+        raise ConstraintError(f"{where}: a list of values may stand after `in` only")
+    for child in ast.iter_child_nodes(node):
+        # the name of a function is no column
+        if not (isinstance(node, ast.Call) and child is node.func):
+            _check(child, text, depth + 1)
+
+
+def _check_call(node: ast.Call, where: str) -> None:
+    name = node.func.id if isinstance(node.func, ast.Name) else None
+    if node.keywords:
+        raise ConstraintError(f"{where}: functions take no named arguments")
+    if name == "col":
+        if len(node.args) != 1 or not (isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)):
+            raise ConstraintError(f"{where}: col takes the name of a column, for example col('native-country')")
+        return
+    if name not in FUNCTIONS:
+        raise ConstraintError(f"{where}: unknown function; there are col, {', '.join(FUNCTIONS)}")
+    wanted = FUNCTIONS[name]
+    if (len(node.args) != wanted) if wanted else (len(node.args) < 2):
+        raise ConstraintError(
+            f"{where}: {name} takes {wanted or 'two or more'} argument{'s' if wanted is None else ''}"
+        )
+    if name in ("days", "hours") and not (isinstance(node.args[0], ast.Constant) and _is_number(node.args[0].value)):
+        raise ConstraintError(f"{where}: {name} takes a number")
+
+
+def _check_membership(node: ast.Compare, where: str) -> None:
+    group = node.comparators[0]
+    is_list = isinstance(group, (ast.Tuple, ast.List, ast.Set)) and group.elts
+    if len(node.ops) != 1 or not is_list or not all(isinstance(e, ast.Constant) for e in group.elts):  # type: ignore[attr-defined]
+        raise ConstraintError(f"{where}: `in` takes a list of values, for example sex in ('F', 'M')")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 1 << 63
+    return isinstance(value, (bool, float, str))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
+
+
+class _ColumnNames(ast.NodeTransformer):
+    """col('x') to the name x."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id == "col":
+            argument = node.args[0]
+            assert isinstance(argument, ast.Constant)
+            return ast.Name(id=str(argument.value), ctx=ast.Load())
+        # only the arguments: the function's own name is no column
+        node.args = [self.visit(a) for a in node.args]
+        node.func = ast.Constant(value=node.func.id)  # type: ignore[attr-defined]
+        return node

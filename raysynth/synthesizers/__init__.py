@@ -1,1 +1,0 @@
-"""One file for each method: how it is fitted and how it generates encoded rows."""

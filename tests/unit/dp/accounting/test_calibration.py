@@ -1,0 +1,44 @@
+"""Calibration spends the budget, all of it and no more; a budget too small is refused with the size that would do."""
+
+import re
+
+import pytest
+
+from raysynth.dp import PrivacyBudget, total_epsilon
+from raysynth.dp.accounting import ledger
+from raysynth.dp.accounting.calibration import calibrated, dpsgd_noise_multiplier
+from raysynth.errors import ParameterError
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 3.0])
+def test_dpsgd_spends_what_earlier_events_left(epsilon: float) -> None:
+    budget = PrivacyBudget(epsilon, 1e-5)
+    already = [ledger.gaussian("statistics", 15.0 / epsilon), ledger.laplace("n", 0.01, composition="basic")]
+    sigma = dpsgd_noise_multiplier(budget, 0.02, 300, already)
+    total = total_epsilon(
+        [*already, ledger.subsampled_gaussian("gradients", sigma, sampling_rate=0.02, steps=300)], 1e-5
+    )
+    assert 0.995 * epsilon <= total <= epsilon
+
+
+def test_plans_of_several_mechanisms_share_one_scale() -> None:
+    budget = PrivacyBudget(1.0, 1e-5)
+
+    def plan(scale: float) -> list[ledger.Event]:
+        return [ledger.exponential("edge", 0.1 / scale, steps=20), ledger.gaussian("tables", 5 * scale)]
+
+    scale = calibrated(plan, budget)
+    assert 0.995 <= total_epsilon(plan(scale), 1e-5) <= 1.0
+
+
+def test_a_budget_too_small_says_what_would_do() -> None:
+    with pytest.raises(ParameterError, match="too small to train") as raised:
+        dpsgd_noise_multiplier(PrivacyBudget(1e-4, 1e-9), 0.5, 100_000)
+    found = re.search(r"epsilon = ([\d.e+-]+) would do", str(raised.value))
+    assert found is not None
+    assert dpsgd_noise_multiplier(PrivacyBudget(float(found[1]), 1e-9), 0.5, 100_000) <= 1000
+
+
+def test_a_budget_that_is_spent_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"taken already"):
+        dpsgd_noise_multiplier(PrivacyBudget(0.5, 1e-5), 0.01, 10, [ledger.gaussian("x", 1.0)])

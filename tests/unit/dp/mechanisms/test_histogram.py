@@ -1,0 +1,68 @@
+"""Noisy histograms: consistency by least squares, and merging where noise hides the shape."""
+
+import numpy as np
+import pytest
+
+from raysynth.dp.mechanisms.histogram import (
+    FAN_OUT,
+    LevelCounts,
+    consistent,
+    exact_levels,
+    level_sizes,
+    merged_runs,
+    simplex,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def noised_levels(leaves: np.ndarray, sigma: float, rng: np.random.Generator) -> list[LevelCounts]:
+    return [LevelCounts(k + sigma * rng.standard_normal(len(k)), sigma) for k in exact_levels(leaves)]
+
+
+@pytest.mark.parametrize("n_leaves", [1, 128, 129, 1000, 70_000])
+def test_one_row_changes_each_level_by_one_count_of_one(n_leaves: int) -> None:
+    """The sensitivity that the ledger states: sqrt(levels) over all levels together."""
+    leaves = RNG.integers(0, 5, n_leaves)
+    more = leaves.copy()
+    more[n_leaves // 2] += 1
+    changes = [b - a for a, b in zip(exact_levels(leaves), exact_levels(more), strict=True)]
+    assert [np.abs(c).sum() for c in changes] == [1] * len(level_sizes(n_leaves))
+
+
+def test_consistent_levels_add_up_and_are_the_least_squares_solution() -> None:
+    levels = noised_levels(RNG.integers(0, 50, 200), 3.0, RNG)
+    estimate = consistent(levels)
+    assert np.allclose(np.add.reduceat(estimate[0], np.arange(len(estimate[1])) * FAN_OUT), estimate[1])
+    parents = np.zeros((len(estimate[1]), 200))
+    parents[np.arange(200) // FAN_OUT, np.arange(200)] = 1
+    design = np.vstack([np.eye(200), parents])
+    expected = np.linalg.lstsq(design, np.concatenate([levels[0].counts, levels[1].counts]), rcond=None)[0]
+    assert np.allclose(estimate[0], expected)
+
+
+def test_without_noise_every_row_stays_where_it_is() -> None:
+    leaves = np.zeros(5000)
+    leaves[[0, 17, 4999]] = [900.0, 50.0, 50.0]
+    runs = merged_runs([LevelCounts(k, 1e-9) for k in exact_levels(leaves)], 1000.0)
+    assert runs.counts.sum() == pytest.approx(1000)
+    found = dict(zip(runs.first.tolist(), runs.counts, strict=True))
+    assert (found[0], found[17], found[4999]) == pytest.approx((900, 50, 50), abs=1e-3)
+
+
+def test_a_heavy_value_is_found_and_a_smooth_stretch_is_not_cut_up() -> None:
+    leaves = np.full(50_000, 0.1)
+    leaves[777] += 5000
+    runs = merged_runs(noised_levels(leaves, 40.0, np.random.default_rng(1)), 10_000.0)
+    assert runs.counts[runs.first == 777] == pytest.approx(5000, abs=400)
+    assert len(runs.first) < 400
+
+
+@pytest.mark.parametrize("total", [10.0, 1.0, 0.0])
+def test_projection_is_the_nearest_point_with_the_sum(total: float) -> None:
+    values = RNG.normal(size=6) * 3
+    found = simplex(values, total)
+    assert found.min() >= 0 and found.sum() == pytest.approx(total, abs=1e-9)
+    others = RNG.dirichlet(np.ones(6), 2000) * total
+    assert ((found - values) ** 2).sum() <= ((others - values) ** 2).sum(axis=1).min() + 1e-9
+    assert simplex(np.array([3.0, -np.inf]), 5.0).tolist() == [5.0, 0.0]

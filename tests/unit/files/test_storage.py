@@ -1,0 +1,110 @@
+"""Paths and atomic writes: a complete file or none, where the user meant it, and errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysynth.errors import ParameterError, StorageError
+from raysynth.files.storage import atomic_path, check_writable, local_path, write_atomically
+
+
+def test_file_appears_whole_with_the_users_permissions(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "table.csv"
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".csv"
+        temporary.write_text("a\n1\n")
+        assert not target.exists()
+    assert target.read_text() == "a\n1\n"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert target.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("bug")])
+def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path, error: Exception) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    expected = StorageError if isinstance(error, OSError) else ValueError
+    with pytest.raises(expected), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_disk_full_names_the_path_and_the_cure(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match="table.csv.*disk is full; free some space"),
+        atomic_path(tmp_path / "table.csv"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_check_before_the_work_finds_paths_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "deep" / "er" / "model.raysynth")
+    assert os.listdir(tmp_path) == ["file"], "the check itself makes nothing"
+    with pytest.raises(StorageError, match="it is a folder"):
+        check_writable(tmp_path)
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        check_writable(tmp_path / "file" / "model.raysynth")
+
+
+# ---------------------------------------------------------------------------------------------- which path is meant
+
+
+def test_a_path_is_absolute_from_the_door_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert local_path("runs/a") == tmp_path / "runs" / "a"
+    assert local_path("../x") == tmp_path.parent / "x"
+    assert local_path("~/x") == Path("/home/somebody/x")
+    assert local_path("file:///data/a%20b") == Path("/data/a b")
+    assert local_path(Path("a:b")) == tmp_path / "a:b", "a colon alone makes no URI"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a", "gs://b/a.csv", "abfs://c@d/e", "HDFS://host/x", "s3:/b"])
+@pytest.mark.parametrize("write", [atomic_path, check_writable, local_path])
+def test_a_uri_is_refused_and_becomes_no_folder(
+    uri: str, write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for target in (uri, Path(uri)):
+        with (
+            pytest.raises(ParameterError, match="is a URI.*give a local or mounted path"),
+            contextlib.ExitStack() as stack,
+        ):
+            made = write(target)
+            if isinstance(made, contextlib.AbstractContextManager):
+                stack.enter_context(made)
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------ what is private
+
+
+def test_private_files_and_the_folders_made_for_them_are_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_atomically(tmp_path / "a" / "b" / "rows", b"x", private=True)
+        write_atomically(tmp_path / "open" / "table.csv", b"x")
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(tmp_path).as_posix(): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
+    assert modes == {"a": 0o700, "a/b": 0o700, "a/b/rows": 0o600, "open": 0o777, "open/table.csv": 0o666}
+
+
+def test_a_folder_that_is_shared_with_a_group_stays_shared(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o770)
+    write_atomically(shared / "run" / "rows", b"x", private=True)
+    assert shared.stat().st_mode & 0o777 == 0o770
+    assert (shared / "run").stat().st_mode & 0o777 == 0o700

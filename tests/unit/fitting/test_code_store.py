@@ -1,0 +1,34 @@
+"""Stored codes: counts by shares of the rows are the counts of all rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysynth.fitting.code_store import CodeStore, _even_shares
+from raysynth.statistics.contingency import ContingencyCounts
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(1, 7))
+def test_shares_are_all_rows_in_order_and_even(sizes: list[int], n: int) -> None:
+    codes_CN = np.arange(2 * sum(sizes)).reshape(2, -1)
+    shares = _even_shares(np.split(codes_CN, np.cumsum(sizes)[:-1], axis=1), n)
+    rows = [sum(part.shape[1] for part in share) for share in shares]
+    empty = np.empty((2, 0), int)
+    np.testing.assert_array_equal(np.concatenate([empty, *(p for s in shares for p in s)], axis=1), codes_CN)
+    assert len(shares) == n and max(rows) - min(rows) <= 1
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_counts_are_those_of_one_pass(n_parts: int) -> None:
+    rng = np.random.default_rng(0)
+    cardinalities, sets = (3, 4, 5), [(0, 1), (1, 2), (0, 1, 2)]
+    codes_CN = np.stack([rng.integers(0, k, 5_000).astype(np.uint8) for k in cardinalities])
+    whole = ContingencyCounts(cardinalities, sets)
+    whole.update_codes(codes_CN.T)
+    found = CodeStore(cardinalities, np.array_split(codes_CN, n_parts, axis=1)).count(sets)
+    for columns in sets:
+        np.testing.assert_array_equal(found[columns], whole.table(columns))

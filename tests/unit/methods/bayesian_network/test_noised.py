@@ -1,0 +1,81 @@
+"""The noised search: sensitivity of what it releases, shrinkage, and agreement of measured tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from raysynth.dp import InsecureSeededNoise
+from raysynth.methods.bayesian_network.edge_rules import edge_rules
+from raysynth.methods.bayesian_network.noised import Measured, NoisedSearch, Rounds, agreeing_weights, shrunk
+
+N = 6000
+
+
+def chain(seed: int = 0) -> np.ndarray:
+    """Codes (N, 4): 0 -> 1 -> 2 strongly, 3 by itself."""
+    rng = np.random.default_rng(seed)
+    a = rng.integers(0, 3, N)
+    b = np.where(rng.random(N) < 0.9, a, rng.integers(0, 3, N))
+    c = np.where(rng.random(N) < 0.9, b, rng.integers(0, 3, N))
+    return np.stack([a, b, c, rng.integers(0, 4, N)], axis=1)
+
+
+def counter(codes_NC: np.ndarray):  # type: ignore[no-untyped-def]
+    def count(sets: Sequence[tuple[int, ...]]) -> Mapping[tuple[int, ...], np.ndarray]:
+        cards = [3, 3, 3, 4]
+        found = {}
+        for columns in sets:
+            table = np.zeros([cards[c] for c in columns])
+            np.add.at(table, tuple(codes_NC[:, c] for c in columns), 1)
+            found[columns] = table
+        return found
+
+    return count
+
+
+def search(codes_NC: np.ndarray, rounds: Rounds) -> NoisedSearch:
+    shares = [np.bincount(codes_NC[:, c], minlength=k) / len(codes_NC) for c, k in enumerate((3, 3, 3, 4))]
+    rules = edge_rules("abcd", max_parents=2)
+    noise, rng = InsecureSeededNoise(0), np.random.default_rng(0)
+    return NoisedSearch(counter(codes_NC), shares, 10.0, float(N), rounds, rules, noise, rng)
+
+
+def test_a_strong_chain_is_found_and_learned() -> None:
+    network = search(chain(), Rounds(2, 1.0, 5.0)).run()
+    assert {frozenset(e) for e in network.edges} == {frozenset((0, 1)), frozenset((1, 2))}
+    fresh, other = chain(1), np.random.default_rng(2).permuted(chain(1), axis=0)
+    assert network.log_prob(fresh).mean() > network.log_prob(other).mean() + 0.5
+
+
+def test_one_row_changes_no_score_by_more_than_one() -> None:
+    """The sensitivity that the exponential mechanism is charged for, on random tables and rows."""
+    codes = chain()
+    candidates = [(1, 0), (2, 1), (3, 0), (0, 3)]
+    drawn = np.asfortranarray(chain(5), dtype=np.int32)
+    for row in np.random.default_rng(3).integers(0, [3, 3, 3, 4], (10, 4)):
+        scores = [search(c, Rounds(1, 1.0, 5.0))._scores(candidates, drawn) for c in (codes, np.vstack([codes, row]))]
+        # same shares and noised n: what differs is the exact tables alone
+        assert np.abs(scores[0] - scores[1]).max() <= 1 + 1e-9
+
+
+def test_shrinkage_keeps_what_is_noise_and_takes_what_is_not() -> None:
+    rng = np.random.default_rng(4)
+    expected = np.full(2000, 50.0)
+    only_noise = shrunk(expected + 20 * rng.standard_normal(2000), expected, 20.0)
+    assert np.abs(only_noise - expected).mean() < 3
+    truth = rng.gamma(1.0, 50.0, 2000) * 10
+    estimate = shrunk(truth + 20 * rng.standard_normal(2000), np.full(2000, 500.0), 20.0)
+    assert np.abs(estimate - truth).mean() < 25
+    assert shrunk(np.array([-50.0]), np.array([1.0]), 1.0).min() >= 0
+
+
+def test_weights_bring_drawn_rows_to_the_measured_table() -> None:
+    drawn = np.random.default_rng(5).integers(0, 3, (20_000, 2)).astype(np.int32)
+    wanted = np.array([[3000.0, 100, 100], [100, 3000, 100], [100, 100, 3000]])
+    weights = agreeing_weights(drawn, [Measured((0, 1), wanted, 5.0)], [3, 3], wanted.sum())
+    found = np.zeros((3, 3))
+    np.add.at(found, (drawn[:, 0], drawn[:, 1]), weights)
+    assert found == pytest.approx(wanted, abs=60)

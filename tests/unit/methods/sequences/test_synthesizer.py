@@ -1,0 +1,267 @@
+"""What every method for sequences takes and gives: arrays, long tables, conditions, seeds, files, bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import AutoregressiveSequences, TimeSeriesGAN, generate_synthetic_data, load_synthetic_model
+from raysynth.errors import (
+    ConditionError,
+    DataError,
+    ModelFileError,
+    NotFittedError,
+    ParameterError,
+    RaysynthError,
+    SchemaError,
+)
+from raysynth.files.model_file import read_model, write_model
+from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+from raysynth.training.curves import CurveFolder
+
+
+@dataclass(frozen=True)
+class Method:
+    """A class with parameters by which it is quick, and the share of missing pressures that it may come to."""
+
+    cls: type[SequenceSynthesizer]
+    quick: dict[str, Any]
+    missing: tuple[float, float]
+
+    def __call__(self, **parameters: Any) -> SequenceSynthesizer:
+        return self.cls(**{"seed": 3, "verbose": False, **self.quick, **parameters})
+
+
+METHODS = {
+    "timegan": Method(TimeSeriesGAN, {"hidden_dim": 12, "epochs": 4}, (0.0, 0.6)),
+    "autoregressive_sequences": Method(
+        AutoregressiveSequences, {"epochs": 3, "units": 16, "width": 16, "hidden": 8}, (0.05, 0.5)
+    ),
+}
+OF_VISITS = {"sequence_key": "patient", "time_column": "day"}
+
+
+@pytest.fixture(scope="module", params=list(METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def method(name: str) -> Method:
+    return METHODS[name]
+
+
+@pytest.fixture(scope="module")
+def of_visits(method: Method, visits: pd.DataFrame) -> SequenceSynthesizer:
+    return method(**OF_VISITS).fit(visits)
+
+
+@pytest.fixture(scope="module")
+def of_waves(method: Method, waves: np.ndarray) -> SequenceSynthesizer:
+    return method().fit(waves)
+
+
+def test_a_long_table_comes_back_as_one(method: Method, of_visits: SequenceSynthesizer, visits: pd.DataFrame) -> None:
+    made = of_visits.sample(60)
+    assert of_visits.static_columns_ == ("clinic", "born") and of_visits.sequence_length_ == 9
+    pd.testing.assert_series_equal(made.dtypes, visits.dtypes)
+    by_patient = made.groupby("patient", sort=False)
+    assert by_patient.ngroups == 60 and not set(made["patient"]) & set(visits["patient"])
+    assert made["patient"].str.fullmatch(r"P-\d{5}").all()
+    assert (by_patient[["clinic", "born"]].nunique() == 1).all(axis=None)
+    lengths = by_patient.size()
+    assert lengths.min() >= 1 and lengths.max() <= 9 and lengths.nunique() > 4
+    assert by_patient["day"].apply(lambda d: d.is_monotonic_increasing).all()
+    assert set(by_patient["day"].diff().dropna().dt.days) <= {1, 7, 30}
+    assert set(made["drug"].dropna()) <= {"none", "a", "b"} and made["drug"].notna().all()
+    low, high = method.missing
+    assert low < made["pressure"].isna().mean() < high
+    assert made["pressure"].dropna().round(1).equals(made["pressure"].dropna())
+    inside = made["pressure"].between(visits["pressure"].min(), visits["pressure"].max())
+    assert inside.sum() == made["pressure"].count()
+
+
+def test_as_many_rows_as_were_learned_from(
+    name: str, method: Method, of_visits: SequenceSynthesizer, visits: pd.DataFrame
+) -> None:
+    assert of_visits.n_rows_ == 90
+    assert of_visits.sample()["patient"].nunique() == 90
+    made = generate_synthetic_data(visits, method=name, seed=3, verbose=False, **OF_VISITS, **method.quick)
+    assert list(made.columns) == list(visits.columns) and made["patient"].nunique() == 90
+
+
+def test_conditions_on_static_columns_hold(of_visits: SequenceSynthesizer) -> None:
+    made = of_visits.sample(25, conditions={"clinic": "south", "born": (1950, 1970)})
+    assert made["patient"].nunique() == 25
+    assert set(made["clinic"]) == {"south"} and made["born"].between(1950, 1970).all()
+    quotas = of_visits.sample(conditions=[({"clinic": "south"}, 3), ({"clinic": "north"}, 5)])
+    assert quotas.groupby("patient")["clinic"].first().value_counts().to_dict() == {"north": 5, "south": 3}
+    long = of_visits.sample(10, conditions={"sequence length": (7, 9)})
+    assert long.groupby("patient").size().between(7, 9).all()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        ({"pressure": (100, 120)}, "'pressure': the column is made along each sequence.*clinic, born"),
+        ({"clinik": "south"}, "'clinik': no such column.*did you mean 'clinic'"),
+        ({"clinic": "east"}, "no row of the model can have 'east'"),
+    ],
+)
+def test_other_conditions_are_refused(of_visits: SequenceSynthesizer, conditions: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConditionError, match=message):
+        of_visits.sample(5, conditions=conditions)
+
+
+def test_an_array_has_no_columns_to_ask_for(of_waves: SequenceSynthesizer) -> None:
+    with pytest.raises(ConditionError, match="an array has no columns.*sequence_key"):
+        of_waves.sample(3, conditions={"feature 1": 2})
+    with pytest.raises(ParameterError, match="n_sequences must be a whole number"):
+        of_waves.sample(-1)
+    assert of_waves.sample(0).shape == (0, 12, 2)
+
+
+def test_seeds_reproduce(name: str, method: Method, of_visits: SequenceSynthesizer, visits: pd.DataFrame) -> None:
+    parameters = {"seed": 3, "verbose": False, **OF_VISITS, **method.quick}
+    again = generate_synthetic_data(visits, method=name, n_samples=20, **parameters)
+    pd.testing.assert_frame_equal(again, of_visits.sample(20))
+    pd.testing.assert_frame_equal(of_visits.sample(20, seed=8), of_visits.sample(20, seed=8))
+    assert not of_visits.sample(20, seed=8).equals(of_visits.sample(20, seed=9))
+
+
+def test_a_model_file_gives_the_same_sequences(
+    method: Method, of_visits: SequenceSynthesizer, of_waves: SequenceSynthesizer, tmp_path: Path
+) -> None:
+    for model in (of_visits, of_waves):
+        model.save(tmp_path / "model.pkl")
+        loaded = load_synthetic_model(tmp_path / "model.pkl")
+        assert type(loaded) is method.cls and loaded.history_ == model.history_
+        wanted, found = model.sample(20, seed=1), loaded.sample(20, seed=1)
+        assert found.equals(wanted) if isinstance(found, pd.DataFrame) else np.array_equal(found, wanted)
+
+
+def test_parts_of_other_models_do_not_load(
+    of_visits: SequenceSynthesizer, of_waves: SequenceSynthesizer, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "visits", tmp_path / "waves"
+    of_visits.save(path)
+    of_waves.save(other)
+    content, foreign = read_model(path), read_model(other)
+    content.meta["model"]["network"] = foreign.meta["model"]["network"]
+    arrays = {k: v for k, v in content.arrays.items() if not k.startswith("model.network.")}
+    arrays |= {k: v for k, v in foreign.arrays.items() if k.startswith("model.network.")}
+    content.arrays.clear()
+    content.arrays.update(arrays)
+    write_model(path, content)
+    with pytest.raises(ModelFileError, match="do not belong together"):
+        load_synthetic_model(path)
+
+
+def test_long_entities_are_learned_in_windows(method: Method, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(2)
+    walks = [
+        pd.DataFrame({"share": s, "close": 50 + rng.normal(size=n).cumsum(), "up": rng.choice(["y", "n"], n)})
+        for s, n in (("AA", 60), ("BB", 35))
+    ]
+    frame = pd.concat(walks, ignore_index=True)
+    model = method(sequence_key="share", sequence_length=10, verbose=True).fit(frame)
+    assert "2 sequences, 95 rows, learned in 77 windows of 10 rows" in capsys.readouterr().out
+    made = model.sample()
+    assert len(made) == 100 and made.groupby("share").size().tolist() == [10] * 10
+
+
+BOTH, GAN, OWN = tuple(METHODS), ("timegan",), ("autoregressive_sequences",)
+KEY = {"sequence_key": "patient"}
+SPREAD, SPREAD_WIDE = SimpleNamespace(num_workers=2), SimpleNamespace(num_workers=201)
+BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]] = [
+    (BOTH, {}, "visits", ParameterError, "sequence_key is missing"),
+    (BOTH, {**KEY, "features": 3}, "visits", ParameterError, "features belongs to an array"),
+    (BOTH, {**KEY, "categorical_columns": ["drugs"]}, "visits", SchemaError, "no column 'drugs'"),
+    (BOTH, {**KEY, "static_columns": "clinic"}, "visits", ParameterError, "must be a list of names"),
+    (BOTH, KEY, "waves", ParameterError, "sequence_key belongs to a long table"),
+    (BOTH, {"sequence_length": 24}, "waves", DataError, "sequence_length is 24, but the array has 12 steps"),
+    (BOTH, {"keep_shards": "kept"}, "waves", ParameterError, "keeps no encoded rows for a second fit"),
+    (GAN, {"scaling_config": SPREAD, "epsilon": 1.0}, "visits", ParameterError, "under a privacy budget.*this process"),
+    (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
+    (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
+    (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be between 0 and 1"),
+    (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be"),
+    (OWN, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "no differential privacy.*DPTabularVAE"),
+    (OWN, {"differential_privacy": True}, "waves", ParameterError, "no differential privacy.*one row of each entity"),
+    (OWN, {"units": 0}, "waves", ParameterError, "units must be a whole number"),
+    (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be above 0 and at most 1"),
+    (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be from 0 to 0.95"),
+]
+CASES = [(name, *case[1:]) for case in BAD for name in case[0]]
+
+
+@pytest.mark.parametrize(
+    ("of_method", "parameters", "data", "error", "message"), CASES, ids=[f"{c[0]}-{c[4][:30]}" for c in CASES]
+)
+def test_bad_input_is_refused_before_training(
+    of_method: str,
+    parameters: dict[str, Any],
+    data: str,
+    error: type[RaysynthError],
+    message: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method = METHODS[of_method]
+    for training in ("train_here", "train_on_workers"):
+        monkeypatch.setattr(f"raysynth.methods.sequences.training.{training}", lambda *_: pytest.fail("it began"))
+    model = method(**parameters)
+    with pytest.raises(error, match=message):
+        model.fit(request.getfixturevalue(data))
+    with pytest.raises(NotFittedError):
+        model.sample(3)
+
+
+class Lost(Exception):
+    """The end of a run that is gone on from."""
+
+
+def test_a_lost_run_goes_on_and_equals_one_that_was_not(
+    method: Method,
+    of_visits: SequenceSynthesizer,
+    visits: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ends after the second epoch, which has a checkpoint; in another folder the rest is learned."""
+
+    def write(folder: CurveFolder, entry: Mapping[str, float]) -> None:
+        if entry["epoch"] == 3:
+            raise Lost
+
+    run_config = SimpleNamespace(storage_path=str(tmp_path), name="run")
+    with monkeypatch.context() as patch, pytest.raises(Lost):
+        patch.setattr(CurveFolder, "write", write)
+        method(**OF_VISITS, run_config=run_config, checkpoint_every=2).fit(visits)
+    resumed = method(**OF_VISITS, checkpoint_every=3).fit(visits, resume=tmp_path / "run")
+    assert [e["epoch"] for e in resumed.history_] == [e["epoch"] for e in of_visits.history_]
+    pd.testing.assert_frame_equal(resumed.sample(20), of_visits.sample(20))
+
+
+def test_a_table_without_anything_that_varies_is_refused(method: Method, visits: pd.DataFrame) -> None:
+    frame = visits[["patient", "clinic", "born"]]
+    with pytest.raises(DataError, match="no column varies along the sequences"):
+        method(sequence_key="patient").fit(frame)
+
+
+def test_a_folder_is_refused_with_the_cure(of_visits: SequenceSynthesizer, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="not written as a folder; use sample"):
+        of_visits.sample_to(tmp_path / "folder", 10)
+
+
+def test_methods_take_the_same() -> None:
+    shared = {"sequence_key", "time_column", "static_columns", "sequence_length", "features", "window_step"}
+    for method in METHODS.values():
+        assert shared <= set(method.cls._parameter_names())
