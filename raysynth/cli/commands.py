@@ -283,7 +283,7 @@ def evaluate(
     epilog="""
 [bold]Examples[/bold]
 
-[dim]# the RAND Health Insurance Experiment, 20,190 rows, which comes with statsmodels[/dim]
+[dim]# a survey of 6,366 people, which comes with statsmodels[/dim]
 
 raysynth demo
 
