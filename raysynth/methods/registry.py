@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from raysynth.errors import ParameterError
+from raysynth.methods.choice import AUTO
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -24,7 +25,7 @@ METHODS: dict[str, str] = {
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",
 }
 
-DEFAULT_METHOD = "autoregressive"  # the closest to the real table; see README, 'Choosing a method'
+DEFAULT_METHOD = AUTO  # chosen by what is declared; see README, 'Choosing a method'
 
 
 def synthesizer_class(method: str) -> type[Synthesizer]:
@@ -37,7 +38,7 @@ def synthesizer_class(method: str) -> type[Synthesizer]:
         ParameterError: an unknown method; the message lists those that exist.
     """
     if method not in METHODS:
-        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join(METHODS)}")
+        raise ParameterError(f"unknown method {method!r}; this version has: {AUTO}, {', '.join(METHODS)}")
     module, _, name = METHODS[method].partition(":")
     found: type[Synthesizer] = getattr(importlib.import_module(module), name)
     return found
