@@ -223,7 +223,8 @@ def open_table(
     from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
-    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
+    is_private = scope is not None
+    table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds)
     public, unit, keep = model.public_types, None, None
