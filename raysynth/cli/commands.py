@@ -319,6 +319,7 @@ def demo(
 # Importing these adds their commands, behind those above in the help.
 from raysynth.cli import attack as cli_attack  # noqa: E402, F401
 from raysynth.cli import jobs as cli_jobs  # noqa: E402, F401
+from raysynth.cli import look as cli_look  # noqa: E402, F401
 from raysynth.cli import sweep as cli_sweep  # noqa: E402, F401
 
 
