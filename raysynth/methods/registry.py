@@ -38,7 +38,7 @@ def synthesizer_class(method: str) -> type[Synthesizer]:
         ParameterError: an unknown method; the message lists those that exist.
     """
     if method not in METHODS:
-        raise ParameterError(f"unknown method {method!r}; this version has: {AUTO}, {', '.join(METHODS)}")
+        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join([*METHODS, AUTO])}")
     module, _, name = METHODS[method].partition(":")
     found: type[Synthesizer] = getattr(importlib.import_module(module), name)
     return found
