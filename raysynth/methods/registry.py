@@ -89,7 +89,7 @@ def _installed(method: str) -> type[Synthesizer]:
     if not named:
         others = sorted({e.name for e in entries} - set(METHODS))
         installed = f"; installed packages bring: {', '.join(others)}" if others else ""
-        raise ParameterError(f"unknown method {method!r}; this version has: {AUTO}, {', '.join(METHODS)}{installed}")
+        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join((*METHODS, AUTO))}{installed}")
     if len(named) > 1:
         packages = ", ".join(sorted(package for _, package in named))
         raise ParameterError(f"method {method!r} is brought by several packages ({packages}); uninstall all but one")
