@@ -316,14 +316,62 @@ def open_privately(
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)
     else:
+        n_rows = pay_for_schema(declared, scope)
         with stage("statistics") as done:
-            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share, n_rows=n_rows)
             done.rows = statistics.n_rows
     if units is not None:
         scope.release_unit_count(len(units))
     if (warning := scope.budget.warning(scope.n_units)) is not None:
         warnings.warn(warning, stacklevel=8)
     return opened(statistics, keeping=keeping)
+
+
+def released_schema(
+    data: Any,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    epsilon: float,
+    delta: float | None,
+    privacy_unit: str | None,
+    most: int,
+) -> TableSchema:
+    """The schema of a table, released within a budget of its own (see `statistics/schema_release.py`).
+
+    Raises:
+        ParameterError: epsilon or delta is out of range. SchemaError, DataError: about names and types alone.
+    """
+    from raysynth.data.table import as_table
+    from raysynth.statistics.public_schema import as_declared, public_schema
+    from raysynth.statistics.schema_release import release_schema
+    from raysynth.statistics.units import bounded
+
+    unit, k = (ROW, 1) if privacy_unit is None else (unit_in_words(privacy_unit, most), most)
+    scope = PrivacyScope(PrivacyBudget.fixed(epsilon, delta), unit=unit, rows_per_unit=k)
+    table = as_table(data, min_rows=0, private=True)
+    if privacy_unit is not None:
+        table = bounded(table, privacy_unit, most, scope.noise)
+    schema = public_schema(table, None, kinds)
+    return release_schema(as_declared(table, schema), schema, scope)
+
+
+def pay_for_schema(declared: TableSchema | None, scope: PrivacyScope) -> int | None:
+    """Write what a schema's releases cost into a fit's empty ledger; gives the number of rows released with them.
+
+    Raises:
+        ParameterError: they cost more than the budget, or were made for another privacy unit.
+    """
+    if declared is None or declared.releases is None:
+        return None
+    from raysynth.statistics.schema_release import schema_events
+
+    events, n_rows = schema_events(declared)
+    if other := {event.unit for event in events} - {scope.unit}:
+        raise ParameterError(
+            f"the schema was released for one {other.pop()} more or less, and this fit protects one {scope.unit}; "
+            "release one for the same unit by infer_schema(data, epsilon=..., privacy_unit=...), or declare it"
+        )
+    scope.replay(events, n_rows, what="the schema's releases", otherwise="declare the schema")
+    return n_rows
 
 
 def _keeping(
