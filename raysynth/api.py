@@ -96,7 +96,7 @@ def infer_schema(
 
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
     if epsilon is not None:
-        from raysynth.fitting.opening import released_schema
+        from raysynth.fitting.released_schema import released_schema
 
         return released_schema(data, kinds, epsilon, delta, privacy_unit, max_rows_per_unit)
     if delta is not None or privacy_unit is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
-from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.methods.checks import check_privacy_unit, draws_units, is_private, shards_folder
@@ -96,11 +96,6 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
         preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
-
-
-def unit_in_words(column: str, most: int) -> str:
-    """What one unit is, for the ledger and the report."""
-    return f"value of '{column}' with all its rows (at most {most} of which count)"
 
 
 def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
@@ -294,6 +289,7 @@ def open_privately(
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """
+    from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -325,53 +321,6 @@ def open_privately(
     if (warning := scope.budget.warning(scope.n_units)) is not None:
         warnings.warn(warning, stacklevel=8)
     return opened(statistics, keeping=keeping)
-
-
-def released_schema(
-    data: Any,
-    kinds: Mapping[Kind, Iterable[str] | None],
-    epsilon: float,
-    delta: float | None,
-    privacy_unit: str | None,
-    most: int,
-) -> TableSchema:
-    """The schema of a table, released within a budget of its own (see `statistics/schema_release.py`).
-
-    Raises:
-        ParameterError: epsilon or delta is out of range. SchemaError, DataError: about names and types alone.
-    """
-    from raysynth.data.table import as_table
-    from raysynth.statistics.public_schema import as_declared, public_schema
-    from raysynth.statistics.schema_release import release_schema
-    from raysynth.statistics.units import bounded
-
-    unit, k = (ROW, 1) if privacy_unit is None else (unit_in_words(privacy_unit, most), most)
-    scope = PrivacyScope(PrivacyBudget.fixed(epsilon, delta), unit=unit, rows_per_unit=k)
-    table = as_table(data, min_rows=0, private=True)
-    if privacy_unit is not None:
-        table = bounded(table, privacy_unit, most, scope.noise)
-    schema = public_schema(table, None, kinds)
-    return release_schema(as_declared(table, schema), schema, scope)
-
-
-def pay_for_schema(declared: TableSchema | None, scope: PrivacyScope) -> int | None:
-    """Write what a schema's releases cost into a fit's empty ledger; gives the number of rows released with them.
-
-    Raises:
-        ParameterError: they cost more than the budget, or were made for another privacy unit.
-    """
-    if declared is None or declared.releases is None:
-        return None
-    from raysynth.statistics.schema_release import schema_events
-
-    events, n_rows = schema_events(declared)
-    if other := {event.unit for event in events} - {scope.unit}:
-        raise ParameterError(
-            f"the schema was released for one {other.pop()} more or less, and this fit protects one {scope.unit}; "
-            "release one for the same unit by infer_schema(data, epsilon=..., privacy_unit=...), or declare it"
-        )
-    scope.replay(events, n_rows, what="the schema's releases", otherwise="declare the schema")
-    return n_rows
 
 
 def _keeping(
