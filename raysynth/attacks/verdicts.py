@@ -31,7 +31,7 @@ ERROR = 0.05  # probability that a table that leaks nothing is accused
 PERMUTATIONS = 2_000
 TAILS = (0.01, 0.05)  # shares of all targets that count as the highest scores
 _FEWEST_HIGHEST = 8
-_SMALLEST_P = 1e-6
+_SMALLEST_P, _HALVINGS = 1e-6, 16
 SLIGHT, LARGE = 0.1, 0.3  # of what could be gained over the baseline
 
 
@@ -98,10 +98,11 @@ def in_words(verdict: Verdict, risk: float) -> str:
 
 def p_of_intervals(outcome: Outcome, scores: bool) -> float:
     """The two-sided p-value at which the gain's interval just touches 0 from above; 1 where there is no gain."""
-    if math.isnan(figures(outcome, scores, rates.LEVEL)[2].low):
-        return math.nan
+    gain = figures(outcome, scores, rates.LEVEL)[2]
+    if math.isnan(gain.low) or gain.value <= 0:
+        return math.nan if math.isnan(gain.low) else 1.0
     low, high = math.log(_SMALLEST_P), 0.0  # the bound grows with p
-    for _ in range(24):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if figures(outcome, scores, 1 - math.exp(middle))[2].low > 0:
             high = middle
@@ -161,9 +162,8 @@ def _permuted(values_NK: np.ndarray, member_N: np.ndarray, round_N: np.ndarray) 
     sums_BK = np.zeros((PERMUTATIONS, values_NK.shape[1]))
     for experiment in np.unique(round_N):
         mine = np.flatnonzero(round_N == experiment)
-        labels_n = member_N[mine].astype(np.float32)
-        for b in range(PERMUTATIONS):
-            sums_BK[b] += rng.permutation(labels_n) @ values_NK[mine]
+        labels_Bn = np.tile(member_N[mine].astype(float), (PERMUTATIONS, 1))
+        sums_BK += rng.permuted(labels_Bn, axis=1) @ values_NK[mine]
     return sums_BK
 
 

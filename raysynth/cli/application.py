@@ -12,6 +12,7 @@ import typer
 
 from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
+from raysynth.methods.choice import AUTO
 from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
 
@@ -32,7 +33,7 @@ Entity = Annotated[
     str | None,
     typer.Option(help="Column that says whose each row is; default: one that looks like it, where persons repeat."),
 ]
-Method = Annotated[str, typer.Option(help=f"How to learn: {', '.join(METHODS)}.")]
+Method = Annotated[str, typer.Option(help=f"How to learn: {AUTO} (by what is declared), {', '.join(METHODS)}.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method, e.g. --set max_parents=2."),

@@ -80,9 +80,8 @@ def pair_tables(
     Column names of frames that are not text (numbers, say) are compared as text. `entity`: see `Tables`; None: that of
     the schema, or one that looks like it.
     """
-    types = declared_types(schema)
-    given = [_with_text_names(d) for d in (real, synthetic, holdout) if d is not None]
-    tables = [as_table(d, min_rows=0, declared=types) for d in given]
+    types, given = declared_types(schema), [d for d in (real, synthetic, holdout) if d is not None]
+    tables = [as_table(_with_text_names(d), min_rows=0, declared=types) for d in given]
     categorical_columns, continuous_columns = (
         None if names is None else [str(n) for n in names] for names in (categorical_columns, continuous_columns)
     )
@@ -127,14 +126,6 @@ def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
             )
 
 
-def _with_text_names(data: Any) -> Any:
-    """A frame whose column names are text; anything else as it is."""
-    names = list(getattr(data, "columns", ()))
-    if not names or all(isinstance(n, str) for n in names) or not hasattr(data, "set_axis"):
-        return data
-    return data.set_axis([str(n) for n in names], axis=1)
-
-
 def _dated(
     tables: list[Table],
     statistics: list[TableStatistics],
@@ -156,6 +147,14 @@ def _dated(
                 "the synthetic table; write both alike, or list it in categorical_columns"
             )
     return [real, *others], [first, second]
+
+
+def _with_text_names(data: Any) -> Any:
+    """A frame whose column names are text; anything else as it is."""
+    names = list(getattr(data, "columns", ()))
+    if not names or all(isinstance(n, str) for n in names) or not hasattr(data, "set_axis"):
+        return data
+    return data.set_axis([str(n) for n in names], axis=1)
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:

@@ -3,7 +3,8 @@
 A released distribution may name every single value. Here no value of fewer than `rare_threshold` persons survives (of
 rows, where persons are not known): values that many share stay atoms, the others are pooled into cells of at least
 `rare_threshold` persons whose ends lie on a fixed grid (see `shared_cells.py`), and inside a cell the density is
-uniform. The k smallest and k largest count as lying in the outermost cell that is left.
+uniform. The k smallest and k largest count as lying in the outermost cell that is left. What was released with noise,
+or is not protected, is pooled by mass, and a wide gap between its values (`gaps.py`) belongs to no cell.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.encoding.pooled_cells import GRID_TOLERANCE, Grid, pooled
 from raysynth.encoding.shared_cells import Values, shared_cells
 from raysynth.statistics.released import NumericDistribution
 
 ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as itself (heaping)
 FEW_VALUES = 150  # up to this many distinct values every one with enough rows is an atom
-GRID_TOLERANCE = 1e-9  # of a place on the grid: errors of float64
 SMOOTH_CELLS = 1024  # the rest is pooled into about this many cells of equal mass
 
 
@@ -51,10 +52,14 @@ class SmoothDistribution:
 
     @property
     def boundaries(self) -> np.ndarray:
-        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one."""
-        middle = (self.high[:-1] + self.low[1:]) / 2
-        after_atom = np.nextafter(self.high[:-1], np.inf)  # an atom keeps its own value where a cell begins at it
-        return np.where(self.low[:-1] == self.high[:-1], np.maximum(middle, after_atom), middle)
+        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one.
+
+        The middle of neighbouring doubles rounds to one of them, and a cell may begin where the atom before it lies:
+        an atom keeps its own value, so the boundary behind it is a larger one.
+        """
+        ends, starts = self.high[:-1], self.low[1:]
+        behind_atom = np.where(self.low[:-1] == ends, np.nextafter(ends, np.inf), ends)
+        return np.maximum(np.minimum(ends / 2 + starts / 2, starts), behind_atom)
 
     def cell_of(self, x: np.ndarray) -> np.ndarray:
         """Index of the cell that each value belongs to; values outside go to the first or last."""
@@ -114,6 +119,13 @@ class SmoothDistribution:
             inner_high = float(self.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place)))))
         return (inner_low, inner_high) if inner_low <= inner_high else (low, high)
 
+    def possible(self, x: np.ndarray) -> np.ndarray:
+        """Rounded values, those between two cells moved to the nearest one: for decoders that draw from no cell."""
+        x = self.rounded(x)
+        cell = self.cell_of(x)
+        held = np.clip(x, self.low[cell], self.high[cell])
+        return x if (held == x).all() else np.where(held == x, x, self.rounded(held))
+
     @property
     def unit(self) -> float:
         """Distance of neighbouring values on the grid; 0 where there is none."""
@@ -149,10 +161,12 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
     """The protected form of a released distribution; see the module for what survives."""
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
+    distribution = _without_empty(distribution)
     step, offset = _step(distribution)
     unit = step if step > 0 else _unit(distribution.decimals)
-    make = _protected if rare_threshold > 1 else _pooled
-    low, high, counts = make(distribution, rare_threshold, _Grid(unit, offset))
+    sizes = _rows_of_cells(distribution, rare_threshold)
+    make = _protected if rare_threshold > 1 else pooled
+    low, high, counts = make(distribution, rare_threshold, Grid(unit, offset), *sizes)
     result = SmoothDistribution(
         low,
         high,
@@ -162,31 +176,18 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
         step,
         offset,
     )
-    return result if rare_threshold > 1 else _ends_on_grid(result)
+    return result if rare_threshold > 1 else ends_on_grid(result)
 
 
 def _protected(
-    distribution: NumericDistribution, rare_threshold: int, grid: _Grid
+    distribution: NumericDistribution, rare_threshold: int, grid: Grid, atom_rows: float, rows_per_cell: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells (low, high, rows) that enough persons share."""
     holders = _Rows.of(distribution, rare_threshold) if distribution.sharers is None else distribution.sharers
     values = Values(distribution.low, distribution.high, distribution.counts, grid.unit, grid.offset)
-    cells = shared_cells(values, holders, *_rows_of_cells(distribution, rare_threshold))
+    cells = shared_cells(values, holders, atom_rows, rows_per_cell)
     low, high, rows = (np.array([getattr(c, name) for c in cells]) for name in ("low", "high", "rows"))
     return low, high, rows
-
-
-def _pooled(
-    distribution: NumericDistribution, rare_threshold: int, grid: _Grid
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cells (low, high, rows) of what may leave as it is: it was released with noise, or is not protected."""
-    cells = _without_extremes(distribution, rare_threshold, grid)
-    atom_rows, rows_per_cell = _rows_of_cells(distribution, rare_threshold)
-    is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
-    low, high, counts = _pool(cells, is_atom, rows_per_cell, rare_threshold, grid)
-    counts[0] += cells.below
-    counts[-1] += cells.above
-    return low, high, counts
 
 
 def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int) -> tuple[float, float]:
@@ -213,65 +214,17 @@ class _Rows:
         return bool(self.before[after] - self.before[first] >= self.enough)
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """The values that a column can have: offset plus a multiple of unit; unit 0: any."""
-
-    unit: float
-    offset: float
-
-    def between(self, left: Any, right: Any) -> Any:
-        """What lies midway between neighbouring values, off the grid, so that rounding never crosses it."""
-        middle = left / 2 + right / 2
-        if self.unit == 0:
-            return middle
-        place = (middle - self.offset) / self.unit
-        apart = self.offset + (np.floor(place + GRID_TOLERANCE) + 0.5) * self.unit
-        return np.where((left < apart) & (apart < right), apart, middle)
-
-
-@dataclass(frozen=True)
-class _Inner:
-    """Cells between the extremes with the rows that lie in them; below and above: the extremes' rows."""
-
-    low: np.ndarray
-    high: np.ndarray
-    counts: np.ndarray
-    left: float
-    right: float
-    below: float
-    above: float
-
-
-def _without_extremes(distribution: NumericDistribution, rare_threshold: int, grid: _Grid) -> _Inner:
-    """The k-th smallest value bounds the trimmed distribution: a real row's, so it goes too unless k rows share it.
-
-    What is left ends midway between the last value that goes and the first one that stays.
-    """
-    trimmed = distribution.trimmed(rare_threshold)
-    first = int(np.searchsorted(distribution.high, trimmed.low[0], side="left"))
-    last = int(np.searchsorted(distribution.low, trimmed.high[-1], side="right")) - 1
-    counts = distribution.counts[first : last + 1].astype(float)
-    low, high = trimmed.low, trimmed.high
-    start, stop = int(counts[0] < rare_threshold), len(low) - int(counts[-1] < rare_threshold)
-    if start >= stop:  # nothing but extremes: one cell well inside them
-        lowest = distribution.low[max(first - 1, 0)]
-        highest = distribution.high[min(last + 1, len(distribution.high) - 1)]
-        quarter = (highest - lowest) / 4
-        inner = np.array([lowest + quarter]), np.array([highest - quarter]), np.array([distribution.total])
-        return _Inner(*inner, inner[0][0], inner[1][0], 0.0, 0.0)
-    return _Inner(
-        low[start:stop],
-        high[start:stop],
-        counts[start:stop],
-        float(grid.between(high[0], low[1])) if start else low[0],
-        float(grid.between(high[-2], low[-1])) if stop < len(low) else high[-1],
-        float(distribution.counts[: first + start].sum()),
-        float(distribution.counts[first + stop :].sum()),
+def _without_empty(distribution: NumericDistribution) -> NumericDistribution:
+    """Without cells that no row is in (noised counts can be 0), unless none is left."""
+    seen = distribution.counts > 0
+    if seen.all() or not seen.any():
+        return distribution
+    return replace(
+        distribution, low=distribution.low[seen], high=distribution.high[seen], counts=distribution.counts[seen]
     )
 
 
-def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
+def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     """Both ends moved inwards to values with the column's decimals and step, since clipping gives the ends."""
     unit = distribution.unit
     if unit == 0:
@@ -286,48 +239,6 @@ def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
         inward = distribution.on_grid(np.floor(place + GRID_TOLERANCE * max(1.0, abs(place))))
         high[-1] = inward if inward >= low[-1] else high[-1]
     return replace(distribution, low=low, high=high)
-
-
-def _pool(
-    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int, grid: _Grid
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of cells between atoms become pooled cells of enough rows; a run of too few joins the atom beside it."""
-    middle = grid.between(cells.high[:-1], cells.low[1:])
-    left = np.concatenate([[cells.left], middle])
-    right = np.concatenate([middle, [cells.right]])
-    run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1])])
-    start = np.concatenate([[0.0], np.cumsum(cells.counts)])[:-1]
-    run_start = start[np.searchsorted(run, np.arange(run[-1] + 1))][run]
-    run_rows = np.bincount(run, weights=cells.counts)[run]
-    pieces = np.maximum(1, np.floor(run_rows / rows_per_cell))
-    piece = np.minimum(
-        np.floor((start - run_start + cells.counts / 2) / np.maximum(run_rows / pieces, 1e-300)), pieces - 1
-    )
-    changes = (run[1:] != run[:-1]) | (piece[1:] != piece[:-1])
-    first = np.flatnonzero(np.concatenate([[True], changes]))
-    last = np.concatenate([first[1:], [len(run)]]) - 1
-    atom = is_atom[first]
-    low = np.where(atom, cells.low[first], left[first])
-    high = np.where(atom, cells.high[first], right[last])
-    counts = np.add.reduceat(cells.counts, first)
-    return _merge_thin(low, high, counts, ~atom & (counts < max(rare_threshold, rows_per_cell / 2)))
-
-
-def _merge_thin(
-    low: np.ndarray, high: np.ndarray, counts: np.ndarray, thin: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Smooth cells of too few rows give them to the nearest neighbour; all too few: one cell."""
-    counts = counts.copy()
-    keep = ~thin
-    if not keep.any():
-        return low[:1], high[-1:], np.array([counts.sum()])
-    kept = np.flatnonzero(keep)
-    for i in np.flatnonzero(thin):
-        at = np.searchsorted(kept, i)
-        neighbours = [kept[j] for j in (at - 1, at) if 0 <= j < len(kept)]
-        nearest = min(neighbours, key=lambda j: max(low[j] - high[i], low[i] - high[j]))
-        counts[nearest] += counts[i]
-    return low[keep], high[keep], counts[keep]
 
 
 def _step(distribution: NumericDistribution) -> tuple[float, float]:

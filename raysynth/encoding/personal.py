@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import SchemaError
-from raysynth.schema.arrow_names import parse_arrow_type
+from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.permutation import mix as keyed_hash
 from raysynth.schema.permutation import round_keys
 from raysynth.schema.table import ColumnSchema

@@ -140,7 +140,7 @@ def in_short(results: EvaluationResults) -> list[str]:
         against = f"; its pairs of columns are {accuracy:.1%} accurate, where fresh real rows would be {fresh:.1%}"
         lines.append(f"It is {likeness(s.quality)} to the real table{'' if math.isnan(accuracy) else against}.")
     if results.efficacy:
-        lines.append(usefulness(results.ml_efficacy))
+        lines.append(usefulness(results.ml_efficacy, results.target))
     if results.realism is not None:
         lines.append(told(results.realism.auc.value))
     if results.privacy is not None:
@@ -185,8 +185,8 @@ def told(auc: float) -> str:
     return "A classifier tells most synthetic rows from real ones."
 
 
-def usefulness(score: float) -> str:
-    """A sentence for machine-learning efficacy."""
+def usefulness(score: float, target: str) -> str:
+    """A sentence for machine-learning efficacy; `target`: what is predicted."""
     if math.isnan(score):
-        return "The real rows themselves teach nothing about the target, so no ratio is defined."
-    return f"Models trained on synthetic rows keep {score:.0%} of what real rows teach."
+        return f"The real rows themselves teach nothing about {target}, so no ratio is defined."
+    return f"Models trained on synthetic rows keep {score:.0%} of what real rows teach about {target}."

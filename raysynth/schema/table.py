@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
-from raysynth.schema.arrow_names import parse_arrow_type
+from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
 from raysynth.schema.entries import (
     PANDAS_DTYPE,

@@ -15,6 +15,7 @@ from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.sharers import Sharers
 
 T = TypeVar("T")
+EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class NumericDistribution:
             microseconds: 86,400,000,000); None for floats.
         sharers: where persons are counted, who shares each cell; None: each row is a person.
         calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
+        whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
     """
 
     low: np.ndarray
@@ -98,6 +100,7 @@ class NumericDistribution:
     step: int | None = None
     sharers: Sharers | None = None
     calendar: CalendarCounts | None = None
+    whole: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def total(self) -> float:
@@ -128,4 +131,4 @@ class NumericDistribution:
         cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)
         counts[0] += below
         counts[-1] += above
-        return replace(self, low=cells_low, high=cells_high, counts=counts)
+        return replace(self, low=cells_low, high=cells_high, counts=counts, whole=None)

@@ -1,10 +1,15 @@
-"""Arrow types from their text form, as a schema's JSON has them."""
+"""Arrow types by their text in a schema: 'int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)'."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
+
+_SIMPLE_TYPES = (
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
+)
 
 
 def parse_arrow_type(text: str, column: str) -> pa.DataType:
@@ -28,9 +33,3 @@ def parse_arrow_type(text: str, column: str) -> pa.DataType:
         f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
         "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
     )
-
-
-_SIMPLE_TYPES = (
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
-    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
-)
