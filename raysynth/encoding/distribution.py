@@ -185,7 +185,7 @@ def _protected(
     """Cells (low, high, rows) that enough persons share."""
     holders = _Rows.of(distribution, rare_threshold) if distribution.sharers is None else distribution.sharers
     values = Values(distribution.low, distribution.high, distribution.counts, grid.unit, grid.offset)
-    cells = shared_cells(values, holders, atom_rows, rows_per_cell)
+    cells = shared_cells(values, holders, atom_rows, rows_per_cell, float(rare_threshold))
     low, high, rows = (np.array([getattr(c, name) for c in cells]) for name in ("low", "high", "rows"))
     return low, high, rows
 

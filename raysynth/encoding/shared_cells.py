@@ -17,6 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
+from raysynth.encoding.gaps import wide_gaps, without_lone_cuts
+
 _DEPTH = 80  # halvings at most
 _FEW = 1 / 32  # a half of fewer than k persons and of at most this share of the rows is left out
 
@@ -39,6 +41,11 @@ class Values:
     unit: float
     offset: float
 
+    def part(self, first: int, after: int) -> Values:
+        """The cells first .. after - 1."""
+        own = slice(first, after)
+        return Values(self.low[own], self.high[own], self.counts[own], self.unit, self.offset)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -49,15 +56,51 @@ class Cell:
     rows: float
 
 
-def shared_cells(values: Values, holders: Holders, atom_rows: float, rows_per_cell: float) -> list[Cell]:
+def shared_cells(
+    values: Values, holders: Holders, atom_rows: float, rows_per_cell: float, rare_rows: float
+) -> list[Cell]:
     """The cells of a column in ascending order, disjoint; their rows are all rows.
+
+    Values on both sides of a wide gap (`gaps.py`) are groups of their own, and no cell reaches into the gap.
 
     Args:
         values: what the column holds; at least one cell.
         holders: who has them.
         atom_rows: a value of so many rows, that enough persons have, is an atom.
         rows_per_cell: a cell of fewer than twice as many rows is not halved.
+        rare_rows: rows that a group needs to be one.
     """
+    heavy = (values.low == values.high) & (values.counts >= atom_rows)
+    gap = values.low[1:] - values.high[:-1]
+    looked_at = max(2 * rare_rows, rows_per_cell)
+    cut = wide_gaps(values.low, values.high, values.counts, heavy, rows=looked_at, unit=values.unit)
+    cut = without_lone_cuts(cut, gap, values.counts, rare_rows)
+    ends = [0, *(np.flatnonzero(cut) + 1).tolist(), len(values.counts)]
+    cells: list[Cell] = []
+    thin: list[tuple[float, float]] = []
+    for first, after in zip(ends[:-1], ends[1:], strict=True):
+        group = values.part(first, after)
+        if holders.are_enough(first, after):
+            cells += _cells_of_group(group, _Part(holders, first), atom_rows, rows_per_cell)
+        else:
+            thin.append((float(group.low[0] / 2 + group.high[-1] / 2), float(group.counts.sum())))
+    return _with_rows(cells, thin) if cells else [_one_cell(values)]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Who has a row in the cells from one on."""
+
+    holders: Holders
+    start: int
+
+    def are_enough(self, first: int, after: int) -> bool:
+        """As `Holders` says."""
+        return self.holders.are_enough(self.start + first, self.start + after)
+
+
+def _cells_of_group(values: Values, holders: Holders, atom_rows: float, rows_per_cell: float) -> list[Cell]:
+    """The cells of values without a wide gap; see `shared_cells`."""
     first, after = _without_extremes(values, holders)
     if first >= after:
         return [_one_cell(values)]
@@ -211,12 +254,12 @@ class _Halving:
 def _one_cell(values: Values) -> Cell:
     """One cell well inside the range, for too few persons to tell more: its ends tell three bits of the range.
 
-    The grid's step is a power of two of at most an eighth of the range (or a sixteenth of the values' size, where that
-    is more); the cell goes from the second of its points inside the range to the last but one.
+    The grid's step is a power of two of at most an eighth of the range (or a sixteenth of the value, where there is one
+    only); the cell goes from the second of its points inside the range to the last but one.
     """
     places = _place(values, np.array([values.low[0], values.high[-1]]))
     low, high = float(places[0]), float(places[1])
-    step = 2.0 ** np.floor(np.log2(max((high - low) / 8, abs(low + high) / 32, 2.0**-1020)))
+    step = 2.0 ** np.floor(np.log2(max((high - low) / 8 if low < high else abs(low) / 16, 2.0**-1020)))
     step = max(step, 1.0) if values.unit > 0 else step
     start, end = (np.ceil(low / step) + 1) * step, (np.floor(high / step) - 1) * step
     if start >= end:
