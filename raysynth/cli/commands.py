@@ -283,7 +283,7 @@ def evaluate(
     epilog="""
 [bold]Examples[/bold]
 
-[dim]# the RAND Health Insurance Experiment, 20,190 rows, which comes with statsmodels[/dim]
+[dim]# a survey of 6,366 people, which comes with statsmodels[/dim]
 
 raysynth demo
 
@@ -319,6 +319,7 @@ def demo(
 # Importing these adds their commands, behind those above in the help.
 from raysynth.cli import attack as cli_attack  # noqa: E402, F401
 from raysynth.cli import jobs as cli_jobs  # noqa: E402, F401
+from raysynth.cli import look as cli_look  # noqa: E402, F401
 from raysynth.cli import sweep as cli_sweep  # noqa: E402, F401
 
 

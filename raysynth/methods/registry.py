@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raysynth.errors import ModelFileError, ParameterError
+from raysynth.methods.choice import AUTO
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -36,7 +37,7 @@ METHODS: dict[str, str] = {
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",
 }
 
-DEFAULT_METHOD = "autoregressive"  # the closest to the real table; see README, 'Choosing a method'
+DEFAULT_METHOD = AUTO  # chosen by what is declared; see README, 'Choosing a method'
 GROUP = "raysynth.methods"  # of entry points
 
 
@@ -88,7 +89,7 @@ def _installed(method: str) -> type[Synthesizer]:
     if not named:
         others = sorted({e.name for e in entries} - set(METHODS))
         installed = f"; installed packages bring: {', '.join(others)}" if others else ""
-        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join(METHODS)}{installed}")
+        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join((*METHODS, AUTO))}{installed}")
     if len(named) > 1:
         packages = ", ".join(sorted(package for _, package in named))
         raise ParameterError(f"method {method!r} is brought by several packages ({packages}); uninstall all but one")

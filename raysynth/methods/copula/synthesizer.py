@@ -144,6 +144,9 @@ def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict
     return TableEncoder(tuple(columns)), families
 
 
+LEAST_PRESENT = 1e-12  # share of present values of a column that has none: its threshold stays finite
+
+
 @dataclass(frozen=True)
 class _Axis:
     """One latent axis as a pair table sees it: which column, and which code stands in which place (-1: not on it)."""
@@ -177,12 +180,13 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
             missing.append(None)
             axes.append(_Axis(i, np.argsort(order), last + 1))
             continue
-        margins.append(Margin(np.arange(len(shares) - 1), shares[:-1]))
+        present = shares[:-1] if shares[:-1].any() else np.ones(last)  # of a column without any value: any will do
+        margins.append(Margin(np.arange(len(shares) - 1), present))
         axes.append(_Axis(i, np.append(np.arange(last), -1), last))
         if shares[-1] <= 0:
             missing.append(None)
             continue
-        missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(1 - shares[-1]))))
+        missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(max(1 - shares[-1], LEAST_PRESENT)))))
         missing_axes.append(_Axis(i, np.append(np.zeros(last, int), 1), 2))
     axes += missing_axes
     correlation = np.eye(len(axes))

@@ -21,7 +21,7 @@ from raysynth.data.sequences import (
     windows_of,
 )
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
+from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
 from raysynth.methods.base import Synthesizer
@@ -141,7 +141,8 @@ class SequenceSynthesizer(Synthesizer):
         The same (model, seed, n_sequences, conditions) gives the same sequences.
 
         Args:
-            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas ask for.
+            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas or the rows of a
+                DataFrame of contexts ask for.
             conditions: on static columns, in the forms of `Synthesizer.sample`; 'sequence length' may be asked for too.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
@@ -281,6 +282,11 @@ class SequenceSynthesizer(Synthesizer):
         static = static_columns(ordered, self.static_columns)
         self.sequence_length_ = longest(ordered, self.sequence_length)
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
+        if len(windows) < 2:
+            raise DataError(
+                f"sequence_key '{self.sequence_key}' names one sequence of {ordered.rows.num_rows:,} rows, and it is "
+                f"learned in windows of {self.sequence_length_:,}; give a smaller sequence_length, or more rows"
+            )
         tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table)
         return replace(tables, schema=as_written(tables.schema, table))
 
@@ -304,7 +310,8 @@ class SequenceSynthesizer(Synthesizer):
     def _draw_entities(self, n_sequences: int | None, conditions: Any, seed: int) -> pa.Table:
         """Modelled columns of so many sequences, and their lengths."""
         self._check_conditions(conditions)
-        n = self.n_rows_ if n_sequences is None and not isinstance(conditions, (list, tuple)) else n_sequences
+        has_number = isinstance(conditions, (list, tuple)) or type(conditions).__name__ == "DataFrame"
+        n = self.n_rows_ if n_sequences is None and not has_number else n_sequences
         if self.entities_ is not None:
             return self.entities_.sample_arrow(n, conditions, seed)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:

@@ -15,7 +15,7 @@ from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import NotFittedError
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.parameters import Parameter
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
@@ -41,22 +41,21 @@ class SequentialTrees(Synthesizer):
     method: ClassVar[str] = "trees"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
-    n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 5, 10))] = 5
+    n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 3, 5, 10))] = 5
     leaf_rows: Annotated[
         int,
         Parameter(
             "least rows of a leaf; at least twice the schema's `rare_threshold` count",
             at_least=1,
-            tried=(5, 10, 20, 50),
+            tried=(5, 10, 20, 40),
         ),
     ] = 10
     bag_share: Annotated[
-        float,
-        Parameter("share of the rows that the splits of one tree are found from", above=0, at_most=0.95),
+        float, Parameter("share of the rows that the splits of one tree are found from", above=0, at_most=0.95)
     ] = 0.632
     order: Annotated[
         Sequence[str] | None,
-        Parameter("columns in the order of drawing; those left out follow", otherwise=Computed("chosen by dependence")),
+        Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
     ] = None
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
