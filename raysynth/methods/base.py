@@ -209,7 +209,7 @@ class Synthesizer(Parameterised):
         prepared = prepare(self, opened, scope, run)
         self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
-        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
+        self.identifier_key_ = self._new_identifier_key()
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:
@@ -235,6 +235,10 @@ class Synthesizer(Parameterised):
 
     def _fit_seed(self) -> int:
         return secrets.randbits(62) if self.seed is None else int(self.seed)
+
+    def _new_identifier_key(self) -> int:
+        """What the permutation of made keys follows from; another number than the seed of the networks."""
+        return self._fit_seed() ^ 0x5DEECE66D
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 
