@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
+from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
 from raysynth.attacks.attack import Attack
 from raysynth.attacks.registry import new_attack

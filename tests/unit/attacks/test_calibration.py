@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binom
-from tests.unit.privacy.conftest import population
+from tests.unit.attacks.conftest import population
 
 from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.attribute import NearestAttributeAttack

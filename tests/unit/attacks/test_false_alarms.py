@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
-from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
+from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
 from raysynth.attacks.run import sample_records
 from raysynth.comparison.pairing import pair_tables

@@ -34,9 +34,7 @@ def table(seed: int, n: int = 60) -> pd.DataFrame:
 
 
 def empty(column: pd.Series) -> pd.Series:
-    return (
-        column.astype(object).where(pd.Series(False, column.index)) if column.name == "flag" else column.where([False])
-    )
+    return (column.astype(object) if column.name == "flag" else column).where(pd.Series(False, column.index))
 
 
 def constant(column: pd.Series) -> pd.Series:
