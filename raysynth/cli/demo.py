@@ -113,8 +113,9 @@ def run_demo(
         rows = table.to_arrow()
         train, holdout = split(rows, seed)
     with _timed("fit", seconds):
-        say(f"2/4  Learning from {train.num_rows:,} rows with '{method}' ({holdout.num_rows:,} kept apart)")
-        model = new_model(method, epochs=epochs, seed=seed).fit(train)
+        model = new_model(method, epochs=epochs, seed=seed)
+        say(f"2/4  Learning from {train.num_rows:,} rows with '{model.method}' ({holdout.num_rows:,} kept apart)")
+        model.fit(train)
         model.save(files["model"])
     with _timed("sample", seconds):
         say(f"3/4  Drawing {train.num_rows:,} synthetic rows")
@@ -128,7 +129,7 @@ def run_demo(
         )
     return DemoResult(
         source=source,
-        method=method,
+        method=model.method,
         rows=rows.num_rows,
         columns=rows.num_columns,
         seconds=seconds,
