@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.unit.privacy.conftest import audited
+from tests.unit.attacks.conftest import audited
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.adversary import learned

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tests.unit.privacy.conftest import audited
+from tests.unit.attacks.conftest import audited
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.units import BEYOND_CAP, ArrayUnits, EntityUnits, units_of
