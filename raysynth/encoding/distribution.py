@@ -290,7 +290,7 @@ def _cuts(cells: _Inner, is_atom: np.ndarray, rows: float, rare_threshold: int, 
     high = np.concatenate([[cells.left], cells.high, [cells.right]])
     counts = np.concatenate([[0.0], cells.counts, [0.0]])
     cut = wide_gaps(low, high, counts, np.concatenate([[True], is_atom, [True]]), rows=rows, unit=grid.unit)
-    cut[1:-1] = without_lone_cuts(cut[1:-1], cells.counts, rare_threshold)
+    cut[1:-1] = without_lone_cuts(cut[1:-1], cells.low[1:] - cells.high[:-1], cells.counts, rare_threshold)
     return cut
 
 

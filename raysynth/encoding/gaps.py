@@ -32,16 +32,24 @@ def wide_gaps(
     return (gap > WIDE * spread) & ~(is_atom[1:] & is_atom[:-1])
 
 
-def without_lone_cuts(cut: np.ndarray, counts: np.ndarray, least_rows: float) -> np.ndarray:
-    """The cuts (cells - 1,) without those between neighbouring groups that are too small alone, but not together."""
-    group = np.concatenate([[0], np.cumsum(cut)])
-    rows = np.bincount(group, weights=counts)
+def without_lone_cuts(cut: np.ndarray, gap: np.ndarray, counts: np.ndarray, least_rows: float) -> np.ndarray:
+    """The cuts (cells - 1,) without those between neighbouring groups that are too small alone, but not together.
+
+    Neighbours that are nearer to others are not joined: a few stray rows and the last rows of the others, say.
+
+    Args:
+        cut, gap: whether there is a cut behind each cell but the last, and how wide its gap is, (cells - 1,).
+        counts: rows of each cell, (cells,).
+        least_rows: that a group needs.
+    """
+    rows = np.bincount(np.concatenate([[0], np.cumsum(cut)]), weights=counts)
     small = rows < least_rows
     series = np.concatenate([[0], np.cumsum(small[1:] != small[:-1])])  # neighbouring groups, all small or none
     together = np.bincount(series, weights=rows)[series]
-    joined = small[:-1] & small[1:] & (together[:-1] >= least_rows)
+    width = np.concatenate([[np.inf], gap[cut], [np.inf]])
+    nearest = width[1:-1] <= np.minimum(width[:-2], width[2:])
     inside = cut.copy()
-    inside[cut] = ~joined
+    inside[cut] = ~(small[:-1] & small[1:] & nearest & (together[:-1] >= least_rows))
     return inside
 
 

@@ -39,6 +39,7 @@ from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.opening import OpenedTable, fit_opened, privacy_scope
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.released_schema import pay_for_schema
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.private import learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
@@ -102,6 +103,7 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
         ParameterError: the budget is too small. SchemaError, DataError: about names and types.
     """
     seed = model._fit_seed()
+    pay_for_schema(model._declared_schema(), scope)
     with stage("statistics") as done:
         sequences = bounded_sequences(model, data, scope.noise)
         statistics, n_columns = _released_columns(sequences, scope, scope.preprocessing_share)

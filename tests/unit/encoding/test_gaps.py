@@ -90,9 +90,14 @@ def test_smooth_values_have_no_wide_gaps(law: str) -> None:
 
 
 def test_small_groups_side_by_side_are_one() -> None:
-    counts = np.array([10.0, 2, 2, 2, 10, 1, 10])
-    cut = np.ones(6, bool)
-    assert without_lone_cuts(cut, counts, 5).tolist() == [True, False, False, True, True, True]
+    counts, cut = np.array([10.0, 2, 2, 2, 10, 1, 10]), np.ones(6, bool)
+    gap = np.array([90.0, 10, 10, 80, 10, 10])
+    assert without_lone_cuts(cut, gap, counts, 5).tolist() == [True, False, False, True, True, True]
+
+
+def test_stray_rows_do_not_take_the_nearest_rows_of_others_along() -> None:
+    counts, gap = np.array([10.0, 1, 4, 10]), np.array([4000.0, 5000, 6])
+    assert without_lone_cuts(np.ones(3, bool), gap, counts, 5).all()
 
 
 def test_shares_follow_ranks_across_gaps() -> None:
