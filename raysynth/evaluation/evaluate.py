@@ -78,8 +78,8 @@ def evaluate_synthetic_data(
         model_info: for the report, how the synthetic table was made: the fitted synthesizer itself (its parameters,
             versions and privacy ledger are then shown), or a mapping of your own.
         attack_types: attacks among the privacy metrics, as for `run_privacy_attacks`, on 2,000 targets in 10 rounds;
-            None: membership inference, attribute inference and model inversion by an attacker who has the tables only
-            (13 seconds for `raysynth demo`); an empty list: none.
+            None: membership inference, attribute inference and model inversion by an attacker who has the tables only;
+            an empty list: none.
         seed: of every random choice (subsamples, splits, models); None: 0.
         sequence_key: for long tables: the column that says which rows belong to one sequence. Figures along time are
             added, and the column, whose values are made anew, is left out of all others.
