@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.methods.autoregressive_sequences.synthesizer import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
+    from raysynth.methods.conformance import check_synthesizer as check_synthesizer
     from raysynth.methods.copula.synthesizer import GaussianCopula as GaussianCopula
     from raysynth.methods.gan.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
     from raysynth.methods.gan.ctgan import CTGAN as CTGAN
     from raysynth.methods.gan.tabular_gan import TabularGAN as TabularGAN
     from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
+    from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
     from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
     from raysynth.schema import ColumnSchema as ColumnSchema
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 
 _HOME = {
+    "check_synthesizer": "raysynth.methods.conformance",
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.methods.loading",
@@ -55,6 +58,7 @@ _HOME = {
     "CTGAN": "raysynth.methods.gan.ctgan",
     "DPTabularVAE": "raysynth.methods.vae.synthesizer",
     "GaussianCopula": "raysynth.methods.copula.synthesizer",
+    "SequentialTrees": "raysynth.methods.trees.synthesizer",
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",

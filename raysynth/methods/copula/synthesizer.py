@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
-from raysynth.errors import ConditionError, ModelFileError, ParameterError
+from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.copula.gaussian_copula import (
@@ -25,6 +25,7 @@ from raysynth.methods.copula.gaussian_copula import (
     sample_conditional,
     with_implied,
 )
+from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
@@ -58,13 +59,6 @@ class GaussianCopula(Synthesizer):
 
     Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
     missing numbers have a latent of their own, so that missingness depends on the other columns.
-
-    Args:
-        marginals: 'empirical' (any shape, from the statistics) or 'parametric' (each number's smooth part by the best
-            of a family of scipy.stats, see `encoding/parametric.py`; `families_` names them).
-        n_bins: bins of a number in the pair tables that the correlations come from (4 to 200).
-
-    The other arguments are those of `Synthesizer`.
     """
 
     method: ClassVar[str] = "copula"
@@ -72,16 +66,24 @@ class GaussianCopula(Synthesizer):
     has_differential_privacy: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
 
-    def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
-        super().__init__(**common)
-        self.marginals = marginals
-        self.n_bins = n_bins
-
-    def _check_parameters(self) -> None:
-        if self.marginals not in ("empirical", "parametric"):
-            raise ParameterError(f"marginals must be 'empirical' or 'parametric'; found {self.marginals!r}")
-        if not (isinstance(self.n_bins, int) and 4 <= self.n_bins <= 200):
-            raise ParameterError(f"n_bins must be a whole number from 4 to 200; found {self.n_bins!r}")
+    marginals: Annotated[
+        str,
+        Parameter(
+            "'empirical': any shape, from the statistics; 'parametric': each number's smooth part by the best of a "
+            "family of scipy.stats (see `encoding/parametric.py`; `families_` names them)",
+            one_of=("empirical", "parametric"),
+            tried=("empirical", "parametric"),
+        ),
+    ] = "empirical"
+    n_bins: Annotated[
+        int,
+        Parameter(
+            "bins of a number in the pair tables that the correlations come from",
+            at_least=4,
+            at_most=200,
+            tried=(12, 24, 48),
+        ),
+    ] = 24
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": FINE_BINS}

@@ -207,13 +207,13 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]]
     (GAN, {"scaling_config": SPREAD, "epsilon": 1.0}, "visits", ParameterError, "under a privacy budget.*this process"),
     (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
     (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
-    (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be between 0 and 1"),
-    (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be"),
+    (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number between 0 and 1"),
+    (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be 'constant' or 'cosine'"),
     (OWN, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "no differential privacy.*DPTabularVAE"),
     (OWN, {"differential_privacy": True}, "waves", ParameterError, "no differential privacy.*one row of each entity"),
     (OWN, {"units": 0}, "waves", ParameterError, "units must be a whole number"),
-    (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be above 0 and at most 1"),
-    (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be from 0 to 0.95"),
+    (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number above 0 and at most 1"),
+    (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be a number from 0 to 0.95"),
 ]
 CASES = [(name, *case[1:]) for case in BAD for name in case[0]]
 
