@@ -32,9 +32,8 @@ from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 class Inequality(Constraint):
     """Column `low` <= column `high` (< if strict), for numbers or times.
 
-    Met by construction (see `schema/constraints/gap.py`), but for a time beside a date: these are compared by their days
-    and met by rejection. What follows from two of them (a <= b and b <= c: a <= c) holds in sampled rows without b, too.
-
+    Met by construction (see `schema/constraints/gap.py`), but for a time beside a date: their days are compared, and it
+    is met by rejection. What follows from two of them (a <= b and b <= c: a <= c) holds in sampled rows without b, too.
 
     Args:
         low, high: column names.
