@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raysynth.data.arrow_types import canonical_batch, canonical_schema
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
 from raysynth.errors import DataError, SchemaError
 
 _BLOCK_ROWS = 1 << 20  # large enough for vectors, small enough for memory
@@ -65,6 +65,8 @@ class Table:
         levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
         labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
         text_forms: columns that were text or digits and are datetimes here, with how they were written.
+        untyped: columns whose type no file stores: a reader or pandas made it from the rows, so that under a privacy
+            budget only a declared one counts; empty without a budget.
     """
 
     schema: pa.Schema
@@ -78,6 +80,7 @@ class Table:
     levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     text_forms: Mapping[str, TextForm] = field(default_factory=dict)
+    untyped: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,6 +97,7 @@ class Table:
             fragments=tuple(_Selected(f, tuple(columns)) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in columns},
             dataset=None if self.dataset is None else self.dataset.select_columns(list(columns)),
+            untyped=self.untyped & frozenset(columns),
         )
 
     def mapped(self, fn: Callable[[pa.Table], pa.Table]) -> Table:
@@ -102,6 +106,7 @@ class Table:
         Its result on no rows tells the columns and types; it keeps the number of rows.
         """
         schema = canonical_schema(fn(self.schema.empty_table()).schema, self.source)
+        schema = lenient(schema) if self.is_private else schema
         dataset = self.dataset
         if dataset is not None:
             from raysynth.data.sources.dataset import map_dataset
@@ -113,7 +118,20 @@ class Table:
             fragments=tuple(_Mapped(f, fn, schema) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in schema.names},
             dataset=dataset,
+            untyped=self.untyped & frozenset(schema.names),
         )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is read as under a privacy budget: no error depends on a row."""
+        return all(is_lenient(field) for field in self.schema)
+
+    def in_memory(self) -> Table:
+        """The table with its rows read once, for small ones."""
+        from raysynth.data.sources.frame import table_from_arrow
+
+        read = table_from_arrow(self.to_arrow(), self.source, private=self.is_private)
+        return replace(self, schema=read.schema, fragments=read.fragments, n_rows=read.n_rows, memory=read.memory)
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, block by block, in this process."""
@@ -131,7 +149,9 @@ class Table:
         return pa.Table.from_batches(list(self.blocks(names)), schema=schema)
 
 
-def as_table(data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType] | None = None) -> Table:
+def as_table(
+    data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType] | None = None, private: bool = False
+) -> Table:
     """Any supported input as a `Table`.
 
     Args:
@@ -140,13 +160,15 @@ def as_table(data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType
             `CsvFile`, `ParquetFiles`, or `ray.data.Dataset`.
         min_rows: fewest rows accepted.
         declared: types of columns by a schema, which CSV files, having none themselves, are read with.
+        private: under a privacy budget: no error depends on a row; what cannot be read is missing, and what no file
+            stores the type of is text until a schema declares it.
 
     Raises:
         DataError: the input is of no known kind, missing, unreadable, empty, or holds a column that cannot be modelled;
             the message names the column or file and the cure.
         StorageError: the storage cannot be reached.
     """
-    table = _table_of(data, declared)
+    table = _table_of(data, declared, private)
     if table.n_rows is not None:
         require_rows(table.n_rows, table.source, min_rows)
     return table
@@ -163,32 +185,32 @@ def require_rows(n_rows: int, source: str, min_rows: int = 2) -> None:
         raise DataError(f"{source} has {n_rows} row{'' if n_rows == 1 else 's'}; at least {min_rows} are needed")
 
 
-def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None) -> Table:
+def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None, private: bool) -> Table:
     if isinstance(data, Table):
         return data
     kind = type(data)
     if _is_path(data) or kind.__name__ in ("CsvFile", "ParquetFiles"):
         from raysynth.data.sources.files import table_from_path
 
-        return table_from_path(data, declared)
+        return table_from_path(data, declared, private=private)
     if kind.__module__ == "pyarrow._dataset":
         from raysynth.data.sources.arrow_dataset import table_from_arrow_dataset
 
-        return table_from_arrow_dataset(data)
+        return table_from_arrow_dataset(data, private=private)
     if kind.__module__.startswith("ray.data"):
         from raysynth.data.sources.dataset import table_from_dataset
 
-        return table_from_dataset(data)
+        return table_from_dataset(data, private=private)
     from raysynth.data.sources.frame import table_from_arrow, table_from_frame
 
     if kind.__module__.startswith("pandas") and kind.__name__ == "DataFrame" or _is_frame(data):
-        return table_from_frame(data)
+        return table_from_frame(data, private=private)
     if isinstance(data, pa.RecordBatch):
-        return table_from_arrow(pa.Table.from_batches([data]))
+        return table_from_arrow(pa.Table.from_batches([data]), private=private)
     if isinstance(data, pa.Table):
-        return table_from_arrow(data)
+        return table_from_arrow(data, private=private)
     if hasattr(data, "__arrow_c_stream__") and kind.__name__ != "Series":
-        return table_from_arrow(pa.table(data))
+        return table_from_arrow(pa.table(data), private=private)
     raise DataError(
         f"cannot read a table from {kind.__module__}.{kind.__qualname__}; give a pandas DataFrame, a pyarrow Table, "
         "a path, URI or list of paths of Parquet or CSV files, or a Ray Dataset"

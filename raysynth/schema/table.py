@@ -16,13 +16,15 @@ import pyarrow as pa
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
+from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
 
 FORMAT_VERSION = 1
+_PROVENANCE = ("inferred", "released")
 _PANDAS_DTYPE = re.compile(
     r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
     r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
-    r"|timedelta64\[(s|ms|us|ns)\]|.{1,400}\[pyarrow\]"
+    r"|timedelta64\[(s|ms|us|ns)\]|period\[[A-Za-z-]{1,16}\]|.{1,400}\[pyarrow\]"
 )
 
 
@@ -75,6 +77,8 @@ class ColumnSchema:
         levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
         label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
+        inferred: which of these were read from the rows without noise: private, and refused under a privacy budget.
+        released: which were released with noise; the schema's `releases` say at what cost. All others are declared.
     """
 
     name: str
@@ -92,6 +96,8 @@ class ColumnSchema:
     levels: tuple[Any, ...] | None = None
     label: int | float | None = None
     reason: str = ""
+    inferred: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
 
     @property
     def arrow_type(self) -> pa.DataType:
@@ -150,12 +156,15 @@ class TableSchema:
         rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
             numbers, never leave (default 5; 1 switches the protection off).
         max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
+            pays for; None: nothing was.
     """
 
     columns: tuple[ColumnSchema, ...]
     constraints: tuple[Any, ...] = ()
     rare_threshold: int = 5
     max_categories: int = 1000
+    releases: Mapping[str, Any] | None = None
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,7 +194,7 @@ class TableSchema:
 
     def with_column(self, name: str, **changes: Any) -> TableSchema:
         """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
-        known = {f.name for f in fields(ColumnSchema)} - {"name"}
+        known = {f.name for f in fields(ColumnSchema)} - {"name", *_PROVENANCE}
         if unknown := set(changes) - known:
             raise SchemaError(
                 f"column '{name}': unknown attribute {sorted(unknown)}; valid: {', '.join(sorted(known))}"
@@ -194,10 +203,33 @@ class TableSchema:
             changes["kind"] = _kind(changes["kind"], name)
             if changes["kind"] is not Kind.DATETIME:
                 changes.setdefault("date_format", None)
+        column = self[name]
+        changes |= {p: tuple(f for f in getattr(column, p) if f not in changes) for p in _PROVENANCE}
         changes.setdefault("reason", "declared")
-        column = replace(self[name], **changes)
+        column = replace(column, **changes)
         column.validate()
         return replace(self, columns=tuple(column if c.name == name else c for c in self.columns))
+
+    def declared_public(self) -> TableSchema:
+        """The same with everything that was read from the rows declared: the word of who knows it without them.
+
+        What a column was taken for, and why, is no longer told: the reasons count rows.
+        """
+        columns = (replace(c, inferred=(), reason="declared") if c.inferred else c for c in self.columns)
+        return replace(self, columns=tuple(columns))
+
+    def require_public(self) -> None:
+        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget."""
+        private = [c for c in self.columns if c.inferred]
+        if not private:
+            return
+        others = f", and as much of {len(private) - 1} other columns" if len(private) > 1 else ""
+        raise SchemaError(
+            f"column '{private[0].name}': {', '.join(private[0].inferred)} were read from the rows{others}; under a "
+            "privacy budget a schema is public. Release one with noise by infer_schema(data, epsilon=0.1) (each fit "
+            "with it pays for that), or, where you know these facts without the rows, declare them: edit the JSON and "
+            "take its lists 'inferred' out, or use schema.declared_public()"
+        )
 
     def validate(self) -> TableSchema:
         """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self."""
@@ -225,6 +257,8 @@ class TableSchema:
         }
         if self.constraints:
             result["constraints"] = [c.to_dict() for c in self.constraints]
+        if self.releases is not None:
+            result["releases"] = self.releases
         return result
 
     @classmethod
@@ -237,7 +271,7 @@ class TableSchema:
                 f"schema format_version {content['format_version']!r} is not known; "
                 f"this raysynth reads {FORMAT_VERSION}"
             )
-        known = {"format_version", "rare_threshold", "max_categories", "columns", "constraints"}
+        known = {"format_version", "rare_threshold", "max_categories", "columns", "constraints", "releases"}
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(_column_from_dict(c) for c in content["columns"])
@@ -246,7 +280,7 @@ class TableSchema:
             from raysynth.schema.constraints import constraint_from_dict
 
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
-        limits = {k: content[k] for k in ("rare_threshold", "max_categories") if k in content}
+        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "releases") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -287,35 +321,6 @@ def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) ->
                 )
             schema = schema.with_column(name, kind=kind, reason="declared")
     return schema
-
-
-def parse_arrow_type(text: str, column: str) -> pa.DataType:
-    """Arrow type from its text form; raises `SchemaError` that names the column."""
-    if text.startswith("timestamp["):
-        unit, _, zone = text[len("timestamp[") : -1].partition(", tz=")
-        if unit in ("s", "ms", "us", "ns"):
-            return pa.timestamp(unit, tz=zone or None)
-    if text.startswith("duration[") and text[9:-1] in ("s", "ms", "us", "ns"):
-        return pa.duration(text[9:-1])
-    if text.startswith("decimal128("):
-        precision, _, scale = text[len("decimal128(") : -1].partition(",")
-        try:
-            return pa.decimal128(int(precision), int(scale))
-        except ValueError:
-            raise SchemaError(f"column '{column}': cannot read dtype '{text}'") from None
-    simple = {str(t): t for t in _SIMPLE_TYPES}
-    if text in simple:
-        return simple[text]
-    raise SchemaError(
-        f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
-        "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
-    )
-
-
-_SIMPLE_TYPES = (
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
-    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
-)
 
 
 def _check_date_format(column: ColumnSchema) -> None:
@@ -360,7 +365,7 @@ def _column_from_dict(content: Any) -> ColumnSchema:
     _check_entries(name, content)
     values = dict(content)
     values["kind"] = _kind(values["kind"], name)
-    for key in ("categories", "bounds", "levels"):
+    for key in ("categories", "bounds", "levels", *_PROVENANCE):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     if values.get("bounds") is not None and not _two_numbers(values["bounds"]):
@@ -378,6 +383,7 @@ def _check_entries(name: str, content: Mapping[str, Any]) -> None:
         "nullable": ("true or false", (bool,)),
         "reason": ("text", (str,)),
         "categories": ("a list of values", (list, tuple, type(None))),
+        **dict.fromkeys(_PROVENANCE, ("a list of names", (list, tuple))),
         **dict.fromkeys(("pandas_dtype", "pattern", "personal", "date_format"), ("text", text)),
         "levels": ("a list of values", (list, tuple, type(None))),
     }

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+
+from raysynth.data.total_cast import is_missing
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,20 @@ class OpenCells:
     """Every value that occurs is a cell of its own: a private list, released by stability-based selection only."""
 
 
-Cells: TypeAlias = DomainCells | NumberCells | PresenceCells | OpenCells
+class FixedCells(Protocol):
+    """Cells that are fixed before rows are seen, each row in one of them."""
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, with the one for missing values."""
+        ...
+
+    def index(self, array: pa.Array) -> np.ndarray:
+        """Cell of each row, (N,)."""
+        ...
+
+
+Cells: TypeAlias = FixedCells | OpenCells
 
 
 @dataclass
@@ -127,14 +142,6 @@ class CellCounts:
             self.open[name].update(values)
 
 
-def is_missing(array: pa.Array) -> np.ndarray:
-    """True for null, NaN and infinite values, (N,)."""
-    if pt.is_floating(array.type):
-        array = pc.if_else(pc.is_finite(array), array, None)
-    mask: np.ndarray = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    return mask
-
-
 def as_doubles(array: pa.Array) -> np.ndarray:
     """Numbers as float64, times as integers of their unit; 0 where missing."""
     if pt.is_temporal(array.type):
@@ -145,11 +152,19 @@ def as_doubles(array: pa.Array) -> np.ndarray:
     return x
 
 
-def _value_counts(array: pa.Array) -> dict[Any, int]:
-    """Rows of each value of a block; missing ones under None."""
+def _value_counts(array: pa.Array) -> Counter[Any]:
+    """Rows of each value of a block; missing ones under None, times as integers of their unit.
+
+    Added up by value: two entries of an Arrow array may be one value to a dict, and one row counts in one place alone.
+    """
     if pt.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
+    if pt.is_temporal(array.type):  # two instants of one clock time, when clocks are set back, are equal to Python
+        array = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
     counted = array.value_counts()
     values = counted.field(0)
     values = values.dictionary_decode() if pt.is_dictionary(values.type) else values
-    return dict(zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True))
+    rows: Counter[Any] = Counter()
+    for value, n in zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True):
+        rows[value] += n
+    return rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysynth.data.arrow_types import canonical_array, canonical_schema
+from raysynth.data.arrow_types import canonical_array, canonical_schema, lenient
 from raysynth.data.table import Fragment, Table, block_rows
 from raysynth.errors import DataError
 
@@ -40,8 +40,11 @@ class MemoryFragment:
         return MemoryFragment(memory, self.start, self.length)
 
 
-def table_from_frame(frame: Any) -> Table:
-    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column."""
+def table_from_frame(frame: Any, *, private: bool = False) -> Table:
+    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column.
+
+    `private`: under a privacy budget; see `private_frame.py`.
+    """
     labels = {str(n): n for n in frame.columns if not isinstance(n, str)}
     if odd := [n for n in labels.values() if isinstance(n, bool) or not isinstance(n, numbers.Real)]:
         raise DataError(
@@ -55,27 +58,37 @@ def table_from_frame(frame: Any) -> Table:
         raise DataError(f"DataFrame: column names must be unique; repeated: {', '.join(repeated)}; rename them")
     if not names:
         raise DataError("DataFrame has no columns; give a table with at least one")
-    arrays = [_array_from_series(frame[n], n) for n in names]
+    plain = {n: label.item() if hasattr(label, "item") else label for n, label in labels.items()}
+    if private:
+        from raysynth.data.sources.private_frame import private_arrays
+
+        table = _in_memory(pa.table(private_arrays(frame)), "DataFrame", {}, private=True)
+        return replace(table, labels=plain, untyped=frozenset(names))
+    arrays = [array_from_series(frame[n], n) for n in names]
     dtypes = {n: str(frame[n].dtype) for n in names}
     table = _in_memory(pa.table(dict(zip(names, arrays, strict=True))), "DataFrame", dtypes)
-    plain = {n: label.item() if hasattr(label, "item") else label for n, label in labels.items()}
     return replace(table, levels={n: levels for n in names if (levels := _levels(frame[n]))}, labels=plain)
 
 
-def table_from_arrow(table: pa.Table, source: str = "Arrow table") -> Table:
-    """An Arrow table as a table; raises `DataError` that names the column."""
-    return _in_memory(table, source, {})
+def table_from_arrow(table: pa.Table, source: str = "Arrow table", *, private: bool = False) -> Table:
+    """An Arrow table as a table; raises `DataError` that names the column.
+
+    `private`: under a privacy budget: about types alone; a value that its type cannot hold is missing.
+    """
+    return _in_memory(table, source, {}, private=private)
 
 
-def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str]) -> Table:
+def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str], *, private: bool = False) -> Table:
     schema = canonical_schema(table.schema, source)
+    schema = lenient(schema) if private else schema
     rows = block_rows(len(schema))
     columns = []
     for field, column in zip(schema, table.columns, strict=True):
-        if column.num_chunks > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
-            column = column.combine_chunks()
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        columns.append(pa.chunked_array([canonical_array(c, field.type, field.name) for c in chunks], type=field.type))
+        chunks = [canonical_array(c, field.type, field.name, lenient=private) for c in column.chunks]
+        if len(chunks) > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
+            chunks = pa.chunked_array(chunks, type=field.type).combine_chunks()
+            chunks = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else [chunks]
+        columns.append(pa.chunked_array(chunks, type=field.type))
     memory = pa.Table.from_arrays(columns, schema=schema)
     starts = range(0, memory.num_rows, rows)
     fragments = tuple(MemoryFragment(memory, s, min(rows, memory.num_rows - s)) for s in starts)
@@ -91,12 +104,16 @@ def _levels(series: Any) -> tuple[Any, ...]:
     return values if all(isinstance(v, (str, int, float)) for v in values) else ()
 
 
-def _array_from_series(series: Any, name: str) -> pa.Array:
+def array_from_series(series: Any, name: str) -> pa.Array:
+    """A column as Arrow holds it; raises `DataError` where Arrow cannot."""
     dtype = type(series.dtype).__name__
-    if dtype == "PeriodDtype" and series.dtype.freq.name in _PERIODS:
+    if dtype == "CategoricalDtype" and type(series.dtype.categories.dtype).__name__ in _CURES:
+        dtype = type(series.dtype.categories.dtype).__name__
+    if dtype == "PeriodDtype" and getattr(getattr(series.dtype, "freq", None), "name", None) in _PERIODS:
         series = series.astype(str).where(series.notna(), None)  # read as dates; `sample` makes periods of them again
     elif dtype in _CURES:
-        raise DataError(f"column '{name}' holds {series.dtype}, which cannot be modelled; {_CURES[dtype].format(name)}")
+        held = getattr(series.dtype, "categories", series).dtype
+        raise DataError(f"column '{name}' holds {held}, which cannot be modelled; {_CURES[dtype].format(name)}")
     elif str(series.dtype) == "object":
         _check_times(series.dropna(), name)
     if type(series.dtype).__name__ == "SparseDtype":

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_text
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
@@ -63,23 +63,27 @@ class ParquetFragment:
                 for batch in read_again(partial(self._batches, piece, in_file), is_local=self._is_local):
                     yield canonical_batch(self._with_folders(batch, piece, schema), schema)
             except (pa.ArrowInvalid, OSError) as error:
-                raise _unreadable(piece.path, error) from error
+                raise _unreadable(piece.path, error, private=all(map(is_lenient, schema))) from None
 
     @property
     def _is_local(self) -> bool:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def _batches(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        text = [f.name for f in schema if is_text(f.type)]
-        rows = block_rows(len(schema))
+        rows, names = block_rows(len(schema)), schema.names
+        if self.may_lack:
+            with self.filesystem.open_input_file(piece.path) as stream:
+                held = pq.read_schema(stream).names
+            names = [n for n in names if n in held]
+            if not names:
+                yield _all_missing(schema, piece.n_rows)
+                return
+        text = [f.name for f in schema if is_text(f.type) and f.name in names]
         with (
             self.filesystem.open_input_file(piece.path) as stream,
             pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
         ):
-            names = [n for n in schema.names if n in file.schema_arrow.names] if self.may_lack else schema.names
-            if self.may_lack and not names:
-                yield _all_missing(schema, sum(file.metadata.row_group(g).num_rows for g in piece.row_groups))
-            elif piece.n_rows > 2 * rows:
+            if piece.n_rows > 2 * rows:
                 for batch in file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names):
                     yield _completed(batch, schema)
             else:
@@ -102,6 +106,7 @@ def table_from_parquet(
     partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
     *,
     may_lack: bool = False,
+    private: bool = False,
 ) -> Table:
     """Parquet files as a table, each column of the type that holds it in every file.
 
@@ -110,6 +115,7 @@ def table_from_parquet(
         source: for messages.
         partitions: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
         may_lack: a column that a file lacks is missing in its rows.
+        private: under a privacy budget: a value that its type cannot hold is missing.
 
     Raises:
         DataError: names the file and the column.
@@ -124,6 +130,7 @@ def table_from_parquet(
             f"'{source}': column '{twice[0]}' is in the files and in the names of folders; drop one of them"
         )
     schema = pa.schema([*schema, *folders])
+    schema = lenient(schema) if private else schema
     groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
     n_rows = sum(n for _, _, n in groups)
     pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
@@ -230,8 +237,10 @@ def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:
     return pa.repeat(pa.scalar(value, field.type), n)
 
 
-def _unreadable(path: str, error: Exception) -> DataError | StorageError:
+def _unreadable(path: str, error: Exception, *, private: bool = False) -> DataError | StorageError:
+    """`private`: without the reader's own text, which may hold a value."""
     first_line = str(error).splitlines()[0]
     if isinstance(error, OSError) and error.errno is not None:
         return StorageError(f"cannot read '{path}': {error.strerror or first_line}")
-    return DataError(f"'{path}' is no readable Parquet file ({first_line}); write it again")
+    why = "" if private else f" ({first_line})"
+    return DataError(f"'{path}' is no readable Parquet file{why}; write it again")
