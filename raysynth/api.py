@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
+from raysynth.methods.choice import AUTO, choose
 from raysynth.methods.registry import DEFAULT_METHOD, synthesizer_class
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def generate_synthetic_data(
 
     Args:
         data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
-        method: 'copula', 'gan', 'ctgan', 'conditional_gan', 'tvae', 'dp_tvae', 'bayesian_network',
-            'autoregressive'; for sequences, with `sequence_key`, 'autoregressive_sequences' or 'timegan'.
+        method: 'auto' (by what is declared: 'trees', under a budget 'bayesian_network', with `sequence_key`
+            'autoregressive_sequences'; printed with its reason), or any other key of `methods.registry.METHODS`.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
         privacy_protection: differential privacy with epsilon 1 and delta 1e-5, unless `epsilon` and `delta` are given
@@ -107,11 +108,16 @@ def infer_schema(
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
-    """An unfitted synthesizer of `method`.
+    """An unfitted synthesizer of `method`; what 'auto' takes is printed with its reason, unless `verbose=False`.
 
     Raises:
         ParameterError: unknown method or parameter; the message lists those that exist.
     """
+    if method == AUTO:
+        choice = choose(parameters)
+        method = choice.method
+        if parameters.get("verbose", True):
+            print(choice)
     cls = synthesizer_class(method)
     known = cls._parameter_names()
     if unknown := sorted(set(parameters) - set(known)):

@@ -140,6 +140,7 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     """
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared
+    from raysynth.fitting.remarks import remarks
 
     if model.verbose:
         about = "" if scope is None else "about "
@@ -155,6 +156,9 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     else:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
+    if model.verbose:
+        for line in remarks(encoder, opened.rules, private=scope is not None):
+            print(line)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
     releases = None

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -272,7 +272,7 @@ def _entities(
 class _EntityNetwork(BayesianNetworkSynthesizer):
     """A network that takes a share of a budget, not all of it; its file is that of any other network."""
 
-    share: float
+    share: float = field(init=False)
 
     def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
         self.model_ = learn_privately(prepared, scope, rules, share=self.share)
