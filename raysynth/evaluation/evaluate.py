@@ -29,6 +29,7 @@ from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
+from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
@@ -128,6 +129,7 @@ def evaluate_synthetic_data(
         notes=tuple(_notes(tables)),
         sections=sections,
         sequences=sequences,
+        shareable_columns=synthetic_columns(tables),
     )
     if not tables.compared:
         return found

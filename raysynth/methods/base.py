@@ -19,8 +19,9 @@ from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
@@ -191,11 +192,12 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        privacy_scope(self)  # raises for parameters out of range
+        warn_of_budget(self, privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages:
             learn()
+        label_history(self)
         self.stages_ = tuple(stages)
         return self
 
