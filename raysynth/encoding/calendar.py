@@ -51,7 +51,13 @@ class Calendar:
     weekdays: np.ndarray
 
     def placed(
-        self, x: np.ndarray, distribution: SmoothDistribution, rng: np.random.Generator, bounds: tuple[float, float]
+        self,
+        x: np.ndarray,
+        distribution: SmoothDistribution,
+        rng: np.random.Generator,
+        bounds: tuple[float, float],
+        *,
+        in_cell: bool,
     ) -> np.ndarray:
         """Times (N,) float64 on their grids, inside the closed bounds; atoms stay as they are.
 
@@ -60,18 +66,25 @@ class Calendar:
             distribution: that they were drawn from.
             rng: draws the grid of each.
             bounds: no time is moved beyond these; where a grid has no point inside, a time stays.
+            in_cell: nor out of its cell of the distribution, so that its code stays the same.
         """
         atoms = distribution.low[distribution.low == distribution.high]
         free = np.flatnonzero(~np.isin(x, atoms))
         if not len(free):
             return x
-        low, high = max(distribution.low[0], bounds[0]), min(distribution.high[-1], bounds[1])
+        cell = distribution.cell_of(x[free]) if in_cell else None
+        low = np.maximum(distribution.low[0] if cell is None else distribution.low[cell], bounds[0])
+        high = np.minimum(distribution.high[-1] if cell is None else distribution.high[cell], bounds[1])
+        limits = np.broadcast_to(low, free.shape), np.broadcast_to(high, free.shape)
         wanted = np.rint(x[free]).astype(np.int64)
         shown = local(wanted, self.type)
         kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(free)), side="right")
-        moved = self._on_weekdays(self._on_grids(shown, kind), kind, rng)
+        placed = self._inside(shown, self._on_grids(shown, kind), kind, limits, wanted)
         result = x.copy()
-        result[free] = self._inside(shown, moved, kind, low, high, wanted)
+        result[free] = self._on_weekdays(placed, kind, limits, rng)
+        if cell is not None:  # an end may belong to the next cell
+            strayed = free[distribution.cell_of(result[free]) != cell]
+            result[strayed] = x[strayed]
         return result
 
     def to_meta(self) -> dict[str, Any]:
@@ -116,31 +129,48 @@ class Calendar:
         below = shown // size * size
         return below, np.where(below == shown, below, below + size)
 
-    def _on_weekdays(self, moved: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Days that do not occur moved to one of the same week that does."""
-        if (self.weekdays > 0).all():
-            return moved
-        day, rest = split(moved, self.type)
-        weekday = (day + 3) % 7
-        wrong = np.flatnonzero((self.weekdays[weekday] == 0) & (kind >= _DAY) & (kind != _MONTH_END))
-        to = rng.choice(7, len(wrong), p=self.weekdays / self.weekdays.sum())
-        day = day.copy()
-        day[wrong] += to - weekday[wrong]
-        return joined(day, rest, self.type)
-
     def _inside(
-        self, shown: np.ndarray, moved: np.ndarray, kind: np.ndarray, low: float, high: float, wanted: np.ndarray
+        self,
+        shown: np.ndarray,
+        moved: np.ndarray,
+        kind: np.ndarray,
+        limits: tuple[np.ndarray, np.ndarray],
+        wanted: np.ndarray,
     ) -> np.ndarray:
-        """Moved times back in UTC; those beyond the bounds at the grid's neighbour inside, else where they were."""
+        """Moved times back in UTC; those beyond the limits at the grid's neighbour inside, else where they were."""
         result = universal(moved, self.type).copy()
-        out = np.flatnonzero((result < low) | (result > high))
+        out = np.flatnonzero((result < limits[0]) | (result > limits[1]))
         for k in np.unique(kind[out]):
             at = out[kind[out] == k]
             result[at] = wanted[at]
             for other in self._neighbours(shown[at], int(k)):
                 candidate = universal(other, self.type)
-                fits = (candidate >= low) & (candidate <= high)
+                fits = (candidate >= limits[0][at]) & (candidate <= limits[1][at])
                 result[at[fits]] = candidate[fits]
+        return result
+
+    def _on_weekdays(
+        self, placed: np.ndarray, kind: np.ndarray, limits: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
+    ) -> np.ndarray:
+        """Days that do not occur moved to one of the same week that does, or to the nearest one inside the limits."""
+        if (self.weekdays > 0).all():
+            return placed
+        result = placed.copy()
+        on_days = (kind >= _DAY) & (kind != _MONTH_END)
+        for shift in (None, -1, 1, -2, 2, -3, 3):
+            day, rest = split(local(result, self.type), self.type)
+            weekday = (day + 3) % 7
+            wrong = np.flatnonzero((self.weekdays[weekday] == 0) & on_days)
+            if not len(wrong):
+                break
+            if shift is None:
+                to = rng.choice(7, len(wrong), p=self.weekdays / self.weekdays.sum()) - weekday[wrong]
+            else:
+                to = np.full(len(wrong), shift)
+            candidate = universal(joined(day[wrong] + to, rest[wrong], self.type), self.type)
+            occurs = self.weekdays[(weekday[wrong] + to) % 7] > 0
+            fits = occurs & (candidate >= limits[0][wrong]) & (candidate <= limits[1][wrong])
+            result[wrong[fits]] = candidate[fits]
         return result
 
 
@@ -169,6 +199,11 @@ def calendar_of(
         rest = counts
     total = rest.grids[-1]
     shares = _shares(rest, rare_threshold)
+    sizes = [_day_length(counts.type), *(s * per_second(counts.type) for s in CLOCK)]
+    for grid, size in enumerate(sizes, start=_DAY):
+        if size < distribution.step:  # rounding puts all values on a coarser one as it is
+            shares[len(GRIDS) - 1] += shares[grid]
+            shares[grid] = 0.0
     expected = total / 7
     seen = rest.weekdays >= max(rare_threshold, _SEEN * expected)
     weekdays = np.where(seen, rest.weekdays, 0.0)

@@ -41,7 +41,9 @@ class NumericEncoder:
         self, x: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] = (-np.inf, np.inf)
     ) -> np.ndarray:
         """Drawn values (N,) on the steps of the calendar that the column keeps, inside closed bounds."""
-        return x if self.calendar is None else self.calendar.placed(x, self.distribution, rng, bounds)
+        if self.calendar is None:
+            return x
+        return self.calendar.placed(x, self.distribution, rng, bounds, in_cell=isinstance(self, BinEncoder))
 
     def to_arrow(self, x: np.ndarray, missing: np.ndarray) -> pa.Array:
         """Rounded values as the column's Arrow type, null where `missing`."""

@@ -158,7 +158,7 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
         advice.append(f"{value} stands far from all other values and is frequent: a sign for missing?")
     if column.kind is not Kind.IDENTIFIER and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
         per_value = (seen.n_rows - seen.missing) / seen.n_distinct
-        if 1.2 <= per_value and (is_text(seen.type) or pt.is_integer(seen.type)):
+        if per_value >= 1.2 and (is_text(seen.type) or pt.is_integer(seen.type)):
             advice.append(
                 f"{per_value:.1f} rows for each of {seen.n_distinct:,} values: if these are persons, learn sequences "
                 f"(sequence_key) or protect persons (privacy_unit='{seen.name}')"

@@ -88,6 +88,4 @@ def test_a_model_file_keeps_the_calendar(tmp_path: object) -> None:
     frame.loc[0, "t"] += pd.Timedelta(seconds=1)
     model = rs.BayesianNetworkSynthesizer(seed=0, verbose=False).fit(frame)
     model.save(f"{tmp_path}/m")
-    pd.testing.assert_frame_equal(
-        rs.load_synthetic_model(f"{tmp_path}/m").sample(50, seed=0), model.sample(50, seed=0)
-    )
+    pd.testing.assert_frame_equal(rs.load_synthetic_model(f"{tmp_path}/m").sample(50, seed=0), model.sample(50, seed=0))

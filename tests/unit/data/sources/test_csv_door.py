@@ -53,7 +53,7 @@ READ_SO = [
     ("row names of R", lines("a\tb", "car #\t7\tx"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
     ("a delimiter at the end", lines("a,b,", "#,x,"), [pa.int64(), TEXT], [1, "x"], "neither name nor values"),
     ("no header", lines("0,0.5,x", "#,#.5,x"), [pa.int64(), pa.float64(), TEXT], None, "no header"),
-    ("no header, text", lines("a,m", "b,m"), [TEXT] * 2, None, "no header"),
+    ("no header, text", lines("b,m", "b,m"), [TEXT] * 2, None, "no header"),
     ("years as headings", lines("land,1990,1991,1992", "x#,1,2,3"), [TEXT, *[pa.int64()] * 3], ["x1", 1, 2, 3], ""),
     ("numbered headings", lines("0,1,2", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], ""),
     ("titles above", "Report\nof 2020\n" + lines("a,b,c", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], "2 lines"),
