@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.errors import DataError, SchemaError
+from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import collect, infer_schema
 
