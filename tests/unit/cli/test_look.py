@@ -29,7 +29,7 @@ def test_look_writes_a_schema_that_a_fit_takes(tmp_path: Path) -> None:
     assert record["target"] == "class" and record["rows"] == 300
     assert [c["kind"] for c in record["columns"]] == ["continuous", "identifier", "datetime", "categorical"]
     assert any("cp1252" in note for note in record["notes"]) and any("decimal ','" in note for note in record["notes"])
-    html = page.read_text(encoding="utf-8")
+    html = (tmp_path / "l.html").read_text(encoding="utf-8")
     assert "größe" in html and "Private." in html and "%d/%m/%Y" in html
     edited = TableSchema.load(schema).with_column("zip", kind="categorical")
     edited.save(schema)
