@@ -53,6 +53,7 @@ _WORDS = [
     *(f"%{d} %{b} %Y" for d in ("d", "-d") for b in ("B", "^B")),
     *(f"%{d}. %{b} %Y" for d in ("d", "-d") for b in "bB"),
     *(f"%{b} %{d}{c} %Y" for b in ("b", "^b", "B", "^B") for d in ("d", "-d") for c in ("", ",")),
+    *(f"%{b}{s}%{d}{s}%Y" for b in ("b", "^b") for d in ("d", "-d") for s in "-/"),
     *(f"%Y{s}%{b}{s}%d" for s in "- " for b in ("b", "^b")),
 ]
 _WITH_WEEKDAY = [f"%{a}{c} {form}" for form in _WORDS if " " in form for a in "aA" for c in ("", ",")]

@@ -63,6 +63,9 @@ READ_SO = [
     ("ends of lines in quotes", lines("a,b", '"x\n#",1'), [TEXT, pa.int64()], ["x\n1", 1], ""),
     ("ends of lines of old Macs", lines("a,b", "#,1").replace("\n", "\r"), [pa.int64()] * 2, [1, 1], ""),
     ("spaces around numbers", lines("a,b", " # , 1.5"), [pa.int64(), pa.float64()], [1, 1.5], ""),
+    ("single spaces", lines("a b", "# x"), [pa.int64(), TEXT], [1, "x"], "delimiter ' '"),
+    ("a title of several words", lines("a b", "# and # and"), [TEXT], ["1 and 1 and"], ""),
+    ("quotes around names alone", lines("'a'\t'b'", "#\t2"), [pa.int64()] * 2, [1, 2], "delimiter"),
     ("one column", lines("a", "#"), [pa.int64()], [1], ""),
 ]
 
