@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.distribution import SmoothDistribution
 from raysynth.statistics.calendar import (
     CLOCK,
     GRIDS,
@@ -50,42 +49,18 @@ class Calendar:
     shares: np.ndarray
     weekdays: np.ndarray
 
-    def placed(
-        self,
-        x: np.ndarray,
-        distribution: SmoothDistribution,
-        rng: np.random.Generator,
-        bounds: tuple[float, float],
-        *,
-        in_cell: bool,
-    ) -> np.ndarray:
-        """Times (N,) float64 on their grids, inside the closed bounds; atoms stay as they are.
+    def placed(self, times: np.ndarray, low: float, high: float, rng: np.random.Generator) -> np.ndarray:
+        """Times (N,) int64 on their grids.
 
         Args:
-            x: drawn times in the type's unit.
-            distribution: that they were drawn from.
+            times: drawn ones in the type's unit.
+            low, high: no time is moved beyond these; where a grid has no point inside, a time stays.
             rng: draws the grid of each.
-            bounds: no time is moved beyond these; where a grid has no point inside, a time stays.
-            in_cell: nor out of its cell of the distribution, so that its code stays the same.
         """
-        atoms = distribution.low[distribution.low == distribution.high]
-        free = np.flatnonzero(~np.isin(x, atoms))
-        if not len(free):
-            return x
-        cell = distribution.cell_of(x[free]) if in_cell else None
-        low = np.maximum(distribution.low[0] if cell is None else distribution.low[cell], bounds[0])
-        high = np.minimum(distribution.high[-1] if cell is None else distribution.high[cell], bounds[1])
-        limits = np.broadcast_to(low, free.shape), np.broadcast_to(high, free.shape)
-        wanted = np.rint(x[free]).astype(np.int64)
-        shown = local(wanted, self.type)
-        kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(free)), side="right")
-        placed = self._inside(shown, self._on_grids(shown, kind), kind, limits, wanted)
-        result = x.copy()
-        result[free] = self._on_weekdays(placed, kind, limits, rng)
-        if cell is not None:  # an end may belong to the next cell
-            strayed = free[distribution.cell_of(result[free]) != cell]
-            result[strayed] = x[strayed]
-        return result
+        shown = local(times, self.type)
+        kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(times)), side="right")
+        moved = self._on_weekdays(self._on_grids(shown, kind), kind, rng)
+        return self._inside(shown, moved, kind, low, high, times)
 
     def to_meta(self) -> dict[str, Any]:
         """JSON values that `from_meta` reads."""
@@ -129,79 +104,56 @@ class Calendar:
         below = shown // size * size
         return below, np.where(below == shown, below, below + size)
 
+    def _on_weekdays(self, moved: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Days that do not occur moved to one of the same week that does."""
+        if (self.weekdays > 0).all():
+            return moved
+        day, rest = split(moved, self.type)
+        weekday = (day + 3) % 7
+        wrong = np.flatnonzero((self.weekdays[weekday] == 0) & (kind >= _DAY) & (kind != _MONTH_END))
+        to = rng.choice(7, len(wrong), p=self.weekdays / self.weekdays.sum())
+        day = day.copy()
+        day[wrong] += to - weekday[wrong]
+        return joined(day, rest, self.type)
+
     def _inside(
-        self,
-        shown: np.ndarray,
-        moved: np.ndarray,
-        kind: np.ndarray,
-        limits: tuple[np.ndarray, np.ndarray],
-        wanted: np.ndarray,
+        self, shown: np.ndarray, moved: np.ndarray, kind: np.ndarray, low: float, high: float, wanted: np.ndarray
     ) -> np.ndarray:
-        """Moved times back in UTC; those beyond the limits at the grid's neighbour inside, else where they were."""
+        """Moved times back in UTC; those beyond the bounds at the grid's neighbour inside, else where they were."""
         result = universal(moved, self.type).copy()
-        out = np.flatnonzero((result < limits[0]) | (result > limits[1]))
+        out = np.flatnonzero((result < low) | (result > high))
         for k in np.unique(kind[out]):
             at = out[kind[out] == k]
             result[at] = wanted[at]
             for other in self._neighbours(shown[at], int(k)):
                 candidate = universal(other, self.type)
-                fits = (candidate >= limits[0][at]) & (candidate <= limits[1][at])
+                fits = (candidate >= low) & (candidate <= high)
                 result[at[fits]] = candidate[fits]
-        return result
-
-    def _on_weekdays(
-        self, placed: np.ndarray, kind: np.ndarray, limits: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
-    ) -> np.ndarray:
-        """Days that do not occur moved to one of the same week that does, or to the nearest one inside the limits."""
-        if (self.weekdays > 0).all():
-            return placed
-        result = placed.copy()
-        on_days = (kind >= _DAY) & (kind != _MONTH_END)
-        for shift in (None, -1, 1, -2, 2, -3, 3):
-            day, rest = split(local(result, self.type), self.type)
-            weekday = (day + 3) % 7
-            wrong = np.flatnonzero((self.weekdays[weekday] == 0) & on_days)
-            if not len(wrong):
-                break
-            if shift is None:
-                to = rng.choice(7, len(wrong), p=self.weekdays / self.weekdays.sum()) - weekday[wrong]
-            else:
-                to = np.full(len(wrong), shift)
-            candidate = universal(joined(day[wrong] + to, rest[wrong], self.type), self.type)
-            occurs = self.weekdays[(weekday[wrong] + to) % 7] > 0
-            fits = occurs & (candidate >= limits[0][wrong]) & (candidate <= limits[1][wrong])
-            result[wrong[fits]] = candidate[fits]
         return result
 
 
 def calendar_of(
-    counts: CalendarCounts | None,
-    distribution: SmoothDistribution,
-    rows: float,
-    rare_threshold: int,
-    *,
-    kept: np.ndarray | None = None,
+    counts: CalendarCounts | None, atoms: np.ndarray, rows: np.ndarray, step: float, rare_threshold: int
 ) -> Calendar | None:
     """The calendar of a column; None where its times keep to none.
 
     Args:
         counts: of all rows; None: not known (under a budget).
-        distribution: protected.
-        rows: with a value.
-        kept: which cells of the distribution are made as they are and need no calendar, (cells,) bool; None: its atoms.
+        atoms: times that are made as they are and need no calendar, (A,) int64.
+        rows: of each atom, (A,).
+        step: of all times; 0: not known.
         rare_threshold: rows that a grid or weekday needs to survive.
     """
-    if counts is None or distribution.step > 0 and distribution.step > _day_length(counts.type):
+    if counts is None or step > 0 and step > _day_length(counts.type):
         return None
-    is_atom = distribution.low == distribution.high
-    rest = _without(counts, distribution, rows, is_atom if kept is None else is_atom & kept)
+    rest = _without(counts, atoms, rows)
     if rest.grids[-1] < _FEWEST_ROWS:  # nearly all are atoms: the few others are taken to be as all are
         rest = counts
     total = rest.grids[-1]
     shares = _shares(rest, rare_threshold)
     sizes = [_day_length(counts.type), *(s * per_second(counts.type) for s in CLOCK)]
     for grid, size in enumerate(sizes, start=_DAY):
-        if size < distribution.step:  # rounding puts all values on a coarser one as it is
+        if size < step:  # rounding puts all values on a coarser one as it is
             shares[len(GRIDS) - 1] += shares[grid]
             shares[grid] = 0.0
     expected = total / 7
@@ -218,19 +170,16 @@ def _day_length(type_: pa.DataType) -> int:
     return 1 if pa.types.is_date32(type_) else 86_400 * per_second(type_)
 
 
-def _without(
-    counts: CalendarCounts, distribution: SmoothDistribution, rows: float, is_atom: np.ndarray
-) -> CalendarCounts:
+def _without(counts: CalendarCounts, atoms: np.ndarray, rows: np.ndarray) -> CalendarCounts:
     """The counts of the rows that are not in some atoms."""
-    atoms = CalendarCounts(counts.type)
-    in_atoms = np.rint(distribution.share[is_atom] * rows).astype(np.int64)
-    if len(in_atoms):
-        atoms.update(np.rint(distribution.low[is_atom]).astype(np.int64), in_atoms)
+    own = CalendarCounts(counts.type)
+    if len(atoms):
+        own.update(atoms, np.rint(rows).astype(np.int64))
     return CalendarCounts(
         counts.type,
-        np.maximum(counts.grids - atoms.grids, 0),
-        max(counts.month_ends - atoms.month_ends, 0),
-        np.maximum(counts.weekdays - atoms.weekdays, 0),
+        np.maximum(counts.grids - own.grids, 0),
+        max(counts.month_ends - own.month_ends, 0),
+        np.maximum(counts.weekdays - own.weekdays, 0),
     )
 
 

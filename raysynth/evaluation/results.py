@@ -71,6 +71,12 @@ class EvaluationResults:
         """Mean over targets of the share of the real table's use that the synthetic one keeps; NaN without any."""
         return relative_score(self.efficacy)
 
+    @property
+    def target(self) -> str:
+        """What machine-learning efficacy predicts, in words: the target's name, or of several how many they are."""
+        names = [t.target for t in self.efficacy]
+        return f"'{names[0]}'" if len(names) == 1 else f"{len(names)} targets"
+
     def summary(self) -> str:
         """The deciding figures as text, one a line."""
         return "\n".join(["Evaluation of the synthetic table", *_lines(self), *(f"  Note: {n}" for n in self.notes)])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
-from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.methods.checks import check_privacy_unit, draws_units, is_private, shards_folder
@@ -98,11 +98,6 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
     )
 
 
-def unit_in_words(column: str, most: int) -> str:
-    """What one unit is, for the ledger and the report."""
-    return f"value of '{column}' with all its rows (at most {most} of which count)"
-
-
 def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
     """What a private fit goes on from; None for one that starts anew, and without a budget.
 
@@ -139,6 +134,7 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     """
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared
+    from raysynth.fitting.remarks import remarks
 
     if model.verbose:
         about = "" if scope is None else "about "
@@ -152,6 +148,9 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     else:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
+    if model.verbose:
+        for line in remarks(encoder, opened.rules, private=scope is not None):
+            print(line)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
     releases = None
@@ -294,6 +293,7 @@ def open_privately(
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """
+    from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -316,8 +316,9 @@ def open_privately(
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)
     else:
+        n_rows = pay_for_schema(declared, scope)
         with stage("statistics") as done:
-            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share, n_rows=n_rows)
             done.rows = statistics.n_rows
     if units is not None:
         scope.release_unit_count(len(units))
