@@ -168,7 +168,8 @@ def try_out(model: SamplingModel, modelled: TableSchema) -> None:
     from raysynth.sampling.frame import to_frame
 
     rules, encoder = model.rules, model.encoder
-    expected = model.schema if rules is None else rules.forward_schema(model.schema)
+    seen = model.schema.as_modelled()
+    expected = seen if rules is None else rules.forward_schema(seen)
     if [(c.name, c.dtype) for c in expected.columns] != [(c.name, c.dtype) for c in modelled.columns]:
         raise ModelFileError("the schema and the modelled schema in the file have other columns; refit the model")
     rng = np.random.default_rng(0)
