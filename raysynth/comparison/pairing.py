@@ -10,7 +10,8 @@ import pyarrow.types as pt
 
 from raysynth.comparison.coding import Marginal, microseconds
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.schema.table import Kind, TableSchema
 from raysynth.statistics.inference import infer_schema

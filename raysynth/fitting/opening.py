@@ -24,7 +24,7 @@ from raysynth.methods.checks import check_privacy_unit, draws_units, is_private,
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared

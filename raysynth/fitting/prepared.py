@@ -17,7 +17,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.contingency import ContingencyCounts
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.shared_table import EncodedTable

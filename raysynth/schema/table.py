@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
+from raysynth.schema.constraint_json import constraint_from_dict
 
 FORMAT_VERSION = 1
 _PANDAS_DTYPE = re.compile(
@@ -217,8 +218,6 @@ class TableSchema:
         columns = tuple(_column_from_dict(c) for c in content["columns"])
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
-            from raysynth.schema.constraints import constraint_from_dict
-
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
         limits = {k: content[k] for k in ("rare_threshold", "max_categories") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.errors import DataError, SchemaError
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import is_missing

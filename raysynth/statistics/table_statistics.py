@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table, require_rows
+from raysynth.data.fragments import Table, require_rows
 from raysynth.errors import DataError, SchemaError
 from raysynth.running.runner import summarise
 from raysynth.statistics.boolean import BooleanSummary, NullSummary

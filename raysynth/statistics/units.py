@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.table import Fragment, Table
+from raysynth.data.fragments import Fragment, Table
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
 from raysynth.statistics.cell_counts import is_missing

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import gaussian
 from raysynth.dp.accounting.run_scope import RunScope
 from raysynth.dp.mechanisms.counts import gaussian_vector

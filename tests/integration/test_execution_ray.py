@@ -13,8 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth.data import table as table_module
-from raysynth.data.table import Table, as_table
+from raysynth.data import fragments as table_module
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.errors import DataError
 from raysynth.running.runner import for_each_fragment, iter_tasks, ray_is_running, run_tasks, runs_on_ray, summarise
 from raysynth.statistics import TableStatistics, TableSummary, collect

@@ -12,8 +12,8 @@ import pyarrow.fs as pafs
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import canonical_array, canonical_batch, canonical_schema
+from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.frame import table_from_arrow
-from raysynth.data.table import Fragment, Table
 from raysynth.errors import DataError, StorageError
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole

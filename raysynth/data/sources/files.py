@@ -7,8 +7,8 @@ import os
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raysynth.data.fragments import Table
 from raysynth.data.sources.partitions import partition_of
-from raysynth.data.table import Table
 from raysynth.errors import DataError, StorageError
 
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")

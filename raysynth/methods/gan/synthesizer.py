@@ -240,8 +240,8 @@ class GanSynthesizer(Synthesizer):
 
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.fitting.private_training import private_batch_size
+        from raysynth.methods.gan.learner import GanSettings
         from raysynth.methods.gan.network import Conditions
-        from raysynth.methods.gan.recipe import GanSettings
         from raysynth.methods.shared.spans import Spans
         from raysynth.training.loop import TrainSettings
 
