@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
-from raysynth.files.storage import local_path, storage_error
+from raysynth.files.storage import local_path, make_folder, storage_error
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 
@@ -46,6 +47,8 @@ class CampaignStore:
         """
         fs, root = self._at()
         try:
+            if "://" not in self.path:
+                make_folder(Path(self.path), private=True)
             for folder in (_TRIALS, _FAILED):
                 fs.create_dir(f"{root}/{folder}", recursive=True)
             known = self._read_text(_PLAN)

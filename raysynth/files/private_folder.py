@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raysynth.files.storage import storage_error
+from raysynth.files.storage import make_folder, storage_error
 
 PREFIX = "encoded-rows-"
 SILENT_SECONDS = 3600.0  # of clocks that differ, and of a machine that stood still
@@ -36,22 +36,21 @@ _logger = logging.getLogger("raysynth")
 
 
 @contextmanager
-def private_folder(parent: Path, mode: int = 0o700) -> Iterator[Path]:
-    """A new folder for rows, deleted with all that is in it when the block ends, well or not.
+def private_folder(parent: Path) -> Iterator[Path]:
+    """A new folder for rows, its owner's alone, deleted with all that is in it when the block ends, well or not.
 
     The block may rename it, once it is complete: then it stays.
 
     Args:
         parent: made where missing; what lies abandoned in it is deleted first.
-        mode: of the folder, less the user's umask.
 
     Raises:
         StorageError: the folder cannot be made.
     """
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent, private=True)
         remove_abandoned(parent)
-        folder, lock = _owned(parent, mode)
+        folder, lock = _owned(parent)
     except OSError as error:
         raise storage_error(error, parent) from error
     ended = threading.Event()
@@ -110,7 +109,7 @@ def _is_free(lock: int, path: Path) -> bool:
     return here or time.time() - there.st_mtime > SILENT_SECONDS
 
 
-def _owned(parent: Path, mode: int) -> tuple[Path, int]:
+def _owned(parent: Path) -> tuple[Path, int]:
     """A new folder and its lock, held."""
     while True:
         folder = new_name(parent)
@@ -119,7 +118,7 @@ def _owned(parent: Path, mode: int) -> tuple[Path, int]:
             fcntl.flock(lock, fcntl.LOCK_EX)  # waits for one who looks whether it is free, which it is not yet
         if _lock_of(folder).exists():
             os.write(lock, _kernel().encode())
-            folder.mkdir(mode=mode)
+            folder.mkdir(mode=0o700)
             return folder, lock
         os.close(lock)
 

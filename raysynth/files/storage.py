@@ -40,11 +40,12 @@ def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
 
 
 @contextmanager
-def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(target: str | os.PathLike[str], *, private: bool = False) -> Iterator[Path]:
     """A temporary path in the folder of `target`, renamed to `target` when the block ends well, deleted when not.
 
     The temporary name keeps the ending of `target`, since writers choose the format by it. Missing parent folders are
-    made. An existing `target` is replaced in one step, only by a complete file.
+    made. An existing `target` is replaced in one step, only by a complete file. A `private` one, and the folders made
+    for it, are the user's alone (0600, 0700); others have what the user's umask gives.
 
     Raises:
         ParameterError: a URI. StorageError: the disk is full, permission is missing, or another operating-system error;
@@ -53,8 +54,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     final = local_path(target)
     temporary: Path | None = None
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _new_file_beside(final)
+        make_folder(final.parent, private=private)
+        temporary = _new_file_beside(final, 0o600 if private else 0o666)
         yield temporary
         _flush(temporary)
         temporary.replace(final)
@@ -66,10 +67,23 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_atomically(target: str | os.PathLike[str], content: bytes) -> None:
+def write_atomically(target: str | os.PathLike[str], content: bytes, *, private: bool = False) -> None:
     """Write a whole file or none (see `atomic_path`); raises `StorageError`."""
-    with atomic_path(target) as temporary:
+    with atomic_path(target, private=private) as temporary:
         temporary.write_bytes(content)
+
+
+def make_folder(folder: Path, *, private: bool) -> None:
+    """Make a folder and those above it that are missing; `private`: the new ones are the user's alone (0700).
+
+    A folder that is there keeps the permissions that its owner gave it, for example to a group.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not folder.is_dir():
+        make_folder(folder.parent, private=private)
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
 
 
 def check_writable(target: str | os.PathLike[str]) -> None:
@@ -106,10 +120,10 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
     return StorageError(f"cannot write '{os.fspath(path)}': {reason} (nothing half-written was left there)")
 
 
-def _new_file_beside(final: Path) -> Path:
-    """An empty file of a fresh name, with the permissions that the user's umask gives to new files."""
+def _new_file_beside(final: Path, mode: int) -> Path:
+    """An empty file of a fresh name, with a mode less the user's umask."""
     path = final.with_name(f".{final.stem}.{secrets.token_hex(4)}.tmp{final.suffix}")
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     return path
 
 

@@ -76,7 +76,7 @@ def find_checkpoint(path: Path) -> Checkpoint | None:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write one file, complete or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, private=True) as temporary:
         torch.save(
             {"signature": checkpoint.signature, "state": checkpoint.state, "history": checkpoint.history}, temporary
         )

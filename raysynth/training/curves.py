@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from raysynth.files.storage import make_folder
+
 FOLDER = "tensorboard"
 LABEL = "PRIVATE.txt"
 NOTE = "private: loss curves computed from real rows; keep them with the data, do not publish them\n"
@@ -34,7 +36,7 @@ class CurveFolder:
         An epoch that is repeated after a loss comes again under the same number, and TensorBoard shows the later one.
         """
         folder = self.folder / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, private=True)
         (folder / LABEL).write_text(NOTE, encoding="utf-8")
         writer = _writer(str(folder))
         for name, value in entry.items():

@@ -105,7 +105,7 @@ class KeptReleases:
         }
         write_model(folder / RELEASES, ModelContent(content, arrays))
         for path in (self.home / FITS).glob("*.json"):
-            write_atomically(folder / FITS / path.name, path.read_bytes())
+            write_atomically(folder / FITS / path.name, path.read_bytes(), private=True)
 
     def joint(self, fit_id: str, ledger: Ledger, delta: float) -> Spent | None:
         """Adds a fit, before its training, to those that have learned from these rows; the cost of all together.
@@ -118,7 +118,7 @@ class KeptReleases:
             delta: at which the cost is stated.
         """
         own = Ledger(ledger.events[len(self.events) :])
-        write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode())
+        write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode(), private=True)
         trained = [Ledger.from_json(p.read_text(encoding="utf-8")) for p in sorted((self.home / FITS).glob("*.json"))]
         if len(trained) == 1:
             return None

@@ -107,13 +107,13 @@ def kept_shards(
     found = _found(home, key)
     if found is not None and len(found.shards) >= fewest:
         return found
-    write_atomically(folder / LABEL, NOTE.encode())
-    with private_folder(folder, mode=0o777) as writing:
+    write_atomically(folder / LABEL, NOTE.encode(), private=True)
+    with private_folder(folder) as writing:
         at_least = 0 if releases is None else fewest
         write_shards(table, encoder, writing, rows_per_shard=rows_per_shard, at_least=at_least)
         if releases is not None:
             releases.write(writing)
-        write_atomically(writing / KEY, json.dumps(asdict(key)).encode())
+        write_atomically(writing / KEY, json.dumps(asdict(key)).encode(), private=True)
         try:
             _put(writing, home)
         except OSError as error:

@@ -211,4 +211,4 @@ def started_steps(journal: Path) -> int:
 def _start_steps(journal: Path, steps: int) -> None:
     """Count steps as started, before the first of them runs."""
     content = {"started": started_steps(journal) + steps}
-    write_atomically(journal, json.dumps(content).encode())
+    write_atomically(journal, json.dumps(content).encode(), private=True)

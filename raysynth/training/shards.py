@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.files.storage import atomic_path, storage_error
+from raysynth.files.storage import atomic_path, make_folder, storage_error
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -98,7 +98,7 @@ class ShardSet:
     def write_manifest(self) -> None:
         """Make the folder complete: the manifest is written last."""
         content = {"format_version": FORMAT_VERSION, "shards": [asdict(s) for s in self.shards]}
-        with atomic_path(self.folder / MANIFEST) as temporary:
+        with atomic_path(self.folder / MANIFEST, private=True) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
     def share(self, rank: int, world_size: int) -> ShardRows:
@@ -187,7 +187,7 @@ def write_shards(
     from raysynth.running.runner import for_each_fragment
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, private=True)
     except OSError as error:
         raise storage_error(error, folder) from error
     write = partial(_write_fragment, encoder, folder, rows_per_shard)
@@ -206,7 +206,7 @@ def write_block(folder: Path, name: str, block: EncodedBlock, max_code: int) -> 
     paths = _paths(folder, name)
     arrays = (block.codes_NC.astype(dtype, order="C"), np.ascontiguousarray(block.values_NV, np.float32))
     for path, array in zip(paths, arrays, strict=True):
-        with atomic_path(path) as temporary:
+        with atomic_path(path, private=True) as temporary:
             np.save(temporary, array)
     return Shard(name, len(block), _sha256(paths))
 

@@ -129,13 +129,13 @@ def write_windows(
 ) -> WindowShards:
     """Write encoded sequences into a folder, in pieces; arguments as of `wide_rows` and `WindowShards`."""
     for name, block in (("steps", steps), ("context", context)):
-        (folder / name).mkdir()
+        (folder / name).mkdir(mode=0o700)
         most = int(block.codes_NC.max(initial=0))
         shards: list[Shard] = []
         for at in range(0, len(block), rows_per_shard):
             part = EncodedBlock(block.codes_NC[at:][:rows_per_shard], block.values_NV[at:][:rows_per_shard])
             shards.append(write_block(folder / name, f"shard-{len(shards):06d}", part, most))
         ShardSet(folder / name, tuple(shards)).write_manifest()
-    with atomic_path(folder / WINDOWS) as temporary, temporary.open("wb") as file:
+    with atomic_path(folder / WINDOWS, private=True) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack([windows.start, windows.length]).astype(np.int64))
     return WindowShards(folder, length, len(windows), first)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raysynth.errors import StorageError
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import make_folder, write_atomically
 from raysynth.tuning.trials import Trial
 
 _NOTE_FILE = "sweep.json"
@@ -30,7 +30,7 @@ def require_same_sweep(folder: Path, note: str) -> None:
 
 
 def claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
-    """Make the folder and its parts, and say whose they are."""
+    """Make the folder and its parts, for the user alone, and say which sweep they belong to; raises `StorageError`."""
     for name in parts:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / _NOTE_FILE, note.encode())
+        make_folder(folder / name, private=True)
+    write_atomically(folder / _NOTE_FILE, note.encode(), private=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from raysynth.dp.accounting.accountant import Spent, least_epsilon, spent
@@ -24,7 +24,8 @@ class PrivacySpent:
         total: epsilon and delta that they have together, and whether anything is guaranteed.
         budget: what was allowed.
         joint: where other models were learned with the same releases (`keep_shards`): what they and this one cost
-            together when it was learned.
+            together when it was learned. Known to the fit alone: a file that held it would say that another fit's table
+            was the same.
     """
 
     ledger: Ledger
@@ -60,7 +61,6 @@ class PrivacySpent:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; an auditor recomputes epsilon from `ledger` at `delta`."""
-        joint = {} if self.joint is None else {"joint": asdict(self.joint)}
         return {
             "epsilon": self.epsilon,
             "delta": self.delta,
@@ -68,15 +68,13 @@ class PrivacySpent:
             "not_covered": list(self.total.not_covered),
             "budget": {"epsilon": self.budget.epsilon, "delta": self.budget.delta},
             "ledger": self.ledger.to_dict(),
-            **joint,
         }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> PrivacySpent:
         """The inverse of `to_dict`; raises `ModelFileError`."""
         try:
-            joint = _spent(content["joint"]) if "joint" in content else None
-            return cls(Ledger.from_dict(content["ledger"]), _spent(content), PrivacyBudget(**content["budget"]), joint)
+            return cls(Ledger.from_dict(content["ledger"]), _spent(content), PrivacyBudget(**content["budget"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"the privacy ledger of the model file cannot be read: {error}") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import atomic_path, check_writable, local_path
+from raysynth.files.storage import atomic_path, check_writable, local_path, write_atomically
 
 
 def test_file_appears_whole_with_the_users_permissions(tmp_path: Path) -> None:
@@ -85,3 +85,26 @@ def test_a_uri_is_refused_and_becomes_no_folder(
             if isinstance(made, contextlib.AbstractContextManager):
                 stack.enter_context(made)
     assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------ what is private
+
+
+def test_private_files_and_the_folders_made_for_them_are_the_users_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_atomically(tmp_path / "a" / "b" / "rows", b"x", private=True)
+        write_atomically(tmp_path / "open" / "table.csv", b"x")
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(tmp_path).as_posix(): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
+    assert modes == {"a": 0o700, "a/b": 0o700, "a/b/rows": 0o600, "open": 0o777, "open/table.csv": 0o666}
+
+
+def test_a_folder_that_is_shared_with_a_group_stays_shared(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o770)
+    write_atomically(shared / "run" / "rows", b"x", private=True)
+    assert shared.stat().st_mode & 0o777 == 0o770
+    assert (shared / "run").stat().st_mode & 0o777 == 0o700

@@ -130,7 +130,8 @@ def test_the_second_ledger_states_what_both_models_cost_together(work: Work, tmp
     assert f"same kept rows: epsilon = {joint.epsilon:.4g}" in str(second.privacy_spent_)
     second.save(tmp_path / "model")
     loaded = load_synthetic_model(tmp_path / "model").privacy_spent_
-    assert loaded is not None and loaded.to_dict() == second.privacy_spent_.to_dict() and loaded.joint == joint
+    assert loaded is not None and loaded.to_dict() == second.privacy_spent_.to_dict()
+    assert loaded.joint is None, "a file does not say that another fit's table was the same"
 
 
 def test_too_small_a_rest_is_an_error_before_any_work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_the_fingerprint_is_of_values_not_of_how_they_lie_in_memory() -> None:
 def test_where_shards_cannot_be_kept_says_why(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"STORAGE_PATH/shards"):
         vae(True).fit(rows())
-    with pytest.raises(ParameterError, match="no folder"):
+    with pytest.raises(ParameterError, match="is a URI"):
         vae("s3://bucket/shards").fit(rows())
     with pytest.raises(ParameterError, match="learns without encoded shards"):
         GaussianCopula(keep_shards=tmp_path, verbose=False).fit(rows())
@@ -194,3 +195,16 @@ def test_the_schema_is_part_of_the_key() -> None:
     other = replace(schema, columns=tuple(replace(c, kind=Kind.CATEGORICAL) for c in schema.columns))
     keys = [ShardKey.of(as_table(rows()), s, model.encoder_) for s in (schema, other)]
     assert keys[0].data == keys[1].data and keys[0].digest != keys[1].digest
+
+
+def test_kept_rows_are_their_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask: encoded rows were 0644 in folders of 0755."""
+    before = os.umask(0)
+    try:
+        vae(tmp_path / "kept", epochs=1).fit(rows())
+    finally:
+        os.umask(before)
+    modes: dict[bool, set[int]] = {True: set(), False: set()}
+    for path in (tmp_path / "kept", *(tmp_path / "kept").rglob("*")):
+        modes[path.is_dir()].add(path.stat().st_mode & 0o777)
+    assert modes == {True: {0o700}, False: {0o600}}
