@@ -16,7 +16,7 @@ from raysynth.attacks.threat import Records, Scene, View
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables
 from raysynth.comparison.rows import row_space, sample_rows
 from raysynth.errors import DataError, ParameterError
-from raysynth.methods.checks import check_whole
+from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import run_tasks
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
+from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
-    from raysynth.fitting.opening import OpenedTable
+    from raysynth.fitting.opened import OpenedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.sampling.chunks import SamplingModel
@@ -57,8 +57,7 @@ class Synthesizer:
         about_rows: the public order of magnitude of the number of rows.
         public_types: with differential privacy: the table's types (whole numbers, dtypes) are public; what else a
             `schema` does not declare is never read from the rows.
-        statistics_share: of the budget's rho, for the columns' own statistics (`dp/accounting/calibration.py`); None: a
-            tenth.
+        statistics_share: of the budget's rho, for the columns' own statistics (see `dp.accounting`); None: a tenth.
         privacy_unit: with differential privacy: the column whose value names the person; the guarantee is then under
             all rows of one person more or less. None: under one row. Every method of tables has it.
         max_rows_per_unit: k: so many rows of a person count, chosen at random; noise of counts grows k-fold.

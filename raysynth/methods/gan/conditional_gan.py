@@ -12,6 +12,7 @@ import numpy as np
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.named_arrays import under
+from raysynth.fitting.checks import check_whole
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts
@@ -22,7 +23,6 @@ from raysynth.methods.bayesian_network.sampler import draw, network_steps
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import hill_climb
 from raysynth.methods.bayesian_network.synthesizer import NetworkGenerator
-from raysynth.methods.checks import check_whole
 from raysynth.methods.gan.synthesizer import GanSynthesizer
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
+from raysynth.fitting.checks import check_whole, is_private
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import check_whole, is_private
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.running.stages import stage

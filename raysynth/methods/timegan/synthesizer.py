@@ -10,9 +10,9 @@ import numpy as np
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ParameterError
+from raysynth.fitting.checks import check_between, check_whole, is_private
 from raysynth.fitting.opening import spending_told
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import check_between, check_whole, is_private
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer

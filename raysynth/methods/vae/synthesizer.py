@@ -10,9 +10,9 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.fitting.checks import check_between, check_compile_step, check_units, check_whole, settled
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import check_between, check_compile_step, check_units, check_whole, settled
 
 if TYPE_CHECKING:
     import pyarrow as pa

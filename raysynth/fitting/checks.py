@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from ray.train import RunConfig
 
-    from raysynth.methods.base import Synthesizer
+    from raysynth.fitting.method import Method
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.schema.table import TableSchema
 
@@ -46,18 +46,18 @@ def check_units(name: str, units: Sequence[Any]) -> None:
         check_whole(name, unit)
 
 
-def settled(model: Synthesizer, defaults: Defaults) -> Defaults:
+def settled(model: Any, defaults: Defaults) -> Defaults:
     """What the user gave of the parameters that a dataclass of defaults names, and the defaults for those left open."""
     given = {f.name: getattr(model, f.name) for f in fields(defaults)}
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
-def is_private(model: Synthesizer) -> bool:
+def is_private(model: Method) -> bool:
     """Whether a fit keeps within a privacy budget."""
     return model.differential_privacy or model.epsilon is not None
 
 
-def check_privacy_unit(model: Synthesizer) -> None:
+def check_privacy_unit(model: Method) -> None:
     """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
 
     Training that draws units needs to know the rows of each, which only this process does, and of these alone.
@@ -82,7 +82,7 @@ def check_privacy_unit(model: Synthesizer) -> None:
             )
 
 
-def draws_units(model: Synthesizer) -> bool:
+def draws_units(model: Method) -> bool:
     """Whether training draws units of several rows (by one row of each), where others draw rows."""
     return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit > 1
 
@@ -98,7 +98,7 @@ def check_compile_step(model: Any) -> None:
         )
 
 
-def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) -> Path | None:
+def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path | None:
     """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
     if resume is None:
         return None
@@ -109,7 +109,7 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
     return local_path(resume, "resume")
 
 
-def shards_folder(model: Synthesizer) -> Path | None:
+def shards_folder(model: Method) -> Path | None:
     """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none."""
     if model.keep_shards is False or model.keep_shards is None:
         return None
