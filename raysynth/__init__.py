@@ -14,6 +14,8 @@ from raysynth.version import __version__ as __version__
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
     from raysynth.api import infer_schema as infer_schema
+    from raysynth.data.sources.csv_file import CsvFile as CsvFile
+    from raysynth.data.sources.files import ParquetFiles as ParquetFiles
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
     from raysynth.errors import ConstraintError as ConstraintError
@@ -59,6 +61,8 @@ _HOME = {
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",
+    "CsvFile": "raysynth.data.sources.csv_file",
+    "ParquetFiles": "raysynth.data.sources.files",
     "ClusterError": "raysynth.errors",
     "ConditionError": "raysynth.errors",
     "ConstraintError": "raysynth.errors",

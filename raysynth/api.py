@@ -76,12 +76,14 @@ def infer_schema(
     """
     from raysynth.data.table import as_table
     from raysynth.schema.table import Kind
+    from raysynth.statistics.dated_table import as_written, dated
     from raysynth.statistics.inference import infer_schema as infer
     from raysynth.statistics.table_statistics import collect
 
     table = as_table(data)
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
-    return infer(table, collect(table, label="statistics"), None, kinds)
+    table, statistics = dated(table, collect(table, label="statistics"), None, kinds)
+    return as_written(infer(table, statistics, None, kinds), table)
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:

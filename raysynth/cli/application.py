@@ -33,6 +33,15 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method, e.g. --set max_parents=2."),
 ]
+Csv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--csv",
+        metavar="NAME=VALUE",
+        help="How CSV files are written, where it is not found out right: delimiter, quote, encoding, header (yes, no),"
+        " decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
+    ),
+]
 
 
 def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Json, Method, Seed, Settings, app, run
+from raysynth.cli.application import Csv, Json, Method, Seed, Settings, app, run
 from raysynth.cli.steps import (
     Outcome,
     check_out,
@@ -20,6 +20,7 @@ from raysynth.cli.steps import (
     fit_outcome,
     kept_of_sample,
     new_model,
+    read_as,
     read_conditions,
     verify_folder,
     write_sample,
@@ -86,6 +87,7 @@ def fit(
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     settings: Settings = None,
+    csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +114,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             settings=settings,
             seed=seed,
         )
-        fitted.fit(data)
+        fitted.fit(read_as(data, csv))
         fitted.save(model)
         return fit_outcome(fitted, data, model, time.perf_counter() - begun)
 
@@ -222,6 +224,7 @@ def evaluate(
         str | None, typer.Option(help="Column that says which rows are one sequence; adds figures along time.")
     ] = None,
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
+    csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -235,10 +238,10 @@ def evaluate(
             if path is not None:
                 check_writable(path)
         return evaluate_tables(
-            real,
+            read_as(real, csv),
             synthetic,
             out=out,
-            holdout=holdout,
+            holdout=None if holdout is None else read_as(holdout, csv),
             target=target,
             seed=seed,
             model=None if model is None else load_synthetic_model(model),
@@ -271,6 +274,7 @@ def demo(
     method: Method = DEFAULT_METHOD,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
     target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
@@ -279,7 +283,8 @@ def demo(
     def work() -> Outcome:
         from raysynth.cli.demo import run_demo
 
-        result = run_demo(data, out, method=method, epochs=epochs, target=target, seed=seed)
+        table = None if data is None else read_as(data, csv)
+        result = run_demo(table, out, method=method, epochs=epochs, target=target, seed=seed)
         return Outcome({"command": "demo", **result.record()}, result.text())
 
     run(work, as_json, kept=f"Files that were finished stay in '{out}'.")

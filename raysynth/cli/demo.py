@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from raysynth.data.sources.csv_file import CsvFile
+
 HOLDOUT_SHARE = 0.2  # of the rows: never shown to the model, the yardstick for copying and for prediction
 MIN_ROWS = 20
 EXAMPLE = "RAND Health Insurance Experiment (statsmodels)"
@@ -67,7 +69,7 @@ class DemoResult:
 
 
 def run_demo(
-    data: str | None,
+    data: str | CsvFile | None,
     out: Path,
     *,
     method: str,
@@ -93,9 +95,13 @@ def run_demo(
         check_writable(path)
     seconds: dict[str, float] = {}
 
+    source = EXAMPLE if data is None else str(getattr(data, "path", data))
     with _timed("read", seconds):
-        say(f"1/4  Reading {data or EXAMPLE}")
-        rows = as_table(example_table() if data is None else data).to_arrow()
+        say(f"1/4  Reading {source}")
+        table = as_table(example_table() if data is None else data)
+        for note in table.notes:
+            say(f"     {note}")
+        rows = table.to_arrow()
         train, holdout = split(rows, seed)
     with _timed("fit", seconds):
         say(f"2/4  Learning from {train.num_rows:,} rows with '{method}' ({holdout.num_rows:,} kept apart)")
@@ -112,7 +118,7 @@ def run_demo(
             train, synthetic, out=files["report"], holdout=holdout, target=target, seed=seed, model=model
         )
     return DemoResult(
-        source=data or EXAMPLE,
+        source=source,
         method=method,
         rows=rows.num_rows,
         columns=rows.num_columns,

@@ -69,6 +69,15 @@ def new_model(
     return new_synthesizer(method, **parameters)
 
 
+def read_as(data: str, csv: list[str] | None) -> Any:
+    """The path, or with what `--csv` says of its form; raises `ParameterError` for a setting at fault."""
+    if not csv:
+        return data
+    from raysynth.data.sources.csv_file import csv_file
+
+    return csv_file(data, csv)
+
+
 def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool) -> RunConfig:
     """Where a fit keeps its checkpoints: the folder itself, so that the same command goes on from there.
 
@@ -138,6 +147,8 @@ def write_sample(
 
     `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
     """
+    from raysynth.sampling.frame import with_whole_numbers
+
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
@@ -147,7 +158,7 @@ def write_sample(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
     frame = model.sample(n, conditions=conditions, seed=seed)
-    write_frame(frame, Path(out))
+    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)
 
 

@@ -14,6 +14,7 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.schema.table import Kind, TableSchema
+from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
@@ -70,7 +71,8 @@ def pair_tables(
     schema: TableSchema | None = None,
 ) -> Tables:
     """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure."""
-    tables = [as_table(d, min_rows=0) for d in (real, synthetic, holdout) if d is not None]
+    types = declared_types(schema)
+    tables = [as_table(d, min_rows=0, declared=types) for d in (real, synthetic, holdout) if d is not None]
     for label, table in zip(LABELS, tables, strict=False):
         if table.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
@@ -84,11 +86,35 @@ def pair_tables(
     for label, found in zip(LABELS, statistics, strict=False):
         if found.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
+    tables, statistics = _dated(tables, statistics, schema, categorical_columns)
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
     result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, statistics[0], statistics[1], seen)
     _check_kinds(result, tables)
     return result
+
+
+def _dated(
+    tables: list[Table],
+    statistics: list[TableStatistics],
+    schema: TableSchema | None,
+    categorical: Sequence[str] | None,
+) -> tuple[list[Table], list[TableStatistics]]:
+    """All tables with the dates that the real one writes as text; raises `DataError` where another has another form."""
+    real, first = dated(tables[0], statistics[0], schema, {Kind.CATEGORICAL: categorical})
+    forms = real.text_forms
+    if not forms:
+        return tables, statistics
+    others = [with_forms(table, forms) for table in tables[1:]]
+    second = collect(others[0], label="Reading the synthetic table's dates", check_values=False)
+    for name, form in forms.items():
+        held, left = statistics[1].columns[name], second.columns[name]
+        if held.missing < statistics[1].n_rows == left.missing:
+            raise DataError(
+                f"column '{name}' holds dates of the form {form.format} in the real table, but text of another form in "
+                "the synthetic table; write both alike, or list it in categorical_columns"
+            )
+    return [real, *others], [first, second]
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:

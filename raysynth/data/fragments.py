@@ -38,6 +38,21 @@ class Fragment(Protocol):
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How the datetimes of a column were written before they were read.
+
+    Args:
+        format: in the language of `arrow_dates.py`, for example '%d/%m/%Y'.
+        dtype: of the written column, as a schema has it: 'string', or 'int64' for digits.
+        reason: why the column was taken for dates.
+    """
+
+    format: str
+    dtype: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of any size, wherever it lies.
 
@@ -49,6 +64,10 @@ class Table:
         pandas_dtypes: dtype of each column of a DataFrame, as text; empty for other inputs.
         memory: what the fragments are slices of, where the rows were given in memory.
         dataset: a Ray Dataset, taken as it is.
+        notes: what reading it decided (delimiter, encoding, decimal comma ...), for the user.
+        levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
+        labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
+        text_forms: columns that were text or digits and are datetimes here, with how they were written.
     """
 
     schema: pa.Schema
@@ -58,6 +77,10 @@ class Table:
     pandas_dtypes: Mapping[str, str] = field(default_factory=dict)
     memory: pa.Table | None = None
     dataset: Any = None
+    notes: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    text_forms: Mapping[str, TextForm] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,33 +12,39 @@ from raysynth.data.fragments import Table, require_rows
 from raysynth.errors import DataError
 
 
-def as_table(data: Any, *, min_rows: int = 2) -> Table:
+def as_table(data: Any, *, min_rows: int = 2, declared: Mapping[str, pa.DataType] | None = None) -> Table:
     """Any supported input as a `Table`.
 
     Args:
-        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), path or URI of a Parquet
-            or CSV file or of a folder of them, or `ray.data.Dataset`.
+        data: `pandas.DataFrame`, `pyarrow.Table` (or anything that exports an Arrow stream), `pyarrow.dataset.Dataset`,
+            path, URI or glob of Parquet, CSV, JSON lines or Arrow files or of a folder of them, a list of paths,
+            `CsvFile`, `ParquetFiles`, or `ray.data.Dataset`.
         min_rows: fewest rows accepted.
+        declared: types of columns by a schema, which CSV files, having none themselves, are read with.
 
     Raises:
         DataError: the input is of no known kind, missing, unreadable, empty, or holds a column that cannot be modelled;
             the message names the column or file and the cure.
         StorageError: the storage cannot be reached.
     """
-    table = _table_of(data)
+    table = _table_of(data, declared)
     if table.n_rows is not None:
         require_rows(table.n_rows, table.source, min_rows)
     return table
 
 
-def _table_of(data: Any) -> Table:
+def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None) -> Table:
     if isinstance(data, Table):
         return data
-    if isinstance(data, (str, os.PathLike)):
+    kind = type(data)
+    if _is_path(data) or kind.__name__ in ("CsvFile", "ParquetFiles"):
         from raysynth.data.sources.files import table_from_path
 
-        return table_from_path(os.fspath(data))
-    kind = type(data)
+        return table_from_path(data, declared)
+    if kind.__module__ == "pyarrow._dataset":
+        from raysynth.data.sources.arrow_dataset import table_from_arrow_dataset
+
+        return table_from_arrow_dataset(data)
     if kind.__module__.startswith("ray.data"):
         from raysynth.data.sources.dataset import table_from_dataset
 
@@ -54,8 +61,15 @@ def _table_of(data: Any) -> Table:
         return table_from_arrow(pa.table(data))
     raise DataError(
         f"cannot read a table from {kind.__module__}.{kind.__qualname__}; give a pandas DataFrame, a pyarrow Table, "
-        "a path or URI of Parquet or CSV, or a Ray Dataset"
+        "a path, URI or list of paths of Parquet or CSV files, or a Ray Dataset"
     )
+
+
+def _is_path(data: Any) -> bool:
+    """True for a path, and for a list of them."""
+    if isinstance(data, (list, tuple)):
+        return len(data) > 0 and all(isinstance(d, (str, os.PathLike)) for d in data)
+    return isinstance(data, (str, os.PathLike))
 
 
 def _is_frame(data: Any) -> bool:

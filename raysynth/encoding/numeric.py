@@ -6,7 +6,7 @@ a real row's. Datetimes and timedeltas are integers of their unit. Values that a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
+from raysynth.encoding.calendar import Calendar, calendar_of
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.errors import ModelFileError
@@ -34,6 +35,13 @@ class NumericEncoder:
     kind: Kind
     dtype: pa.DataType
     distribution: SmoothDistribution
+    calendar: Calendar | None = field(default=None, kw_only=True)
+
+    def placed(
+        self, x: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] = (-np.inf, np.inf)
+    ) -> np.ndarray:
+        """Drawn values (N,) on the steps of the calendar that the column keeps, inside closed bounds."""
+        return x if self.calendar is None else self.calendar.placed(x, self.distribution, rng, bounds)
 
     def to_arrow(self, x: np.ndarray, missing: np.ndarray) -> pa.Array:
         """Rounded values as the column's Arrow type, null where `missing`."""
@@ -144,7 +152,7 @@ class BinEncoder(NumericEncoder):
         """Arrow array (N,): a random rank inside the code (and inside `bounds`, closed), turned into a value."""
         missing = codes == self.cardinality - 1
         if bounds is None:
-            return self.to_arrow(self._drawn(codes, rng), missing)
+            return self.to_arrow(self.placed(self._drawn(codes, rng), rng), missing)
         ranks = self.ranks
         code = np.where(missing, 0, codes)
         low = np.maximum(ranks[code], self.distribution.rank_below(bounds[0], inclusive=False))
@@ -152,7 +160,7 @@ class BinEncoder(NumericEncoder):
         high = np.maximum(low, high)
         x = self.distribution.quantile(low + rng.random(len(codes)) * (high - low))
         x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)  # ranks have fewer digits
-        return self.to_arrow(x, missing)
+        return self.to_arrow(self.placed(x, rng, bounds), missing)
 
     def _drawn(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A value (N,) for each code, any for 'missing'; a code that is one atom needs no draw."""
@@ -177,18 +185,18 @@ class BinEncoder(NumericEncoder):
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta, arrays = _distribution_state(self.distribution)
+        meta, arrays = _distribution_state(self)
         return meta, {**arrays, "first_cell": self.first_cell}
 
     @classmethod
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> BinEncoder:
         """The inverse of `to_state`."""
         first = arrays["first_cell"]
-        distribution = _distribution_of(column.name, meta, arrays)
+        distribution, calendar = _distribution_of(column, meta, arrays)
         is_partition = first.ndim == 1 and len(first) > 0 and first[0] == 0 and bool((np.diff(first) > 0).all())
         if not (first.dtype.kind in "iu" and is_partition and first[-1] < len(distribution.share) <= 65_000):
             raise _inconsistent(column.name)
-        return cls(column.name, column.kind, column.arrow_type, distribution, first)
+        return cls(column.name, column.kind, column.arrow_type, distribution, first, calendar=calendar)
 
 
 @dataclass(frozen=True)
@@ -245,7 +253,7 @@ class ModeEncoder(NumericEncoder):
         missing = codes == self.cardinality - 1
         mode = np.where(missing, 0, codes)
         x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
-        return self.to_arrow(x, missing)
+        return self.to_arrow(self.placed(x, rng), missing)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
@@ -263,7 +271,7 @@ class ModeEncoder(NumericEncoder):
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta, arrays = _distribution_state(self.distribution)
+        meta, arrays = _distribution_state(self)
         return meta, {**arrays, **{f"mixture_{f.name}": getattr(self.mixture, f.name) for f in fields(Mixture)}}
 
     @classmethod
@@ -276,7 +284,8 @@ class ModeEncoder(NumericEncoder):
             raise _inconsistent(column.name)
         if modes == 0 or intervals.min() < 0 or intervals.max() >= modes or not np.isfinite(mixture.mean).all():
             raise _inconsistent(column.name)
-        return cls(column.name, column.kind, column.arrow_type, _distribution_of(column.name, meta, arrays), mixture)
+        distribution, calendar = _distribution_of(column, meta, arrays)
+        return cls(column.name, column.kind, column.arrow_type, distribution, mixture, calendar=calendar)
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
@@ -296,7 +305,8 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         target = np.where(heavy, -1, np.floor(middle * max(n_bins - heavy.sum(), 1)))
         changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
         first = np.flatnonzero(np.concatenate([[True], changes]))
-    return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first)
+    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold)
+    return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first, calendar=calendar)
 
 
 def build_modes(
@@ -304,7 +314,10 @@ def build_modes(
 ) -> ModeEncoder:
     """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
     distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
-    return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, fit_mixture(distribution, n_modes))
+    mixture = fit_mixture(distribution, n_modes)
+    kept = np.isin(distribution.low, mixture.mean[mixture.std == 0])
+    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold, kept=kept)
+    return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, mixture, calendar=calendar)
 
 
 def build_scaled(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> ModeEncoder:
@@ -337,21 +350,28 @@ def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarra
     return np.searchsorted(boundaries, x, side="right").astype(np.uint16)
 
 
-def _distribution_state(distribution: SmoothDistribution) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    scalars = ("missing_share", "decimals", "step", "offset")
-    return {k: getattr(distribution, k) for k in scalars}, {
-        k: getattr(distribution, k) for k in ("low", "high", "share")
-    }
+def _distribution_state(encoder: NumericEncoder) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    distribution, scalars = encoder.distribution, ("missing_share", "decimals", "step", "offset")
+    meta = {k: getattr(distribution, k) for k in scalars}
+    if encoder.calendar is not None:
+        meta["calendar"] = encoder.calendar.to_meta()
+    return meta, {k: getattr(distribution, k) for k in ("low", "high", "share")}
 
 
-def _distribution_of(column: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> SmoothDistribution:
+def _distribution_of(
+    column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[SmoothDistribution, Calendar | None]:
     low, high, share = (arrays[k] for k in ("low", "high", "share"))
     fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape == share.shape
     if not fits or not np.isfinite([*low, *high]).all() or (high < low).any() or (low[1:] < high[:-1]).any():
-        raise _inconsistent(column)
+        raise _inconsistent(column.name)
     if not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
-        raise _inconsistent(column)
-    return SmoothDistribution(low, high, share, **meta)
+        raise _inconsistent(column.name)
+    try:
+        calendar = Calendar.from_meta(meta.get("calendar"), column.arrow_type)
+    except (ValueError, TypeError, KeyError):
+        raise _inconsistent(column.name) from None
+    return SmoothDistribution(low, high, share, **{k: v for k, v in meta.items() if k != "calendar"}), calendar
 
 
 def _inconsistent(column: str) -> ModelFileError:

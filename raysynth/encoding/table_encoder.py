@@ -169,6 +169,8 @@ def build_encoder(
             missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
             if 0 < missing < 1:
                 columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))
+    if not columns and schema.columns:  # nothing but keys: a code that says that each row has one
+        columns.append(PresenceEncoder(schema.columns[0].name, schema.columns[0].kind, np.array([1.0, 0.0])))
     return TableEncoder(tuple(columns))
 
 

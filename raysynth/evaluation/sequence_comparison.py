@@ -27,6 +27,8 @@ from raysynth.evaluation.sequence_metrics import (
     told_apart,
 )
 from raysynth.methods.sequences.data import divide, gap_name
+from raysynth.statistics.dated_table import dated, with_forms
+from raysynth.statistics.table_statistics import collect
 
 MOST_STEPS = 50  # longer sequences are compared in windows of so many rows
 MOST_SEQUENCES = 5000
@@ -125,6 +127,8 @@ def compare_sequences(
 def pair_long_tables(real: Any, synthetic: Any, key: str, time: str | None, seed: int = 0) -> SequencePair:
     """Both tables as arrays on the real one's scale; columns of the entity are left out, the times become gaps."""
     first, second = (as_table(t) for t in (real, synthetic))
+    first, _ = dated(first, collect(first, label="Reading the real table"))
+    second = with_forms(second, first.text_forms)
     if set(first.names) != set(second.names):
         raise DataError("the two tables have different columns; give both the same ones")
     ordered = [order_rows(t, key, time) for t in (first, second.select(first.names))]
@@ -132,7 +136,7 @@ def pair_long_tables(real: Any, synthetic: Any, key: str, time: str | None, seed
     steps = min(int(max(o.lengths.max() for o in ordered)), MOST_STEPS)
     windows = [windows_of(o, steps, steps) for o in ordered]
     _check_types(first, second)
-    tables = divide(ordered[0], windows[0], static, declared=None, kinds={}, pandas_dtypes=first.pandas_dtypes)
+    tables = divide(ordered[0], windows[0], static, declared=None, kinds={}, given=first)
     encoder, rng = tables.step_encoder(), np.random.default_rng(seed)
     names: tuple[str, ...] = ()
     padded: list[PaddedSequences] = []

@@ -137,8 +137,8 @@ def run_folder(run_config: RunConfig | None) -> Path | None:
 
 
 def listed(columns: Any) -> Any:
-    """A list of names, whatever sequence they came in; a text stays one, to be refused by name."""
-    return columns if columns is None or isinstance(columns, str) else list(columns)
+    """A list of names, whatever sequence they came in, numbers as text; a text stays one, to be refused by name."""
+    return columns if columns is None or isinstance(columns, str) else [str(c) for c in columns]
 
 
 def try_out(model: SamplingModel, modelled: TableSchema) -> None:

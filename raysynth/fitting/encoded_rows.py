@@ -10,11 +10,13 @@ from raysynth.encoding.block import EncodedBlock
 if TYPE_CHECKING:
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.table import TableSchema
 
 
 class Encoding(Protocol):
     """A fitted model, as far as new rows are encoded by it."""
 
+    schema_: TableSchema
     rules_: ConstraintSet | None
     encoder_: TableEncoder
 
@@ -31,8 +33,10 @@ def encoded_blocks(model: Encoding, data: Any, *, min_rows: int) -> Iterator[Enc
         DataError: too few rows, or a column is missing or of another type.
     """
     from raysynth.data.table import as_table
+    from raysynth.statistics.dated_table import declared_forms, declared_types, with_forms
 
-    table = as_table(data, min_rows=min_rows)
+    table = as_table(data, min_rows=min_rows, declared=declared_types(model.schema_))
+    table = with_forms(table, declared_forms(model.schema_))
     if model.rules_ is not None:
         table = table.mapped(model.rules_.forward)
     names = list(model.encoder_.names)

@@ -114,7 +114,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
 
     if model.verbose:
         about = "" if scope is None else "about "
-        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{opened.schema.describe()}")
+        notes = "".join(f"  {note}\n" for note in opened.table.notes)
+        print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
@@ -190,11 +191,11 @@ def open_table(
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
     from raysynth.data.table import as_table
-
-    table = as_table(data, min_rows=2 if scope is None else 0)
     from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
+    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
     if scope is None:
         return open_exactly(table, declared, kinds)
     public, unit, keep = model.public_types, None, None
@@ -222,19 +223,22 @@ def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind
     """Exact statistics of a table, its kinds inferred, its rows checked."""
     from raysynth.fitting.prepared import check_constraints
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written, dated
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
 
     with stage("statistics") as done:
         statistics = collect(table, label="statistics")
         done.rows = statistics.n_rows
-        schema = modelled = infer_schema(table, statistics, declared, kinds)
-    rules = ConstraintSet(schema.constraints, schema) if schema.constraints else None
+        table, statistics = dated(table, statistics, declared, kinds)
+        modelled = infer_schema(table, statistics, declared, kinds)
+        schema = as_written(modelled, table)
+    rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if rules is not None:
         with stage("constraints", statistics.n_rows):
-            rules.validate(schema)
+            rules.validate(modelled)
             check_constraints(rules, table)
-            modelled = rules.forward_schema(schema)
+            modelled = rules.forward_schema(modelled)
             table = table.mapped(rules.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
@@ -314,9 +318,11 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     Returns the table, the schema of its columns, and the constraints (None without any).
     """
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import declared_forms, with_forms
     from raysynth.statistics.public_schema import as_declared, public_schema
 
-    table = as_declared(table, schema)
+    table = with_forms(as_declared(table, schema), declared_forms(schema))
+    schema = schema.as_modelled()
     if not schema.constraints:
         return table, schema, None
     rules = ConstraintSet(schema.constraints, schema)
@@ -335,13 +341,15 @@ def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, 
     from raysynth.data.table import as_table
     from raysynth.fitting.prepared import check_constraints
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import as_written, dated, declared_types
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
 
-    table = as_table(data)
-    schema = infer_schema(table, collect(table, label="checking rows"), declared, kinds)
+    table = as_table(data, declared=declared_types(declared))
+    table, statistics = dated(table, collect(table, label="checking rows"), declared, kinds)
+    schema = infer_schema(table, statistics, declared, kinds)
     if schema.constraints:
         rules = ConstraintSet(schema.constraints, schema)
         rules.validate(schema)
         check_constraints(rules, table)
-    return schema
+    return as_written(schema, table)

@@ -349,8 +349,9 @@ class Synthesizer:
         if model.schema_.constraints:
             from raysynth.schema.constraints import ConstraintSet
 
-            model.rules_ = ConstraintSet(model.schema_.constraints, model.schema_)
-            model.rules_.validate(model.schema_)
+            modelled = model.schema_.as_modelled()
+            model.rules_ = ConstraintSet(modelled.constraints, modelled)
+            model.rules_.validate(modelled)
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])

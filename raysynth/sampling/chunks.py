@@ -18,7 +18,8 @@ from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.date_text import DateFormat
+from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.plain_values import from_plain
 
 CHUNK_ROWS = 65_536
@@ -272,7 +273,7 @@ def assemble(
     arrays: dict[str, Any] = {}
     for column in schema.columns:
         if column.kind.is_modelled:
-            arrays[column.name] = rows.column(column.name).combine_chunks()
+            arrays[column.name] = written(rows.column(column.name), column)
             continue
         if column.kind is Kind.CONSTANT:
             value = from_plain([column.value], column.arrow_type)
@@ -284,3 +285,14 @@ def assemble(
             array = array.take(pa.array(np.arange(rows.num_rows), mask=~present.to_numpy(zero_copy_only=False)))
         arrays[column.name] = array
     return pa.table(arrays)
+
+
+def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Array:
+    """Values of a modelled column as the user's table has them: dates in their own form of text where they had one."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks else pa.nulls(0, values.type)
+    if column.date_format is None or not pa.types.is_temporal(array.type):
+        return array
+    text = DateFormat(column.date_format).write(array)
+    return text.cast(column.arrow_type) if pa.types.is_integer(column.arrow_type) else text.dictionary_encode()

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder, NumericEncoder, t
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
+from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.plain_values import from_plain
 
@@ -192,9 +194,10 @@ def _parse_row(
 ) -> tuple[ColumnCondition, ...]:
     by_name = {c.name: c for c in encoder.columns}
     result = []
-    for name, wanted in conditions.items():
+    for key, wanted in conditions.items():
+        name = str(key)  # a DataFrame's columns may be numbers
         if name not in schema:
-            raise ConditionError(f"condition on '{name}': no such column; {_nearest(str(name), schema.names)}")
+            raise ConditionError(f"condition on '{name}': no such column; {_nearest(name, schema.names)}")
         condition = _parse(schema[name], by_name.get(name), wanted)
         if condition is None:
             continue
@@ -283,8 +286,8 @@ def as_number(column: ColumnSchema, value: Any) -> float:
     """A condition's value on the number line of the column; raises `ConditionError` that names the column."""
     try:
         if column.kind is Kind.DATETIME:
-            dtype = column.arrow_type
-            stamp = pd.Timestamp(value)
+            dtype = column.as_modelled().arrow_type
+            stamp = pd.Timestamp(value) if column.date_format is None else _stamp(value, column.date_format)
             if pa.types.is_date32(dtype):
                 return float(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
             if dtype.tz is not None:
@@ -300,7 +303,18 @@ def as_number(column: ColumnSchema, value: Any) -> float:
         number = float(value)
         return float(np.float32(number)) if pa.types.is_float32(column.arrow_type) else number
     except (TypeError, ValueError, OverflowError):
-        raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value") from None
+        form = "" if column.date_format is None else f" of the form {column.date_format}"
+        raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value{form}") from None
+
+
+def _stamp(value: Any, date_format: str) -> pd.Timestamp:
+    """A date in the column's own form of text, in ISO 8601, or as an object; raises `ValueError` for another text."""
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        read = DateFormat(date_format).parse(pa.array([str(value)]))
+        if read.null_count == 0:
+            return pd.Timestamp(read[0].as_py())
+        return pd.Timestamp(datetime.fromisoformat(str(value)))
+    return pd.Timestamp(value)
 
 
 def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:
@@ -311,7 +325,10 @@ def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:
         return f"{where}; {_nearest(str(wanted), [str(v) for v in encoder.values])}"
     assert isinstance(encoder, NumericEncoder)
     distribution = encoder.distribution
-    low, high = encoder.to_arrow(np.array([distribution.low[0], distribution.high[-1]]), np.zeros(2, bool)).to_pylist()
+    ends = encoder.to_arrow(np.array([distribution.low[0], distribution.high[-1]]), np.zeros(2, bool))
+    if column.date_format is not None:
+        ends = DateFormat(column.date_format).write(ends)
+    low, high = ends.to_pylist()
     return f"{where}; its values lie between {low} and {high}"
 
 

@@ -8,19 +8,36 @@ import pandas as pd
 import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
-from raysynth.schema.table import TableSchema
+from raysynth.schema.table import ColumnSchema, TableSchema
 
 THREADS_PAY = 50_000  # rows
+_EXACT = 2.0**53  # whole numbers up to here are exact as floats
 
 
 def to_frame(table: pa.Table, schema: TableSchema) -> pd.DataFrame:
     """A DataFrame with the schema's column order and pandas dtypes (where known; else Arrow's usual ones)."""
-    names, dtypes = zip(*((c.name, c.pandas_dtype) for c in schema.columns), strict=True)
-    columns = [table.column(name) for name in names]
+    names = [c.name if c.label is None else c.label for c in schema.columns]
+    columns = [table.column(c.name) for c in schema.columns]
     if table.num_rows < THREADS_PAY:
-        return pd.DataFrame(dict(zip(names, map(_series, columns, dtypes), strict=True)))
+        return pd.DataFrame(dict(zip(names, map(_as_declared, columns, schema.columns), strict=True)))
     with ThreadPoolExecutor(worker_threads()) as pool:
-        return pd.DataFrame(dict(zip(names, pool.map(_series, columns, dtypes), strict=True)))
+        return pd.DataFrame(dict(zip(names, pool.map(_as_declared, columns, schema.columns), strict=True)))
+
+
+def with_whole_numbers(frame: pd.DataFrame, schema: TableSchema) -> pd.DataFrame:
+    """The frame for a text file: whole numbers with gaps, floats in a DataFrame, are written as 2005, not as 2005.0."""
+    whole = {c.name if c.label is None else c.label for c in schema.columns if c.decimals == 0}
+    floats = [n for n in frame.columns if n in whole and str(frame[n].dtype) in ("float64", "float32")]
+    exact = [n for n in floats if frame[n].isna().any() and not (frame[n].abs() > _EXACT).any()]
+    return frame.astype(dict.fromkeys(exact, "Int64"))
+
+
+def _as_declared(values: pa.ChunkedArray, column: ColumnSchema) -> pd.Series:
+    series = _series(values, column.pandas_dtype)
+    if column.levels is None or column.pandas_dtype != "category":
+        return series
+    made = [v for v in series.cat.categories if v not in column.levels]  # '(rare)' comes behind the highest
+    return pd.Series(pd.Categorical(series, categories=[*column.levels, *made], ordered=True))
 
 
 def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
@@ -44,6 +61,8 @@ def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
         return pd.Series(pd.arrays.ArrowExtensionArray(column))
     if dtype == "category" and not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()  # from numbers with missing ones pandas would make float categories
+    if column.null_count and pa.types.is_integer(column.type) and (dtype is None or dtype.startswith(("int", "uint"))):
+        return pd.Series(pd.array(column.to_pandas(types_mapper=_nullable)))  # numpy has no missing whole number
     series = column.to_pandas(integer_object_nulls=dtype == "object")
     if dtype is None or str(series.dtype) == dtype:
         return series

@@ -17,6 +17,7 @@ import pyarrow as pa
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
 from raysynth.schema.constraint_json import constraint_from_dict
+from raysynth.schema.date_text import DateFormat
 
 FORMAT_VERSION = 1
 _PANDAS_DTYPE = re.compile(
@@ -70,6 +71,10 @@ class ColumnSchema:
         pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
         value: constants only: the value.
+        date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
+            dtype is then that of the text.
+        levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
+        label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
     """
 
@@ -84,12 +89,21 @@ class ColumnSchema:
     pattern: str | None = None
     personal: str | None = None
     value: Any = None
+    date_format: str | None = None
+    levels: tuple[Any, ...] | None = None
+    label: int | float | None = None
     reason: str = ""
 
     @property
     def arrow_type(self) -> pa.DataType:
         """The Arrow type that the column is written with (text as dictionary codes is decided by the writer)."""
         return parse_arrow_type(self.dtype, self.name)
+
+    def as_modelled(self) -> ColumnSchema:
+        """The column as models see it: dates that are written as text are datetimes."""
+        if self.date_format is None:
+            return self
+        return replace(self, dtype=str(DateFormat(self.date_format).type), pandas_dtype=None, date_format=None)
 
     def validate(self) -> None:
         """Check the column by itself; raises `SchemaError` that names it."""
@@ -117,6 +131,12 @@ class ColumnSchema:
                 raise SchemaError(f"{where}: categories must be a non-empty list without repeats")
         if self.decimals is not None and not (isinstance(self.decimals, int) and 0 <= self.decimals <= 15):
             raise SchemaError(f"{where}: decimals must be a whole number from 0 to 15; found {self.decimals!r}")
+        if self.date_format is not None:
+            _check_date_format(self)
+        if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
+            raise SchemaError(
+                f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
+            )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
 
@@ -160,6 +180,10 @@ class TableSchema:
         """The columns whose values a model learns (the others are regenerated)."""
         return tuple(c for c in self.columns if c.kind.is_modelled)
 
+    def as_modelled(self) -> TableSchema:
+        """The schema as models see it: dates that are written as text are datetimes."""
+        return replace(self, columns=tuple(c.as_modelled() for c in self.columns))
+
     def with_column(self, name: str, **changes: Any) -> TableSchema:
         """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
         known = {f.name for f in fields(ColumnSchema)} - {"name"}
@@ -169,6 +193,8 @@ class TableSchema:
             )
         if "kind" in changes:
             changes["kind"] = _kind(changes["kind"], name)
+            if changes["kind"] is not Kind.DATETIME:
+                changes.setdefault("date_format", None)
         changes.setdefault("reason", "declared")
         column = replace(self[name], **changes)
         column.validate()
@@ -291,6 +317,20 @@ _SIMPLE_TYPES = (
 )
 
 
+def _check_date_format(column: ColumnSchema) -> None:
+    """Raise `SchemaError` where a date format is none, or the column cannot have one."""
+    where = f"column '{column.name}'"
+    if column.kind is not Kind.DATETIME:
+        raise SchemaError(f"{where}: date_format makes no sense for kind '{column.kind}'; declare kind 'datetime'")
+    try:
+        DateFormat(str(column.date_format))
+    except ValueError as error:
+        raise SchemaError(f"{where}: {error}") from None
+    type_ = column.arrow_type
+    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
+        raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {column.dtype}; remove it")
+
+
 def _kind(value: Any, name: str) -> Kind:
     try:
         return Kind(value)
@@ -319,7 +359,7 @@ def _column_from_dict(content: Any) -> ColumnSchema:
     _check_entries(name, content)
     values = dict(content)
     values["kind"] = _kind(values["kind"], name)
-    for key in ("categories", "bounds"):
+    for key in ("categories", "bounds", "levels"):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
     if values.get("bounds") is not None and not _two_numbers(values["bounds"]):
@@ -337,7 +377,8 @@ def _check_entries(name: str, content: Mapping[str, Any]) -> None:
         "nullable": ("true or false", (bool,)),
         "reason": ("text", (str,)),
         "categories": ("a list of values", (list, tuple, type(None))),
-        **dict.fromkeys(("pandas_dtype", "pattern", "personal"), ("text", text)),
+        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "date_format"), ("text", text)),
+        "levels": ("a list of values", (list, tuple, type(None))),
     }
     for entry, (noun, types) in wanted.items():
         if entry in content and not isinstance(content[entry], types):

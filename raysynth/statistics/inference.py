@@ -11,11 +11,11 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
-from raysynth.errors import DataError, SchemaError
+from raysynth.errors import SchemaError
 from raysynth.schema.table import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import looks_like_dates, named_like_key, provider_by_name
+from raysynth.statistics.patterns import named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
@@ -45,15 +45,17 @@ def infer_schema(
 
     Raises:
         SchemaError: a declared column is not in the table, or does not fit its type or (with `check_rows`) its rows.
-        DataError: a column without any value whose kind was not declared.
     """
     listed = _listed(kinds or {}, table)
+    if declared is not None:
+        declared = replace(declared, columns=tuple(_as_held(c, table) for c in declared.columns))
     if declared is not None and (unknown := [n for n in declared.names if n not in table.names]):
         raise SchemaError(f"the schema has column '{unknown[0]}', but the table has: {', '.join(table.names)}")
     columns = []
     for name in table.names:
         seen = statistics.columns[name]
         pandas_dtype = table.pandas_dtypes.get(name)
+        rare = TableSchema(()).rare_threshold if declared is None else declared.rare_threshold
         if declared is not None and name in declared:
             column = _declared_column(declared[name], seen, pandas_dtype)
             if name in listed and listed[name] is not column.kind:
@@ -61,17 +63,36 @@ def infer_schema(
         elif name in listed:
             column = _column_of_kind(seen, listed[name], pandas_dtype)
         else:
-            column = _inferred_column(seen, pandas_dtype)
+            column = _inferred_column(seen, pandas_dtype, rare)
         if check_rows:
-            _check_rows(column, seen)
-        columns.append(column)
+            _check_rows(column, seen, rare)
+        columns.append(_as_in_frame(column, seen, table, rare))
     base = declared if declared is not None else TableSchema(columns=())
     return replace(base, columns=tuple(columns)).validate()
+
+
+def _as_in_frame(column: ColumnSchema, seen: ColumnStatistics, table: Table, rare: int) -> ColumnSchema:
+    """The column with what a DataFrame alone knows of it: a number as its name, the order of its categories.
+
+    A level that stands in some rows, but in fewer than `rare`, is protected like any rare category.
+    """
+    column = replace(column, label=table.labels.get(column.name, column.label))
+    levels = table.levels.get(column.name)
+    if levels is None or column.kind is not Kind.CATEGORICAL:
+        return column
+    counts = seen.categories().value
+    few = {v for v, n in zip(counts.values, counts.counts, strict=True) if n < rare}
+    return replace(column, levels=tuple(v for v in levels if v not in few) or None)
 
 
 def dtype_text(type_: pa.DataType) -> str:
     """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
     return "string" if is_text(type_) else str(type_)
+
+
+def _as_held(column: ColumnSchema, table: Table) -> ColumnSchema:
+    """A declared column as models see it, where its dates have been read from text already."""
+    return column.as_modelled() if column.name in table.text_forms else column
 
 
 def _listed(kinds: Mapping[Kind, Iterable[str] | None], table: Table) -> dict[str, Kind]:
@@ -91,15 +112,19 @@ def _listed(kinds: Mapping[Kind, Iterable[str] | None], table: Table) -> dict[st
     return result
 
 
-def _inferred_column(seen: ColumnStatistics, pandas_dtype: str | None) -> ColumnSchema:
-    if seen.n_distinct == 0:
-        raise DataError(f"column '{seen.name}' has no value in any row; drop it, or declare its kind as 'constant'")
-    kind, reason, extra = _kind_of(seen, pandas_dtype)
+def _inferred_column(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> ColumnSchema:
+    kind, reason, extra = _kind_of(seen, pandas_dtype, rare)
     return _column(seen, kind, reason, pandas_dtype, **extra)
 
 
-def _kind_of(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+def _kind_of(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> tuple[Kind, str, dict[str, Any]]:
     """Kind, reason, and what else the kind needs."""
+    if seen.n_distinct == 0:
+        return Kind.CONSTANT, "no value in any row: all missing in synthetic rows too", {"value": None}
+    if _has_few_values(seen, rare):
+        n = seen.n_rows - seen.missing
+        reason = f"values in {n} row{'s' if n > 1 else ''} of {seen.n_rows:,} only, which are protected: all missing"
+        return Kind.CONSTANT, reason, {"value": None}
     if seen.n_distinct == 1 and seen.missing == 0:
         return Kind.CONSTANT, "every row has the same value", {}
     if pt.is_boolean(seen.type):
@@ -110,10 +135,15 @@ def _kind_of(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, st
         return Kind.TIMEDELTA, f"type {seen.type}", {}
     if is_text(seen.type):
         return _kind_of_text(seen, pandas_dtype)
-    return _kind_of_number(seen, pandas_dtype)
+    return _kind_of_number(seen, pandas_dtype, rare)
 
 
-def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+def _has_few_values(seen: ColumnStatistics, rare: int) -> bool:
+    """Whether so few rows have a value, in a table of more rows, that every value is protected."""
+    return seen.n_rows >= 2 * rare and seen.n_rows - seen.missing - seen.n_inf < rare
+
+
+def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> tuple[Kind, str, dict[str, Any]]:
     whole = pt.is_integer(seen.type)
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, "pandas dtype 'category'", {}
@@ -124,7 +154,7 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[K
             return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
         if seen.n_rows >= _SEQUENCE_ROWS and _is_sequence(seen):
             return Kind.IDENTIFIER, "the numbers of a sequence without gaps, each once", {}
-    if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS:
+    if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS and seen.categories().value.counts.max() >= rare:
         return Kind.CATEGORICAL, f"{seen.n_distinct} distinct number{'s' if seen.n_distinct > 1 else ''}", {}
     noun = "whole numbers" if whole or _decimals(seen) == 0 else "numbers"
     return Kind.CONTINUOUS, f"{noun}, {_amount(seen)} distinct", {}
@@ -138,8 +168,6 @@ def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kin
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
         return Kind.IDENTIFIER, "every row has another text: regenerated, never copied", {}
-    if looks_like_dates(examples):
-        return Kind.CATEGORICAL, "text of dates; convert the column to datetimes to have it modelled as time", {}
     return Kind.CATEGORICAL, f"text, {_amount(seen)} distinct", {}
 
 
@@ -156,7 +184,7 @@ def _column_of_kind(seen: ColumnStatistics, kind: Kind, pandas_dtype: str | None
 def _column(seen: ColumnStatistics, kind: Kind, reason: str, pandas_dtype: str | None, **extra: Any) -> ColumnSchema:
     if kind is Kind.CONTINUOUS:
         extra["decimals"] = _decimals(seen)
-    if kind is Kind.CONSTANT:
+    if kind is Kind.CONSTANT and "value" not in extra:
         extra["value"] = constant_value(seen)
     if kind is Kind.IDENTIFIER:
         extra["pattern"] = _key_pattern(seen)
@@ -182,7 +210,7 @@ def _declared_column(column: ColumnSchema, seen: ColumnStatistics, pandas_dtype:
     _check_type(column, seen)
     if column.kind is Kind.CONTINUOUS and column.decimals is None:
         column = replace(column, decimals=_decimals(seen))
-    if column.kind is Kind.CONSTANT and column.value is None:
+    if column.kind is Kind.CONSTANT and column.value is None and seen.missing == 0:
         column = replace(column, value=constant_value(seen))
     if column.kind is Kind.IDENTIFIER and column.pattern is None:
         column = replace(column, pattern=_key_pattern(seen))
@@ -203,7 +231,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         cures = {
             Kind.BOOLEAN: "declare it categorical, or convert it to bool",
             Kind.CONTINUOUS: "declare it categorical, or convert it with pd.to_numeric",
-            Kind.DATETIME: "convert it with pd.to_datetime",
+            Kind.DATETIME: "declare its `date_format`, for example '%d/%m/%Y', or convert it with pd.to_datetime",
             Kind.TIMEDELTA: "convert it with pd.to_timedelta",
         }
         cure = cures.get(column.kind, "declare another kind, or convert it to text")
@@ -212,9 +240,12 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         )
 
 
-def _check_rows(column: ColumnSchema, seen: ColumnStatistics) -> None:
+def _check_rows(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> None:
     """Raise `SchemaError` where rows do not keep to what was declared."""
     where = f"column '{column.name}'"
+    is_protected = column.kind is Kind.CONSTANT and column.value is None and _has_few_values(seen, rare)
+    if is_protected or seen.n_distinct == 0:
+        return
     if column.kind is Kind.CONSTANT and (seen.n_distinct > 1 or (seen.n_distinct == 1 and seen.missing)):
         raise SchemaError(f"{where} is declared constant, but its rows differ; declare another kind")
     if not column.nullable and seen.missing:

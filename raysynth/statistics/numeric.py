@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.errors import SchemaError
+from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, cells_of, float_keys, from_float_keys, no_cells
 from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
@@ -44,6 +45,7 @@ class NumericSummary:
         decimals: digits after the point that hold all values so far; over `MAX_DECIMALS` means none do.
         step: integers and times: the largest step that leads from any value to any other.
         huge: a value was too large to be squared.
+        calendar: dates and timestamps: rows on the steps of the calendar.
     """
 
     type: pa.DataType
@@ -56,9 +58,12 @@ class NumericSummary:
     decimals: int = 0
     step: Step = Step()
     huge: bool = False
+    calendar: CalendarCounts | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.cells = no_cells(_is_integer(self.type))
+        is_time = pt.is_date32(self.type) or pt.is_timestamp(self.type)
+        self.calendar = CalendarCounts(self.type) if is_time else None
 
     def update(self, array: pa.Array) -> None:
         """Add the rows of an array of the column's type."""
@@ -93,6 +98,8 @@ class NumericSummary:
         self.decimals = max(self.decimals, other.decimals)
         self.step = self.step.merged(other.step)
         self.huge = self.huge or other.huge
+        if self.calendar is not None and other.calendar is not None:
+            self.calendar.merge(other.calendar)
 
     @property
     def n_finite(self) -> int:
@@ -157,6 +164,7 @@ class NumericSummary:
             exact=len(wide) == 0,
             rank_error=float(wide.max() / n) if len(wide) else 0.0,
             step=max(1, self.step.size) if self.cells.is_integer else None,
+            calendar=self.calendar,
         )
 
     def _look_at(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
@@ -167,6 +175,8 @@ class NumericSummary:
             self.huge = True
         else:
             self.squares.add(values * values, counts)
+        if self.calendar is not None:
+            self.calendar.update(keys, counts)
         if self.cells.is_integer:
             self.step = joint_step(self.step, keys)
         else:

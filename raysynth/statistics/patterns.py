@@ -1,14 +1,12 @@
-"""Recognising keys and dates by what column names and values look like (personal data: `recognition.py`)."""
+"""Recognising keys by what column names and values look like (personal data: `recognition.py`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 _KEY_NAME = re.compile(
     r"\b(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|index|row|rowid|ref|reference|serial)\b"
 )
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?")
 
 _PROVIDERS = {  # first match wins
     "e ?mails?": "email",
@@ -46,8 +44,3 @@ def provider_by_name(column: str) -> str:
 def named_like_key(column: str) -> bool:
     """True for names such as 'id', 'customer_id', 'OrderNr', 'key'."""
     return bool(_KEY_NAME.search(words_of(column)))
-
-
-def looks_like_dates(examples: Sequence[str]) -> bool:
-    """True when every sampled text is an ISO 8601 date or date and time."""
-    return bool(examples) and all(_ISO_DATE.fullmatch(e.strip()) for e in examples)

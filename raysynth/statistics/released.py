@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from raysynth.statistics.calendar import CalendarCounts
+
 T = TypeVar("T")
 
 
@@ -76,6 +78,7 @@ class NumericDistribution:
         rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
+        calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
     """
 
     low: np.ndarray
@@ -88,6 +91,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
+    calendar: CalendarCounts | None = None
 
     @property
     def total(self) -> float:

@@ -1,30 +1,34 @@
-"""CSV files: read whole where they are small, so that types come from all rows; streamed where they are large."""
+"""CSV files: read whole where they are small, so that types come from all rows; streamed where they are large.
+
+Every value is read as text first. What a column's texts are is decided by `csv_numbers.py`, what the file's form is by
+`csv_dialect.py`; both say what they decided (`Table.notes`) and both give way to a `CsvFile` and to a declared schema.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.types as pt
 
-from raysynth.data.arrow_types import canonical_array, canonical_batch, canonical_schema
+from raysynth.data.arrow_types import TEXT, canonical_batch, canonical_schema
 from raysynth.data.fragments import Fragment, Table
+from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
+from raysynth.data.sources.csv_file import CsvFile
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
+from raysynth.data.sources.streams import compression_of, open_plain, read_head
 from raysynth.errors import DataError, StorageError
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
 _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block decides the types
 _PACKED = 5  # a compressed file is taken for this many times its size
-_DELIMITERS = (",", ";", "\t", "|")
-# What pandas.read_csv takes for missing.
-NULL_SPELLINGS = [
-    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
-    *("NULL", "NaN", "None", "n/a", "nan", "null"),
-]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class CsvFragment:
     filesystem: pafs.FileSystem
     path: str
     schema: pa.Schema
-    types: Mapping[str, pa.DataType]
+    dialect: Dialect
+    forms: Mapping[str, ColumnForm]
+    missing: tuple[str, ...]
 
     @property
     def n_rows(self) -> None:
@@ -53,130 +59,229 @@ class CsvFragment:
             # Not closed by us: a reader that is left early still reads ahead, and would read from whichever file gets
             # the closed one's descriptor. The last reference closes it.
             reader = pacsv.open_csv(
-                self.filesystem.open_input_stream(self.path),
-                read_options=pacsv.ReadOptions(block_size=_STREAM_BLOCK),
-                parse_options=_parse_options(self.filesystem, self.path),
-                convert_options=_convert_options(self.types, names),
+                open_plain(self.filesystem, self.path),
+                read_options=_read_options(self.dialect, _STREAM_BLOCK),
+                parse_options=_parse_options(self.dialect),
+                convert_options=_convert_options(self.dialect, self.missing, names),
             )
             for batch in reader:
-                yield canonical_batch(batch, schema)
+                arrays = [self._converted(batch.column(n), n) for n in names]
+                yield canonical_batch(pa.RecordBatch.from_arrays(arrays, names), schema)
         except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(self.path, error, self.schema.names) from error
+            raise _unreadable(self.path, error) from error
+
+    def _converted(self, column: pa.DictionaryArray, name: str) -> pa.Array:
+        try:
+            return _values(column, self.forms[name])
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"'{self.path}', column '{name}': {str(error).splitlines()[0]}; the first rows were "
+                f"{_type_noun(self.forms[name])}. "
+                "Declare its dtype as 'string' in the schema, make the column one type, or convert the file to Parquet"
+            ) from None
 
 
-def table_from_csv(filesystem: pafs.FileSystem, files: Sequence[tuple[str, int]], source: str) -> Table:
-    """CSV files with the same header, given as (path, bytes), as a table; raises `DataError`, `StorageError`."""
-    n_bytes = sum(size * (_PACKED if path.endswith((".gz", ".bz2", ".zst")) else 1) for path, size in files)
+@dataclass(frozen=True)
+class _Texts:
+    """One file as text, and the form that it was read in."""
+
+    path: str
+    dialect: Dialect
+    columns: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the columns that are part of the table, in order."""
+        return [n for n in self.dialect.names if n not in self.dialect.left_out]
+
+
+def table_from_csv(
+    filesystem: pafs.FileSystem,
+    files: Sequence[tuple[str, int]],
+    source: str,
+    given: CsvFile | None = None,
+    declared: Mapping[str, pa.DataType] | None = None,
+) -> Table:
+    """CSV files with the same columns as a table.
+
+    Args:
+        filesystem: where they are.
+        files: (path, bytes) of each.
+        source: for messages.
+        given: what the user says of their form.
+        declared: types of columns by a schema: text stays as it is written, numbers may begin with a zero.
+
+    Raises:
+        DataError, StorageError: name the file and the column.
+    """
+    given, declared = given or CsvFile(source), declared or {}
+    n_bytes = sum(size * (_PACKED if compression_of(_start(filesystem, p)) else 1) for p, size in files)
     paths = [path for path, _ in files]
     if n_bytes <= WHOLE_BYTES:
-        return table_from_arrow(_read_all(filesystem, paths), f"'{source}'")
-    head = _head_schema(filesystem, paths[0], _STREAM_BLOCK)
-    types = {f.name: pa.string() if _is_better_text(f.type) or pt.is_null(f.type) else f.type for f in head}
-    schema = canonical_schema(pa.schema(list(types.items())), f"'{source}'")
-    return Table(schema, tuple(CsvFragment(filesystem, p, schema, types) for p in paths), None, f"'{source}'")
+        texts = [_read(filesystem, path, given) for path in paths]
+        _require_same_columns(texts)
+        forms = _forms([t.columns for t in texts], texts[0], given, declared)
+        columns = {
+            n: pa.chunked_array(
+                [_values(c, forms[n]) for t in texts for c in t.columns[n].chunks], _arrow_type(forms[n])
+            )
+            for n in texts[0].names
+        }
+        return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts[0].dialect, forms))
+    first = _read(filesystem, paths[0], given, _STREAM_BLOCK)
+    forms = {
+        n: TEXT_FORM if pt.is_null(f.type) else f for n, f in _forms([first.columns], first, given, declared).items()
+    }
+    schema = canonical_schema(pa.schema([(n, _arrow_type(forms[n])) for n in first.names]), f"'{source}'")
+    dialects = [first.dialect, *(_dialect(filesystem, path, given) for path in paths[1:])]
+    _require_same_columns([_Texts(path, dialect) for path, dialect in zip(paths, dialects, strict=True)])
+    fragments = tuple(
+        CsvFragment(filesystem, p, schema, d, forms, given.missing) for p, d in zip(paths, dialects, strict=True)
+    )
+    return Table(schema, fragments, None, f"'{source}'", notes=_notes(first.dialect, forms))
 
 
-def _read_all(filesystem: pafs.FileSystem, paths: Sequence[str]) -> pa.Table:
-    """All files in one Arrow table; each column has the type that fits every row of every file."""
-    tables = [_read(filesystem, path, {}) for path in paths]
-    names = tables[0].schema.names
-    for table, path in zip(tables, paths, strict=True):
-        canonical_schema(pa.schema([pa.field(n, pa.null()) for n in table.schema.names]), f"'{path}'")
-        if odd := set(table.schema.names) ^ set(names):
-            raise DataError(f"column '{sorted(odd)[0]}' is not in all files of the folder, see '{path}'")
-    types = {name: _common_type([t.schema.field(name).type for t in tables]) for name in names}
-    columns: dict[str, list[pa.Array]] = {name: [] for name in names}
-    for k, path in enumerate(paths):
-        table = tables[k]
-        again = {n: t for n, t in types.items() if not _is_as(table.schema.field(n).type, t)}
-        if again:
-            table = _read(filesystem, path, again)
-        schema = canonical_schema(pa.schema([(n, types[n]) for n in names]), f"'{path}'")
-        for field in schema:
-            chunks = table[field.name].chunks
-            columns[field.name] += [canonical_array(c, field.type, field.name) for c in chunks]
-    return pa.table({n: pa.chunked_array(c, type=schema.field(n).type) for n, c in columns.items()})
+def _start(filesystem: pafs.FileSystem, path: str) -> bytes:
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        start: bytes = stream.read(4)
+    return start
 
 
-def _read(filesystem: pafs.FileSystem, path: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+def _dialect(filesystem: pafs.FileSystem, path: str, given: CsvFile) -> Dialect:
     try:
-        parse = _parse_options(filesystem, path)
-        with filesystem.open_input_stream(path) as stream:
-            table = pacsv.read_csv(stream, parse_options=parse, convert_options=_convert_options(types))
-    except (pa.ArrowInvalid, OSError) as error:
-        names = [] if isinstance(error, OSError) else _head_schema(filesystem, path, 1 << 16).names
-        raise _unreadable(path, error, names) from error
-    if binary := [f.name for f in table.schema if pt.is_binary(f.type) or _holds_binary(f.type)]:
-        raise DataError(f"'{path}', column '{binary[0]}': the text is not valid UTF-8; save the file as UTF-8")
-    return table
+        head, is_whole = read_head(filesystem, path, HEAD_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    dialect = dialect_of(head, is_whole, replace(given, path=path))
+    canonical_schema(pa.schema([pa.field(n, pa.null()) for n in dialect.names]), f"'{path}'")
+    return dialect
 
 
-def _parse_options(filesystem: pafs.FileSystem, path: str) -> pacsv.ParseOptions:
-    """The delimiter is the one that occurs most in the header; values may hold line ends inside quotes."""
-    with filesystem.open_input_stream(path) as stream:
-        head = stream.read(1 << 16).split(b"\n", 1)[0].decode("utf-8", errors="replace")
-    unquoted = re.sub(r'"[^"]*"', "", head)
-    delimiter = max(_DELIMITERS, key=unquoted.count)
-    return pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-
-
-def _head_schema(filesystem: pafs.FileSystem, path: str, n_bytes: int) -> pa.Schema:
-    """Names and types by the first whole lines of a file, up to so many bytes."""
+def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int | None = None) -> _Texts:
+    """A file as text, or its first whole lines up to so many bytes."""
+    dialect = _dialect(filesystem, path, given)
     try:
-        with filesystem.open_input_stream(path) as stream:
-            head = stream.read(n_bytes)
-        head = head if len(head) < n_bytes else head[: head.rfind(b"\n") + 1]
-        parse = _parse_options(filesystem, path)
-        return pacsv.read_csv(pa.BufferReader(head), parse_options=parse, convert_options=_convert_options({})).schema
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error, []) from error
+        if n_bytes is None:
+            with open_plain(filesystem, path) as stream:
+                table = _parsed(stream, dialect, given.missing)
+        else:
+            head, is_whole = read_head(filesystem, path, n_bytes)
+            whole = head if is_whole else head[: head.rfind(b"\n") + 1]
+            table = _parsed(pa.BufferReader(whole), dialect, given.missing)
+    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+        raise _unreadable(path, error) from error
+    if dialect.index is not None and not _is_once_each(table.column(dialect.index)):
+        others = tuple(n for n in dialect.left_out if n != dialect.index)
+        dialect = replace(
+            dialect, left_out=others, notes=tuple(n for n in dialect.notes if "numbers the rows" not in n)
+        )
+    return _Texts(path, dialect, {n: table.column(n) for n in dialect.names})
 
 
-def _convert_options(types: Mapping[str, pa.DataType], names: Sequence[str] | None = None) -> pacsv.ConvertOptions:
-    return pacsv.ConvertOptions(
-        column_types=dict(types),
-        include_columns=list(names or []),
-        null_values=NULL_SPELLINGS,
-        strings_can_be_null=True,
-        auto_dict_encode=True,
-        auto_dict_max_cardinality=2**31 - 1,
+def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:
+    return pacsv.read_csv(
+        stream,
+        read_options=_read_options(dialect, None),
+        parse_options=_parse_options(dialect),
+        convert_options=_convert_options(dialect, missing, dialect.names),
     )
 
 
-def _common_type(types: Sequence[pa.DataType]) -> pa.DataType:
-    """The type that holds a column of several files: text where nothing else does."""
-    found = {t for t in types if not pt.is_null(t)}
-    if not found:
-        return pa.null()
-    if len(found) == 1:
-        (only,) = found
-        return pa.string() if _is_better_text(only) or pt.is_dictionary(only) else only
-    if all(pt.is_integer(t) or pt.is_floating(t) for t in found):
-        return pa.float64()
-    return pa.string()
+def _read_options(dialect: Dialect, block_size: int | None) -> pacsv.ReadOptions:
+    encoding = "utf-8" if dialect.encoding == "utf-8-sig" else dialect.encoding
+    return pacsv.ReadOptions(
+        block_size=block_size, skip_rows=dialect.skip, column_names=list(dialect.names), encoding=encoding
+    )
 
 
-def _is_better_text(type_: pa.DataType) -> bool:
-    """Times of day, which the schema does not know, stay text."""
-    return bool(pt.is_time(type_))
+def _parse_options(dialect: Dialect) -> pacsv.ParseOptions:
+    return pacsv.ParseOptions(
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quote,
+        escape_char=dialect.escape or False,
+        newlines_in_values=True,
+    )
 
 
-def _is_as(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """True where a column need not be read again."""
-    return bool(found.equals(wanted) or pt.is_null(found) or (pt.is_string(wanted) and pt.is_dictionary(found)))
+def _convert_options(dialect: Dialect, missing: tuple[str, ...], names: Sequence[str]) -> pacsv.ConvertOptions:
+    return pacsv.ConvertOptions(
+        column_types=dict.fromkeys(dialect.names, TEXT),
+        include_columns=list(names),
+        null_values=[*NULL_SPELLINGS, *missing],
+        strings_can_be_null=True,
+    )
 
 
-def _holds_binary(type_: pa.DataType) -> bool:
-    return bool(pt.is_dictionary(type_) and pt.is_binary(type_.value_type))
+def _require_same_columns(texts: Sequence[_Texts]) -> None:
+    for other in texts[1:]:
+        if odd := set(other.names) ^ set(texts[0].names):
+            raise DataError(f"column '{sorted(odd)[0]}' is not in all files of the folder, see '{other.path}'")
 
 
-def _unreadable(path: str, error: Exception, names: Sequence[str]) -> DataError | StorageError:
+def _forms(
+    parts: Sequence[Mapping[str, pa.ChunkedArray]], first: _Texts, given: CsvFile, declared: Mapping[str, pa.DataType]
+) -> dict[str, ColumnForm]:
+    """The form of each column by all its distinct texts; what one column leaves open is settled by the others."""
+    distinct, forms = {}, {}
+    for name in first.names:
+        chunks = [chunk.dictionary for part in parts for chunk in part[name].chunks]
+        distinct[name] = pa.chunked_array(chunks, pa.string()).unique()
+        type_ = declared.get(name)
+        if type_ is not None and (pt.is_string(type_) or pt.is_large_string(type_)):
+            forms[name] = TEXT_FORM
+            continue
+        as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
+        form = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
+        forms[name] = replace(form, zeros=as_number)
+    has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
+    has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
+    if has_point and not has_comma:
+        forms = {n: replace(f, unsettled=False) for n, f in forms.items()}
+    if given.decimal is None and given.thousands is None and has_comma:
+        for name, form in forms.items():
+            if form.unsettled or (pt.is_floating(form.type) and form.is_plain and _is_grouped(distinct[name])):
+                again = form_of(distinct[name], decimal=",")
+                forms[name] = form if pt.is_string(again.type) else replace(again, unsettled=form.is_plain)
+    return forms
+
+
+def _is_grouped(texts: pa.Array) -> bool:
+    """Whether all texts could be whole numbers with points between thousands, at least one for certain."""
+    return bool(pc.all(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{0,2}(?:\.[0-9]{3})*$")).as_py())
+
+
+def _values(column: pa.DictionaryArray, form: ColumnForm) -> pa.Array:
+    """The values of a column of texts."""
+    if pt.is_string(form.type):
+        return column
+    if pt.is_null(form.type):
+        return pa.nulls(len(column))
+    return form.convert(column.dictionary).take(column.indices)
+
+
+def _arrow_type(form: ColumnForm) -> pa.DataType:
+    return TEXT if pt.is_string(form.type) else form.type
+
+
+def _is_once_each(column: pa.ChunkedArray) -> bool:
+    return bool(len(column) == pc.count_distinct(column.cast(pa.string())).as_py() and column.null_count == 0)
+
+
+def _notes(dialect: Dialect, forms: Mapping[str, ColumnForm]) -> tuple[str, ...]:
+    notes = [form.note(name) for name, form in forms.items()]
+    return (*dialect.notes, *(note for note in notes if note is not None))
+
+
+def _type_noun(form: ColumnForm) -> str:
+    return str(form.type) if form.is_plain else "numbers of another form"
+
+
+def _unreadable(path: str, error: Exception) -> DataError | StorageError:
     message = str(error).splitlines()[0]
     if isinstance(error, OSError) and error.errno is not None:
         return StorageError(f"cannot read '{path}': {error.strerror or message}")
-    if (at := re.search(r"CSV column #(\d+)", message)) and int(at[1]) < len(names):
-        return DataError(
-            f"'{path}', column '{names[int(at[1])]}': {message.split(': ', 1)[-1]}; the first rows were of another "
-            "type. Make the column one type, or convert the file to Parquet"
-        )
+    if isinstance(error, UnicodeError) or "UTF8" in message or "codec can't" in message:
+        return DataError(f"'{path}': {message}; say the encoding, for example --csv encoding=latin-1")
+    if re.search(r"Expected \d+ columns", message):
+        message += "; a value may hold the delimiter without quotes"
     return DataError(f"'{path}' is no readable CSV ({message}); mend the line or save the table again")

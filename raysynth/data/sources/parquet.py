@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_text
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.data.sources.partitions import partition_columns
+from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
 from raysynth.errors import DataError, StorageError
 
@@ -33,12 +34,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class ParquetFragment:
-    """Some row groups of one file or of several small ones."""
+    """Some row groups of one file or of several small ones; `may_lack`: a column may be missing from a file."""
 
     filesystem: pafs.FileSystem
     pieces: tuple[Piece, ...]
     schema: pa.Schema
     in_folders: tuple[str, ...] = ()
+    may_lack: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -74,11 +76,16 @@ class ParquetFragment:
             self.filesystem.open_input_file(piece.path) as stream,
             pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
         ):
-            if piece.n_rows > 2 * rows:
-                yield from file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=schema.names)
+            names = [n for n in schema.names if n in file.schema_arrow.names] if self.may_lack else schema.names
+            if self.may_lack and not names:
+                yield _all_missing(schema, sum(file.metadata.row_group(g).num_rows for g in piece.row_groups))
+            elif piece.n_rows > 2 * rows:
+                for batch in file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names):
+                    yield _completed(batch, schema)
             else:
-                table = file.read_row_groups(list(piece.row_groups), columns=schema.names)
-                yield from table.combine_chunks().to_batches()
+                table = file.read_row_groups(list(piece.row_groups), columns=names)
+                for batch in table.combine_chunks().to_batches():
+                    yield _completed(batch, schema)
 
     def _with_folders(self, batch: pa.RecordBatch, piece: Piece, schema: pa.Schema) -> pa.RecordBatch:
         """The batch with the columns that the file's folders give."""
@@ -93,15 +100,24 @@ def table_from_parquet(
     paths: Sequence[str],
     source: str,
     partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
+    *,
+    may_lack: bool = False,
 ) -> Table:
-    """Parquet files of one schema as a table; raises `DataError` that names the file and the column.
+    """Parquet files as a table, each column of the type that holds it in every file.
 
-    `partitions`: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
+    Args:
+        filesystem, paths: the files.
+        source: for messages.
+        partitions: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
+        may_lack: a column that a file lacks is missing in its rows.
+
+    Raises:
+        DataError: names the file and the column.
     """
     with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
         footers = list(pool.map(lambda path: _footer(filesystem, path), paths))
     schemas = [canonical_schema(schema, f"'{path}'") for path, (schema, _) in zip(paths, footers, strict=True)]
-    schema = common_schema(schemas, paths)
+    schema = common_schema(schemas, paths, may_lack=may_lack)
     folders, values = partition_columns(partitions or [()] * len(paths), paths)
     if twice := [n for n in folders.names if n in schema.names]:
         raise DataError(
@@ -112,34 +128,65 @@ def table_from_parquet(
     n_rows = sum(n for _, _, n in groups)
     pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
     fragments: tuple[Fragment, ...] = tuple(
-        ParquetFragment(filesystem, p, schema, tuple(folders.names)) for p in pieces
+        ParquetFragment(filesystem, p, schema, tuple(folders.names), may_lack) for p in pieces
     )
     return Table(schema, fragments, n_rows, f"'{source}'")
 
 
-def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str]) -> pa.Schema:
-    """The one schema of several files; a column without any value in a file takes the others' type.
+def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str], *, may_lack: bool = False) -> pa.Schema:
+    """The one schema of several files: for each column the type that holds it in every one of them.
+
+    Args:
+        schemas, paths: of the files.
+        may_lack: a file may lack columns.
 
     Raises:
-        DataError: files differ in columns or types.
+        DataError: files differ in columns, or a column in types that no type holds without loss.
     """
-    first = {f.name: f.type for f in schemas[0]}
+    types = {f.name: f.type for f in schemas[0]}
     for schema, path in zip(schemas[1:], paths[1:], strict=True):
-        if odd := set(schema.names) ^ set(first):
+        if not may_lack and (odd := set(schema.names) ^ set(types)):
             column = sorted(odd)[0]
             lacking = paths[0] if column in schema.names else path
             raise DataError(
-                f"column '{column}' is missing from '{lacking}'; all files of a folder need the same columns"
+                f"column '{column}' is missing from '{lacking}'; all files need the same columns; to take it as "
+                "missing there, give raysynth.ParquetFiles(path, missing_columns=True)"
             )
         for field in schema:
-            if pa.types.is_null(first[field.name]):
-                first[field.name] = field.type
-            elif not field.type.equals(first[field.name]) and not pa.types.is_null(field.type):
+            known = types.get(field.name, field.type)
+            common = common_type(known, field.type)
+            if common is None:
                 raise DataError(
-                    f"column '{field.name}' is {first[field.name]} in '{paths[0]}' but {field.type} in '{path}'; "
-                    "make it one type in all files of the folder"
+                    f"column '{field.name}' is {_type_noun(known)} in '{paths[0]}' but {_type_noun(field.type)} in "
+                    f"'{path}', and no type holds both; make it one type in all files"
                 )
-    return pa.schema([pa.field(n, first[n]) for n in schemas[0].names])
+            types[field.name] = common
+    return pa.schema(list(types.items()))
+
+
+def promoted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the types of `common_schema`, columns that it lacks missing."""
+    columns = [
+        table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
+        for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _type_noun(type_: pa.DataType) -> str:
+    return "text" if is_text(type_) else str(type_)
+
+
+def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns that its file lacks, missing."""
+    for field in schema:
+        if field.name not in batch.schema.names:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+    return batch
+
+
+def _all_missing(schema: pa.Schema, n: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.nulls(n, f.type) for f in schema], schema=schema)
 
 
 def _footer(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Schema, list[int]]:

@@ -13,7 +13,9 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError
+from raysynth.sampling.chunks import written
 from raysynth.sampling.frame import to_frame
+from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 
 
@@ -46,12 +48,15 @@ def partial_rows(frame: pd.DataFrame, schema: TableSchema, encoder: TableEncoder
         kind = schema[column.name]
         values = frame[column.name].astype(object) if column.name in frame else [None] * len(frame)
         try:
-            arrays[column.name] = pa.array(values, type=kind.arrow_type, from_pandas=True)
+            array = pa.array(values, type=kind.arrow_type, from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise DataError(
                 f"column '{column.name}': the model learned {kind.dtype}, but the rows hold something else ({error}); "
                 "convert the column"
             ) from None
+        if kind.date_format is not None:
+            array = DateFormat(kind.date_format).parse(array.cast(pa.string()))
+        arrays[column.name] = array
     known = [~arrays[c.name].is_null().to_numpy(zero_copy_only=False) for c in encoder.columns]
     return PartialRows(frame, encoder.encode(pa.table(arrays)).codes_NC, np.stack(known, 1))
 
@@ -111,7 +116,8 @@ def _merged(rows: PartialRows, decoded: pa.Table, schema: TableSchema, encoder: 
     """Decoded cells where the frame has none; columns that are not modelled stay as they are."""
     names = [c.name for c in encoder.columns]
     modelled = TableSchema(tuple(schema[name] for name in names))
-    new, result = to_frame(decoded, modelled), rows.frame.copy()
+    text = pa.table({n: written(decoded.column(n), schema[n]) for n in names})
+    new, result = to_frame(text, modelled), rows.frame.copy()
     for i, name in enumerate(names):
         known_N = rows.known_NC[:, i]
         if name not in result or not known_N.any():

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.fragments import Table
 from raysynth.data.sequences import LENGTH, OrderedRows, Windows, gaps
 from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock
@@ -115,7 +116,7 @@ def divide(
     *,
     declared: TableSchema | None,
     kinds: Kinds,
-    pandas_dtypes: Mapping[str, str],
+    given: Table | None = None,
 ) -> SequenceTables:
     """Divide ordered rows into a table of steps and a table of sequences, and infer what each column holds.
 
@@ -127,7 +128,7 @@ def divide(
     reserved = [LENGTH] if ordered.time is None else [LENGTH, gap_name(ordered.time)]
     if taken := [n for n in reserved if n in ordered.rows.column_names]:
         raise SchemaError(f"column '{taken[0]}' has a name that raysynth uses itself; rename it")
-    infer = _Inference(declared, kinds, pandas_dtypes)
+    infer = _Inference(declared, kinds, given)
     steps = ordered.rows.select([n for n in ordered.rows.column_names if n not in (ordered.key, ordered.time, *static)])
     if not steps.column_names:
         raise _nothing_varies()
@@ -157,7 +158,7 @@ class _Inference:
 
     declared: TableSchema | None
     kinds: Kinds
-    pandas_dtypes: Mapping[str, str]
+    given: Table | None
 
     def __call__(
         self, rows: pa.Table, more: Kinds, known: TableSchema | None = None
@@ -171,7 +172,9 @@ class _Inference:
         """
         names = rows.column_names
         table = as_table(rows, min_rows=0)
-        table = replace(table, pandas_dtypes={n: t for n, t in self.pandas_dtypes.items() if n in names})
+        if self.given is not None:
+            dtypes = {n: t for n, t in self.given.pandas_dtypes.items() if n in names}
+            table = replace(table, pandas_dtypes=dtypes, levels=self.given.levels, text_forms=self.given.text_forms)
         statistics = collect(table, label="statistics")
         base = known or self.declared
         if base is not None:

@@ -14,7 +14,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.methods.base import regenerators
 from raysynth.methods.sequences.data import gap_name
-from raysynth.sampling.chunks import assemble, chunk_stream
+from raysynth.sampling.chunks import assemble, chunk_stream, written
 from raysynth.schema.table import TableSchema
 
 CHUNK_SEQUENCES = 4096  # each chunk of this many has a random stream of its own
@@ -91,4 +91,5 @@ class SequenceForm:
             yield self.key, made[self.key].values(first, len(lengths), self.identifier_key).take(repeat)
         if self.time is not None:
             gap = steps.column(gap_name(self.time)).fill_null(0).to_numpy()
-            yield self.time, times_from(entities.column(self.time).combine_chunks(), gap, lengths)
+            times = times_from(entities.column(self.time).combine_chunks(), gap, lengths)
+            yield self.time, written(times, self.schema[self.time])

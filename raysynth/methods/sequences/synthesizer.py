@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -257,25 +258,29 @@ class SequenceSynthesizer(Synthesizer):
         ordered = rows_of_sliding_windows(values) if self.joins_windows else rows_of_array(values)
         kinds = {Kind.CONTINUOUS: list(ordered.rows.column_names)}
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
-        return divide(ordered, windows, (), declared=None, kinds=kinds, pandas_dtypes={})
+        return divide(ordered, windows, (), declared=None, kinds=kinds)
 
     def _divided_table(self, data: Any) -> SequenceTables:
         from raysynth.data.table import as_table
+        from raysynth.statistics.dated_table import as_written, dated, declared_types
+        from raysynth.statistics.table_statistics import collect
 
         if self.features is not None:
             raise ParameterError("features belongs to an array; a long table has its columns, so leave it out")
-        table = as_table(data)
         declared = self._declared_schema()
+        table = as_table(data, declared=declared_types(declared))
         named = [*(self.categorical_columns or ()), *(self.continuous_columns or ())]
         named += [] if declared is None else list(declared.names)
         if unknown := [n for n in named if n not in table.names]:
             raise SchemaError(f"the table has no column '{unknown[0]}'; it has: {', '.join(table.names)}")
+        kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
+        table, _ = dated(table, collect(table, label="statistics"), declared, kinds)  # rows are ordered by time
         ordered = order_rows(table, self.sequence_key, self.time_column)
         static = static_columns(ordered, self.static_columns)
         self.sequence_length_ = longest(ordered, self.sequence_length)
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
-        kinds = {Kind.CATEGORICAL: self.categorical_columns, Kind.CONTINUOUS: self.continuous_columns}
-        return divide(ordered, windows, static, declared=declared, kinds=kinds, pandas_dtypes=table.pandas_dtypes)
+        tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table)
+        return replace(tables, schema=as_written(tables.schema, table))
 
     def _describe(self, tables: SequenceTables) -> None:
         ordered, cut = tables.ordered, len(tables.windows) != tables.ordered.n_entities

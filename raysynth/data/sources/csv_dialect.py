@@ -1,0 +1,266 @@
+"""The form of a CSV file by its first lines: encoding, delimiter, quotes, lines before the header, header or none.
+
+A sniffer of our own over Python's csv module, since each decision has to be told and overridden by name, an encoding
+must be known before any other decision, and nothing else of DuckDB or Polars would be used: 20 to 40 MB of dependency
+for one function.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from raysynth.data.sources.csv_file import CsvFile
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, form_of
+from raysynth.errors import DataError
+
+HEAD_BYTES = 1 << 20
+DELIMITERS = ("\t", ";", "|", ",")  # in a tie the comma is a decimal one
+_ROWS = 500  # looked at
+_MOST_SKIPPED = 20  # lines before a header
+_BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r"]
+_LIKELY += ["shift_jis", "gb18030", "big5", "euc_kr"]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the file is read.
+
+    Args:
+        encoding: Python codec.
+        delimiter, quote: characters.
+        escape: character before a quote inside quotes; None: quotes are doubled.
+        skip: physical lines before the first row of values, the header among them.
+        names: of all columns.
+        left_out: names of columns that are no part of the table: row numbers, or nothing but ends of lines.
+        index: the one of them that numbers the rows; None: none.
+        notes: what the user should know of these decisions.
+    """
+
+    encoding: str
+    delimiter: str
+    quote: str = '"'
+    escape: str | None = None
+    skip: int = 0
+    names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    index: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
+    """The form of a file by its first bytes and what the user says of it.
+
+    Raises:
+        DataError: the bytes are no text, or hold no row.
+    """
+    where, notes = f"'{file.path}'", []
+    encoding = file.encoding or encoding_of(head, is_whole)
+    if file.encoding is None and encoding not in ("utf-8", "utf-8-sig"):
+        notes.append(f"encoding {encoding}")
+    text = _decoded(head, encoding, is_whole, where)
+    delimiter, skip = file.delimiter, 0
+    if named := re.match(r"sep=(.)\r?\n", text):  # Excel's own line
+        delimiter, skip = delimiter or named[1], 1
+    quote = file.quote or _quote_of(text, delimiter)
+    escape = "\\" if f"\\{quote}" in text and quote * 2 not in text else None
+    if file.skip is not None:
+        skip = file.skip
+    body = "".join(text.splitlines(keepends=True)[skip:])
+    delimiter = delimiter or _delimiter_of(body, quote, escape)
+    rows, lines = _rows_of(body, delimiter, quote, escape)
+    if not rows:
+        raise DataError(f"{where} is empty; give a table with a header and rows")
+    before = _rows_before(rows) if file.skip is None else 0
+    if before:
+        rows = rows[before:]
+        notes.append(f"{before} line{'s' if before > 1 else ''} before the header left out")
+    if delimiter != ",":
+        notes.append(f"delimiter {delimiter!r}")
+    has_header = _has_header(rows) if file.header is None else file.header
+    skip += lines[before] if has_header else lines[before - 1] if before else 0
+    found = _Names.of(rows, has_header, file)
+    return Dialect(
+        encoding, delimiter, quote, escape, skip, found.names, found.left_out, found.index, (*notes, *found.notes)
+    )
+
+
+def encoding_of(head: bytes, is_whole: bool) -> str:
+    """The codec that a file's first bytes are written in: by its mark, as UTF-8, or as charset-normalizer finds."""
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    if zeros := head.count(0):
+        even = head[::2].count(0)
+        return "utf-16-be" if even > zeros / 2 else "utf-16-le"
+    try:
+        head.decode("utf-8") if is_whole else head[: head.rfind(b"\n") + 1].decode("utf-8")
+    except UnicodeDecodeError:
+        return _legacy_encoding(head)
+    return "utf-8"
+
+
+def _legacy_encoding(head: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    lines = [line for line in head.splitlines() if any(byte > 127 for byte in line)]
+    sample = b"\n".join(lines[:2000])
+    best = from_bytes(sample, cp_isolation=_LIKELY, threshold=0.5).best()
+    is_western = best is None or best.encoding == "latin_1" or str(best) == sample.decode("cp1252", errors="replace")
+    return "cp1252" if is_western or best is None else best.encoding.replace("_", "-")
+
+
+def _decoded(head: bytes, encoding: str, is_whole: bool, where: str) -> str:
+    codec = encoding
+    try:
+        if is_whole:
+            return head.decode(codec)
+        import codecs
+
+        text = codecs.getincrementaldecoder(codec)().decode(head, final=False)
+    except UnicodeError as error:
+        raise DataError(
+            f"{where} is not written in {encoding} ({error.args[-1] if error.args else error}); "
+            "say the encoding, for example --csv encoding=latin-1"
+        ) from None
+    return text[: text.rfind("\n") + 1] or text
+
+
+def _quote_of(text: str, delimiter: str | None) -> str:
+    """'"', unless values stand in single quotes and none in double ones."""
+    if '"' in text:
+        return '"'
+    around = "".join(map(re.escape, (delimiter,) if delimiter else DELIMITERS))
+    quoted = len(re.findall(rf"(?:^|[{around}])'[^'\n]*'(?=[{around}\r\n]|$)", text, re.MULTILINE))
+    lines = max(1, text.count("\n"))
+    return "'" if quoted >= 0.5 * lines else '"'
+
+
+def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:
+    """The first rows, blank ones left out, and the number of physical lines up to the end of each."""
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quotechar=quote, escapechar=escape)
+    rows, lines = [], []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+                lines.append(reader.line_num)
+            if len(rows) >= _ROWS:
+                break
+    except csv.Error:  # a value beyond the reader's limit: what was read so far tells enough
+        return rows, lines
+    return rows, lines
+
+
+def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
+    """The one that divides most rows alike, the header like the others; then the one that gives most columns."""
+
+    def fitness(delimiter: str) -> tuple[bool, float, int]:
+        widths = [len(row) for row in _rows_of(text, delimiter, quote, escape)[0]]
+        if not widths:
+            return False, 0.0, 0
+        usual = max(set(widths), key=widths.count)
+        share = widths.count(usual) / len(widths)
+        alike = usual > 1 and share > 0.9 and widths[0] in (usual, usual - 1)
+        return alike, round(share, 2) if usual > 1 else 0.0, usual
+
+    best = max(DELIMITERS, key=fitness)
+    return best if fitness(best)[2] > 1 else ","
+
+
+def _rows_before(rows: list[list[str]]) -> int:
+    """How many rows stand before the header: titles and remarks, narrower than the table."""
+    widths = [len(row) for row in rows]
+    usual = max(set(widths), key=widths.count)
+    first = next(i for i, width in enumerate(widths) if width >= usual - 1)
+    if usual < 3 or not 0 < first <= _MOST_SKIPPED:
+        return 0
+    return first if widths[first:].count(usual) >= 0.9 * (len(widths) - first - 1) else 0
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """False where the first row is as the others: numbers in each column of numbers, or values that come again.
+
+    Headings may be numbers themselves (years over a column each): a series with equal steps is taken for headings.
+    """
+    first, rest = rows[0], rows[1:]
+    if len(rest) < 2 or any(len(row) < len(first) for row in rest[:1]):
+        return True
+    kinds = [_kind([row[i] for row in rest if i < len(row)]) for i in range(len(first))]
+    typed = [i for i, kind in enumerate(kinds) if kind is not None]
+    if typed:
+        if not all(_kind([first[i]]) is not None for i in typed if first[i].strip()):
+            return True
+        return not any(first[i].strip() for i in typed) or _is_series([first[i] for i in typed])
+    again = [first[i] in {row[i] for row in rest if i < len(row)} for i in range(len(first)) if first[i].strip()]
+    return not (len(again) > 0 and sum(again) > len(again) / 2)
+
+
+def _kind(values: list[str]) -> str | None:
+    """Whether texts are numbers or dates; None: neither."""
+    given = pa.array([v for v in values if v.strip() not in NULL_SPELLINGS], pa.string())
+    type_ = form_of(given, as_number=True).type
+    return None if pa.types.is_string(type_) or pa.types.is_null(type_) else str(type_)
+
+
+def _is_series(texts: list[str]) -> bool:
+    if len(texts) < 3 or not all(re.fullmatch(r"-?\d+", t.strip()) for t in texts):
+        return False
+    numbers = [int(t) for t in texts]
+    steps = {b - a for a, b in zip(numbers, numbers[1:], strict=False)}
+    return len(steps) == 1 and steps != {0}
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Names of all columns, those left out, and what to say of both."""
+
+    names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    index: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rows: list[list[str]], has_header: bool, file: CsvFile) -> _Names:
+        first, rest = rows[0], rows[1:]
+        if not has_header:
+            note = "no header: columns are named column_1, column_2 ...; if the first row holds names, say header=yes"
+            return cls(tuple(f"column_{i + 1}" for i in range(len(first))), notes=(note,))
+        if rest and all(len(row) == len(first) + 1 for row in rest):
+            first = ["", *first]  # as R's write.table has it: no name over the names of rows
+        names, left_out, index, notes = list(first), [], None, []
+        for i in (i for i, name in enumerate(first) if not name.strip()):
+            values = [row[i] for row in rest if i < len(row)]
+            names[i] = _free_name(f"column_{i + 1}", names)
+            if i == 0 and len(first) > 1 and _is_index(values) and not file.keep_index:
+                index = names[i]
+                notes.append("the first column has no name and numbers the rows: left out; keep_index=yes keeps it")
+            elif rest and not any(values):
+                notes.append(f"column {i + 1} has neither name nor values: left out")
+            else:
+                notes.append(f"column {i + 1} has no name: taken as '{names[i]}'")
+                continue
+            left_out.append(names[i])
+        return cls(tuple(names), tuple(left_out), index, tuple(notes))
+
+
+def _free_name(name: str, names: list[str]) -> str:
+    while name in names:
+        name += "_"
+    return name
+
+
+def _is_index(values: list[str]) -> bool:
+    """Each value once: row numbers or names of rows."""
+    return len(values) > 1 and len(set(values)) == len(values) and all(values)

@@ -1,0 +1,57 @@
+"""JSON lines and Arrow (Feather) files: read whole, since their types come from all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.fs as pafs
+import pyarrow.json as pajson
+
+from raysynth.data.fragments import Table
+from raysynth.data.sources.frame import table_from_arrow
+from raysynth.data.sources.parquet import common_schema, promoted
+from raysynth.data.sources.streams import open_plain, read_head
+from raysynth.errors import DataError
+
+_BLOCK = 64 << 20  # bytes; a line must fit into one
+
+
+def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
+    """Files with one JSON object a line; raises `DataError` that names the file."""
+    tables = []
+    for path in paths:
+        head, _ = read_head(filesystem, path, 1024)
+        if not head.lstrip().startswith(b"{"):
+            raise DataError(
+                f"'{path}' is no file of JSON lines (one object a line); write it so, for example by "
+                "`pd.read_json(path).to_json(path, orient='records', lines=True)`"
+            )
+        try:
+            with open_plain(filesystem, path) as stream:
+                tables.append(pajson.read_json(stream, read_options=pajson.ReadOptions(block_size=_BLOCK)))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise _unreadable(path, "JSON lines", error) from error
+    return _joined(tables, paths, source)
+
+
+def table_from_arrow_files(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
+    """Arrow IPC files (Feather version 2); raises `DataError` that names the file."""
+    tables = []
+    for path in paths:
+        try:
+            with filesystem.open_input_file(path) as stream:
+                tables.append(feather.read_table(stream, memory_map=False))
+        except pa.ArrowInvalid as error:
+            raise _unreadable(path, "Arrow", error) from error
+    return _joined(tables, paths, source)
+
+
+def _joined(tables: Sequence[pa.Table], paths: Sequence[str], source: str) -> Table:
+    schema = common_schema([t.schema for t in tables], paths)
+    return table_from_arrow(pa.concat_tables([promoted(t, schema) for t in tables]), f"'{source}'")
+
+
+def _unreadable(path: str, form: str, error: Exception) -> DataError:
+    return DataError(f"'{path}' is no readable {form} file ({str(error).splitlines()[0]}); write it again")

@@ -1,0 +1,222 @@
+"""Drawn times put on the steps of the calendar that the real ones keep: midnights, full hours, month starts, weekdays.
+
+A time that is drawn inside a cell lies anywhere. With the share of real rows that are on a grid, and on no coarser one,
+it is moved to the nearest point of that grid. Grids and weekdays of fewer than `rare_threshold` rows do not survive, so
+that no single row decides how all others look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.encoding.distribution import SmoothDistribution
+from raysynth.statistics.calendar import (
+    CLOCK,
+    GRIDS,
+    CalendarCounts,
+    first_days,
+    joined,
+    local,
+    months_of,
+    per_second,
+    split,
+    universal,
+)
+
+_MONTH_END = len(GRIDS)  # a class of its own behind the nested grids
+_DAY = GRIDS.index("day")
+# Of random points of the next finer grid the share that is on this one, too.
+_BY_CHANCE = (1 / 4, 1 / 3, 12 / 365.2425, 1 / 24, 1 / 2, 1 / 2, 1 / 3, 1 / 5, 1 / 60)
+_FEWEST_PER_WEEKDAY = 30  # rows that a weekday would have by chance, for its absence to mean anything
+_SEEN = 0.1  # of that: a weekday with less does not occur
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Which steps of the calendar drawn times are put on.
+
+    Args:
+        type: of the column.
+        shares: probability of each of `GRIDS` and of month ends, (12,), sums to 1.
+        weekdays: weight of each weekday that days are moved to, (7,); 0: does not occur.
+    """
+
+    type: pa.DataType
+    shares: np.ndarray
+    weekdays: np.ndarray
+
+    def placed(
+        self, x: np.ndarray, distribution: SmoothDistribution, rng: np.random.Generator, bounds: tuple[float, float]
+    ) -> np.ndarray:
+        """Times (N,) float64 on their grids, inside the closed bounds; atoms stay as they are.
+
+        Args:
+            x: drawn times in the type's unit.
+            distribution: that they were drawn from.
+            rng: draws the grid of each.
+            bounds: no time is moved beyond these; where a grid has no point inside, a time stays.
+        """
+        atoms = distribution.low[distribution.low == distribution.high]
+        free = np.flatnonzero(~np.isin(x, atoms))
+        if not len(free):
+            return x
+        low, high = max(distribution.low[0], bounds[0]), min(distribution.high[-1], bounds[1])
+        wanted = np.rint(x[free]).astype(np.int64)
+        shown = local(wanted, self.type)
+        kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(free)), side="right")
+        moved = self._on_weekdays(self._on_grids(shown, kind), kind, rng)
+        result = x.copy()
+        result[free] = self._inside(shown, moved, kind, low, high, wanted)
+        return result
+
+    def to_meta(self) -> dict[str, Any]:
+        """JSON values that `from_meta` reads."""
+        return {"shares": self.shares.tolist(), "weekdays": self.weekdays.tolist()}
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any] | None, type_: pa.DataType) -> Calendar | None:
+        """The inverse of `to_meta`; None stays None. Raises `ValueError` for what no calendar wrote."""
+        if meta is None:
+            return None
+        shares, weekdays = np.asarray(meta["shares"], float), np.asarray(meta["weekdays"], float)
+        fits = shares.shape == (len(GRIDS) + 1,) and weekdays.shape == (7,) and np.isfinite([*shares, *weekdays]).all()
+        if not fits or (shares < 0).any() or (weekdays < 0).any() or shares.sum() <= 0 or weekdays.sum() <= 0:
+            raise ValueError("no calendar")
+        if not (pa.types.is_date32(type_) or pa.types.is_timestamp(type_)):
+            raise ValueError("a calendar of another type")
+        return cls(type_, shares / shares.sum(), weekdays)
+
+    def _on_grids(self, shown: np.ndarray, kind: np.ndarray) -> np.ndarray:
+        """Each local time at the nearest point of its grid."""
+        moved = shown.copy()
+        for k in np.unique(kind):
+            at = np.flatnonzero(kind == k)
+            below, above = self._neighbours(shown[at], int(k))
+            moved[at] = np.where(shown[at] - below <= above - shown[at], below, above)
+        return moved
+
+    def _neighbours(self, shown: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last point of a grid up to each local time, and the first one after it."""
+        zero = np.zeros_like(shown)
+        if kind == GRIDS.index("any"):
+            return shown, shown
+        if kind < _DAY or kind == _MONTH_END:
+            step = (12, 3, 1)[kind] if kind < _DAY else 1
+            shift = 1 if kind == _MONTH_END else 0
+            day, _ = split(shown, self.type)
+            month = months_of(day + shift) // step * step
+            return tuple(joined(first_days(m) - shift, zero, self.type) for m in (month, month + step))  # type: ignore[return-value]
+        day_length = 1 if pa.types.is_date32(self.type) else 86_400 * per_second(self.type)
+        size = day_length if kind == _DAY else CLOCK[kind - _DAY - 1] * per_second(self.type)
+        below = shown // size * size
+        return below, np.where(below == shown, below, below + size)
+
+    def _on_weekdays(self, moved: np.ndarray, kind: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Days that do not occur moved to one of the same week that does."""
+        if (self.weekdays > 0).all():
+            return moved
+        day, rest = split(moved, self.type)
+        weekday = (day + 3) % 7
+        wrong = np.flatnonzero((self.weekdays[weekday] == 0) & (kind >= _DAY) & (kind != _MONTH_END))
+        to = rng.choice(7, len(wrong), p=self.weekdays / self.weekdays.sum())
+        day = day.copy()
+        day[wrong] += to - weekday[wrong]
+        return joined(day, rest, self.type)
+
+    def _inside(
+        self, shown: np.ndarray, moved: np.ndarray, kind: np.ndarray, low: float, high: float, wanted: np.ndarray
+    ) -> np.ndarray:
+        """Moved times back in UTC; those beyond the bounds at the grid's neighbour inside, else where they were."""
+        result = universal(moved, self.type).copy()
+        out = np.flatnonzero((result < low) | (result > high))
+        for k in np.unique(kind[out]):
+            at = out[kind[out] == k]
+            result[at] = wanted[at]
+            for other in self._neighbours(shown[at], int(k)):
+                candidate = universal(other, self.type)
+                fits = (candidate >= low) & (candidate <= high)
+                result[at[fits]] = candidate[fits]
+        return result
+
+
+def calendar_of(
+    counts: CalendarCounts | None,
+    distribution: SmoothDistribution,
+    rows: float,
+    rare_threshold: int,
+    *,
+    kept: np.ndarray | None = None,
+) -> Calendar | None:
+    """The calendar of a column; None where its times keep to none.
+
+    Args:
+        counts: of all rows; None: not known (under a budget).
+        distribution: protected.
+        rows: with a value.
+        kept: which cells of the distribution are made as they are and need no calendar, (cells,) bool; None: its atoms.
+        rare_threshold: rows that a grid or weekday needs to survive.
+    """
+    if counts is None or distribution.step > 0 and distribution.step > _day_length(counts.type):
+        return None
+    is_atom = distribution.low == distribution.high
+    rest = _without(counts, distribution, rows, is_atom if kept is None else is_atom & kept)
+    total = rest.grids[-1]
+    if total < rare_threshold:
+        return None
+    shares = _shares(rest, rare_threshold)
+    expected = total / 7
+    seen = rest.weekdays >= max(rare_threshold, _SEEN * expected)
+    weekdays = np.where(seen, rest.weekdays, 0.0)
+    if expected < _FEWEST_PER_WEEKDAY or not seen.any():
+        weekdays = np.ones(7)
+    if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all():
+        return None
+    return Calendar(counts.type, shares, weekdays)
+
+
+def _day_length(type_: pa.DataType) -> int:
+    return 1 if pa.types.is_date32(type_) else 86_400 * per_second(type_)
+
+
+def _without(
+    counts: CalendarCounts, distribution: SmoothDistribution, rows: float, is_atom: np.ndarray
+) -> CalendarCounts:
+    """The counts of the rows that are not in some atoms."""
+    atoms = CalendarCounts(counts.type)
+    in_atoms = np.rint(distribution.share[is_atom] * rows).astype(np.int64)
+    if len(in_atoms):
+        atoms.update(np.rint(distribution.low[is_atom]).astype(np.int64), in_atoms)
+    return CalendarCounts(
+        counts.type,
+        np.maximum(counts.grids - atoms.grids, 0),
+        max(counts.month_ends - atoms.month_ends, 0),
+        np.maximum(counts.weekdays - atoms.weekdays, 0),
+    )
+
+
+def _shares(counts: CalendarCounts, rare_threshold: int) -> np.ndarray:
+    """The probability that a drawn time is put on each grid, so that in all the real share of rows lies on it.
+
+    A point of a fine grid lies on a coarser one by chance, too; what is left over beyond chance counts.
+    """
+    on = counts.grids.astype(float)
+    total = on[-1]
+    chance = np.append(_BY_CHANCE, 1e-3 if not pa.types.is_date32(counts.type) else 1.0)
+    size = len(GRIDS)
+    hits = np.array([[1.0 if j <= k else np.prod(chance[k:j]) for j in range(size)] for k in range(size)])
+    own = np.linalg.solve(hits + 1e-12 * np.eye(size), on) if size else on
+    day = _DAY
+    base = _BY_CHANCE[day - 1]
+    ends = (counts.month_ends - base * on[day]) / (1 - base)
+    result = np.append(own, ends)
+    result[day] -= max(ends, 0.0)
+    needed = np.maximum(rare_threshold, 4 * np.sqrt(np.append(on, counts.month_ends)))
+    needed[size - 1] = needed[day] = rare_threshold
+    result[result < needed] = 0.0
+    if result.sum() <= 0:
+        result[size - 1] = total
+    return result / result.sum()

@@ -1,0 +1,251 @@
+"""Dates written as text: a format such as '%d/%m/%Y', text to numbers and numbers to text, all by columns.
+
+A format is strftime's language with what columns of real files need beside it:
+
+    %Y %y      year, of four or two digits (69 to 99 are 19xx)        %j        day of the year, 001 to 366
+    %m %-m     month, with and without a leading zero                 %q        quarter, 1 to 4
+    %b %B      month, 'Jan' and 'January' (%^b %^B: in capitals)      %G %V %u  ISO year, week and weekday
+    %d %-d     day of the month                                       %a %A     weekday, 'Mon' and 'Monday'
+    %H %-H     hour, 0 to 23         %I %-I  hour, 1 to 12            %p        AM or PM (%#p: am or pm)
+    %M %S      minute, second        %f      digits of a fraction, as many as there are (%3f: exactly three)
+    %z         offset from UTC: such times are read as UTC and written with +0000
+
+Anything else stands for itself ('T', 'Z', '+01:00'). What a format lacks is the first (the first day of a month) or
+1970-01-01. Reading never raises: text of another form, or a day that does not exist, is null.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
+MONTHS = (*_MONTHS, "November", "December")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_TOKEN = re.compile(r"%(?:%|[-^#]?[A-Za-z]|[1-9]f)|[^%]+|%")
+
+
+def _names(names: tuple[str, ...], short: bool) -> str:
+    return "|".join(n[:3] if short else n for n in names)
+
+
+_PATTERNS = {
+    "%Y": r"(?P<Y>[0-9]{4})",
+    "%y": r"(?P<y>[0-9]{2})",
+    "%m": r"(?P<m>0[1-9]|1[0-2])",
+    "%-m": r"(?P<m>0?[1-9]|1[0-2])",
+    "%d": r"(?P<d>0[1-9]|[12][0-9]|3[01])",
+    "%-d": r"(?P<d>0?[1-9]|[12][0-9]|3[01])",
+    **{f"%{case}b": rf"(?P<b>(?i:{_names(MONTHS, True)}))" for case in ("", "^")},
+    **{f"%{case}B": rf"(?P<b>(?i:{_names(MONTHS, False)}))" for case in ("", "^")},
+    **{f"%{case}a": rf"(?:(?i:{_names(WEEKDAYS, True)}))" for case in ("", "^")},
+    **{f"%{case}A": rf"(?:(?i:{_names(WEEKDAYS, False)}))" for case in ("", "^")},
+    "%H": r"(?P<H>[01][0-9]|2[0-3])",
+    "%-H": r"(?P<H>[01]?[0-9]|2[0-3])",
+    "%I": r"(?P<I>0[1-9]|1[0-2])",
+    "%-I": r"(?P<I>0?[1-9]|1[0-2])",
+    **dict.fromkeys(("%p", "%#p"), r"(?P<p>(?i:[ap]m))"),
+    "%M": r"(?P<M>[0-5][0-9])",
+    "%S": r"(?P<S>[0-5][0-9])",
+    "%f": r"(?P<f>[0-9]{1,9})",
+    **{f"%{n}f": rf"(?P<f>[0-9]{{{n}}})" for n in range(1, 10)},
+    "%j": r"(?P<j>[0-3][0-9]{2})",
+    "%q": r"(?P<q>[1-4])",
+    "%G": r"(?P<G>[0-9]{4})",
+    "%V": r"(?P<V>0[1-9]|[1-4][0-9]|5[0-3])",
+    "%u": r"(?P<u>[1-7])",
+    "%z": r"(?P<z>[+-][0-9]{2}:?[0-9]{2}|Z)",
+    "%%": "%",
+}
+
+
+@dataclass(frozen=True)
+class DateFormat:
+    """A format of dates or times as text; raises `ValueError` for an unknown or repeated directive, or none at all."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        tokens = _TOKEN.findall(self.text)
+        if unknown := [t for t in tokens if t.startswith("%") and t not in _PATTERNS]:
+            raise ValueError(f"{unknown[0]!r} is no directive of a date format; known: {' '.join(_PATTERNS)}")
+        groups = re.findall(r"\(\?P<(\w)>", "".join(_PATTERNS.get(t, "") for t in tokens))
+        if not groups or len(set(groups)) != len(groups):
+            raise ValueError(
+                f"the date format {self.text!r} names {'something twice' if groups else 'no date or time'}"
+            )
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Directives, and the texts between them."""
+        return tuple(_TOKEN.findall(self.text))
+
+    @cached_property
+    def regex(self) -> str:
+        """A regular expression, in the common part of Python's and RE2's languages, that matches whole values."""
+        return "".join(_PATTERNS.get(t) or re.escape(t) for t in self.tokens)
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow type that holds the values: days where there is no time of day."""
+        digits = max((6 if t == "%f" else int(t[1]) for t in self.tokens if re.fullmatch(r"%\d?f", t)), default=0)
+        if digits:
+            return pa.timestamp("ms" if digits <= 3 else "us" if digits <= 6 else "ns")
+        has_time = any(t in self.tokens for t in ("%H", "%-H", "%I", "%-I", "%M", "%S"))
+        return pa.timestamp("s") if has_time else pa.date32()
+
+    def parse(self, texts: pa.Array) -> pa.Array:
+        """Values (N,) of `type` of texts (N,); null where a text has another form."""
+        texts = pc.utf8_trim_whitespace(texts)
+        found = pc.extract_regex(texts, pattern=f"^{self.regex}$")
+        null = found.is_null().to_numpy(zero_copy_only=False)
+        parts = {f.name: found.field(i) for i, f in enumerate(found.type)}
+        day, wrong = _days(parts, len(texts))
+        time_ns = _time_of_day(parts, len(texts))
+        missing = null | wrong
+        if pa.types.is_date32(self.type):
+            return pa.array(day.astype(np.int32), pa.int32(), mask=missing).cast(pa.date32())
+        per_day = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}[self.type.unit]
+        step = 86_400_000_000_000 // per_day
+        whole = np.where(missing, 0, day) * per_day + np.where(missing, 0, time_ns) // step
+        return pa.array(whole, pa.int64(), mask=missing).cast(self.type)
+
+    def write(self, values: pa.Array) -> pa.Array:
+        """Texts (N,) of values (N,) of `type`; null stays null."""
+        missing = values.is_null().to_numpy(zero_copy_only=False)
+        is_day = pa.types.is_date32(values.type)
+        whole = values.cast(pa.int32() if is_day else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        per_day = 1 if is_day else {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[values.type.unit] * 86_400
+        day, rest = np.divmod(whole.astype(np.int64), per_day)
+        parts = _Parts(day, rest * (86_400_000_000_000 // per_day))
+        pieces = [parts.text(t) if t in _PATTERNS and t != "%%" else "%" if t == "%%" else t for t in self.tokens]
+        arrays = [p if isinstance(p, pa.Array) else pa.repeat(pa.scalar(p), len(values)) for p in pieces]
+        written = pc.binary_join_element_wise(*arrays, "")
+        return pc.if_else(pa.array(~missing), written, pa.scalar(None, pa.string()))
+
+
+def _whole(parts: dict[str, pa.Array], name: str, default: int, n: int) -> np.ndarray:
+    if name not in parts:
+        return np.full(n, default, np.int64)
+    texts = parts[name]
+    empty = pc.equal(texts, "")
+    given = pc.if_else(pc.fill_null(empty, True), str(default), texts)
+    return given.cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def _days(parts: dict[str, pa.Array], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Days since 1970-01-01 (N,), and a mask of those that do not exist."""
+    if "G" in parts:
+        start = np.datetime64("1970", "Y") + (_whole(parts, "G", 1970, n) - 1970)
+        fourth = start.astype("datetime64[D]").astype(np.int64) + 3  # always in week 1
+        monday = fourth - (fourth + 3) % 7
+        return monday + 7 * (_whole(parts, "V", 1, n) - 1) + _whole(parts, "u", 1, n) - 1, np.zeros(n, bool)
+    year = _whole(parts, "Y", 1970, n)
+    if "y" in parts:
+        short = _whole(parts, "y", 70, n)
+        year = np.where(short >= 69, 1900, 2000) + short
+    month = _whole(parts, "m", 1, n) if "m" in parts else 3 * _whole(parts, "q", 1, n) - 2
+    if "b" in parts:
+        lower = pc.utf8_slice_codeunits(pc.utf8_lower(parts["b"]), 0, 3)
+        known = pa.array([m[:3].lower() for m in MONTHS])
+        month = pc.fill_null(pc.index_in(lower, value_set=known), 0).to_numpy(zero_copy_only=False) + 1
+    months = (np.datetime64("1970-01", "M") + ((year - 1970) * 12 + month - 1)).astype("datetime64[M]")
+    first = months.astype("datetime64[D]")
+    offset = _whole(parts, "j", 1, n) if "j" in parts else _whole(parts, "d", 1, n)
+    day = first + (offset - 1)
+    unit = "Y" if "j" in parts else "M"
+    wrong = (day.astype(f"datetime64[{unit}]") != first.astype(f"datetime64[{unit}]")) | (year < 1)
+    return day.astype(np.int64), wrong
+
+
+def _time_of_day(parts: dict[str, pa.Array], n: int) -> np.ndarray:
+    """Nanoseconds since midnight (N,); an offset from UTC is taken off."""
+    hour = _whole(parts, "H", 0, n)
+    if "I" in parts:
+        afternoon = pc.equal(pc.utf8_lower(parts["p"]), "pm") if "p" in parts else pa.array(np.zeros(n, bool))
+        hour = _whole(parts, "I", 12, n) % 12 + 12 * pc.fill_null(afternoon, False).to_numpy(zero_copy_only=False)
+    seconds = hour * 3600 + _whole(parts, "M", 0, n) * 60 + _whole(parts, "S", 0, n)
+    if "z" in parts:
+        plain = pc.replace_substring(pc.if_else(pc.equal(parts["z"], "Z"), "+0000", parts["z"]), ":", "")
+        digits = pc.utf8_slice_codeunits(plain, 1, 5)
+        offset = _whole({"z": digits}, "z", 0, n)
+        sign = np.where(pc.fill_null(pc.starts_with(plain, "-"), False).to_numpy(zero_copy_only=False), -1, 1)
+        seconds = seconds - sign * (offset // 100 * 3600 + offset % 100 * 60)
+    fraction: np.ndarray = np.zeros(n, np.int64)
+    if "f" in parts:
+        fraction = _whole({"f": pc.utf8_rpad(parts["f"], 9, "0")}, "f", 0, n)
+    return seconds * 1_000_000_000 + fraction
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Days (N,) since 1970-01-01 and nanoseconds (N,) of the day, as the texts of each directive."""
+
+    day: np.ndarray
+    time_ns: np.ndarray
+
+    def text(self, directive: str) -> pa.Array:
+        """Texts (N,) of one directive."""
+        code, case = directive[-1], directive[1]
+        if code == "f":
+            digits = 6 if case == "f" else int(case)
+            return _padded(self.time_ns % 1_000_000_000 // 10 ** (9 - digits), digits)
+        if code in "bBaA":
+            names = MONTHS if code in "bB" else WEEKDAYS
+            shown = [n[:3] if code in "ba" else n for n in names]
+            shown = [n.upper() for n in shown] if case == "^" else shown
+            at = self._month - 1 if code in "bB" else (self.day + 3) % 7
+            return pa.array(shown).take(pa.array(at))
+        if code == "p":
+            halves = ("am", "pm") if case == "#" else ("AM", "PM")
+            return pa.array(halves).take(pa.array(self._hour // 12))
+        if code == "z":
+            return pa.repeat(pa.scalar("+0000"), len(self.day))
+        return _padded(self._number(code), 1 if case == "-" else {"Y": 4, "G": 4, "j": 3, "q": 1, "u": 1}.get(code, 2))
+
+    def _number(self, code: str) -> np.ndarray:
+        thursday = self.day - (self.day + 3) % 7 + 3  # decides the ISO year and week
+        iso_year = thursday.astype("datetime64[D]").astype("datetime64[Y]")
+        numbers = {
+            "Y": lambda: self._year,
+            "y": lambda: self._year % 100,
+            "m": lambda: self._month,
+            "d": lambda: self.day - self._first_of("M") + 1,
+            "H": lambda: self._hour,
+            "I": lambda: (self._hour + 11) % 12 + 1,
+            "M": lambda: self.time_ns // 60_000_000_000 % 60,
+            "S": lambda: self.time_ns // 1_000_000_000 % 60,
+            "j": lambda: self.day - self._first_of("Y") + 1,
+            "q": lambda: (self._month + 2) // 3,
+            "G": lambda: iso_year.astype(np.int64) + 1970,
+            "V": lambda: (thursday - iso_year.astype("datetime64[D]").astype(np.int64)) // 7 + 1,
+            "u": lambda: (self.day + 3) % 7 + 1,
+        }
+        return np.asarray(numbers[code]())
+
+    @property
+    def _year(self) -> np.ndarray:
+        return self.day.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+
+    @property
+    def _month(self) -> np.ndarray:
+        return self.day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+
+    @property
+    def _hour(self) -> np.ndarray:
+        return self.time_ns // 3_600_000_000_000
+
+    def _first_of(self, unit: str) -> np.ndarray:
+        days = self.day.astype("datetime64[D]").astype(f"datetime64[{unit}]").astype("datetime64[D]")
+        return days.astype(np.int64)
+
+
+def _padded(numbers: np.ndarray, digits: int) -> pa.Array:
+    """Texts (N,) of whole numbers with leading zeros."""
+    values, at = np.unique(numbers, return_inverse=True)
+    return pa.array([str(v).zfill(digits) for v in values.tolist()], pa.string()).take(pa.array(at))

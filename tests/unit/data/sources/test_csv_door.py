@@ -1,0 +1,195 @@
+"""CSV files as they come: what is found out of their form, what is said of it, and what overrides it."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysynth.data.arrow_types import TEXT
+from raysynth.data.fragments import Table
+from raysynth.data.sources import csv as csv_source
+from raysynth.data.sources.csv_file import CsvFile, csv_file
+from raysynth.data.sources.csv_numbers import form_of
+from raysynth.data.table import as_table
+from raysynth.errors import DataError, ParameterError
+
+ROWS = range(1, 80)
+
+
+def read(folder: Path, content: str | bytes, encoding: str = "utf-8", name: str = "t.csv", **options: Any) -> Table:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return as_table(CsvFile(path, **options) if options else path)
+
+
+def lines(header: str, row: str) -> str:
+    return "\n".join([header, *(row.replace("#", str(i)) for i in ROWS)]) + "\n"
+
+
+READ_SO = [
+    # what it is, the file, types of columns, the first row, words of what is said
+    ("semicolons", lines("a;b", "#;x"), [pa.int64(), TEXT], [1, "x"], "delimiter ';'"),
+    ("tabs", lines("a\tb", "#\tx,y"), [pa.int64(), TEXT], [1, "x,y"], "delimiter"),
+    ("bars", lines("a|b", "#|2,5"), [pa.int64(), pa.float64()], [1, 2.5], "delimiter '|'"),
+    ("Excel's own line", "sep=;\n" + lines("a;b", "#;2"), [pa.int64()] * 2, [1, 2], "delimiter"),
+    ("decimal commas", lines("a;b", "#,25;x"), [pa.float64(), TEXT], [1.25, "x"], "decimal ','"),
+    ("points between thousands", lines("a;b", "#.234,5;1"), [pa.float64(), pa.int64()], [1234.5, 1], "thousands '.'"),
+    ("commas between thousands", lines("a,b", '"#,234",0.5'), [pa.int64(), pa.float64()], [1234, 0.5], "thousands ','"),
+    ("apostrophes", lines("a,b", "#'234.5,1"), [pa.float64(), pa.int64()], [1234.5, 1], 'thousands "\'"'),
+    ("per cent", lines("a,b", "#%,1"), [pa.int64()] * 2, [1, 1], "'%' left out"),
+    ("dollars", lines("a,b", '"$#,000.50",1'), [pa.float64(), pa.int64()], [1000.5, 1], "'$' left out"),
+    ("euros behind", lines("a;b", "#,50 €;1"), [pa.float64(), pa.int64()], [1.5, 1], "'€' left out"),
+    ("minus signs", lines("a;b", "-#,5;1"), [pa.float64(), pa.int64()], [-1.5, 1], "decimal"),
+    ("leading zeros", lines("zip,b", "0#,1"), [TEXT, pa.int64()], ["01", 1], ""),
+    ("20 digits", lines("no,b", "123456789012345678#,1"), [TEXT, pa.int64()], ["1234567890123456781", 1], ""),
+    ("telephone numbers", lines("tel,b", "+49#,1"), [TEXT, pa.int64()], ["+491", 1], ""),
+    ("codes that look like powers of ten", lines("code,b", "#E5,1"), [TEXT, pa.int64()], ["1E5", 1], ""),
+    ("row numbers of pandas", lines(",a,b", "#,7,x"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
+    ("row names of R", lines("a\tb", "car #\t7\tx"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
+    ("a delimiter at the end", lines("a,b,", "#,x,"), [pa.int64(), TEXT], [1, "x"], "neither name nor values"),
+    ("no header", lines("0,0.5,x", "#,#.5,x"), [pa.int64(), pa.float64(), TEXT], None, "no header"),
+    ("no header, text", lines("a,m", "b,m"), [TEXT] * 2, None, "no header"),
+    ("years as headings", lines("land,1990,1991,1992", "x#,1,2,3"), [TEXT, *[pa.int64()] * 3], ["x1", 1, 2, 3], ""),
+    ("numbered headings", lines("0,1,2", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], ""),
+    ("titles above", "Report\nof 2020\n" + lines("a,b,c", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], "2 lines"),
+    ("a sign for missing", lines("a,b", "#,1") + "?,1\n", [pa.int64()] * 2, [1, 1], "'?' taken for missing"),
+    ("single quotes", lines("a,b", "'x, #',1"), [TEXT, pa.int64()], ["x, 1", 1], ""),
+    ("escaped quotes", lines("a,b", r'"x \"#\", y",1'), [TEXT, pa.int64()], ['x "1", y', 1], ""),
+    ("ends of lines in quotes", lines("a,b", '"x\n#",1'), [TEXT, pa.int64()], ["x\n1", 1], ""),
+    ("ends of lines of old Macs", lines("a,b", "#,1").replace("\n", "\r"), [pa.int64()] * 2, [1, 1], ""),
+    ("spaces around numbers", lines("a,b", " # , 1.5"), [pa.int64(), pa.float64()], [1, 1.5], ""),
+    ("one column", lines("a", "#"), [pa.int64()], [1], ""),
+]
+
+
+@pytest.mark.parametrize(("content", "types", "first", "words"), [c[1:] for c in READ_SO], ids=[c[0] for c in READ_SO])
+def test_read_so(content: str, types: list[pa.DataType], first: list[Any] | None, words: str, tmp_path: Path) -> None:
+    table = read(tmp_path, content)
+    assert [f.type for f in table.schema] == types
+    rows = table.to_arrow()
+    assert rows.num_rows >= len(ROWS)
+    if first is not None:
+        assert [rows.column(i)[0].as_py() for i in range(len(types))] == first
+    assert words in " ".join(table.notes)
+    if not words:
+        assert table.notes == ()
+
+
+@pytest.mark.parametrize("content", [c[1] for c in READ_SO], ids=[c[0] for c in READ_SO])
+def test_a_streamed_file_is_read_the_same(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(tmp_path, content)
+    monkeypatch.setattr(csv_source, "WHOLE_BYTES", 0)
+    streamed = read(tmp_path, content)
+    assert streamed.n_rows is None and streamed.schema == whole.schema and streamed.notes == whole.notes
+    assert streamed.to_arrow().to_pydict() == whole.to_arrow().to_pydict()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word"),
+    [("utf-8", "Größe"), ("utf-8-sig", "Größe"), ("latin-1", "Größe à côté"), ("cp1252", "Größe – 5 €")]
+    + [
+        ("utf-16", "Größe"),
+        ("utf-16-le", "Größe"),
+        ("cp1251", "Санкт-Петербург и его жители"),
+        ("shift_jis", "東京都千代田区の統計表です"),
+    ],
+)
+def test_encodings(encoding: str, word: str, tmp_path: Path) -> None:
+    table = read(tmp_path, lines(f"{word};b", f"{word} #;1"), encoding)
+    assert table.names == (word, "b")
+    assert table.to_arrow().column(word)[0].as_py() == f"{word} 1"
+    assert bool(table.notes[0].startswith("encoding")) is (not encoding.startswith("utf-8"))
+
+
+def test_packing_is_what_the_content_says(tmp_path: Path) -> None:
+    packed = gzip.compress(lines("a,b", "#,1").encode())
+    assert read(tmp_path, packed, name="named.csv").to_arrow().num_rows == len(ROWS)
+    assert read(tmp_path, lines("a,b", "#,1"), name="named.csv.gz").to_arrow().num_rows == len(ROWS)
+    assert read(tmp_path, packed, name="named").to_arrow().num_rows == len(ROWS)
+
+
+def test_options_override(tmp_path: Path) -> None:
+    text = lines("a;b", "1,23#;x")
+    assert read(tmp_path, text, decimal=".", delimiter=";").schema.field("a").type == TEXT
+    assert read(tmp_path, lines("a;b", "#;x"), delimiter=",").names == ("a;b",)
+    assert read(tmp_path, lines(",a", "#,1"), keep_index=True).names == ("column_1", "a")
+    assert read(tmp_path, lines("a,b", "#,x"), header=False).names == ("column_1", "column_2")
+    assert read(tmp_path, lines("a,b", "#,none"), missing=("none",)).to_arrow().column("b").null_count == len(ROWS)
+    assert read(tmp_path, lines("a,b", "0#,x"), skip=5, header=True).to_arrow().num_rows == len(ROWS) - 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [("decimal=x", "decimal must be"), ("nothing", "NAME=VALUE"), ("colour=red", "valid names: decimal")]
+    + [("header=maybe", "yes or no"), ("encoding=klingon", "codecs"), ("delimiter=ab", "one character")],
+)
+def test_a_wrong_option_is_named(setting: str, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        csv_file("t.csv", [setting])
+
+
+def test_options_of_the_command_line() -> None:
+    found = csv_file("t.csv", ["decimal=,", "delimiter=tab", "header=no", "missing=?|-", "skip=2"])
+    assert found == CsvFile("t.csv", delimiter="\t", header=False, decimal=",", missing=("?", "-"), skip=2)
+
+
+def test_a_declared_type_reaches_the_reader(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(lines("a,b", "12#,00#"))
+    table = as_table(tmp_path / "t.csv", declared={"a": pa.string(), "b": pa.int64()})
+    assert [f.type for f in table.schema] == [TEXT, pa.int64()]
+    assert table.to_arrow().slice(0, 1).to_pylist() == [{"a": "121", "b": 1}]
+
+
+def test_later_text_in_a_streamed_file_names_the_column_and_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_source, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(csv_source, "_STREAM_BLOCK", 1000)
+    table = read(tmp_path, lines("a,b", "#,1") + "5,1\n" * 2000 + "007,1\n")
+    with pytest.raises(DataError, match="column 'a'.*'007'.*dtype as 'string'"):
+        table.to_arrow()
+
+
+def test_one_form_for_all_files_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text(lines("zip,x", "7#,1"))
+    (tmp_path / "2.csv").write_text(lines("zip,x", "0#,1.5"))
+    table = as_table(tmp_path)
+    assert [f.type for f in table.schema] == [TEXT, pa.float64()]
+
+
+numbers = st.lists(st.integers(-(10**6), 10**6), min_size=3, max_size=40, unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers, st.sampled_from([(".", ","), (",", "."), (",", " "), (".", "'"), (",", None)]), st.integers(1, 3))
+def test_any_numbers_in_any_writing(values: list[int], writing: tuple[str, str | None], decimals: int) -> None:
+    decimal, thousands = writing
+    texts = []
+    for value in values:
+        whole, _, rest = f"{value / 10**decimals:,.{decimals}f}".partition(".")
+        texts.append(whole.replace(",", thousands or "") + decimal + rest)
+    form = form_of(pa.array(texts), decimal=decimal)
+    assert form.convert(pa.array(texts)).to_pylist() == pytest.approx([v / 10**decimals for v in values])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**25), min_size=1, max_size=30, unique=True), st.integers(0, 3))
+def test_digits_come_back_as_they_were_written(values: list[int], zeros: int) -> None:
+    texts = [zeros * "0" + str(v) for v in values]
+    form = form_of(pa.array(texts))
+    written = form.convert(pa.array(texts)).cast(pa.string()).to_pylist()
+    assert written == texts
+
+
+def test_a_declared_encoding_and_lines_before_the_header(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(("x\n" + lines("a,b", "é#,1")).encode("latin-1"))
+    table = as_table(CsvFile(tmp_path / "t.csv", encoding="latin-1", skip=1))
+    assert table.names == ("a", "b") and table.to_arrow().column("a")[0].as_py() == "é1"
+    with pytest.raises(DataError, match="not written in utf-8.*--csv encoding=latin-1"):
+        as_table(CsvFile(tmp_path / "t.csv", encoding="utf-8"))

@@ -1,0 +1,148 @@
+"""Dates written as text: every listed format is recognised and written back, whatever share of rows is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import raysynth as rs
+from raysynth.errors import ConditionError, SchemaError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.schema.date_text import DateFormat
+from raysynth.statistics.text_dates import known_formats, read_dates, settled
+
+TIMES = [
+    *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%3f", "%Y-%m-%dT%H:%M:%S.%6fZ", "%d/%m/%Y %H:%M", "%-m/%-d/%Y %-I:%M %p"),
+    *("%d.%m.%Y, %H:%M", "%d %b %Y %H:%M:%S", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H:%M:%S+01:00", "%Y/%m/%d %H:%M"),
+    *("%a %b %d %H:%M:%S +0000 %Y", "%a, %d %b %Y %H:%M:%S +0000", "%d/%b/%Y:%H:%M:%S -0700", "%m-%d-%y %I:%M:%S%#p"),
+    *("%Y-%m-%d %H:%M UTC", "%A, %d %B %Y", "%A, %B %d, %Y"),
+]
+FORMATS = [*known_formats(), *TIMES]
+
+
+def moments(seed: int, n: int) -> pa.Array:
+    """Moments of 45 years, to the microsecond."""
+    rng = np.random.default_rng(seed)
+    return pa.array(rng.integers(0, 45 * 365 * 86_400_000_000, n) + 160_000_000_000_000, pa.timestamp("us"))
+
+
+def texts_of(form: str, seed: int, n: int = 120) -> list[str]:
+    date = DateFormat(form)
+    texts: list[str] = date.write(moments(seed, n).cast(date.type, safe=False)).to_pylist()
+    return texts
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_listed_format_is_recognised_and_written_back(form: str) -> None:
+    texts = sorted(set(texts_of(form, seed=1)))
+    reading = read_dates("date", texts, np.ones(len(texts)))
+    assert reading is not None and reading.share == 1 and reading.unsettled is None
+    found = DateFormat(reading.format)
+    assert found.write(found.parse(pa.array(texts))).to_pylist() == texts
+    assert found.parse(pa.array(texts)).equals(DateFormat(form).parse(pa.array(texts)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(FORMATS), st.integers(0, 2**31), st.floats(0, 0.95))
+def test_any_format_survives_any_share_of_missing_cells(form: str, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    series = pd.Series(texts_of(form, seed), dtype=object).where(rng.random(120) >= share, None)
+    series.iloc[:30] = texts_of(form, seed + 1, 30)
+    frame = pd.DataFrame({"date": series, "x": rng.random(120)})
+    schema = rs.infer_schema(frame)
+    assert schema["date"].kind is Kind.DATETIME, schema["date"].reason
+    made = rs.GaussianCopula(seed=0, verbose=False).fit(frame).sample(200, seed=1)["date"]
+    present = made.dropna().tolist()
+    assert present and DateFormat(schema["date"].date_format or "").parse(pa.array(present)).null_count == 0
+    assert abs(made.isna().mean() - series.isna().mean()) < 0.3  # 5 standard errors of 200 and 120 rows: 1 in 10^6
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("word", ["a", "b", "c1"] * 20),
+        ("version", ["1.10.12", "1.2.3", "4.5.6"]),
+        ("address", ["10.10.2.1", "1.2.3.4"]),
+        ("telephone", ["555-12-12", "555-11-10"]),
+        ("ratio", ["1/2", "3/4", "11/12"]),
+        ("score", ["10:12", "11:13"]),
+        ("case_id", [f"2012-{i:03d}" for i in range(1, 300)]),
+        ("key", [f"{i:08d}" for i in range(20_000_101, 20_000_401)]),
+        ("code", [f"{i:06d}" for i in range(200_001, 200_013)]),
+    ],
+)
+def test_other_text_is_no_date(name: str, values: list[str]) -> None:
+    assert read_dates(name, values, np.ones(len(values))) is None
+
+
+def test_day_and_month_are_settled_by_the_rows_then_by_other_columns_then_said() -> None:
+    unsettled = read_dates("a", [f"0{d}/0{m}/2003" for d in range(1, 8) for m in range(1, 8)], np.ones(49))
+    assert unsettled is not None and (unsettled.format, unsettled.unsettled) == ("%m/%d/%Y", "%d/%m/%Y")
+    assert "NOT SETTLED" in unsettled.reason(49)
+    european = read_dates("b", [f"{d:02d}.0{m}.2003" for d in range(1, 29) for m in range(1, 8)], np.ones(196))
+    assert european is not None and european.unsettled is None and european.format == "%d.%m.%Y"
+    both = settled({"a": unsettled, "b": european})
+    assert both["a"].format == "%d/%m/%Y" and both["a"].unsettled is None
+    assert settled({"a": unsettled})["a"] == unsettled
+
+
+def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
+    texts = [*texts_of("%d.%m.%Y", 3, 995), *["unknown"] * 5]
+    frame = pd.DataFrame({"when": texts, "x": range(1000)})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    assert "5 rows are no such date ('unknown') and count as missing" in model.schema_["when"].reason
+    assert 0 < model.sample(4000, seed=0)["when"].isna().mean() < 0.02
+
+
+def test_a_declared_format_overrides_and_is_checked() -> None:
+    texts = [f"0{d}/0{m}/2003" for d in range(1, 10) for m in range(1, 10)] * 5
+    frame = pd.DataFrame({"when": texts, "x": range(len(texts))})
+    schema = rs.infer_schema(frame).with_column("when", date_format="%d/%m/%Y")
+    model = rs.GaussianCopula(schema=schema, seed=0, verbose=False).fit(frame)
+    assert model.schema_["when"].date_format == "%d/%m/%Y"
+    made = model.sample(50, conditions={"when": ("01/05/2003", "31/05/2003")}, seed=0)["when"]
+    assert made.str[3:5].eq("05").all()
+    wrong = schema.with_column("when", date_format="%Y-%m-%d")
+    with pytest.raises(SchemaError, match="'when' has date_format '%Y-%m-%d', but 405 rows have another form"):
+        rs.GaussianCopula(schema=wrong, verbose=False).fit(frame)
+    words = TableSchema((ColumnSchema("when", Kind.DATETIME, "string"),))
+    with pytest.raises(SchemaError, match="no known form of dates.*date_format"):
+        rs.GaussianCopula(schema=words, verbose=False).fit(frame.assign(when="x" + frame.when))
+    with pytest.raises(SchemaError, match="'%Q' is no directive"):
+        schema.with_column("when", date_format="%Q")
+    assert schema.with_column("when", kind="categorical").columns[0].date_format is None
+
+
+def test_conditions_speak_the_column_s_own_form(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"when": texts_of("%d.%m.%Y", 5, 600), "x": np.arange(600.0)})
+    rs.BayesianNetworkSynthesizer(seed=0, verbose=False).fit(frame).save(tmp_path / "m")
+    model = rs.load_synthetic_model(tmp_path / "m")
+    made = pd.to_datetime(model.sample(100, {"when": ("01.02.1990", "15.03.1995")}, seed=0)["when"], format="%d.%m.%Y")
+    assert made.between("1990-02-01", "1995-03-15").all()
+    same = model.sample(100, {"when": ("1990-02-01", "1995-03-15")}, seed=0)["when"]
+    assert pd.to_datetime(same, format="%d.%m.%Y").equals(made)
+    with pytest.raises(ConditionError, match=r"'spring' is no datetime value of the form %d\.%m\.%Y"):
+        model.sample(5, {"when": "spring"})
+    with pytest.raises(ConditionError, match=r"lie between \d\d\.\d\d\.\d{4} and"):
+        model.sample(5, {"when": "01.01.2200"})
+
+
+def test_whole_numbers_of_dates_come_back_as_whole_numbers() -> None:
+    numbers = [int(t) for t in texts_of("%Y%m%d", 6, 500)]
+    frame = pd.DataFrame({"day": numbers, "n": np.arange(500) + 20_000_101})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    assert model.schema_["day"].kind is Kind.DATETIME and model.schema_["n"].kind is not Kind.DATETIME
+    made = model.sample(300, seed=0)["day"]
+    assert made.dtype == np.int64 and pd.to_datetime(made.astype(str), format="%Y%m%d").notna().all()
+
+
+def test_dates_that_do_not_exist_are_null_and_nothing_raises() -> None:
+    read = DateFormat("%d/%m/%Y").parse(pa.array(["29/02/2011", "29/02/2012", "31/04/2000", "", "x", None]))
+    assert read.is_null().to_pylist() == [True, False, True, True, True, True]
+    assert DateFormat("%Y-%j").parse(pa.array(["2011-366", "2012-366"])).is_null().to_pylist() == [True, False]
