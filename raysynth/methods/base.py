@@ -22,6 +22,7 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
 from raysynth.running.stages import collect_stages, stage
+from raysynth.schema.constraints import ConstraintSet
 from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
@@ -347,8 +348,6 @@ class Synthesizer:
         model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
         model.rules_ = None
         if model.schema_.constraints:
-            from raysynth.schema.constraints import ConstraintSet
-
             modelled = model.schema_.as_modelled()
             model.rules_ = ConstraintSet(modelled.constraints, modelled)
             model.rules_.validate(modelled)
