@@ -75,7 +75,7 @@ def infer_schema(
         DataError, SchemaError: name the column and say what to do.
     """
     from raysynth.data.table import as_table
-    from raysynth.schema.table import Kind
+    from raysynth.schema.columns import Kind
     from raysynth.statistics.dated_table import as_written, dated
     from raysynth.statistics.inference import infer_schema as infer
     from raysynth.statistics.table_statistics import collect

@@ -13,7 +13,8 @@ from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution

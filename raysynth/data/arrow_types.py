@@ -1,17 +1,28 @@
-"""Canonical Arrow types: what every source's columns become, so that nothing downstream asks what the input was.
+"""Canonical Arrow types and values: what every source's columns become, so that nothing downstream asks what the input
+was.
 
 Text becomes dictionary codes (int32 -> string); other dictionaries are decoded; 16-bit floats, 64-bit dates and wide
 decimals take the nearest type that the schema knows. Nested, binary and time-of-day columns are refused with a cure.
+
+Each value has one spelling, so that what is counted by value is counted once: zero has no sign, NaN of any payload is
+missing, and a dictionary names a text once. Texts are equal where their code points are: 'é' as one code point and as
+'e' with an accent are two values, as they are to every other reader of the file.
+
+A lenient column (`lenient`) is one under a privacy budget, where no error may depend on a row: a value that its type
+cannot hold is missing.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
+_LENIENT = {b"unreadable": b"missing"}
 
 
 def is_text(type_: pa.DataType) -> bool:
@@ -48,19 +59,41 @@ def canonical_type(type_: pa.DataType, column: str) -> pa.DataType:
     raise DataError(f"column '{column}' holds {_noun(type_)} ({type_}), which cannot be modelled; {_cure(type_)}")
 
 
-def canonical_array(array: pa.Array, type_: pa.DataType, column: str) -> pa.Array:
-    """The array cast to its canonical type, copying only what differs; raises `DataError` where it does not fit."""
+def lenient(schema: pa.Schema) -> pa.Schema:
+    """The schema with every column lenient: the mark travels with its fields."""
+    return pa.schema([field.with_metadata(_LENIENT) for field in schema])
+
+
+def is_lenient(field: pa.Field) -> bool:
+    """Whether values that the column's type cannot hold are missing, where others raise."""
+    return bool(field.metadata == _LENIENT)
+
+
+def canonical_array(array: pa.Array, type_: pa.DataType, column: str, *, lenient: bool = False) -> pa.Array:
+    """The array with its canonical type and one spelling of each value, copying only what differs.
+
+    Args:
+        array: of any type that `canonical_type` takes.
+        type_: canonical.
+        column: name, for the message.
+        lenient: what does not fit is missing.
+
+    Raises:
+        DataError: it does not fit; never where `lenient`.
+    """
     try:
         if pt.is_null(array.type) and not pt.is_null(type_):
             return pa.nulls(len(array), type_)
         if is_text(type_):
             return _text(array)
-        if array.type.equals(type_):
-            return array
+        if lenient:
+            return _one_spelling(total_cast(array, type_))
         if pt.is_dictionary(array.type):
             array = array.dictionary_decode()
-        return array.cast(type_)
+        return _one_spelling(array if array.type.equals(type_) else array.cast(type_))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if lenient:
+            return total_cast(array, type_)
         raise DataError(
             f"column '{column}': found {array.type} where the table's schema says {type_} ({_first_line(error)}); "
             "make the column one type in every file and block"
@@ -74,7 +107,7 @@ def canonical_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         position = batch.schema.get_field_index(field.name)
         if position < 0:
             raise DataError(f"column '{field.name}' is missing from a part of the table; every part needs all columns")
-        arrays.append(canonical_array(batch.column(position), field.type, field.name))
+        arrays.append(canonical_array(batch.column(position), field.type, field.name, lenient=is_lenient(field)))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -87,17 +120,29 @@ def _canonical_decimal(type_: pa.DataType, column: str) -> pa.DataType:
 
 
 def _text(array: pa.Array) -> pa.DictionaryArray:
-    if array.type.equals(TEXT) and array.dictionary.null_count == 0:
-        return array
     if not pt.is_dictionary(array.type):
         if not (pt.is_string(array.type) or pt.is_large_string(array.type)):
             array = array.cast(pa.string())
         array = array.dictionary_encode()
-    if array.dictionary.null_count:  # a null among the values is a missing value like any other
-        array = array.dictionary_decode().dictionary_encode()
     values = array.dictionary if pt.is_string(array.dictionary.type) else array.dictionary.cast(pa.string())
-    indices = array.indices if pt.is_int32(array.indices.type) else array.indices.cast(pa.int32())
-    return pa.DictionaryArray.from_arrays(indices, values, safe=False)
+    values.validate(full=True)  # raises for bytes that are no UTF-8
+    unique = values.dictionary_encode()  # a null among the values is a missing value like any other
+    if unique.null_count == 0 and len(unique.dictionary) == len(values):
+        indices = array.indices if pt.is_int32(array.indices.type) else array.indices.cast(pa.int32())
+        return pa.DictionaryArray.from_arrays(indices, values, safe=False)
+    return pa.DictionaryArray.from_arrays(unique.indices.take(array.indices), unique.dictionary, safe=False)
+
+
+def _one_spelling(array: pa.Array) -> pa.Array:
+    """Floats without a negative zero and without NaN, which is null; others as they are."""
+    if not pt.is_floating(array.type):
+        return array
+    x = array.to_numpy(zero_copy_only=False)  # NaN where null
+    is_nan = np.isnan(x)
+    if np.count_nonzero(is_nan) == array.null_count and not np.any(np.signbit(x) & (x == 0)):
+        return array
+    with np.errstate(invalid="ignore"):  # some payloads of NaN signal
+        return pa.array(x + x.dtype.type(0), array.type, mask=is_nan)
 
 
 def _noun(type_: pa.DataType) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raysynth.data.arrow_types import canonical_batch, canonical_schema
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
 from raysynth.errors import DataError, SchemaError
 
 _BLOCK_ROWS = 1 << 20  # large enough for vectors, small enough for memory
@@ -68,6 +68,8 @@ class Table:
         levels: of ordered categories of a DataFrame, their values from the lowest to the highest.
         labels: names of a DataFrame's columns that are numbers, by the text that stands for them here.
         text_forms: columns that were text or digits and are datetimes here, with how they were written.
+        untyped: columns whose type no file stores: a reader or pandas made it from the rows, so that under a privacy
+            budget only a declared one counts; empty without a budget.
     """
 
     schema: pa.Schema
@@ -81,6 +83,7 @@ class Table:
     levels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     text_forms: Mapping[str, TextForm] = field(default_factory=dict)
+    untyped: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ class Table:
             fragments=tuple(_Selected(f, tuple(columns)) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in columns},
             dataset=None if self.dataset is None else self.dataset.select_columns(list(columns)),
+            untyped=self.untyped & frozenset(columns),
         )
 
     def mapped(self, fn: Callable[[pa.Table], pa.Table]) -> Table:
@@ -105,6 +109,7 @@ class Table:
         Its result on no rows tells the columns and types; it keeps the number of rows.
         """
         schema = canonical_schema(fn(self.schema.empty_table()).schema, self.source)
+        schema = lenient(schema) if self.is_private else schema
         dataset = self.dataset
         if dataset is not None:
             from raysynth.data.dataset_blocks import map_dataset
@@ -116,7 +121,13 @@ class Table:
             fragments=tuple(_Mapped(f, fn, schema) for f in self.fragments),
             pandas_dtypes={c: t for c, t in self.pandas_dtypes.items() if c in schema.names},
             dataset=dataset,
+            untyped=self.untyped & frozenset(schema.names),
         )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is read as under a privacy budget: no error depends on a row."""
+        return all(is_lenient(field) for field in self.schema)
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, block by block, in this process."""

@@ -18,7 +18,7 @@ from raysynth.encoding.calendar import Calendar, calendar_of
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.errors import ModelFileError
-from raysynth.schema.table import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import NumericDistribution
 
 LOOKUP_SPAN = 1 << 16

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import SchemaError
+from raysynth.schema.columns import ColumnSchema, parse_arrow_type
 from raysynth.schema.permutation import mix as keyed_hash
 from raysynth.schema.permutation import permute, round_keys
-from raysynth.schema.table import ColumnSchema, parse_arrow_type
 from raysynth.statistics.recognition import recognise_personal
 
 __all__ = ["PROVIDERS", "PersonalEncoder", "recognise_personal"]

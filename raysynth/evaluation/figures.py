@@ -15,7 +15,7 @@ from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 
 if TYPE_CHECKING:
     from raysynth.attacks.results import AttackResults

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
     from raysynth.fitting.opened import OpenedTable
-    from raysynth.schema.table import Kind, TableSchema
+    from raysynth.schema.columns import Kind
+    from raysynth.schema.table import TableSchema
 
 
 class Method(Protocol):

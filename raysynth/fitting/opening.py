@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
+    from raysynth.schema.columns import Kind
     from raysynth.schema.constraints import ConstraintSet
-    from raysynth.schema.table import Kind, TableSchema
+    from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.training.kept_releases import Keeping
 
@@ -195,7 +196,8 @@ def open_table(
     from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
-    table = as_table(data, min_rows=2 if scope is None else 0, declared=declared_types(declared))
+    is_private = scope is not None
+    table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds)
     public, unit, keep = model.public_types, None, None

@@ -18,7 +18,8 @@ from raysynth.fitting.opening import M, fit_opened, open_table, privacy_scope
 if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.opened import OpenedTable
-    from raysynth.schema.table import Kind, TableSchema
+    from raysynth.schema.columns import Kind
+    from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)

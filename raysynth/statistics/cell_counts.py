@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from raysynth.data.total_cast import is_missing
+
 
 @dataclass(frozen=True)
 class DomainCells:
@@ -127,14 +129,6 @@ class CellCounts:
             self.open[name].update(values)
 
 
-def is_missing(array: pa.Array) -> np.ndarray:
-    """True for null, NaN and infinite values, (N,)."""
-    if pt.is_floating(array.type):
-        array = pc.if_else(pc.is_finite(array), array, None)
-    mask: np.ndarray = array.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-    return mask
-
-
 def as_doubles(array: pa.Array) -> np.ndarray:
     """Numbers as float64, times as integers of their unit; 0 where missing."""
     if pt.is_temporal(array.type):
@@ -145,11 +139,19 @@ def as_doubles(array: pa.Array) -> np.ndarray:
     return x
 
 
-def _value_counts(array: pa.Array) -> dict[Any, int]:
-    """Rows of each value of a block; missing ones under None."""
+def _value_counts(array: pa.Array) -> Counter[Any]:
+    """Rows of each value of a block; missing ones under None, times as integers of their unit.
+
+    Added up by value: two entries of an Arrow array may be one value to a dict, and one row counts in one place alone.
+    """
     if pt.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
+    if pt.is_temporal(array.type):  # two instants of one clock time, when clocks are set back, are equal to Python
+        array = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
     counted = array.value_counts()
     values = counted.field(0)
     values = values.dictionary_decode() if pt.is_dictionary(values.type) else values
-    return dict(zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True))
+    rows: Counter[Any] = Counter()
+    for value, n in zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True):
+        rows[value] += n
+    return rows

@@ -12,13 +12,26 @@ import pyarrow.types as pt
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
+_INFERRED = (
+    "kind",
+    "dtype",
+    "pandas_dtype",
+    "nullable",
+    "decimals",
+    "pattern",
+    "personal",
+    "value",
+    "date_format",
+    "levels",
+)
 _EXAMPLES = 1000  # distinct texts looked at for patterns
 _NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
@@ -66,9 +79,20 @@ def infer_schema(
             column = _inferred_column(seen, pandas_dtype, rare)
         if check_rows:
             _check_rows(column, seen, rare)
-        columns.append(_as_in_frame(column, seen, table, rare))
+        given = declared[name] if declared is not None and name in declared else None
+        column = _as_in_frame(column, seen, table, rare)
+        columns.append(replace(column, inferred=_read_from_rows(column, given, name in listed)))
     base = declared if declared is not None else TableSchema(columns=())
     return replace(base, columns=tuple(columns)).validate()
+
+
+def _read_from_rows(column: ColumnSchema, given: ColumnSchema | None, kind_is_listed: bool) -> tuple[str, ...]:
+    """Fields of a column that nobody declared: they follow from the rows."""
+    if given is None:
+        own = {"kind", "dtype", "nullable"} | {f for f in _INFERRED if getattr(column, f) is not None}
+    else:
+        own = {f for f in _INFERRED if getattr(column, f) != getattr(given, f)} | set(given.inferred)
+    return tuple(f for f in _INFERRED if f in own and not (f == "kind" and kind_is_listed))
 
 
 def _as_in_frame(column: ColumnSchema, seen: ColumnStatistics, table: Table, rare: int) -> ColumnSchema:

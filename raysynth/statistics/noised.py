@@ -16,6 +16,7 @@ equal parts.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
+from raysynth.data.total_cast import held_ticks
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
@@ -32,8 +34,10 @@ from raysynth.dp.mechanisms.counts import gaussian_vector, growing_edges, stable
 from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.value_grid import ValueGrid, grid_of
 
@@ -210,6 +214,8 @@ def _range(column: ColumnSchema, counts: np.ndarray, plan: _Plan, scope: Privacy
     middle = len(edges) // 2  # the cell around zero, (-least, least)
     low = 0.0 if significant[0] == middle else low
     high = 0.0 if significant[-1] == middle else high
+    if pt.is_temporal(column.arrow_type):
+        low, high = np.clip((low, high), *held_ticks(column.arrow_type))
     return float(low), float(max(high, low))
 
 
@@ -247,11 +253,8 @@ def _open_values(
     """Values that enough rows share, by stability; what is left of the rows, beyond noise, has other values."""
     by_value = counted.open[column.name]
     exact_missing = by_value.get(None, 0)
-    values = sorted((v for v in by_value if v is not None), key=str)
-    exact = np.array([by_value[v] for v in values], dtype=np.float64)
-    passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
+    kept, noised = _named(by_value, column, plan, scope)
     missing = float(gaussian_vector(np.array([exact_missing]), plan.sigma, scope.noise)[0])
-    kept = [values[i] for i in passed]
     if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0
@@ -264,6 +267,16 @@ def _open_values(
         tuple(kept[i] for i in order), noised[order], missing, len(kept), left <= 0, float(max(left, 0.0))
     )
     return NoisedColumn(column.name, n_rows, missing, counts=Noised(counts, plan.events[column.name][0]))
+
+
+def _named(
+    by_value: Mapping[Any, int], column: ColumnSchema, plan: _Plan, scope: PrivacyScope
+) -> tuple[list[Any], np.ndarray]:
+    """Values that may be named, and their noised counts."""
+    values = sorted((v for v in by_value if v is not None), key=str)
+    exact = np.array([by_value[v] for v in values], dtype=np.float64)
+    passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
+    return from_integers([values[i] for i in passed], value_type(column)), noised
 
 
 def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: PrivacyScope, n_rows: int) -> NoisedColumn:

@@ -19,12 +19,20 @@ def to_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
     return list(values)
 
 
+def from_integers(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
+    """Times from integers of their unit; values of other types as they are."""
+    if not pa.types.is_temporal(dtype):
+        return list(values)
+    whole = pa.int32() if pa.types.is_date32(dtype) else pa.int64()
+    times: list[Any] = pa.array(values, type=whole).cast(dtype).to_pylist()
+    return times
+
+
 def from_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
     """The inverse of `to_plain`: Python values as Arrow gives them."""
     result: list[Any]
     if pa.types.is_temporal(dtype):
-        whole = pa.int32() if pa.types.is_date32(dtype) else pa.int64()
-        result = pa.array(values, type=whole).cast(dtype).to_pylist()
+        result = from_integers(values, dtype)
     elif pa.types.is_decimal(dtype):
         result = pa.array(values, type=pa.string()).cast(dtype).to_pylist()
     else:

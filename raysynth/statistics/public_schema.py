@@ -14,16 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, is_text
 from raysynth.data.fragments import Table
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.cell_counts import is_missing
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text
 from raysynth.statistics.patterns import provider_by_name, words_of
 
@@ -33,7 +32,11 @@ _PERSONS = {
     *("email", "iban", "ipv4", "mac_address", "ssn", "credit_card_number", "phone_number"),
     *("first_name", "last_name", "user_name", "street_address", "address", "name"),
 }
-_LARGEST_INT64 = float((1 << 63) - 1024)
+_FAMILY_NOUNS = {
+    "datetime": "times, in microseconds",
+    "duration": "durations, in microseconds",
+    "boolean": "true or false",
+}
 
 
 def public_schema(
@@ -49,12 +52,19 @@ def public_schema(
         table: its names and families of types are read, no row is.
         declared: wins.
         kinds: lists of column names by kind; they win over `declared`.
-        public_types: the types of the table (whole numbers, decimals, dtypes of a DataFrame) are public.
+        public_types: the types that a Parquet or Arrow file stores (whole numbers, decimals, units) are public.
 
     Raises:
         SchemaError: names the column: it is not in the table, of another family than declared, or a constant without
-            a value.
+            a value; its declaration was read from rows; or `public_types` of a table whose types no file stores.
     """
+    if public_types and table.untyped:
+        raise SchemaError(
+            f"public_types=True takes the types that a Parquet or Arrow file stores, and {table.source} has none: its "
+            "types follow from its rows, and one cell changes them; declare the columns in a schema"
+        )
+    if declared is not None:
+        declared.require_public()
     listed = {name: Kind(kind) for kind, names in kinds.items() for name in names or ()}
     known = () if declared is None else declared.names
     if unknown := [n for n in (*known, *listed) if n not in table.names]:
@@ -63,18 +73,24 @@ def public_schema(
     for field in table.schema:
         if declared is not None and field.name in declared:
             column = declared[field.name]
-            if family(column.arrow_type) != family(field.type) and not pt.is_null(field.type):
+            if not _is_comparable(table, field, column):
                 raise SchemaError(
                     f"column '{column.name}' is declared as {column.dtype}, but the table holds "
                     f"{dtype_text(field.type)}; convert the column or correct the schema"
                 )
         else:
-            column = _undeclared(field, table.pandas_dtypes.get(field.name), public_types)
+            column = _undeclared(field, public_types)
         if field.name in listed:
-            column = _of_kind(column, listed[field.name])
+            column = _of_kind(column, listed[field.name], retyped=field.name in table.untyped)
         columns.append(_complete(column))
     base = declared if declared is not None else TableSchema(columns=())
     return replace(base, columns=tuple(columns), rare_threshold=1).validate()
+
+
+def _is_comparable(table: Table, field: pa.Field, column: ColumnSchema) -> bool:
+    """Whether a stored type goes with the declared one; what no file stores is read as declared."""
+    is_stored = field.name not in table.untyped and not pt.is_null(field.type)
+    return not is_stored or family(column.arrow_type) == family(field.type)
 
 
 def as_declared(table: Table, schema: TableSchema) -> Table:
@@ -96,7 +112,7 @@ def family(type_: pa.DataType) -> str:
     return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"
 
 
-def _undeclared(field: pa.Field, pandas_dtype: str | None, public_types: bool) -> ColumnSchema:
+def _undeclared(field: pa.Field, public_types: bool) -> ColumnSchema:
     name, found = field.name, family(field.type)
     if found == "number":
         if _KEY_NAME.search(words_of(name)):
@@ -104,8 +120,7 @@ def _undeclared(field: pa.Field, pandas_dtype: str | None, public_types: bool) -
         type_ = field.type if public_types else pa.float64()
         decimals = 0 if pt.is_integer(type_) else min(type_.scale, 15) if pt.is_decimal(type_) else None
         reason = f"type {type_}" if public_types else "numbers; declare decimals=0, or public_types=True, if whole"
-        kept = pandas_dtype if public_types else None
-        return ColumnSchema(name, Kind.CONTINUOUS, str(type_), kept, decimals=decimals, reason=reason)
+        return ColumnSchema(name, Kind.CONTINUOUS, str(type_), decimals=decimals, reason=reason)
     if found == "text":
         if _KEY_NAME.search(words_of(name)):
             return ColumnSchema(name, Kind.IDENTIFIER, "string", reason="a key by its name: regenerated")
@@ -116,17 +131,30 @@ def _undeclared(field: pa.Field, pandas_dtype: str | None, public_types: bool) -
     kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA, "boolean": Kind.BOOLEAN}.get(found)
     if kind is None:
         raise SchemaError(f"column '{name}' has no type; declare it in the schema, or drop it")
-    dtype = "bool" if kind is Kind.BOOLEAN else str(field.type)
-    return ColumnSchema(name, kind, dtype, pandas_dtype if public_types else None, reason=f"type {field.type}")
+    type_ = field.type if public_types else _fixed_unit(field.type)
+    return ColumnSchema(name, kind, str(type_), reason=f"type {type_}" if public_types else _FAMILY_NOUNS[found])
 
 
-def _of_kind(column: ColumnSchema, kind: Kind) -> ColumnSchema:
-    """A column of a listed kind; raises `SchemaError` where the kind does not go with the type."""
+def _fixed_unit(type_: pa.DataType) -> pa.DataType:
+    """Microseconds for all times: the unit that a file or pandas holds may follow from its rows."""
+    if pt.is_duration(type_):
+        return pa.duration("us")
+    return pa.timestamp("us", tz=type_.tz if pt.is_timestamp(type_) else None) if pt.is_temporal(type_) else type_
+
+
+def _of_kind(column: ColumnSchema, kind: Kind, *, retyped: bool = False) -> ColumnSchema:
+    """A column of a listed kind, as a number where it is `retyped`.
+
+    Raises:
+        SchemaError: the kind does not go with the type.
+    """
     found = family(column.arrow_type)
     if kind is Kind.CONTINUOUS:
         kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA}.get(found, kind)
-        if found in ("text", "boolean"):
+        if found in ("text", "boolean") and not retyped:
             raise SchemaError(f"column '{column.name}' is listed as continuous, but holds {found}; list it categorical")
+        if found in ("text", "boolean"):
+            return ColumnSchema(column.name, kind, "double", reason="declared")
     if kind is column.kind:
         return column
     changes: dict[str, Any] = {"kind": kind, "reason": "declared", "personal": None}
@@ -156,25 +184,3 @@ def _cast_rows(types: Mapping[str, pa.DataType], rows: pa.Table) -> pa.Table:
             array = array.chunk(0) if array.num_chunks else pa.nulls(0, array.type)
         columns[name] = total_cast(array, types[name]) if name in types else array
     return pa.table(columns)
-
-
-def total_cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """The array as another type of its family; values that have no counterpart are missing, and nothing raises."""
-    if array.type.equals(type_):
-        return array
-    if pt.is_null(array.type):
-        return pa.nulls(len(array), type_)
-    if pt.is_integer(type_):
-        missing = is_missing(array)
-        x = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
-        x = np.rint(np.where(missing, 0.0, x))
-        info = np.iinfo(type_.to_pandas_dtype())
-        outside = missing | (x < info.min) | (x > info.max) | (np.abs(x) > _LARGEST_INT64)
-        return pa.array(np.where(outside, 0, x).astype(type_.to_pandas_dtype()), type_, mask=outside)
-    if pt.is_decimal(type_):
-        missing = is_missing(array)
-        x = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
-        limit = 10.0 ** (type_.precision - type_.scale) / 2
-        outside = missing | ~(np.abs(x) < limit)
-        return pc.if_else(pa.array(~outside), pa.array(np.where(outside, 0.0, x)).cast(type_, safe=False), None)
-    return array.cast(type_, safe=False)

@@ -35,9 +35,9 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.fragments import Fragment, Table
+from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
-from raysynth.statistics.cell_counts import is_missing
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysynth.data.arrow_types import canonical_batch, canonical_schema
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import DataError
 
@@ -42,11 +42,22 @@ class ArrowFragment:
             ):
                 yield canonical_batch(batch, schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            if all(map(is_lenient, schema)):  # the reader's own text may hold a value
+                raise DataError(f"{_SOURCE}: a file cannot be read with the schema of all; mend it") from None
             raise DataError(f"{_SOURCE}: {str(error).splitlines()[0]}; mend the file or leave it out") from error
 
 
-def table_from_arrow_dataset(dataset: Any) -> Table:
-    """An Arrow dataset as a table, a filter on it kept; raises `DataError` for a type that cannot be modelled."""
+def table_from_arrow_dataset(dataset: Any, *, private: bool = False) -> Table:
+    """An Arrow dataset as a table, a filter on it kept; raises `DataError` for a type that cannot be modelled.
+
+    `private`: under a privacy budget: Parquet and Arrow files alone, since Arrow's readers of text find types, and
+    raise, by rows.
+    """
     schema = canonical_schema(dataset.schema, _SOURCE)
+    if private:
+        schema = lenient(schema)
+        format_ = getattr(getattr(dataset, "format", None), "default_extname", "none")
+        if format_ not in ("parquet", "feather", "ipc"):
+            raise DataError(f"{_SOURCE}: under a privacy budget give one of Parquet or Arrow files, or a CSV path")
     fragments = tuple(ArrowFragment(f, dataset.schema, schema) for f in dataset.get_fragments())
     return Table(schema, fragments, None, _SOURCE)

@@ -59,12 +59,15 @@ class _Found:
 def table_from_path(
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | CsvFile | ParquetFiles,
     declared: Mapping[str, pa.DataType] | None = None,
+    *,
+    private: bool = False,
 ) -> Table:
     """The table at a path, URI or glob, or at several of them.
 
     Args:
         data: where, with what the user says of the format.
         declared: types of columns by a schema, for formats that have none themselves.
+        private: under a privacy budget: no row decides how a file is read, and none raises.
 
     Raises:
         DataError: a path or file is at fault. StorageError: storage cannot be reached.
@@ -76,25 +79,26 @@ def table_from_path(
     source = paths[0] if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     found = _found(paths)
     try:
-        formats = {_format_of(found.filesystem, file) for file in found.files[:1] + found.files[-1:]}
+        format_of = _format_by_name if private else _format_of
+        formats = {format_of(found.filesystem, file) for file in found.files[:1] + found.files[-1:]}
     except OSError as error:
         raise StorageError(f"cannot read '{source}': {error}") from error
     if isinstance(data, CsvFile) and "arrow" not in formats and "parquet" not in formats:
         formats = {"csv"}
     if len(formats) > 1:
         raise DataError(f"'{source}' holds both {' and '.join(sorted(formats))} files; give one kind")
-    return _table_of(formats.pop(), found, source, data, declared)
+    return _table_of(formats.pop(), found, source, data, declared, private)
 
 
 def _table_of(
-    format_: str, found: _Found, source: str, data: object, declared: Mapping[str, pa.DataType] | None
+    format_: str, found: _Found, source: str, data: object, declared: Mapping[str, pa.DataType] | None, private: bool
 ) -> Table:
     names = [f.path for f in found.files]
     if format_ == "parquet":
         from raysynth.data.sources.parquet import table_from_parquet
 
         may_lack = isinstance(data, ParquetFiles) and data.missing_columns
-        return table_from_parquet(found.filesystem, names, source, found.folders, may_lack=may_lack)
+        return table_from_parquet(found.filesystem, names, source, found.folders, may_lack=may_lack, private=private)
     if isinstance(data, ParquetFiles):
         raise DataError(f"'{source}' holds {format_} files, not Parquet; give the path itself")
     if divided := [n for n, folders in zip(names, found.folders, strict=True) if folders]:
@@ -103,15 +107,25 @@ def _table_of(
             "only: put the column into the files"
         )
     if format_ == "csv":
-        from raysynth.data.sources.csv import table_from_csv
-
         sizes = [(f.path, f.size) for f in found.files]
         given = data if isinstance(data, CsvFile) else None
+        if private:
+            from raysynth.data.sources.private_csv import private_table_from_csv
+
+            return private_table_from_csv(found.filesystem, sizes, source, given, declared)
+        from raysynth.data.sources.csv import table_from_csv
+
         return table_from_csv(found.filesystem, sizes, source, given, declared)
     from raysynth.data.sources.json_lines import table_from_arrow_files, table_from_json
 
-    read = table_from_json if format_ == "json" else table_from_arrow_files
-    return read(found.filesystem, names, source)
+    if format_ == "json" and private:
+        raise DataError(
+            f"'{source}': columns and types of JSON follow from its rows, which are private under a privacy budget; "
+            "write the table as Parquet or CSV"
+        )
+    if format_ == "json":
+        return table_from_json(found.filesystem, names, source)
+    return table_from_arrow_files(found.filesystem, names, source, private=private)
 
 
 def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
@@ -210,6 +224,18 @@ def _files_in(filesystem: pafs.FileSystem, root: str, path: str) -> list[pafs.Fi
 def _is_remark(path: str) -> bool:
     """True for texts about a table, which often lie beside it."""
     return os.path.basename(path).lower() in ("readme.txt", "license.txt", "notice.txt")
+
+
+def _format_by_name(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:
+    """As `_format_of`, by the first bytes of binary formats and by name alone: no row is looked at."""
+    with filesystem.open_input_stream(file.path, compression=None) as stream:
+        magic = stream.read(6)
+    name = file.path.lower()
+    if magic[:4] == b"PAR1" or name.endswith(PARQUET_ENDINGS):
+        return "parquet"
+    if magic == b"ARROW1":
+        return "arrow"
+    return "json" if name.endswith(JSON_ENDINGS) else "csv"
 
 
 def _format_of(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:

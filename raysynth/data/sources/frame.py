@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysynth.data.arrow_types import canonical_array, canonical_schema
+from raysynth.data.arrow_types import canonical_array, canonical_schema, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
+from raysynth.data.sources.series import array_from_series
 from raysynth.errors import DataError
 
 
@@ -40,8 +40,11 @@ class MemoryFragment:
         return MemoryFragment(memory, self.start, self.length)
 
 
-def table_from_frame(frame: Any) -> Table:
-    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column."""
+def table_from_frame(frame: Any, *, private: bool = False) -> Table:
+    """A DataFrame as a table; `None`, NaN and NaT are missing. Raises `DataError` that names the column.
+
+    `private`: under a privacy budget; see `private_frame.py`.
+    """
     labels = {str(n): n for n in frame.columns if not isinstance(n, str)}
     if odd := [n for n in labels.values() if isinstance(n, bool) or not isinstance(n, numbers.Real)]:
         raise DataError(
@@ -55,27 +58,37 @@ def table_from_frame(frame: Any) -> Table:
         raise DataError(f"DataFrame: column names must be unique; repeated: {', '.join(repeated)}; rename them")
     if not names:
         raise DataError("DataFrame has no columns; give a table with at least one")
-    arrays = [_array_from_series(frame[n], n) for n in names]
+    plain = {n: label.item() if hasattr(label, "item") else label for n, label in labels.items()}
+    if private:
+        from raysynth.data.sources.private_frame import private_arrays
+
+        table = _in_memory(pa.table(private_arrays(frame)), "DataFrame", {}, private=True)
+        return replace(table, labels=plain, untyped=frozenset(names))
+    arrays = [array_from_series(frame[n], n) for n in names]
     dtypes = {n: str(frame[n].dtype) for n in names}
     table = _in_memory(pa.table(dict(zip(names, arrays, strict=True))), "DataFrame", dtypes)
-    plain = {n: label.item() if hasattr(label, "item") else label for n, label in labels.items()}
     return replace(table, levels={n: levels for n in names if (levels := _levels(frame[n]))}, labels=plain)
 
 
-def table_from_arrow(table: pa.Table, source: str = "Arrow table") -> Table:
-    """An Arrow table as a table; raises `DataError` that names the column."""
-    return _in_memory(table, source, {})
+def table_from_arrow(table: pa.Table, source: str = "Arrow table", *, private: bool = False) -> Table:
+    """An Arrow table as a table; raises `DataError` that names the column.
+
+    `private`: under a privacy budget: about types alone; a value that its type cannot hold is missing.
+    """
+    return _in_memory(table, source, {}, private=private)
 
 
-def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str]) -> Table:
+def _in_memory(table: pa.Table, source: str, dtypes: dict[str, str], *, private: bool = False) -> Table:
     schema = canonical_schema(table.schema, source)
+    schema = lenient(schema) if private else schema
     rows = block_rows(len(schema))
     columns = []
     for field, column in zip(schema, table.columns, strict=True):
-        if column.num_chunks > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
-            column = column.combine_chunks()
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-        columns.append(pa.chunked_array([canonical_array(c, field.type, field.name) for c in chunks], type=field.type))
+        chunks = [canonical_array(c, field.type, field.name, lenient=private) for c in column.chunks]
+        if len(chunks) > 1 + table.num_rows // (rows // 4):  # many small chunks: vectors would be short
+            chunks = pa.chunked_array(chunks, type=field.type).combine_chunks()
+            chunks = chunks.chunks if isinstance(chunks, pa.ChunkedArray) else [chunks]
+        columns.append(pa.chunked_array(chunks, type=field.type))
     memory = pa.Table.from_arrays(columns, schema=schema)
     starts = range(0, memory.num_rows, rows)
     fragments = tuple(MemoryFragment(memory, s, min(rows, memory.num_rows - s)) for s in starts)
@@ -91,66 +104,7 @@ def _levels(series: Any) -> tuple[Any, ...]:
     return values if all(isinstance(v, (str, int, float)) for v in values) else ()
 
 
-def _array_from_series(series: Any, name: str) -> pa.Array:
-    dtype = type(series.dtype).__name__
-    if dtype == "PeriodDtype" and series.dtype.freq.name in _PERIODS:
-        series = series.astype(str).where(series.notna(), None)  # read as dates; `sample` makes periods of them again
-    elif dtype in _CURES:
-        raise DataError(f"column '{name}' holds {series.dtype}, which cannot be modelled; {_CURES[dtype].format(name)}")
-    elif str(series.dtype) == "object":
-        _check_times(series.dropna(), name)
-    if type(series.dtype).__name__ == "SparseDtype":
-        series = series.sparse.to_dense()
-    try:
-        array = pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, ValueError) as error:
-        raise DataError(_unreadable(series, name, error)) from None
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-
-
-_PERIODS = ("M", "ME", "Q-DEC", "QE-DEC", "D", "h", "min", "s")
-_CURES = {
-    "PeriodDtype": "turn it into dates by `df['{0}'] = df['{0}'].dt.to_timestamp()`",
-    "IntervalDtype": "turn it into categories of text by `df['{0}'] = df['{0}'].astype(str)`, or take its `.array.mid`",
-}
-
-
-def _check_times(values: Any, name: str) -> None:
-    """Raise `DataError` where objects of time differ in what one Arrow type cannot hold: time of day, or zone."""
-    if not len(values) or not isinstance(values.iloc[0], (datetime.date, datetime.datetime)):
-        return
-    is_time = values.map(lambda v: isinstance(v, datetime.datetime))
-    if is_time.any() and not is_time.all():
-        raise DataError(
-            f"column '{name}' mixes dates without and with a time of day ({int((~is_time).sum()):,} and "
-            f"{int(is_time.sum()):,}); make all of them datetimes by `df['{name}'] = pd.to_datetime(df['{name}'])`, or "
-            f"all dates by `pd.to_datetime(df['{name}']).dt.date`"
-        )
-    if not is_time.all():
-        return
-    zones = values.map(lambda v: str(v.tzinfo)).unique().tolist()
-    if len(zones) > 1:
-        raise DataError(
-            f"column '{name}' mixes time zones ({', '.join(zones[:4])}); make it one by "
-            f"`df['{name}'] = pd.to_datetime(df['{name}'], utc=True)`, and keep the offset in a column of its own "
-            "where it matters"
-        )
-
-
-def _unreadable(series: Any, name: str, error: Exception) -> str:
-    values = series.dropna()
-    if str(series.dtype) == "category":
-        values = series.cat.categories.to_series()
-    found = [t.__name__ for t in values.map(type).value_counts().index[:4]]
-    if len(found) > 1:
-        return (
-            f"column '{name}' mixes types ({', '.join(found)}); make it one type, "
-            f"for example `df['{name}'] = df['{name}'].astype(str)` or `pd.to_numeric(df['{name}'], errors='coerce')`"
-        )
-    if isinstance(error, OverflowError):
-        return f"column '{name}' holds whole numbers beyond 64 bits; turn it into float or text"
-    held = found[0] if found else str(series.dtype)
-    if held == "Interval":
-        held, cure = "intervals", _CURES["IntervalDtype"].format(name)
-        return f"column '{name}' holds values of type {held}, which cannot be modelled; {cure}"
-    return f"column '{name}' holds values of type {held}, which cannot be modelled; turn it into numbers or text"
+def in_memory(table: Table) -> Table:
+    """A table with its rows read once, for small ones."""
+    read = table_from_arrow(table.to_arrow(), table.source, private=table.is_private)
+    return replace(table, schema=read.schema, fragments=read.fragments, n_rows=read.n_rows, memory=read.memory)

@@ -13,6 +13,7 @@ from raysynth.data.fragments import Table
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
 
 _BLOCK = 64 << 20  # bytes; a line must fit into one
@@ -36,8 +37,13 @@ def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: s
     return _joined(tables, paths, source)
 
 
-def table_from_arrow_files(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
-    """Arrow IPC files (Feather version 2); raises `DataError` that names the file."""
+def table_from_arrow_files(
+    filesystem: pafs.FileSystem, paths: Sequence[str], source: str, *, private: bool = False
+) -> Table:
+    """Arrow IPC files (Feather version 2); raises `DataError` that names the file.
+
+    `private`: under a privacy budget: a value that its type cannot hold is missing.
+    """
     tables = []
     for path in paths:
         try:
@@ -45,12 +51,24 @@ def table_from_arrow_files(filesystem: pafs.FileSystem, paths: Sequence[str], so
                 tables.append(feather.read_table(stream, memory_map=False))
         except pa.ArrowInvalid as error:
             raise _unreadable(path, "Arrow", error) from error
+    if private:
+        schema = common_schema([t.schema for t in tables], paths)
+        joined = pa.concat_tables([_cast_what_fits(t, schema) for t in tables])
+        return table_from_arrow(joined, f"'{source}'", private=True)
     return _joined(tables, paths, source)
 
 
 def _joined(tables: Sequence[pa.Table], paths: Sequence[str], source: str) -> Table:
     schema = common_schema([t.schema for t in tables], paths)
     return table_from_arrow(pa.concat_tables([promoted(t, schema) for t in tables]), f"'{source}'")
+
+
+def _cast_what_fits(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """As `promoted`, without an error: what does not fit is missing."""
+    columns = [
+        pa.chunked_array([total_cast(c, f.type) for c in table.column(f.name).chunks], type=f.type) for f in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _unreadable(path: str, form: str, error: Exception) -> DataError:

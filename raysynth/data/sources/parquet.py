@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_text
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.data.sources.promotion import common_type
@@ -63,7 +63,7 @@ class ParquetFragment:
                 for batch in read_again(partial(self._batches, piece, in_file), is_local=self._is_local):
                     yield canonical_batch(self._with_folders(batch, piece, schema), schema)
             except (pa.ArrowInvalid, OSError) as error:
-                raise _unreadable(piece.path, error) from error
+                raise _unreadable(piece.path, error, private=all(map(is_lenient, schema))) from None
 
     @property
     def _is_local(self) -> bool:
@@ -102,6 +102,7 @@ def table_from_parquet(
     partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
     *,
     may_lack: bool = False,
+    private: bool = False,
 ) -> Table:
     """Parquet files as a table, each column of the type that holds it in every file.
 
@@ -110,6 +111,7 @@ def table_from_parquet(
         source: for messages.
         partitions: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
         may_lack: a column that a file lacks is missing in its rows.
+        private: under a privacy budget: a value that its type cannot hold is missing.
 
     Raises:
         DataError: names the file and the column.
@@ -124,6 +126,7 @@ def table_from_parquet(
             f"'{source}': column '{twice[0]}' is in the files and in the names of folders; drop one of them"
         )
     schema = pa.schema([*schema, *folders])
+    schema = lenient(schema) if private else schema
     groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
     n_rows = sum(n for _, _, n in groups)
     pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
@@ -230,8 +233,10 @@ def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:
     return pa.repeat(pa.scalar(value, field.type), n)
 
 
-def _unreadable(path: str, error: Exception) -> DataError | StorageError:
+def _unreadable(path: str, error: Exception, *, private: bool = False) -> DataError | StorageError:
+    """`private`: without the reader's own text, which may hold a value."""
     first_line = str(error).splitlines()[0]
     if isinstance(error, OSError) and error.errno is not None:
         return StorageError(f"cannot read '{path}': {error.strerror or first_line}")
-    return DataError(f"'{path}' is no readable Parquet file ({first_line}); write it again")
+    why = "" if private else f" ({first_line})"
+    return DataError(f"'{path}' is no readable Parquet file{why}; write it again")

@@ -20,7 +20,8 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import TableStatistics, collect
 from raysynth.training.window_shards import wide_rows

@@ -23,11 +23,12 @@ import pyarrow.types as pt
 from raysynth.data.fragments import Table
 from raysynth.data.sequences import LENGTH, OrderedRows, Windows, check_order, numbers_of, order_rows, rows_of_array
 from raysynth.data.table import as_table
+from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.methods.sequences.data import gap_name
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.cell_counts import is_missing
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import as_declared, family, public_schema
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class LongTable:
         """
         if self.declared is not None and self.declared.constraints:
             raise ParameterError("constraints between columns are not kept in sequences; leave them out of the schema")
-        table = as_table(data, min_rows=0)
+        table = as_table(data, min_rows=0, private=True)
         check_order(table, self.key, self.time)
         self._check_names(table)
         schema = self._public(table)

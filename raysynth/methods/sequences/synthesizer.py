@@ -29,7 +29,8 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.running.stages import stage
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 
 class SequenceSynthesizer(Synthesizer):
