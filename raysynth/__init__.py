@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from raysynth.methods.gan.tabular_gan import TabularGAN as TabularGAN
     from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
+    from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
     from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
     from raysynth.schema import ColumnSchema as ColumnSchema
@@ -55,6 +56,7 @@ _HOME = {
     "CTGAN": "raysynth.methods.gan.ctgan",
     "DPTabularVAE": "raysynth.methods.vae.synthesizer",
     "GaussianCopula": "raysynth.methods.copula.synthesizer",
+    "SequentialTrees": "raysynth.methods.trees.synthesizer",
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",

@@ -31,6 +31,7 @@ _MONTH_END = len(GRIDS)  # a class of its own behind the nested grids
 _DAY = GRIDS.index("day")
 # Of random points of the next finer grid the share that is on this one, too.
 _BY_CHANCE = (1 / 4, 1 / 3, 12 / 365.2425, 1 / 24, 1 / 2, 1 / 2, 1 / 3, 1 / 5, 1 / 60)
+_FEWEST_ROWS = 200  # that tell a calendar of their own
 _FEWEST_PER_WEEKDAY = 30  # rows that a weekday would have by chance, for its absence to mean anything
 _SEEN = 0.1  # of that: a weekday with less does not occur
 
@@ -164,9 +165,9 @@ def calendar_of(
         return None
     is_atom = distribution.low == distribution.high
     rest = _without(counts, distribution, rows, is_atom if kept is None else is_atom & kept)
+    if rest.grids[-1] < _FEWEST_ROWS:  # nearly all are atoms: the few others are taken to be as all are
+        rest = counts
     total = rest.grids[-1]
-    if total < rare_threshold:
-        return None
     shares = _shares(rest, rare_threshold)
     expected = total / 7
     seen = rest.weekdays >= max(rare_threshold, _SEEN * expected)

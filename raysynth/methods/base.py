@@ -22,9 +22,8 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import ConstraintSet
-from raysynth.schema.table import TableSchema
+from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "tvae": "raysynth.methods.vae.synthesizer:TabularVAE",
     "dp_tvae": "raysynth.methods.vae.synthesizer:DPTabularVAE",
     "bayesian_network": "raysynth.methods.bayesian_network.synthesizer:BayesianNetworkSynthesizer",
+    "trees": "raysynth.methods.trees.synthesizer:SequentialTrees",
     "timegan": "raysynth.methods.timegan.synthesizer:TimeSeriesGAN",
     "autoregressive": "raysynth.methods.autoregressive.synthesizer:AutoregressiveSynthesizer",
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",

@@ -20,7 +20,7 @@ PROVENANCE = ("inferred", "released")
 _PANDAS_DTYPE = re.compile(
     r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
     r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
-    r"|timedelta64\[(s|ms|us|ns)\]|.{1,400}\[pyarrow\]"
+    r"|timedelta64\[(s|ms|us|ns)\]|period\[[A-Za-z-]{1,16}\]|.{1,400}\[pyarrow\]"
 )
 
 

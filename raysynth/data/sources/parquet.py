@@ -70,16 +70,20 @@ class ParquetFragment:
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def _batches(self, piece: Piece, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        text = [f.name for f in schema if is_text(f.type)]
-        rows = block_rows(len(schema))
+        rows, names = block_rows(len(schema)), schema.names
+        if self.may_lack:
+            with self.filesystem.open_input_file(piece.path) as stream:
+                held = pq.read_schema(stream).names
+            names = [n for n in names if n in held]
+            if not names:
+                yield _all_missing(schema, piece.n_rows)
+                return
+        text = [f.name for f in schema if is_text(f.type) and f.name in names]
         with (
             self.filesystem.open_input_file(piece.path) as stream,
             pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
         ):
-            names = [n for n in schema.names if n in file.schema_arrow.names] if self.may_lack else schema.names
-            if self.may_lack and not names:
-                yield _all_missing(schema, sum(file.metadata.row_group(g).num_rows for g in piece.row_groups))
-            elif piece.n_rows > 2 * rows:
+            if piece.n_rows > 2 * rows:
                 for batch in file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names):
                     yield _completed(batch, schema)
             else:

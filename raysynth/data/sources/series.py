@@ -19,10 +19,13 @@ _CURES = {
 def array_from_series(series: Any, name: str) -> pa.Array:
     """A column as Arrow holds it; raises `DataError` where Arrow cannot."""
     dtype = type(series.dtype).__name__
-    if dtype == "PeriodDtype" and series.dtype.freq.name in _PERIODS:
+    if dtype == "CategoricalDtype" and type(series.dtype.categories.dtype).__name__ in _CURES:
+        dtype = type(series.dtype.categories.dtype).__name__
+    if dtype == "PeriodDtype" and getattr(getattr(series.dtype, "freq", None), "name", None) in _PERIODS:
         series = series.astype(str).where(series.notna(), None)  # read as dates; `sample` makes periods of them again
     elif dtype in _CURES:
-        raise DataError(f"column '{name}' holds {series.dtype}, which cannot be modelled; {_CURES[dtype].format(name)}")
+        held = getattr(series.dtype, "categories", series).dtype
+        raise DataError(f"column '{name}' holds {held}, which cannot be modelled; {_CURES[dtype].format(name)}")
     elif str(series.dtype) == "object":
         _check_times(series.dropna(), name)
     if type(series.dtype).__name__ == "SparseDtype":

@@ -1,0 +1,127 @@
+"""How much of a node's counts to believe: the weight of its parent, chosen by the likelihood of rows left out.
+
+A draw from a node comes with probability rows / (rows + alpha) from its own counts, else from its parent's. Alpha is
+chosen for each column: each row is evaluated in the trees whose splits were found without it, its own count taken out
+of every node on its path. What makes such rows likely copies none of them.
+
+Shape legend: N rows, M nodes, A candidates, H levels of a path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+OF_PURE = (1.0, 0.1, 0.0)  # of alpha, where all of a node's rows have one code
+JUDGED_ROWS = 2000
+GROUPS = 32  # of the codes of a number, by which rows are judged
+_NEVER = 2e-3  # added to each probability: one row that no other is like shall not decide
+
+
+@dataclass(frozen=True)
+class Path:
+    """Nodes on the way of some rows to their leaf in one tree, root last: rows of a node, and rows of the same code.
+
+    Args:
+        rows, alike: without the row itself, (H, N).
+        pure: whether the others in the node have one code, (H, N).
+    """
+
+    rows: np.ndarray
+    alike: np.ndarray
+    pure: np.ndarray
+
+
+class BackOff:
+    """Adds up what each candidate gives the judged rows, tree by tree."""
+
+    def __init__(self, own_N: np.ndarray, cardinality: int, rng: np.random.Generator) -> None:
+        n = len(own_N)
+        self.judged = rng.permutation(n)[:JUDGED_ROWS]
+        self.group_N = grouped(own_N, cardinality)
+        self.candidates = [(alpha, pure) for alpha in ALPHAS for pure in OF_PURE]
+        self.total_AN = np.zeros((len(self.candidates), n))
+        self.trees_N = np.zeros(n)
+
+    def add(self, tree: dict[str, np.ndarray], leaf_N: np.ndarray, order_N: np.ndarray, bag: np.ndarray) -> None:
+        """Judge the rows that a tree's splits were found without.
+
+        Args:
+            tree: its arrays.
+            leaf_N: each row's leaf.
+            order_N: the row of each entry of `codes`.
+            bag: the rows that the splits were found from.
+        """
+        left_out = np.ones(len(leaf_N), bool)
+        left_out[bag] = False
+        rows = self.judged[left_out[self.judged]]
+        if not len(rows):
+            return
+        path = path_of(tree, leaf_N[rows], self.group_N[order_N], self.group_N[rows])
+        for a, (alpha, pure) in enumerate(self.candidates):
+            self.total_AN[a, rows] += likelihood(path, alpha, pure)
+        self.trees_N[rows] += 1
+
+    def best(self) -> tuple[float, float]:
+        """The candidate under which the rows are most likely; without any row a middle one."""
+        rows = np.flatnonzero(self.trees_N)
+        if not len(rows):
+            return 8.0, 1.0
+        mean = np.log(self.total_AN[:, rows] / self.trees_N[rows] + _NEVER).mean(1)
+        return self.candidates[int(mean.argmax())]
+
+
+def grouped(own_N: np.ndarray, cardinality: int) -> np.ndarray:
+    """Codes as they are where they are few; else groups of neighbouring codes of about equal rows, (N,)."""
+    if cardinality <= 2 * GROUPS:
+        return own_N.astype(np.int64)
+    rows = np.bincount(own_N, minlength=cardinality)
+    middle = (np.cumsum(rows) - rows / 2) / max(rows.sum(), 1)
+    group = np.minimum(np.floor(middle * GROUPS), GROUPS - 1).astype(np.int64)
+    group[-1] = GROUPS
+    grouped_N: np.ndarray = group[own_N]
+    return grouped_N
+
+
+def path_of(tree: dict[str, np.ndarray], leaf_N: np.ndarray, group_L: np.ndarray, group_N: np.ndarray) -> Path:
+    """The path of rows from their leaves up, with the counts of others."""
+    stride = len(group_L) + 1
+    key = np.sort(group_L * stride + np.arange(len(group_L)))
+    changes = _changes(tree["codes"])
+    node, levels = leaf_N.astype(np.int64), []
+    while True:
+        start, stop = tree["start"][node].astype(np.int64), tree["stop"][node].astype(np.int64)
+        alike = np.searchsorted(key, group_N * stride + stop) - np.searchsorted(key, group_N * stride + start)
+        others = changes[np.maximum(stop - 1, 0)] - changes[np.minimum(start, len(changes) - 1)]
+        levels.append((stop - start - 1, alike - 1, (others == 0) | (others == 1) & (alike == 1)))
+        if not node.any():
+            break
+        node = tree["parent"][node]
+    rows, alike, pure = (np.stack(x) for x in zip(*levels, strict=True))
+    return Path(rows.astype(float), alike.astype(float), pure)
+
+
+def _changes(codes_L: np.ndarray) -> np.ndarray:
+    """How often the code has changed up to each entry, so that a slice of one code shows."""
+    return np.concatenate([[0], np.cumsum(codes_L[1:] != codes_L[:-1])])
+
+
+def likelihood(path: Path, alpha: float, of_pure: float) -> np.ndarray:
+    """Probability (N,) of each row's group under the others."""
+    p = path.alike[-1] / np.maximum(path.rows[-1], 1)
+    for rows, alike, pure in zip(path.rows[-2::-1], path.alike[-2::-1], path.pure[-2::-1], strict=True):
+        weight = np.where(pure, alpha * of_pure, alpha)
+        p = np.where(rows + weight > 0, (alike + weight * p) / np.maximum(rows + weight, 1e-300), p)
+    return p
+
+
+def keep_of(tree: dict[str, np.ndarray], alpha: float, of_pure: float) -> np.ndarray:
+    """Probability (M,) that a draw stays in each node: 1 in the root."""
+    start, stop, changes = tree["start"], tree["stop"], _changes(tree["codes"])
+    rows = (stop - start).astype(float)
+    is_pure = (rows > 0) & (changes[np.maximum(stop - 1, 0)] == changes[np.minimum(start, len(changes) - 1)])
+    keep = rows / np.maximum(rows + np.where(is_pure, alpha * of_pure, alpha), 1e-300)
+    keep[0] = 1.0
+    return keep.astype(np.float32)

@@ -1,0 +1,230 @@
+"""The model of one column given those before it: an even mixture of trees over codes, drawn from and evaluated.
+
+A leaf holds counts over the column's codes, kept as a sorted list of codes, so that a draw is one look-up. The leaves
+of a tree lie in the order of the tree, so that an inner node's counts are those of a slice of the list, too: a draw
+that leaves the leaf (with probability 1 - keep) is one from its parent, and so on upwards (interpolated
+back-off; Chen and Goodman 1999, section 2.3, on the path of a tree).
+
+Shape legend: N rows, F inputs (columns before this one, then scores), T trees, M nodes, L entries of all leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from raysynth.errors import ModelFileError
+
+MOST_LEVELS = 64
+
+
+@dataclass(frozen=True)
+class Score:
+    """A sum of one number for each input column's code, as ranks: what a single split cannot see.
+
+    Args:
+        tables: for each input column an addend for each of its codes.
+        low, high: sums outside count as these, low < high.
+        rank: of each of the equal steps between them, ascending, (steps,).
+    """
+
+    tables: tuple[np.ndarray, ...]
+    low: float
+    high: float
+    rank: np.ndarray
+
+    def ranks(self, codes_FN: Any) -> np.ndarray:
+        """Rank (N,) of each row, from the codes (N,) of each input column."""
+        total = self.tables[0].take(codes_FN[0])
+        for table, codes_N in zip(self.tables[1:], codes_FN[1:], strict=True):
+            total += table.take(codes_N)
+        return self.rank.take(self.steps(total))
+
+    def steps(self, total_N: np.ndarray) -> np.ndarray:
+        """The step (N,) that each sum lies in."""
+        last = len(self.rank) - 1
+        place = (total_N - np.float32(self.low)) * np.float32(len(self.rank) / (self.high - self.low))
+        steps: np.ndarray = np.clip(place, 0, last).astype(np.int32)
+        return steps
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Trees of one column.
+
+    Args:
+        inputs: the columns that splits look at, by index in the layout.
+        orders: for each input None, or the place of each code in the order that splits use.
+        scores: further inputs, made of the columns.
+        roots: first node of each tree, (T,).
+        feature: input that a node splits by; -1 in a leaf, (M,).
+        threshold: rows whose input is at most this go left, (M,).
+        left: node of the left child; the right one follows it, (M,).
+        parent: (M,); a root is its own.
+        start, stop: the node's slice of `codes`, (M,).
+        codes: sorted inside each leaf, (L,).
+        keep: probability that a draw stays in a node, else it goes to the parent; 1 in a root, (M,).
+        run: None, or for each code of the column the number of its stretch of neighbouring smooth cells (-1: an atom,
+            or missing); values between two entries of a leaf in one stretch are drawn, too.
+    """
+
+    inputs: tuple[int, ...]
+    orders: tuple[np.ndarray | None, ...]
+    scores: tuple[Score, ...]
+    roots: np.ndarray
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    parent: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    codes: np.ndarray
+    keep: np.ndarray
+    run: np.ndarray | None
+
+    # ---- rows to leaves ----------------------------------------------------------------------------------------------
+
+    def features(self, codes_CN: Any) -> np.ndarray:
+        """Input values (F, N) int32 of rows whose codes are given by column."""
+        columns = [codes_CN[c] for c in self.inputs]
+        places = [c if o is None else o[c] for c, o in zip(columns, self.orders, strict=True)]
+        stacked = [*places, *(score.ranks(columns) for score in self.scores)]
+        n = len(codes_CN[0]) if len(codes_CN) else 0
+        return np.array(stacked, dtype=np.int32) if stacked else np.zeros((1, n), np.int32)
+
+    def leaves(self, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
+        """Leaf (N,) of each row in the tree that is named for it."""
+        n = x_FN.shape[1]
+        node = self.roots[tree_N].astype(np.int32)
+        flat, row = x_FN.reshape(-1), np.arange(n, dtype=np.int32)
+        offset, threshold, left = self._offset(n), self.threshold, self.left
+        inner = np.flatnonzero(self.feature[node] >= 0)
+        at, row = node[inner], row[inner]
+        for _ in range(MOST_LEVELS):
+            if not len(at):
+                return node
+            value = flat.take(offset.take(at) + row)
+            at = left.take(at) + (value > threshold.take(at))
+            is_inner = self._is_inner.take(at)
+            if is_inner.all():
+                continue
+            node[row[~is_inner]] = at[~is_inner]
+            at, row = at[is_inner], row[is_inner]
+        raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
+
+    def _offset(self, n: int) -> np.ndarray:
+        return np.maximum(self.feature, 0).astype(np.int32) * np.int32(n)
+
+    @cached_property
+    def _is_inner(self) -> np.ndarray:
+        return self.feature >= 0
+
+    # ---- drawing -----------------------------------------------------------------------------------------------------
+
+    def draw(self, codes_CN: Any, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Codes (n,) of the column for rows whose other codes are given by column."""
+        tree_N = np.arange(n) % len(self.roots) if n < 64 else rng.integers(0, len(self.roots), n, dtype=np.int32)
+        leaf_N = self.leaves(self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32), tree_N)
+        node_N = self._backed_off(leaf_N, rng)
+        start_N = self.start[node_N]
+        place = rng.random(n) * (self.stop[node_N] - start_N)
+        entry = start_N + place.astype(np.int64)
+        drawn = self.codes[entry]
+        if self.run is None:
+            return drawn
+        return self._between(drawn, entry, place - np.floor(place), node_N, leaf_N)
+
+    def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        node_N = leaf_N.copy()
+        rows = np.flatnonzero(rng.random(len(node_N)) >= self.keep[node_N])
+        while len(rows):
+            node_N[rows] = self.parent[node_N[rows]]
+            rows = rows[rng.random(len(rows)) >= self.keep[node_N[rows]]]
+        return node_N
+
+    def _between(
+        self, drawn: np.ndarray, entry: np.ndarray, part: np.ndarray, node_N: np.ndarray, leaf_N: np.ndarray
+    ) -> np.ndarray:
+        """Codes between an entry and the next one of its leaf, where both lie in one stretch of smooth cells."""
+        assert self.run is not None
+        rows = np.flatnonzero((node_N == leaf_N) & (entry + 1 < self.stop[node_N]))
+        low, high = drawn[rows].astype(np.int64), self.codes[entry[rows] + 1].astype(np.int64)
+        joined = (self.run[low] >= 0) & (self.run[low] == self.run[high])
+        rows, low, high = rows[joined], low[joined], high[joined]
+        result = drawn.copy()
+        result[rows] = low + (part[rows] * (high - low + 1)).astype(np.int64)
+        return result
+
+    # ---- probabilities -----------------------------------------------------------------------------------------------
+
+    def probability(self, codes_CN: Any, own_N: np.ndarray) -> np.ndarray:
+        """P(own code | the others), (N,): the mean over the trees."""
+        n = len(own_N)
+        x_FN = self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32)
+        total = np.zeros(n)
+        for tree in range(len(self.roots)):
+            total += self._in_tree(self.leaves(x_FN, np.full(n, tree)), own_N.astype(np.int64))
+        return total / len(self.roots)
+
+    def _in_tree(self, leaf_N: np.ndarray, own_N: np.ndarray) -> np.ndarray:
+        """P(own code) in the leaf, mixed with that of its ancestors."""
+        node, weight = leaf_N.copy(), np.ones(len(leaf_N))
+        result = np.zeros(len(leaf_N))
+        for level in range(MOST_LEVELS):
+            keep = self.keep[node]
+            own = self._in_leaf(node, own_N) if level == 0 else self._in_node(node, own_N)
+            result += weight * keep * own
+            weight = weight * (1 - keep)
+            if not weight.any():
+                break
+            node = self.parent[node]
+        return result
+
+    def _in_node(self, node_N: np.ndarray, own_N: np.ndarray) -> np.ndarray:
+        """Share of the node's entries that are the code: entries of one code, in the order of all leaves."""
+        first, last = (
+            np.searchsorted(self._by_code, own_N * self._stride + place)
+            for place in (self.start[node_N], self.stop[node_N])
+        )
+        return (last - first) / (self.stop[node_N] - self.start[node_N])
+
+    @cached_property
+    def _stride(self) -> int:
+        return len(self.codes) + 1
+
+    @cached_property
+    def _by_code(self) -> np.ndarray:
+        return np.sort(self.codes.astype(np.int64) * self._stride + np.arange(len(self.codes)))
+
+    def _in_leaf(self, leaf_N: np.ndarray, own_N: np.ndarray) -> np.ndarray:
+        if self.run is None:
+            return self._in_node(leaf_N, own_N)
+        start, stop = self.start[leaf_N].astype(np.int64), self.stop[leaf_N].astype(np.int64)
+        key = start << 16
+        lo, hi = (np.searchsorted(self._by_leaf, key + own_N, side) for side in ("left", "right"))
+        count = (hi - lo).astype(float)
+        last_is_joined = (hi > lo) & (hi < stop) & self._joined(hi - 1, np.minimum(hi, stop - 1))
+        after = self.codes[np.minimum(hi, len(self.codes) - 1)].astype(np.int64)
+        count -= np.where(last_is_joined, 1 - 1 / (np.abs(after - own_N) + 1), 0.0)
+        before_place = np.maximum(lo - 1, 0)
+        before = self.codes[before_place].astype(np.int64)
+        has_before, at = lo > start, np.minimum(lo, stop - 1)
+        span = np.abs(self.codes[at].astype(np.int64) - before) + 1
+        spanned = has_before & (lo < stop) & self._joined(before_place, at)
+        count += np.where(spanned, 1 / span, 0.0)
+        return count / (stop - start)
+
+    def _joined(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        assert self.run is not None
+        runs = self.run[self.codes[one]]
+        return (runs >= 0) & (runs == self.run[self.codes[other]])
+
+    @cached_property
+    def _by_leaf(self) -> np.ndarray:
+        """First entry of its leaf, and code, of each entry as one ascending number."""
+        leaf = np.flatnonzero(self.feature < 0)
+        start = np.sort(self.start[leaf]).astype(np.int64)
+        return (np.repeat(start, np.diff(np.append(start, len(self.codes)))) << 16) + self.codes

@@ -1,0 +1,171 @@
+"""What is grown for each column, and on what: targets, inputs, scores; one independent task a column.
+
+Shape legend: N rows, C columns, F inputs, K targets, R codes of a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
+from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.forest import Forest, Score
+from raysynth.methods.trees.grow import GrowthRule, grow
+
+MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
+EMBEDDED = 6
+COARSE = 32
+SCORE_RANKS = 512
+SCORE_STEPS = 8192
+MOST_SCORES = 3
+
+
+@dataclass(frozen=True)
+class ColumnTask:
+    """One column to learn given others.
+
+    Args:
+        column: index in the layout.
+        inputs: the columns before it.
+        seed: of bags and of ties.
+    """
+
+    column: int
+    inputs: tuple[int, ...]
+    seed: int
+
+
+def learn_table(
+    codes_CN: np.ndarray,
+    columns: Sequence[ColumnView],
+    order: Sequence[int],
+    rule: GrowthRule,
+    rare_threshold: int,
+    seed: int,
+) -> tuple[Forest, ...]:
+    """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side."""
+    from raysynth.running.runner import run_tasks
+
+    design = design_of(codes_CN, columns)
+    tasks = [ColumnTask(c, tuple(order[:place]), seed + c) for place, c in enumerate(order)]
+    learn = partial(learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold)
+    # the last ones have most inputs: begin with them
+    forests = run_tasks(partial(learn, design=design), tasks[::-1], where="local", label="growing trees")
+    by_column = {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
+    return tuple(by_column[c] for c in range(len(columns)))
+
+
+def learn_column(
+    task: ColumnTask,
+    codes_CN: np.ndarray,
+    columns: Sequence[ColumnView],
+    rule: GrowthRule,
+    rare_threshold: int,
+    design: Design | None,
+) -> Forest:
+    """The forest of one column, from the codes (C, N) of all."""
+    rng = np.random.default_rng(task.seed)
+    own, view = codes_CN[task.column], columns[task.column]
+    present = np.flatnonzero(np.bincount(own, minlength=view.cardinality))
+    classes = not view.ordered and len(present) <= MOST_CLASSES
+    targets_NK = _targets(task, codes_CN, columns)
+    guide_NK = _one_hot(own, present) if classes else targets_NK
+    orders = tuple(
+        None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, guide_NK) for c in task.inputs
+    )
+    scores: tuple[Score, ...] = ()
+    if task.inputs and design is not None:
+        scores = _scores(task, codes_CN, design, guide_NK, rare_threshold)
+    grown_later = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")
+    empty: dict[str, Any] = dict.fromkeys(grown_later, np.zeros(0, np.int32))
+    forest = Forest(task.inputs, orders, scores, **empty, run=view.run)
+    x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
+    grown: dict[str, Any] = dict(grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng))
+    return replace(forest, **grown)
+
+
+def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> np.ndarray:
+    """Numbers (N, K) whose variance splits shall lower; a single column of classes where they are few."""
+    own, view = codes_CN[task.column], columns[task.column]
+    if not view.ordered:
+        present = np.flatnonzero(np.bincount(own, minlength=view.cardinality))
+        if len(present) <= MOST_CLASSES:
+            return own[:, None].astype(np.float64)
+        return _embedding(task, codes_CN, columns)[own]
+    parts = [view.rank[own], view.value[own]]
+    missing = own == view.cardinality - 1
+    if missing.any():
+        parts.append(missing.astype(float))
+    stacked = np.stack(parts, 1)
+    return stacked / np.maximum(stacked.std(0), 1e-9)
+
+
+def _embedding(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> np.ndarray:
+    """A few numbers (R, K) for each category: by which codes of the inputs stand with it (correspondence analysis)."""
+    own, cardinality = codes_CN[task.column].astype(np.int64), columns[task.column].cardinality
+    total = np.bincount(own, minlength=cardinality).astype(float)
+    blocks = []
+    for c in task.inputs:
+        coarse = _coarse(codes_CN[c], columns[c])
+        k = int(coarse.max()) + 1
+        counts = np.bincount(coarse * cardinality + own, minlength=k * cardinality).reshape(k, cardinality)
+        expected = counts.sum(1, keepdims=True) * total / max(total.sum(), 1)
+        blocks.append((counts - expected) / np.sqrt(np.maximum(expected, 1e-9)))
+    if not blocks:
+        return np.arange(cardinality, dtype=float)[:, None]
+    _, size, right = np.linalg.svd(np.concatenate(blocks), full_matrices=False)
+    k = min(EMBEDDED, len(size))
+    scale = np.sqrt(np.maximum(total, 1.0))[:, None]
+    return (right[:k].T * size[:k]) / scale
+
+
+def _coarse(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:
+    """At most about COARSE groups of a column's codes."""
+    if view.ordered:
+        group = np.append(np.floor(view.rank[:-1] * (COARSE - 1)), COARSE - 1).astype(np.int64)
+    else:
+        group = np.minimum(np.arange(view.cardinality), COARSE - 1)
+    return group[codes_N]
+
+
+def _one_hot(own: np.ndarray, present: np.ndarray) -> np.ndarray:
+    return (own[:, None] == present).astype(np.float64)
+
+
+def _order(codes_N: np.ndarray, cardinality: int, guide_NK: np.ndarray) -> np.ndarray:
+    """Place (R,) of each category on the line that best tells the child's targets apart."""
+    rows = np.bincount(codes_N, minlength=cardinality)
+    mean = np.stack([np.bincount(codes_N, weights=g, minlength=cardinality) for g in guide_NK.T], 1)
+    overall = guide_NK.mean(0)
+    mean = np.where(rows[:, None] > 0, mean / np.maximum(rows, 1)[:, None], overall) - overall
+    _, _, right = np.linalg.svd(mean * np.sqrt(rows)[:, None], full_matrices=False)
+    place = np.empty(cardinality, np.uint16)
+    place[np.argsort(mean @ right[0], kind="stable")] = np.arange(cardinality)
+    return place
+
+
+def _scores(
+    task: ColumnTask, codes_CN: np.ndarray, design: Design, guide_NK: np.ndarray, rare_threshold: int
+) -> tuple[Score, ...]:
+    """Additive predictions of the first targets."""
+    predictions = additive_predictions(design, codes_CN, task.inputs, guide_NK[:, :MOST_SCORES])
+    return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
+
+
+def _ranked(prediction: AdditivePrediction, rare_threshold: int) -> Score:
+    """Ranks of at least about `rare_threshold` rows each, ends that as many rows lie beyond."""
+    total = np.sort(prediction.total_N)
+    n = len(total)
+    low, high = float(total[min(rare_threshold, n - 1)]), float(total[max(n - 1 - rare_threshold, 0)])
+    if not low < high:
+        return Score(prediction.tables, low, low + 1.0, np.zeros(1, np.uint16))
+    unranked = Score(prediction.tables, low, high, np.zeros(SCORE_STEPS, np.uint16))
+    rows = np.bincount(unranked.steps(total), minlength=SCORE_STEPS)
+    middle = (np.cumsum(rows) - rows / 2) / n
+    n_ranks = int(np.clip(n // max(rare_threshold, 1), 1, SCORE_RANKS))
+    return replace(unranked, rank=np.minimum(np.floor(middle * n_ranks), n_ranks - 1).astype(np.uint16))

@@ -1,0 +1,115 @@
+"""Rows from the forests: column after column; under conditions rows that fail are dropped as soon as they do.
+
+Shape legend: N rows, C columns, R codes of a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import ConditionError
+from raysynth.methods.trees.forest import Forest
+
+BLOCK_ROWS = 16_384  # so that codes and nodes stay in the processor's cache
+TRIED_FIRST = 200_000  # rows that a condition may cost, whatever comes of it
+TRIED_PER_ROW = 1_000  # further ones for each row that met the conditions
+
+
+@dataclass(frozen=True)
+class TreesGenerator:
+    """Draws codes column by column; conditions are exact, by rejection along the order.
+
+    Args:
+        forests: one for each column, by its index.
+        order: columns as they are drawn; a forest's inputs come before it.
+        names: of the columns, for messages.
+    """
+
+    forests: tuple[Forest, ...]
+    order: tuple[int, ...]
+    names: tuple[str, ...]
+    exact_conditions: ClassVar[bool] = True
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows; raises `ConditionError` where too few rows satisfy the conditions."""
+        fast = np.random.Generator(np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist()))
+        codes_CN = self._conditioned(n, fast, weights) if weights else self._free(n, fast)
+        return EncodedBlock(codes_CN.T, np.empty((n, 0), np.float32))
+
+    def log_prob(self, codes_NC: np.ndarray, floor: float) -> np.ndarray:
+        """Natural logarithm of the probability of each row's codes, (N,); no column counts for less than `floor`."""
+        codes_CN = np.ascontiguousarray(codes_NC.T)
+        result = np.zeros(codes_CN.shape[1])
+        for column, forest in enumerate(self.forests):
+            result += np.log(np.maximum(forest.probability(codes_CN, codes_CN[column]), floor))
+        return result
+
+    def _free(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        codes_CN = np.empty((len(self.forests), n), np.uint16)
+        for start in range(0, n, BLOCK_ROWS):
+            block_CB = np.empty((len(self.forests), min(BLOCK_ROWS, n - start)), np.uint16)
+            for column in self.order:
+                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], rng)
+            codes_CN[:, start : start + block_CB.shape[1]] = block_CB
+        return codes_CN
+
+    # ---- conditions --------------------------------------------------------------------------------------------------
+
+    def _conditioned(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray]) -> np.ndarray:
+        """n rows from p(row) * product of weights: each row stays with the weight of its code, column by column."""
+        last = max(self.order.index(c) for c in weights)
+        parts: list[np.ndarray] = [np.empty((len(self.forests), 0), np.uint16)]
+        accepted = tried = 0
+        while accepted < n:
+            rate = max(accepted, 0.5) / tried if tried else 0.25
+            size = int(np.clip((n - accepted) / rate * 1.1 + 16, 256, BLOCK_ROWS))
+            codes_CN = self._attempt(size, self.order[: last + 1], rng, weights)
+            codes_CN = codes_CN[:, : n - accepted]
+            tried, accepted = tried + size, accepted + codes_CN.shape[1]
+            parts.append(codes_CN)
+            if accepted < n and tried >= TRIED_FIRST + TRIED_PER_ROW * accepted:
+                self._give_up(weights, accepted, tried)
+        codes_CN = np.concatenate(parts, axis=1)
+        for column in self.order[last + 1 :]:
+            codes_CN[column] = self.forests[column].draw(codes_CN, n, rng)
+        return codes_CN
+
+    def _attempt(
+        self, size: int, columns: Sequence[int], rng: np.random.Generator, weights: Mapping[int, np.ndarray]
+    ) -> np.ndarray:
+        """The rows of `size` that meet the conditions, their further columns still open."""
+        codes_CN = np.zeros((len(self.forests), size), np.uint16)
+        for place, column in enumerate(columns):
+            if place == 0 and column in weights:
+                codes_CN[column] = self._first(size, rng, weights)
+                continue
+            codes_CN[column] = self.forests[column].draw(codes_CN, codes_CN.shape[1], rng)
+            if column in weights:
+                kept = rng.random(codes_CN.shape[1]) < weights[column][codes_CN[column]]
+                codes_CN = codes_CN[:, kept]
+        return codes_CN
+
+    def _first(self, size: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray]) -> np.ndarray:
+        """The first column needs no rejection: its codes are drawn by p * weight."""
+        column = self.order[0]
+        every = np.arange(len(weights[column]), dtype=np.uint16)
+        nothing = np.zeros((len(self.forests), len(every)), np.uint16)
+        p = self.forests[column].probability(nothing, every) * weights[column]
+        if not p.sum() > 0:
+            self._give_up(weights, 0, 0)
+        return rng.choice(every, size, p=p / p.sum())
+
+    def _give_up(self, weights: Mapping[int, np.ndarray], accepted: int, tried: int) -> None:
+        names = ", ".join(f"'{self.names[c]}'" for c in sorted(weights))
+        found = f"only {accepted} of {tried:,} rows" if tried else "no row"
+        raise ConditionError(
+            f"{found} that the model draws satisfy the conditions on {names} together; ask for fewer rows, widen or "
+            "drop one of the conditions, or use a method that needs no rejection (bayesian_network, autoregressive)"
+        )

@@ -1,0 +1,114 @@
+"""Forests as named arrays of a model file, and back, checked: a file is data from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from raysynth.errors import ModelFileError
+from raysynth.files.named_arrays import under
+from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.forest import Forest, Score
+
+_STORED = {"roots": np.int32, "feature": np.int16, "threshold": np.int32, "left": np.int32}
+_STORED_TOO = {"start": np.int32, "stop": np.int32, "codes": np.uint16, "keep": np.float32}
+
+
+def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """JSON values and named arrays that `from_state` reads."""
+    arrays: dict[str, np.ndarray] = {}
+    for c, forest in enumerate(forests):
+        own: dict[str, np.ndarray] = {k: getattr(forest, k).astype(t) for k, t in (_STORED | _STORED_TOO).items()}
+        for i, places in enumerate(forest.orders):
+            if places is not None:
+                own[f"order.{i}"] = places
+        for s, score in enumerate(forest.scores):
+            own[f"score.{s}.ends"] = np.array([score.low, score.high])
+            own[f"score.{s}.rank"] = score.rank
+            own[f"score.{s}.tables"] = np.concatenate(score.tables).astype(np.float32)
+        arrays |= {f"{c}.{name}": a for name, a in own.items()}
+    return {"order": list(order), "scores": [len(f.scores) for f in forests]}, arrays
+
+
+def from_state(
+    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Sequence[ColumnView]
+) -> tuple[tuple[Forest, ...], tuple[int, ...]]:
+    """The forests and the order of the columns; raises `ModelFileError` where they do not fit the columns."""
+    order = tuple(int(c) for c in meta["order"])
+    if sorted(order) != list(range(len(columns))) or len(meta["scores"]) != len(columns):
+        raise _broken("its order does not name each column once")
+    forests: list[Forest | None] = [None] * len(columns)
+    for place, column in enumerate(order):
+        own = under(f"{column}.", arrays)
+        forest = _forest(own, order[:place], int(meta["scores"][column]), columns, columns[column])
+        _check(forest, columns[column].cardinality)
+        forests[column] = forest
+    return tuple(f for f in forests if f is not None), order
+
+
+def _forest(
+    own: Mapping[str, np.ndarray],
+    inputs: tuple[int, ...],
+    n_scores: int,
+    columns: Sequence[ColumnView],
+    view: ColumnView,
+) -> Forest:
+    sizes = [columns[c].cardinality for c in inputs]
+    orders = tuple(own.get(f"order.{i}") for i in range(len(inputs)))
+    for places, size in zip(orders, sizes, strict=True):
+        if places is not None and (places.shape != (size,) or places.dtype.kind not in "iu"):
+            raise _broken("an order of categories has another length than the column")
+    scores = []
+    for s in range(n_scores):
+        flat, ends, rank = (own[f"score.{s}.{name}"] for name in ("tables", "ends", "rank"))
+        fits = flat.shape == (sum(sizes),) and ends.shape == (2,) and rank.ndim == 1 and len(rank) > 0
+        if not (fits and np.isfinite(flat).all() and np.isfinite(ends).all() and ends[0] < ends[1]):
+            raise _broken("a score does not fit its columns")
+        tables = tuple(np.split(flat.astype(np.float32), np.cumsum(sizes)[:-1]))
+        scores.append(Score(tables, float(ends[0]), float(ends[1]), rank))
+    stored = {name: own[name] for name in (*_STORED, *_STORED_TOO)}
+    if any(stored[name].ndim != 1 or stored[name].dtype != t for name, t in (_STORED | _STORED_TOO).items()):
+        raise _broken("an array of nodes has another form")
+    return Forest(inputs, orders, tuple(scores), parent=_parents(stored), run=view.run, **stored)
+
+
+def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
+    feature, left = stored["feature"], stored["left"]
+    inner = np.flatnonzero(feature >= 0)
+    size = len(feature)
+    if len({len(stored[k]) for k in ("feature", "threshold", "left", "start", "stop", "keep")}) != 1 or size == 0:
+        raise _broken("its arrays of nodes differ in length")
+    children = left[inner].astype(np.int64)
+    if len(inner) and ((children <= 0) | (children + 1 >= size)).any():
+        raise _broken("a node's children are none of its nodes")
+    parent = np.arange(size, dtype=np.int32)
+    parent[children] = parent[children + 1] = inner
+    is_root = parent == np.arange(size)
+    if len(np.unique(children)) != len(children) or not np.array_equal(np.flatnonzero(is_root), stored["roots"]):
+        raise _broken("a node has two parents, or none")
+    return parent
+
+
+def _check(forest: Forest, cardinality: int) -> None:
+    """Indices in range, so that no draw reads beyond an array, and no walk is endless."""
+    n_inputs = len(forest.inputs) + len(forest.scores)
+    start, stop = forest.start, forest.stop
+    if forest.feature.max() >= n_inputs or forest.feature.min() < -1 or not len(forest.roots):
+        raise _broken("a node splits by a column that is none of its inputs")
+    if (start < 0).any() or (stop <= start).any() or (stop > len(forest.codes)).any():
+        raise _broken("a node without counts")
+    leaf = np.sort(start[forest.feature < 0])
+    ends = np.sort(stop[forest.feature < 0])
+    if leaf[0] != 0 or ends[-1] != len(forest.codes) or not np.array_equal(leaf[1:], ends[:-1]):
+        raise _broken("its leaves do not divide the counts")
+    if forest.codes.max() >= cardinality:
+        raise _broken("a leaf holds a code that its column has not")
+    keep = forest.keep
+    if not (np.isfinite(keep).all() and (keep >= 0).all() and (keep <= 1).all() and (keep[forest.roots] == 1).all()):
+        raise _broken("a weight is no probability")
+
+
+def _broken(what: str) -> ModelFileError:
+    return ModelFileError(f"the model file's trees are inconsistent: {what}; refit the model")

@@ -1,0 +1,125 @@
+"""SequentialTrees: each column given those before it, by a few bagged trees over codes.
+
+The rows are read twice: for the statistics, and for their codes, of which at most `max_rows` are kept; so memory does
+not grow with the rows. Columns are learned independently of each other, each from real predecessors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.table_encoder import NumericForm
+from raysynth.errors import NotFittedError, ParameterError
+from raysynth.fitting.checks import check_between, check_whole
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.trees.columns import views
+from raysynth.methods.trees.grow import GrowthRule
+from raysynth.methods.trees.order import drawing_order
+from raysynth.methods.trees.recipe import learn_table
+from raysynth.methods.trees.rows import learned_codes
+from raysynth.methods.trees.sampler import TreesGenerator
+from raysynth.methods.trees.state import from_state, to_state
+
+N_BINS = 2000  # every protected cell of a number is a code of its own
+
+
+class SequentialTrees(Synthesizer):
+    """Sequential trees (Reiter 2005; Nowok et al. 2016, synthpop), bagged, with leaves that copy no row.
+
+    Each column is predicted from those before it by a few trees over codes; a row draws a tree and takes a code from
+    its leaf. Splits lie on the encoder's grid, of which at least `rare_threshold` rows share each cell; a leaf holds
+    counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
+    protected distribution of the whole column. An additive prediction from all columns before it is one more input.
+
+    Args:
+        n_trees: trees of each column.
+        leaf_rows: least rows of a leaf; at least twice the schema's `rare_threshold` count.
+        bag_share: share of the rows that the splits of one tree are found from, above 0 and below 1.
+        order: columns in the order of drawing; those left out follow. None: chosen by dependence.
+        max_rows: rows to learn from; of a larger table a random sample.
+
+    The other arguments are those of `Synthesizer`. After `fit`: `order_`, the names of the columns as they are drawn.
+    """
+
+    method: ClassVar[str] = "trees"
+    numeric_encoding: ClassVar[NumericForm] = "bins"
+
+    def __init__(
+        self,
+        *,
+        n_trees: int = 5,
+        leaf_rows: int = 10,
+        bag_share: float = 0.632,
+        order: Sequence[str] | None = None,
+        max_rows: int = 200_000,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        self.n_trees = n_trees
+        self.leaf_rows = leaf_rows
+        self.bag_share = bag_share
+        self.order = order
+        self.max_rows = max_rows
+
+    @property
+    def order_(self) -> tuple[str, ...]:
+        """Names of the modelled columns in the order of drawing; conditions on the first ones cost least."""
+        return tuple(self.encoder_.names[c] for c in self._learned().order)
+
+    def log_prob(self, data: Any) -> np.ndarray:
+        """Log-probability of the codes of each row, in nats, shape (N,): of the mean over the trees, column by column.
+
+        A column in which no tree has seen such a row counts as half a row of those that were learned from.
+
+        Args:
+            data: rows in any form that `fit` takes, or their codes (N, C) by `encoder_` as a NumPy array.
+        """
+        generator, floor = self._learned(), 0.5 / (self.n_rows_ + 1.0)
+        if isinstance(data, np.ndarray):
+            return generator.log_prob(data, floor)
+        from raysynth.fitting.encoded_rows import encoded_blocks
+
+        parts = [generator.log_prob(block.codes_NC, floor) for block in encoded_blocks(self, data, min_rows=0)]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    # ---- hooks -------------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_whole("n_trees", self.n_trees)
+        check_whole("leaf_rows", self.leaf_rows)
+        check_whole("max_rows", self.max_rows, 100)
+        check_between("bag_share", self.bag_share, 0.0, 0.95, open_low=True)
+        if self.n_trees > 1000:
+            raise ParameterError(f"n_trees must be at most 1,000; found {self.n_trees:,}")
+
+    def _encoder_options(self) -> dict[str, Any]:
+        return {"n_bins": N_BINS}
+
+    def _fit_encoded(self, prepared: Prepared) -> None:
+        codes_CN = learned_codes(prepared, self.max_rows)
+        columns = views(prepared.encoder.columns)
+        rare = prepared.schema.rare_threshold
+        rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
+        names = tuple(prepared.encoder.names)
+        order = drawing_order(codes_CN, columns, names, self.order or ())
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed)
+        self.model_ = TreesGenerator(forests, order, names)
+
+    def _generator(self) -> TreesGenerator:
+        return self.model_
+
+    def _learned(self) -> TreesGenerator:
+        if not hasattr(self, "model_"):
+            raise NotFittedError("this SequentialTrees is not fitted; call fit(data) first")
+        return self.model_
+
+    def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return to_state(self.model_.forests, self.model_.order)
+
+    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        forests, order = from_state(meta, arrays, views(self.encoder_.columns))
+        self.model_ = TreesGenerator(forests, order, tuple(self.encoder_.names))
