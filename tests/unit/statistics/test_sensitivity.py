@@ -30,7 +30,6 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.contingency import ContingencyCounts
-from raysynth.statistics.missing import MissingPairs
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.text import TextSummary
@@ -236,11 +235,6 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
         lambda t: lambda: EachColumn(t, NullSummary, pt.is_null, lambda _: NullSummary()),
         lambda s: {n: {None: own.missing} for n, own in s.own.items()},
         1.0,
-    ),
-    MissingPairs: (
-        lambda t: lambda: MissingPairs(len(t.names)),
-        lambda s: {"pairs": _array(s.counts)},
-        float(len(POOL)),
     ),
     ContingencyCounts: (lambda t: lambda: Codes(encoder_of(t)), lambda s: _tables(s.counts), 1.0),
     EncodedCounts: (
