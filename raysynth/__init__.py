@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.methods.autoregressive_sequences.synthesizer import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
+    from raysynth.methods.conformance import check_synthesizer as check_synthesizer
     from raysynth.methods.copula.synthesizer import GaussianCopula as GaussianCopula
     from raysynth.methods.gan.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
     from raysynth.methods.gan.ctgan import CTGAN as CTGAN
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 
 _HOME = {
+    "check_synthesizer": "raysynth.methods.conformance",
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.methods.loading",

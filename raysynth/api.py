@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
+from raysynth.methods.choice import AUTO, choose
 from raysynth.methods.registry import DEFAULT_METHOD, synthesizer_class
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def generate_synthetic_data(
 
     Args:
         data: pandas.DataFrame, pyarrow.Table, path or URI (Parquet file or folder, CSV), or ray.data.Dataset.
-        method: 'copula', 'gan', 'ctgan', 'conditional_gan', 'tvae', 'dp_tvae', 'bayesian_network',
-            'autoregressive'; for sequences, with `sequence_key`, 'autoregressive_sequences' or 'timegan'.
+        method: 'auto' (by what is declared: 'trees', under a budget 'bayesian_network', with `sequence_key`
+            'autoregressive_sequences'; printed with its reason), or any other key of `methods.registry.METHODS`.
         categorical_columns: columns to model as categories; kinds left out are inferred and printed.
         continuous_columns: columns to model as numbers.
         privacy_protection: differential privacy with epsilon 1 and delta 1e-5, unless `epsilon` and `delta` are given
@@ -60,19 +61,33 @@ def generate_synthetic_data(
 
 
 def infer_schema(
-    data: Any, categorical_columns: Sequence[str] | None = None, continuous_columns: Sequence[str] | None = None
+    data: Any,
+    categorical_columns: Sequence[str] | None = None,
+    continuous_columns: Sequence[str] | None = None,
+    *,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    privacy_unit: str | None = None,
+    max_rows_per_unit: int = 1,
 ) -> TableSchema:
     """What raysynth takes each column of `data` for; print `.describe()`, edit it, and pass it as `schema=`.
 
     The way to change a kind (`schema.with_column('zip', kind='categorical')`), to add constraints, or to switch the
     protection of rare values off (`dataclasses.replace(schema, rare_threshold=1)`).
 
+    Without `epsilon` it tells of single rows: it is private, its fields are marked `inferred`, and fits under a privacy
+    budget refuse it. With `epsilon` kinds follow from public facts, and domains, ranges, digits and missing values are
+    released with noise; what that costs stands in the schema, and every fit with it pays for it out of its own budget.
+
     Args:
         data: any table, as in `generate_synthetic_data`.
         categorical_columns, continuous_columns: columns whose kind is known.
+        epsilon: of the releases.
+        delta: of the releases; None: 1e-5.
+        privacy_unit, max_rows_per_unit: of the guarantee, as in the fits that are to use the schema.
 
     Raises:
-        DataError, SchemaError: name the column and say what to do.
+        DataError, SchemaError: name the column and say what to do. ParameterError: epsilon or delta is out of range.
     """
     from raysynth.data.table import as_table
     from raysynth.schema.columns import Kind
@@ -80,18 +95,29 @@ def infer_schema(
     from raysynth.statistics.inference import infer_schema as infer
     from raysynth.statistics.table_statistics import collect
 
-    table = as_table(data)
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
+    if epsilon is not None:
+        from raysynth.fitting.released_schema import released_schema
+
+        return released_schema(data, kinds, epsilon, delta, privacy_unit, max_rows_per_unit)
+    if delta is not None or privacy_unit is not None:
+        raise ParameterError("delta and privacy_unit belong to differential privacy: give epsilon, too")
+    table = as_table(data)
     table, statistics = dated(table, collect(table, label="statistics"), None, kinds)
     return as_written(infer(table, statistics, None, kinds), table)
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:
-    """An unfitted synthesizer of `method`.
+    """An unfitted synthesizer of `method`; what 'auto' takes is printed with its reason, unless `verbose=False`.
 
     Raises:
         ParameterError: unknown method or parameter; the message lists those that exist.
     """
+    if method == AUTO:
+        choice = choose(parameters)
+        method = choice.method
+        if parameters.get("verbose", True):
+            print(choice)
     cls = synthesizer_class(method)
     known = cls._parameter_names()
     if unknown := sorted(set(parameters) - set(known)):

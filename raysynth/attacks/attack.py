@@ -24,6 +24,8 @@ class Outcome:
         others: of targets outside it, or of the baseline (M,); empty where there is none.
         member_clusters, other_clusters: trials of one number depend on each other; None: all are independent.
         known_baseline: what rows of nobody would get, where theory says so and `others` is empty.
+        by_target: each trial is about one target, members first as they were dealt out, and would be the same had the
+            target been on the other side: then who is a member can be permuted (`raysynth.attacks.verdicts`).
     """
 
     members: np.ndarray
@@ -31,6 +33,7 @@ class Outcome:
     member_clusters: np.ndarray | None = None
     other_clusters: np.ndarray | None = None
     known_baseline: float | None = None
+    by_target: bool = False
 
 
 class Attack:
@@ -42,6 +45,7 @@ class Attack:
         family: 'membership_inference', 'attribute_inference', 'linkability', 'singling_out' or 'model_inversion'.
         threat: what the attacker must have.
         scores: True where an outcome holds scores (judged by ROC), False where it holds successes (judged by shares).
+        min_columns: fewest compared columns that the attack can be run on.
         in_one_go: True where experiments would repeat the same costly work (shadow models): all targets are attacked
             together, in one experiment.
     """
@@ -52,6 +56,7 @@ class Attack:
     threat: ClassVar[ThreatModel] = ThreatModel()
     scores: ClassVar[bool] = False
     in_one_go: ClassVar[bool] = False
+    min_columns: ClassVar[int] = 1
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
         """One experiment."""
@@ -59,7 +64,8 @@ class Attack:
 
     def fits(self, view: View) -> bool:
         """Whether the attack can be run on what an attacker sees."""
-        return view.threat.covers(self.threat)
+        enough = len(view.synthetic.rows.space.names) >= self.min_columns
+        return enough and view.threat.covers(self.threat)
 
     def baseline(self, has_holdout: bool) -> str:
         """What the baseline is, in words."""
@@ -85,7 +91,7 @@ class MembershipAttack(Attack):
         order = rng.permutation(len(targets))
         found = np.empty(len(targets))
         found[order] = self.score(targets.take(order), scene.view.limited_to(self.threat), rng)
-        return Outcome(found[: len(scene.members)], found[len(scene.members) :])
+        return Outcome(found[: len(scene.members)], found[len(scene.members) :], by_target=True)
 
     def baseline(self, has_holdout: bool) -> str:
         """Guessing."""
@@ -100,15 +106,16 @@ class RecordAttack(Attack):
         raise NotImplementedError
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """Successes on members; and on others, or on members from other real rows."""
+        """Successes on members and others, as one table; or on members, and on them from other real rows."""
         view = scene.view.limited_to(self.threat)
+        if scene.others is not None:
+            found = self.succeed(scene.members.joined(scene.others), view, rng)
+            return Outcome(found[: len(scene.members)], found[len(scene.members) :], by_target=True)
         state = rng.bit_generator.state
         members = self.succeed(scene.members, view, rng)
-        rng.bit_generator.state = state  # the baseline meets the same random choices
-        if scene.others is not None:
-            return Outcome(members, self.succeed(scene.others, view, rng))
         if scene.stand_in is None or view.model is not None:
             return Outcome(members, np.zeros(0))
+        rng.bit_generator.state = state  # the baseline meets the same random choices
         return Outcome(members, self.succeed(scene.members, replace(view, synthetic=scene.stand_in), rng))
 
 

@@ -28,6 +28,7 @@ class LinkabilityAttack(RecordAttack):
     name: ClassVar[str] = "linkability"
     title: ClassVar[str] = "Linkability"
     family: ClassVar[str] = "linkability"
+    min_columns: ClassVar[int] = 2
 
     def __init__(self, columns: tuple[Sequence[str], Sequence[str]] | None = None, n_neighbours: int = 1) -> None:
         self.columns = columns
@@ -52,7 +53,5 @@ class LinkabilityAttack(RecordAttack):
             if not first or not second or set(first) & set(second):
                 raise ParameterError("linkability needs two sets of columns that are not empty and share none")
             return first, second
-        if len(names) < 2:
-            raise ParameterError("linkability needs at least two columns")
         order = [str(n) for n in rng.permutation(names)]
         return order[: len(order) // 2], order[len(order) // 2 :]

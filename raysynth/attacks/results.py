@@ -11,7 +11,9 @@ import numpy as np
 
 from raysynth.attacks import rates, roc
 from raysynth.attacks.attack import Attack, Outcome
-from raysynth.comparison.intervals import UNDEFINED, Estimate
+from raysynth.attacks.figures import figures
+from raysynth.attacks.verdicts import Verdict, in_words
+from raysynth.comparison.intervals import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,7 @@ class AttackResult:
         outcome: the trials themselves.
         baseline_is: what the baseline is, in words.
         n_trials, n_experiments: how many.
+        verdict: whether it surely gains, all attacks considered that were run with it; None: judged by itself.
     """
 
     name: str
@@ -50,21 +53,30 @@ class AttackResult:
     baseline_is: str
     n_trials: int
     n_experiments: int
+    verdict: Verdict | None = None
 
     @property
     def found(self) -> bool:
-        """Whether the attack surely gains something: the gain's interval lies above 0."""
-        return self.gain.low > 0
+        """Whether the attack surely gains something: its p-value, corrected over all attacks, is 0.05 at most."""
+        return self.gain.low > 0 if self.verdict is None else self.verdict.found
+
+    @property
+    def in_words(self) -> str:
+        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk."""
+        verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
+        return in_words(verdict, self.risk.value)
 
     def record(self) -> dict[str, Any]:
         """All figures as plain values; undefined ones are None."""
-        figures = {"success": self.success, "baseline": self.baseline, "gain": self.gain, "risk": self.risk}
+        spread = {"success": self.success, "baseline": self.baseline, "gain": self.gain, "risk": self.risk}
         return {
             "attack": self.name,
             "title": self.title,
             "family": self.family,
             "threat": self.threat,
-            **{k: _plain(e) for k, e in {**figures, **self.measures}.items()},
+            **{k: _plain(e) for k, e in {**spread, **self.measures}.items()},
+            "verdict": self.in_words,
+            "p_value": None if self.verdict is None else _number(self.verdict.p_value),
             "baseline_is": self.baseline_is,
             "trials": self.n_trials,
             "experiments": self.n_experiments,
@@ -106,9 +118,9 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type that gains most."""
+        """The attack of a type that gains most, of those that surely gain where any does."""
         found = [self.details[name] for name in self.families[key]]
-        return max(found, key=lambda r: -math.inf if math.isnan(r.gain.value) else r.gain.value)
+        return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
 
     @property
     def intervals(self) -> dict[str, Estimate]:
@@ -118,14 +130,14 @@ class AttackResults(Mapping[str, float]):
     def of_type(self, key: str) -> AttackResult:
         """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
         best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
-        success, baseline, gain, risk = _figures(best.outcome, best.curve is not None, level)
+        success, baseline, gain, risk = figures(best.outcome, best.curve is not None, level)
         return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
 
     @property
     def risk(self) -> float:
-        """The largest risk of any attack whose gain is surely above 0; 0 where there is none; NaN: nothing measured."""
+        """The largest risk of any attack that surely gains; 0 where none does; NaN: nothing measured."""
         known = [r for r in self.details.values() if not math.isnan(r.risk.value)]
-        return max([r.risk.value for r in known if r.found], default=0.0 if known else float("nan"))
+        return max([max(r.risk.value, 0.0) for r in known if r.found], default=0.0 if known else float("nan"))
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each attack: figures, with '_low' and '_high' for their intervals."""
@@ -156,10 +168,10 @@ class AttackResults(Mapping[str, float]):
         """The figures as text, one attack a line."""
         lines = ["Attacks on the synthetic table"]
         for r in self.details.values():
-            verdict = "GAINS" if r.found else "no gain shown"
+            verdict = r.in_words.upper() if r.found else r.in_words
             figure = "AUC" if r.curve is not None else "success"
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
-            lines.append(f"  {r.title:<44} {verdict:<14} {figure} {r.success}{base}  ({r.threat})")
+            lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
 
     def __repr__(self) -> str:
@@ -168,7 +180,7 @@ class AttackResults(Mapping[str, float]):
 
 def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments: int, delta: float) -> AttackResult:
     """All figures of an attack's trials."""
-    success, baseline, gain, risk = _figures(outcome, attack.scores, rates.LEVEL)
+    success, baseline, gain, risk = figures(outcome, attack.scores, rates.LEVEL)
     return AttackResult(
         name=attack.name,
         title=attack.title,
@@ -185,30 +197,6 @@ def judge(attack: Attack, outcome: Outcome, *, has_holdout: bool, n_experiments:
         n_trials=len(outcome.members),
         n_experiments=n_experiments,
     )
-
-
-def _figures(outcome: Outcome, scores: bool, level: float) -> tuple[Estimate, Estimate, Estimate, Estimate]:
-    """Success, baseline, gain and risk of some trials."""
-    success, baseline = success_of(outcome, scores, level), baseline_of(outcome, scores, level)
-    if math.isnan(baseline.value):
-        return success, baseline, UNDEFINED, UNDEFINED
-    return success, baseline, rates.difference(success, baseline), rates.excess(success, baseline)
-
-
-def success_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
-    """AUC of scores, share of successes."""
-    if scores:
-        return roc.auc(outcome.members, outcome.others, outcome.member_clusters, outcome.other_clusters, level)
-    return rates.share(outcome.members, outcome.member_clusters, level)
-
-
-def baseline_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
-    """What rows of nobody get."""
-    if scores:
-        return Estimate(0.5, 0.5, 0.5)
-    if outcome.known_baseline is not None:
-        return Estimate(outcome.known_baseline, outcome.known_baseline, outcome.known_baseline)
-    return rates.share(outcome.others, outcome.other_clusters, level)
 
 
 def pooled(outcomes: Sequence[Outcome]) -> Outcome:
@@ -228,7 +216,8 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
             moved.append(np.where(part < 0, part - start, part))
             start += len(getattr(outcome, values))
         clusters.append(np.concatenate(moved))
-    return Outcome(members, others, clusters[0], clusters[1], outcomes[0].known_baseline)
+    first = outcomes[0]
+    return Outcome(members, others, clusters[0], clusters[1], first.known_baseline, first.by_target)
 
 
 def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) -> dict[str, Estimate]:

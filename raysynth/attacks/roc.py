@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysynth.attacks.rates import LEVEL, clopper_pearson, difference
-from raysynth.comparison.intervals import UNDEFINED, Estimate
+from raysynth.comparison.intervals import FEWEST_INDEPENDENT, UNDEFINED, Estimate
 
 FALSE_POSITIVE_RATES = (0.1, 0.01, 0.001)
 _THRESHOLDS = 50
@@ -43,7 +43,8 @@ def auc(
     """Probability that a member scores higher than another row (ties count half).
 
     Interval by the placements of DeLong et al. (1988), summed over clusters (Obuchowski 1997); exact (Clopper-Pearson
-    over the smaller side or the clusters) where all pairs are ordered alike.
+    over the smaller side or the clusters) where all pairs are ordered alike; none for fewer than five trials on a side,
+    or clusters.
 
     Args:
         member_clusters, other_clusters: which scores depend on each other, for example by one model; both or none.
@@ -61,6 +62,8 @@ def auc(
     else:
         n_independent = len(np.unique(np.concatenate([member_clusters, other_clusters])))
         free = max(n_independent - 1, 1)
+    if n_independent < FEWEST_INDEPENDENT:
+        return Estimate(value)
     if value in (0.0, 1.0):
         return clopper_pearson(value * n_independent, n_independent, level)
     _, index = np.unique(np.concatenate([member_clusters, other_clusters]), return_inverse=True)

@@ -13,6 +13,7 @@ from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.registry import FAMILIES, attacks_of
 from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
 from raysynth.attacks.threat import Records, Scene, View
+from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables
 from raysynth.comparison.rows import row_space, sample_rows
 from raysynth.errors import DataError, ParameterError
@@ -132,6 +133,8 @@ def attack_records(
 def read_records(tables: Tables, rng: np.random.Generator) -> dict[str, Records]:
     """Up to 100,000 rows of each table, by label; raises `DataError` for fewer than 20."""
     records = sample_records(tables, rng)
+    if not tables.compared:
+        raise DataError("no column can be attacked: all are made anew for each row (identifiers, personal data)")
     for label, found in records.items():
         if len(found) < FEWEST_ROWS:
             raise DataError(
@@ -153,14 +156,13 @@ def sample_records(
         most_rows: how many of each; None: 100,000.
         columns: those that are kept as they were read, the compared ones among them; None: all.
     """
-    space = row_space(tables.marginals())
-    result = {}
+    drawn = {}
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
-            rows = sample_rows(table, list(table.names if columns is None else columns), limit, rng)
-            result[label] = Records(space.encode(rows.select(tables.compared)), rows)
-    return result
+            drawn[label] = sample_rows(table, list(table.names if columns is None else columns), limit, rng)
+    space = row_space(tables.marginals(), drawn)
+    return {label: Records(space.encode(rows.select(tables.compared)), rows) for label, rows in drawn.items()}
 
 
 def make_scenes(
@@ -245,19 +247,35 @@ def _run_all(
     notes = []
     for entry in wanted:
         able = [a for a in entry.attacks if a.fits(view) and (has_holdout or not a.scores)]
-        if not able:
+        if not able and not (entry.is_family and _too_narrow(entry, view)):
             raise ParameterError(_what_is_lacking(entry, view, has_holdout))
         if entry.is_family and (skipped := [a for a in entry.attacks if a not in able]):
-            listed = "; ".join(f"'{a.title}' (needs {a.threat})" for a in skipped)
-            notes.append(f"not run, since the attacker was not given what it takes: {listed}")
+            listed = "; ".join(f"'{a.title}' (needs {_needs(a, view)})" for a in skipped)
+            notes.append(f"not run, since there is not what it takes: {listed}")
         for attack in able:
             details[attack.name] = run_attack(attack, scenes, int(rng.integers(2**31)), delta)
-        families[entry.key] = [a.name for a in able]
-    return details, families, notes
+        if able:
+            families[entry.key] = [a.name for a in able]
+    rounds = [(len(s.members), 0 if s.others is None else len(s.others)) for s in scenes]
+    verdicts = corrected({name: (r.outcome, r.curve is not None) for name, r in details.items()}, rounds)
+    return {name: replace(r, verdict=verdicts[name]) for name, r in details.items()}, families, notes
+
+
+def _too_narrow(entry: _Wanted, view: View) -> bool:
+    """Whether all attacks of an entry need more columns than are compared."""
+    return all(len(view.synthetic.rows.space.names) < a.min_columns for a in entry.attacks)
+
+
+def _needs(attack: Attack, view: View) -> str:
+    """What an attack needs that is not there, in words."""
+    few = len(view.synthetic.rows.space.names) < attack.min_columns
+    return f"{attack.min_columns} columns that are compared" if few else str(attack.threat)
 
 
 def _what_is_lacking(entry: _Wanted, view: View, has_holdout: bool) -> str:
     attack = entry.attacks[0]
+    if _too_narrow(entry, view):
+        return f"'{attack.name}' needs {_needs(attack, view)}; identifiers, which are made anew, are not compared"
     if not has_holdout and (attack.scores or attack.threat.reference):
         return (
             f"'{attack.name}' tells members from others, so it needs holdout_data (real rows that the synthesizer has "

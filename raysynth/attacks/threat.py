@@ -77,7 +77,7 @@ class Records:
             np.concatenate([self.rows.numbers_NV, other.rows.numbers_NV]),
             np.concatenate([self.rows.codes_NC, other.rows.codes_NC]),
         )
-        return Records(rows, pa.concat_tables([self.table, other.table]))
+        return Records(rows, pa.concat_tables([self.table, other.table], promote_options="permissive"))
 
 
 @dataclass(frozen=True)

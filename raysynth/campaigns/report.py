@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -104,5 +105,6 @@ def write_report(results: ReportedCampaign, path: str | os.PathLike[str]) -> Non
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:
     """A record with the places of its interval on a scale from 0 to 200."""
-    places = {f"{k}_x": 200 * min(max(record[k], 0.0), 1.0) for k in ("auc", "auc_low", "auc_high")}
-    return {**record, **places}
+    middle = 0.5 if math.isnan(record["auc"]) else record["auc"]
+    known = {k: middle if math.isnan(record[k]) else record[k] for k in ("auc", "auc_low", "auc_high")}
+    return {**record, **{f"{k}_x": 200 * min(max(value, 0.0), 1.0) for k, value in known.items()}}

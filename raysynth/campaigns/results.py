@@ -15,7 +15,7 @@ from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.report import write_report
-from raysynth.comparison.intervals import Estimate
+from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 
 if TYPE_CHECKING:
     import os
@@ -67,7 +67,8 @@ class Game:
         return found
 
     def tpr_at_fpr(self, rate: float) -> Estimate:
-        """True positive rate at a false positive rate, with the percentile interval over resampled pairs of models."""
+        """True positive rate at a false positive rate, with the percentile interval over resampled pairs of models;
+        no interval for fewer than five pairs."""
         pairs = np.unique(self.models_S // 2)
         rows = {p: np.flatnonzero(self.models_S // 2 == p) for p in pairs}
         rng = np.random.default_rng(0)
@@ -76,9 +77,12 @@ class Game:
             scores, inside = self.scores_ST[chosen], self.inside_ST[chosen]
             return roc.tpr_value(scores[inside], scores[~inside], rate)
 
+        whole = value(np.arange(len(self.models_S)))
+        if len(pairs) < FEWEST_INDEPENDENT:
+            return Estimate(whole)
         drawn = [value(np.concatenate([rows[p] for p in rng.choice(pairs, len(pairs))])) for _ in range(_REPEATS)]
         low, high = np.nanquantile(drawn, [0.025, 0.975]) if not np.isnan(drawn).all() else (math.nan, math.nan)
-        return Estimate(value(np.arange(len(self.models_S))), float(low), float(high))
+        return Estimate(whole, float(low), float(high))
 
     def epsilon_bound(self, delta: float) -> Estimate:
         """Empirical epsilon from independent trials: of each pair of models one target, in turn."""
@@ -196,10 +200,12 @@ class CampaignResults:
             row = self._row(game)
             budget = "" if game.epsilon is None else f", epsilon {game.epsilon:g}"
             kept = {None: "", True: "; within its epsilon", False: "; OUTSIDE ITS EPSILON"}[row["respects_epsilon"]]
+            epsilon = row["epsilon_shown"]
+            shown = "epsilon not measured" if math.isnan(epsilon) else f"epsilon at least {epsilon:.2f}"
             rate = Estimate(row["tpr_at_1%"], row["tpr_at_1%_low"], row["tpr_at_1%_high"])
             lines.append(
                 f"  {game.method}{budget}, {game.attack}: AUC {game.auc()}, TPR at 1 % FPR {rate}, "
-                f"epsilon at least {row['epsilon_shown']:.2f} ({row['models']} models{kept})"
+                f"{shown} ({row['models']} models{kept})"
             )
         return "\n".join(lines)
 

@@ -12,6 +12,7 @@ import typer
 
 from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
+from raysynth.methods.choice import AUTO
 from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 Seed = Annotated[int | None, typer.Option(help="Whole number that makes the result repeatable.", min=0)]
-Method = Annotated[str, typer.Option(help=f"How to learn: {', '.join(METHODS)}.")]
+Method = Annotated[str, typer.Option(help=f"How to learn: {AUTO} (by what is declared), {', '.join(METHODS)}.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method, e.g. --set max_parents=2."),

@@ -36,6 +36,19 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _print_parameters(method: str | None) -> None:
+    if method is None:
+        return
+    from raysynth.methods.parameters import described
+    from raysynth.methods.registry import synthesizer_class
+
+    def work() -> Outcome:
+        return Outcome({}, f"Parameters of '{method}', for --set NAME=VALUE:\n{described(synthesizer_class(method))}")
+
+    run(work, as_json=False, kept="Nothing was done.")
+    raise typer.Exit
+
+
 @app.callback()
 def raysynth(
     version: Annotated[
@@ -71,6 +84,10 @@ raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 
 [dim]# differential privacy; kinds and ranges come from the schema, not from the rows[/dim]
 
 raysynth fit patients.csv --schema schema.json --method bayesian_network --epsilon 1 --model patients.raysynth
+
+[dim]# what can be set of a method?[/dim]
+
+raysynth fit --help-method ctgan
 """
 )
 def fit(
@@ -87,6 +104,15 @@ def fit(
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     settings: Settings = None,
+    help_method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            callback=_print_parameters,
+            is_eager=True,
+            help="Print all parameters of a method, with meanings, ranges and defaults, and exit.",
+        ),
+    ] = None,
     csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -257,7 +283,7 @@ def evaluate(
     epilog="""
 [bold]Examples[/bold]
 
-[dim]# the RAND Health Insurance Experiment, 20,190 rows, which comes with statsmodels[/dim]
+[dim]# a survey of 6,366 people, which comes with statsmodels[/dim]
 
 raysynth demo
 
@@ -293,6 +319,7 @@ def demo(
 # Importing these adds their commands, behind those above in the help.
 from raysynth.cli import attack as cli_attack  # noqa: E402, F401
 from raysynth.cli import jobs as cli_jobs  # noqa: E402, F401
+from raysynth.cli import look as cli_look  # noqa: E402, F401
 from raysynth.cli import sweep as cli_sweep  # noqa: E402, F401
 
 

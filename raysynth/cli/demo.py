@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 HOLDOUT_SHARE = 0.2  # of the rows: never shown to the model, the yardstick for copying and for prediction
 MIN_ROWS = 20
-EXAMPLE = "RAND Health Insurance Experiment (statsmodels)"
-EXAMPLE_TARGET = "mdvis"  # visits to a doctor in a year
+EXAMPLE = "Redbook survey of 1974 (Fair 1978; statsmodels)"
+EXAMPLE_TARGET = "children"
+_OCCUPATION = dict(
+    enumerate(("student", "farming or unskilled", "white-collar", "skilled", "managerial", "professional"), 1)
+)
+_CODES = {  # statsmodels' codebook of the table
+    "rate_marriage": dict(enumerate(("very poor", "poor", "fair", "good", "very good"), 1)),
+    "religious": dict(enumerate(("not", "mildly", "fairly", "strongly"), 1)),
+    "occupation": _OCCUPATION,
+    "occupation_husb": _OCCUPATION,
+}
 
 
 @dataclass
@@ -81,10 +90,10 @@ def run_demo(
     """Split a table, learn from one part, sample as many rows, and judge them against both parts.
 
     Args:
-        data: path or URI of a table that fits in memory; None: the RAND Health Insurance Experiment.
+        data: path or URI of a table that fits in memory; None: the Redbook survey (see `example_table`).
         out: folder for `model.raysynth`, `synthetic.csv` and `report.html`.
         method, epochs, seed: as for `raysynth fit`.
-        target: column for the machine-learning test; None: chosen by the evaluation (mdvis for the example).
+        target: column for the machine-learning test; None: chosen by the evaluation (children for the example).
         say: receives one line as each step begins.
 
     Raises:
@@ -104,8 +113,9 @@ def run_demo(
         rows = table.to_arrow()
         train, holdout = split(rows, seed)
     with _timed("fit", seconds):
-        say(f"2/4  Learning from {train.num_rows:,} rows with '{method}' ({holdout.num_rows:,} kept apart)")
-        model = new_model(method, epochs=epochs, seed=seed).fit(train)
+        model = new_model(method, epochs=epochs, seed=seed)
+        say(f"2/4  Learning from {train.num_rows:,} rows with '{model.method}' ({holdout.num_rows:,} kept apart)")
+        model.fit(train)
         model.save(files["model"])
     with _timed("sample", seconds):
         say(f"3/4  Drawing {train.num_rows:,} synthetic rows")
@@ -119,7 +129,7 @@ def run_demo(
         )
     return DemoResult(
         source=source,
-        method=method,
+        method=model.method,
         rows=rows.num_rows,
         columns=rows.num_columns,
         seconds=seconds,
@@ -130,11 +140,14 @@ def run_demo(
 
 
 def example_table() -> pd.DataFrame:
-    """The RAND Health Insurance Experiment as it comes with statsmodels, (20,190, 10): one person-year a row."""
-    from statsmodels.datasets import randhie
+    """A survey of married women as it comes with statsmodels (`fair`), (6,366, 9), its codes of categories in words.
 
-    frame: pd.DataFrame = randhie.load_pandas().data
-    return frame
+    One respondent a row, so that rows are independent: rows kept apart are of people that the model has not seen.
+    """
+    from statsmodels.datasets import fair
+
+    frame: pd.DataFrame = fair.load_pandas().data
+    return frame.assign(**{name: frame[name].map(words) for name, words in _CODES.items()})
 
 
 def split(rows: pa.Table, seed: int) -> tuple[pa.Table, pa.Table]:

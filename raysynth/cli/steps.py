@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.files.storage import atomic_path, check_writable, local_path
+from raysynth.methods.choice import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def new_model(
         from ray.train import ScalingConfig
 
         parameters["scaling_config"] = ScalingConfig(num_workers=workers or 1, use_gpu=gpu)
+    if method == AUTO:
+        choice = choose({**parameters, "run_config": storage})
+        method = choice.method
+        print(choice)
     if storage is not None:
         parameters["run_config"] = run_config(storage, method, seed=seed, is_private=epsilon is not None)
     return new_synthesizer(method, **parameters)

@@ -147,13 +147,15 @@ def read_epsilons(text: str) -> list[float]:
         raise ParameterError(f"--epsilons {text}: write numbers with commas, for example 0.5,1,3,inf") from None
 
 
-def read_space(text: str) -> dict[str, dict[str, Any]]:
+def read_space(text: str) -> dict[str, dict[str, Any] | None]:
     """A search space from JSON or a file of it: {"low": a, "high": b} is a range; raises `ParameterError`."""
     example = '{"tvae": {"latent_dim": [8, 64], "learning_rate": {"low": 0.001, "high": 0.01}}}'
     wrong = f"--search-space {text}: give JSON, or a file of it, for example {example}"
     try:
         given = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8"))
-        return {m: {n: _domain(v) for n, v in values.items()} for m, values in given.items()}
+        return {
+            m: None if values is None else {n: _domain(v) for n, v in values.items()} for m, values in given.items()
+        }
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise ParameterError(f"{wrong} ({error})") from None
 

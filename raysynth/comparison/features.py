@@ -17,6 +17,11 @@ def tree_features(rows: Rows, leave_out: str | None = None) -> np.ndarray:
     return x[:, [n != leave_out for n in rows.space.names]]
 
 
+def learnable(x_ND: np.ndarray) -> np.ndarray:
+    """Features to train trees on: a column without any value, of which no bins can be made, is 0 throughout."""
+    return np.where(np.isnan(x_ND).all(axis=0), 0.0, x_ND)
+
+
 def category_flags(rows: Rows, leave_out: str | None = None) -> np.ndarray:
     """Which columns of `tree_features` are categories (D,)."""
     n_numbers = len(rows.space.numbers)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Z95 = 1.959964
+FEWEST_REPEATS = 3  # fewer repeats of a whole fit give a mean, and no interval
+FEWEST_INDEPENDENT = 5  # likewise fewer independent trials of an attack
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,34 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> Estimate:
     value = float(placements[0].mean())
     error = math.sqrt(placements[0].var(ddof=1) / len(positive) + placements[1].var(ddof=1) / len(negative))
     return Estimate(value, max(value - Z95 * error, 0.0), min(value + Z95 * error, 1.0))
+
+
+def mean_of_repeats(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """Mean of a score over repeats, with a 95 % interval that stays within the score's bounds.
+
+    Student's interval of the mean's log odds between the bounds (delta method): about the usual one where the mean is
+    far from both, and unlike it never beyond them. No interval for fewer than three repeats.
+
+    Args:
+        values: one a repeat; NaN: not defined, left out.
+        bounds: the smallest and largest value that the score can have. A mean that lies beyond them (a noised score)
+            has the usual interval.
+    """
+    from scipy.stats import t
+
+    known = np.array([v for v in values if not math.isnan(v)])
+    if len(known) == 0:
+        return UNDEFINED
+    mean, (low, high) = float(known.mean()), bounds
+    if len(known) < FEWEST_REPEATS:
+        return Estimate(mean)
+    half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1)) / math.sqrt(len(known))
+    if not low < mean < high:  # at a bound all repeats are equal
+        return Estimate(mean, mean - half, mean + half)
+    odds = (mean - low) / (high - mean)
+    stretch = half * (high - low) / ((mean - low) * (high - mean))
+    below, above = odds * math.exp(-min(stretch, 700.0)), odds * math.exp(min(stretch, 700.0))
+    return Estimate(mean, low + (high - low) * below / (1 + below), high - (high - low) / (1 + above))
 
 
 def bootstrap(score, n: int, rng: np.random.Generator, repeats: int = 200) -> Estimate:  # type: ignore[no-untyped-def]

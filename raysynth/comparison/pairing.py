@@ -71,9 +71,15 @@ def pair_tables(
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
 ) -> Tables:
-    """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure."""
-    types = declared_types(schema)
-    tables = [as_table(d, min_rows=0, declared=types) for d in (real, synthetic, holdout) if d is not None]
+    """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure.
+
+    Column names of frames that are not text (numbers, say) are compared as text.
+    """
+    types, given = declared_types(schema), [d for d in (real, synthetic, holdout) if d is not None]
+    tables = [as_table(_with_text_names(d), min_rows=0, declared=types) for d in given]
+    categorical_columns, continuous_columns = (
+        None if names is None else [str(n) for n in names] for names in (categorical_columns, continuous_columns)
+    )
     for label, table in zip(LABELS, tables, strict=False):
         if table.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
@@ -116,6 +122,14 @@ def _dated(
                 "the synthetic table; write both alike, or list it in categorical_columns"
             )
     return [real, *others], [first, second]
+
+
+def _with_text_names(data: Any) -> Any:
+    """A frame whose column names are text; anything else as it is."""
+    names = list(getattr(data, "columns", ()))
+    if not names or all(isinstance(n, str) for n in names) or not hasattr(data, "set_axis"):
+        return data
+    return data.set_axis([str(n) for n in names], axis=1)
 
 
 def _check_same_columns(real: Table, other: Table, label: str) -> None:

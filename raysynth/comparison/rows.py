@@ -5,13 +5,13 @@ Shape legend: N rows, V columns of numbers, C columns of categories.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from raysynth.comparison.coding import CategoryCoder, Marginal, category_coder, number_matrix
+from raysynth.comparison.coding import CategoryCoder, Marginal, number_matrix, vocabulary_coder
 from raysynth.data.fragments import Table
 from raysynth.statistics.released import CategoryCounts
 
@@ -73,12 +73,18 @@ class Rows:
         return self.take(np.sort(order[:n])), self.take(np.sort(order[n:]))
 
 
-def row_space(marginals: dict[str, tuple[Marginal, Marginal]]) -> RowSpace:
-    """The space of the compared columns."""
+def row_space(marginals: Mapping[str, tuple[Marginal, Marginal]], tables: Mapping[str, pa.Table]) -> RowSpace:
+    """The space of the compared columns.
+
+    Args:
+        marginals: by column, which says whether it holds numbers or categories.
+        tables: the rows that are going to be encoded, by label: 'real', 'synthetic' and perhaps 'holdout'.
+    """
     numbers, coders = [], []
-    for name, (real, synthetic) in marginals.items():
-        if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
-            coders.append(category_coder(name, real, synthetic))
+    for name, sides in marginals.items():
+        if all(isinstance(side, CategoryCounts) for side in sides):
+            others = [table.column(name) for label, table in tables.items() if label != "synthetic"]
+            coders.append(vocabulary_coder(name, tables["synthetic"].column(name), others))
         else:
             numbers.append(name)
     return RowSpace(tuple(numbers), tuple(coders))

@@ -20,6 +20,7 @@ from raysynth.errors import DataError, ParameterError, SchemaError
 
 LENGTH = "sequence length"  # names of what is modelled beside the user's columns
 SEGMENT, MIN_SEGMENTS = 3, 10  # of `held_back`
+SERIES_STEPS, SERIES_SHARE = 24, 8  # rows of a window of a single series: so many, or its eighth where that is less
 MOST_STEPS = 1000  # longest sequence that is modelled without being asked to
 
 
@@ -102,8 +103,8 @@ def check_order(table: Table, key: str | None, time: str | None) -> str:
     """The key of a long table; raises as `order_rows` does about names and types, and reads no row."""
     if key is None:
         raise ParameterError(
-            "sequence_key is missing: name the column that says which rows belong to one sequence "
-            f"(the table has: {', '.join(table.names)})"
+            "sequence_key is missing: name the column that says which rows belong to one sequence (for one long "
+            f"series add a column with one value; the table has: {', '.join(table.names)})"
         )
     if key == time:
         raise ParameterError(f"sequence_key and time_column are both '{key}'; they must be two columns")
@@ -248,12 +249,14 @@ def held_back(
 
 
 def longest(ordered: OrderedRows, wanted: int | None) -> int:
-    """Steps of the longest sequence to model.
+    """Steps of the longest sequence to model; one long series is learned in windows where nothing is said.
 
     Raises:
         ParameterError: none is given, and an entity has more rows than can be modelled at once.
     """
     found = int(ordered.lengths.max())
+    if wanted is None and ordered.n_entities == 1:
+        return max(2, min(SERIES_STEPS, found // SERIES_SHARE))
     if wanted is None and found > MOST_STEPS:
         raise ParameterError(
             f"the longest sequence has {found:,} rows; give sequence_length (for example 24): longer sequences are "

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.distribution import SmoothDistribution
 from raysynth.statistics.calendar import (
     CLOCK,
     GRIDS,
@@ -50,29 +49,18 @@ class Calendar:
     shares: np.ndarray
     weekdays: np.ndarray
 
-    def placed(
-        self, x: np.ndarray, distribution: SmoothDistribution, rng: np.random.Generator, bounds: tuple[float, float]
-    ) -> np.ndarray:
-        """Times (N,) float64 on their grids, inside the closed bounds; atoms stay as they are.
+    def placed(self, times: np.ndarray, low: float, high: float, rng: np.random.Generator) -> np.ndarray:
+        """Times (N,) int64 on their grids.
 
         Args:
-            x: drawn times in the type's unit.
-            distribution: that they were drawn from.
+            times: drawn ones in the type's unit.
+            low, high: no time is moved beyond these; where a grid has no point inside, a time stays.
             rng: draws the grid of each.
-            bounds: no time is moved beyond these; where a grid has no point inside, a time stays.
         """
-        atoms = distribution.low[distribution.low == distribution.high]
-        free = np.flatnonzero(~np.isin(x, atoms))
-        if not len(free):
-            return x
-        low, high = max(distribution.low[0], bounds[0]), min(distribution.high[-1], bounds[1])
-        wanted = np.rint(x[free]).astype(np.int64)
-        shown = local(wanted, self.type)
-        kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(free)), side="right")
+        shown = local(times, self.type)
+        kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(times)), side="right")
         moved = self._on_weekdays(self._on_grids(shown, kind), kind, rng)
-        result = x.copy()
-        result[free] = self._inside(shown, moved, kind, low, high, wanted)
-        return result
+        return self._inside(shown, moved, kind, low, high, times)
 
     def to_meta(self) -> dict[str, Any]:
         """JSON values that `from_meta` reads."""
@@ -145,26 +133,20 @@ class Calendar:
 
 
 def calendar_of(
-    counts: CalendarCounts | None,
-    distribution: SmoothDistribution,
-    rows: float,
-    rare_threshold: int,
-    *,
-    kept: np.ndarray | None = None,
+    counts: CalendarCounts | None, atoms: np.ndarray, rows: np.ndarray, step: float, rare_threshold: int
 ) -> Calendar | None:
     """The calendar of a column; None where its times keep to none.
 
     Args:
         counts: of all rows; None: not known (under a budget).
-        distribution: protected.
-        rows: with a value.
-        kept: which cells of the distribution are made as they are and need no calendar, (cells,) bool; None: its atoms.
+        atoms: times that are made as they are and need no calendar, (A,) int64.
+        rows: of each atom, (A,).
+        step: of all times; 0: not known.
         rare_threshold: rows that a grid or weekday needs to survive.
     """
-    if counts is None or distribution.step > 0 and distribution.step > _day_length(counts.type):
+    if counts is None or step > 0 and step > _day_length(counts.type):
         return None
-    is_atom = distribution.low == distribution.high
-    rest = _without(counts, distribution, rows, is_atom if kept is None else is_atom & kept)
+    rest = _without(counts, atoms, rows)
     if rest.grids[-1] < _FEWEST_ROWS:  # nearly all are atoms: the few others are taken to be as all are
         rest = counts
     total = rest.grids[-1]
@@ -183,19 +165,16 @@ def _day_length(type_: pa.DataType) -> int:
     return 1 if pa.types.is_date32(type_) else 86_400 * per_second(type_)
 
 
-def _without(
-    counts: CalendarCounts, distribution: SmoothDistribution, rows: float, is_atom: np.ndarray
-) -> CalendarCounts:
+def _without(counts: CalendarCounts, atoms: np.ndarray, rows: np.ndarray) -> CalendarCounts:
     """The counts of the rows that are not in some atoms."""
-    atoms = CalendarCounts(counts.type)
-    in_atoms = np.rint(distribution.share[is_atom] * rows).astype(np.int64)
-    if len(in_atoms):
-        atoms.update(np.rint(distribution.low[is_atom]).astype(np.int64), in_atoms)
+    own = CalendarCounts(counts.type)
+    if len(atoms):
+        own.update(atoms, np.rint(rows).astype(np.int64))
     return CalendarCounts(
         counts.type,
-        np.maximum(counts.grids - atoms.grids, 0),
-        max(counts.month_ends - atoms.month_ends, 0),
-        np.maximum(counts.weekdays - atoms.weekdays, 0),
+        np.maximum(counts.grids - own.grids, 0),
+        max(counts.month_ends - own.month_ends, 0),
+        np.maximum(counts.weekdays - own.weekdays, 0),
     )
 
 

@@ -51,6 +51,13 @@ class CategoricalEncoder:
         return bool(self.tail_values)
 
     @property
+    def rare_share(self) -> float:
+        """Share of the rows with a value that decode to '(rare)', since fewer rows than are protected share theirs."""
+        if not (pa.types.is_string(self.dtype) and self.tail_values == (RARE_LABEL,)):
+            return 0.0
+        return float(self.shares[len(self.values)] / max(self.shares[:-1].sum(), 1e-300))
+
+    @property
     def cardinality(self) -> int:
         """Number of codes."""
         return len(self.values) + self.has_tail + 1

@@ -3,7 +3,7 @@
 A released distribution may name every single value. Here no value of fewer than `rare_threshold` rows survives: values
 that many rows share stay atoms, the others are pooled into cells of at least `rare_threshold` rows whose edges lie
 midway between neighbouring values, and inside a cell the density is uniform. The k smallest and k largest rows count as
-lying in the outermost cell that is left.
+lying in the outermost cell that is left. A wide gap between values (`gaps.py`) belongs to no cell.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.encoding.gaps import wide_gaps, without_lone_cuts
 from raysynth.statistics.released import NumericDistribution
 
 ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as itself (heaping)
@@ -50,8 +51,14 @@ class SmoothDistribution:
 
     @property
     def boundaries(self) -> np.ndarray:
-        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one."""
-        return (self.high[:-1] + self.low[1:]) / 2
+        """Values that separate neighbouring cells, shape (cells - 1,): a value >= the boundary is in the right one.
+
+        The middle of neighbouring doubles rounds to one of them, and a cell may begin where the atom before it lies:
+        an atom keeps its own value, so the boundary behind it is a larger one.
+        """
+        ends, starts = self.high[:-1], self.low[1:]
+        behind_atom = np.where(self.low[:-1] == ends, np.nextafter(ends, np.inf), ends)
+        return np.maximum(np.minimum(ends / 2 + starts / 2, starts), behind_atom)
 
     def cell_of(self, x: np.ndarray) -> np.ndarray:
         """Index of the cell that each value belongs to; values outside go to the first or last."""
@@ -96,6 +103,13 @@ class SmoothDistribution:
             x = np.round(x, self.decimals)
         return np.clip(x, self.low[0], self.high[-1])
 
+    def possible(self, x: np.ndarray) -> np.ndarray:
+        """Rounded values, those between two cells moved to the nearest one: for decoders that draw from no cell."""
+        x = self.rounded(x)
+        cell = self.cell_of(x)
+        held = np.clip(x, self.low[cell], self.high[cell])
+        return x if (held == x).all() else np.where(held == x, x, self.rounded(held))
+
     @property
     def unit(self) -> float:
         """Distance of neighbouring values on the grid; 0 where there is none."""
@@ -131,6 +145,7 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
     """The protected form of a released distribution; see the module for what survives."""
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
+    distribution = _without_empty(distribution)
     step, offset = _step(distribution)
     grid = _Grid(step if step > 0 else _unit(distribution.decimals), offset)
     cells = _without_extremes(distribution, rare_threshold, grid)
@@ -149,7 +164,17 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
         step,
         offset,
     )
-    return _ends_on_grid(result)
+    return ends_on_grid(result)
+
+
+def _without_empty(distribution: NumericDistribution) -> NumericDistribution:
+    """Without cells that no row is in (noised counts can be 0), unless none is left."""
+    seen = distribution.counts > 0
+    if seen.all() or not seen.any():
+        return distribution
+    return replace(
+        distribution, low=distribution.low[seen], high=distribution.high[seen], counts=distribution.counts[seen]
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +235,7 @@ def _without_extremes(distribution: NumericDistribution, rare_threshold: int, gr
     )
 
 
-def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
+def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
     """Both ends moved inwards to values with the column's decimals and step, since clipping gives the ends."""
     unit = distribution.unit
     if unit == 0:
@@ -230,11 +255,13 @@ def _ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
 def _pool(
     cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int, grid: _Grid
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of cells between atoms become pooled cells of enough rows; a run of too few joins the atom beside it."""
+    """Runs of cells between atoms and wide gaps become pooled cells of enough rows; a run of too few joins the nearest
+    cell."""
     middle = grid.between(cells.high[:-1], cells.low[1:])
     left = np.concatenate([[cells.left], middle])
     right = np.concatenate([middle, [cells.right]])
-    run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1])])
+    cut = _cuts(cells, is_atom, max(2.0 * rare_threshold, rows_per_cell), rare_threshold, grid)
+    run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1] | cut[1:-1])])
     start = np.concatenate([[0.0], np.cumsum(cells.counts)])[:-1]
     run_start = start[np.searchsorted(run, np.arange(run[-1] + 1))][run]
     run_rows = np.bincount(run, weights=cells.counts)[run]
@@ -245,11 +272,63 @@ def _pool(
     changes = (run[1:] != run[:-1]) | (piece[1:] != piece[:-1])
     first = np.flatnonzero(np.concatenate([[True], changes]))
     last = np.concatenate([first[1:], [len(run)]]) - 1
-    atom = is_atom[first]
-    low = np.where(atom, cells.low[first], left[first])
-    high = np.where(atom, cells.high[first], right[last])
+    ends = _Ends(cells, first, last, rare_threshold, grid)
+    atom, before, behind = is_atom[first], cut[first], cut[last + 1]
+    low = np.where(atom, cells.low[first], np.where(before, ends.lower, left[first]))
+    high = np.where(atom, cells.high[first], np.where(behind, ends.upper, right[last]))
     counts = np.add.reduceat(cells.counts, first)
-    return _merge_thin(low, high, counts, ~atom & (counts < max(rare_threshold, rows_per_cell / 2)))
+    enough = np.where(before | behind, rare_threshold, max(rare_threshold, rows_per_cell / 2))
+    return _merge_thin(low, high, counts, ~atom & (counts < enough))
+
+
+def _cuts(cells: _Inner, is_atom: np.ndarray, rows: float, rare_threshold: int, grid: _Grid) -> np.ndarray:
+    """Whether a wide gap lies before each cell, and behind the last one: shape (cells + 1,) bool.
+
+    What the extremes left behind counts as a gap at the ends.
+    """
+    low = np.concatenate([[cells.left], cells.low, [cells.right]])
+    high = np.concatenate([[cells.left], cells.high, [cells.right]])
+    counts = np.concatenate([[0.0], cells.counts, [0.0]])
+    cut = wide_gaps(low, high, counts, np.concatenate([[True], is_atom, [True]]), rows=rows, unit=grid.unit)
+    cut[1:-1] = without_lone_cuts(cut[1:-1], cells.low[1:] - cells.high[:-1], cells.counts, rare_threshold)
+    return cut
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Ends of pooled cells beside a wide gap: between their own values, or a value of enough rows.
+
+    Args:
+        cells: that are pooled.
+        first, last: cells of each pool, shape (pools,).
+        rare_threshold, grid: as in `smooth`.
+    """
+
+    cells: _Inner
+    first: np.ndarray
+    last: np.ndarray
+    rare_threshold: int
+    grid: _Grid
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Behind the smallest value, (pools,)."""
+        at, span = self.first, self.cells.high[self.last] - self.cells.low[self.first]
+        second = self.cells.low[np.minimum(at + 1, self.last)]
+        inside = np.minimum(self.grid.between(self.cells.high[at], second), self.cells.low[at] + span / 4)
+        return np.where(self._is_shared(at), self.cells.low[at], inside)
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Before the largest value, (pools,)."""
+        at, span = self.last, self.cells.high[self.last] - self.cells.low[self.first]
+        second = self.cells.high[np.maximum(at - 1, self.first)]
+        inside = np.maximum(self.grid.between(second, self.cells.low[at]), self.cells.high[at] - span / 4)
+        return np.where(self._is_shared(at), self.cells.high[at], inside)
+
+    def _is_shared(self, at: np.ndarray) -> np.ndarray:
+        one_value = self.cells.low[at] == self.cells.high[at]
+        return (one_value & (self.cells.counts[at] >= self.rare_threshold)) | (self.rare_threshold <= 1)
 
 
 def _merge_thin(

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from raysynth.encoding.pattern import IntegerPattern, TextPattern, parse_pattern
 from raysynth.errors import SchemaError
-from raysynth.schema.columns import ColumnSchema, parse_arrow_type
+from raysynth.schema.arrow_text import parse_arrow_type
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.permutation import MAX_SIZE, mix, permute, round_keys
 from raysynth.statistics.key_pattern import infer_pattern
 

@@ -101,20 +101,19 @@ def _intervals(
     owner = np.full(len(distribution.low), -1)
     for mode in np.flatnonzero(std == 0):
         owner[distribution.cell_of(mean[mode : mode + 1])] = mode
-    edges, modes = [], []
+    cell_starts = np.concatenate([distribution.low[:1], distribution.boundaries])
+    starts: list[float] = []
+    modes: list[int] = []
     for cell, (low, high) in enumerate(zip(distribution.low, distribution.high, strict=True)):
-        if owner[cell] >= 0 or not len(gaussian):
-            edges.append(low)
-            modes.append(owner[cell] if owner[cell] >= 0 else 0)
-            continue
         grid = np.linspace(low, high, 3 if high > low else 1, endpoint=False)
+        grid[0] = cell_starts[cell]
+        if owner[cell] >= 0 or not len(gaussian):
+            starts.append(grid[0])
+            modes.append(max(owner[cell], 0))
+            continue
         away = (grid[:, None] - mean[gaussian]) / std[gaussian]
         log_density = np.log(weight[gaussian]) - np.log(std[gaussian]) - 0.5 * away**2
-        edges.extend(grid)
+        starts.extend(np.maximum.accumulate(grid))
         modes.extend(gaussian[log_density.argmax(1)])
-    starts = np.array(edges)
-    cells = np.searchsorted(distribution.low, starts, side="right") - 1
-    at_cell_start = starts == distribution.low[cells]
-    starts[at_cell_start & (cells > 0)] = distribution.boundaries[cells[at_cell_start & (cells > 0)] - 1]
     changes = np.flatnonzero(np.diff(modes)) + 1
-    return starts[changes], np.array(modes)[np.concatenate([[0], changes])].astype(np.int64)
+    return np.array(starts)[changes], np.array(modes)[np.concatenate([[0], changes])].astype(np.int64)

@@ -6,108 +6,21 @@ a real row's. Datetimes and timedeltas are integers of their unit. Values that a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.encoding.calendar import Calendar, calendar_of
-from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.distribution import SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
-from raysynth.errors import ModelFileError
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
+from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
-LOOKUP_SPAN = 1 << 16
-_EXACT_DOUBLE = float(1 << 53)  # whole numbers up to here are exact as float64
-_LARGEST_INT64 = float((1 << 63) - 1024)  # the largest doubles inside the types
-_LARGEST_UINT64 = float((1 << 64) - 2048)
 
-
-@dataclass(frozen=True)
-class NumericEncoder:
-    """What both forms share: the column, its protected distribution, and Arrow to float64 and back."""
-
-    name: str
-    kind: Kind
-    dtype: pa.DataType
-    distribution: SmoothDistribution
-    calendar: Calendar | None = field(default=None, kw_only=True)
-
-    def placed(
-        self, x: np.ndarray, rng: np.random.Generator, bounds: tuple[float, float] = (-np.inf, np.inf)
-    ) -> np.ndarray:
-        """Drawn values (N,) on the steps of the calendar that the column keeps, inside closed bounds."""
-        return x if self.calendar is None else self.calendar.placed(x, self.distribution, rng, bounds)
-
-    def to_arrow(self, x: np.ndarray, missing: np.ndarray) -> pa.Array:
-        """Rounded values as the column's Arrow type, null where `missing`."""
-        x = self.distribution.rounded(x)
-        mask = missing if missing.any() else None
-        if pa.types.is_floating(self.dtype):
-            return pa.array(x.astype(self.dtype.to_pandas_dtype()), mask=mask)
-        if pa.types.is_decimal(self.dtype):
-            return pa.array(x, mask=mask).cast(self.dtype, safe=False)
-        whole = self._whole(np.where(missing, self.distribution.low[0], x))
-        if pa.types.is_date32(self.dtype):
-            return pa.array(whole.astype(np.int32), mask=mask).cast(self.dtype)
-        return pa.array(whole, mask=mask).cast(self.dtype)
-
-    def reaches(self, x: float) -> bool:
-        """Whether a decoded value can be exactly x, as far as range, decimals, step and type go."""
-        nearest, _ = to_float(self.to_arrow(np.array([x]), np.zeros(1, bool)))
-        return bool(nearest[0] == x)
-
-    def _whole(self, x: np.ndarray) -> np.ndarray:
-        """Rounded values as integers within the type; steps are counted in integers, which have more digits."""
-        low, high = self.distribution.low[0], self.distribution.high[-1]
-        if pa.types.is_uint64(self.dtype):
-            return np.clip(x, 0, _LARGEST_UINT64).astype(np.uint64)
-        if self.distribution.step > 0 and max(abs(low), abs(high)) > _EXACT_DOUBLE:
-            step, offset = int(self.distribution.step), int(self.distribution.offset)
-            return np.rint((x - offset) / step).astype(np.int64) * step + offset
-        whole = np.rint(np.clip(x, -_LARGEST_INT64, _LARGEST_INT64)).astype(np.int64)
-        if pa.types.is_integer(self.dtype):
-            info = np.iinfo(self.dtype.to_pandas_dtype())
-            whole = np.clip(whole, info.min, info.max)
-        return whole
-
-
-def to_float(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
-    """float64 values (N,) and a mask of the missing ones, or None when all are finite; datetimes as integers."""
-    if pa.types.is_temporal(array.type):
-        array = array.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
-    scale = array.type.scale if pa.types.is_decimal(array.type) else None
-    if not pa.types.is_float64(array.type) and not pa.types.is_integer(array.type):
-        array = array.cast(pa.float64(), safe=False)
-    if array.null_count:
-        null = array.is_null().to_numpy(zero_copy_only=False)
-        x = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
-    else:
-        null, x = None, array.to_numpy(zero_copy_only=False)
-    x = x.astype(np.float64, copy=False)
-    if scale is not None:
-        x = _nearest_doubles(x, scale)
-    if pa.types.is_integer(array.type):
-        return x, null
-    finite = np.isfinite(x)
-    if finite.all():
-        return x, null
-    return np.where(finite, x, 0.0), ~finite if null is None else ~finite | null
-
-
-def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
-    """Decimals as Arrow's cast gives them, which misses the nearest double by a bit for some."""
-    exact = np.abs(x) * 10.0**scale < _EXACT_DOUBLE
-    return np.where(exact, np.rint(x * 10.0**scale) / 10.0**scale, x)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BinEncoder(NumericEncoder):
     """A number as one code: an atom of its own, or a quantile bin; the last code is 'missing'.
 
@@ -139,9 +52,9 @@ class BinEncoder(NumericEncoder):
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, None]:
         """Codes (N,) uint16."""
-        x, missing = to_float(array)
+        x, missing = self.places(array)
         boundaries = self.distribution.boundaries[self.first_cell[1:] - 1]
-        codes = interval_of(x, boundaries, pa.types.is_integer(array.type))
+        codes = self._interval_of(x, boundaries, array)
         if missing is not None:
             codes[missing] = self.cardinality - 1
         return codes, None
@@ -152,15 +65,15 @@ class BinEncoder(NumericEncoder):
         """Arrow array (N,): a random rank inside the code (and inside `bounds`, closed), turned into a value."""
         missing = codes == self.cardinality - 1
         if bounds is None:
-            return self.to_arrow(self.placed(self._drawn(codes, rng), rng), missing)
-        ranks = self.ranks
+            return self.drawn_to_arrow(self._drawn(codes, rng), missing, rng)
+        ranks, asked, bounds = self.ranks, bounds, (self.place(bounds[0]), self.place(bounds[1]))
         code = np.where(missing, 0, codes)
         low = np.maximum(ranks[code], self.distribution.rank_below(bounds[0], inclusive=False))
         high = np.minimum(ranks[code + 1], self.distribution.rank_below(bounds[1], inclusive=True))
         high = np.maximum(low, high)
         x = self.distribution.quantile(low + rng.random(len(codes)) * (high - low))
         x = np.where(high > low, np.clip(x, *self.distribution.inwards(*bounds)), x)  # ranks have fewer digits
-        return self.to_arrow(self.placed(x, rng, bounds), missing)
+        return self.drawn_to_arrow(x, missing, rng, asked)
 
     def _drawn(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A value (N,) for each code, any for 'missing'; a code that is one atom needs no draw."""
@@ -178,28 +91,29 @@ class BinEncoder(NumericEncoder):
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,); missing never satisfies."""
         ranks = self.ranks
-        low = self.distribution.rank_below(bounds[0], inclusive=False)
-        high = self.distribution.rank_below(bounds[1], inclusive=True)
+        low = self.distribution.rank_below(self.place(bounds[0]), inclusive=False)
+        high = self.distribution.rank_below(self.place(bounds[1]), inclusive=True)
         overlap = np.minimum(ranks[1:], high) - np.maximum(ranks[:-1], low)
         return np.append(np.clip(overlap / np.maximum(np.diff(ranks), 1e-300), 0, 1), 0.0)
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta, arrays = _distribution_state(self)
+        meta, arrays = self._shared_state()
         return meta, {**arrays, "first_cell": self.first_cell}
 
     @classmethod
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> BinEncoder:
         """The inverse of `to_state`."""
         first = arrays["first_cell"]
-        distribution, calendar = _distribution_of(column, meta, arrays)
+        shared = stored_fields(column, meta, arrays)
+        distribution = shared["distribution"]
         is_partition = first.ndim == 1 and len(first) > 0 and first[0] == 0 and bool((np.diff(first) > 0).all())
         if not (first.dtype.kind in "iu" and is_partition and first[-1] < len(distribution.share) <= 65_000):
-            raise _inconsistent(column.name)
-        return cls(column.name, column.kind, column.arrow_type, distribution, first, calendar=calendar)
+            raise inconsistent(column.name)
+        return cls(**shared, first_cell=first)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModeEncoder(NumericEncoder):
     """Mode-specific normalisation (Xu et al. 2019, section 4.2): code = mode, value = (x - mean) / (4 std) in it.
 
@@ -235,9 +149,9 @@ class ModeEncoder(NumericEncoder):
 
     def encode(self, array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Codes (N,) uint16 and normalised values (N,) float32 in [-1, 1]."""
-        x, missing = to_float(array)
+        x, missing = self.places(array)
         mixture = self.mixture
-        mode = mixture.interval_mode[interval_of(x, mixture.boundaries, pa.types.is_integer(array.type))]
+        mode = mixture.interval_mode[self._interval_of(x, mixture.boundaries, array)]
         codes = mode.astype(np.uint16)
         scale = np.where(mixture.std > 0, 4 * mixture.std, np.inf)
         alpha = np.clip((x - mixture.mean[mode]) / scale[mode], -1, 1).astype(np.float32)
@@ -253,10 +167,11 @@ class ModeEncoder(NumericEncoder):
         missing = codes == self.cardinality - 1
         mode = np.where(missing, 0, codes)
         x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
-        return self.to_arrow(self.placed(x, rng), missing)
+        return self.drawn_to_arrow(self.distribution.possible(x), missing, rng)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
+        bounds = self.place(bounds[0]), self.place(bounds[1])
         edges = np.concatenate([[-np.inf], self.mixture.boundaries, [np.inf]])
         below = [self._rank_between(e, bounds) for e in edges]
         inside = np.bincount(self.mixture.interval_mode, weights=np.diff(below), minlength=len(self.mixture.weight))
@@ -271,7 +186,7 @@ class ModeEncoder(NumericEncoder):
 
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
-        meta, arrays = _distribution_state(self)
+        meta, arrays = self._shared_state()
         return meta, {**arrays, **{f"mixture_{f.name}": getattr(self.mixture, f.name) for f in fields(Mixture)}}
 
     @classmethod
@@ -281,11 +196,10 @@ class ModeEncoder(NumericEncoder):
         modes, intervals = len(mixture.weight), mixture.interval_mode
         shapes = (mixture.mean.shape, mixture.std.shape, (len(mixture.boundaries) + 1,))
         if shapes != ((modes,), (modes,), intervals.shape) or intervals.dtype.kind not in "iu":
-            raise _inconsistent(column.name)
+            raise inconsistent(column.name)
         if modes == 0 or intervals.min() < 0 or intervals.max() >= modes or not np.isfinite(mixture.mean).all():
-            raise _inconsistent(column.name)
-        distribution, calendar = _distribution_of(column, meta, arrays)
-        return cls(column.name, column.kind, column.arrow_type, distribution, mixture, calendar=calendar)
+            raise inconsistent(column.name)
+        return cls(**stored_fields(column, meta, arrays), mixture=mixture)
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
@@ -294,7 +208,8 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
     The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
     cell of a column with at most 1.5 n_bins of them gets a code of its own.
     """
-    distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
+    shared = protected_fields(column, released, rare_threshold)
+    distribution: SmoothDistribution = shared["distribution"]
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
         first = np.arange(n_cells)
@@ -305,19 +220,19 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         target = np.where(heavy, -1, np.floor(middle * max(n_bins - heavy.sum(), 1)))
         changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
         first = np.flatnonzero(np.concatenate([[True], changes]))
-    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold)
-    return BinEncoder(column.name, column.kind, column.arrow_type, distribution, first, calendar=calendar)
+    encoder = BinEncoder(**shared, first_cell=first)
+    return encoder.with_calendar(released, rare_threshold, np.ones(n_cells, bool))
 
 
 def build_modes(
     column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_modes: int
 ) -> ModeEncoder:
     """Encoder of modes: heavy atoms, and a Gaussian mixture for the rest, both from a released distribution."""
-    distribution = smooth(_of_type(released, column.arrow_type), rare_threshold)
+    shared = protected_fields(column, released, rare_threshold)
+    distribution: SmoothDistribution = shared["distribution"]
     mixture = fit_mixture(distribution, n_modes)
     kept = np.isin(distribution.low, mixture.mean[mixture.std == 0])
-    calendar = calendar_of(released.calendar, distribution, released.total, rare_threshold, kept=kept)
-    return ModeEncoder(column.name, column.kind, column.arrow_type, distribution, mixture, calendar=calendar)
+    return ModeEncoder(**shared, mixture=mixture).with_calendar(released, rare_threshold, kept)
 
 
 def build_scaled(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int) -> ModeEncoder:
@@ -330,49 +245,3 @@ def build_scaled(column: ColumnSchema, released: NumericDistribution, *, rare_th
     mean = np.where(smooth, low / 2 + high / 2, modes.mixture.mean)
     std = np.where(smooth, high / 8 - low / 8, 0.0)
     return replace(modes, mixture=replace(modes.mixture, mean=mean, std=std))
-
-
-def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:
-    """Decimals have their scale for certain, whatever the doubles that were counted seem to need."""
-    if not pa.types.is_decimal(dtype):
-        return released
-    low, high = (_nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
-    return replace(released, low=low, high=high, decimals=min(dtype.scale, 15))
-
-
-def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarray:
-    """Index (N,) uint16 of the interval of each value; whole numbers of a small span by one look-up."""
-    if whole and len(x) > LOOKUP_SPAN // 8 and len(boundaries):
-        low, high = x.min(), x.max()
-        if high - low < LOOKUP_SPAN:
-            table = np.searchsorted(boundaries, np.arange(low, high + 1), side="right").astype(np.uint16)
-            return table[(x - low).astype(np.int32)]
-    return np.searchsorted(boundaries, x, side="right").astype(np.uint16)
-
-
-def _distribution_state(encoder: NumericEncoder) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    distribution, scalars = encoder.distribution, ("missing_share", "decimals", "step", "offset")
-    meta = {k: getattr(distribution, k) for k in scalars}
-    if encoder.calendar is not None:
-        meta["calendar"] = encoder.calendar.to_meta()
-    return meta, {k: getattr(distribution, k) for k in ("low", "high", "share")}
-
-
-def _distribution_of(
-    column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> tuple[SmoothDistribution, Calendar | None]:
-    low, high, share = (arrays[k] for k in ("low", "high", "share"))
-    fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape == share.shape
-    if not fits or not np.isfinite([*low, *high]).all() or (high < low).any() or (low[1:] < high[:-1]).any():
-        raise _inconsistent(column.name)
-    if not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
-        raise _inconsistent(column.name)
-    try:
-        calendar = Calendar.from_meta(meta.get("calendar"), column.arrow_type)
-    except (ValueError, TypeError, KeyError):
-        raise _inconsistent(column.name) from None
-    return SmoothDistribution(low, high, share, **{k: v for k, v in meta.items() if k != "calendar"}), calendar
-
-
-def _inconsistent(column: str) -> ModelFileError:
-    return ModelFileError(f"the encoder of column '{column}' in the model file is inconsistent; refit the model")

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import SchemaError
-from raysynth.schema.columns import ColumnSchema, parse_arrow_type
+from raysynth.schema.arrow_text import parse_arrow_type
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.permutation import mix as keyed_hash
 from raysynth.schema.permutation import permute, round_keys
 from raysynth.statistics.recognition import recognise_personal

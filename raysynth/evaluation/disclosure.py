@@ -47,7 +47,8 @@ class Disclosure:
     Args:
         columns: column by column.
         success, baseline: means over the columns.
-        gain: mean over targets and columns of success minus baseline; its interval is over targets.
+        gain: mean over targets and columns of success minus baseline; its interval is over targets, and over the rows
+            that the guesses were read off, of which one may decide for many targets.
     """
 
     columns: tuple[AttributeDisclosure, ...]
@@ -77,24 +78,29 @@ def attribute_disclosure(real: Rows, synthetic: Rows, holdout: Rows | None, seed
     sources = [rows.sample(n, rng) for rows in (synthetic, others)]
     metric = gower_metric(real)
     results, gains = [], []
+    deviations = np.zeros((2, n))  # of each source row: by how many guesses it did better than the mean
     for position, name, cut in sorted(_attributes(real), key=lambda a: a[2].size)[:_COLUMNS]:
         weights = metric.weights.copy()
         weights[position] = 0
         truth = _value(targets, position, cut)
         hits = []
-        for source in sources:
+        for source, deviation in zip(sources, deviations, strict=True):
             found = nearest(targets, source, replace(metric, weights=weights)).rows_QK[:, 0]
             hits.append((_value(source, position, cut)[found] == truth).astype(float))
+            np.add.at(deviation, found, hits[-1] - hits[-1].mean())
         gains.append(hits[0] - hits[1])
         results.append(AttributeDisclosure(name, share(hits[0].sum(), len(targets)), float(hits[1].mean())))
-    return _together(tuple(results), gains)
+    return _together(tuple(results), gains, float((deviations**2).sum()))
 
 
-def _together(columns: tuple[AttributeDisclosure, ...], gains: list[np.ndarray]) -> Disclosure:
+def _together(columns: tuple[AttributeDisclosure, ...], gains: list[np.ndarray], of_sources: float) -> Disclosure:
+    """All columns; `of_sources`: variance of the number of right guesses that comes from the source rows."""
     if not columns:
         return Disclosure((), float("nan"), float("nan"), UNDEFINED)
     of_target = np.mean(gains, axis=0)
-    mean, half = float(of_target.mean()), Z95 * float(of_target.std(ddof=1)) / math.sqrt(len(of_target))
+    n = len(of_target)
+    variance = float(of_target.var(ddof=1)) / n + of_sources / (n * len(columns)) ** 2
+    mean, half = float(of_target.mean()), Z95 * math.sqrt(variance)
     success, baseline = (
         float(np.mean(part)) for part in ([c.success.value for c in columns], [c.baseline for c in columns])
     )

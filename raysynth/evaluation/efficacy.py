@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.comparison.features import category_flags, linear_features, tree_features
+from raysynth.comparison.features import category_flags, learnable, linear_features, tree_features
 from raysynth.comparison.intervals import Estimate, bootstrap
 from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.rows import Rows
@@ -25,7 +25,8 @@ from raysynth.running.runner import run_tasks
 
 TASKS = ("classification", "regression")
 MODELS = ("gradient boosting", "linear", "random forest")
-_TRAIN, _TEST, _CLASSES = 20_000, 10_000, 50
+_TRAIN, _TEST, _CLASSES, _FEWEST = 20_000, 10_000, 50, 10
+_GUESS = {"classification": 0.5, "regression": 0.0}  # what guessing scores
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,12 @@ def targets_efficacy(
 
 def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, task: str | None, seed: int) -> _Prepared:
     task, rng = checked_task(target, real, task), np.random.default_rng(seed)
-    sides = [_with_target(rows, target, label) for rows, label in ((real, "real"), (synthetic, "synthetic"))]
+    sides = [_with_target(real, target, "real"), _with_target(synthetic, target)]
     if holdout is None:
         test, train = sides[0].split(max(len(sides[0]) // 5, 1), rng)
     else:
         train, test = sides[0], _with_target(holdout, target, "holdout")
-    n = min(len(train), len(sides[1]), _TRAIN)
+    n = min(len(train), len(sides[1]) or len(train), _TRAIN)  # synthetic rows without a target teach nothing
     tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
     _check_target(target, task, tables)
     return _Prepared(target, task, tables)
@@ -140,7 +141,7 @@ def _result(p: _Prepared, scores: dict[str, tuple[Estimate, Estimate]], holdout:
         p.target,
         p.task,
         "R2" if is_regression else "AUC" if _n_classes(p.tables, p.target) == 2 else "macro AUC",
-        0.0 if is_regression else 0.5,
+        _GUESS[p.task],
         tuple(ModelEfficacy(model, *sides) for model, sides in scores.items()),
         len(p.tables["real"]),
         len(p.tables["test"]),
@@ -151,6 +152,8 @@ def _result(p: _Prepared, scores: dict[str, tuple[Estimate, Estimate]], holdout:
 
 def checked_task(target: str, real: Rows, task: str | None) -> str:
     """The task of a target: as asked, or by its kind; raises `ParameterError`."""
+    if len(real.space.names) < 2:
+        raise ParameterError("machine-learning efficacy needs a target and another column that predicts it")
     if target not in real.space.names:
         raise ParameterError(f"target column '{target}' is not compared; choose one of: {', '.join(real.space.names)}")
     is_number = target in real.space.numbers
@@ -164,7 +167,12 @@ def checked_task(target: str, real: Rows, task: str | None) -> str:
 
 
 def choose_target(real: Rows) -> str | None:
-    """The target where none is named: the last column of 2 to 20 categories, else the last number; None without any."""
+    """The target where none is named: the last column of 2 to 20 categories, else the last number that varies.
+
+    None where there is none, or no other column that predicts it.
+    """
+    if len(real.space.names) < 2:
+        return None
     for name, column in reversed(list(zip([c.name for c in real.space.coders], real.codes_NC.T, strict=True))):
         if 2 <= len(np.unique(column)) <= 20:
             return name
@@ -209,10 +217,11 @@ class _Trial:
     def score(self, flags: np.ndarray, seed: int) -> Estimate:
         """Train and test; `flags`: which columns are categories."""
         truth, rng = self.truth, np.random.default_rng(seed)
-        if len(np.unique(self.y)) < 2:  # a constant teaches nothing
-            guess = 0.5 if self.task == "classification" else _r2(truth, np.full(len(truth), self.y[0]))
-            return Estimate(guess)
-        model = _model(self.model, self.task, flags, seed).fit(self.x, self.y)
+        if len(np.unique(self.y)) < 2:  # a constant teaches nothing, nor does a target without values
+            constant = float(self.y[0]) if len(self.y) else 0.0
+            known = self.task == "classification" or not len(self.y)
+            return Estimate(_GUESS[self.task] if known else _r2(truth, np.full(len(truth), constant)))
+        model = _model(self.model, self.task, flags, seed).fit(learnable(self.x), self.y)
         if self.task == "regression":
             predicted = model.predict(self.x_test)
             return bootstrap(lambda rows: _r2(truth[rows], predicted[rows]), len(truth), rng)
@@ -275,14 +284,14 @@ def _target_of(rows: Rows, target: str) -> np.ndarray:
     return rows.numbers_NV[:, position] if position < n_numbers else rows.codes_NC[:, position - n_numbers]
 
 
-def _with_target(rows: Rows, target: str, label: str) -> Rows:
-    """The rows whose target has a value."""
+def _with_target(rows: Rows, target: str, label: str | None = None) -> Rows:
+    """The rows whose target has a value; of a labelled table, `DataError` for fewer than ten."""
     values = _target_of(rows, target)
     missing_code = {c.name: len(c.texts) for c in rows.space.coders}.get(target)
     kept = np.isfinite(values) if missing_code is None else values != missing_code
-    if kept.sum() < 10:
+    if label is not None and kept.sum() < _FEWEST:
         raise DataError(
-            f"target column '{target}' has {int(kept.sum())} values in the {label} table; at least 10 needed"
+            f"target column '{target}' has {int(kept.sum())} values in the {label} table; at least {_FEWEST} needed"
         )
     return rows.take(kept)
 

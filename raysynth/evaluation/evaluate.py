@@ -16,7 +16,7 @@ from raysynth.attacks.run import Asked, sample_records
 from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables
 from raysynth.comparison.rows import Rows
-from raysynth.errors import ParameterError
+from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.attacks import asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
@@ -323,7 +323,12 @@ def _efficacy(
         notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
-    found = targets_efficacy([str(t) for t in named], *sides, seed=seed)
+    try:
+        found = targets_efficacy([str(t) for t in named], *sides, seed=seed)
+    except DataError as error:
+        if targets is not None:
+            raise
+        return (), [f"no column can serve as a target for machine learning: {error}"]
     for result in found:
         if result.unseen_classes:
             classes = ", ".join(result.unseen_classes[:5])

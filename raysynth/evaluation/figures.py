@@ -67,3 +67,9 @@ class EvaluationFigures:
     def ml_efficacy(self) -> float:
         """Mean over targets of the share of the real table's use that the synthetic one keeps; NaN without any."""
         return relative_score(self.efficacy)
+
+    @property
+    def target(self) -> str:
+        """What machine-learning efficacy predicts, in words: the target's name, or of several how many they are."""
+        names = [t.target for t in self.efficacy]
+        return f"'{names[0]}'" if len(names) == 1 else f"{len(names)} targets"

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.comparison.intervals import UNDEFINED, Estimate, auc, share
+from raysynth.attacks import rates
+from raysynth.attacks.roc import auc
+from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
 
+_JUDGED = 5  # figures whose intervals decide: a table that leaks nothing fails any of them in 2.5 % of cases at most
+VERDICT_LEVEL = 1 - (1 - rates.LEVEL) / _JUDGED  # of these intervals (Bonferroni); those that are shown are at 95 %
 TIE = 1e-6  # distances nearer than this are equal (the search runs in float32)
 
 
@@ -40,6 +44,17 @@ class Check:
     risk: float
     passed: bool | None
     rule: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A figure with the interval that is shown, and with the wider one that decides, all figures considered."""
+
+    shown: Estimate
+    decides: Estimate
+
+
+NOT_JUDGED = Judged(UNDEFINED, UNDEFINED)
 
 
 @dataclass(frozen=True)
@@ -93,13 +108,14 @@ def privacy_figures(
     member, roc = membership(real, synthetic, holdout, metric, rng)
     disclosed = attribute_disclosure(real, synthetic, holdout, seed)
     closer, protection = closer_to_training(synthetic, real, holdout, to_real, rng)
+    identified = identifiability(real, synthetic, rng)
     return PrivacyFigures(
         checks=(
-            _closer_check(closer),
+            _share_check("closer_to_training", "Nearer to training than to holdout rows", closer),
             _ratio_check(to_real, others),
             _copies_check(to_real, others),
-            _identifiability_check(identifiability(real, synthetic, rng)),
-            _membership_check(member),
+            _share_check("identifiability", "Identifiability", identified),
+            _share_check("membership_inference", "Membership inference by distance", member),
             _disclosure_check(disclosed),
             *more,
         ),
@@ -118,53 +134,60 @@ def privacy_figures(
 
 def closer_to_training(
     synthetic: Rows, real: Rows, holdout: Rows | None, to_real: Neighbours, rng: np.random.Generator
-) -> tuple[Estimate, float]:
+) -> tuple[Judged, float]:
     """Share of synthetic rows nearer to a training row than to a holdout row, and SDMetrics' overfitting protection.
 
     The share compares equal numbers of training and holdout rows (the larger side is sampled), one distance for both,
-    and counts ties half: 0.5 is what rows of nobody give. The interval treats synthetic rows as independent.
+    and counts ties half: 0.5 is what rows of nobody give. Synthetic rows with the same nearest row are not independent
+    (a row in a crowd is nearest to many), which the interval allows for.
     SDMetrics' DCROverfittingProtection takes all rows, each side's own ranges, and counts ties for the holdout:
     min(2 * (1 - share), 1).
     """
     if holdout is None:
-        return UNDEFINED, float("nan")
+        return NOT_JUDGED, float("nan")
     n = min(len(real), len(holdout))
     metric = gower_metric(real)
     to_training = to_real if n == len(real) else nearest(synthetic, real.sample(n, rng), metric)
     to_holdout = nearest(synthetic, holdout.sample(n, rng), metric)
-    gap = to_training.distances_QK[:, 0] - to_holdout.distances_QK[:, 0]
-    hits = float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum())
+    closer = _nearer(to_training, to_holdout)
     own_ranges = nearest(synthetic, holdout, gower_metric(holdout))
     strict = (to_real.distances_QK[:, 0] - own_ranges.distances_QK[:, 0] < -TIE).mean()
-    return share(hits, len(synthetic)), min(2 * (1 - float(strict)), 1.0)
+    return closer, min(2 * (1 - float(strict)), 1.0)
 
 
-def identifiability(real: Rows, synthetic: Rows, rng: np.random.Generator) -> Estimate:
+def identifiability(real: Rows, synthetic: Rows, rng: np.random.Generator) -> Judged:
     """Share of real rows that have a synthetic row nearer than their nearest other real row (Yoon et al. 2020, ADS-GAN,
     definition 1), on equal numbers of both; columns weighted by the inverse of their entropy. Fresh rows give 0.5."""
     n = min(len(real), len(synthetic))
     real, synthetic = real.sample(n, rng), synthetic.sample(n, rng)
     if n < 2:
-        return UNDEFINED
+        return NOT_JUDGED
     metric = _entropy_metric(real)
-    to_synthetic = nearest(real, synthetic, metric).distances_QK[:, 0]
-    to_real = nearest(real, real, metric, same_rows=True).distances_QK[:, 0]
-    gap = to_synthetic - to_real
-    return share(float((gap < -TIE).sum()) + 0.5 * float((np.abs(gap) <= TIE).sum()), n)
+    return _nearer(nearest(real, synthetic, metric), nearest(real, real, metric, same_rows=True))
+
+
+def _nearer(first: Neighbours, second: Neighbours) -> Judged:
+    """Share of the queries that are nearer to the first rows than to the second, ties half; its interval is over the
+    rows that are nearest, of which one may decide for many queries."""
+    gap = first.distances_QK[:, 0] - second.distances_QK[:, 0]
+    won = np.where(gap < -TIE, 1.0, np.where(gap > TIE, 0.0, 0.5))
+    clusters = np.where(won > 0, first.rows_QK[:, 0], -1 - second.rows_QK[:, 0])
+    return Judged(*(rates.share(won, clusters, level) for level in (rates.LEVEL, VERDICT_LEVEL)))
 
 
 def membership(
     real: Rows, synthetic: Rows, holdout: Rows | None, metric: Metric, rng: np.random.Generator
-) -> tuple[Estimate, tuple[tuple[float, ...], tuple[float, ...]] | None]:
+) -> tuple[Judged, tuple[tuple[float, ...], tuple[float, ...]] | None]:
     """AUC of the attack that calls a row a member when a synthetic row is near (GAN-Leaks, Chen et al. 2020), on equal
     numbers of training and holdout rows; and its ROC curve. 0.5: membership cannot be told."""
     if holdout is None:
-        return UNDEFINED, None
+        return NOT_JUDGED, None
     n = min(len(real), len(holdout), 20_000)
     members, others = (
         -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6) for rows in (real, holdout)
     )
-    return auc(members, others), roc_curve(members, others)
+    found = Judged(*(auc(members, others, level=level) for level in (rates.LEVEL, VERDICT_LEVEL)))
+    return found, roc_curve(members, others)
 
 
 def roc_curve(
@@ -199,19 +222,21 @@ def _quantiles(distances: np.ndarray) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(distances, [0.05, 0.25, 0.5, 0.75, 0.95]))
 
 
-def _closer_check(closer: Estimate) -> Check:
-    risk = _above(closer.value, 0.5)
-    passed = None if math.isnan(closer.value) else closer.value <= 0.53 or closer.low <= 0.5
-    rule = "passes up to 0.53, or while 0.5 is inside the interval"
-    return Check("closer_to_training", "Nearer to training than to holdout rows", closer, 0.5, risk, passed, rule)
+def _share_check(key: str, title: str, found: Judged) -> Check:
+    """A figure that is 0.5 for rows of nobody."""
+    value = found.shown.value
+    passed = None if math.isnan(value) else value <= 0.53 or not found.decides.low > 0.5
+    rule = f"passes up to 0.53, or while 0.5 is inside its {100 * VERDICT_LEVEL:.0f} % interval"
+    return Check(key, title, found.shown, 0.5, _above(value, 0.5), passed, rule)
 
 
 def _ratio_check(to_real: Neighbours, others: Neighbours) -> Check:
-    own, other = (float(np.median(_ratio(n))) for n in (to_real, others))
-    rule = "passes when the median is at least 0.8 times that of other people's rows"
-    return Check(
-        "nndr", "Nearest-neighbour distance ratio", Estimate(own), other, float("nan"), own >= 0.8 * other, rule
-    )
+    ratios = [_ratio(n) for n in (to_real, others)]
+    own, other = (float(np.median(r)) for r in ratios)
+    surely_smaller = auc(-ratios[0], -ratios[1], level=VERDICT_LEVEL).low > 0.5
+    rule = "passes when the median is at least 0.8 times that of other people's rows, or may be so by chance"
+    passed = own >= 0.8 * other or not surely_smaller
+    return Check("nndr", "Nearest-neighbour distance ratio", Estimate(own), other, float("nan"), passed, rule)
 
 
 def _ratio(neighbours: Neighbours) -> np.ndarray:
@@ -229,25 +254,15 @@ def _copies_check(to_real: Neighbours, others: Neighbours) -> Check:
     return Check("exact_copies", "Exact copies of real rows", own, other.value, risk, own.low <= other.high, rule)
 
 
-def _identifiability_check(found: Estimate) -> Check:
-    passed = None if math.isnan(found.value) else found.value <= 0.53 or found.low <= 0.5
-    rule = "passes up to 0.53, or while 0.5 is inside the interval"
-    return Check("identifiability", "Identifiability", found, 0.5, _above(found.value, 0.5), passed, rule)
-
-
-def _membership_check(found: Estimate) -> Check:
-    passed = None if math.isnan(found.value) else found.value <= 0.53 or found.low <= 0.5
-    rule = "passes up to an AUC of 0.53, or while 0.5 is inside the interval"
-    risk = _above(found.value, 0.5)
-    return Check("membership_inference", "Membership inference by distance", found, 0.5, risk, passed, rule)
-
-
 def _disclosure_check(found: Disclosure) -> Check:
+    from scipy.stats import norm
+
     gain = found.gain
     success = Estimate(found.success, found.baseline + gain.low, found.baseline + gain.high)
-    passed = None if math.isnan(gain.value) else gain.value <= 0.02 or gain.low <= 0
+    surely = gain.value - (gain.value - gain.low) * float(norm.ppf((1 + VERDICT_LEVEL) / 2)) / Z95
+    passed = None if math.isnan(gain.value) else gain.value <= 0.02 or not surely > 0
     risk = found.advantage if math.isnan(found.advantage) else min(max(found.advantage, 0.0), 1.0)
-    rule = "passes when the attack gains at most 2 points over its baseline, or the gain's interval holds 0"
+    rule = "passes when the attack gains at most 2 points over its baseline, or its interval holds 0"
     return Check("attribute_disclosure", "Attribute disclosure", success, found.baseline, risk, passed, rule)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.comparison.features import category_flags, tree_features
+from raysynth.comparison.features import category_flags, learnable, tree_features
 from raysynth.comparison.intervals import Estimate, auc
 from raysynth.comparison.rows import Rows
 
@@ -50,5 +50,5 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
         model = HistGradientBoostingClassifier(
             categorical_features=category_flags(real), random_state=seed, early_stopping=False
         )
-        score[test] = model.fit(x[train], label[train]).predict_proba(x[test])[:, 1]
+        score[test] = model.fit(learnable(x[train]), label[train]).predict_proba(x[test])[:, 1]
     return Realism(auc(score[label == 1], score[label == 0]), n)

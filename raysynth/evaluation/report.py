@@ -119,10 +119,9 @@ def _cards(results: EvaluationFigures) -> list[dict[str, Any]]:
         value, interval = as_percent(s.quality), s.estimates["quality"]
         cards.append(_card("Similarity", value, wording.level(s.quality), s.quality, words, "columns", interval))
     if results.efficacy:
-        score = results.ml_efficacy
-        cards.append(
-            _card("Usefulness", as_percent(score), wording.level(score), score, wording.usefulness(score), "efficacy")
-        )
+        score, words = results.ml_efficacy, wording.usefulness(results.ml_efficacy, results.target)
+        title = f"Usefulness for predicting {results.target}"
+        cards.append(_card(title, as_percent(score), wording.level(score), score, words, "efficacy"))
     if results.realism is not None:
         auc = results.realism.auc.value
         level, value = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad", f"AUC {auc:.2f}"

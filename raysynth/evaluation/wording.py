@@ -59,8 +59,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
         "Nearer to training than to holdout rows",
         "Share of synthetic rows that are nearer to a row the synthesizer saw than to one it did not see. "
         "0.5 is what fresh rows give; more is a sign of copying.",
-        "0.5 is no proof of privacy: a few copied people do not move a share over all rows. The interval takes "
-        "synthetic rows as independent.",
+        "0.5 is no proof of privacy: a few copied people do not move a share over all rows.",
     ),
     (
         "Nearest-neighbour distance ratio",
@@ -141,7 +140,7 @@ def in_short(results: EvaluationFigures) -> list[str]:
         against = f"; its pairs of columns are {accuracy:.1%} accurate, where fresh real rows would be {fresh:.1%}"
         lines.append(f"It is {likeness(s.quality)} to the real table{'' if math.isnan(accuracy) else against}.")
     if results.efficacy:
-        lines.append(usefulness(results.ml_efficacy))
+        lines.append(usefulness(results.ml_efficacy, results.target))
     if results.realism is not None:
         lines.append(told(results.realism.auc.value))
     if results.privacy is not None:
@@ -186,8 +185,8 @@ def told(auc: float) -> str:
     return "A classifier tells most synthetic rows from real ones."
 
 
-def usefulness(score: float) -> str:
-    """A sentence for machine-learning efficacy."""
+def usefulness(score: float, target: str) -> str:
+    """A sentence for machine-learning efficacy; `target`: what is predicted."""
     if math.isnan(score):
-        return "The real rows themselves teach nothing about the target, so no ratio is defined."
-    return f"Models trained on synthetic rows keep {score:.0%} of what real rows teach."
+        return f"The real rows themselves teach nothing about {target}, so no ratio is defined."
+    return f"Models trained on synthetic rows keep {score:.0%} of what real rows teach about {target}."

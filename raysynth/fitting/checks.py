@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,14 +12,11 @@ from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.storage import local_path
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
     from ray.train import RunConfig
 
     from raysynth.fitting.method import Method
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.schema.table import TableSchema
-
-Defaults = TypeVar("Defaults", bound="DataclassInstance")
 
 
 def check_whole(name: str, value: Any, low: int = 1) -> None:
@@ -30,26 +25,27 @@ def check_whole(name: str, value: Any, low: int = 1) -> None:
         raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
 
 
-def check_between(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> None:
-    """Raise `ParameterError` unless the value is a number from `low` (or above it) to `high`."""
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not number or not low <= value <= high or (open_low and value == low):
-        wanted = f"above {low} and at most {high}" if open_low else f"from {low} to {high}"
-        raise ParameterError(f"{name} must be {wanted}; found {value!r}")
+def check_rows_of_part(model: Any, batch_size: int, why: str) -> None:
+    """Raise `ParameterError` where a part of a batch that goes through a network at once may be a single row.
 
+    Args:
+        model: its `accumulation` and the workers of its `scaling_config` divide the batch.
+        batch_size: rows of a step, over all workers together.
+        why: the layer or loss that compares rows with each other.
+    """
+    workers = 1
+    if model.scaling_config is not None:
+        from raysynth.training.distributed import worker_range
 
-def check_units(name: str, units: Sequence[Any]) -> None:
-    """Raise `ParameterError` unless these are the units of at least one hidden layer."""
-    if not units:
-        raise ParameterError(f"{name} must name at least one hidden layer, for example (256, 256)")
-    for unit in units:
-        check_whole(name, unit)
-
-
-def settled(model: Any, defaults: Defaults) -> Defaults:
-    """What the user gave of the parameters that a dataclass of defaults names, and the defaults for those left open."""
-    given = {f.name: getattr(model, f.name) for f in fields(defaults)}
-    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+        workers = worker_range(model.scaling_config)[1]
+    parts = model.accumulation * workers
+    if batch_size < 2 * parts:
+        over = f" over {workers} workers" if workers > 1 else ""
+        within = f" with accumulation={model.accumulation}" if model.accumulation > 1 else ""
+        raise ParameterError(
+            f"batch_size {batch_size}{over}{within} gives {why} less than the two rows that it needs; choose "
+            f"batch_size={2 * parts} or more"
+        )
 
 
 def is_private(model: Method) -> bool:
@@ -71,7 +67,6 @@ def check_privacy_unit(model: Method) -> None:
             f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
             "method, or give it a table with one row for each person"
         )
-    check_whole("max_rows_per_unit", model.max_rows_per_unit)
     if not draws_units(model):
         return
     for name, is_given in (("scaling_config", model.scaling_config is not None), ("keep_shards", model.keep_shards)):

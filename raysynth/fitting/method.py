@@ -30,7 +30,7 @@ class Method(Protocol):
     learns_sequences: ClassVar[bool]
 
     seed: int | None
-    verbose: bool
+    verbose: bool | int
     scaling_config: ScalingConfig | None
     run_config: RunConfig | None
     keep_shards: bool | str | os.PathLike[str]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
-from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
+    from raysynth.fitting.remarks import remarks
     from raysynth.schema.columns import Kind
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.table import TableSchema
@@ -70,11 +71,6 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
         preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
-
-
-def unit_in_words(column: str, most: int) -> str:
-    """What one unit is, for the ledger and the report."""
-    return f"value of '{column}' with all its rows (at most {most} of which count)"
 
 
 def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
@@ -125,6 +121,9 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     else:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
+    if model.verbose:
+        for line in remarks(encoder, opened.rules, private=scope is not None):
+            print(line)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
     releases = None
@@ -267,6 +266,7 @@ def open_privately(
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """
+    from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -289,8 +289,9 @@ def open_privately(
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)
     else:
+        n_rows = pay_for_schema(declared, scope)
         with stage("statistics") as done:
-            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share)
+            statistics = release_statistics(table, modelled, scope, share=scope.preprocessing_share, n_rows=n_rows)
             done.rows = statistics.n_rows
     if units is not None:
         scope.release_unit_count(len(units))

@@ -2,7 +2,7 @@
 
 What is drawn in each step are units: rows, or with a privacy unit of several rows one row of each unit that is drawn.
 
-Defaults under a budget, where the user left them open: `PRIVATE_EPOCHS` passes; batches of a 25th of the (noised)
+Defaults under a budget, where the user left them open: batches of a 25th of the (noised)
 number of units, from 256 to 4,096, since the noise of a step does not grow with its batch; gradients clipped to an L2
 norm of 1. Rows are never held back, and neither training's end nor its best weights are chosen by a loss.
 """
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import Releases
-
-PRIVATE_EPOCHS = 10
 
 
 def private_batch_size(n_units: int) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
-from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
@@ -21,9 +21,10 @@ from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_f
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
+from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.constraints import ConstraintSet
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,32 +38,24 @@ if TYPE_CHECKING:
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
+else:
+    ScalingConfig = RunConfig = Any  # annotations of arguments are read when the class is made, and need no Ray
+
+Epsilon = Annotated[
+    float | None,
+    Parameter(
+        "epsilon of the guarantee, under one row more or less (1 is strict, 10 is weak); alone it asks for "
+        "differential privacy",
+        above=0,
+        under_budget=1.0,
+    ),
+]
 
 
-class Synthesizer:
-    """Common constructor arguments and the public calls of every method.
+class Synthesizer(Parameterised):
+    """The public calls of every method, and the arguments that all have.
 
-    Args:
-        categorical_columns: columns to take as categories; the rest is inferred.
-        continuous_columns: columns to take as numbers.
-        schema: a `TableSchema`, or the path of its JSON; columns it does not name are inferred.
-        seed: of initial weights and of sampling where `sample` gets none; None draws one.
-        verbose: print what inference took each column for, and why.
-        scaling_config: `ray.train.ScalingConfig`: how a fit is spread; None: this process.
-        run_config: `ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried.
-        keep_shards: neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the
-            encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases.
-        differential_privacy: every release from the rows is noised, within `epsilon` and `delta` together.
-        epsilon: of the guarantee, under one row more or less; alone it asks for differential privacy; None: 1.
-        delta: of the guarantee; None: 1e-5, or min(1e-5, 1 / about_rows^1.1).
-        about_rows: the public order of magnitude of the number of rows.
-        public_types: with differential privacy: the table's types (whole numbers, dtypes) are public; what else a
-            `schema` does not declare is never read from the rows.
-        statistics_share: of the budget's rho, for the columns' own statistics (see `dp.accounting`); None: a tenth.
-        privacy_unit: with differential privacy: the column whose value names the person; the guarantee is then under
-            all rows of one person more or less. None: under one row. Every method of tables has it.
-        max_rows_per_unit: k: so many rows of a person count, chosen at random; noise of counts grows k-fold.
-        secure_mode: with differential privacy: cryptographic noise, hardened against floating-point attacks.
+    What a fit learns are attributes that end in an underscore.
     """
 
     method: ClassVar[str]
@@ -71,53 +64,89 @@ class Synthesizer:
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
     learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
-    versions_: dict[str, str] | None = None  # of the software that wrote the model's file; None: not from a file
-    _noise: NoiseSource | None = None  # tests put an `InsecureSeededNoise` here, which voids the guarantee
-    _watcher: Watcher | None = None  # who looks at the model while it trains: a sweep that stops trials early
 
-    def __init__(
-        self,
-        *,
-        categorical_columns: Sequence[str] | None = None,
-        continuous_columns: Sequence[str] | None = None,
-        schema: TableSchema | str | os.PathLike[str] | None = None,
-        seed: int | None = None,
-        verbose: bool = True,
-        scaling_config: ScalingConfig | None = None,
-        run_config: RunConfig | None = None,
-        keep_shards: bool | str | os.PathLike[str] = False,
-        differential_privacy: bool = False,
-        epsilon: float | None = None,
-        delta: float | None = None,
-        about_rows: float | None = None,
-        public_types: bool = False,
-        statistics_share: float | None = None,
-        privacy_unit: str | None = None,
-        max_rows_per_unit: int = 1,
-        secure_mode: bool = False,
-    ) -> None:
-        self.categorical_columns = categorical_columns
-        self.continuous_columns = continuous_columns
-        self.schema = schema
-        self.seed = seed
-        self.verbose = verbose
-        self.scaling_config = scaling_config
-        self.run_config = run_config
-        self.keep_shards = keep_shards
-        self.differential_privacy = differential_privacy
-        self.epsilon = epsilon
-        self.delta = delta
-        self.about_rows = about_rows
-        self.public_types = public_types
-        self.statistics_share = statistics_share
-        self.privacy_unit = privacy_unit
-        self.max_rows_per_unit = max_rows_per_unit
-        self.secure_mode = secure_mode
+    categorical_columns: Annotated[
+        Sequence[str] | None, Parameter("columns to take as categories; the rest is inferred")
+    ] = None
+    continuous_columns: Annotated[Sequence[str] | None, Parameter("columns to take as numbers")] = None
+    schema: Annotated[
+        TableSchema | str | os.PathLike[str] | None,
+        Parameter("a `TableSchema`, or the path of its JSON; columns it does not name are inferred"),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Parameter(
+            "of initial weights and of sampling where `sample` gets none; None draws one", at_least=0, at_most=2**62 - 1
+        ),
+    ] = None
+    verbose: Annotated[bool | int, Parameter("print what inference took each column for, and why")] = True
+    scaling_config: Annotated[
+        ScalingConfig | None, Parameter("`ray.train.ScalingConfig`: how a fit is spread; None: this process")
+    ] = None
+    run_config: Annotated[
+        RunConfig | None,
+        Parameter("`ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried"),
+    ] = None
+    keep_shards: Annotated[
+        bool | str | os.PathLike[str],
+        Parameter(
+            "neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the "
+            "encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases"
+        ),
+    ] = False
+    differential_privacy: Annotated[
+        bool, Parameter("every release from the rows is noised, within `epsilon` and `delta` together")
+    ] = False
+    epsilon: Epsilon = None
+    delta: Annotated[
+        float | None,
+        Parameter(
+            "delta of the guarantee",
+            above=0,
+            below=1,
+            under_budget=Computed("1e-5, or min(1e-5, 1 / about_rows^1.1)"),
+        ),
+    ] = None
+    about_rows: Annotated[
+        float | None, Parameter("the public order of magnitude of the number of rows", at_least=1)
+    ] = None
+    public_types: Annotated[
+        bool,
+        Parameter(
+            "with differential privacy: the table's types (whole numbers, dtypes) are public; what else a `schema` "
+            "does not declare is never read from the rows"
+        ),
+    ] = False
+    statistics_share: Annotated[
+        float | None,
+        Parameter(
+            "of the budget's rho, for the columns' own statistics (see `dp/accounting/calibration.py`)",
+            above=0,
+            below=1,
+            under_budget=Computed("a tenth"),
+        ),
+    ] = None
+    privacy_unit: Annotated[
+        str | None,
+        Parameter(
+            "with differential privacy: the column whose value names the person; the guarantee is then under all rows "
+            "of one person more or less; None: under one row. Every method of tables has it"
+        ),
+    ] = None
+    max_rows_per_unit: Annotated[
+        int,
+        Parameter("so many rows of a person count, chosen at random; noise of counts grows as many times", at_least=1),
+    ] = 1
+    secure_mode: Annotated[
+        bool,
+        Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks"),
+    ] = False
+
+    versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
+    _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
+    _watcher: Watcher | None = field(default=None, init=False)  # looks at the model while it trains (see watching.py)
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
-
-    def _check_parameters(self) -> None:
-        """Raise `ParameterError` for hyper-parameters out of range; called before anything else."""
 
     def _encoder_options(self) -> dict[str, Any]:
         """Arguments for `build_encoder` beside the form of the numbers (n_bins, n_modes)."""
@@ -283,8 +312,7 @@ class Synthesizer:
         seed = seed if seed is not None else self.seed
         if seed is None:
             return secrets.randbits(62)
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**62:
-            raise ParameterError(f"seed must be a whole number from 0 to 2^62; found {seed!r}")
+        declared(Synthesizer)["seed"].check(seed)
         return int(seed)
 
     def _fitted(self) -> SamplingModel:
@@ -348,6 +376,8 @@ class Synthesizer:
         model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
         model.rules_ = None
         if model.schema_.constraints:
+            from raysynth.schema.constraints import ConstraintSet
+
             modelled = model.schema_.as_modelled()
             model.rules_ = ConstraintSet(modelled.constraints, modelled)
             model.rules_.validate(modelled)
@@ -364,37 +394,3 @@ class Synthesizer:
     def _try_out(self) -> None:
         """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
         try_out(self._fitted(), self.modelled_schema_)
-
-    # ---- scikit-learn's conventions ----------------------------------------------------------------------------------
-
-    @classmethod
-    def _parameter_names(cls) -> list[str]:
-        names: list[str] = []
-        for base in cls.__mro__:
-            if "__init__" in base.__dict__ and base is not object:
-                signature = inspect.signature(base.__dict__["__init__"])
-                skipped = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-                names += [n for n, p in signature.parameters.items() if n != "self" and p.kind not in skipped]
-        return list(dict.fromkeys(names))
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Constructor arguments by name."""
-        return {name: getattr(self, name) for name in self._parameter_names()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Set constructor arguments; raises `ParameterError` for an unknown name."""
-        for name, value in params.items():
-            if name not in self._parameter_names():
-                raise ParameterError(
-                    f"{type(self).__name__} has no parameter '{name}'; it has: {', '.join(self._parameter_names())}"
-                )
-            setattr(self, name, value)
-        return self
-
-    def clone(self) -> Self:
-        """An unfitted synthesizer with the same hyper-parameters."""
-        return type(self)(**self.get_params())
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in self.get_params().items() if v is not None)
-        return f"{type(self).__name__}({shown})"

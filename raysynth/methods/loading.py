@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raysynth.errors import InputError, ModelFileError
@@ -17,17 +18,24 @@ _WHAT_A_DAMAGED_FILE_RAISES = (
 )
 
 
-def load_synthetic_model(path: str | os.PathLike[str]) -> Synthesizer:
+def load_synthetic_model(
+    path: str | os.PathLike[str], *, allow_methods: Sequence[str | type[Synthesizer]] = ()
+) -> Synthesizer:
     """The fitted synthesizer that `save` wrote, whatever the file's ending.
+
+    Args:
+        path: of the file.
+        allow_methods: names of methods that other packages bring and that the file may have imported, or their classes;
+            without them a file has nothing imported beyond raysynth's own methods.
 
     Raises:
         ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.
     """
-    from raysynth.methods.registry import synthesizer_class
+    from raysynth.methods.registry import class_for_file
 
     content = read_model(path)
     try:
-        cls = synthesizer_class(content.meta["method"])
+        cls = class_for_file(content.meta["method"], allow_methods)
         model = cls._from_content(content)
         model.versions_ = {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
         return model

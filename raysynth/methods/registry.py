@@ -1,11 +1,24 @@
-"""Which methods exist: the one table from a method's name to its class, loaded on first use."""
+"""Which methods exist: from a method's name to its class, loaded on first use; other packages add theirs.
+
+A package that brings a method names it in its `pyproject.toml`:
+
+    [project.entry-points."raysynth.methods"]
+    mine = "my_package.mine:Mine"
+
+That list is read only where somebody names a method that raysynth does not have, and nothing of it is imported but the
+method that was named. A model file names its method, too, but it is data that anyone may have written: it has nothing
+imported but what the user allows by name (`load_synthetic_model(..., allow_methods=[...])`).
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from raysynth.errors import ParameterError
+from raysynth.errors import ModelFileError, ParameterError
+from raysynth.methods.choice import AUTO
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -24,20 +37,67 @@ METHODS: dict[str, str] = {
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",
 }
 
-DEFAULT_METHOD = "autoregressive"  # the closest to the real table; see README, 'Choosing a method'
+DEFAULT_METHOD = AUTO  # chosen by what is declared; see README, 'Choosing a method'
+GROUP = "raysynth.methods"  # of entry points
 
 
 def synthesizer_class(method: str) -> type[Synthesizer]:
-    """The class of a method.
+    """The class of a method, raysynth's own or one that an installed package brings.
 
     Args:
-        method: a key of `METHODS`.
+        method: a key of `METHODS`, or the name of an entry point in the group `raysynth.methods`.
 
     Raises:
-        ParameterError: an unknown method; the message lists those that exist.
+        ParameterError: an unknown method (the message lists those that exist), one that two packages bring, or an
+            entry point that is no synthesizer.
     """
-    if method not in METHODS:
-        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join(METHODS)}")
-    module, _, name = METHODS[method].partition(":")
-    found: type[Synthesizer] = getattr(importlib.import_module(module), name)
+    if method in METHODS:
+        module, _, name = METHODS[method].partition(":")
+        found: type[Synthesizer] = getattr(importlib.import_module(module), name)
+        return found
+    return _installed(method)
+
+
+def class_for_file(method: str, allow_methods: Sequence[str | type[Synthesizer]] = ()) -> type[Synthesizer]:
+    """The class of the method that a model file names; nothing is imported that is not raysynth's own or allowed.
+
+    Args:
+        method: as the file has it.
+        allow_methods: names of methods that installed packages bring, or classes.
+
+    Raises:
+        ModelFileError: the method is neither raysynth's own nor allowed. ParameterError: as `synthesizer_class`.
+    """
+    if method in METHODS:
+        return synthesizer_class(method)
+    for allowed in allow_methods:
+        if not isinstance(allowed, str) and allowed.method == method:
+            return allowed
+    if isinstance(method, str) and method in allow_methods:
+        return _installed(method)
+    raise ModelFileError(
+        f"its method {method!r} is none of raysynth's own; if you trust the package that brings it, load the file with "
+        f"allow_methods=[{method!r}]"
+    )
+
+
+def _installed(method: str) -> type[Synthesizer]:
+    from raysynth.methods.base import Synthesizer
+
+    entries = importlib.metadata.entry_points(group=GROUP)
+    named = {(e.value, e.dist.name if e.dist else ""): e for e in entries if e.name == method}
+    if not named:
+        others = sorted({e.name for e in entries} - set(METHODS))
+        installed = f"; installed packages bring: {', '.join(others)}" if others else ""
+        raise ParameterError(f"unknown method {method!r}; this version has: {', '.join((*METHODS, AUTO))}{installed}")
+    if len(named) > 1:
+        packages = ", ".join(sorted(package for _, package in named))
+        raise ParameterError(f"method {method!r} is brought by several packages ({packages}); uninstall all but one")
+    (entry,) = named.values()
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ParameterError(f"method {method!r} ({entry.value}) cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Synthesizer) and found.method == method):
+        raise ParameterError(f"method {method!r} ({entry.value}) is no Synthesizer whose `method` is {method!r}")
     return found

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.categorical import CategoricalEncoder, storage_type
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, NumericEncoder, to_float
+from raysynth.encoding.numbers import NumericEncoder, to_numbers
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
@@ -64,7 +65,7 @@ class ColumnCondition:
             return found | null if self.missing else found
         if self.missing:
             return null
-        x, absent = to_float(array)
+        x, absent = to_numbers(array)
         if self.spans:
             inside = np.logical_or.reduce([(x >= low) & (x <= high) for low, high in self.spans])
         else:
@@ -98,8 +99,8 @@ class ColumnCondition:
         """Values set to the nearest allowed point (numeric points only)."""
         if not self.points or not isinstance(encoder, NumericEncoder):
             return array
-        x, missing = to_float(array)
-        points = np.array(self.points)
+        x, missing = encoder.places(array)
+        points = np.array([encoder.place(p) for p in self.points])
         nearest = points[np.abs(x[:, None] - points).argmin(1)]
         return encoder.to_arrow(nearest, np.zeros(len(x), bool) if missing is None else missing)
 
@@ -111,19 +112,20 @@ def _point_weights(encoder: BinEncoder | ModeEncoder, point: float) -> np.ndarra
         return weights
     weights = encoder.condition_weights((point, point))
     if not weights.any():
-        weights[encoder.encode(pa.array([point]))[0][0]] = 1.0
+        weights[encoder.encode(encoder.to_arrow(np.array([encoder.place(point)]), np.zeros(1, bool)))[0][0]] = 1.0
     return weights
 
 
 def _window(encoder: NumericEncoder, point: float) -> tuple[float, float]:
     """The point itself where many rows share it, else a range of ranks around it."""
-    distribution = encoder.distribution
-    below = distribution.rank_below(point, inclusive=False)
-    if distribution.rank_below(point, inclusive=True) - below > POINT_WINDOW:
+    distribution, at = encoder.distribution, encoder.place(point)
+    below = distribution.rank_below(at, inclusive=False)
+    if distribution.rank_below(at, inclusive=True) - below > POINT_WINDOW:
         return point, point
-    rank = distribution.rank(np.array([point])) + np.array([-POINT_WINDOW, POINT_WINDOW])
-    low, high = distribution.quantile(np.clip(rank, 0, 1))
-    return min(float(low), point), max(float(high), point)
+    rank = distribution.rank(np.array([at])) + np.array([-POINT_WINDOW, POINT_WINDOW])
+    places = distribution.quantile(np.clip(rank, 0, 1))
+    low, high = places if encoder.line is None else encoder.line.number(places)
+    return min(low.item(), point), max(high.item(), point)
 
 
 @dataclass(frozen=True)
@@ -284,24 +286,30 @@ def _parse_range(column: ColumnSchema, wanted: tuple[Any, ...]) -> ColumnConditi
 
 
 def as_number(column: ColumnSchema, value: Any) -> float:
-    """A condition's value on the number line of the column; raises `ConditionError` that names the column."""
+    """A condition's value on the number line of the column, a whole number (exact) where it is one.
+
+    Raises:
+        ConditionError: names the column and the value that is none of its kind.
+    """
     try:
         if column.kind is Kind.DATETIME:
             dtype = column.as_modelled().arrow_type
             stamp = pd.Timestamp(value) if column.date_format is None else _stamp(value, column.date_format)
             if pa.types.is_date32(dtype):
-                return float(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
+                return int(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
             if dtype.tz is not None:
                 stamp = stamp.tz_localize(dtype.tz) if stamp.tz is None else stamp
                 stamp = stamp.tz_convert("UTC").tz_localize(None)
-            return float(stamp.to_datetime64().astype(f"datetime64[{dtype.unit}]").astype(np.int64))
+            return int(stamp.to_datetime64().astype(f"datetime64[{dtype.unit}]").astype(np.int64))
         if column.kind is Kind.TIMEDELTA:
-            return float(
+            return int(
                 pd.Timedelta(value).to_timedelta64().astype(f"timedelta64[{column.arrow_type.unit}]").astype(np.int64)
             )
         if isinstance(value, (str, bytes, bool)):
             raise TypeError
         number = float(value)
+        if pa.types.is_integer(column.arrow_type) and isinstance(value, (int, np.integer)):
+            return int(value)
         return float(np.float32(number)) if pa.types.is_float32(column.arrow_type) else number
     except (TypeError, ValueError, OverflowError):
         form = "" if column.date_format is None else f" of the form {column.date_format}"

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
+from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
 
 PROVENANCE = ("inferred", "released")
@@ -140,35 +141,6 @@ class ColumnSchema:
             )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
-
-
-def parse_arrow_type(text: str, column: str) -> pa.DataType:
-    """Arrow type from its text form; raises `SchemaError` that names the column."""
-    if text.startswith("timestamp["):
-        unit, _, zone = text[len("timestamp[") : -1].partition(", tz=")
-        if unit in ("s", "ms", "us", "ns"):
-            return pa.timestamp(unit, tz=zone or None)
-    if text.startswith("duration[") and text[9:-1] in ("s", "ms", "us", "ns"):
-        return pa.duration(text[9:-1])
-    if text.startswith("decimal128("):
-        precision, _, scale = text[len("decimal128(") : -1].partition(",")
-        try:
-            return pa.decimal128(int(precision), int(scale))
-        except ValueError:
-            raise SchemaError(f"column '{column}': cannot read dtype '{text}'") from None
-    simple = {str(t): t for t in _SIMPLE_TYPES}
-    if text in simple:
-        return simple[text]
-    raise SchemaError(
-        f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
-        "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
-    )
-
-
-_SIMPLE_TYPES = (
-    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
-    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
-)
 
 
 def _check_date_format(column: ColumnSchema) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +87,20 @@ class OpenCells:
     """Every value that occurs is a cell of its own: a private list, released by stability-based selection only."""
 
 
-Cells: TypeAlias = DomainCells | NumberCells | PresenceCells | OpenCells
+class FixedCells(Protocol):
+    """Cells that are fixed before rows are seen, each row in one of them."""
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, with the one for missing values."""
+        ...
+
+    def index(self, array: pa.Array) -> np.ndarray:
+        """Cell of each row, (N,)."""
+        ...
+
+
+Cells: TypeAlias = FixedCells | OpenCells
 
 
 @dataclass

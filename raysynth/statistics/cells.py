@@ -7,22 +7,26 @@ the order in which rows came. Each cell keeps its smallest and largest key, so a
 atom), and the rows at its smallest key: round numbers are the smallest of their cell, so a spike at 40.0 is seen.
 
 Keys of floats: the bits, with the sign turned into two's complement, so cells are fine near zero and of constant
-relative width elsewhere. Keys of integers: themselves at level 0 (exact over all 64 bits), those of the nearest double
-above.
+relative width elsewhere. Keys of integers: themselves at level 0 (exact over all 64 bits; unsigned ones less 2**63),
+those of the nearest double above.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Literal, TypeAlias
 
 import numpy as np
+
+Numbers: TypeAlias = Literal["floats", "integers", "unsigned"]
 
 CAP = 65_536
 _MAX_LEVEL = 64
 _SAMPLE = 2 * CAP  # keys that tell whether a block is better counted without sorting
 _DENSE = 1 << 22  # cells, occupied or not, that are counted without sorting
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
+_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Cells:
     sensitivity, so a cell sketch is never released with noise (the design: fixed-grid histograms take its place).
     """
 
-    is_integer: bool
+    numbers: Numbers
     level: int
     low: np.ndarray
     high: np.ndarray
@@ -45,13 +49,13 @@ class Cells:
 
     @property
     def low_values(self) -> np.ndarray:
-        """Smallest value of each cell: int64 for integers, float64 for floats."""
-        return self.low if self.is_integer else from_float_keys(self.low)
+        """Smallest value of each cell: float64, int64 or uint64."""
+        return values_of(self.low, self.numbers)
 
     @property
     def high_values(self) -> np.ndarray:
-        """Largest value of each cell: int64 for integers, float64 for floats."""
-        return self.high if self.is_integer else from_float_keys(self.high)
+        """Largest value of each cell: float64, int64 or uint64."""
+        return values_of(self.high, self.numbers)
 
     def with_spikes_apart(self) -> Cells:
         """Cells of several values whose smallest one stands out (over an eighth of the rows) cut in two: an atom and
@@ -64,17 +68,17 @@ class Cells:
         high = np.concatenate([np.where(spike, self.low, self.high), self.high[spike]])
         counts = np.concatenate([np.where(spike, self.n_low, self.counts), (self.counts - self.n_low)[spike]])
         rest = np.concatenate([self.n_low, np.zeros(np.count_nonzero(spike), dtype=np.int64)])
-        return Cells(self.is_integer, self.level, low[order], high[order], counts[order], rest[order])
+        return Cells(self.numbers, self.level, low[order], high[order], counts[order], rest[order])
 
     def at_level(self, level: int) -> Cells:
         """The same rows in the coarser cells of a level."""
         if level == self.level or len(self) == 0:
             return replace(self, level=level)
-        ids = _ids(self.low, level, self.is_integer)
+        ids = _ids(self.low, level, self.numbers)
         starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
         ends = np.append(starts[1:], len(ids)) - 1
         counts = np.add.reduceat(self.counts, starts)
-        return Cells(self.is_integer, level, self.low[starts], self.high[ends], counts, self.n_low[starts])
+        return Cells(self.numbers, level, self.low[starts], self.high[ends], counts, self.n_low[starts])
 
     def fitted(self, cap: int = CAP) -> Cells:
         """The same rows at the lowest level, from the present one on, that has at most `cap` cells."""
@@ -83,7 +87,7 @@ class Cells:
         below, above = self.level, _MAX_LEVEL  # too fine, coarse enough
         while above - below > 1:
             middle = (below + above) // 2
-            if _n_cells(self.low, middle, self.is_integer) <= cap:
+            if _n_cells(self.low, middle, self.numbers) <= cap:
                 above = middle
             else:
                 below = middle
@@ -101,34 +105,34 @@ class Cells:
         high = np.concatenate([a.high, b.high])[order]
         counts = np.concatenate([a.counts, b.counts])[order]
         n_low = np.concatenate([a.n_low, b.n_low])[order]
-        ids = _ids(low, level, self.is_integer)
+        ids = _ids(low, level, self.numbers)
         is_start = np.concatenate([[True], ids[1:] != ids[:-1]])
         starts = np.flatnonzero(is_start)
         n_low[low != low[starts][np.cumsum(is_start) - 1]] = 0  # those at a key that is the smallest no more
         sums = [np.add.reduceat(x, starts) for x in (counts, n_low)]
-        return Cells(self.is_integer, level, low[starts], np.maximum.reduceat(high, starts), *sums).fitted(cap)
+        return Cells(self.numbers, level, low[starts], np.maximum.reduceat(high, starts), *sums).fitted(cap)
 
 
-def no_cells(is_integer: bool) -> Cells:
+def no_cells(numbers: Numbers) -> Cells:
     """No rows yet."""
     empty = np.empty(0, dtype=np.int64)
-    return Cells(is_integer, 0, empty, empty, empty, empty)
+    return Cells(numbers, 0, empty, empty, empty, empty)
 
 
-def cells_of(keys: np.ndarray, is_integer: bool, least_level: int = 0, cap: int = CAP) -> Cells:
+def cells_of(keys: np.ndarray, numbers: Numbers, least_level: int = 0, cap: int = CAP) -> Cells:
     """The cells of keys (N,) int64 in any order.
 
     They are at level 0 (one cell for each distinct key, maybe more than `cap`), or, for many keys that have more than
     `cap` distinct ones for certain, at the lowest level from `least_level` on that has at most `cap` cells.
     """
     if len(keys) == 0:
-        return no_cells(is_integer)
-    unique, counts = _counted_small_range(keys) if is_integer else (None, None)
-    if (unique is None or counts is None) and (coarse := _counted_coarsely(keys, is_integer, least_level, cap)):
+        return no_cells(numbers)
+    unique, counts = _counted_small_range(keys) if numbers != "floats" else (None, None)
+    if (unique is None or counts is None) and (coarse := _counted_coarsely(keys, numbers, least_level, cap)):
         return coarse
     if unique is None or counts is None:
         unique, counts = _counted_by_sorting(keys)
-    return Cells(is_integer, 0, unique, unique, counts, counts)
+    return Cells(numbers, 0, unique, unique, counts, counts)
 
 
 def float_keys(values: np.ndarray) -> np.ndarray:
@@ -143,16 +147,29 @@ def from_float_keys(keys: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(bits).view(np.float64)
 
 
-def _ids(keys: np.ndarray, level: int, is_integer: bool) -> np.ndarray:
-    if not is_integer:
+def unsigned_keys(values: np.ndarray) -> np.ndarray:
+    """Keys (N,) int64 in the order of values (N,) uint64."""
+    keys: np.ndarray = (values ^ _SIGN).view(np.int64)
+    return keys
+
+
+def values_of(keys: np.ndarray, numbers: Numbers) -> np.ndarray:
+    """The values (N,) that have these keys: float64, int64 or uint64."""
+    if numbers == "floats":
+        return from_float_keys(keys)
+    return keys if numbers == "integers" else np.ascontiguousarray(keys).view(np.uint64) ^ _SIGN
+
+
+def _ids(keys: np.ndarray, level: int, numbers: Numbers) -> np.ndarray:
+    if numbers == "floats":
         return keys >> np.int64(min(level, 63))
     if level == 0:
         return keys
-    return float_keys(keys.astype(np.float64)) >> np.int64(level - 1)
+    return float_keys(values_of(keys, numbers).astype(np.float64)) >> np.int64(level - 1)
 
 
-def _n_cells(keys: np.ndarray, level: int, is_integer: bool) -> int:
-    ids = _ids(keys, level, is_integer)
+def _n_cells(keys: np.ndarray, level: int, numbers: Numbers) -> int:
+    ids = _ids(keys, level, numbers)
     return 1 + int(np.count_nonzero(ids[1:] != ids[:-1]))
 
 
@@ -166,7 +183,7 @@ def _counted_small_range(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tu
     return present + lowest, counts[present]
 
 
-def _counted_coarsely(keys: np.ndarray, is_integer: bool, least_level: int, cap: int) -> Cells | None:
+def _counted_coarsely(keys: np.ndarray, numbers: Numbers, least_level: int, cap: int) -> Cells | None:
     """Cells without sorting all keys; None where this would not be faster.
 
     The cells of a sample give a level that the whole cannot go below; from there on levels are tried.
@@ -174,10 +191,10 @@ def _counted_coarsely(keys: np.ndarray, is_integer: bool, least_level: int, cap:
     if len(keys) < 4 * _SAMPLE:
         return None
     sample, counts = _counted_by_sorting(keys[:: len(keys) // _SAMPLE])
-    level = Cells(is_integer, 0, sample, sample, counts, counts).fitted(cap).level
+    level = Cells(numbers, 0, sample, sample, counts, counts).fitted(cap).level
     if level == 0:
         return None
-    groups = [_Group(part, is_integer) for part in _by_sign(keys)]
+    groups = [_Group(part, numbers) for part in _by_sign(keys)]
     for candidate in range(max(level, least_level), _MAX_LEVEL):
         if any(g.width(candidate) > _DENSE for g in groups):
             return None
@@ -199,14 +216,16 @@ def _by_sign(keys: np.ndarray) -> list[np.ndarray]:
 class _Group:
     """Keys of one sign, counted in a dense array of cells at some level above 0."""
 
-    def __init__(self, keys: np.ndarray, is_integer: bool) -> None:
-        self.keys, self.is_integer = keys, is_integer
-        self._fine = float_keys(keys.astype(np.float64)) if is_integer else keys
+    def __init__(self, keys: np.ndarray, numbers: Numbers) -> None:
+        self.keys, self.numbers = keys, numbers
+        whole = numbers != "floats"
+        self._shift = int(whole)
+        self._fine = float_keys(values_of(keys, numbers).astype(np.float64)) if whole else keys
         self._lowest, self._highest = int(self._fine.min()), int(self._fine.max())
 
     def width(self, level: int) -> int:
         """Cells from the lowest to the highest, occupied or not."""
-        shift = level - self.is_integer
+        shift = level - self._shift
         return (self._highest >> shift) - (self._lowest >> shift) + 1
 
     def counts(self, level: int) -> np.ndarray:
@@ -222,10 +241,10 @@ class _Group:
         np.maximum.at(high, index, self.keys)
         n_low = np.bincount(index[self.keys == low[index]], minlength=len(counts))
         present = np.flatnonzero(counts)
-        return Cells(self.is_integer, level, low[present], high[present], counts[present], n_low[present])
+        return Cells(self.numbers, level, low[present], high[present], counts[present], n_low[present])
 
     def _index(self, level: int) -> np.ndarray:
-        shift = level - self.is_integer
+        shift = level - self._shift
         index: np.ndarray = (self._fine >> np.int64(shift)) - np.int64(self._lowest >> shift)
         return index
 

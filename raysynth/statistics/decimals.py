@@ -31,6 +31,19 @@ def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
     return so_far
 
 
+def needed_digits(values: np.ndarray, most: int) -> np.ndarray:
+    """For each value the smallest d with round(x, d) == x, up to `most`; `most` + 1 where it needs more.
+
+    Args:
+        values: (N,) float64, finite.
+        most: digits looked at.
+    """
+    digits = np.full(len(values), most + 1)
+    for d in range(most, -1, -1):
+        digits[_held(values, d)] = d
+    return digits
+
+
 def _held(values: np.ndarray, decimals: int) -> np.ndarray:
     if decimals == 0:
         return np.asarray(np.rint(values) == values)

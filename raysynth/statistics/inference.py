@@ -35,6 +35,7 @@ _INFERRED = (
 _EXAMPLES = 1000  # distinct texts looked at for patterns
 _NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
+_COINCIDENCES = 10  # equal pairs that independent whole numbers of this range would have at least: none has e**-10
 _TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category
 
 
@@ -178,6 +179,8 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
             return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
         if seen.n_rows >= _SEQUENCE_ROWS and _is_sequence(seen):
             return Kind.IDENTIFIER, "the numbers of a sequence without gaps, each once", {}
+        if seen.n_rows >= _SEQUENCE_ROWS and _is_drawn_once(seen):
+            return Kind.IDENTIFIER, "each whole number once, where measured ones would repeat: a key", {}
     if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS and seen.categories().value.counts.max() >= rare:
         return Kind.CATEGORICAL, f"{seen.n_distinct} distinct number{'s' if seen.n_distinct > 1 else ''}", {}
     noun = "whole numbers" if whole or _decimals(seen) == 0 else "numbers"
@@ -325,6 +328,17 @@ def _is_sequence(seen: ColumnStatistics) -> bool:
         return False
     low, high = seen.extremes
     return high - low + 1 == seen.n_rows
+
+
+def _is_drawn_once(seen: ColumnStatistics) -> bool:
+    """Whether so many whole numbers in so short a range cannot differ by chance; years and steps of a series may."""
+    assert seen.extremes is not None
+    low, high = (int(v) for v in seen.extremes)
+    n = seen.n_rows - seen.missing
+    step = seen.distribution().value.step or 1
+    is_series = (high - low) // step + 1 == n
+    are_years = low >= 1000 and high < 3000
+    return n * n / 2 >= _COINCIDENCES * ((high - low) // step + 1) and not is_series and not are_years
 
 
 def _family(type_: pa.DataType) -> str:

@@ -13,12 +13,12 @@ import pyarrow.types as pt
 
 from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
-from raysynth.statistics.cells import Cells, cells_of, float_keys, from_float_keys, no_cells
+from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
 from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
 from raysynth.statistics.exact_sum import ExactSum
 from raysynth.statistics.hashing import hash_integers
-from raysynth.statistics.released import CategoryCounts, NumericDistribution
+from raysynth.statistics.released import EXACT_DOUBLE, CategoryCounts, NumericDistribution
 from raysynth.statistics.step import Step, joint_step
 
 _SAMPLE = 4096
@@ -29,7 +29,7 @@ _LARGEST_SQUARE = 1e150  # beyond, x * x overflows: the spread is then taken fro
 class NumericSummary:
     """Everything a fit needs of one numeric column, in one pass and in bounded memory.
 
-    Datetimes and durations are counted as integers of their unit, decimals as floats.
+    Datetimes and durations are counted as integers of their unit, all integers exactly, decimals as floats.
 
     Sensitivity (add/remove one row): `missing`, `n_inf` and each cell count change by at most 1; the sums by the
     largest absolute value (its square), so their noised release needs declared bounds; extremes, level, cell edges and
@@ -61,7 +61,7 @@ class NumericSummary:
     calendar: CalendarCounts | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.cells = no_cells(_is_integer(self.type))
+        self.cells = no_cells(_numbers(self.type))
         is_time = pt.is_date32(self.type) or pt.is_timestamp(self.type)
         self.calendar = CalendarCounts(self.type) if is_time else None
 
@@ -75,8 +75,8 @@ class NumericSummary:
             keys = float_keys(finite.astype(np.float64))
         else:
             self.missing += len(array) - len(values)
-            keys = values
-        block = cells_of(keys, self.cells.is_integer, self.cells.level)
+            keys = unsigned_keys(values) if values.dtype == np.uint64 else values
+        block = cells_of(keys, self.cells.numbers, self.cells.level)
         if len(block) == 0:
             return
         if block.level == 0:  # one cell for each distinct value: fewer to look at than there are rows
@@ -100,6 +100,10 @@ class NumericSummary:
         self.huge = self.huge or other.huge
         if self.calendar is not None and other.calendar is not None:
             self.calendar.merge(other.calendar)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.cells.numbers != "floats"
 
     @property
     def n_finite(self) -> int:
@@ -150,7 +154,9 @@ class NumericSummary:
     def distribution(self) -> NumericDistribution:
         """Cells with counts, and the moments of the finite values (standard deviation over n, not n - 1)."""
         cells = self.cells.with_spikes_apart()
-        low, high = cells.low_values.astype(np.float64), cells.high_values.astype(np.float64)
+        whole = cells.low_values, cells.high_values
+        low, high = whole[0].astype(np.float64), whole[1].astype(np.float64)
+        beyond = self._is_whole and len(low) > 0 and bool(max(abs(low[0]), abs(high[-1])) >= EXACT_DOUBLE)
         wide = cells.counts[cells.low < cells.high]
         n = self.n_finite
         return NumericDistribution(
@@ -163,13 +169,14 @@ class NumericSummary:
             decimals=self.decimals if self.decimals <= MAX_DECIMALS else None,
             exact=len(wide) == 0,
             rank_error=float(wide.max() / n) if len(wide) else 0.0,
-            step=max(1, self.step.size) if self.cells.is_integer else None,
+            step=max(1, self.step.size) if self._is_whole else None,
             calendar=self.calendar,
+            whole=whole if beyond else None,
         )
 
     def _look_at(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
         """Moments, decimals and step of keys, each counts times (None: once)."""
-        values = keys.astype(np.float64) if self.cells.is_integer else from_float_keys(keys)
+        values = values_of(keys, self.cells.numbers).astype(np.float64, copy=False)
         self.total.add(values, counts)
         if max(abs(values.min()), abs(values.max())) > _LARGEST_SQUARE:
             self.huge = True
@@ -177,7 +184,7 @@ class NumericSummary:
             self.squares.add(values * values, counts)
         if self.calendar is not None:
             self.calendar.update(keys, counts)
-        if self.cells.is_integer:
+        if self._is_whole:
             self.step = joint_step(self.step, keys)
         else:
             self.decimals = needed_decimals(_native(values, self.type), self.decimals)
@@ -206,7 +213,7 @@ class NumericSummary:
 
 def is_numeric(type_: pa.DataType) -> bool:
     """True for canonical types that `NumericSummary` takes."""
-    return bool(pt.is_floating(type_) or pt.is_decimal(type_) or _is_integer(type_) or pt.is_uint64(type_))
+    return bool(pt.is_floating(type_) or pt.is_decimal(type_) or pt.is_integer(type_) or pt.is_temporal(type_))
 
 
 def scalars(values: np.ndarray, type_: pa.DataType) -> list[Any]:
@@ -222,12 +229,14 @@ def scalars(values: np.ndarray, type_: pa.DataType) -> list[Any]:
     return values.tolist()
 
 
-def _is_integer(type_: pa.DataType) -> bool:
-    return bool((pt.is_integer(type_) and not pt.is_uint64(type_)) or pt.is_temporal(type_))
+def _numbers(type_: pa.DataType) -> Numbers:
+    if pt.is_uint64(type_):
+        return "unsigned"
+    return "integers" if pt.is_integer(type_) or pt.is_temporal(type_) else "floats"
 
 
 def _present_values(array: pa.Array) -> np.ndarray:
-    """The non-null values: int64, or float32/float64 with NaN and inf still among them."""
+    """The non-null values: int64, uint64, or float32/float64 with NaN and inf still among them."""
     if array.null_count:
         array = array.drop_null()
     type_ = array.type
@@ -238,9 +247,7 @@ def _present_values(array: pa.Array) -> np.ndarray:
     elif pt.is_temporal(type_):
         array = array.view(pa.int64())
     values: np.ndarray = array.to_numpy(zero_copy_only=False)
-    if values.dtype.kind == "f":
-        return values
-    return values.astype(np.float64 if pt.is_uint64(type_) else np.int64, copy=False)
+    return values if values.dtype.kind == "f" or pt.is_uint64(type_) else values.astype(np.int64, copy=False)
 
 
 def _decimal_values(array: pa.Array) -> np.ndarray:

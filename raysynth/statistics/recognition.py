@@ -34,6 +34,17 @@ _ROLES = _PEOPLE | frozenset(
     | {"emergency", "primary", "secondary", "home", "work", "office", "business", "private", "personal", "billing"}
     | {"shipping", "mailing", "postal", "permanent", "current", "main", "account", "no", "nr", "num", "number", "line"}
 )
+# Of places and organisations: a column `name` of airports or shops holds no persons.
+_PLACES = """
+airport airfield airpark heliport intl international municipal regional county station terminal hospital clinic
+school university college institute academy hotel inn hostel restaurant cafe bar pizzeria grill bakery church
+cathedral temple mosque bank museum theatre theater cinema stadium arena library mall market shop store center
+centre street road avenue boulevard highway bridge island lake river mount mountain valley beach bay national state
+city town village district inc ltd llc corp corporation company co group holdings plc gmbh ag sa srl bv bahnhof
+flughafen schule strasse platz krankenhaus aeroport aeroporto aeropuerto gare ecole escuela
+"""
+_NOT_OF_PERSONS = frozenset(_PLACES.split())
+_SHARE_OF_PLACES = 0.3  # of the values, with such a word
 _PHRASES = {
     "first_name": {"first name", "firstname", "fname", "given name", "givenname", "forename", "middle name"},
     "last_name": {"last name", "lastname", "lname", "surname", "sur name", "family name", "maiden name"},
@@ -127,7 +138,11 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_full_name, values) >= 0.8
+    return _share(_is_full_name, values) >= 0.8 and _share(_names_a_place, values) < _SHARE_OF_PLACES
+
+
+def _names_a_place(value: str) -> bool:
+    return not _NOT_OF_PERSONS.isdisjoint(w.strip(".'’-") for w in value.lower().split())
 
 
 def _holds_short_names(phrase: str, values: Sequence[str]) -> bool:

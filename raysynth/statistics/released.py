@@ -14,6 +14,7 @@ import numpy as np
 from raysynth.statistics.calendar import CalendarCounts
 
 T = TypeVar("T")
+EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class NumericDistribution:
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
         calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
+        whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
     """
 
     low: np.ndarray
@@ -92,6 +94,7 @@ class NumericDistribution:
     rank_error: float
     step: int | None = None
     calendar: CalendarCounts | None = None
+    whole: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def total(self) -> float:
@@ -122,4 +125,4 @@ class NumericDistribution:
         cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)
         counts[0] += below
         counts[-1] += above
-        return replace(self, low=cells_low, high=cells_high, counts=counts)
+        return replace(self, low=cells_low, high=cells_high, counts=counts, whole=None)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ParameterError
+from raysynth.methods.parameters import declared, search_space
+from raysynth.methods.registry import METHODS, synthesizer_class
 
 Space = Mapping[str, Mapping[str, Any]]
 
@@ -55,6 +57,33 @@ class Domain:
             return self.values[int(rng.integers(len(self.values)))]
         low, high = self.values
         return int(rng.integers(low, high + 1)) if self.is_whole else round(float(low + (high - low) * rng.random()), 6)
+
+
+def checked_space(given: Mapping[str, Mapping[str, Any] | None]) -> Space:
+    """A search space whose values lie in the ranges that the methods declare.
+
+    Args:
+        given: {method: {parameter: [values] or (low, high)}}; None for a method: the values that it declares itself.
+
+    Raises:
+        ParameterError: a method has no such parameter, or a value is out of its range.
+    """
+    return {method: _checked(method, values) if method in METHODS else values or {} for method, values in given.items()}
+
+
+def _checked(method: str, values: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    cls = synthesizer_class(method)
+    known = declared(cls)
+    if values is None:
+        values = search_space(cls)
+        if not values:
+            raise ParameterError(f"search_space: '{method}' declares no values to try; name a parameter and its values")
+    for name, domain in values.items():
+        if name not in known:
+            raise ParameterError(f"search_space: '{method}' has no parameter '{name}'; it has: {', '.join(known)}")
+        for value in Domain.of(name, domain).values:
+            known[name].check(value)
+    return values
 
 
 def hashable(value: Any) -> Any:

@@ -6,9 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from raysynth.comparison.intervals import Estimate
+from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate, mean_of_repeats
 from raysynth.tuning.trials import Setting, TrialResult
 
 AGAINST = ("epsilon", "attack")
@@ -28,19 +26,28 @@ class Candidate:
 
     @property
     def utility(self) -> Estimate:
-        """Mean over seeds, with Student's 95 % interval (none for one seed)."""
-        return mean_over_seeds([r.utility for r in self.results])
+        """Mean over seeds, with its 95 % interval within 0 and 1 (none for fewer than three seeds)."""
+        return mean_of_repeats([r.utility for r in self.results])
 
     @property
     def attack(self) -> Estimate:
-        """Mean advantage of the attack over seeds, with Student's 95 % interval; of one seed, the attack's own."""
+        """Mean advantage of the attack over seeds, with its 95 % interval (none for two); of one seed, the attack's."""
         if len(self.results) == 1:
             return self.results[0].attack
-        return mean_over_seeds([r.attack.value for r in self.results])
+        return mean_of_repeats([r.attack.value for r in self.results], (-1.0, 1.0))
 
     def cost(self, against: str) -> float:
         """What utility is weighed against: 'epsilon', or the 'attack' advantage (below 0 it counts as 0)."""
         return self.setting.epsilon if against == "epsilon" else max(self.attack.value, 0.0)
+
+    def gain_over(self, other: Candidate) -> Estimate:
+        """Mean of this utility minus the other's over the seeds that both have, with the interval of such differences.
+
+        Fits of one seed share what is random in them, so their differences say more than two intervals side by side.
+        """
+        others = {r.trial.seed: r.utility for r in other.results}
+        shared = [r.utility - others[r.trial.seed] for r in self.results if r.trial.seed in others]
+        return mean_of_repeats(shared, (-1.0, 1.0))
 
     @property
     def best_result(self) -> TrialResult:
@@ -85,26 +92,14 @@ def choose(
 
 
 def cheaper(found: Sequence[Candidate], chosen: Candidate) -> Candidate | None:
-    """A candidate of smaller epsilon whose utility cannot be told from the chosen one's: the smallest such epsilon."""
-    near = [
-        c
-        for c in found
-        if c.setting.epsilon < chosen.setting.epsilon
-        and not math.isnan(c.utility.high)
-        and c.utility.high >= chosen.utility.value
-    ]
+    """A candidate of smaller epsilon whose utility cannot be told from the chosen one's: the smallest such epsilon.
+
+    Told by the interval of differences, seed by seed; none where fewer than three seeds are shared.
+    """
+    near = [c for c in found if c.setting.epsilon < chosen.setting.epsilon and chosen.gain_over(c).low <= 0]
     return min(near, key=lambda c: (c.setting.epsilon, -c.utility.value), default=None)
 
 
-def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean with Student's 95 % interval; the bounds are NaN for fewer than two values."""
-    from scipy.stats import t
-
-    known = np.array([v for v in values if not math.isnan(v)])
-    if len(known) == 0:
-        return Estimate(math.nan)
-    mean = float(known.mean())
-    if len(known) == 1:
-        return Estimate(mean)
-    half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / math.sqrt(len(known)))
-    return Estimate(mean, mean - half, mean + half)
+def told_apart(found: Sequence[Candidate]) -> bool:
+    """Whether the candidates have enough seeds for error bars."""
+    return all(len(c.results) >= FEWEST_REPEATS for c in found)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.comparison.intervals import Estimate
+from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate
 from raysynth.errors import ParameterError
 from raysynth.files.storage import write_atomically
 from raysynth.tuning import front as fronts
@@ -114,9 +114,11 @@ class SweepResult:
         ]
         if (instead := fronts.cheaper(self.candidates, chosen)) is not None:
             lines.append(
-                f"{instead.setting.label} at {_epsilon(instead)} cannot be told from it: "
-                f"{_over_seeds(instead.utility, instead)}. The smaller epsilon protects better."
+                f"{instead.setting.label} at {_epsilon(instead)} cannot be told from it: it is lower by "
+                f"{chosen.gain_over(instead)}, seed by seed. The smaller epsilon protects better."
             )
+        if len(self.candidates) > 1 and not fronts.told_apart(self.candidates):
+            lines.append(f"With fewer than {FEWEST_REPEATS} seeds chance cannot be told from a difference.")
         if math.isinf(chosen.setting.epsilon):
             lines.append("No epsilon: nothing is guaranteed about what its rows disclose.")
         if self.stopped:
@@ -142,7 +144,7 @@ class SweepResult:
             "label": self.label,
             "objective": self.objective,
             "trials": [_row(r) for r in self.results],
-            "settings": [_summary(c) for c in self.candidates],
+            "settings": [_summary(c, self.candidates[0]) for c in self.candidates],
             "front": {a: [_name(c) for c in self.front(a)] for a in fronts.AGAINST},
             "failed": len(self.failed),
             "stopped": len(self.stopped),
@@ -189,13 +191,14 @@ def _row(result: TrialResult) -> dict[str, Any]:
     }
 
 
-def _summary(candidate: fronts.Candidate) -> dict[str, Any]:
-    u, a = candidate.utility, candidate.attack
+def _summary(candidate: fronts.Candidate, best: fronts.Candidate) -> dict[str, Any]:
+    u, a, below = candidate.utility, candidate.attack, best.gain_over(candidate)
     return {
         "setting": _name(candidate),
         "seeds": len(candidate.results),
         "utility": [u.value, u.low, u.high],
         "attack": [a.value, a.low, a.high],
+        "below_best": [below.value, below.low, below.high],
     }
 
 
@@ -219,12 +222,16 @@ def _epsilon(candidate: fronts.Candidate) -> str:
 
 def _over_seeds(estimate: Estimate, candidate: fronts.Candidate) -> str:
     n = len(candidate.results)
-    return f"{estimate} over {n} seeds" if n > 1 else f"{estimate.value:.3f} (one seed, so no error bar)"
+    if n < FEWEST_REPEATS:
+        return f"{estimate.value:.3f} ({'one seed' if n == 1 else f'{n} seeds'}, so no error bar)"
+    return f"{estimate} over {n} seeds"
 
 
 def _attack_words(candidate: fronts.Candidate) -> str:
     attack = candidate.attack
     if math.isnan(attack.value):
         return "No attack was measured."
+    if math.isnan(attack.low):
+        return f"The membership attack has an advantage of {attack} (0: guessing, 1: everybody known)."
     verdict = "tells members of the training rows" if attack.low > 0 else "does no better than guessing"
     return f"The membership attack {verdict}: advantage {attack} (0: guessing, 1: everybody known)."

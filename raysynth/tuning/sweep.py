@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
 from raysynth.schema.table import TableSchema
 from raysynth.tuning import winners
-from raysynth.tuning.domains import Space
+from raysynth.tuning.domains import checked_space
 from raysynth.tuning.on_ray import Room
 from raysynth.tuning.one_trial import OBJECTIVES
 from raysynth.tuning.preparation import prepared_task, split
@@ -41,7 +41,7 @@ def sweep(
     *,
     out: str | os.PathLike[str],
     n_seeds: int = 3,
-    search_space: Space | None = None,
+    search_space: Mapping[str, Mapping[str, Any] | None] | None = None,
     n_trials: int = 8,
     search: str | None = None,
     scheduler: str | None = None,
@@ -93,7 +93,8 @@ def sweep(
         epsilons: infinity: without differential privacy.
         out: folder for models, results and the report.
         n_seeds: fits of each setting, for the error bars; not with selection='private'.
-        search_space: {method: {parameter: [values] or (low, high)}}; methods left out keep their defaults.
+        search_space: {method: {parameter: [values] or (low, high)}}; None for a method: the values that it declares
+            itself; methods left out keep their defaults.
         n_trials: settings of each method in `search_space`, at each epsilon with a search.
         search: None: settings are drawn at random. 'optuna' (pip install 'raysynth[tune]'): each is drawn from what
             earlier ones gave, apart for every method and epsilon, by fits with the first seed; those that were found
@@ -135,13 +136,14 @@ def sweep(
     budget = winners.Budget(delta, declared, {**parameters, **spread})
     room = Room(cpus_per_trial, max_concurrent_trials, scaling_config)
     n_seeds = 1 if selection == "private" else n_seeds
-    search_for = Search(tuple(methods), tuple(epsilons), search_space or {}, n_trials, n_seeds, seed, search, scheduler)
+    space = checked_space(search_space or {})
+    search_for = Search(tuple(methods), tuple(epsilons), space, n_trials, n_seeds, seed, search, scheduler)
     if selection == "private":
         given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data, **spread}
         given |= {"objective": None if objective == OBJECTIVES[0] else objective}
         given |= {"search": search, "scheduler": scheduler}
         given |= {name: budget.fixed.get(name) or None for name in ("privacy_unit", "keep_shards")}
-        check_private(epsilons, search_space or {}, given)
+        check_private(epsilons, space, given)
         repetitions = Repetitions(mean_trials, trials_law)
         return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room)
     search_for.check(spread)

@@ -30,7 +30,7 @@ import torch
 from raysynth import TimeSeriesGAN
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.encoding.numeric import NumericEncoder
+from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.evaluation.sequence_metrics import autocorrelations, cross_correlation_difference, pair_arrays
 from raysynth.methods.sequences.private_tables import sequences_of_array

@@ -27,8 +27,8 @@ def table() -> pd.DataFrame:
 
 
 def run(table: pd.DataFrame, out: Path) -> SweepResult:
-    """One setting of the network cannot be fitted: it has no room for a parent less than none."""
-    space = {"bayesian_network": {"max_parents": [1, -1]}}
+    """One setting of the network cannot be fitted: its order names a column that the table has not."""
+    space = {"bayesian_network": {"order": [["x", "y"], ["no such column"]]}}
     return sweep(table, METHODS, out=out, n_seeds=2, search_space=space, n_trials=2, target_columns="c", seed=3)
 
 
@@ -50,7 +50,7 @@ def test_a_relative_folder_is_the_callers(table: pd.DataFrame, tmp_path: Path, m
 def test_every_trial_has_its_figures_and_a_failed_one_its_reason(swept: SweepResult) -> None:
     status = swept.table["status"].tolist()
     assert status.count("finished") == 4 and status.count("failed") == 2
-    assert all("max_parents" in r.error for r in swept.failed)
+    assert all("no modelled column" in r.error for r in swept.failed)
     done = swept.table[swept.table["status"] == "finished"]
     assert done["utility"].between(0.5, 1).all() and done["similarity"].between(0.5, 1).all()
     assert (done["attack_low"] <= done["attack"]).all() and (done["fit_seconds"] > 0).all()

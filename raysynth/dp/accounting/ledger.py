@@ -169,6 +169,11 @@ def not_covered(released: str) -> Event:
     return Event(Mechanism.NOT_COVERED, released, guarantee=False)
 
 
+def unit_in_words(column: str, most: int) -> str:
+    """What one unit is, for the ledger and the report."""
+    return f"value of '{column}' with all its rows (at most {most} of which count)"
+
+
 class Ledger:
     """Events in the order in which they were charged: it only grows.
 

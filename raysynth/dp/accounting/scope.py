@@ -130,8 +130,20 @@ class PrivacyScope:
         self.ledger.append(*new)
         return new
 
-    def replay(self, earlier: Sequence[Event], n_rows: int) -> None:
-        """Pay for what an earlier fit released, the noised number of rows among it, as if it were drawn now.
+    def replay(
+        self,
+        earlier: Sequence[Event],
+        n_rows: int,
+        *,
+        what: str = "the releases that the kept rows were encoded with",
+        otherwise: str = "leave out keep_shards, so that this fit makes its own",
+    ) -> None:
+        """Pay for what was released earlier, the noised number of rows among it, as if it were drawn now.
+
+        Args:
+            earlier: events of one ledger.
+            n_rows: the noised number of rows.
+            what, otherwise: for the message: what they are, and what to do but to raise epsilon.
 
         Raises:
             ParameterError: it leaves nothing of the budget; nothing is written then.
@@ -141,9 +153,8 @@ class PrivacyScope:
             raise ValueError("releases are replayed into an empty ledger of the same unit")
         if taken >= self.budget.epsilon:
             raise ParameterError(
-                f"the releases that the kept rows were encoded with cost epsilon = {taken:.4g} at delta = "
-                f"{self.budget.delta:g} already, and the budget is epsilon = {self.budget.epsilon:g}: raise it, or "
-                "leave out keep_shards, so that this fit makes its own"
+                f"{what} cost epsilon = {taken:.4g} at delta = {self.budget.delta:g} already, and the budget is "
+                f"epsilon = {self.budget.epsilon:g}: raise it, or {otherwise}"
             )
         self.ledger.append(*earlier)
         self._n_rows = n_rows

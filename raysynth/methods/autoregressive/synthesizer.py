@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,20 @@ from raysynth.errors import ModelFileError, ParameterError
 from raysynth.fitting.checks import check_compile_step, check_whole
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.training_parameters import (
+    CheckpointEvery,
+    ClipNorm,
+    CompileStep,
+    Dropout,
+    Hidden,
+    Layers,
+    Patience,
+    Temperature,
+    ValidationShare,
+    WeightDecay,
+    Width,
+)
 
 if TYPE_CHECKING:
     from raysynth.methods.autoregressive.recipe import AnyOrderJob
@@ -38,27 +52,8 @@ class AutoregressiveSynthesizer(Synthesizer):
     - `log_prob` gives the log probability of rows, `impute` completes rows, `sample_rebalanced` gives a column another
       distribution, `temperature` makes rows more typical (below 1) or more diverse (above 1).
 
-    Args:
-        epochs: passes over the table; None: as many as show 700,000 rows, at least 3; below 26,000 rows 27 *
-            (26,000 / rows)^(1/3). Training ends earlier where
-            the loss of rows that are held back has not fallen for `patience` epochs; the best weights are kept.
-        batch_size: rows of a step, over all workers together; None: by the size of the table, 64 to 512.
-        width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
-        dropout: share of units dropped in training.
-        learning_rate, weight_decay: of AdamW.
-        validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
-        patience: see `epochs`; 0: never end early.
-        n_bins: bins of a number with many values.
-        temperature: of sampling; may be changed after the fit.
-        precision: of the products in sampling: 'auto' (bfloat16 where the processor has it), 'float32' or 'bfloat16'.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
-            rounding (`training/compiled.py`). On a CPU it does not pay: Adult's steps take 28 ms instead of 24, and
-            compiling takes 66 s (`bench_training.py step`). Not under a budget.
-        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 10,
-            `batch_size` None a 25th of the rows (256 to 4,096), no row is held back, all epochs run, neither
-            dropout nor weight decay.
-        common: see `Synthesizer`.
+    Training ends where the loss of rows that are held back has not fallen for `patience` epochs, and the best weights
+    are kept. Under a privacy budget no row is held back and all epochs run, with neither dropout nor weight decay.
 
     Attributes:
         history_: for each epoch a dict of 'epoch', 'loss' and 'validation' (nats a row) and 'seconds'; private with
@@ -71,44 +66,48 @@ class AutoregressiveSynthesizer(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "bins"
     can_resume: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        width: int = 64,
-        hidden: int = 32,
-        layers: int = 2,
-        dropout: float = 0.2,
-        learning_rate: float = 6e-3,
-        weight_decay: float = 0.3,
-        validation_share: float = 0.05,
-        patience: int = 10,
-        n_bins: int = 100,
-        temperature: float = 1.0,
-        precision: str = "auto",
-        checkpoint_every: int = 10,
-        compile_step: bool = False,
-        clip_norm: float = 1.0,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.width = width
-        self.hidden = hidden
-        self.layers = layers
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.validation_share = validation_share
-        self.patience = patience
-        self.n_bins = n_bins
-        self.temperature = temperature
-        self.precision = precision
-        self.checkpoint_every = checkpoint_every
-        self.compile_step = compile_step
-        self.clip_norm = clip_norm
+    epochs: Annotated[
+        int | None,
+        Parameter(
+            "passes over the table, see `patience`",
+            at_least=1,
+            otherwise=Computed(
+                "as many as show 700,000 rows, at least 3; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300"
+            ),
+            under_budget=10,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "rows of a step, over all workers together",
+            at_least=1,
+            otherwise=Computed("by the size of the table, 64 to 512"),
+            under_budget=Computed("a 25th of the rows (256 to 4,096)"),
+        ),
+    ] = None
+    width: Width = 64
+    hidden: Hidden = 32
+    layers: Layers = 2
+    dropout: Dropout = 0.2
+    learning_rate: Annotated[
+        float, Parameter("learning rate of AdamW", above=0, at_most=1, tried=(3e-3, 6e-3, 1e-2))
+    ] = 6e-3
+    weight_decay: WeightDecay = 0.3
+    validation_share: ValidationShare = 0.05
+    patience: Patience = 10
+    n_bins: Annotated[int, Parameter("bins of a number with many values", at_least=1)] = 100
+    temperature: Temperature = 1.0
+    precision: Annotated[
+        str,
+        Parameter(
+            "of the products in sampling; 'auto': bfloat16 where the processor has it",
+            one_of=("auto", "float32", "bfloat16"),
+        ),
+    ] = "auto"
+    checkpoint_every: CheckpointEvery = 10
+    compile_step: CompileStep = False
+    clip_norm: ClipNorm = 1.0
 
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
@@ -208,22 +207,8 @@ class AutoregressiveSynthesizer(Synthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
+    def _check_together(self) -> None:
         check_compile_step(self)
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        for name in ("width", "hidden", "layers", "n_bins", "checkpoint_every"):
-            check_whole(name, getattr(self, name))
-        check_whole("patience", self.patience, low=0)
-        for name, low, high in (("dropout", 0, 0.95), ("validation_share", 0, 0.5), ("weight_decay", 0, 10)):
-            if not low <= getattr(self, name) <= high:
-                raise ParameterError(f"{name} must be from {low} to {high}; found {getattr(self, name)!r}")
-        for name, high in (("learning_rate", 1), ("temperature", 100), ("clip_norm", 1e6)):
-            if not 0 < getattr(self, name) <= high:
-                raise ParameterError(f"{name} must be above 0 and at most {high}; found {getattr(self, name)!r}")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ParameterError(f"precision must be 'auto', 'float32' or 'bfloat16'; found {self.precision!r}")
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
@@ -274,13 +259,13 @@ class AutoregressiveSynthesizer(Synthesizer):
         )
 
     def _private_job(self, prepared: Prepared) -> AnyOrderJob:
-        from raysynth.fitting.private_training import PRIVATE_EPOCHS, charged_plan, private_batch_size
+        from raysynth.fitting.private_training import charged_plan, private_batch_size
         from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
         from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
         from raysynth.training.loop import TrainSettings
 
         batch_size = self.batch_size or private_batch_size(prepared.n_units)
-        epochs = self.epochs or PRIVATE_EPOCHS
+        epochs = self._settled(under_budget=True).epochs
         plan = charged_plan(
             prepared, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,24 @@ import pyarrow as pa
 from raysynth.data.sequences import held_back
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ParameterError
-from raysynth.fitting.checks import check_between, check_whole, is_private
+from raysynth.fitting.checks import is_private
 from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+from raysynth.methods.shared.training_parameters import (
+    CheckpointEvery,
+    Dropout,
+    Hidden,
+    Layers,
+    Patience,
+    Temperature,
+    ValidationShare,
+    WeightDecay,
+    Width,
+)
 
 if TYPE_CHECKING:
     from raysynth.methods.autoregressive_sequences.encoded_changes import CodedSteps
@@ -39,64 +52,46 @@ class AutoregressiveSequences(SequenceSynthesizer):
     sign 'last row' along the way, so that it can be asked for, and the rows know from the first how many are to come.
     What it takes and gives is told by `SequenceSynthesizer`.
 
-    Args:
-        epochs: passes over the rows (of overlapping windows each shows a few); None: as many as
-            `AutoregressiveSynthesizer` makes of so many rows. Training ends earlier where the loss of sequences that
-            are held back has not fallen for `patience` epochs; the best weights are kept.
-        batch_size: sequences of a step; None: as many as have about 1,024 rows (256 in a small table), 4 to 256.
-        units: of the recurrent state.
-        width: of the contexts. hidden: units of a residual layer. layers: residual layers of each column.
-        dropout: share of units, and of inputs of the recurrent state, dropped in training.
-        learning_rate, weight_decay: of AdamW.
-        validation_share: share of the sequences held back to choose the best weights; windows of one series by whole
-            stretches of it, without those that overlap them. 0: none, the last weights are kept.
-        patience: see `epochs`; 0: never end early.
-        n_bins: bins of a number's change.
-        temperature: of sampling; may be changed after the fit.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        common: `sequence_length`, `features`, `sequence_key`, `time_column`, `static_columns` and `window_step` of
-            `SequenceSynthesizer`, and the arguments of `Synthesizer`.
+    Training ends where the loss of sequences that are held back has not fallen for `patience` epochs, and the best
+    weights are kept. Of one series whole stretches are held back, without the windows that overlap them.
     """
 
     method: ClassVar[str] = "autoregressive_sequences"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
     joins_windows: ClassVar[bool] = True
-    sampler_: AutoregressiveSequenceSampler
 
-    def __init__(
-        self,
-        *,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        units: int = 64,
-        width: int = 64,
-        hidden: int = 32,
-        layers: int = 2,
-        dropout: float = 0.35,
-        learning_rate: float = 4e-3,
-        weight_decay: float = 0.3,
-        validation_share: float = 0.05,
-        patience: int = 5,
-        n_bins: int = 100,
-        temperature: float = 1.0,
-        checkpoint_every: int = 10,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.units = units
-        self.width = width
-        self.hidden = hidden
-        self.layers = layers
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.validation_share = validation_share
-        self.patience = patience
-        self.n_bins = n_bins
-        self.temperature = temperature
-        self.checkpoint_every = checkpoint_every
+    epochs: Annotated[
+        int | None,
+        Parameter(
+            "passes over the rows (of overlapping windows each shows a few), see `patience`",
+            at_least=1,
+            otherwise=Computed("as many as `AutoregressiveSynthesizer` makes of so many rows"),
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "sequences of a step",
+            at_least=1,
+            otherwise=Computed("as many as have about 1,024 rows (256 in a small table), 4 to 256"),
+        ),
+    ] = None
+    units: Annotated[int, Parameter("of the recurrent state", at_least=1, tried=(32, 64, 128))] = 64
+    width: Width = 64
+    hidden: Hidden = 32
+    layers: Layers = 2
+    dropout: Dropout = 0.35
+    learning_rate: Annotated[
+        float, Parameter("learning rate of AdamW", above=0, at_most=1, tried=(2e-3, 4e-3, 8e-3))
+    ] = 4e-3
+    weight_decay: WeightDecay = 0.3
+    validation_share: ValidationShare = 0.05
+    patience: Patience = 5
+    n_bins: Annotated[int, Parameter("bins of a number's change", at_least=1)] = 100
+    temperature: Temperature = 1.0
+    checkpoint_every: CheckpointEvery = 10
+
+    sampler_: AutoregressiveSequenceSampler = field(init=False)
 
     def sample_arrow(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
         """As `sample`, as an Arrow table of all steps."""
@@ -108,24 +103,14 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def _check_together(self) -> None:
+        super()._check_together()
         if is_private(self):
             raise ParameterError(
                 "AutoregressiveSequences has no differential privacy yet; leave out differential_privacy and epsilon, "
                 "take TimeSeriesGAN, or make one row of each entity and give that table to AutoregressiveSynthesizer "
                 "or DPTabularVAE"
             )
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        for name in ("units", "width", "hidden", "layers", "n_bins", "checkpoint_every"):
-            check_whole(name, getattr(self, name))
-        check_whole("patience", self.patience, low=0)
-        for name, high in (("dropout", 0.95), ("validation_share", 0.5), ("weight_decay", 10)):
-            check_between(name, getattr(self, name), 0, high)
-        for name, high in (("learning_rate", 1), ("temperature", 100)):
-            check_between(name, getattr(self, name), 0, high, open_low=True)
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer

@@ -94,7 +94,7 @@ class Network:
             "parents": [list(p) for p in self.parents],
             "n_rows": self.n_rows,
         }
-        return meta, {f"table.{c}": t.astype(np.float32) for c, t in enumerate(self.tables)}
+        return meta, {f"table.{c}": t for c, t in enumerate(self.tables)}
 
     @classmethod
     def from_state(cls, meta: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> Network:
@@ -103,13 +103,18 @@ class Network:
             cards = tuple(int(c) for c in meta["cardinalities"])  # type: ignore[attr-defined]
             parents = tuple(tuple(int(p) for p in own) for own in meta["parents"])  # type: ignore[attr-defined]
             n_rows = float(meta["n_rows"])  # type: ignore[arg-type]
-            tables = tuple(arrays[f"table.{c}"].astype(np.float64) for c in range(len(cards)))
+            stored = tuple(arrays[f"table.{c}"] for c in range(len(cards)))
+            tables = tuple(t.astype(np.float64) for t in stored)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
                 f"the model file's Bayesian network is incomplete ({error}); refit the model"
             ) from error
         _check(cards, parents, tables)
-        return cls(cards, parents, tuple(t / t.sum(axis=1, keepdims=True) for t in tables), n_rows)
+        if any(
+            t.dtype != np.float64 for t in stored
+        ):  # a file of version 0.1.0 with rounded numbers: add up to 1 again
+            tables = tuple(t / t.sum(axis=1, keepdims=True) for t in tables)
+        return cls(cards, parents, tables, n_rows)
 
 
 def _check(cards: tuple[int, ...], parents: tuple[tuple[int, ...], ...], tables: tuple[np.ndarray, ...]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm
-from raysynth.errors import ConditionError, ModelFileError, NotFittedError, ParameterError
+from raysynth.errors import ConditionError, ModelFileError, NotFittedError
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
@@ -35,6 +35,7 @@ from raysynth.methods.bayesian_network.parameters import estimate
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.parameters import Computed, Parameter
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
@@ -105,27 +106,19 @@ class NetworkGenerator:
             ) from None
 
 
+Edges = Annotated[
+    Sequence[tuple[str, str]] | None,
+    Parameter(
+        "(parent, child) pairs of column names that the network must have "
+        "(`required_edges`) or must not have (`forbidden_edges`)"
+    ),
+]
+
+
 class BayesianNetworkSynthesizer(Synthesizer):
     """A Bayesian network over categories and quantile bins; fits in seconds, from counts, any number of rows.
 
-    Args:
-        max_parents: columns that one column may depend on directly.
-        score: what the search maximises: 'bdeu' (the better likelihood on rows held back) or 'bic' (sparser).
-        structure: 'hill_climbing', 'greedy_order' (one climb in the order of a spanning tree) or 'tree' (Chow-Liu).
-        n_bins: quantile bins of a number, 2 to 1,000; values inside a bin come from its protected distribution.
-        required_edges, forbidden_edges: (parent, child) pairs of column names.
-        order: columns of which none may depend on a later one.
-        smoothing: rows' worth of the family with one parent less that each probability is mixed with; None: chosen by
-            leave-one-out likelihood.
-        equivalent_sample_size: prior rows of 'bdeu'.
-        restarts: perturbed climbs tried after the first; 0: none.
-        max_table_cells: largest table of a column with its parents; candidates beyond it are dropped, for the
-            reason in `dropped_candidates_`.
-        private_rounds: with differential privacy, edges at most (one a round); None: by the number of columns and the
-            budget. The scores, searches and priors above are not used then.
-
-    The other arguments are those of `Synthesizer`. After `fit`: `edges_`, `score_`, `n_passes_`, `dropped_candidates_`,
-    and `network_`, the network as pgmpy holds it.
+    After `fit`: `edges_`, `score_`, `n_passes_`, `dropped_candidates_`, and `network_`, the network as pgmpy holds it.
     """
 
     method: ClassVar[str] = "bayesian_network"
@@ -133,36 +126,67 @@ class BayesianNetworkSynthesizer(Synthesizer):
     has_differential_privacy: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        max_parents: int = 3,
-        score: str = "bdeu",
-        structure: str = "hill_climbing",
-        n_bins: int = 20,
-        required_edges: Sequence[tuple[str, str]] | None = None,
-        forbidden_edges: Sequence[tuple[str, str]] | None = None,
-        order: Sequence[str] | None = None,
-        smoothing: float | None = None,
-        equivalent_sample_size: float = 10.0,
-        restarts: int = RESTARTS,
-        max_table_cells: int = 1_000_000,
-        private_rounds: int | None = None,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.max_parents = max_parents
-        self.score = score
-        self.structure = structure
-        self.n_bins = n_bins
-        self.required_edges = required_edges
-        self.forbidden_edges = forbidden_edges
-        self.order = order
-        self.smoothing = smoothing
-        self.equivalent_sample_size = equivalent_sample_size
-        self.restarts = restarts
-        self.max_table_cells = max_table_cells
-        self.private_rounds = private_rounds
+    max_parents: Annotated[
+        int,
+        Parameter("columns that one column may depend on directly", at_least=1, at_most=20, tried=(1, 2, 3, 4)),
+    ] = 3
+    score: Annotated[
+        str,
+        Parameter(
+            "what the search maximises: 'bdeu' (the better likelihood on rows held back) or 'bic' (sparser)",
+            one_of=tuple(SCORES),
+        ),
+    ] = "bdeu"
+    structure: Annotated[
+        str,
+        Parameter(
+            "'hill_climbing', 'greedy_order' (one climb in the order of a spanning tree) or 'tree' (Chow-Liu)",
+            one_of=tuple(STRUCTURES),
+        ),
+    ] = "hill_climbing"
+    n_bins: Annotated[
+        int,
+        Parameter(
+            "quantile bins of a number; values inside a bin come from its protected distribution",
+            at_least=2,
+            at_most=1000,
+            tried=(10, 20, 40),
+        ),
+    ] = 20
+    required_edges: Edges = None
+    forbidden_edges: Edges = None
+    order: Annotated[Sequence[str] | None, Parameter("columns of which none may depend on a later one")] = None
+    smoothing: Annotated[
+        float | None,
+        Parameter(
+            "rows' worth of the family with one parent less that each probability is mixed with",
+            at_least=0,
+            otherwise=Computed("chosen by leave-one-out likelihood"),
+        ),
+    ] = None
+    equivalent_sample_size: Annotated[float, Parameter("prior rows of 'bdeu'", above=0)] = 10.0
+    restarts: Annotated[int, Parameter("perturbed climbs tried after the first; 0: none", at_least=0, at_most=1000)] = (
+        RESTARTS
+    )
+    max_table_cells: Annotated[
+        int,
+        Parameter(
+            "largest table of a column with its parents; candidates beyond it are dropped, for the reason in "
+            "`dropped_candidates_`",
+            at_least=4,
+            at_most=10**8,
+        ),
+    ] = 1_000_000
+    private_rounds: Annotated[
+        int | None,
+        Parameter(
+            "with differential privacy, edges at most (one a round); the scores, searches and priors above are not "
+            "used then",
+            at_least=1,
+            at_most=10_000,
+            under_budget=Computed("by the number of columns and the budget"),
+        ),
+    ] = None
 
     # ---- what was learned --------------------------------------------------------------------------------------------
 
@@ -201,28 +225,6 @@ class BayesianNetworkSynthesizer(Synthesizer):
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------
-
-    def _check_parameters(self) -> None:
-        for name, low, high in (
-            ("max_parents", 1, 20),
-            ("n_bins", 2, 1000),
-            ("restarts", 0, 1000),
-            ("max_table_cells", 4, 10**8),
-        ):
-            value = getattr(self, name)
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not (whole and low <= value <= high):
-                raise ParameterError(f"{name} must be a whole number from {low} to {high:,}; found {value!r}")
-        rounds = self.private_rounds
-        if rounds is not None and not (isinstance(rounds, (int, np.integer)) and 1 <= rounds <= 10_000):
-            raise ParameterError(f"private_rounds must be None or a whole number from 1 to 10,000; found {rounds!r}")
-        for name, valid in (("score", SCORES), ("structure", STRUCTURES)):
-            if getattr(self, name) not in valid:
-                raise ParameterError(f"{name} must be one of {', '.join(valid)}; found {getattr(self, name)!r}")
-        if self.smoothing is not None and not (_is_number(self.smoothing) and self.smoothing >= 0):
-            raise ParameterError(f"smoothing must be None or a number >= 0; found {self.smoothing!r}")
-        if not (_is_number(self.equivalent_sample_size) and self.equivalent_sample_size > 0):
-            raise ParameterError(f"equivalent_sample_size must be a number > 0; found {self.equivalent_sample_size!r}")
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
@@ -303,7 +305,3 @@ def code_names(column: ColumnEncoder) -> list[str]:
         ranges = zip(shown[::2], shown[1::2], strict=True)
         return [*(low if low == high else f"{low} to {high}" for low, high in ranges), "(missing)"]
     return ["present", "(missing)"]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
-from raysynth.errors import ConditionError, ModelFileError, ParameterError
+from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.copula.gaussian_copula import (
@@ -25,6 +25,7 @@ from raysynth.methods.copula.gaussian_copula import (
     sample_conditional,
     with_implied,
 )
+from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
@@ -58,13 +59,6 @@ class GaussianCopula(Synthesizer):
 
     Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
     missing numbers have a latent of their own, so that missingness depends on the other columns.
-
-    Args:
-        marginals: 'empirical' (any shape, from the statistics) or 'parametric' (each number's smooth part by the best
-            of a family of scipy.stats, see `encoding/parametric.py`; `families_` names them).
-        n_bins: bins of a number in the pair tables that the correlations come from (4 to 200).
-
-    The other arguments are those of `Synthesizer`.
     """
 
     method: ClassVar[str] = "copula"
@@ -72,16 +66,24 @@ class GaussianCopula(Synthesizer):
     has_differential_privacy: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
 
-    def __init__(self, *, marginals: str = "empirical", n_bins: int = 24, **common: Any) -> None:
-        super().__init__(**common)
-        self.marginals = marginals
-        self.n_bins = n_bins
-
-    def _check_parameters(self) -> None:
-        if self.marginals not in ("empirical", "parametric"):
-            raise ParameterError(f"marginals must be 'empirical' or 'parametric'; found {self.marginals!r}")
-        if not (isinstance(self.n_bins, int) and 4 <= self.n_bins <= 200):
-            raise ParameterError(f"n_bins must be a whole number from 4 to 200; found {self.n_bins!r}")
+    marginals: Annotated[
+        str,
+        Parameter(
+            "'empirical': any shape, from the statistics; 'parametric': each number's smooth part by the best of a "
+            "family of scipy.stats (see `encoding/parametric.py`; `families_` names them)",
+            one_of=("empirical", "parametric"),
+            tried=("empirical", "parametric"),
+        ),
+    ] = "empirical"
+    n_bins: Annotated[
+        int,
+        Parameter(
+            "bins of a number in the pair tables that the correlations come from",
+            at_least=4,
+            at_most=200,
+            tried=(12, 24, 48),
+        ),
+    ] = 24
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": FINE_BINS}
@@ -142,6 +144,9 @@ def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict
     return TableEncoder(tuple(columns)), families
 
 
+LEAST_PRESENT = 1e-12  # share of present values of a column that has none: its threshold stays finite
+
+
 @dataclass(frozen=True)
 class _Axis:
     """One latent axis as a pair table sees it: which column, and which code stands in which place (-1: not on it)."""
@@ -175,12 +180,13 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
             missing.append(None)
             axes.append(_Axis(i, np.argsort(order), last + 1))
             continue
-        margins.append(Margin(np.arange(len(shares) - 1), shares[:-1]))
+        present = shares[:-1] if shares[:-1].any() else np.ones(last)  # of a column without any value: any will do
+        margins.append(Margin(np.arange(len(shares) - 1), present))
         axes.append(_Axis(i, np.append(np.arange(last), -1), last))
         if shares[-1] <= 0:
             missing.append(None)
             continue
-        missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(1 - shares[-1]))))
+        missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(max(1 - shares[-1], LEAST_PRESENT)))))
         missing_axes.append(_Axis(i, np.append(np.zeros(last, int), 1), 2))
     axes += missing_axes
     correlation = np.eye(len(axes))

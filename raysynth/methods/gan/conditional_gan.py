@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.named_arrays import under
-from raysynth.fitting.checks import check_whole
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts
@@ -24,6 +23,7 @@ from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import hill_climb
 from raysynth.methods.bayesian_network.synthesizer import NetworkGenerator
 from raysynth.methods.gan.synthesizer import GanSynthesizer
+from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
     from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
@@ -42,36 +42,33 @@ class ConditionalTabularGAN(GanSynthesizer):
     What it is told comes from a Bayesian network of these columns alone, in which conditions are exact; so a condition
     on them, however rare, costs nothing, and their joint distribution under it is right. Conditions on other columns
     are met by rejection.
-
-    Args:
-        conditional_columns: the columns to condition on; at least one, and at least one column besides.
-        condition_bins: quantile bins of a conditional column of numbers; the generator is told the bin.
-        pac: rows judged together; 1, since what is to be learned is how each row follows from what it is told.
-
-    The other arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
     has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "conditional_gan"
-    _given_network: Network  # under a privacy budget, released before training
-    sampler_: ConditionalGanSampler
 
-    def __init__(
-        self,
-        *,
-        conditional_columns: Sequence[str] | None = None,
-        condition_bins: int = 50,
-        pac: int = 1,
-        **common: Any,
-    ) -> None:
-        super().__init__(pac=pac, **common)
-        self.conditional_columns = conditional_columns
-        self.condition_bins = condition_bins
+    conditional_columns: Annotated[
+        Sequence[str] | None, Parameter("the columns to condition on; at least one, and at least one column besides")
+    ] = None
+    condition_bins: Annotated[
+        int,
+        Parameter("quantile bins of a conditional column of numbers; the generator is told the bin", at_least=2),
+    ] = 50
+    pac: Annotated[
+        int,
+        Parameter(
+            "rows judged together; 1, since what is to be learned is how each row follows from what it is told",
+            at_least=1,
+        ),
+    ] = 1
+
+    _given_network: Network = field(init=False)  # under a privacy budget, released before training
+    sampler_: ConditionalGanSampler = field(init=False)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def _check_together(self) -> None:
+        super()._check_together()
         columns = self.conditional_columns
         if columns is None or isinstance(columns, str) or not list(columns):
             raise ParameterError(
@@ -82,7 +79,6 @@ class ConditionalTabularGAN(GanSynthesizer):
             raise ParameterError(
                 f"conditional_columns names {', '.join(map(repr, twice))} twice; name each column once"
             )
-        check_whole("condition_bins", self.condition_bins, low=2)
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"binned": frozenset(self.conditional_columns or ()), "n_bins": self.condition_bins}

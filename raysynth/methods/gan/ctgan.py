@@ -14,8 +14,6 @@ class CTGAN(GanSynthesizer):
     Numbers are modes of a mixture with a place inside the mode, categories are one-hot. Every generated row is asked
     for one category of one column, and training draws these by the logarithm of their frequency. Networks, batch and
     optimiser are the paper's; rows are sampled with averaged weights, and marginals are calibrated after training.
-
-    The arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
     has_differential_privacy: ClassVar[bool] = True

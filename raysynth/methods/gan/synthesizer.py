@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
-from raysynth.fitting.checks import check_between, check_compile_step, check_units, check_whole, settled
+from raysynth.fitting.checks import (
+    check_compile_step,
+    check_rows_of_part,
+)
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.training_parameters import (
+    Accumulation,
+    CalibrateMarginals,
+    CheckpointEvery,
+    ClipNorm,
+    CompileStep,
+    Schedule,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,57 +37,34 @@ if TYPE_CHECKING:
     from raysynth.training.loop import TrainResult
 
 
-@dataclass(frozen=True)
-class GanDefaults:
-    """What holds where the user left a parameter open; see `GanSynthesizer`."""
-
-    epochs: int
-    batch_size: int
-    generator_dim: tuple[int, ...]
-    discriminator_dim: tuple[int, ...]
-    generator_lr: float
-    discriminator_lr: float
-
-
-OPEN = GanDefaults(120, 500, (256, 256), (256, 256), 5e-4, 5e-4)
-# Noise is as strong in every weight as it is in one, so a budget asks for few of them. Chosen on an inner split of
-# Adult's training rows at epsilon 1: AUC 0.86, and 0.83 to 0.86 with twice the rows in a batch or half the epochs.
-PRIVATE = GanDefaults(60, 0, (128,), (128,), 1e-3, 1e-3)  # the size of a batch goes by the number of rows
+HiddenLayers = Annotated[
+    tuple[int, ...] | None,
+    Parameter("units of each hidden layer", at_least=1, otherwise=(256, 256), under_budget=(128,)),
+]
+LearningRate = Annotated[
+    float | None,
+    Parameter(
+        "learning rate of Adam; at the paper's 0.0002 a GAN without condition vector stands still for so long that "
+        "patience runs out before its rows improve",
+        above=0,
+        below=1,
+        otherwise=5e-4,
+        under_budget=1e-3,
+        tried=(2e-4, 5e-4, 1e-3),
+    ),
+]
+Decay = Annotated[float, Parameter("weight decay of Adam", at_least=0, at_most=10)]
+Pac = Annotated[int, Parameter("rows that the discriminator judges together (PacGAN)", at_least=1)]
 
 
 class GanSynthesizer(Synthesizer):
     """A WGAN-GP on modes of numbers and one-hot categories; see `CTGAN` and `TabularGAN` for the two methods.
 
-    Args:
-        epochs: passes over the table at most, see `patience`; None: 120, under a privacy budget 60.
-        batch_size: rows of a step, over all workers together; a multiple of `pac` times the workers; None: 500, under a
-            budget a 50th of the rows (128 to 2,048).
-        embedding_dim: noise numbers of the generator.
-        generator_dim, discriminator_dim: units of each hidden layer; None: (256, 256), under a budget (128,).
-        generator_lr, discriminator_lr: learning rates of Adam; None: 0.0005, under a budget 0.001. At the paper's
-            0.0002 a GAN without condition vector stands still for so long that patience runs out before its rows
-            improve.
-        generator_decay, discriminator_decay: weight decay.
-        discriminator_steps: discriminator updates for one of the generator.
-        pac: rows that the discriminator judges together (PacGAN).
-        ema_decay: of the moving average of the generator's weights that rows are sampled with; 0: the last weights.
-        schedule: of the learning rates: 'constant' or 'cosine'.
-        accumulation: parts in which a batch goes through the networks before one update: the same batch in less memory
-            (batch normalisation sees each part by itself); under a budget DP-SGD divides its batches itself.
-        validation_share: share of the rows that are held back to choose the epoch whose generator is kept; 0: the last
-            one, as always under a budget, and where the share would be fewer than 200 rows.
-        patience: epochs without a better score on the rows held back after which training ends; 0, or no rows held
-            back: never. A GAN's score can stand still for many epochs and then fall again (Adult: from epoch 10 to 40).
-        calibrate_marginals: after training, correct every column's own distribution by the released one
-            (`methods/shared/calibration.py`); rows are not looked at again.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
-            rounding (`training/compiled.py`). On a CPU it does not pay: CTGAN's steps on Adult take 30 ms instead of
-            33, but compiling takes 48 s, and 120 epochs win 22 s (`bench_training.py step`). Not under a budget.
-        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then the discriminator judges rows
-            one by one (`pac` 1), without gradient penalty, and rows are drawn uniformly. 'bayesian_network' has better
-            rows at every epsilon that was tried; take it where it does not have to be a GAN.
-        common: see `Synthesizer`.
+    Noise is as strong in every weight as it is in one, so a privacy budget asks for few of them, and has its own
+    defaults: chosen on an inner split of Adult's training rows at epsilon 1 (AUC 0.86, and 0.83 to 0.86 with twice the
+    rows in a batch or half the epochs). Then the discriminator judges rows one by one (`pac` 1), without gradient
+    penalty, rows are drawn uniformly, and none is held back. 'bayesian_network' has better rows at every epsilon that
+    was tried; take it where it does not have to be a GAN.
 
     Attributes:
         history_: for each epoch a dict of 'epoch', 'discriminator', 'penalty', 'generator' (losses), 'validation'
@@ -86,52 +75,60 @@ class GanSynthesizer(Synthesizer):
     can_resume: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        embedding_dim: int = 128,
-        generator_dim: tuple[int, ...] | None = None,
-        discriminator_dim: tuple[int, ...] | None = None,
-        generator_lr: float | None = None,
-        generator_decay: float = 1e-6,
-        discriminator_lr: float | None = None,
-        discriminator_decay: float = 1e-6,
-        discriminator_steps: int = 1,
-        pac: int = 10,
-        ema_decay: float = 0.999,
-        schedule: str = "constant",
-        accumulation: int = 1,
-        validation_share: float = 0.1,
-        patience: int = 75,
-        calibrate_marginals: bool = True,
-        checkpoint_every: int = 10,
-        compile_step: bool = False,
-        clip_norm: float = 1.0,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.embedding_dim = embedding_dim
-        self.generator_dim = None if generator_dim is None else tuple(generator_dim)
-        self.discriminator_dim = None if discriminator_dim is None else tuple(discriminator_dim)
-        self.generator_lr = generator_lr
-        self.generator_decay = generator_decay
-        self.discriminator_lr = discriminator_lr
-        self.discriminator_decay = discriminator_decay
-        self.discriminator_steps = discriminator_steps
-        self.pac = pac
-        self.ema_decay = ema_decay
-        self.schedule = schedule
-        self.accumulation = accumulation
-        self.validation_share = validation_share
-        self.patience = patience
-        self.calibrate_marginals = calibrate_marginals
-        self.checkpoint_every = checkpoint_every
-        self.compile_step = compile_step
-        self.clip_norm = clip_norm
+    epochs: Annotated[
+        int | None,
+        Parameter("passes over the table at most, see `patience`", at_least=1, otherwise=120, under_budget=60),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "rows of a step, over all workers together; a multiple of `pac` times `accumulation` times the workers, "
+            "and at least two rows in each part",
+            at_least=1,
+            otherwise=500,
+            under_budget=Computed("a 50th of the rows (128 to 2,048)"),
+        ),
+    ] = None
+    embedding_dim: Annotated[int, Parameter("noise numbers of the generator", at_least=1)] = 128
+    generator_dim: HiddenLayers = None
+    discriminator_dim: HiddenLayers = None
+    generator_lr: LearningRate = None
+    generator_decay: Decay = 1e-6
+    discriminator_lr: LearningRate = None
+    discriminator_decay: Decay = 1e-6
+    discriminator_steps: Annotated[int, Parameter("discriminator updates for one of the generator", at_least=1)] = 1
+    pac: Pac = 10
+    ema_decay: Annotated[
+        float,
+        Parameter(
+            "of the moving average of the generator's weights that rows are sampled with; 0: the last weights",
+            at_least=0,
+            below=1,
+        ),
+    ] = 0.999
+    schedule: Schedule = "constant"
+    accumulation: Accumulation = 1
+    validation_share: Annotated[
+        float,
+        Parameter(
+            "share of the rows that are held back to choose the epoch whose generator is kept; 0: the last one, as "
+            "always under a budget, and where the share would be fewer than 200 rows",
+            at_least=0,
+            at_most=0.5,
+        ),
+    ] = 0.1
+    patience: Annotated[
+        int,
+        Parameter(
+            "epochs without a better score on the rows held back after which training ends; 0, or no rows held back: "
+            "never. A GAN's score can stand still for many epochs and then fall again (Adult: from epoch 10 to 40)",
+            at_least=0,
+        ),
+    ] = 75
+    calibrate_marginals: CalibrateMarginals = True
+    checkpoint_every: CheckpointEvery = 10
+    compile_step: CompileStep = False
+    clip_norm: ClipNorm = 1.0
 
     def critic_score(self, data: Any) -> np.ndarray:
         """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
@@ -168,33 +165,15 @@ class GanSynthesizer(Synthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
+    def _check_together(self) -> None:
         check_compile_step(self)
-        sizes = settled(self, OPEN)  # what is given is the same under a budget, and every default is sound
-        for name in ("epochs", "batch_size"):
-            check_whole(name, getattr(sizes, name))
-        for name in ("embedding_dim", "discriminator_steps", "pac"):
-            check_whole(name, getattr(self, name))
-        for name in ("checkpoint_every", "accumulation"):
-            check_whole(name, getattr(self, name))
-        check_whole("patience", self.patience, low=0)
-        check_between("validation_share", self.validation_share, 0, 0.5)
-        for name in ("generator_dim", "discriminator_dim"):
-            check_units(name, getattr(sizes, name))
-        for name in ("generator_lr", "discriminator_lr"):
-            if not 0 < getattr(sizes, name) < 1:
-                raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
-        if not 0 < self.clip_norm <= 1e6:
-            raise ParameterError(f"clip_norm must be above 0 and at most 1e6; found {self.clip_norm!r}")
-        if not 0 <= self.ema_decay < 1:
-            raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
-        if self.schedule not in ("constant", "cosine"):
-            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+        sizes = self._settled(under_budget=False)  # what is given is the same under a budget, every default is sound
         if sizes.batch_size % (self.pac * self.accumulation):
             raise ParameterError(
                 f"batch_size {sizes.batch_size} is no multiple of pac {self.pac} times accumulation "
                 f"{self.accumulation}; choose a multiple, or pac=1"
             )
+        check_rows_of_part(self, sizes.batch_size, "the generator's batch normalisation")
 
     def _fit_encoded(self, prepared: Prepared) -> None:
         from raysynth.methods.shared.neural import train_model
@@ -246,7 +225,7 @@ class GanSynthesizer(Synthesizer):
         from raysynth.training.loop import TrainSettings
 
         spans, private = Spans.of(prepared.encoder.layout), prepared.privacy is not None
-        sizes = settled(self, PRIVATE if private else OPEN)
+        sizes = self._settled(under_budget=private)
         networks = GanSettings(
             embedding_dim=self.embedding_dim,
             generator_dim=sizes.generator_dim,

@@ -12,8 +12,6 @@ class TabularGAN(GanSynthesizer):
     """WGAN-GP (Gulrajani et al. 2017) with CTGAN's encoding and networks, rows drawn uniformly and nothing asked for.
 
     Rare categories are seen as rarely as they are in the table; `CTGAN` sees them more often.
-
-    The arguments are those of `GanSynthesizer` and `Synthesizer`.
     """
 
     has_differential_privacy: ClassVar[bool] = True

@@ -23,7 +23,7 @@ from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.table_statistics import TableStatistics, collect
+from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.training.window_shards import wide_rows
 
 Kinds = Mapping[Kind, Sequence[str] | None]
@@ -176,7 +176,8 @@ class _Inference:
         if self.given is not None:
             dtypes = {n: t for n, t in self.given.pandas_dtypes.items() if n in names}
             table = replace(table, pandas_dtypes=dtypes, levels=self.given.levels, text_forms=self.given.text_forms)
-        statistics = collect(table, label="statistics")
+        statistics = collect(table, label="statistics", check_values=False)  # one series has one key: a table of a row
+        require_finite(statistics)
         base = known or self.declared
         if base is not None:
             base = replace(base, columns=tuple(c for c in base.columns if c.name in names), constraints=())

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.opening import fit_opened, privacy_scope
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.released_schema import pay_for_schema
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.private import learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
@@ -103,6 +104,7 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
         ParameterError: the budget is too small. SchemaError, DataError: about names and types.
     """
     seed = model._fit_seed()
+    pay_for_schema(model._declared_schema(), scope)
     with stage("statistics") as done:
         sequences = bounded_sequences(model, data, scope.noise)
         statistics, n_columns = _released_columns(sequences, scope, scope.preprocessing_share)
@@ -271,7 +273,7 @@ def _entities(
 class _EntityNetwork(BayesianNetworkSynthesizer):
     """A network that takes a share of a budget, not all of it; its file is that of any other network."""
 
-    share: float
+    share: float = field(init=False)
 
     def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
         self.model_ = learn_privately(prepared, scope, rules, share=self.share)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar, Self
+from dataclasses import field, replace
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,12 @@ from raysynth.data.sequences import (
     windows_of,
 )
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ConditionError, ModelFileError, ParameterError, SchemaError
+from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
-from raysynth.fitting.checks import check_whole, is_private
+from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.running.stages import stage
@@ -47,17 +48,6 @@ class SequenceSynthesizer(Synthesizer):
     Rare categories and extreme numbers are protected by rows, as in every method; of static columns and lengths a row
     is a sequence (a window of one, where entities are longer than `sequence_length`).
 
-    Args:
-        sequence_length: steps of a sequence. Array: its steps. Table: the most rows of a sequence; longer entities are
-            learned in windows of so many rows. None: as in the data.
-        features: numbers in each step of an array; None: as in the data. Not for tables.
-        sequence_key: column that says which rows belong to one sequence (tables). Keys are made anew, never copied.
-        time_column: column of dates, times or numbers that orders the rows; None: they are in order.
-        static_columns: columns of the entity; None: those that never change within one (under a privacy budget, where
-            that is not read from the rows: none).
-        window_step: rows from the start of one window to the next in entities longer than `sequence_length`.
-        common: see `Synthesizer`; `keep_shards` is for tables alone.
-
     Attributes:
         history_: for each epoch a dict of 'epoch', the losses, and 'seconds'.
         static_columns_: the static columns. sequence_length_: the most steps of a sequence.
@@ -66,28 +56,47 @@ class SequenceSynthesizer(Synthesizer):
     can_resume: ClassVar[bool] = True
     learns_sequences: ClassVar[bool] = True
     joins_windows: ClassVar[bool] = False  # whether sequences of an array that overlap are taken for one series
-    sequence_length_: int
-    sampler_: SequenceMaker
-    history_: list[dict[str, float]]
 
-    def __init__(
-        self,
-        *,
-        sequence_length: int | None = None,
-        features: int | None = None,
-        sequence_key: str | None = None,
-        time_column: str | None = None,
-        static_columns: Sequence[str] | None = None,
-        window_step: int = 1,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.sequence_length = sequence_length
-        self.features = features
-        self.sequence_key = sequence_key
-        self.time_column = time_column
-        self.static_columns = static_columns
-        self.window_step = window_step
+    sequence_length: Annotated[
+        int | None,
+        Parameter(
+            "steps of a sequence; of an array: its steps; of a table: the most rows of a sequence, and longer entities "
+            "are learned in windows of so many rows",
+            at_least=1,
+            otherwise=Computed("as in the data"),
+            under_budget=Computed("to be declared for a table"),
+        ),
+    ] = None
+    features: Annotated[
+        int | None,
+        Parameter("numbers in each step of an array; not for tables", at_least=1, otherwise=Computed("as in the data")),
+    ] = None
+    sequence_key: Annotated[
+        str | None,
+        Parameter("column that says which rows belong to one sequence (tables); keys are made anew, never copied"),
+    ] = None
+    time_column: Annotated[
+        str | None,
+        Parameter("column of dates, times or numbers that orders the rows; None: they are in order"),
+    ] = None
+    static_columns: Annotated[
+        Sequence[str] | None,
+        Parameter(
+            "columns of the entity",
+            otherwise=Computed("those that never change within one"),
+            under_budget=Computed("none, since that is not read from the rows"),
+        ),
+    ] = None
+    window_step: Annotated[
+        int,
+        Parameter(
+            "rows from the start of one window to the next in entities longer than `sequence_length`", at_least=1
+        ),
+    ] = 1
+
+    sequence_length_: int = field(init=False)
+    sampler_: SequenceMaker = field(init=False)
+    history_: list[dict[str, float]] = field(init=False)
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 
@@ -133,7 +142,8 @@ class SequenceSynthesizer(Synthesizer):
         The same (model, seed, n_sequences, conditions) gives the same sequences.
 
         Args:
-            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas ask for.
+            n_sequences: sequences; None: about as many rows as were learned from, or as the quotas or the rows of a
+                DataFrame of contexts ask for.
             conditions: on static columns, in the forms of `Synthesizer.sample`; 'sequence length' may be asked for too.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
@@ -175,19 +185,12 @@ class SequenceSynthesizer(Synthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
+    def _check_together(self) -> None:
         name = type(self).__name__
         if self.scaling_config is not None and is_private(self):
             raise ParameterError(f"under a privacy budget {name} trains in this process only; leave out scaling_config")
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
-        check_whole("window_step", self.window_step)
-        for name in ("sequence_length", "features"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        for name in ("categorical_columns", "continuous_columns", "static_columns"):
-            if isinstance(getattr(self, name), str):
-                raise ParameterError(f"{name} must be a list of names; found the text '{getattr(self, name)}'")
 
     def _fit_table(self, data: Any) -> None:
         with stage("statistics") as done:
@@ -280,6 +283,11 @@ class SequenceSynthesizer(Synthesizer):
         static = static_columns(ordered, self.static_columns)
         self.sequence_length_ = longest(ordered, self.sequence_length)
         windows = windows_of(ordered, self.sequence_length_, self.window_step)
+        if len(windows) < 2:
+            raise DataError(
+                f"sequence_key '{self.sequence_key}' names one sequence of {ordered.rows.num_rows:,} rows, and it is "
+                f"learned in windows of {self.sequence_length_:,}; give a smaller sequence_length, or more rows"
+            )
         tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table)
         return replace(tables, schema=as_written(tables.schema, table))
 
@@ -303,7 +311,8 @@ class SequenceSynthesizer(Synthesizer):
     def _draw_entities(self, n_sequences: int | None, conditions: Any, seed: int) -> pa.Table:
         """Modelled columns of so many sequences, and their lengths."""
         self._check_conditions(conditions)
-        n = self.n_rows_ if n_sequences is None and not isinstance(conditions, (list, tuple)) else n_sequences
+        has_number = isinstance(conditions, (list, tuple)) or type(conditions).__name__ == "DataFrame"
+        n = self.n_rows_ if n_sequences is None and not has_number else n_sequences
         if self.entities_ is not None:
             return self.entities_.sample_arrow(n, conditions, seed)
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.errors import ParameterError
-from raysynth.fitting.checks import check_between, check_whole, is_private
+from raysynth.fitting.checks import is_private
 from raysynth.fitting.opening import spending_told
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ EPOCHS, BATCH_SIZE = (150, 400), 128
 UPDATES = 11_200  # that the default number of epochs makes, within its bounds
 PRIVATE_EPOCHS = 20
 COMPARED = 4096  # sequences whose levels are compared with made ones
+
+
+LearningRate = Annotated[float, Parameter("learning rate of Adam", above=0, below=1, tried=(1e-3, 2e-3, 4e-3))]
 
 
 class TimeSeriesGAN(SequenceSynthesizer):
@@ -47,87 +52,62 @@ class TimeSeriesGAN(SequenceSynthesizer):
     `window_step` is not used. There is no embedding then: the discriminator, taught by DP-SGD, sees the steps, and the
     generator is held to a noised mean of summaries of the sequences (`methods/sequences/private.py` says how the
     budget is divided; `statistics_share` None: a fifth). `schema` may declare bounds of an array's 'feature 1' ....
-
-    Args:
-        hidden_dim: units of each network.
-        epochs: passes over the sequences; None: 400 (of up to about 3,700 sequences) to 150 (from about 9,600 on), with
-            differential privacy 20.
-        batch_size: sequences of a step, over all workers together; None: 128, with differential privacy a 25th of them
-            (256 to 4,096), since the noise of a step does not grow with its batch. Without, distributions are matched
-            within a worker's share of it, and less finely within a small one: with more workers, take more sequences.
-        layers: of each recurrent network.
-        noise_dim: noise numbers of each step, and of a whole sequence.
-        learning_rate, discriminator_lr: of Adam.
-        supervised_weight: weight of the loss of the supervisor (the paper's eta).
-        distance_weight: weight of the loss that matches the distribution of whole sequences (the paper: moments); with
-            differential privacy, of the distance from what was released.
-        ema_decay: of the moving average of the weights that sequences are sampled with.
-        schedule: of the learning rates: 'constant' or 'cosine'.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them; there are
-            none with differential privacy.
-        clip_norm: with differential privacy: largest L2 norm of one sequence's gradient.
-        common: `sequence_length`, `features`, `sequence_key`, `time_column`, `static_columns` and `window_step` of
-            `SequenceSynthesizer`, and the arguments of `Synthesizer`.
     """
 
     method: ClassVar[str] = "timegan"
     numeric_encoding: ClassVar[NumericForm] = "scaled"
     has_differential_privacy: ClassVar[bool] = True
-    sampler_: SequenceSampler
 
-    def __init__(
-        self,
-        *,
-        hidden_dim: int = 24,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        layers: int = 1,
-        noise_dim: int = 8,
-        learning_rate: float = 2e-3,
-        discriminator_lr: float = 2e-3,
-        supervised_weight: float = 10.0,
-        distance_weight: float = 3.0,
-        ema_decay: float = 0.995,
-        schedule: str = "cosine",
-        checkpoint_every: int = 10,
-        clip_norm: float = 1.0,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.hidden_dim = hidden_dim
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.layers = layers
-        self.noise_dim = noise_dim
-        self.learning_rate = learning_rate
-        self.discriminator_lr = discriminator_lr
-        self.supervised_weight = supervised_weight
-        self.distance_weight = distance_weight
-        self.ema_decay = ema_decay
-        self.schedule = schedule
-        self.checkpoint_every = checkpoint_every
-        self.clip_norm = clip_norm
+    hidden_dim: Annotated[int, Parameter("units of each network", at_least=1, tried=(16, 24, 48))] = 24
+    epochs: Annotated[
+        int | None,
+        Parameter(
+            "passes over the sequences",
+            at_least=1,
+            otherwise=Computed("400 (of up to about 3,700 sequences) to 150 (from about 9,600 on)"),
+            under_budget=PRIVATE_EPOCHS,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "sequences of a step, over all workers together; without a budget distributions are matched within a "
+            "worker's share of it, and less finely within a small one: with more workers, take more sequences",
+            at_least=1,
+            otherwise=BATCH_SIZE,
+            under_budget=Computed("a 25th of them (256 to 4,096), since the noise of a step does not grow with it"),
+        ),
+    ] = None
+    layers: Annotated[int, Parameter("of each recurrent network", at_least=1)] = 1
+    noise_dim: Annotated[int, Parameter("noise numbers of each step, and of a whole sequence", at_least=1)] = 8
+    learning_rate: LearningRate = 2e-3
+    discriminator_lr: LearningRate = 2e-3
+    supervised_weight: Annotated[
+        float, Parameter("weight of the loss of the supervisor (the paper's eta)", at_least=0, below=1e6)
+    ] = 10.0
+    distance_weight: Annotated[
+        float,
+        Parameter(
+            "weight of the loss that matches the distribution of whole sequences (the paper: moments); with "
+            "differential privacy, of the distance from what was released",
+            at_least=0,
+            below=1e6,
+        ),
+    ] = 3.0
+    ema_decay: Annotated[
+        float,
+        Parameter("of the moving average of the weights that sequences are sampled with", at_least=0, below=1),
+    ] = 0.995
+    schedule: Schedule = "cosine"
+    checkpoint_every: CheckpointEvery = 10
+    clip_norm: ClipNorm = 1.0
+
+    sampler_: SequenceSampler = field(init=False)
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        for name in ("hidden_dim", "layers", "noise_dim", "checkpoint_every"):
-            check_whole(name, getattr(self, name))
-        check_between("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
-        for name in ("learning_rate", "discriminator_lr"):
-            if not 0 < getattr(self, name) < 1:
-                raise ParameterError(f"{name} must be between 0 and 1; found {getattr(self, name)!r}")
-        for name in ("supervised_weight", "distance_weight"):
-            if not 0 <= getattr(self, name) < 1e6:
-                raise ParameterError(f"{name} must be at least 0; found {getattr(self, name)!r}")
-        if not 0 <= self.ema_decay < 1:
-            raise ParameterError(f"ema_decay must be at least 0 and below 1; found {self.ema_decay!r}")
-        if self.schedule not in ("constant", "cosine"):
-            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
+    def _check_together(self) -> None:
+        super()._check_together()
         if is_private(self):
             from raysynth.methods.sequences.private_tables import check_private
 
@@ -162,7 +142,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
         from raysynth.methods.timegan.private_recipe import PrivateTimeGanJob
         from raysynth.training.loop import TrainSettings
 
-        epochs = self.epochs or PRIVATE_EPOCHS
+        epochs = self._settled(under_budget=True).epochs
         batch_size = self.batch_size or private_batch_size(opened.scope.n_rows)
         released = "gradients of the discriminator"
         plan = spending_plan(opened.scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
@@ -209,7 +189,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
         layout = SequenceLayout(
             self.sequence_length_, vector_layout(self.encoder_), vector_layout(self.context_encoder_)
         )
-        batch_size = divided_batch(self, self.batch_size or BATCH_SIZE, n_sequences)
+        batch_size = divided_batch(self, self._settled(under_budget=False).batch_size, n_sequences)
         epochs = self.epochs or default_epochs(n_sequences, batch_size)
         return TimeGanJob(
             layout, self._networks(), TrainSettings(epochs, batch_size, seed, self.schedule, self.checkpoint_every)

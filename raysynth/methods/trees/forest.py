@@ -19,6 +19,8 @@ import numpy as np
 from raysynth.errors import ModelFileError
 
 MOST_LEVELS = 64
+LEVELS_AT_ONCE = 3  # of a walk, before rows that have arrived are set aside
+HIGHEST = np.iinfo(np.int32).max  # the threshold of a leaf
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Forest:
         scores: further inputs, made of the columns.
         roots: first node of each tree, (T,).
         feature: input that a node splits by; -1 in a leaf, (M,).
-        threshold: rows whose input is at most this go left, (M,).
+        threshold: rows whose input is at most this go left; in a leaf `HIGHEST`, (M,).
         left: node of the left child; the right one follows it, (M,).
         parent: (M,); a root is its own.
         start, stop: the node's slice of `codes`, (M,).
@@ -98,25 +100,30 @@ class Forest:
     def leaves(self, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
         """Leaf (N,) of each row in the tree that is named for it."""
         n = x_FN.shape[1]
-        node = self.roots[tree_N].astype(np.int32)
-        flat, row = x_FN.reshape(-1), np.arange(n, dtype=np.int32)
-        offset, threshold, left = self._offset(n), self.threshold, self.left
-        inner = np.flatnonzero(self.feature[node] >= 0)
-        at, row = node[inner], row[inner]
+        node = self.roots.take(tree_N)
+        flat, row, at = x_FN.reshape(-1), np.arange(n, dtype=np.int32), node
+        threshold, child, offset = self.threshold, self._child, self._input * np.int32(n)
         for _ in range(MOST_LEVELS):
-            if not len(at):
+            for _ in range(LEVELS_AT_ONCE):  # a row that has reached its leaf stays there
+                place = offset.take(at)
+                place += row
+                at = child.take(at) + (flat.take(place) > threshold.take(at))
+            node[row] = at
+            open_rows = np.flatnonzero(self._is_inner.take(at))
+            if not len(open_rows):
                 return node
-            value = flat.take(offset.take(at) + row)
-            at = left.take(at) + (value > threshold.take(at))
-            is_inner = self._is_inner.take(at)
-            if is_inner.all():
-                continue
-            node[row[~is_inner]] = at[~is_inner]
-            at, row = at[is_inner], row[is_inner]
+            if len(open_rows) < len(at):
+                at, row = at.take(open_rows), row.take(open_rows)
         raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
 
-    def _offset(self, n: int) -> np.ndarray:
-        return np.maximum(self.feature, 0).astype(np.int32) * np.int32(n)
+    @cached_property
+    def _input(self) -> np.ndarray:
+        return np.maximum(self.feature, 0).astype(np.int32)
+
+    @cached_property
+    def _child(self) -> np.ndarray:
+        """The left child; of a leaf itself, whose threshold no input is above."""
+        return np.where(self._is_inner, self.left, np.arange(len(self.left))).astype(np.int32)
 
     @cached_property
     def _is_inner(self) -> np.ndarray:

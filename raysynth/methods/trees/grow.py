@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.methods.trees.backoff import BackOff, keep_of
+from raysynth.methods.trees.forest import HIGHEST
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _filled(tree: Any, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, n
     position = 1 + 2 * np.arange(inner.sum())
     new[old_left[inner]], new[old_right[inner]] = position, position + 1
     feature = np.full(tree.node_count, -1, np.int16)
-    threshold = np.zeros(tree.node_count, np.int32)
+    threshold = np.full(tree.node_count, HIGHEST, np.int32)
     left = np.zeros(tree.node_count, np.int32)
     parent = np.zeros(tree.node_count, np.int32)
     feature[new[inner]] = tree.feature[inner]

@@ -17,6 +17,7 @@ from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import Forest, Score
 from raysynth.methods.trees.grow import GrowthRule, grow
 
+GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
 EMBEDDED = 6
 COARSE = 32
@@ -81,11 +82,10 @@ def learn_column(
     scores: tuple[Score, ...] = ()
     if task.inputs and design is not None:
         scores = _scores(task, codes_CN, design, guide_NK, rare_threshold)
-    grown_later = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")
-    empty: dict[str, Any] = dict.fromkeys(grown_later, np.zeros(0, np.int32))
-    forest = Forest(task.inputs, orders, scores, **empty, run=view.run)
+    ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
+    forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
-    grown: dict[str, Any] = dict(grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng))
+    grown: dict[str, Any] = grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng)
     return replace(forest, **grown)
 
 

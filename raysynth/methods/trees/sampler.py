@@ -15,7 +15,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
 from raysynth.methods.trees.forest import Forest
 
-BLOCK_ROWS = 16_384  # so that codes and nodes stay in the processor's cache
+BLOCK_ROWS = 8_192  # so that codes and nodes stay in the processor's cache
 TRIED_FIRST = 200_000  # rows that a condition may cost, whatever comes of it
 TRIED_PER_ROW = 1_000  # further ones for each row that met the conditions
 

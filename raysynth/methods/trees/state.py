@@ -10,7 +10,7 @@ import numpy as np
 from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
 from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.forest import Forest, Score
+from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 
 _STORED = {"roots": np.int32, "feature": np.int16, "threshold": np.int32, "left": np.int32}
 _STORED_TOO = {"start": np.int32, "stop": np.int32, "codes": np.uint16, "keep": np.float32}
@@ -94,6 +94,8 @@ def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
 def _check(forest: Forest, cardinality: int) -> None:
     """Indices in range, so that no draw reads beyond an array, and no walk is endless."""
     n_inputs = len(forest.inputs) + len(forest.scores)
+    if (forest.threshold[forest.feature < 0] != HIGHEST).any():
+        raise _broken("a leaf has a threshold")
     start, stop = forest.start, forest.stop
     if forest.feature.max() >= n_inputs or forest.feature.min() < -1 or not len(forest.roots):
         raise _broken("a node splits by a column that is none of its inputs")

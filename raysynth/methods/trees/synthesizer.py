@@ -7,15 +7,15 @@ not grow with the rows. Columns are learned independently of each other, each fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.errors import NotFittedError, ParameterError
-from raysynth.fitting.checks import check_between, check_whole
+from raysynth.errors import NotFittedError
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.parameters import Parameter
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
@@ -35,35 +35,29 @@ class SequentialTrees(Synthesizer):
     counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
     protected distribution of the whole column. An additive prediction from all columns before it is one more input.
 
-    Args:
-        n_trees: trees of each column.
-        leaf_rows: least rows of a leaf; at least twice the schema's `rare_threshold` count.
-        bag_share: share of the rows that the splits of one tree are found from, above 0 and below 1.
-        order: columns in the order of drawing; those left out follow. None: chosen by dependence.
-        max_rows: rows to learn from; of a larger table a random sample.
-
-    The other arguments are those of `Synthesizer`. After `fit`: `order_`, the names of the columns as they are drawn.
+    After `fit`: `order_`, the names of the columns as they are drawn.
     """
 
     method: ClassVar[str] = "trees"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
-    def __init__(
-        self,
-        *,
-        n_trees: int = 5,
-        leaf_rows: int = 10,
-        bag_share: float = 0.632,
-        order: Sequence[str] | None = None,
-        max_rows: int = 200_000,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.n_trees = n_trees
-        self.leaf_rows = leaf_rows
-        self.bag_share = bag_share
-        self.order = order
-        self.max_rows = max_rows
+    n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 3, 5, 10))] = 5
+    leaf_rows: Annotated[
+        int,
+        Parameter(
+            "least rows of a leaf; at least twice the schema's `rare_threshold` count",
+            at_least=1,
+            tried=(5, 10, 20, 40),
+        ),
+    ] = 10
+    bag_share: Annotated[
+        float, Parameter("share of the rows that the splits of one tree are found from", above=0, at_most=0.95)
+    ] = 0.632
+    order: Annotated[
+        Sequence[str] | None,
+        Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
+    ] = None
+    max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
     @property
     def order_(self) -> tuple[str, ...]:
@@ -87,14 +81,6 @@ class SequentialTrees(Synthesizer):
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------
-
-    def _check_parameters(self) -> None:
-        check_whole("n_trees", self.n_trees)
-        check_whole("leaf_rows", self.leaf_rows)
-        check_whole("max_rows", self.max_rows, 100)
-        check_between("bag_share", self.bag_share, 0.0, 0.95, open_low=True)
-        if self.n_trees > 1000:
-            raise ParameterError(f"n_trees must be at most 1,000; found {self.n_trees:,}")
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": N_BINS}

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
-from raysynth.fitting.checks import check_between, check_compile_step, check_units, check_whole, settled
+from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
-from raysynth.methods.base import Synthesizer
+from raysynth.methods.base import Epsilon, Synthesizer
+from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.training_parameters import (
+    Accumulation,
+    CalibrateMarginals,
+    CheckpointEvery,
+    ClipNorm,
+    CompileStep,
+    Patience,
+    Schedule,
+    ValidationShare,
+    WeightDecay,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,27 +34,12 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
 EPOCHS = (3, 600)
-PRIVATE_EPOCHS = 25  # by default, under a privacy budget
 
 
-@dataclass(frozen=True)
-class VaeDefaults:
-    """What holds where the user left a parameter open; see `TabularVAE`."""
-
-    latent_dim: int
-    encoder_layers: tuple[int, ...]
-    decoder_layers: tuple[int, ...]
-    prior_components: int
-    loss_factor: float
-    warm_up: float
-    learning_rate: float
-    ema_decay: float
-
-
-OPEN = VaeDefaults(24, (128, 128), (128, 128), 128, 2.0, 0.3, 2e-3, 0.995)
-# In the few hundred steps that a budget pays for, noise moves every weight about as far as learning does, and hidden
-# layers multiply it: on Adult at epsilon 3 networks of (128, 64) gave an AUC from 0.56 to 0.82 by chance.
-PRIVATE = VaeDefaults(12, (128,), (128,), 0, 5.0, 0.0, 1e-2, 0.98)
+HiddenLayers = Annotated[
+    tuple[int, ...] | None,
+    Parameter("units of each hidden layer", at_least=1, otherwise=(128, 128), under_budget=(128,)),
+]
 
 
 class TabularVAE(Synthesizer):
@@ -53,34 +49,9 @@ class TabularVAE(Synthesizer):
     distribution over latent places, and a decoder gives each place a distribution over rows. Places are drawn from a
     mixture that is learned with the two (see `methods/vae/network.py`), and marginals are calibrated after training.
 
-    Args:
-        latent_dim: dimensions of the latent space; None: 24, under a privacy budget 12.
-        encoder_layers, decoder_layers: units of the hidden layers; None: (128, 128), under a budget (128,).
-        prior_components: Gaussians of the learned distribution of places; 0: the paper's standard normal; None: 128,
-            under a budget 0.
-        loss_factor: weight of the reconstruction beside the divergence: 1 is the bound, 2 as in the paper's code;
-            None: 2, under a budget 5.
-        warm_up: share of the training over which the divergence rises from nothing to its full weight; None: 0.3, under
-            a budget 0.
-        epochs: passes over the table; None: as many as show a million rows, from 3 to 600.
-        batch_size: rows of a step, over all workers together; None: by the size of the table, 32 to 250.
-        learning_rate, weight_decay: of AdamW; a learning rate of None: 0.002, under a budget 0.01.
-        schedule: of the learning rate: 'cosine' or 'constant'.
-        ema_decay: of the moving average of the weights that rows are sampled with; 0: the last weights; None: 0.995,
-            under a budget 0.98.
-        accumulation: parts in which a batch goes through the networks before one update: the same batch in less memory;
-            under a budget DP-SGD divides its batches itself.
-        validation_share: share of rows held back to choose the best weights; 0: none, the last weights are kept.
-        patience: epochs without a better validation loss after which training ends; 0: never.
-        calibrate_marginals: after training, correct every column's own distribution by the released one
-            (`methods/shared/calibration.py`); rows are not looked at again.
-        checkpoint_every: epochs between checkpoints, where `run_config.storage_path` says where to put them.
-        compile_step: take a step's arithmetic through `torch.compile`, on a GPU as CUDA graphs: the same model up to
-            rounding (`training/compiled.py`). On a CPU it does not pay: Adult's steps take 6.8 ms instead of 8.9, but
-            compiling takes 24 s, and the fit wins 9 s at most (`bench_training.py step`). Not under a budget.
-        clip_norm: with differential privacy: largest L2 norm of one row's gradient. Then also: `epochs` None is 25,
-            `batch_size` None a 25th of the rows (256 to 4,096), no row is held back and all epochs run.
-        common: see `Synthesizer`.
+    Under a privacy budget defaults are others, no row is held back and all epochs run: in the few hundred steps that a
+    budget pays for, noise moves every weight about as far as learning does, and hidden layers multiply it (on Adult at
+    epsilon 3 networks of (128, 64) gave an AUC from 0.56 to 0.82 by chance).
 
     Attributes:
         history_: for each epoch a dict of 'epoch', 'reconstruction', 'divergence' (nats a row; with differential
@@ -93,50 +64,85 @@ class TabularVAE(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        latent_dim: int | None = None,
-        encoder_layers: Sequence[int] | None = None,
-        decoder_layers: Sequence[int] | None = None,
-        prior_components: int | None = None,
-        loss_factor: float | None = None,
-        warm_up: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-5,
-        schedule: str = "cosine",
-        ema_decay: float | None = None,
-        accumulation: int = 1,
-        validation_share: float = 0.0,
-        patience: int = 0,
-        calibrate_marginals: bool = True,
-        checkpoint_every: int = 10,
-        compile_step: bool = False,
-        clip_norm: float = 1.0,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        self.latent_dim = latent_dim
-        self.encoder_layers = None if encoder_layers is None else tuple(encoder_layers)
-        self.decoder_layers = None if decoder_layers is None else tuple(decoder_layers)
-        self.prior_components = prior_components
-        self.loss_factor = loss_factor
-        self.warm_up = warm_up
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.ema_decay = ema_decay
-        self.accumulation = accumulation
-        self.validation_share = validation_share
-        self.patience = patience
-        self.calibrate_marginals = calibrate_marginals
-        self.checkpoint_every = checkpoint_every
-        self.compile_step = compile_step
-        self.clip_norm = clip_norm
+    latent_dim: Annotated[
+        int | None,
+        Parameter("dimensions of the latent space", at_least=1, otherwise=24, under_budget=12, tried=(8, 12, 24, 48)),
+    ] = None
+    encoder_layers: HiddenLayers = None
+    decoder_layers: HiddenLayers = None
+    prior_components: Annotated[
+        int | None,
+        Parameter(
+            "Gaussians of the learned distribution of places; 0: the paper's standard normal",
+            at_least=0,
+            otherwise=128,
+            under_budget=0,
+        ),
+    ] = None
+    loss_factor: Annotated[
+        float | None,
+        Parameter(
+            "weight of the reconstruction beside the divergence: 1 is the bound, 2 as in the paper's code",
+            above=0,
+            at_most=100,
+            otherwise=2.0,
+            under_budget=5.0,
+            tried=(1.0, 2.0, 5.0),
+        ),
+    ] = None
+    warm_up: Annotated[
+        float | None,
+        Parameter(
+            "share of the training over which the divergence rises from nothing to its full weight",
+            at_least=0,
+            at_most=1,
+            otherwise=0.3,
+            under_budget=0.0,
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        Parameter(
+            "passes over the table",
+            at_least=1,
+            otherwise=Computed("as many as show a million rows, 3 to 600"),
+            under_budget=25,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None,
+        Parameter(
+            "rows of a step, over all workers together",
+            at_least=1,
+            otherwise=Computed("by the size of the table, 32 to 250"),
+            under_budget=Computed("a 25th of the rows (256 to 4,096)"),
+        ),
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        Parameter(
+            "learning rate of AdamW", above=0, at_most=1, otherwise=2e-3, under_budget=1e-2, tried=(1e-3, 2e-3, 5e-3)
+        ),
+    ] = None
+    weight_decay: WeightDecay = 1e-5
+    schedule: Schedule = "cosine"
+    ema_decay: Annotated[
+        float | None,
+        Parameter(
+            "of the moving average of the weights that rows are sampled with; 0: the last weights",
+            at_least=0,
+            at_most=0.99999,
+            otherwise=0.995,
+            under_budget=0.98,
+        ),
+    ] = None
+    accumulation: Accumulation = 1
+    validation_share: ValidationShare = 0.0
+    patience: Patience = 0
+    calibrate_marginals: CalibrateMarginals = True
+    checkpoint_every: CheckpointEvery = 10
+    compile_step: CompileStep = False
+    clip_norm: ClipNorm = 1.0
 
     # ---- what attackers with the whole model ask -------------------------------------------------------------------
 
@@ -163,28 +169,8 @@ class TabularVAE(Synthesizer):
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
+    def _check_together(self) -> None:
         check_compile_step(self)
-        sizes = settled(self, OPEN)  # what is given is the same under a budget, and every default is sound
-        for name in ("checkpoint_every", "accumulation"):
-            check_whole(name, getattr(self, name))
-        check_whole("latent_dim", sizes.latent_dim)
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name))
-        check_whole("prior_components", sizes.prior_components, low=0)
-        check_whole("patience", self.patience, low=0)
-        check_units("encoder_layers", sizes.encoder_layers)
-        check_units("decoder_layers", sizes.decoder_layers)
-        check_between("learning_rate", sizes.learning_rate, 0, 1, open_low=True)
-        check_between("loss_factor", sizes.loss_factor, 0, 100, open_low=True)
-        check_between("weight_decay", self.weight_decay, 0, 10)
-        check_between("clip_norm", self.clip_norm, 0, 1e6, open_low=True)
-        check_between("ema_decay", sizes.ema_decay, 0, 0.99999)
-        check_between("warm_up", sizes.warm_up, 0, 1)
-        check_between("validation_share", self.validation_share, 0, 0.5)
-        if self.schedule not in ("constant", "cosine"):
-            raise ParameterError(f"schedule must be 'constant' or 'cosine'; found {self.schedule!r}")
         if self.patience and not self.validation_share:
             raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
 
@@ -220,8 +206,8 @@ class TabularVAE(Synthesizer):
         from raysynth.training.loop import TrainSettings
 
         scope, plan = prepared.privacy, None
-        sizes = settled(self, OPEN if scope is None else PRIVATE)
-        epochs = self.epochs or (default_epochs(prepared.n_rows) if scope is None else PRIVATE_EPOCHS)
+        sizes = self._settled(under_budget=scope is not None)
+        epochs = sizes.epochs or default_epochs(prepared.n_rows)
         batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_units)
         steps = epochs * max(1, prepared.n_rows // batch_size)
         if scope is not None:
@@ -286,18 +272,13 @@ class DPTabularVAE(TabularVAE):
     """The autoencoder with a differentially private training: every gradient is clipped by row and noised.
 
     `TabularVAE` with a budget that it does not train without: no rows are held back and no weights chosen.
-
-    Args:
-        epsilon, delta: the budget of the whole fit, statistics included.
-        common: see `TabularVAE` (its defaults under a budget) and `Synthesizer`.
     """
 
     method: ClassVar[str] = "dp_tvae"
 
-    def __init__(self, *, epsilon: float = 1.0, delta: float | None = None, **common: Any) -> None:
-        super().__init__(epsilon=epsilon, delta=delta, **common)
+    epsilon: Epsilon = 1.0
 
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
+    def _check_together(self) -> None:
+        super()._check_together()
         if self.epsilon is None:
             raise ParameterError("DPTabularVAE trains within a budget only: give epsilon, or take TabularVAE")

@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.constraints.base import Constraint, known_columns
+from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
+from raysynth.schema.constraints.derived import Derived, solved
 from raysynth.schema.constraints.evaluation import evaluate
 from raysynth.schema.constraints.values import TEXT, column_of, satisfied, storage_type
 from raysynth.schema.table import TableSchema
@@ -42,7 +43,10 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Expression(Constraint):
-    """A rule on single rows in the language of this file's head. Met by rejection.
+    """A rule on single rows in the language of this file's head.
+
+    An equality is met by construction: one column is computed from the others (`schema/constraints/derived.py`). All
+    other rules are met by rejection.
 
     Args:
         text: for example "age >= years_employed + 14 and (sex != 'M' or pregnant == False)".
@@ -72,6 +76,14 @@ class Expression(Constraint):
     def holds(self, table: pa.Table) -> np.ndarray:
         """For each row whether the rule is not known to be false."""
         return satisfied(self._evaluate(table), table.num_rows)
+
+    def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
+        """The computed column of an equality."""
+        found = solved(parse(self.text), schema)
+        if found is None:
+            return ()
+        operands = tuple(schema[n] for n in self.involves if n != found[0])
+        return (Derived(schema[found[0]], operands, self.text, found[1]),)
 
     def _evaluate(self, table: pa.Table) -> pa.Array | pa.Scalar:
         columns = {name: column_of(table, name) for name in self.involves}

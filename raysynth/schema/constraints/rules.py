@@ -14,6 +14,7 @@ from raysynth.errors import ConstraintError
 from raysynth.schema.columns import Kind
 from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
+from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.values import column_of, one_array
 from raysynth.schema.table import TableSchema
 
@@ -60,6 +61,11 @@ class ConstraintSet:
             plan.append(chosen)
             wanted = [r for r in wanted if r is not chosen and not set(r.needs) & set(chosen.changes)]
         return tuple(plan)
+
+    @property
+    def described(self) -> list[str]:
+        """A line for each column that is computed from others."""
+        return [str(r) for r in self.replacements if isinstance(r, Derived)]
 
     def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
         """Schema of what is modelled, without constraints; raises `ConstraintError` where a new name is taken."""

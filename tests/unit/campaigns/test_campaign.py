@@ -122,6 +122,15 @@ def test_shadow_features_are_told_by_the_other_models(data: pd.DataFrame, tmp_pa
     assert results.game("copies", "shadow").auc().low > 0.7
 
 
+def test_a_campaign_of_two_models_claims_nothing(data: pd.DataFrame, tmp_path: Path) -> None:
+    results = new(data, tmp_path / "c", n_models=2).run()
+    text = results.summary()
+    assert "nan" not in text and "[" not in text and "epsilon not measured" in text
+    results.write_report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "not measured" in page and ">nan<" not in page and '"nan"' not in page
+
+
 def test_the_report_is_one_page_with_curves(data: pd.DataFrame, tmp_path: Path) -> None:
     new(data, tmp_path / "c", n_models=4).run().write_report(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -285,6 +285,16 @@ def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypa
 # ----------------------------------------------------------------------------------------------- the real entry point
 
 
+def test_a_methods_parameters_are_printed_with_ranges_and_defaults() -> None:
+    text = " ".join(run("fit", "--help-method", "ctgan").stdout.split())
+    assert (
+        "pac: rows that the discriminator judges together (PacGAN). A whole number of at least 1; default 10." in text
+    )
+    assert "privacy_unit:" in text and "under a privacy budget 60" in text
+    unknown = run("fit", "--help-method", "magic")
+    assert unknown.exit_code == 2 and "unknown method 'magic'" in unknown.stderr
+
+
 def test_help_teaches_with_examples() -> None:
     for command in ("fit", "sample", "evaluate", "demo"):
         text = run(command, "--help").stdout

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, interval_of, to_float
+from raysynth.encoding.numbers import interval_of, to_float, to_numbers
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes
 from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.numeric import NumericSummary
@@ -117,8 +118,8 @@ def test_modes_give_values_back_within_their_clip(name: str) -> None:
     encoder = modes(real, rare=1)
     codes, alpha = encoder.encode(real)
     assert alpha.dtype == np.float32 and np.abs(alpha).max() <= 1
-    x, _ = to_float(real)
-    y, _ = to_float(encoder.decode(codes, alpha, np.random.default_rng(1)))
+    x, _ = encoder.places(real)
+    y, _ = encoder.places(encoder.decode(codes, alpha, np.random.default_rng(1)))
     unclipped = np.abs(alpha) < 1
     assert unclipped.mean() > 0.99
     unit = encoder.distribution.unit
@@ -173,20 +174,20 @@ def test_condition_weights_are_the_share_of_decoded_values_inside(name: str, a: 
     """Of each code. 20,000 draws; false alarm per code 6e-7 at 5 deviations."""
     encoder = bins(TYPES[name], n_bins)
     distribution = encoder.distribution
-    x, _ = to_float(encoder.to_arrow(distribution.quantile(np.sort([a, b])), np.zeros(2, bool)))
-    bounds = (float(x[0]), float(x[1]))
+    x, _ = to_numbers(encoder.to_arrow(distribution.quantile(np.sort([a, b])), np.zeros(2, bool)))
+    bounds = (x[0].item(), x[1].item())
     weights = encoder.condition_weights(bounds)
     assert weights.shape == (encoder.cardinality,) and weights[-1] == 0 and ((weights >= 0) & (weights <= 1)).all()
     rng = np.random.default_rng(5)
     codes = rng.integers(0, encoder.cardinality - 1, 20_000).astype(np.uint16)
-    y, _ = to_float(encoder.decode(codes, None, rng))
+    y, _ = to_numbers(encoder.decode(codes, None, rng))
     inside = (y >= bounds[0]) & (y <= bounds[1])
     n = np.bincount(codes, minlength=encoder.cardinality - 1)
     found = np.bincount(codes, weights=inside, minlength=encoder.cardinality - 1) / n
     tolerance = 5 * np.sqrt(np.maximum(weights[:-1] * (1 - weights[:-1]), 1e-3) / n) + 1e-6
     assert (np.abs(found - weights[:-1]) <= tolerance).all()
     possible = codes[weights[codes] > 0]
-    limited, _ = to_float(encoder.decode(possible, None, rng, bounds))
+    limited, _ = to_numbers(encoder.decode(possible, None, rng, bounds))
     assert ((limited >= bounds[0]) & (limited <= bounds[1])).all()
 
 

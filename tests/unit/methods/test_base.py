@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from raysynth.errors import NotFittedError, ParameterError, SchemaError, Trainin
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.loading import load_synthetic_model
+from raysynth.methods.parameters import Parameter
 from raysynth.schema import Kind, TableSchema
 
 
@@ -24,14 +26,8 @@ class Marginals(Synthesizer):
     method: ClassVar[str] = "marginals"
     numeric_encoding: ClassVar[NumericForm] = "bins"
 
-    def __init__(self, *, n_bins: int = 50, fails: bool = False, **common: Any) -> None:
-        super().__init__(**common)
-        self.n_bins = n_bins
-        self.fails = fails
-
-    def _check_parameters(self) -> None:
-        if self.n_bins < 2:
-            raise ParameterError(f"n_bins must be at least 2; found {self.n_bins}")
+    n_bins: Annotated[int, Parameter("bins of a number", at_least=2)] = 50
+    fails: Annotated[bool, Parameter("whether a fit fails half-way")] = False
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
@@ -58,16 +54,7 @@ class Marginals(Synthesizer):
         self.shares_ = [arrays[str(i)] for i in range(len(arrays))]
 
 
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from raysynth.methods import registry
-
-    found = registry.synthesizer_class
-
-    def with_marginals(method: str) -> type[Synthesizer]:
-        return Marginals if method == "marginals" else found(method)
-
-    monkeypatch.setattr(registry, "synthesizer_class", with_marginals)
+load_marginals = partial(load_synthetic_model, allow_methods=[Marginals])
 
 
 @pytest.fixture
@@ -166,7 +153,7 @@ def test_kinds_given_by_name_and_by_schema(frame: pd.DataFrame, tmp_path: Any) -
 def test_lists_of_columns_of_any_type_are_saved(frame: pd.DataFrame, tmp_path: Any, columns: Any) -> None:
     model = make(categorical_columns=columns).fit(frame)
     model.save(tmp_path / "m")
-    assert load_synthetic_model(tmp_path / "m").categorical_columns == ["a"]
+    assert load_marginals(tmp_path / "m").categorical_columns == ["a"]
 
 
 def test_nothing_to_model_is_said(frame: pd.DataFrame) -> None:

@@ -184,7 +184,7 @@ def test_a_delta_above_one_over_n_is_warned_of() -> None:
         ({"epsilon": 0}, "epsilon must be a number > 0"),
         ({"epsilon": -1.0}, "epsilon must be a number > 0"),
         ({"epsilon": 1.0, "delta": 1}, "delta must be a number between 0 and 1"),
-        ({"epsilon": 1.0, "statistics_share": 1.0}, "preprocessing_share"),
+        ({"epsilon": 1.0, "statistics_share": 1.0}, "statistics_share must be a number between 0 and 1"),
         ({"epsilon": 1.0, "about_rows": -5}, "about_rows"),
         ({"delta": 1e-5}, "give epsilon, too"),
         ({"secure_mode": True}, "give epsilon, too"),

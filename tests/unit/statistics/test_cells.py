@@ -12,15 +12,24 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from raysynth.statistics import cells as module
-from raysynth.statistics.cells import Cells, cells_of, float_keys, from_float_keys, no_cells
+from raysynth.statistics.cells import (
+    Cells,
+    Numbers,
+    cells_of,
+    float_keys,
+    from_float_keys,
+    no_cells,
+    unsigned_keys,
+    values_of,
+)
 
 CAP = 8
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-20, 20)
 
 
-def sketch(parts: list[np.ndarray], is_integer: bool) -> Cells:
-    return reduce(lambda a, keys: a.merged(cells_of(keys, is_integer, cap=CAP), CAP), parts, no_cells(is_integer))
+def sketch(parts: list[np.ndarray], numbers: Numbers) -> Cells:
+    return reduce(lambda a, keys: a.merged(cells_of(keys, numbers, cap=CAP), CAP), parts, no_cells(numbers))
 
 
 def assert_same(a: Cells, b: Cells) -> None:
@@ -40,18 +49,31 @@ def test_keys_of_floats_keep_order_and_values(values: np.ndarray) -> None:
 @given(arrays(np.float64, st.integers(1, 80), elements=FLOATS), st.lists(st.integers(0, 80), max_size=5))
 def test_floats_split_in_any_way_give_the_same_cells(values: np.ndarray, cuts: list[int]) -> None:
     keys = float_keys(values)
-    assert_same(sketch([keys], False), sketch(np.split(keys, sorted(min(c, len(keys)) for c in cuts)), False))
+    assert_same(sketch([keys], "floats"), sketch(np.split(keys, sorted(min(c, len(keys)) for c in cuts)), "floats"))
 
 
 @given(arrays(np.int64, st.integers(1, 80), elements=INTEGERS), st.lists(st.integers(0, 80), max_size=5))
 def test_integers_split_in_any_way_give_the_same_cells(keys: np.ndarray, cuts: list[int]) -> None:
-    assert_same(sketch([keys], True), sketch(np.split(keys, sorted(min(c, len(keys)) for c in cuts)), True))
+    kinds: tuple[Numbers, ...] = ("integers", "unsigned")
+    for numbers in kinds:
+        parts = np.split(keys, sorted(min(c, len(keys)) for c in cuts))
+        assert_same(sketch([keys], numbers), sketch(parts, numbers))
+
+
+@given(arrays(np.uint64, st.integers(1, 60), elements=st.integers(0, 2**64 - 1) | st.integers(0, 20)))
+def test_keys_of_unsigned_integers_keep_order_and_values(values: np.ndarray) -> None:
+    keys = unsigned_keys(values)
+    np.testing.assert_array_equal(values_of(keys, "unsigned"), values)
+    np.testing.assert_array_equal(values[np.argsort(keys, kind="stable")], np.sort(values))
+    assert sketch([keys], "unsigned").low_values[0] == values.min()
 
 
 @given(arrays(np.int64, st.integers(1, 80), elements=INTEGERS), st.booleans(), st.randoms(use_true_random=False))
 def test_order_of_merging_does_not_matter(keys: np.ndarray, as_floats: bool, random: object) -> None:
     keys = float_keys(keys.astype(np.float64)) if as_floats else keys
-    parts = [cells_of(part, not as_floats, cap=CAP).fitted(CAP) for part in np.array_split(keys, 5)]
+    parts = [
+        cells_of(part, "floats" if as_floats else "integers", cap=CAP).fitted(CAP) for part in np.array_split(keys, 5)
+    ]
     forward = reduce(lambda a, b: a.merged(b, CAP), parts)
     random.shuffle(parts)  # type: ignore[attr-defined]
     assert_same(forward, reduce(lambda a, b: a.merged(b, CAP), parts))
@@ -59,7 +81,7 @@ def test_order_of_merging_does_not_matter(keys: np.ndarray, as_floats: bool, ran
 
 @given(arrays(np.int64, st.integers(1, 200), elements=INTEGERS))
 def test_cells_cover_their_values_and_the_level_is_the_lowest(keys: np.ndarray) -> None:
-    cells = sketch([keys], True)
+    cells = sketch([keys], "integers")
     assert len(cells) <= CAP
     assert cells.counts.sum() == len(keys)
     assert (cells.low[1:] > cells.high[:-1]).all()
@@ -68,7 +90,7 @@ def test_cells_cover_their_values_and_the_level_is_the_lowest(keys: np.ndarray) 
         assert len(inside) == count and inside.min() == low and inside.max() == high
     np.testing.assert_array_equal(cells.n_low, [np.count_nonzero(keys == k) for k in cells.low])
     if cells.level > 0:
-        finer = cells_of(keys, True).at_level(cells.level - 1)
+        finer = cells_of(keys, "integers").at_level(cells.level - 1)
         assert len(finer) > CAP
 
 
@@ -82,9 +104,10 @@ def test_counting_without_sorting_gives_the_same_cells(values: np.ndarray, whole
     keys = np.rint(values).astype(np.int64) if whole else float_keys(values)
     if whole:
         keys = keys * 1_000_003  # beyond the small range that is counted directly
-    sorted_cells = cells_of(keys, whole).at_level(level).fitted(CAP)
+    numbers: Numbers = "integers" if whole else "floats"
+    sorted_cells = cells_of(keys, numbers).at_level(level).fitted(CAP)
     with mock.patch.object(module, "_SAMPLE", 16):
-        coarse = module._counted_coarsely(keys, whole, level, CAP)
+        coarse = module._counted_coarsely(keys, numbers, level, CAP)
     if coarse is not None:
         assert_same(coarse, sorted_cells)
 

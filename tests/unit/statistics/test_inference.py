@@ -16,6 +16,8 @@ from raysynth.statistics import collect, infer_schema
 
 N = 400
 RNG = np.random.default_rng(11)
+PLACES = ["Airport", "Municipal Airport", "Regional", "Field", "County Airport", "Beach", "Heliport", "Airfield"]
+PEOPLE = ["Smith", "Nguyen", "Garcia", "Church", "Kowalski", "Jones", "Haddad", "Okafor"]
 
 
 def schema_of(frame: pd.DataFrame | pa.Table, declared: TableSchema | None = None, **kinds: list[str]) -> TableSchema:
@@ -41,6 +43,11 @@ def one(name: str, values: Any) -> ColumnSchema:
         ("weight", RNG.permutation(np.arange(N) * 37 + 5), Kind.CONTINUOUS),  # unique, but no key: like fnlwgt
         ("customer_id", RNG.permutation(np.arange(N) * 37 + 5), Kind.IDENTIFIER),
         ("x", np.arange(100, 100 + N), Kind.IDENTIFIER),
+        ("patnum", RNG.permutation(np.arange(100_000, 100_000 + 3 * N))[:N], Kind.IDENTIFIER),  # drawn without repeats
+        ("income", RNG.permutation(np.arange(10_000, 10_000 + 40 * N * N))[:N], Kind.CONTINUOUS),
+        ("year", RNG.permutation(np.arange(1500, 2000))[:N], Kind.CONTINUOUS),
+        ("name", [f"{a} {b}" for a in ("Akron", "Elk Grove", "Moton") for b in PLACES] * 5, Kind.CATEGORICAL),
+        ("name", [f"{a} {b}" for a in ("Anna", "Mary Ann", "Juan") for b in PEOPLE] * 5, Kind.PERSONAL),
         ("score", RNG.normal(size=N), Kind.CONTINUOUS),  # a unique float is no key
         ("code", [f"P{i:06d}" for i in range(N)], Kind.IDENTIFIER),
         ("contact", [f"user{i % 90}@mail.example" for i in range(N)], Kind.PERSONAL),

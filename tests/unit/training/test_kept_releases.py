@@ -18,11 +18,11 @@ from raysynth import AutoregressiveSynthesizer, TabularGAN, TabularVAE, load_syn
 from raysynth.data.table import as_table
 from raysynth.dp import PrivacyBudget, PrivacyScope
 from raysynth.dp.accounting.accountant import total_epsilon
-from raysynth.dp.accounting.ledger import Event
+from raysynth.dp.accounting.ledger import Event, unit_in_words
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import ParameterError
 from raysynth.files.model_file import read_model
-from raysynth.fitting.opening import open_table, unit_in_words
+from raysynth.fitting.opening import open_table
 from raysynth.methods.base import Synthesizer
 from raysynth.statistics import noised
 from raysynth.training.kept_releases import FITS, RELEASES, KeptReleases, ReleaseKey, looked_up

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from raysynth.errors import ParameterError
-from raysynth.tuning.domains import Domain
+from raysynth.tuning.domains import Domain, checked_space
 
 
 def test_a_list_gives_its_values_and_a_pair_the_numbers_between() -> None:
@@ -24,3 +25,22 @@ def test_a_list_gives_its_values_and_a_pair_the_numbers_between() -> None:
 def test_anything_else_is_named(given: object) -> None:
     with pytest.raises(ParameterError, match=r"search_space: 'p' must be a list of values, or a pair"):
         Domain.of("p", given)
+
+
+def test_a_method_declares_values_that_a_search_tries() -> None:
+    space = checked_space({"copula": None, "tvae": {"latent_dim": (4, 8)}})
+    assert space["copula"]["n_bins"] == [12, 24, 48] and space["tvae"] == {"latent_dim": (4, 8)}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"copula": {"bins": [3]}}, "'copula' has no parameter 'bins'; it has: marginals, n_bins"),
+        ({"copula": {"n_bins": [12, 1000]}}, "n_bins must be a whole number from 4 to 200; found 1000"),
+        ({"tvae": {"warm_up": (0.1, 1.5)}}, "warm_up must be a number from 0 to 1; found 1.5"),
+        ({"tvae": {"schedule": ["cosine", "step"]}}, "schedule must be 'constant' or 'cosine'; found 'step'"),
+    ],
+)
+def test_a_space_outside_the_declared_ranges_is_refused(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        checked_space(space)

@@ -99,6 +99,6 @@ def test_what_follows_from_real_rows_alone_is_evaluated_once(
 def test_rows_that_cannot_be_opened_are_told_by_each_trial(
     table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = {"bayesian_network": {"max_parents": [-1]}}
+    space = {"bayesian_network": {"order": [["no such column"]]}}
     found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=1, search_space=space, objective="similarity")
-    assert [r.finished for r in found.results] == [True, False] and "max_parents" in found.failed[0].error
+    assert [r.finished for r in found.results] == [True, False] and "no modelled column" in found.failed[0].error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,8 +42,8 @@ class Silent:
         return np.zeros(shape)
 
 
-def add_examples(release: GradientRelease, gradients: ExampleGradients) -> None:
-    release.add_uses(gradients.uses, gradients.weights)
+def add_examples(release: GradientRelease, gradients: ExampleGradients, counted_N: Any = None) -> None:
+    release.add_uses(gradients.uses, gradients.weights, counted_N)
 
 
 def network() -> nn.Sequential:

@@ -122,7 +122,7 @@ def test_a_file_gives_the_same_rows(model: ConditionalTabularGAN, tmp_path: Path
     ("columns", "message"),
     [
         (None, "at least one column"),
-        ("gender", "at least one column"),
+        ("gender", "must be a list of names"),
         (["gender", "gender"], "twice"),
         (["sex"], "no modelled column"),
         (["gender", "age", "income", "job"], "leave some out"),

@@ -160,7 +160,7 @@ BAD: list[tuple[dict[str, Any], type[RaysynthError], str]] = [
     ({"epsilon": 1e-3, "batch_size": 10**9}, ParameterError, "too small to train"),
     ({"epsilon": None}, ParameterError, "delta belongs to differential privacy"),
     ({"privacy_unit": "ward"}, ParameterError, "protects whole sequences, which sequence_key names"),
-    ({"clip_norm": 0.0}, ParameterError, "clip_norm must be above 0"),
+    ({"clip_norm": 0.0}, ParameterError, "clip_norm must be a number above 0"),
     ({"statistics_share": 1.5}, ParameterError, "preprocessing_share"),
     ({"sequence_key": None}, ParameterError, "sequence_key is missing"),
     ({"static_columns": ["room"]}, SchemaError, "static_columns: 'room'"),

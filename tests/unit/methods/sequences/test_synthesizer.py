@@ -103,6 +103,10 @@ def test_conditions_on_static_columns_hold(of_visits: SequenceSynthesizer) -> No
     assert set(made["clinic"]) == {"south"} and made["born"].between(1950, 1970).all()
     quotas = of_visits.sample(conditions=[({"clinic": "south"}, 3), ({"clinic": "north"}, 5)])
     assert quotas.groupby("patient")["clinic"].first().value_counts().to_dict() == {"north": 5, "south": 3}
+    contexts = pd.DataFrame({"clinic": ["north", "south", "south"], "born": [1950, None, None]})
+    for number in (None, 3):
+        given = of_visits.sample(number, conditions=contexts).groupby("patient", sort=False).first()
+        assert given["clinic"].tolist() == ["north", "south", "south"] and given["born"].iloc[0] == 1950
     long = of_visits.sample(10, conditions={"sequence length": (7, 9)})
     assert long.groupby("patient").size().between(7, 9).all()
 
@@ -177,6 +181,18 @@ def test_long_entities_are_learned_in_windows(method: Method, capsys: pytest.Cap
     assert len(made) == 100 and made.groupby("share").size().tolist() == [10] * 10
 
 
+def test_one_long_series_is_learned_in_windows(method: Method, capsys: pytest.CaptureFixture[str]) -> None:
+    day = np.datetime64("2024-01-01") + np.arange(300)
+    frame = pd.DataFrame({"sensor": "S1", "day": day, "level": np.sin(np.arange(300) / 9), "site": "roof"})
+    model = method(sequence_key="sensor", time_column="day", verbose=True).fit(frame)
+    assert "1 sequences, 300 rows, learned in 277 windows of 24 rows" in capsys.readouterr().out
+    made = model.sample(3)
+    assert len(made) == 72 and made["sensor"].nunique() == 3 and set(made["site"]) == {"roof"}
+    assert not made["level"].isna().any() and made["level"].between(-1, 1).all()
+    with pytest.raises(DataError, match="one sequence of 300 rows.*windows of 500.*smaller sequence_length"):
+        method(sequence_key="sensor", time_column="day", sequence_length=500).fit(frame)
+
+
 BOTH, GAN, OWN = tuple(METHODS), ("timegan",), ("autoregressive_sequences",)
 KEY = {"sequence_key": "patient"}
 SPREAD, SPREAD_WIDE = SimpleNamespace(num_workers=2), SimpleNamespace(num_workers=201)
@@ -191,13 +207,13 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str, type[RaysynthError], str]]
     (GAN, {"scaling_config": SPREAD, "epsilon": 1.0}, "visits", ParameterError, "under a privacy budget.*this process"),
     (BOTH, {"scaling_config": SPREAD_WIDE}, "waves", ParameterError, "201 workers but only 200 sequences"),
     (GAN, {"hidden_dim": 0}, "waves", ParameterError, "hidden_dim must be a whole number"),
-    (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be between 0 and 1"),
-    (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be"),
+    (GAN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number between 0 and 1"),
+    (GAN, {"schedule": "step"}, "waves", ParameterError, "schedule must be 'constant' or 'cosine'"),
     (OWN, {**KEY, "epsilon": 3.0}, "visits", ParameterError, "no differential privacy.*DPTabularVAE"),
     (OWN, {"differential_privacy": True}, "waves", ParameterError, "no differential privacy.*one row of each entity"),
     (OWN, {"units": 0}, "waves", ParameterError, "units must be a whole number"),
-    (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be above 0 and at most 1"),
-    (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be from 0 to 0.95"),
+    (OWN, {"learning_rate": 2.0}, "waves", ParameterError, "learning_rate must be a number above 0 and at most 1"),
+    (OWN, {"dropout": 1.0}, "waves", ParameterError, "dropout must be a number from 0 to 0.95"),
 ]
 CASES = [(name, *case[1:]) for case in BAD for name in case[0]]
 

@@ -105,7 +105,7 @@ def test_a_hostile_file_is_refused(model: SequentialTrees, tmp_path: Path, name:
     content = read_model(tmp_path / "model")
     last = len(model.order_) - 1
     array = content.arrays[f"model.{last}.{name}"].copy()
-    array[len(array) // 2] = array.max() + 7 if name != "keep" else 2.0
+    array[0 if name == "left" else len(array) // 2] = array.max() + 7 if name != "keep" else 2.0  # a root splits
     content.arrays[f"model.{last}.{name}"] = array
     write_model(tmp_path / "bad", content)
     with pytest.raises(ModelFileError, match="trees are inconsistent"):

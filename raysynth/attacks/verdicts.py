@@ -1,0 +1,193 @@
+"""Which attacks surely gain, when many were tried: p-values that allow for all of them together.
+
+With six attacks at 95 % up to one in four tables that leak nothing would be accused. So the verdict holds for all
+attacks at once: a table that leaks nothing is accused by any of them with probability 0.05 at most.
+
+- Attacks on single targets share their targets. Where nothing leaks, who of the targets was a member is chance, so the
+  labels can be dealt anew, to all attacks alike: the largest statistic over all attacks is compared with its own
+  distribution (max-T by permutation; Westfall and Young 1993, algorithm 4.1), which allows for how much attacks agree.
+  A scoring attack is asked for its mean rank, and for how many members are among the highest scores, since a table that
+  gives a few rows away moves the mean by next to nothing.
+- For all others (claims about the whole table; attacks without holdout rows) labels cannot be dealt anew: their
+  p-values belong to their intervals.
+- Both are joined by Holm's (1979) method, the attacks on targets as one hypothesis until all of them are rejected.
+
+Shape legend: N targets (members first), K statistics, B permutations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysynth.attacks import rates
+from raysynth.attacks.attack import Outcome
+from raysynth.attacks.figures import figures
+
+ERROR = 0.05  # probability that a table that leaks nothing is accused
+PERMUTATIONS = 2_000
+TAILS = (0.01, 0.05)  # shares of all targets that count as the highest scores
+_FEWEST_HIGHEST = 8
+_SMALLEST_P, _HALVINGS = 1e-6, 16
+SLIGHT, LARGE = 0.1, 0.3  # of what could be gained over the baseline
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one attack beside others.
+
+    Args:
+        p_value: probability of as much or more where nothing leaks, by any of the attacks; two-sided, as the 95 %
+            intervals are; NaN: not measured.
+        p_of_mean: the same for the mean over all targets, without the highest scores; None: `p_value`.
+    """
+
+    p_value: float
+    p_of_mean: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the attack surely gains something, all attacks considered."""
+        return self.p_value <= ERROR
+
+    @property
+    def on_few(self) -> bool:
+        """Whether the gain shows in the highest scores only, not in the mean over all targets."""
+        return self.found and self.p_of_mean is not None and self.p_of_mean > ERROR
+
+    def at_least(self, factor: float, level: float) -> Verdict:
+        """With its p-values multiplied, and raised to a level; at most 1."""
+
+        def raised(p: float) -> float:
+            return min(max(factor * p, level), 1.0)
+
+        return Verdict(raised(self.p_value), None if self.p_of_mean is None else raised(self.p_of_mean))
+
+
+def corrected(outcomes: Mapping[str, tuple[Outcome, bool]], rounds: Sequence[tuple[int, int]]) -> dict[str, Verdict]:
+    """The verdict on each attack.
+
+    Args:
+        outcomes: of each attack its pooled trials, and whether they are scores.
+        rounds: members and others of each experiment, in the order of the pooled trials.
+    """
+    sizes = tuple(sum(part) for part in zip(*rounds, strict=True))
+    joint = {name: found for name, found in outcomes.items() if _can_be_permuted(found[0], sizes)}
+    units = [] if not joint else [_by_permutation(joint, rounds)]
+    for name, (outcome, scores) in outcomes.items():
+        if name not in joint:
+            units.append({name: Verdict(p_of_intervals(outcome, scores))})
+    measured = [u for u in units if not all(math.isnan(v.p_value) for v in u.values())]
+    undefined = {name: v for u in units if u not in measured for name, v in u.items()}
+    return _holm(measured) | undefined
+
+
+def in_words(verdict: Verdict, risk: float) -> str:
+    """The verdict by the size of the effect; `risk`: the share of what could be gained over the baseline."""
+    if math.isnan(verdict.p_value):
+        return "not measured"
+    if not verdict.found:
+        return "no gain shown"
+    if verdict.on_few:
+        return "gain on few rows"
+    return "slight gain" if risk < SLIGHT else "clear gain" if risk < LARGE else "large gain"
+
+
+def p_of_intervals(outcome: Outcome, scores: bool) -> float:
+    """The two-sided p-value at which the gain's interval just touches 0 from above; 1 where there is no gain."""
+    gain = figures(outcome, scores, rates.LEVEL)[2]
+    if math.isnan(gain.low) or gain.value <= 0:
+        return math.nan if math.isnan(gain.low) else 1.0
+    low, high = math.log(_SMALLEST_P), 0.0  # the bound grows with p
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if figures(outcome, scores, 1 - math.exp(middle))[2].low > 0:
+            high = middle
+        else:
+            low = middle
+    return math.exp(high)
+
+
+def _can_be_permuted(outcome: Outcome, sizes: tuple[int, ...]) -> bool:
+    """Whether these are the trials of all targets, each independent of the others."""
+    independent = outcome.by_target and outcome.member_clusters is None
+    return independent and (len(outcome.members), len(outcome.others)) == sizes
+
+
+def _by_permutation(
+    outcomes: Mapping[str, tuple[Outcome, bool]], rounds: Sequence[tuple[int, int]]
+) -> dict[str, Verdict]:
+    """Step-down max-T over the statistics of all attacks; labels are dealt anew within each experiment."""
+    parts = {name: _statistics(*found) for name, found in outcomes.items()}
+    values_NK = np.column_stack([column for part in parts.values() for column in part])
+    member_N, round_N = _labels(rounds)
+    drawn_BK = _permuted(values_NK, member_N, round_N)
+    mean_K, spread_K = drawn_BK.mean(axis=0), drawn_BK.std(axis=0)
+    spread_K = np.where(spread_K > 1e-9, spread_K, np.inf)
+    p_K = _step_down((values_NK[member_N].sum(axis=0) - mean_K) / spread_K, (drawn_BK - mean_K) / spread_K)
+    verdicts, at = {}, 0
+    for name, part in parts.items():
+        verdicts[name] = Verdict(float(p_K[at : at + len(part)].min()), float(p_K[at]))
+        at += len(part)
+    return verdicts
+
+
+def _statistics(outcome: Outcome, scores: bool) -> list[np.ndarray]:
+    """Values (N,) whose sum over members is compared: successes; of scores the ranks, and who is among the highest."""
+    values_N = np.concatenate([outcome.members, outcome.others])
+    if not scores:
+        return [values_N]
+    from scipy.stats import rankdata
+
+    ranks_N = rankdata(values_N)
+    n = len(values_N)
+    least = [np.sort(ranks_N)[-min(max(round(share * n), _FEWEST_HIGHEST), n)] for share in TAILS]
+    return [ranks_N, *((ranks_N >= rank).astype(float) for rank in least)]
+
+
+def _labels(rounds: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each target whether it is a member, and its experiment (N,); members of all experiments first."""
+    members, others = ([part[side] for part in rounds] for side in (0, 1))
+    experiments = np.arange(len(rounds))
+    member_N = np.arange(sum(members) + sum(others)) < sum(members)
+    return member_N, np.concatenate([np.repeat(experiments, members), np.repeat(experiments, others)])
+
+
+def _permuted(values_NK: np.ndarray, member_N: np.ndarray, round_N: np.ndarray) -> np.ndarray:
+    """Sums over members (B, K) with labels dealt anew within each experiment."""
+    rng = np.random.default_rng(0)
+    sums_BK = np.zeros((PERMUTATIONS, values_NK.shape[1]))
+    for experiment in np.unique(round_N):
+        mine = np.flatnonzero(round_N == experiment)
+        labels_Bn = np.tile(member_N[mine].astype(float), (PERMUTATIONS, 1))
+        sums_BK += rng.permuted(labels_Bn, axis=1) @ values_NK[mine]
+    return sums_BK
+
+
+def _step_down(found_K: np.ndarray, drawn_BK: np.ndarray) -> np.ndarray:
+    """Adjusted two-sided p-values (K,): each statistic against the largest of those that are not larger than it."""
+    order = np.argsort(-found_K)
+    largest_BK = np.maximum.accumulate(drawn_BK[:, order[::-1]], axis=1)[:, ::-1]
+    above_K = (largest_BK >= found_K[order] - 1e-9).sum(axis=0)
+    one_sided = np.maximum.accumulate((1 + above_K) / (1 + len(drawn_BK)))
+    result = np.empty(len(order))
+    result[order] = np.minimum(2 * one_sided, 1.0)
+    return result
+
+
+def _holm(units: Sequence[Mapping[str, Verdict]]) -> dict[str, Verdict]:
+    """Holm's method over units: as long as one hypothesis of a unit stands, the whole unit counts."""
+    ordered = sorted(units, key=lambda unit: max(v.p_value for v in unit.values()))
+    adjusted: dict[str, Verdict] = {}
+    whole = [0.0]  # whole[j]: level at which the first j units are wholly rejected
+    for unit in ordered:
+        left = len(ordered) - len(whole) + 1
+        whole.append(min(max(whole[-1], left * max(v.p_value for v in unit.values())), 1.0))
+    for position, unit in enumerate(ordered):
+        for name, verdict in unit.items():
+            steps = [verdict.at_least(len(ordered) - j, whole[j]) for j in range(position + 1)]
+            adjusted[name] = min(steps, key=lambda v: v.p_value)
+    return adjusted

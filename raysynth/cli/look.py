@@ -1,0 +1,73 @@
+"""`raysynth look`: what a table holds and what to decide of it, before any fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysynth.cli.application import Csv, Json, app, run
+from raysynth.cli.steps import Outcome, read_as
+
+if TYPE_CHECKING:
+    from raysynth.statistics.findings import Findings
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth look patients.csv
+
+[dim]# the schema to edit, and a page to keep; both are private[/dim]
+
+raysynth look patients.csv --schema schema.json --out look.html
+
+[dim]# a file whose form is not found out right[/dim]
+
+raysynth look patients.csv --csv decimal=, --csv encoding=latin-1
+"""
+)
+def look(
+    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder, glob or URI.")],
+    schema: Annotated[Path, typer.Option(help="File for the schema that a fit would take; edit it.")] = Path(
+        "schema.json"
+    ),
+    out: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
+    csv: Csv = None,
+    as_json: Json = False,
+) -> None:
+    """Say what each column is taken for and why, which values are too rare to leave, and what had better be decided.
+
+    Reads real rows without noise: the output, the schema and the page are as private as the table.
+    """
+
+    def work() -> Outcome:
+        from raysynth.data.table import as_table
+        from raysynth.files.storage import check_writable
+        from raysynth.statistics.findings import find
+
+        for path in (schema, out):
+            if path is not None:
+                check_writable(path)
+        found = find(as_table(read_as(data, csv)))
+        found.schema.save(schema)
+        if out is not None:
+            write_look(out, found)
+        options = "".join(f" --csv {setting}" for setting in csv or ())
+        following = f"raysynth fit {data} --schema {schema} --model model.raysynth{options}"
+        record = {"command": "look", **found.record(), "schema": str(schema), "next": following}
+        page = "" if out is None else f"\nPage: {out}"
+        return Outcome(record, f"{found.text()}\nSchema: {schema} (edit kinds there){page}\nNext: {following}")
+
+    run(work, as_json, kept="Nothing was written.")
+
+
+def write_look(path: Path, found: Findings) -> None:
+    """Write what was found as one HTML page; raises `StorageError`."""
+    from raysynth.evaluation.page import write_page
+    from raysynth.evaluation.section import Section, section_body
+
+    body = section_body("raysynth.evaluation", "look.html.j2", found=found)
+    write_page(path, f"A look at {found.source}", [Section("columns", "Columns", body)])

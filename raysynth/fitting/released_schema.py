@@ -1,0 +1,57 @@
+"""A schema that was released with noise: made within a budget of its own, and paid for by every fit with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raysynth.data.table import as_table
+from raysynth.dp.accounting.budget import PrivacyBudget
+from raysynth.dp.accounting.ledger import ROW, unit_in_words
+from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.errors import ParameterError
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.public_schema import as_declared, public_schema
+from raysynth.statistics.schema_release import release_schema, schema_events
+from raysynth.statistics.units import bounded
+
+
+def released_schema(
+    data: Any,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    epsilon: float,
+    delta: float | None,
+    privacy_unit: str | None,
+    most: int,
+) -> TableSchema:
+    """The schema of a table, released within a budget of its own (see `statistics/schema_release.py`).
+
+    Raises:
+        ParameterError: epsilon or delta is out of range. SchemaError, DataError: about names and types alone.
+    """
+    unit, k = (ROW, 1) if privacy_unit is None else (unit_in_words(privacy_unit, most), most)
+    scope = PrivacyScope(PrivacyBudget.fixed(epsilon, delta), unit=unit, rows_per_unit=k)
+    table = as_table(data, min_rows=0, private=True)
+    if privacy_unit is not None:
+        table = bounded(table, privacy_unit, most, scope.noise)
+    schema = public_schema(table, None, kinds)
+    return release_schema(as_declared(table, schema), schema, scope)
+
+
+def pay_for_schema(declared: TableSchema | None, scope: PrivacyScope) -> int | None:
+    """Write what a schema's releases cost into a fit's empty ledger; gives the number of rows released with them.
+
+    Raises:
+        ParameterError: they cost more than the budget, or were made for another privacy unit.
+    """
+    if declared is None or declared.releases is None:
+        return None
+    events, n_rows = schema_events(declared)
+    if other := {event.unit for event in events} - {scope.unit}:
+        raise ParameterError(
+            f"the schema was released for one {other.pop()} more or less, and this fit protects one {scope.unit}; "
+            "release one for the same unit by infer_schema(data, epsilon=..., privacy_unit=...), or declare it"
+        )
+    scope.replay(events, n_rows, what="the schema's releases", otherwise="declare the schema")
+    return n_rows

@@ -1,0 +1,241 @@
+"""What a table holds, before any fit: kinds with reasons, and what a user had better know or decide of each column.
+
+Everything here is computed from real rows without noise: it is as private as the table itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.data.arrow_types import is_text
+from raysynth.data.fragments import Table
+from raysynth.running.runner import summarise
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import as_written, dated
+from raysynth.statistics.hashing import hash_integers, hash_strings
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.patterns import named_like_key, words_of
+from raysynth.statistics.table_statistics import ColumnStatistics, collect
+
+MOST_HASHED = 20_000_000  # rows whose hashes are kept to find repeated ones (160 MB)
+_MUCH_RARE = 0.05  # share of rows from which rare values are worth a line
+_SENTINEL_ROWS = 0.002  # share of rows at a value far from all others
+_FEWEST_VALUES = 20
+_TARGET = re.compile(r"\b(?:target|label|class|outcome|response|y|churn|default|survived|diagnosis|income)\b")
+_MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class ColumnFindings:
+    """One column.
+
+    Args:
+        column: as inference takes it.
+        missing: share of rows without a value.
+        n_distinct: distinct values.
+        rare: share of rows whose value is too rare to leave.
+        advice: what to know or decide, one sentence each.
+    """
+
+    column: ColumnSchema
+    missing: float
+    n_distinct: int
+    rare: float
+    advice: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {
+            "name": self.column.name,
+            "kind": str(self.column.kind),
+            "reason": self.column.reason,
+            "missing": round(self.missing, 4),
+            "distinct": self.n_distinct,
+            "rare": round(self.rare, 4),
+            "advice": list(self.advice),
+        }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A whole table.
+
+    Args:
+        source: what was looked at.
+        n_rows: rows.
+        schema: as inferred; to be edited and passed to a fit.
+        columns: in order.
+        target: a column that models would predict; None: there is none.
+        duplicates: rows that repeat an earlier one; None: too many rows to tell.
+        notes: what reading the table decided.
+    """
+
+    source: str
+    n_rows: int
+    schema: TableSchema
+    columns: tuple[ColumnFindings, ...]
+    target: str | None
+    duplicates: int | None
+    notes: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {
+            "source": self.source,
+            "rows": self.n_rows,
+            "columns": [c.record() for c in self.columns],
+            "target": self.target,
+            "duplicates": self.duplicates,
+            "notes": list(self.notes),
+        }
+
+    def facts(self) -> list[str]:
+        """What is said of the table as a whole, one sentence each."""
+        facts = list(self.notes)
+        if self.duplicates:
+            facts.append(f"{self.duplicates:,} rows repeat an earlier row ({self.duplicates / self.n_rows:.1%})")
+        if self.target is not None:
+            facts.append(f"'{self.target}' looks like what models would predict (--target {self.target} in evaluate)")
+        unused = [c.column.name for c in self.columns if not c.column.kind.is_modelled]
+        if unused:
+            facts.append(f"not modelled, but made anew or constant: {', '.join(unused)}")
+        return facts
+
+    def text(self) -> str:
+        """For a person: a line a column, advice below it."""
+        width = max(len(c.column.name) for c in self.columns)
+        lines = [f"{self.source}: {self.n_rows:,} rows x {len(self.columns)} columns (private: of real rows)", ""]
+        for c in self.columns:
+            gap = f", {c.missing:.1%} missing" if c.missing else ""
+            lines.append(f"{c.column.name:<{width}}  {c.column.kind:<12} {c.column.reason}{gap}")
+            lines += [f"{'':<{width}}  -> {advice}" for advice in c.advice]
+        return "\n".join([*lines, "", *self.facts()])
+
+
+def find(table: Table) -> Findings:
+    """Look at a table in a few passes; raises `DataError` where it cannot be used at all."""
+    statistics = collect(table, label="looking", check_values=False)
+    duplicates = _duplicates(table) if statistics.n_rows <= MOST_HASHED else None
+    typed, statistics = dated(table, statistics)
+    modelled = infer_schema(typed, statistics, check_rows=False)
+    schema = as_written(modelled, typed)
+    columns = []
+    for column, inner in zip(schema.columns, modelled.columns, strict=True):
+        seen = statistics.columns[column.name]
+        rare = _rare_share(inner, seen, schema.rare_threshold)
+        advice = tuple(_advice(column, seen, rare))
+        columns.append(ColumnFindings(column, seen.missing / max(seen.n_rows, 1), seen.n_distinct, rare, advice))
+    target = _target(columns)
+    return Findings(table.source, statistics.n_rows, schema, tuple(columns), target, duplicates, table.notes)
+
+
+def _rare_share(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> float:
+    """Share of the rows with a value whose value stands in too few rows to leave."""
+    if not column.kind.is_discrete or seen.n_distinct == 0:
+        return 0.0
+    counts = seen.categories().value
+    kept = float(counts.counts[counts.counts >= rare].sum())
+    present = seen.n_rows - seen.missing
+    return 1 - kept / present if present else 0.0
+
+
+def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[str]:
+    advice = []
+    if rare >= _MUCH_RARE and is_text(seen.type):
+        advice.append(
+            f"{rare:.0%} of the rows will be '(rare)': make it identifier or personal in the schema, or leave it out"
+        )
+    elif rare >= _MUCH_RARE:
+        advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
+    if (value := _sentinel(column, seen)) is not None:
+        advice.append(f"{value} stands far from all other values and is frequent: a sign for missing?")
+    if column.kind is not Kind.IDENTIFIER and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
+        per_value = (seen.n_rows - seen.missing) / seen.n_distinct
+        if per_value >= 1.2 and (is_text(seen.type) or pt.is_integer(seen.type)):
+            advice.append(
+                f"{per_value:.1f} rows for each of {seen.n_distinct:,} values: if these are persons, learn sequences "
+                f"(sequence_key) or protect persons (privacy_unit='{seen.name}')"
+            )
+    if seen.n_inf:
+        advice.append(f"{seen.n_inf:,} infinite values: replace them, a fit refuses them")
+    return advice
+
+
+def _sentinel(column: ColumnSchema, seen: ColumnStatistics) -> Any:
+    """A frequent smallest or largest value that lies further off than the others are apart; None: there is none."""
+    if not column.kind.is_numeric or not isinstance(seen.summary, NumericSummary):
+        return None
+    cells = seen.summary.cells
+    if len(cells) < _FEWEST_VALUES:
+        return None
+    low, high = cells.low_values.astype(float), cells.high_values.astype(float)
+    needed = max(5.0, _SENTINEL_ROWS * seen.n_rows)
+    first = low[1] - high[0] > high[-1] - low[1] and cells.counts[0] >= needed
+    last = low[-1] - high[-2] > high[-2] - low[0] and cells.counts[-1] >= needed
+    if not (first or last):
+        return None
+    at = cells.low_values[:1] if first else cells.high_values[-1:]
+    if pt.is_temporal(seen.type):
+        return pa.array(at).cast(pa.int32() if pt.is_date32(seen.type) else pa.int64()).cast(seen.type)[0]
+    return at[0].item()
+
+
+def _target(columns: list[ColumnFindings]) -> str | None:
+    """The column that is named like a target, else the last of few classes."""
+    usable = [c for c in columns if c.column.kind.is_discrete and 2 <= c.n_distinct <= _MOST_CLASSES]
+    named = [c for c in usable if _TARGET.search(words_of(c.column.name))]
+    chosen = named or usable[-1:]
+    return chosen[-1].column.name if chosen else None
+
+
+@dataclass
+class _RowHashes:
+    """Hashes of all rows of a table."""
+
+    parts: list[np.ndarray] = field(default_factory=list)
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block."""
+        total = np.zeros(batch.num_rows, np.uint64)
+        for i, column in enumerate(batch.columns):
+            total = hash_integers((total ^ _hashes(column)).view(np.int64) + i)
+        self.parts.append(total)
+
+    def merge(self, other: _RowHashes) -> None:
+        """Add the rows of another part."""
+        self.parts += other.parts
+
+
+def _hashes(column: pa.Array) -> np.ndarray:
+    """A hash of each value (N,) uint64; of a missing one 1."""
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if is_text(column.type):
+        known = np.append(hash_strings(column.dictionary), np.uint64(1))
+        result = known[column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)]
+    elif pt.is_null(column.type):
+        result = np.ones(len(column), np.uint64)
+    elif pt.is_decimal(column.type):
+        result = hash_strings(column.cast(pa.string()).fill_null(""))
+    elif pt.is_floating(column.type):
+        values = column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        result = hash_integers((values + 0.0).view(np.int64))
+    else:
+        values = column.cast(pa.int32()) if pt.is_date32(column.type) else column
+        whole = values.cast(pa.int64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
+        result = hash_integers(whole)
+    return np.where(missing, np.uint64(1), result)
+
+
+def _duplicates(table: Table) -> int:
+    """Rows that repeat an earlier one (up to chance: 64-bit hashes)."""
+    found = summarise(table, _RowHashes, label="looking for repeated rows")
+    hashes = np.concatenate(found.parts) if found.parts else np.empty(0, np.uint64)
+    return len(hashes) - len(np.unique(hashes))

@@ -1,0 +1,96 @@
+"""False alarms and power of the whole suite: attacks and distances on tables of every kind of column.
+
+    python tests/benchmarks/bench_false_alarms.py [--repeats 200] [--rows 250] [--kinds numbers,mixed] [--out DIR]
+    python tests/benchmarks/bench_false_alarms.py --copies 0.05 [--rows 500] [--holdout 1000]
+
+Real, synthetic and holdout rows are three independent samples (`tests/unit/attacks/kinds_of_tables.py`), so that
+whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
+alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails. Resumable
+with --out: one file a table. Prints a JSON line for each kind: how many tables were accused, and by what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
+
+from raysynth.attacks.attack import Attack
+from raysynth.attacks.registry import new_attack
+from raysynth.attacks.run import ask, attack_records, sample_records
+from raysynth.attacks.singling_out import MultivariateSinglingOut, UnivariateSinglingOut
+from raysynth.comparison.pairing import pair_tables
+from raysynth.evaluation.attacks import attack_checks
+from raysynth.evaluation.privacy import privacy_figures
+from raysynth.running.runner import iter_tasks
+
+BY_NAME = ("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability", "inversion_table")
+FALSE_ALARMS, POWER = 0.05, 0.9
+
+
+def main() -> None:
+    """Run all kinds."""
+    warnings.filterwarnings("ignore")
+    os.environ["RAYSYNTH_QUIET"] = "1"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--rows", type=int, default=250, help="of the real and of the synthetic table")
+    parser.add_argument("--holdout", type=int, help="rows held out; as many as real ones where left out")
+    parser.add_argument("--copies", type=float, default=0.0, help="share of synthetic rows that are real ones")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--out", help="folder of a resumable run")
+    for figure in judged(parser.parse_args()):
+        print(json.dumps(figure), flush=True)
+
+
+def judged(options: Any) -> Iterator[dict[str, Any]]:
+    """A line for each kind of table, and the verdict."""
+    folder = Path(options.out or tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = options.rows, options.rows, options.holdout or options.rows
+    missed = []
+    for kind in options.kinds.split(","):
+        name = f"{kind}-{sizes[0]}-{sizes[2]}-{options.copies:g}"
+        todo = [r for r in range(options.repeats) if not (folder / f"{name}-{r}.json").exists()]
+        for _ in iter_tasks(partial(one_table, kind, sizes, options.copies, folder, name), todo, where="local"):
+            pass
+        found = [json.loads((folder / f"{name}-{r}.json").read_text()) for r in range(options.repeats)]
+        accused = sum(bool(f["by"]) for f in found)
+        meets = accused >= POWER * len(found) if options.copies else accused <= FALSE_ALARMS * len(found)
+        missed += [] if meets else [kind]
+        by = Counter(name for f in found for name in f["by"])
+        yield {"kind": kind, "tables": len(found), "accused": accused, "by": dict(by), "meets": meets}
+    demanded = f"at least {POWER:.0%}" if options.copies else f"at most {FALSE_ALARMS:.0%}"
+    yield {"verdict": "PASSED" if not missed else "MISSED", "demanded": f"accused: {demanded}", "missed": missed}
+
+
+def one_table(kind: str, sizes: tuple[int, int, int], copies: float, folder: Path, name: str, repeat: int) -> None:
+    """All attacks and distances on one synthetic table; what accuses it, in one file."""
+    real, synthetic, holdout = three_samples(kind, sizes, 1000 + repeat)
+    if copies:
+        synthetic = with_copies(synthetic, real, copies, repeat)
+    rng = np.random.default_rng(repeat)
+    records = sample_records(pair_tables(real, synthetic, holdout), rng)
+    attacks: list[Attack] = [*map(new_attack, BY_NAME), UnivariateSinglingOut(200), MultivariateSinglingOut(200)]
+    results = attack_records(records, ask(attacks, 2, 2_000, has_holdout=True), rng)
+    rows = {label: found.rows for label, found in records.items()}
+    figures = privacy_figures(rows["real"], rows["synthetic"], rows["holdout"], repeat, attack_checks(results))
+    by = [r.name for r in results.details.values() if r.found]
+    by += [c.key for c in figures.checks if c.passed is False and c.key not in by]
+    temporary = folder / f".{name}-{repeat}.tmp"
+    temporary.write_text(json.dumps({"by": by}))
+    temporary.rename(folder / f"{name}-{repeat}.json")
+
+
+if __name__ == "__main__":
+    main()
