@@ -93,7 +93,7 @@ def infer_schema(
     """
     from raysynth.data.table import as_table
     from raysynth.fitting.opening import open_exactly
-    from raysynth.schema.table import Kind
+    from raysynth.schema.columns import Kind
 
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
     if epsilon is not None:

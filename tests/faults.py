@@ -30,8 +30,8 @@ from torch import Tensor
 
 from raysynth.methods.vae.recipe import VaeJob, VaeLearner
 from raysynth.running import ray as ray_execution
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch
-from raysynth.training.job import Average
 from raysynth.training.private_batches import PrivateBatch
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed

@@ -19,7 +19,7 @@ from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_note
 from raysynth.comparison.rows import row_space, sample_rows
 from raysynth.data.sequences import codes_of
 from raysynth.errors import DataError, ParameterError
-from raysynth.methods.checks import check_whole
+from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import run_tasks
 
 if TYPE_CHECKING:

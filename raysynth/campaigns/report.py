@@ -4,21 +4,81 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from raysynth.attacks.roc import roc_curve
+from raysynth.campaigns.plan import Plan
 from raysynth.evaluation.attacks import ROC_SIZE
 from raysynth.evaluation.charts import line_path
 from raysynth.evaluation.page import write_page
 from raysynth.evaluation.section import Section, section_body
 
 if TYPE_CHECKING:
-    from raysynth.campaigns.results import CampaignResults
+    import pandas as pd
 
 _RECORDS = 40
 
 
-def campaign_section(results: CampaignResults) -> Section:
+class ReportedGame(Protocol):
+    """What the report asks of one game (`results.Game`)."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        ...
+
+    @property
+    def epsilon(self) -> float | None:
+        """Of each model; None without a budget."""
+        ...
+
+    @property
+    def attack(self) -> str:
+        """Name of the attack."""
+        ...
+
+    @property
+    def members(self) -> np.ndarray:
+        """Scores of members."""
+        ...
+
+    @property
+    def others(self) -> np.ndarray:
+        """Scores of the others."""
+        ...
+
+
+class ReportedCampaign(Protocol):
+    """What the report asks of a campaign (`results.CampaignResults`)."""
+
+    @property
+    def plan(self) -> Plan:
+        """The grid."""
+        ...
+
+    @property
+    def games(self) -> Sequence[ReportedGame]:
+        """One for each method, budget and attack."""
+        ...
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Trials that failed, and why."""
+        ...
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each game."""
+        ...
+
+    def per_record(self) -> pd.DataFrame:
+        """One row for each game and record."""
+        ...
+
+
+def campaign_section(results: ReportedCampaign) -> Section:
     """Table, ROC curves and risk by record, for `generate_report(path, sections=[...])`."""
     curves = []
     for game in results.games:
@@ -38,7 +98,7 @@ def campaign_section(results: CampaignResults) -> Section:
     return Section("campaign", "Attack campaign", body)
 
 
-def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None:
+def write_report(results: ReportedCampaign, path: str | os.PathLike[str]) -> None:
     """One self-contained HTML file; raises `StorageError`."""
     write_page(path, "Attack campaign", [campaign_section(results)])
 

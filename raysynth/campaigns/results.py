@@ -14,6 +14,7 @@ from raysynth.attacks import roc
 from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
+from raysynth.campaigns.report import write_report
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 
 if TYPE_CHECKING:
@@ -210,8 +211,6 @@ class CampaignResults:
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML file with table, ROC curves and the risk of each record."""
-        from raysynth.campaigns.report import write_report
-
         write_report(self, path)
 
     def _row(self, game: Game) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import pyarrow.types as pt
 
 from raysynth.comparison.coding import Marginal, microseconds
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.persons import divided_by
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.released import NumericDistribution

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.comparison.coding import CategoryCoder, Marginal, number_matrix, vocabulary_coder
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.statistics.released import CategoryCounts
 
 

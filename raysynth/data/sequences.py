@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.errors import DataError, ParameterError, SchemaError
 
 LENGTH = "sequence length"  # names of what is modelled beside the user's columns

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 
 
 @dataclass(frozen=True)

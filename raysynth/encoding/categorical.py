@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
 from raysynth.errors import DataError, ModelFileError, SchemaError
-from raysynth.schema.table import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.plain_values import from_plain, to_plain
 from raysynth.statistics.released import CategoryCounts
 

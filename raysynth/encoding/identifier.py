@@ -13,8 +13,8 @@ import pyarrow as pa
 from raysynth.encoding.pattern import IntegerPattern, TextPattern, parse_pattern
 from raysynth.errors import SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.permutation import MAX_SIZE, mix, permute, round_keys
-from raysynth.schema.table import ColumnSchema
 from raysynth.statistics.key_pattern import infer_pattern
 
 __all__ = ["IdentifierEncoder", "infer_pattern"]

@@ -17,7 +17,7 @@ from raysynth.encoding.calendar import Calendar, calendar_of
 from raysynth.encoding.distribution import SmoothDistribution, ends_on_grid, smooth
 from raysynth.encoding.whole_line import WholeLine, on_line, through_cells
 from raysynth.errors import ModelFileError
-from raysynth.schema.table import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import EXACT_DOUBLE, NumericDistribution
 
 LOOKUP_SPAN = 1 << 16

@@ -16,7 +16,7 @@ from raysynth.encoding.block import EncodedColumn
 from raysynth.encoding.distribution import SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
-from raysynth.schema.table import ColumnSchema
+from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
 

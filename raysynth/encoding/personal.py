@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.permutation import mix as keyed_hash
 from raysynth.schema.permutation import round_keys
-from raysynth.schema.table import ColumnSchema
 from raysynth.statistics.recognition import recognise_personal
 
 __all__ = ["PROVIDERS", "PersonalEncoder", "recognise_personal"]

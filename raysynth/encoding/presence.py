@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.schema.table import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema, Kind
 
 
 @dataclass(frozen=True)

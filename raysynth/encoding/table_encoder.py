@@ -15,7 +15,8 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
 ColumnEncoder: TypeAlias = CategoricalEncoder | BinEncoder | ModeEncoder | PresenceEncoder

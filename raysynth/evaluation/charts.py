@@ -12,7 +12,7 @@ import numpy as np
 from raysynth.comparison.coding import text_of
 from raysynth.evaluation.measures import cdf
 from raysynth.evaluation.similarity import PairSimilarity
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 WIDTH, HEIGHT = 320.0, 110.0

@@ -12,7 +12,7 @@ from raysynth.comparison.coding import Marginal, text_of
 from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.evaluation.measures import cdf
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raysynth.evaluation.results import EvaluationResults
+    from raysynth.evaluation.figures import EvaluationFigures
     from raysynth.evaluation.similarity import Similarity
 
 
-def results_to_dict(results: EvaluationResults) -> dict[str, Any]:
+def results_to_dict(results: EvaluationFigures) -> dict[str, Any]:
     """All figures of an evaluation; NaN becomes None."""
     content: dict[str, Any] = {"columns": {n: str(k) for n, k in results.kinds.items()}}
     if results.similarity is not None:

@@ -25,16 +25,17 @@ from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.evaluation.synthetic_alone import SyntheticColumn
+from raysynth.evaluation.templating import as_number, as_percent, environment
 
 if TYPE_CHECKING:
-    from raysynth.evaluation.results import EvaluationResults
+    from raysynth.evaluation.figures import EvaluationFigures
 
 _WORST_PAIRS = 40
 _SCATTER = (640.0, 420.0)
 
 
 def write_report(
-    results: EvaluationResults,
+    results: EvaluationFigures,
     path: str | os.PathLike[str],
     *,
     shareable: bool = False,
@@ -48,7 +49,7 @@ def write_report(
         temporary.write_text(page, encoding="utf-8")
 
 
-def render_report(results: EvaluationResults, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
+def render_report(results: EvaluationFigures, *, shareable: bool = False, sections: Sequence[Section] = ()) -> str:
     """The report as HTML text; `shareable` leaves out every figure that was computed from real rows."""
     found = [] if results.attacks is None else [attack_section(results.attacks)]
     if results.sequences is not None:
@@ -58,7 +59,7 @@ def render_report(results: EvaluationResults, *, shareable: bool = False, sectio
     return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
 
 
-def render_card(results: EvaluationResults) -> str:
+def render_card(results: EvaluationFigures) -> str:
     """The deciding figures as a small HTML block."""
     return _template("card.html.j2").render(cards=_cards(results))
 
@@ -67,7 +68,7 @@ NETWORK = "network"  # in model_info: (parent, child) pairs of a learned graph, 
 PRIVATE_INFO = (NETWORK, "rows")  # in model_info: exact figures of the real rows, not for a shareable report
 
 
-def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
+def _context(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
     from raysynth.version import __version__
 
     common = {
@@ -97,12 +98,12 @@ def _context(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
     }
 
 
-def _model_info(results: EvaluationResults, shareable: bool) -> dict[str, Any]:
+def _model_info(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
     hidden = PRIVATE_INFO if shareable else (NETWORK,)
     return {k: v for k, v in (results.model_info or {}).items() if k not in hidden}
 
 
-def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
+def _cards(results: EvaluationFigures) -> list[dict[str, Any]]:
     """The deciding figures: title, value, level ('good', 'fair', 'bad', 'none'), meter in [0, 1] or None, words."""
     cards = []
     n, failed = len(results.diagnostics), sum(not d.passed for d in results.diagnostics)
@@ -116,12 +117,12 @@ def _cards(results: EvaluationResults) -> list[dict[str, Any]]:
     )
     if (s := results.similarity) is not None:
         words = f"The synthetic columns and their relations are {wording.likeness(s.quality)} to the real ones."
-        value, interval = _percent(s.quality), s.estimates["quality"]
+        value, interval = as_percent(s.quality), s.estimates["quality"]
         cards.append(_card("Similarity", value, wording.level(s.quality), s.quality, words, "columns", interval))
     if results.efficacy:
         score, words = results.ml_efficacy, wording.usefulness(results.ml_efficacy, results.target)
         title = f"Usefulness for predicting {results.target}"
-        cards.append(_card(title, _percent(score), wording.level(score), score, words, "efficacy"))
+        cards.append(_card(title, as_percent(score), wording.level(score), score, words, "efficacy"))
     if results.realism is not None:
         auc = results.realism.auc.value
         level, value = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad", f"AUC {auc:.2f}"
@@ -152,11 +153,11 @@ def _card(
 
 
 def _bounds(interval: Estimate, *, percent: bool) -> str:
-    low, high = ((_percent(b) if percent else _number(b, 2)) for b in (interval.low, interval.high))
+    low, high = ((as_percent(b) if percent else as_number(b, 2)) for b in (interval.low, interval.high))
     return f"{low} to {high}"
 
 
-def _attention(results: EvaluationResults) -> list[str]:
+def _attention(results: EvaluationFigures) -> list[str]:
     """What a reader should look at first."""
     found = [f"{d.name}: {d.detail}" for d in results.diagnostics if not d.passed]
     if results.privacy is not None:
@@ -170,7 +171,7 @@ def _attention(results: EvaluationResults) -> list[str]:
     return found
 
 
-def _kinds(results: EvaluationResults, shareable: bool) -> dict[str, str]:
+def _kinds(results: EvaluationFigures, shareable: bool) -> dict[str, str]:
     """Kinds by name; those that may be shared follow from the model or the synthetic table."""
     if shareable:
         return {c.name: str(c.kind) for c in results.shareable_columns}
@@ -185,7 +186,7 @@ def _columns(similarity: Similarity | None) -> list[tuple[ColumnSimilarity, Colu
     return [(c, column_chart(c.kind, c.real, c.synthetic), wording.level(c.score)) for c in columns]
 
 
-def _columns_alone(results: EvaluationResults) -> list[tuple[SyntheticColumn, ColumnChart, str]]:
+def _columns_alone(results: EvaluationFigures) -> list[tuple[SyntheticColumn, ColumnChart, str]]:
     """The synthetic table's columns with their charts, in its order; no figure of the real rows."""
     if results.similarity is None:
         return []
@@ -233,33 +234,10 @@ def _efficacy_chart(target: TargetEfficacy) -> dict[str, Any]:
     return {"target": target, "low": low, "place": place}
 
 
-def _roc(results: EvaluationResults) -> str | None:
+def _roc(results: EvaluationFigures) -> str | None:
     if results.privacy is None or results.privacy.roc is None:
         return None
     return line_path(*results.privacy.roc, size=220.0)
-
-
-def _percent(value: float) -> str:
-    return "not defined" if math.isnan(value) else f"{value:.1%}"
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def environment(*packages: str):  # type: ignore[no-untyped-def]
-    """Where templates are found: the folders `templates` of these packages, then the report's own; values escaped."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    found = Environment(
-        loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "raysynth.evaluation")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters |= {"percent": _percent, "number": _number}
-    return found
 
 
 def _template(name: str):  # type: ignore[no-untyped-def]

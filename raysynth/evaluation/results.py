@@ -5,80 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raysynth.evaluation.diagnostics import Diagnostic
-from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
-from raysynth.evaluation.embedding import Embedding
-from raysynth.evaluation.manifold import Manifold
-from raysynth.evaluation.privacy import PrivacyFigures
-from raysynth.evaluation.realism import Realism
+from raysynth.evaluation.figures import EvaluationFigures
+from raysynth.evaluation.plain import results_to_dict
+from raysynth.evaluation.report import render_card, write_report
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
-from raysynth.evaluation.synthetic_alone import SyntheticColumn
-from raysynth.schema.table import Kind
 
 if TYPE_CHECKING:
-    from raysynth.attacks.results import AttackResults
+    pass
 
 
 @dataclass(frozen=True)
-class EvaluationResults:
-    """Figures of one evaluation; a part that was not asked for is None or empty.
-
-    Args:
-        kinds: kind of each column.
-        diagnostics: whether the synthetic table is valid at all.
-        similarity: columns, pairs and triples.
-        efficacy: one entry for each target.
-        privacy: checks of distances and copies, and one for each type of attack.
-        attacks: what each attack found, with ROC curves.
-        realism: the classifier two-sample test.
-        manifold: precision, recall, density and coverage.
-        embedding: some rows of both tables in two dimensions.
-        has_holdout: whether real rows that the synthesizer has not seen were given.
-        model_info: how the synthetic table was made, as given by the caller (method, parameters, seeds, versions,
-            ledger); shown, never judged. 'rows' and 'network' are figures of the real rows: not in a shareable report.
-        notes: what the reader must know about how the figures were made.
-        sections: further sections of the report.
-        sequences: figures along time, of long tables whose sequence_key was given.
-        shareable_columns: what a shareable report shows of the columns.
-    """
-
-    kinds: dict[str, Kind]
-    diagnostics: tuple[Diagnostic, ...] = ()
-    similarity: Similarity | None = None
-    efficacy: tuple[TargetEfficacy, ...] = ()
-    privacy: PrivacyFigures | None = None
-    attacks: AttackResults | None = None
-    realism: Realism | None = None
-    manifold: Manifold | None = None
-    embedding: Embedding | None = None
-    has_holdout: bool = False
-    model_info: Mapping[str, Any] | None = None
-    notes: tuple[str, ...] = ()
-    sections: tuple[Section, ...] = ()
-    sequences: SequenceFigures | None = None
-    shareable_columns: tuple[SyntheticColumn, ...] = ()
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether every diagnostic passed."""
-        return all(d.passed for d in self.diagnostics)
-
-    @property
-    def ml_efficacy(self) -> float:
-        """Mean over targets of the share of the real table's use that the synthetic one keeps; NaN without any."""
-        return relative_score(self.efficacy)
-
-    @property
-    def target(self) -> str:
-        """What machine-learning efficacy predicts, in words: the target's name, or of several how many they are."""
-        names = [t.target for t in self.efficacy]
-        return f"'{names[0]}'" if len(names) == 1 else f"{len(names)} targets"
+class EvaluationResults(EvaluationFigures):
+    """Figures of one evaluation (the fields of `EvaluationFigures`) with what can be made of them."""
 
     def summary(self) -> str:
         """The deciding figures as text, one a line."""
@@ -86,8 +30,6 @@ class EvaluationResults:
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain JSON values; undefined figures are None."""
-        from raysynth.evaluation.plain import results_to_dict
-
         return results_to_dict(self)
 
     def to_json(self, indent: int | None = 2) -> str:
@@ -104,17 +46,13 @@ class EvaluationResults:
             shareable: leave out every figure that was computed from real rows without noise.
             sections: further sections, after those of these results.
         """
-        from raysynth.evaluation.report import write_report
-
         write_report(self, path, shareable=shareable, sections=sections)
 
     def _repr_html_(self) -> str:
-        from raysynth.evaluation.report import render_card
-
         return render_card(self)
 
 
-def _lines(results: EvaluationResults) -> list[str]:
+def _lines(results: EvaluationFigures) -> list[str]:
     failed = [d for d in results.diagnostics if not d.passed]
     lines = [_line("Diagnostics", f"{len(results.diagnostics) - len(failed)} of {len(results.diagnostics)} passed")]
     lines += [_line(f"  failed: {d.name}", d.detail) for d in failed]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysynth.errors import ParameterError
+from raysynth.evaluation.templating import environment
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,4 @@ def section_body(package: str, template: str, **values: Any) -> str:
 
     A template can import the report's macros: `{% from "macros.html.j2" import tree, verdict %}`.
     """
-    from raysynth.evaluation.report import environment
-
     return environment(package).get_template(template).render(**values)

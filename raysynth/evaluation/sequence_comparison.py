@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.data.arrow_types import is_text
+from raysynth.data.fragments import Table
 from raysynth.data.sequences import OrderedRows, gaps, order_rows, static_columns, windows_of
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError

@@ -50,7 +50,7 @@ from raysynth.evaluation.sampling_error import (
     mean_around,
     tv_half_width,
 )
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 N_TRIPLES = 60

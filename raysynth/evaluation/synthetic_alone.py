@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from raysynth.comparison.coding import Marginal
 from raysynth.comparison.pairing import Tables
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 
 
 @dataclass(frozen=True)

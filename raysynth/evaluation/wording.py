@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raysynth.evaluation.results import EvaluationResults
+    from raysynth.evaluation.figures import EvaluationFigures
 
 GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
@@ -130,7 +130,7 @@ REACH: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def in_short(results: EvaluationResults) -> list[str]:
+def in_short(results: EvaluationFigures) -> list[str]:
     """The findings in whole sentences, for a reader who looks at nothing else."""
     lines = []
     if not results.is_valid:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raysynth.encoding.block import EncodedBlock
 
 if TYPE_CHECKING:
-    from raysynth.methods.base import Synthesizer
+    from raysynth.encoding.table_encoder import TableEncoder
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.table import TableSchema
 
 
-def encoded_blocks(model: Synthesizer, data: Any, *, min_rows: int) -> Iterator[EncodedBlock]:
+class Encoding(Protocol):
+    """A fitted model, as far as new rows are encoded by it."""
+
+    schema_: TableSchema
+    rules_: ConstraintSet | None
+    encoder_: TableEncoder
+
+
+def encoded_blocks(model: Encoding, data: Any, *, min_rows: int) -> Iterator[EncodedBlock]:
     """The modelled columns of a table as codes and values.
 
     Args:

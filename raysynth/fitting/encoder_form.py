@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 
 if TYPE_CHECKING:
-    from raysynth.fitting.opening import OpenedTable
-    from raysynth.methods.base import Synthesizer
+    from raysynth.encoding.block import EncodedBlock
+    from raysynth.encoding.table_encoder import ReleasedColumn
+    from raysynth.schema.table import TableSchema
+
+
+class HasEncoderForm(Protocol):
+    """What a method says of its encoder."""
+
+    numeric_encoding: ClassVar[NumericForm]
+
+    def _encoder_options(self) -> dict[str, Any]:
+        """Arguments for `build_encoder` beside the form of the numbers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,7 +32,7 @@ class EncoderForm:
     options: tuple[tuple[str, Any], ...]
 
     @classmethod
-    def of(cls, model: Synthesizer) -> EncoderForm:
+    def of(cls, model: HasEncoderForm) -> EncoderForm:
         """What a model asks for."""
         return cls(model.numeric_encoding, tuple(sorted(model._encoder_options().items())))
 
@@ -29,7 +41,14 @@ class EncoderForm:
         """As values of JSON."""
         return {"numeric": self.numeric, **dict(self.options)}
 
-    def build(self, opened: OpenedTable) -> TableEncoder:
-        """The encoder of an opened table, from its statistics alone."""
-        columns = opened.statistics.columns
-        return build_encoder(opened.modelled_schema, columns, numeric=self.numeric, **dict(self.options))
+    def build(self, schema: TableSchema, columns: Mapping[str, ReleasedColumn]) -> TableEncoder:
+        """The encoder of a table's modelled columns, from their statistics (by column) alone."""
+        return build_encoder(schema, columns, numeric=self.numeric, **dict(self.options))
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """An encoder and the rows behind it; None where they take too much memory to be kept."""
+
+    encoder: TableEncoder
+    block: EncodedBlock | None

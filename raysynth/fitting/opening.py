@@ -10,70 +10,41 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
-from raysynth.methods.checks import check_privacy_unit, draws_units, is_private, shards_folder
+from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
+from raysynth.fitting.opened import OpenedTable
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
+    from raysynth.fitting.method import Method
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.fitting.shared_table import EncodedTable
-    from raysynth.methods.base import Synthesizer
+    from raysynth.fitting.remarks import remarks
+    from raysynth.schema.columns import Kind
     from raysynth.schema.constraints import ConstraintSet
-    from raysynth.schema.table import Kind, TableSchema
+    from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
-    from raysynth.statistics.table_statistics import TableStatistics
-    from raysynth.statistics.units import UnitIndex
     from raysynth.training.kept_releases import Keeping
 
-
+M = TypeVar("M", bound="Method")
 BY_ROW = (
     "The guarantee is for one row more or less. Where a person has several rows, it is several times weaker for that "
     "person: name the column of persons, privacy_unit=..."
 )
 
 
-@dataclass(frozen=True)
-class OpenedTable:
-    """What either door gives.
-
-    Args:
-        table: the rows, after the constraints' change of columns.
-        schema: what the user sees.
-        modelled_schema: after the constraints' change of columns.
-        rules: the constraints, None without any.
-        statistics: exact, or noised.
-        encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
-            under a budget.
-        keeping: under a budget, where encoded rows are to be kept.
-        units: which rows a privacy unit has, where training draws units of several rows.
-        said: of persons with several rows, line by line; never under a budget.
-    """
-
-    table: Table
-    schema: TableSchema
-    modelled_schema: TableSchema
-    rules: ConstraintSet | None
-    statistics: TableStatistics | NoisedStatistics
-    encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
-    keeping: Keeping | None = None
-    units: UnitIndex | None = None
-    said: tuple[str, ...] = ()
-
-
-def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
+def privacy_scope(model: Method) -> PrivacyScope | None:
     """The scope that a synthesizer's parameters ask for; None without differential privacy.
 
     Raises:
@@ -108,7 +79,7 @@ def privacy_scope(model: Synthesizer) -> PrivacyScope | None:
     )
 
 
-def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | None:
+def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
     """What a private fit goes on from; None for one that starts anew, and without a budget.
 
     Raises:
@@ -117,7 +88,6 @@ def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | 
     if scope is None or not model.can_resume:
         return None
     from raysynth.fitting.private_run import check_unused, resumed_run
-    from raysynth.methods.checks import run_folder
 
     if model._resume is None:
         check_unused(run_folder(model.run_config))
@@ -126,7 +96,7 @@ def earlier_run(model: Synthesizer, scope: PrivacyScope | None) -> PrivateRun | 
 
 
 def kept_run(
-    model: Synthesizer, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
+    model: Method, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
 ) -> PrivateRun | None:
     """The record of a private fit that starts anew; None where nothing is kept that a fit could go on from."""
     if scope is None or not model.can_resume:
@@ -136,7 +106,7 @@ def kept_run(
     return started_run(model, scope, opened, encoder, seed)
 
 
-def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None) -> Prepared:
+def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None) -> Prepared:
     """What a method gets to learn from: an opened table behind the encoder that the method asks for.
 
     Raises:
@@ -144,7 +114,6 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
     """
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared
-    from raysynth.fitting.remarks import remarks
 
     if model.verbose:
         about = "" if scope is None else "about "
@@ -191,7 +160,7 @@ def _encoder(form: EncoderForm, opened: OpenedTable, known: EncodedTable | None)
         return known.encoder
     if opened.keeping is not None and opened.keeping.found:
         return opened.keeping.found[0].encoder
-    return form.build(opened)
+    return form.build(opened.modelled_schema, opened.statistics.columns)
 
 
 @contextmanager
@@ -205,7 +174,7 @@ def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
         raise
 
 
-def open_for_fit(model: Synthesizer, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
+def open_for_fit(model: Method, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
     """The table of one fit, the scope that pays, and the run that a private fit goes on from."""
     scope = privacy_scope(model)
     run = earlier_run(model, scope)
@@ -214,7 +183,7 @@ def open_for_fit(model: Synthesizer, data: Any) -> tuple[OpenedTable, PrivacySco
 
 
 def open_table(
-    model: Synthesizer,
+    model: Method,
     data: Any,
     scope: PrivacyScope | None,
     *,
@@ -249,7 +218,7 @@ def open_table(
     )
 
 
-def fit_opened(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None) -> Synthesizer:
+def fit_opened(model: M, opened: OpenedTable, scope: PrivacyScope | None) -> M:
     """Fit a model to a table that was opened before, once for several fits; nothing of it is read twice.
 
     Args:

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import count_persons

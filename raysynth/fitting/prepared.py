@@ -17,10 +17,10 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.contingency import ContingencyCounts
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.fitting.encoder_form import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.fitting.shared_table import EncodedTable
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics

@@ -29,11 +29,12 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.named_arrays import under
+from raysynth.fitting.checks import run_folder
 from raysynth.training.checkpoints import find_checkpoint
 
 if TYPE_CHECKING:
-    from raysynth.fitting.opening import OpenedTable
-    from raysynth.methods.base import Synthesizer
+    from raysynth.fitting.method import Method
+    from raysynth.fitting.opened import OpenedTable
 
 Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays
 
@@ -95,18 +96,16 @@ class PrivateRun:
 
 
 def started_run(
-    model: Synthesizer, scope: PrivacyScope, opened: OpenedTable, encoder: TableEncoder, seed: int
+    model: Method, scope: PrivacyScope, opened: OpenedTable, encoder: TableEncoder, seed: int
 ) -> PrivateRun | None:
     """The record of a fit that begins; None where the user named no storage."""
-    from raysynth.methods.checks import run_folder
-
     folder = run_folder(model.run_config)
     if folder is None:
         return None
     return PrivateRun(folder, scope, seed, _parameters(model), _schemas(opened), encoder)
 
 
-def resumed_run(model: Synthesizer, folder: Path, scope: PrivacyScope) -> PrivateRun:
+def resumed_run(model: Method, folder: Path, scope: PrivacyScope) -> PrivateRun:
     """The record of the fit that this one goes on from; its scope has the earlier ledger, and nothing new to spend.
 
     Raises:
@@ -170,7 +169,7 @@ def check_unused(folder: Path | None) -> None:
     )
 
 
-def _check_same(model: Synthesizer, earlier: dict[str, Any], spent: PrivacySpent, folder: Path) -> None:
+def _check_same(model: Method, earlier: dict[str, Any], spent: PrivacySpent, folder: Path) -> None:
     own = _parameters(model)
     if different := sorted(k for k in own.keys() | earlier.keys() if own.get(k) != earlier.get(k) and k not in FREE):
         name = different[0]
@@ -180,7 +179,7 @@ def _check_same(model: Synthesizer, earlier: dict[str, Any], spent: PrivacySpent
         )
 
 
-def _parameters(model: Synthesizer) -> dict[str, Any]:
+def _parameters(model: Method) -> dict[str, Any]:
     return {"class": type(model).__name__, **_as_json(model._saved_parameters())}
 
 

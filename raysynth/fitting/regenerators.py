@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 
 def regenerators(schema: TableSchema) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.schema_release import release_schema, schema_events
 from raysynth.statistics.units import bounded

@@ -12,22 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from raysynth.fitting.encoder_form import EncoderForm
+from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
+from raysynth.fitting.opening import M, fit_opened, open_table, privacy_scope
 
 if TYPE_CHECKING:
-    from raysynth.encoding.block import EncodedBlock
-    from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.opening import OpenedTable
-    from raysynth.methods.base import Synthesizer
-    from raysynth.schema.table import Kind, TableSchema
-
-
-@dataclass(frozen=True)
-class EncodedTable:
-    """An encoder and the rows behind it; None where they take too much memory to be kept."""
-
-    encoder: TableEncoder
-    block: EncodedBlock | None
+    from raysynth.fitting.method import Method
+    from raysynth.fitting.opened import OpenedTable
+    from raysynth.schema.columns import Kind
+    from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)
@@ -47,14 +39,12 @@ class SharedTable:
     entity: str | None = None
 
     @classmethod
-    def of(cls, models: Sequence[Synthesizer], data: Any) -> SharedTable | None:
+    def of(cls, models: Sequence[Method], data: Any) -> SharedTable | None:
         """Open the table for the first model that shares, and encode it in each form that such models ask for.
 
         Raises:
             DataError, SchemaError, ConstraintError: as `fit`.
         """
-        from raysynth.fitting.opening import open_table
-
         able = [m for m in models if _shares(m)]
         if not able:
             return None
@@ -63,28 +53,24 @@ class SharedTable:
         forms = dict.fromkeys(EncoderForm.of(m) for m in able if shared.serves(m))
         return replace(shared, opened=replace(shared.opened, encoded={f: _encoded(shared.opened, f) for f in forms}))
 
-    def serves(self, model: Synthesizer) -> bool:
+    def serves(self, model: Method) -> bool:
         """Whether a model has no budget, learns a table, and declares the same about it."""
         said = model._declared_schema(), model._listed_kinds(), model.entity
         return _shares(model) and said == (self.schema, self.kinds, self.entity)
 
-    def fit(self, model: Synthesizer) -> Synthesizer:
+    def fit(self, model: M) -> M:
         """As `model.fit(data)` with the same result, but nothing that is here is computed again."""
-        from raysynth.fitting.opening import fit_opened
-
         return fit_opened(model, self.opened, None)
 
 
-def _shares(model: Synthesizer) -> bool:
-    from raysynth.fitting.opening import privacy_scope
-    from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+def _shares(model: Method) -> bool:
 
-    return privacy_scope(model) is None and not isinstance(model, SequenceSynthesizer)
+    return privacy_scope(model) is None and not model.learns_sequences
 
 
 def _encoded(opened: OpenedTable, form: EncoderForm) -> EncodedTable:
     from raysynth.fitting.prepared import Prepared
 
-    encoder = form.build(opened)
+    encoder = form.build(opened.modelled_schema, opened.statistics.columns)
     prepared = Prepared(opened.table, opened.modelled_schema, opened.statistics, encoder, seed=0)
     return EncodedTable(encoder, prepared.encoded() if prepared.fits_in_memory else None)

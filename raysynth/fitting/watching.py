@@ -12,10 +12,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from raysynth.methods.base import Synthesizer
     from raysynth.training.loop import TrainResult, Watch
 
 
@@ -29,14 +28,21 @@ class Watcher:
     """
 
     shares: tuple[Fraction, ...]
-    look: Callable[[Synthesizer, Fraction], None]
+    look: Callable[[Any, Fraction], None]
 
     def epochs(self, total: int) -> set[int]:
         """After which epochs the model is looked at: the first that reach a share."""
         return {math.ceil(total * share) for share in self.shares} - {total}
 
 
-def watching(model: Synthesizer, epochs: int, learned: Callable[[Any, TrainResult], None]) -> Watch | None:
+class Watched(Protocol):
+    """A model that may be looked at while it trains."""
+
+    stages_: tuple[Any, ...]
+    _watcher: Watcher | None
+
+
+def watching(model: Watched, epochs: int, learned: Callable[[Any, TrainResult], None]) -> Watch | None:
     """What a training in this process calls after each epoch; None where nobody looks.
 
     Args:

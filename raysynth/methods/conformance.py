@@ -28,11 +28,12 @@ from raysynth.errors import (
     RaysynthError,
     SchemaError,
 )
+from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import is_private
 from raysynth.methods.loading import load_synthetic_model
 from raysynth.methods.parameters import Declared, declared
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 
 N_ENTITIES, N_VISITS = 60, 4
 EPSILON, DELTA = 20.0, 1e-3  # much, so that a small table is enough for every mechanism

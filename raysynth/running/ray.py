@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from raysynth.data.table import Fragment, Table
+from raysynth.data.fragments import Fragment, Table
 from raysynth.errors import ClusterError, RaysynthError
+from raysynth.running.local import MergeTree, Summary, merge_all, summarise_blocks
 from raysynth.running.progress import progress
-from raysynth.running.runner import MergeTree, Summary, merge_all, summarise_blocks
 
 S = TypeVar("S", bound=Summary)
 R = TypeVar("R")
@@ -158,7 +158,7 @@ def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[st
     from ray import cloudpickle
 
     def partial_summary(block: pa.Table) -> pa.Table:
-        from raysynth.data.sources.dataset import canonical_batches
+        from raysynth.data.dataset_blocks import canonical_batches
 
         part: S | RaysynthError
         with _one_thread():
@@ -194,7 +194,7 @@ def _for_each_block(
     import ray
     from ray.data import Datasink
 
-    from raysynth.data.sources.dataset import canonical_batches
+    from raysynth.data.dataset_blocks import canonical_batches
 
     class EachBlock(Datasink):
         """Applies `fn`; an error about the rows travels as a result, as in `_summarise_dataset`."""

@@ -11,30 +11,18 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.errors import ParameterError
+from raysynth.running.local import MergeTree, Summary, iter_tasks_in_threads, summarise_blocks
 from raysynth.running.progress import progress
 
 RAY_ROWS = 2_000_000  # below, one process without Ray is faster (a Ray start costs 3 to 4 s)
-FAN_IN = 8
 WHERE = ("auto", "local", "ray")
 _STAYS: ContextVar[bool] = ContextVar("stays in this process", default=False)
-
-
-class Summary(Protocol):
-    """A mergeable result of a pass."""
-
-    def update(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of a block."""
-        ...
-
-    def merge(self, other: Any) -> None:
-        """Add the rows of another summary, in place."""
-        ...
 
 
 S = TypeVar("S", bound=Summary)
@@ -163,55 +151,7 @@ def iter_tasks(
 
         yield from iter_tasks_on_ray(fn, items)
         return
-    yield from _iter_tasks_in_threads(fn, items)
-
-
-def summarise_blocks(blocks: Iterable[pa.RecordBatch], make: Callable[[], S]) -> S:
-    """One summary of some blocks."""
-    summary = make()
-    for block in blocks:
-        summary.update(block)
-    return summary
-
-
-def merge_all(parts: Sequence[S]) -> S:
-    """The first part with all others merged into it, in order."""
-    for part in parts[1:]:
-        parts[0].merge(part)
-    return parts[0]
-
-
-class MergeTree(Generic[S]):
-    """Merges results as they come, in order, eight at a time, and those results eight at a time again.
-
-    The shape depends on the number of results alone. `merge` may be any function of a list in order, so that the same
-    tree merges summaries here and references to summaries over Ray. At most 7 results wait on each level.
-    """
-
-    def __init__(self, merge: Callable[[Sequence[S]], S] = merge_all) -> None:
-        self._merge = merge
-        self._levels: list[list[S]] = []
-        self.added = 0
-
-    def __bool__(self) -> bool:
-        return any(self._levels)
-
-    def add(self, part: S) -> None:
-        """Add the next result."""
-        self.added += 1
-        for level in range(len(self._levels) + 1):
-            if level == len(self._levels):
-                self._levels.append([])
-            self._levels[level].append(part)
-            if len(self._levels[level]) < FAN_IN:
-                return
-            part = self._merge(self._levels[level])
-            self._levels[level] = []
-
-    def result(self) -> S:
-        """All results merged; those of the higher levels came first."""
-        parts = [part for level in reversed(self._levels) for part in level]
-        return parts[0] if len(parts) == 1 else self._merge(parts)
+    yield from iter_tasks_in_threads(fn, items)
 
 
 def _pays(n_rows: float) -> bool:
@@ -229,26 +169,3 @@ def _cluster_waits(weight: float) -> bool:
 def _check_where(where: str) -> None:
     if where not in WHERE:
         raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")
-
-
-def _iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
-    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-
-    n_threads = min(len(items), os.cpu_count() or 1)
-    if n_threads <= 1:
-        yield from ((index, fn(item)) for index, item in enumerate(items))
-        return
-    waiting = iter(enumerate(items))
-    running: dict[Future[R], int] = {}
-    with ThreadPoolExecutor(n_threads) as pool:
-        try:
-            while True:
-                while len(running) < n_threads and (entry := next(waiting, None)) is not None:
-                    running[pool.submit(fn, entry[1])] = entry[0]
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        finally:
-            for future in running:
-                future.cancel()

@@ -18,8 +18,9 @@ from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.protocol import Generator
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.date_text import DateFormat
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.plain_values import from_plain
 
 CHUNK_ROWS = 65_536

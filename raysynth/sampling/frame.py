@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
-from raysynth.schema.table import ColumnSchema, TableSchema
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.table import TableSchema
 
 THREADS_PAY = 50_000  # rows
 _EXACT = 2.0**53  # whole numbers up to here are exact as floats

@@ -3,159 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
 from typing import Any
-
-import pyarrow as pa
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
-from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.date_text import DateFormat
-from raysynth.schema.entries import (
-    PANDAS_DTYPE,
-    PROVENANCE,
-    are_rows_each,
-    check_date_format,
-    check_entries,
-    plain,
-    two_numbers,
-)
+from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
+from raysynth.schema.constraint_json import constraint_from_dict
 
 FORMAT_VERSION = 1
-
-
-class Kind(StrEnum):
-    """What a column holds, which decides how it is modelled and how it is regenerated."""
-
-    CATEGORICAL = "categorical"
-    BOOLEAN = "boolean"
-    CONTINUOUS = "continuous"
-    DATETIME = "datetime"
-    TIMEDELTA = "timedelta"
-    IDENTIFIER = "identifier"  # unique key: regenerated in its pattern, never copied
-    PERSONAL = "personal"  # name, e-mail, telephone ...: regenerated with Faker, never copied
-    CONSTANT = "constant"
-
-    @property
-    def is_numeric(self) -> bool:
-        """True for kinds that are modelled as numbers (datetimes as integers of their unit)."""
-        return self in (Kind.CONTINUOUS, Kind.DATETIME, Kind.TIMEDELTA)
-
-    @property
-    def is_discrete(self) -> bool:
-        """True for kinds that are modelled as categories."""
-        return self in (Kind.CATEGORICAL, Kind.BOOLEAN)
-
-    @property
-    def is_modelled(self) -> bool:
-        """False for kinds that are regenerated without a model of their values."""
-        return self.is_numeric or self.is_discrete
-
-
-@dataclass(frozen=True)
-class ColumnSchema:
-    """One column: its kind, types, and (declared, or inferred and protected) domain.
-
-    Args:
-        name: column name.
-        kind: one of `Kind`.
-        dtype: Arrow type as text, for example 'int64', 'string', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)'.
-        pandas_dtype: dtype that a DataFrame came with ('Int64', 'category', 'str', ...), restored by `sample`.
-        nullable: False declares that no value is missing.
-        categories: declared domain (public); None means learned from the data.
-        bounds: declared (low, high), inclusive, as numbers (datetimes: integers of the column's unit); None: learned.
-        decimals: digits after the point, 0 for whole numbers, None for as many as float has.
-        pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
-        personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
-        rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
-            values); None: every row has a value of its own.
-        within: identifiers and personal data only: the column of persons within each of which the value is the same.
-        value: constants only: the value.
-        date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
-            dtype is then that of the text.
-        levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
-        label: the column's name in a DataFrame where it is a number there; restored by `sample`.
-        reason: why inference took the column for this kind; empty where the user declared it.
-        inferred: which of these were read from the rows without noise: private, and refused under a privacy budget.
-        released: which were released with noise; the schema's `releases` say at what cost. All others are declared.
-    """
-
-    name: str
-    kind: Kind
-    dtype: str
-    pandas_dtype: str | None = None
-    nullable: bool = True
-    categories: tuple[Any, ...] | None = None
-    bounds: tuple[float, float] | None = None
-    decimals: int | None = None
-    pattern: str | None = None
-    personal: str | None = None
-    value: Any = None
-    rows_each: tuple[tuple[int, float], ...] | None = None
-    within: str | None = None
-    date_format: str | None = None
-    levels: tuple[Any, ...] | None = None
-    label: int | float | None = None
-    reason: str = ""
-    inferred: tuple[str, ...] = ()
-    released: tuple[str, ...] = ()
-
-    @property
-    def arrow_type(self) -> pa.DataType:
-        """The Arrow type that the column is written with (text as dictionary codes is decided by the writer)."""
-        return parse_arrow_type(self.dtype, self.name)
-
-    def as_modelled(self) -> ColumnSchema:
-        """The column as models see it: dates that are written as text are datetimes."""
-        if self.date_format is None:
-            return self
-        return replace(self, dtype=str(DateFormat(self.date_format).type), pandas_dtype=None, date_format=None)
-
-    def validate(self) -> None:
-        """Check the column by itself; raises `SchemaError` that names it."""
-        where = f"column '{self.name}'"
-        try:
-            Kind(self.kind)
-        except ValueError:
-            raise SchemaError(f"{where}: unknown kind '{self.kind}'; valid kinds: {', '.join(Kind)}") from None
-        _ = self.arrow_type
-        if self.pandas_dtype is not None and not PANDAS_DTYPE.fullmatch(self.pandas_dtype):
-            raise SchemaError(
-                f"{where}: pandas_dtype '{self.pandas_dtype[:60]}' is none that a synthetic column can have; leave it "
-                "out, or give one such as 'int64', 'Int64', 'float64', 'boolean', 'object', 'category', 'string'"
-            )
-        if self.bounds is not None:
-            if not self.kind.is_numeric:
-                raise SchemaError(f"{where}: bounds make no sense for kind '{self.kind}'; remove them")
-            low, high = self.bounds
-            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-                raise SchemaError(f"{where}: bounds must be two finite numbers, low <= high; found {self.bounds}")
-        if self.categories is not None:
-            if not self.kind.is_discrete:
-                raise SchemaError(f"{where}: categories make no sense for kind '{self.kind}'; remove them")
-            if len(self.categories) == 0 or len(set(self.categories)) != len(self.categories):
-                raise SchemaError(f"{where}: categories must be a non-empty list without repeats")
-        if self.decimals is not None and not (isinstance(self.decimals, int) and 0 <= self.decimals <= 15):
-            raise SchemaError(f"{where}: decimals must be a whole number from 0 to 15; found {self.decimals!r}")
-        if self.rows_each is not None and not are_rows_each(self.rows_each):
-            raise SchemaError(
-                f"{where}: rows_each must be a list of pairs [rows, share], whole rows of at least 1 and positive "
-                f"shares; found {self.rows_each!r}"
-            )
-        if self.date_format is not None:
-            check_date_format(self.name, self.kind is Kind.DATETIME, self.date_format, self.arrow_type)
-        if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
-            raise SchemaError(
-                f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
-            )
-        if self.kind is Kind.PERSONAL and not self.personal:
-            raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
 
 
 @dataclass(frozen=True)
@@ -215,7 +74,7 @@ class TableSchema:
                 f"column '{name}': unknown attribute {sorted(unknown)}; valid: {', '.join(sorted(known))}"
             )
         if "kind" in changes:
-            changes["kind"] = _kind(changes["kind"], name)
+            changes["kind"] = as_kind(changes["kind"], name)
             if changes["kind"] is not Kind.DATETIME:
                 changes.setdefault("date_format", None)
         column = self[name]
@@ -273,7 +132,7 @@ class TableSchema:
             "format_version": FORMAT_VERSION,
             "rare_threshold": self.rare_threshold,
             "max_categories": self.max_categories,
-            "columns": [_column_to_dict(c) for c in self.columns],
+            "columns": [column_to_dict(c) for c in self.columns],
         }
         if self.entity is not None:
             result["entity"] = self.entity
@@ -296,11 +155,9 @@ class TableSchema:
         known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints", "releases"}
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
-        columns = tuple(_column_from_dict(c) for c in content["columns"])
+        columns = tuple(column_from_dict(c) for c in content["columns"])
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
-            from raysynth.schema.constraints import constraint_from_dict
-
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
         limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()
@@ -343,43 +200,3 @@ def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) ->
                 )
             schema = schema.with_column(name, kind=kind, reason="declared")
     return schema
-
-
-def _kind(value: Any, name: str) -> Kind:
-    try:
-        return Kind(value)
-    except ValueError:
-        raise SchemaError(f"column '{name}': unknown kind {value!r}; valid kinds: {', '.join(Kind)}") from None
-
-
-def _column_to_dict(column: ColumnSchema) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": column.name, "kind": str(column.kind), "dtype": column.dtype}
-    for f in fields(ColumnSchema):
-        value = getattr(column, f.name)
-        if f.name not in result and value != f.default:
-            result[f.name] = plain(value)
-    return result
-
-
-def _column_from_dict(content: Any) -> ColumnSchema:
-    if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
-        raise SchemaError(f"each column of a schema is an object with a 'name'; found {content!r}")
-    name = content["name"]
-    known = {f.name for f in fields(ColumnSchema)}
-    if unknown := set(content) - known:
-        raise SchemaError(f"column '{name}': unknown entries {sorted(unknown)}; valid: {', '.join(sorted(known))}")
-    if missing := {"kind", "dtype"} - set(content):
-        raise SchemaError(f"column '{name}': missing entries {sorted(missing)}")
-    check_entries(name, content)
-    values = dict(content)
-    values["kind"] = _kind(values["kind"], name)
-    for key in ("categories", "bounds", "levels", *PROVENANCE):
-        if isinstance(values.get(key), list):
-            values[key] = tuple(values[key])
-    if isinstance(values.get("rows_each"), list):
-        values["rows_each"] = tuple(tuple(e) if isinstance(e, list) else e for e in values["rows_each"])
-    if values.get("bounds") is not None and not two_numbers(values["bounds"]):
-        raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
-    column = ColumnSchema(**values)
-    column.validate()
-    return column

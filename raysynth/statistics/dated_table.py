@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table, TextForm
+from raysynth.data.fragments import Table, TextForm
 from raysynth.errors import SchemaError
+from raysynth.schema.columns import Kind
 from raysynth.schema.date_text import DateFormat
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 from raysynth.statistics.text import TextSummary

@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.running.runner import summarise
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema

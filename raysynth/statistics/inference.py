@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import named_like_key, provider_by_name

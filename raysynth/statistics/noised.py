@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.data.total_cast import held_ticks
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
@@ -34,7 +34,8 @@ from raysynth.dp.mechanisms.counts import gaussian_vector, growing_edges, stable
 from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, is_text
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import SchemaError
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text
 from raysynth.statistics.patterns import provider_by_name, words_of
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event, Ledger
@@ -24,7 +24,8 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
 from raysynth.errors import ModelFileError, SchemaError
 from raysynth.running.runner import summarise
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, as_doubles
 from raysynth.statistics.decimals import needed_digits
 from raysynth.statistics.noised import SEEN, NoisedColumn, release_statistics

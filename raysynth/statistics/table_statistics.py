@@ -1,4 +1,4 @@
-"""Statistics of a whole table in one streaming pass: a summary of every column, and which are missing together."""
+"""Statistics of a whole table in one streaming pass: a summary of every column."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
-from raysynth.data.table import Table, require_rows
+from raysynth.data.fragments import Table, require_rows
 from raysynth.errors import DataError, SchemaError
 from raysynth.running.runner import summarise
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
-from raysynth.statistics.missing import MissingPairs
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
 from raysynth.statistics.sharers import Sharers
@@ -108,12 +107,10 @@ class TableStatistics:
     Args:
         n_rows: rows.
         columns: statistics by column name, in the table's order.
-        missing_pairs: (C, C) int64, rows in which two columns are both missing.
     """
 
     n_rows: int
     columns: dict[str, ColumnStatistics]
-    missing_pairs: np.ndarray
 
     def with_sharers(self, sharers: Mapping[str, Sharers]) -> TableStatistics:
         """The same, with who shares the cells of some columns."""
@@ -128,25 +125,21 @@ class TableSummary:
     schema: pa.Schema
     n_rows: int = 0
     columns: list[ColumnSummary] = field(init=False)
-    missing: MissingPairs = field(init=False)
 
     def __post_init__(self) -> None:
         self.columns = [_summary_for(f.type) for f in self.schema]
-        self.missing = MissingPairs(len(self.columns))
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a block that has all columns in order."""
         self.n_rows += batch.num_rows
         for summary, array in zip(self.columns, batch.columns, strict=True):
             summary.update(array)
-        self.missing.update(batch)
 
     def merge(self, other: TableSummary) -> None:
         """Add the rows of another summary of the same table."""
         self.n_rows += other.n_rows
         for mine, theirs in zip(self.columns, other.columns, strict=True):
             mine.merge(theirs)  # type: ignore[arg-type]
-        self.missing.merge(other.missing)
 
     def finish(self) -> TableStatistics:
         """The statistics of all rows so far."""
@@ -154,7 +147,7 @@ class TableSummary:
             f.name: ColumnStatistics(f.name, f.type, self.n_rows, s)
             for f, s in zip(self.schema, self.columns, strict=True)
         }
-        return TableStatistics(self.n_rows, columns, self.missing.counts)
+        return TableStatistics(self.n_rows, columns)
 
 
 def collect(

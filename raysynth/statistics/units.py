@@ -34,7 +34,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.table import Fragment, Table
+from raysynth.data.fragments import Fragment, Table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.types as pt
 
-from raysynth.schema.table import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import NumericDistribution
 
 MOST_VALUES = 1 << 17

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysynth.training.job import Average
+from raysynth.training.average import Average
 
 
 class BestAverage:

@@ -8,29 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from raysynth.training.average import Average
 from raysynth.training.batches import RowSource
 from raysynth.training.loop import GO_ON, EpochBatches, Learner, Store, TrainResult, TrainSettings, Watch, train
 from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 
 GO_ON_PRIVATELY = "fit(data, resume=...) with this folder goes on within the same budget; a fit anew spends another one"
-
-
-class Average(Protocol):
-    """What a worker calls to come together with the others: averages (and sums) of tensors, in place."""
-
-    def __call__(self, tensors: Iterable[Tensor]) -> None:
-        """Each tensor becomes the mean over the workers."""
-        ...
-
-    def total(self, tensors: Iterable[Tensor]) -> None:
-        """Each tensor becomes the sum over the workers: one explicit all-reduce."""
-        ...
-
-    @property
-    def n_workers(self) -> int:
-        """W, as it is now."""
-        ...
 
 
 class Job(Protocol):

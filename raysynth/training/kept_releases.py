@@ -32,10 +32,10 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
-from raysynth.training.kept_shards import encoder_digest, fingerprint, schema_digest
+from raysynth.training.fingerprints import encoder_digest, fingerprint, schema_digest
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.schema.table import TableSchema
 

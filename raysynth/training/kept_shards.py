@@ -14,27 +14,22 @@ first one's, and pays for them (`kept_releases.py`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from raysynth.errors import StorageError
-from raysynth.files.model_file import ModelContent
 from raysynth.files.private_folder import new_name, private_folder, remove_abandoned
 from raysynth.files.storage import storage_error, write_atomically
+from raysynth.training.fingerprints import _sha256, encoder_digest, fingerprint, schema_digest
 from raysynth.training.shards import FORMAT_VERSION, ShardSet, is_whole, write_shards
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.schema.table import TableSchema
     from raysynth.training.kept_releases import KeptReleases
@@ -126,26 +121,6 @@ def kept_shards(
     return ShardSet.open(home)
 
 
-def fingerprint(table: Table, columns: Sequence[str]) -> str:
-    """SHA-256 of the values of some columns, all rows in their order; a pass over the table, over Ray where it pays."""
-    from raysynth.running.runner import for_each_fragment
-
-    parts = for_each_fragment(table, _digest_blocks, columns=list(columns), label="comparing with kept shards")
-    types = str([(name, str(table.schema.field(name).type)) for name in columns])
-    return _sha256(b"".join([types.encode(), *parts]))
-
-
-def schema_digest(schema: TableSchema) -> str:
-    """SHA-256 of the schema of the modelled columns."""
-    return _sha256(json.dumps(schema.to_dict(), sort_keys=True, default=str).encode())
-
-
-def encoder_digest(encoder: TableEncoder) -> str:
-    """SHA-256 of an encoder."""
-    described, arrays = encoder.to_state()
-    return ModelContent({"encoder": described}, arrays).digest()
-
-
 def _found(home: Path, key: ShardKey) -> ShardSet | None:
     """Shards that were made of the same and are whole; None, with a word in the log, where they are damaged."""
     from raysynth.running.runner import run_tasks
@@ -173,25 +148,3 @@ def _put(writing: Path, home: Path) -> None:
         home.rename(old)
         shutil.rmtree(old, ignore_errors=True)
     writing.rename(home)
-
-
-def _digest_blocks(index: int, blocks: Iterator[pa.RecordBatch]) -> bytes:
-    """Of one fragment: which values are missing, and the others."""
-    digest = hashlib.sha256()
-    for block in blocks:
-        for column in block.columns:
-            digest.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-            for array in _plain_parts(column.drop_null()):  # what lies under a null is anything
-                digest.update(pa.record_batch([array], ["values"]).serialize())
-    return digest.digest()
-
-
-def _plain_parts(column: Any) -> list[Any]:
-    """Arrays without nulls whose bytes are those of their values."""
-    if pa.types.is_dictionary(column.type):
-        return [column.dictionary, column.indices]
-    return [column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column]
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -38,7 +38,7 @@ from raysynth.training.batches import Batch, RowSource
 if TYPE_CHECKING:
     from raysynth.encoding.block import EncodedBlock
     from raysynth.statistics.units import UnitIndex
-    from raysynth.training.job import Average
+    from raysynth.training.average import Average
 
 PART_ROWS = 2048
 STEPS_PER_BLOCK = 16

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from raysynth.dp.gradients.clip import example_gradients
 from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
 from raysynth.dp.gradients.uses import Use
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.canaries import active_canaries
-from raysynth.training.job import Average
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
 
 Losses = Callable[[Batch], Tensor]

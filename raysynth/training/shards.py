@@ -22,7 +22,7 @@ from raysynth.errors import StorageError
 from raysynth.files.storage import atomic_path, make_folder, storage_error
 
 if TYPE_CHECKING:
-    from raysynth.data.table import Table
+    from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
     from raysynth.training.batches import RowSource
 

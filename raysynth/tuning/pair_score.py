@@ -21,9 +21,9 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
-from raysynth.fitting.opening import OpenedTable
+from raysynth.fitting.opened import OpenedTable
 from raysynth.running.runner import summarise
 from raysynth.statistics.contingency import ContingencyCounts
 

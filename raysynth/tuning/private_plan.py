@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.dp.accounting.accountant import total_epsilon
 from raysynth.dp.accounting.budget import DEFAULT_DELTA, PrivacyBudget
 from raysynth.dp.accounting.calibration import calibrated

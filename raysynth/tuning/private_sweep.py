@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raysynth.data.table import Table
+from raysynth.data.fragments import Table
 from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError

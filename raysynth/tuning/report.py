@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from raysynth.comparison.intervals import Estimate
+from raysynth.evaluation.templating import environment
 from raysynth.tuning.front import AGAINST, Candidate
-
-if TYPE_CHECKING:
-    from raysynth.tuning.results import SweepResult
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640.0, 340.0, 56.0, 44.0, 14.0, 20.0
 MARKS = ("circle", "square", "triangle", "diamond", "cross", "bar")  # so that colour is not all that tells methods
@@ -29,6 +27,28 @@ COVERS = {  # what epsilon covers, by the mode of selection
     "the winner holds the proxy's own fit, too.",
     "private": "It covers statistics, fit and choice together; other trials, and how many there were, are not told.",
 }
+
+
+class Sweep(Protocol):
+    """What the report asks of a sweep (`results.SweepResult`)."""
+
+    @property
+    def selection(self) -> str:
+        """Who chose: internal, proxy or private."""
+        ...
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The settings that were tried."""
+        ...
+
+    def front(self, against: str = "epsilon") -> tuple[Candidate, ...]:
+        """The Pareto front against a cost."""
+        ...
+
+    def explain(self) -> str:
+        """The choice in words."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,10 +79,8 @@ class Plot:
     y_ticks: tuple[tuple[float, str], ...]
 
 
-def render_sweep(result: SweepResult) -> str:
+def render_sweep(result: Sweep) -> str:
     """The report as HTML text."""
-    from raysynth.evaluation.report import environment
-
     found = result.candidates
     methods = sorted({c.setting.method for c in found})
     return (

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate
 from raysynth.errors import ParameterError
+from raysynth.files.storage import write_atomically
 from raysynth.tuning import front as fronts
+from raysynth.tuning.report import render_sweep
 from raysynth.tuning.trials import FAILED, STOPPED, TrialResult
 
 if TYPE_CHECKING:
@@ -131,9 +133,6 @@ class SweepResult:
         Raises:
             StorageError: the file cannot be written.
         """
-        from raysynth.files.storage import write_atomically
-        from raysynth.tuning.report import render_sweep
-
         write_atomically(path, render_sweep(self).encode())
 
     def record(self) -> dict[str, Any]:

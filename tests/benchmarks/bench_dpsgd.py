@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from raysynth.methods.gan.critic_examples import critic_weights
 from raysynth.methods.gan.discriminator import Discriminator, Rows
-from raysynth.methods.gan.private_recipe import PrivateGanLearner
+from raysynth.methods.gan.private_learner import PrivateGanLearner
 from raysynth.methods.registry import synthesizer_class
 from raysynth.methods.shared import neural
 from raysynth.methods.vae.network import TabularVae

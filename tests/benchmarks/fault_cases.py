@@ -31,9 +31,10 @@ from faults import (
 )
 
 from raysynth import GaussianCopula, TabularVAE, load_synthetic_model
-from raysynth.data import table as table_module
+from raysynth.data import fragments as table_module
+from raysynth.data.fragments import Table
 from raysynth.data.sources.parquet import table_from_parquet
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.evaluation import statistical_similarity_score
 from raysynth.files.private_folder import PREFIX
 from raysynth.methods.vae import recipe as vae

@@ -1,4 +1,4 @@
-"""The golden files: small models of every method with the rows that they give, and what an evaluation and the help say.
+"""The golden files: small models of every method, and the rows that they give.
 
 `PYTHONPATH=tests python -m golden.make` writes anew only what does not exist yet: a model file that stands here stands
 for all files that users have, and is never made again. The tables are those that statsmodels brings with it.
@@ -9,7 +9,6 @@ moves code about (deterministic methods only, on one machine with the pinned tor
 from __future__ import annotations
 
 import io
-import json
 import sys
 import tempfile
 import zipfile
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from statsmodels import datasets
-from typer.testing import CliRunner
 
 import raysynth
 from raysynth.api import new_synthesizer
@@ -84,8 +82,6 @@ CASES: dict[str, Case] = {
     "private_ctgan": Case("ctgan", {**GAN, **BUDGET}),
     "private_autoregressive": Case("autoregressive", {**FLAGSHIP, **BUDGET}),
 }
-EVALUATED = "copula"
-COMMANDS = ("", "fit", "sample", "evaluate", "attack", "sweep", "submit", "demo")
 
 
 @cache
@@ -119,37 +115,6 @@ def firms() -> pd.DataFrame:
     ]
     frame = pd.concat(copies, ignore_index=True)
     return frame.assign(year=frame["year"].astype(int))[["firm", "year", "invest", "capital"]]
-
-
-def keys(value: Any, path: str = "") -> list[str]:
-    """Every key of a JSON value with those above it; entries of a list count as one."""
-    if isinstance(value, dict):
-        below = [key for name, entry in value.items() for key in keys(entry, f"{path}/{name}")]
-        return sorted({path, *below} - {""})
-    if isinstance(value, list):
-        return sorted({key for entry in value for key in keys(entry, f"{path}[]")} | {path})
-    return [path]
-
-
-def evaluation_keys(model: Any) -> list[str]:
-    """The keys of an evaluation's JSON, of rows that `model` makes of the voters."""
-    from raysynth.evaluation import evaluate_synthetic_data
-
-    real, made = voters(), model.sample(300, seed=SEED)
-    found = evaluate_synthetic_data(
-        real[:600], made, holdout_data=real[600:], target_columns="vote", model_info=model, seed=SEED
-    )
-    return keys(json.loads(json.dumps(found.to_dict())))
-
-
-def help_text(command: str) -> str:
-    """What `raysynth COMMAND --help` says, on a terminal of fixed width."""
-    from raysynth.cli import app
-
-    arguments = [*([command] if command else []), "--help"]
-    done = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}).invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    return done.output
 
 
 def samples(name: str, model: Any) -> dict[str, pd.DataFrame]:
@@ -188,13 +153,6 @@ def write() -> None:
             case.model().fit(case.data()).save(model_path(name))
             for file, frame in samples(name, raysynth.load_synthetic_model(model_path(name))).items():
                 rows_path(file).write_text(as_text(frame), encoding="utf-8")
-    written = {
-        "evaluation_keys.json": lambda: evaluation_keys(raysynth.load_synthetic_model(model_path(EVALUATED))),
-        "help.json": lambda: {command or "raysynth": help_text(command) for command in COMMANDS},
-    }
-    for file, made in written.items():
-        if not (FOLDER / file).exists():
-            (FOLDER / file).write_text(json.dumps(made(), indent=1) + "\n", encoding="utf-8")
 
 
 def refit() -> list[str]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
 from golden.make import (
     CASES,
-    COMMANDS,
-    EVALUATED,
-    FOLDER,
     as_text,
-    evaluation_keys,
-    help_text,
     model_path,
     rows_path,
     samples,
@@ -60,14 +54,3 @@ def test_a_file_of_an_earlier_version_keeps_its_ledger(name: str) -> None:
     assert spent is not None
     assert 0 < spent.epsilon <= CASES[name].parameters["epsilon"]
     assert spent.ledger.events
-
-
-def test_an_evaluation_has_the_keys_that_it_had() -> None:
-    kept = json.loads((FOLDER / "evaluation_keys.json").read_text(encoding="utf-8"))
-    assert evaluation_keys(raysynth.load_synthetic_model(model_path(EVALUATED))) == kept
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_what_it_said(command: str) -> None:
-    kept = json.loads((FOLDER / "help.json").read_text(encoding="utf-8"))
-    assert help_text(command) == kept[command or "raysynth"]

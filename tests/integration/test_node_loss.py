@@ -11,8 +11,9 @@ import pytest
 from faults import HeldJob, Nodes, a_node_is_lost, a_worker_is_lost, nodes
 
 from raysynth import GaussianCopula
-from raysynth.data import table as table_module
-from raysynth.data.table import Table, as_table
+from raysynth.data import fragments as table_module
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.evaluation import statistical_similarity_score
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import VaeNetworks

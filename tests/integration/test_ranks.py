@@ -21,8 +21,9 @@ from raysynth import DPTabularVAE
 from raysynth.data.sequences import Windows
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings

@@ -17,8 +17,8 @@ from torch import Tensor
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanLearner
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch
-from raysynth.training.job import Average
 
 pytest.importorskip("ray")
 

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from raysynth import TabularVAE
 from raysynth.errors import ParameterError
+from raysynth.methods.gan.learner import GanLearner, GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanJob, GanLearner, GanSettings
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.shared.spans import Spans
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
-from raysynth.training.job import Average
 from raysynth.training.loop import TrainSettings
 from raysynth.training.shards import ShardSet
 

@@ -12,29 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_graph import LAYERS
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
-# the design's order: a layer may use those before it
-ORDER = (
-    "files",
-    "schema",
-    "data",
-    "running",
-    "dp",
-    "statistics",
-    "encoding",
-    "sampling",
-    "training",
-    "fitting",
-    "methods",
-    "comparison",
-    "attacks",
-    "evaluation",
-    "jobs",
-    "campaigns",
-    "tuning",
-    "cli",
-)
+ORDER = tuple(name for names in LAYERS for name in names)  # a layer may use those before it
 NO_RAY = ("dp", "statistics", "encoding", "sampling")
 LIGHT = ("statistics", "encoding", "sampling")  # torch belongs to models, training and the DP-SGD step
 

@@ -12,7 +12,8 @@ import pyarrow.types as pt
 
 from raysynth.data.sequences import from_numbers, numbers_of
 from raysynth.errors import ParameterError
-from raysynth.schema.table import ColumnSchema, TableSchema
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import as_doubles
 
 UNSEEN = "a value of the canary alone"

@@ -27,7 +27,7 @@ from raysynth.attacks.audit.adversary import Decision, features_of, learned
 from raysynth.attacks.audit.bounds import game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
 from raysynth.errors import ParameterError
-from raysynth.methods.checks import check_whole
+from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import in_this_process, run_tasks
 
 if TYPE_CHECKING:

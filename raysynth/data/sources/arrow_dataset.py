@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
-from raysynth.data.table import Fragment, Table, block_rows
+from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import DataError
 
 _SOURCE = "Arrow dataset"

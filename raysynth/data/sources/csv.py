@@ -18,12 +18,12 @@ import pyarrow.fs as pafs
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, canonical_batch, canonical_schema
+from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import compression_of, open_plain, read_head
-from raysynth.data.table import Fragment, Table
 from raysynth.errors import DataError, StorageError
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raysynth.data.fragments import Table
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.partitions import partition_of
 from raysynth.data.sources.streams import compression_of, open_plain
-from raysynth.data.table import Table
 from raysynth.errors import DataError, StorageError
 
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")

@@ -9,10 +9,10 @@ import pyarrow.feather as feather
 import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
+from raysynth.data.fragments import Table
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
-from raysynth.data.table import Table
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
 

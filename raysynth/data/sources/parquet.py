@@ -13,10 +13,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
+from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
-from raysynth.data.table import Fragment, Table, block_rows
 from raysynth.errors import DataError, StorageError
 
 _READERS = 16  # footers read at a time; they wait for storage more than for the processor

@@ -24,11 +24,12 @@ import pyarrow.fs as pafs
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, canonical_schema, lenient
+from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.data.sources.csv import WHOLE_BYTES
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
+from raysynth.data.sources.frame import in_memory
 from raysynth.data.sources.streams import compression_of, open_plain, read_head
-from raysynth.data.table import Fragment, Table, block_rows
 from raysynth.errors import DataError, ParameterError, StorageError
 
 PIECE_BYTES = 64 << 20
@@ -161,7 +162,7 @@ def private_table_from_csv(
         fragments += pieces
         n_bytes += size * (_PACKED if is_packed else 1)
     table = Table(schema, tuple(fragments), None, f"'{source}'", untyped=frozenset(names))
-    return table.in_memory() if n_bytes <= WHOLE_BYTES else table
+    return in_memory(table) if n_bytes <= WHOLE_BYTES else table
 
 
 def _starts(size: int) -> range:

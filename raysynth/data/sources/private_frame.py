@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_object_dtype, is_scalar
 
-from raysynth.data.sources.frame import array_from_series
+from raysynth.data.sources.series import array_from_series
 
 
 def private_array(series: pd.Series, name: str) -> pa.Array:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raysynth.dp.gradients.clip import ExampleGradients, clipped_sum
+from raysynth.dp.gradients.clip import clipped_sum
 from raysynth.dp.gradients.uses import Use
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, noise_source
 from raysynth.running.device_copies import to_device
@@ -79,10 +79,6 @@ class GradientRelease:
         self.plan, self.n_workers, self.sum_over_workers, self.noise = plan, n_workers, sum_over_workers, noise
         self._weights: list[Tensor] | None = None
         self._sums: list[Tensor] = []
-
-    def add_examples(self, gradients: ExampleGradients, counted_N: Tensor | None = None) -> None:
-        """Clip and add a micro-batch (see `clipping.example_gradients`)."""
-        self.add_uses(gradients.uses, gradients.weights, counted_N)
 
     def add_uses(self, uses: Sequence[Use], weights: Sequence[Tensor], counted_N: Tensor | None = None) -> None:
         """Clip and add a micro-batch.

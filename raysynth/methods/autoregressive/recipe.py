@@ -21,11 +21,12 @@ from torch import Tensor
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
+from raysynth.training.average import Average
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.compiled import add_gradients, compiled
 from raysynth.training.held_out import HeldOut, ValidationBatch
-from raysynth.training.job import Average, average_alone
+from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
 from raysynth.training.private_steps import PrivateSteps

@@ -10,9 +10,9 @@ import pandas as pd
 
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, ParameterError
+from raysynth.fitting.checks import check_compile_step, check_whole
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import check_compile_step, check_whole
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
     CheckpointEvery,

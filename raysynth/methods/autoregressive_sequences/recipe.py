@@ -16,9 +16,10 @@ from torch import Tensor
 from raysynth.methods.autoregressive.network import NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderSettings, AveragedLearner
 from raysynth.methods.autoregressive_sequences.network import SequenceCodes, SequenceNetwork
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
-from raysynth.training.job import Average, average_alone
+from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
 from raysynth.training.window_shards import WindowShare
 

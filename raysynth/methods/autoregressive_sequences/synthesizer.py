@@ -12,9 +12,9 @@ import pyarrow as pa
 from raysynth.data.sequences import held_back
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ParameterError
+from raysynth.fitting.checks import is_private
 from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import is_private
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import SequenceMaker

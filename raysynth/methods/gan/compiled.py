@@ -9,18 +9,15 @@ Shape legend: as in `discriminator.py`; E noise numbers, S codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from raysynth.methods.gan.discriminator import Rows, critic_losses, score_gradient
+from raysynth.methods.gan.learner import GanLearner, Noise
 from raysynth.methods.gan.network import condition_loss
 from raysynth.training.batches import Batch
 from raysynth.training.compiled import add_gradients, compiled
-
-if TYPE_CHECKING:
-    from raysynth.methods.gan.recipe import GanLearner, Noise
 
 Function = Callable[..., tuple[Tensor, ...]]
 

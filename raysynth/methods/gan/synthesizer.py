@@ -10,9 +10,12 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.fitting.checks import (
+    check_compile_step,
+    check_rows_of_part,
+)
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import check_compile_step, check_rows_of_part
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
     Accumulation,
@@ -216,8 +219,8 @@ class GanSynthesizer(Synthesizer):
 
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.fitting.private_training import private_batch_size
+        from raysynth.methods.gan.learner import GanSettings
         from raysynth.methods.gan.network import Conditions
-        from raysynth.methods.gan.recipe import GanSettings
         from raysynth.methods.shared.spans import Spans
         from raysynth.training.loop import TrainSettings
 

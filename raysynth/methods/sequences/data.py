@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.fragments import Table
 from raysynth.data.sequences import LENGTH, OrderedRows, Windows, codes_of, gaps
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.fitting.persons import sharing, with_repeated_keys
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.repeated_keys import MANY
 from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite

@@ -20,13 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
+from raysynth.data.fragments import Table
 from raysynth.data.sequences import LENGTH, OrderedRows, Windows, check_order, numbers_of, order_rows, rows_of_array
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.methods.sequences.data import gap_name
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import as_declared, family, public_schema
 
 if TYPE_CHECKING:

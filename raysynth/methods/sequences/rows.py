@@ -15,7 +15,8 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.methods.base import regenerators
 from raysynth.methods.sequences.data import gap_name
 from raysynth.sampling.chunks import assemble, chunk_stream, written
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 CHUNK_SEQUENCES = 4096  # each chunk of this many has a random stream of its own
 STEP_STREAM = 1 << 40  # apart from the streams that the entities' own columns are drawn from

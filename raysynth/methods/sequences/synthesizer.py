@@ -23,13 +23,14 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
+from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import is_private
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.running.stages import stage
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 
 class SequenceSynthesizer(Synthesizer):

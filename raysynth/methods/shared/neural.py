@@ -14,8 +14,8 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.private_folder import private_folder, remove_abandoned
+from raysynth.fitting.checks import run_folder
 from raysynth.fitting.watching import watching
-from raysynth.methods.checks import run_folder
 from raysynth.methods.shared.row_sampler import RowSampler
 from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource

@@ -42,10 +42,11 @@ from raysynth.methods.timegan.network import (
 )
 from raysynth.methods.timegan.recipe import TimeGanSettings
 from raysynth.methods.timegan.summary import SequenceSummary
+from raysynth.training.average import Average
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.compiled import add_gradients
-from raysynth.training.job import Average, average_alone
+from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
 from raysynth.training.private_steps import PrivateSteps

@@ -33,9 +33,10 @@ from raysynth.methods.timegan.network import (
     supervised_loss,
     whitening,
 )
+from raysynth.training.average import Average
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, Batches, RowSource
-from raysynth.training.job import Average, average_alone
+from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
 
 MOST_COMPARED = 1024  # numbers of a flattened sequence whose joint distribution is matched; beyond, some steps are

@@ -10,9 +10,9 @@ import numpy as np
 
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm
+from raysynth.fitting.checks import is_private
 from raysynth.fitting.opening import spending_told
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.checks import is_private
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
 from raysynth.methods.sequences.rows import SequenceMaker

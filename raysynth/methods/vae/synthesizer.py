@@ -9,9 +9,9 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, NotFittedError, ParameterError
+from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Epsilon, Synthesizer
-from raysynth.methods.checks import check_compile_step
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
     Accumulation,

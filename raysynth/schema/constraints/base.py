@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.table import ColumnSchema, TableSchema
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.table import TableSchema
 
 
 class Constraint(ABC):

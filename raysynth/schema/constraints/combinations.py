@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.joint import Joint, joint_codes, joint_hashes, joint_text
 from raysynth.schema.constraints.values import column_of, missing, numbers_of
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)

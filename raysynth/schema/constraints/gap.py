@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import free_name
 from raysynth.schema.constraints.values import column_of, from_numbers, numbers_of
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 _PRESENT = ("both", "low", "high", "none")
 _NO_INT64 = ("uint64", "decimal128")

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import free_name
 from raysynth.schema.constraints.values import column_of, numbers_of, storage_type
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.errors import ConstraintError
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.gap import Gap
 from raysynth.schema.constraints.values import (
@@ -25,7 +26,7 @@ from raysynth.schema.constraints.values import (
     scalar_like,
     without_nan,
 )
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 
 @dataclass(frozen=True)

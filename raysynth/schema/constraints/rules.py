@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
+from raysynth.schema.columns import Kind
 from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.numbers import implied
 from raysynth.schema.constraints.values import column_of, one_array
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     pass

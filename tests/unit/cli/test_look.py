@@ -8,7 +8,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from raysynth.cli.commands import app
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 RUNNER = CliRunner()
 

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysynth.data.arrow_types import TEXT
+from raysynth.data.fragments import Table
 from raysynth.data.sources import csv as csv_source
 from raysynth.data.sources.files import open_filesystem
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError, StorageError
 from raysynth.running.runner import for_each_fragment, iter_tasks, run_tasks, summarise
 from raysynth.statistics import TableSummary, collect

@@ -14,7 +14,8 @@ import pytest
 from raysynth import load_synthetic_model
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.run import AuditedAttack, _game
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError, SchemaError

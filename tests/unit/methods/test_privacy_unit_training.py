@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from raysynth.api import new_synthesizer
-from raysynth.data.table import Table, as_table
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
 from raysynth.dp.gradients.release import GradientRelease
 from raysynth.errors import ParameterError
 from raysynth.fitting.opening import privacy_scope

@@ -13,7 +13,8 @@ import pytest
 import raysynth as rs
 from raysynth.cli.steps import write_sample
 from raysynth.errors import DataError
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 N = 400
 RNG = np.random.default_rng(7)

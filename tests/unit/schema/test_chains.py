@@ -11,8 +11,9 @@ import pytest
 
 import raysynth as rs
 from raysynth.constraints import ConstraintSet, Expression, Inequality
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.numbers import implied
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema
+from raysynth.schema.table import TableSchema
 
 
 def test_what_follows_from_a_chain() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from raysynth.constraints import Expression, Inequality, Unique
 from raysynth.errors import InputError, SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.table import ColumnSchema, Kind, TableSchema, declared
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema, declared
 
 PEOPLE = TableSchema(
     (

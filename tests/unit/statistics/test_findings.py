@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.schema.table import Kind
+from raysynth.schema.columns import Kind
 from raysynth.statistics.findings import ColumnFindings, Findings, find
 
 N = 600

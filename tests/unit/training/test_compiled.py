@@ -21,8 +21,9 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
 from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import VaeNetworks
 from raysynth.methods.vae.recipe import VaeJob, VaeSettings

@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
 from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings

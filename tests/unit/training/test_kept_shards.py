@@ -22,7 +22,8 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema import Kind
 from raysynth.training import kept_shards as module
-from raysynth.training.kept_shards import LABEL, ShardKey, fingerprint, kept_shards
+from raysynth.training.fingerprints import fingerprint
+from raysynth.training.kept_shards import LABEL, ShardKey, kept_shards
 from raysynth.training.shards import ShardSet
 
 SMALL: dict[str, Any] = {"latent_dim": 4, "encoder_layers": (16,), "decoder_layers": (16,), "prior_components": 4}

@@ -11,7 +11,8 @@ import pytest
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.fitting.opening import OpenedTable, open_privately
+from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.opening import open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.tuning.pair_score import SCORE_BINS, CoarseCells, pair_score, score_sensitivity
 

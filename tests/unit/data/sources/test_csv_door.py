@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.data.arrow_types import TEXT
+from raysynth.data.fragments import Table
 from raysynth.data.sources import csv as csv_source
 from raysynth.data.sources.csv_file import CsvFile, csv_file
 from raysynth.data.sources.csv_numbers import form_of
-from raysynth.data.table import Table, as_table
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 
 ROWS = range(1, 80)

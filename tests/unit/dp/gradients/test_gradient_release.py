@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +42,10 @@ class Silent:
         return np.zeros(shape)
 
 
+def add_examples(release: GradientRelease, gradients: ExampleGradients, counted_N: Any = None) -> None:
+    release.add_uses(gradients.uses, gradients.weights, counted_N)
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1, bias=False))
@@ -57,7 +62,7 @@ def released(shares: list[ExampleGradients], silent: int | None = None) -> Tenso
     for rank, gradients in enumerate(shares):
         noise = Silent() if rank == silent else OsNoise()
         release = GradientRelease(PLAN, n_workers=len(shares), sum_over_workers=workers.total, noise=noise)
-        release.add_examples(gradients)
+        add_examples(release, gradients)
         parts = release.noised_mean()
     return torch.cat([p.reshape(-1) for p in parts])
 
@@ -94,9 +99,9 @@ def test_noise_omitted_on_one_of_two_workers_is_caught() -> None:
 def test_micro_batches_add_up_and_get_noise_once() -> None:
     net, x = network(), torch.randn(9, 2)
     whole, parts = (GradientRelease(PLAN, n_workers=1, sum_over_workers=lambda t: None, noise=Silent()) for _ in "ab")
-    whole.add_examples(example_gradients(net, lambda: net(x).sum(1), 9))
+    add_examples(whole, example_gradients(net, lambda: net(x).sum(1), 9))
     for rows in x.split(4):
-        parts.add_examples(example_gradients(net, lambda rows=rows: net(rows).sum(1), len(rows)))
+        add_examples(parts, example_gradients(net, lambda rows=rows: net(rows).sum(1), len(rows)))
     for a, b in zip(whole.noised_mean(), parts.noised_mean(), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -106,7 +111,7 @@ def test_an_empty_batch_releases_noise_alone() -> None:
     release = GradientRelease(PLAN, n_workers=1, sum_over_workers=lambda t: None, noise=OsNoise())
     with pytest.raises(ValueError, match="at least one"):
         release.noised_mean()
-    release.add_examples(example_gradients(net, lambda: net(x).sum(1), 4), torch.zeros(4, dtype=torch.bool))
+    add_examples(release, example_gradients(net, lambda: net(x).sum(1), 4), torch.zeros(4, dtype=torch.bool))
     release.set_gradients(net.parameters())
     grads = torch.cat([p.grad.reshape(-1) for p in net.parameters()])
     assert (grads != 0).all()

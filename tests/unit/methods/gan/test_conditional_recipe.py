@@ -11,8 +11,9 @@ import torch
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
 from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanSettings, averaged_generator
+from raysynth.methods.gan.recipe import averaged_generator
 from raysynth.methods.gan.sampler import folded
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows

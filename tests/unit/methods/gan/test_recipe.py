@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanJob, GanSettings, averaged_generator
+from raysynth.methods.gan.recipe import GanJob, averaged_generator
 from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows

@@ -23,14 +23,15 @@ from torch import Tensor
 from raysynth.dp.gradients.clip import clipped_sum
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.gradients.uses import Use
-from raysynth.methods.gan.conditional_recipe import ConditionalGanLearner
+from raysynth.methods.gan.conditional_learner import ConditionalGanLearner
 from raysynth.methods.gan.critic_examples import critic_weights, first_directions, project, score_uses
 from raysynth.methods.gan.discriminator import Rows
+from raysynth.methods.gan.learner import GanLearner, GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import GanLearner, GanSettings
 from raysynth.methods.shared.spans import Spans
+from raysynth.training.average import Average
 from raysynth.training.batches import Batch
-from raysynth.training.job import Average, average_alone
+from raysynth.training.job import average_alone
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
 from raysynth.training.private_steps import PrivateSteps
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ray.train import RunConfig
 
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.methods.base import Synthesizer
+    from raysynth.fitting.method import Method
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.schema.table import TableSchema
 
@@ -52,12 +52,12 @@ def check_rows_of_part(model: Any, batch_size: int, why: str) -> None:
         )
 
 
-def is_private(model: Synthesizer) -> bool:
+def is_private(model: Method) -> bool:
     """Whether a fit keeps within a privacy budget."""
     return model.differential_privacy or model.epsilon is not None
 
 
-def check_privacy_unit(model: Synthesizer) -> None:
+def check_privacy_unit(model: Method) -> None:
     """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
 
     Training that draws units needs to know the rows of each, which only this process does, and of these alone.
@@ -81,7 +81,7 @@ def check_privacy_unit(model: Synthesizer) -> None:
             )
 
 
-def warn_of_budget(model: Synthesizer, scope: PrivacyScope | None) -> None:
+def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:
     """Warn of a budget that protects hardly anybody, by what the user says alone: before any row is read."""
     if scope is None:
         return
@@ -95,7 +95,7 @@ def warn_of_budget(model: Synthesizer, scope: PrivacyScope | None) -> None:
         warnings.warn(told, stacklevel=4)
 
 
-def draws_units(model: Synthesizer) -> bool:
+def draws_units(model: Method) -> bool:
     """Whether training draws units of several rows (by one row of each), where others draw rows."""
     return model.privacy_unit is not None and model.can_resume and model.max_rows_per_unit > 1
 
@@ -111,7 +111,7 @@ def check_compile_step(model: Any) -> None:
         )
 
 
-def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) -> Path | None:
+def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path | None:
     """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
     if resume is None:
         return None
@@ -122,7 +122,7 @@ def resumed_folder(model: Synthesizer, resume: str | os.PathLike[str] | None) ->
     return local_path(resume, "resume")
 
 
-def shards_folder(model: Synthesizer) -> Path | None:
+def shards_folder(model: Method) -> Path | None:
     """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none."""
     if model.keep_shards is False or model.keep_shards is None:
         return None

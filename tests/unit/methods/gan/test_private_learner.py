@@ -14,9 +14,10 @@ from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.gan.critic_examples import critic_weights
 from raysynth.methods.gan.discriminator import Rows
+from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.private_recipe import PrivateGanLearner
-from raysynth.methods.gan.recipe import GanJob, GanSettings
+from raysynth.methods.gan.private_learner import PrivateGanLearner
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.job import average_alone, train_here
