@@ -277,6 +277,8 @@ def _run_all(
             details[attack.name] = run_attack(attack, scenes, int(rng.integers(2**31)), delta)
         if able:
             families[entry.key] = [a.name for a in able]
+    if not details:
+        raise ParameterError(_what_is_lacking(wanted[0], view, has_holdout))
     rounds = [(len(s.members), 0 if s.others is None else len(s.others)) for s in scenes]
     verdicts = corrected({name: (r.outcome, r.curve is not None) for name, r in details.items()}, rounds)
     return {name: replace(r, verdict=verdicts[name]) for name, r in details.items()}, families, notes

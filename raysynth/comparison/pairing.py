@@ -33,6 +33,7 @@ class Tables:
         real_statistics, synthetic_statistics: of all rows, from one pass over each.
         schema: of the real table, declared or inferred.
         entity: the column of persons, where they have several rows: rows are then divided by it. None: by rows.
+        synthetic_alone: the synthetic table as both, its kinds by the given schema or by itself: what may be shared.
     """
 
     real: Table
@@ -42,6 +43,7 @@ class Tables:
     synthetic_statistics: TableStatistics
     schema: TableSchema
     entity: str | None = None
+    synthetic_alone: Tables | None = None
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -98,12 +100,13 @@ def pair_tables(
     for label, found in zip(LABELS, statistics, strict=False):
         if found.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
+    alone = _alone(tables[1], statistics[1], categorical_columns, continuous_columns, schema)
     tables, statistics = _dated(tables, statistics, schema, categorical_columns)
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
     seen, persons = divided_by(seen, statistics[0], entity)
     others = tables[2] if len(tables) > 2 else None
-    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons)
+    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons, alone)
     _check_kinds(result, tables)
     return result
 
@@ -124,6 +127,20 @@ def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
                 f"{both:,} of the {len(held):,} persons of the holdout table are in the real table too: it was divided "
                 f"by rows, so copying is told too small; divide it by '{tables.entity}'"
             )
+
+
+def _alone(
+    table: Table,
+    statistics: TableStatistics,
+    categorical: Sequence[str] | None,
+    continuous: Sequence[str] | None,
+    schema: TableSchema | None,
+) -> Tables:
+    """A table as both of a pair: nothing of another one decides what its columns are."""
+    table, statistics = dated(table, statistics, schema, {Kind.CATEGORICAL: categorical})
+    kinds = _listed(table, statistics, categorical, continuous, schema)
+    seen = infer_schema(table, statistics, schema, kinds, check_rows=False)
+    return Tables(table, table, None, statistics, statistics, seen)
 
 
 def _dated(

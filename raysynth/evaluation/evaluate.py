@@ -29,6 +29,7 @@ from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
+from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
@@ -78,8 +79,8 @@ def evaluate_synthetic_data(
         model_info: for the report, how the synthetic table was made: the fitted synthesizer itself (its parameters,
             versions and privacy ledger are then shown), or a mapping of your own.
         attack_types: attacks among the privacy metrics, as for `run_privacy_attacks`, on 2,000 targets in 10 rounds;
-            None: membership inference, attribute inference and model inversion by an attacker who has the tables only
-            (13 seconds for `raysynth demo`); an empty list: none.
+            None: membership inference, attribute inference and model inversion by an attacker who has the tables only;
+            an empty list: none.
         seed: of every random choice (subsamples, splits, models); None: 0.
         sequence_key: for long tables: the column that says which rows belong to one sequence. Figures along time are
             added, and the column, whose values are made anew, is left out of all others.
@@ -128,6 +129,7 @@ def evaluate_synthetic_data(
         notes=tuple(_notes(tables)),
         sections=sections,
         sequences=sequences,
+        shareable_columns=synthetic_columns(tables),
     )
     if not tables.compared:
         return found

@@ -18,6 +18,7 @@ from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
+from raysynth.evaluation.synthetic_alone import SyntheticColumn
 from raysynth.schema.table import Kind
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class EvaluationResults:
         notes: what the reader must know about how the figures were made.
         sections: further sections of the report.
         sequences: figures along time, of long tables whose sequence_key was given.
+        shareable_columns: what a shareable report shows of the columns.
     """
 
     kinds: dict[str, Kind]
@@ -60,6 +62,7 @@ class EvaluationResults:
     notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
     sequences: SequenceFigures | None = None
+    shareable_columns: tuple[SyntheticColumn, ...] = ()
 
     @property
     def is_valid(self) -> bool:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from raysynth.training.kept_releases import Keeping
 
 
+BY_ROW = (
+    "The guarantee is for one row more or less. Where a person has several rows, it is several times weaker for that "
+    "person: name the column of persons, privacy_unit=..."
+)
+
+
 @dataclass(frozen=True)
 class OpenedTable:
     """What either door gives.
@@ -145,6 +151,8 @@ def prepare(model: Synthesizer, opened: OpenedTable, scope: PrivacyScope | None,
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
         print(*opened.said, sep="\n", end="\n" if opened.said else "")
+        if scope is not None and scope.unit == ROW:
+            print(BY_ROW)
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None

@@ -19,8 +19,9 @@ from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.methods.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
@@ -191,11 +192,12 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        privacy_scope(self)  # raises for parameters out of range
+        warn_of_budget(self, privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages:
             learn()
+        label_history(self)
         self.stages_ = tuple(stages)
         return self
 
@@ -209,7 +211,7 @@ class Synthesizer(Parameterised):
         prepared = prepare(self, opened, scope, run)
         self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
-        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
+        self.identifier_key_ = self._new_identifier_key()
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:
@@ -235,6 +237,10 @@ class Synthesizer(Parameterised):
 
     def _fit_seed(self) -> int:
         return secrets.randbits(62) if self.seed is None else int(self.seed)
+
+    def _new_identifier_key(self) -> int:
+        """What the permutation of made keys follows from; another number than the seed of the networks."""
+        return self._fit_seed() ^ 0x5DEECE66D
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 

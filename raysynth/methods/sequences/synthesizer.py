@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Annotated, Any, ClassVar, Self
@@ -204,7 +203,7 @@ class SequenceSynthesizer(Synthesizer):
         self.static_columns_, self.entity_schema_ = tables.static, tables.entity_schema
         wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
         self.n_rows_ = len(data) if is_array(data) else max(1, round(wanted))
-        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self.seed) ^ 0x5DEECE66D
+        self.identifier_key_ = self._new_identifier_key()
         seed = self._fit_seed()
         self.entities_ = self._learn_entities(tables, seed)
         with stage("fit", len(rows)):

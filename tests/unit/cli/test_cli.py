@@ -158,7 +158,7 @@ def test_evaluate_gives_figures_and_a_report(table: Path, model: Path, tmp_path:
 
 def test_evaluate_with_the_model_shows_how_the_table_was_made(table: Path, tmp_path: Path) -> None:
     model, synthetic, report, shared = (tmp_path / name for name in ("m.raysynth", "s.csv", "r.html", "shared.html"))
-    budget = ("--epsilon", "2", "--set", "public_types=true", "--seed", "1")
+    budget = ("--epsilon", "2", "--seed", "1")
     for command in (
         ("fit", table, "--method", METHOD, "--model", model, *budget),
         ("sample", model, "--out", synthetic),
