@@ -16,7 +16,7 @@ MOST_LINES = 400
 
 # Lower rooms of the house never import higher ones (design, 'One way through the house').
 LAYER = {
-    "errors": 0, "files": 0,
+    "errors": 0, "files": 0, "version": 0,
     "schema": 1,
     "data": 2,
     "running": 3, "dp": 3,
