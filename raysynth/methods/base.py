@@ -144,7 +144,7 @@ class Synthesizer(Parameterised):
     ] = False
     entity: Annotated[
         str | None,
-        Parameter("the column that says whose each row is, where persons have several; None: one that looks like it"),
+        Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
