@@ -45,8 +45,7 @@ else:
 Epsilon = Annotated[
     float | None,
     Parameter(
-        "epsilon of the guarantee, under one row more or less (1 is strict, 10 is weak); alone it asks for "
-        "differential privacy",
+        "of the guarantee, by row (1 is strict, 10 is weak); alone it asks for differential privacy",
         above=0,
         under_budget=1.0,
     ),
