@@ -16,11 +16,11 @@ from raysynth.campaigns import AttackCampaign
 
 def main(rows: int, models: int, targets: int, out: Path) -> None:
     """Run the campaign, print its table, write its report."""
-    from statsmodels.datasets import randhie
+    from statsmodels.datasets import fair  # a survey, one person a row
 
-    data = randhie.load_pandas().data.sample(min(rows, 20_190), random_state=0)
+    data = fair.load_pandas().data.sample(min(rows, 6_366), random_state=0)
     campaign = AttackCampaign(
-        data[["mdvis", "disea", "lpi", "hlthg"]],
+        data[["age", "yrs_married", "children", "affairs"]],
         methods=["copula", "bayesian_network"],
         storage_path=out / "trials",  # on a cluster: a folder or URI that all nodes see
         attacks=["distance", "density_ratio"],

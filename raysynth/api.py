@@ -64,6 +64,7 @@ def infer_schema(
     data: Any,
     categorical_columns: Sequence[str] | None = None,
     continuous_columns: Sequence[str] | None = None,
+    entity: str | None = None,
     *,
     epsilon: float | None = None,
     delta: float | None = None,
@@ -82,6 +83,7 @@ def infer_schema(
     Args:
         data: any table, as in `generate_synthetic_data`.
         categorical_columns, continuous_columns: columns whose kind is known.
+        entity: the column that says whose each row is; None: one that looks like it.
         epsilon: of the releases.
         delta: of the releases; None: 1e-5.
         privacy_unit, max_rows_per_unit: of the guarantee, as in the fits that are to use the schema.
@@ -90,10 +92,8 @@ def infer_schema(
         DataError, SchemaError: name the column and say what to do. ParameterError: epsilon or delta is out of range.
     """
     from raysynth.data.table import as_table
+    from raysynth.fitting.opening import open_exactly
     from raysynth.schema.columns import Kind
-    from raysynth.statistics.dated_table import as_written, dated
-    from raysynth.statistics.inference import infer_schema as infer
-    from raysynth.statistics.table_statistics import collect
 
     kinds = {Kind.CATEGORICAL: categorical_columns, Kind.CONTINUOUS: continuous_columns}
     if epsilon is not None:
@@ -102,9 +102,7 @@ def infer_schema(
         return released_schema(data, kinds, epsilon, delta, privacy_unit, max_rows_per_unit)
     if delta is not None or privacy_unit is not None:
         raise ParameterError("delta and privacy_unit belong to differential privacy: give epsilon, too")
-    table = as_table(data)
-    table, statistics = dated(table, collect(table, label="statistics"), None, kinds)
-    return as_written(infer(table, statistics, None, kinds), table)
+    return open_exactly(as_table(data), None, kinds, entity).schema
 
 
 def new_synthesizer(method: str, **parameters: Any) -> Synthesizer:

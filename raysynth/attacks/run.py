@@ -8,14 +8,16 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.registry import FAMILIES, attacks_of
 from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
 from raysynth.attacks.threat import Records, Scene, View
 from raysynth.attacks.verdicts import corrected
-from raysynth.comparison.pairing import LABELS, Tables, pair_tables
+from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import row_space, sample_rows
+from raysynth.data.sequences import codes_of
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import run_tasks
@@ -41,6 +43,7 @@ def run_privacy_attacks(
     categorical_columns: Sequence[str] | None = None,
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
+    entity: str | None = None,
     delta: float = 1e-5,
     seed: int | None = None,
 ) -> AttackResults:
@@ -62,6 +65,8 @@ def run_privacy_attacks(
             fitted: the attacker holds the model, too.
         n_targets: of each attack, over all experiments.
         categorical_columns, continuous_columns, schema: kinds of columns; the others are inferred as `fit` does.
+        entity: the column that says whose each row is, where persons have several: targets, reference and training
+            rows are then divided by persons. None: that of the schema, or one that looks like it.
         delta: for which 'epsilon' is given.
         seed: of every random choice; None: 0.
 
@@ -80,6 +85,7 @@ def run_privacy_attacks(
         categorical_columns=categorical_columns,
         continuous_columns=continuous_columns,
         schema=schema,
+        entity=entity,
     )
     rng = np.random.default_rng(seed or 0)
     records = read_records(tables, rng)
@@ -160,9 +166,19 @@ def sample_records(
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
-            drawn[label] = sample_rows(table, list(table.names if columns is None else columns), limit, rng)
+            names = list(table.names if columns is None else columns)
+            names += [] if tables.entity is None or tables.entity in names else [tables.entity]
+            drawn[label] = sample_rows(table, names, limit, rng)
     space = row_space(tables.marginals(), drawn)
-    return {label: Records(space.encode(rows.select(tables.compared)), rows) for label, rows in drawn.items()}
+    owners = {label: _owners(rows, tables.entity) for label, rows in drawn.items()}
+    return {
+        label: Records(space.encode(rows.select(tables.compared), owners[label]), rows) for label, rows in drawn.items()
+    }
+
+
+def _owners(rows: pa.Table, entity: str | None) -> np.ndarray | None:
+    """A number for the person of each row; None where the tables have no column of persons."""
+    return None if entity is None else codes_of(rows.column(entity))
 
 
 def make_scenes(
@@ -173,21 +189,26 @@ def make_scenes(
     model: Any,
     rng: np.random.Generator,
 ) -> list[Scene]:
-    """One scene for each experiment, with targets of its own."""
+    """One scene for each experiment, with targets of its own: of persons with several rows one row each."""
     real, synthetic, holdout = records["real"], records["synthetic"], records.get("holdout")
     if holdout is None:
         training, stand_in = real.split(len(real) // 2, rng)
         n = min(len(stand_in), len(synthetic))  # as many rows on both sides, or the larger one guesses better
         stand_in = stand_in.sample(n, rng)
         view = View(synthetic.sample(n, rng), None, method, model, len(real))
-        targets = training.sample(n_targets, rng)
+        targets = training.independent(rng).sample(n_targets, rng)
         return [Scene(m, None, training, None, view, stand_in) for m in dealt(targets, n_experiments)]
-    n = min(n_targets, len(real), len(holdout) // 2)
+    members, candidates = real.independent(rng), holdout.independent(rng)
+    n = min(n_targets, len(members), len(candidates) // 2)
     others, reference = holdout.split(n, rng)
+    if (owners_N := candidates.rows.owners_N) is not None and holdout.rows.owners_N is not None:
+        chosen = rng.permutation(len(candidates))[:n]
+        others = candidates.take(chosen)
+        reference = holdout.take(np.flatnonzero(~np.isin(holdout.rows.owners_N, owners_N[chosen])))
     n_checked = min(len(real), len(holdout))
     training, control = real.sample(n_checked, rng), holdout.sample(n_checked, rng)
     view = View(synthetic, reference, method, model, len(real))
-    sides = zip(dealt(real.sample(n, rng), n_experiments), dealt(others, n_experiments), strict=True)
+    sides = zip(dealt(members.sample(n, rng), n_experiments), dealt(others, n_experiments), strict=True)
     return [Scene(m, o, training, control, view) for m, o in sides]
 
 
@@ -256,6 +277,8 @@ def _run_all(
             details[attack.name] = run_attack(attack, scenes, int(rng.integers(2**31)), delta)
         if able:
             families[entry.key] = [a.name for a in able]
+    if not details:
+        raise ParameterError(_what_is_lacking(wanted[0], view, has_holdout))
     rounds = [(len(s.members), 0 if s.others is None else len(s.others)) for s in scenes]
     verdicts = corrected({name: (r.outcome, r.curve is not None) for name, r in details.items()}, rounds)
     return {name: replace(r, verdict=verdicts[name]) for name, r in details.items()}, families, notes
@@ -300,7 +323,7 @@ def _method_and_model(synthesizer: Any) -> tuple[Any, Any]:
 
 
 def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:
-    notes = []
+    notes = list(person_notes(tables, {label: r.table for label, r in records.items()}))
     if "holdout" not in records:
         notes.append(
             "no holdout rows were given: membership cannot be measured, and 'proximity' only says how near the "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, divided, one_of_each
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,14 @@ class Records:
         return self.take(rng.permutation(len(self))[:n])
 
     def split(self, n: int, rng: np.random.Generator) -> tuple[Records, Records]:
-        """Two random parts: n rows, and the rest."""
-        order = rng.permutation(len(self))
-        return self.take(order[:n]), self.take(order[n:])
+        """Two random parts: n rows, and the rest; about n where whole persons are divided."""
+        first, rest = divided(len(self), n, self.rows.owners_N, rng)
+        return self.take(first), self.take(rest)
+
+    def independent(self, rng: np.random.Generator) -> Records:
+        """One row of each person, in random order; all rows, as they are, where each is a person."""
+        owners_N = self.rows.owners_N
+        return self if owners_N is None else self.take(one_of_each(owners_N, rng))
 
     def joined(self, other: Records) -> Records:
         """These rows, then those of another."""
@@ -76,8 +81,16 @@ class Records:
             self.rows.space,
             np.concatenate([self.rows.numbers_NV, other.rows.numbers_NV]),
             np.concatenate([self.rows.codes_NC, other.rows.codes_NC]),
+            _joined_owners(self.rows.owners_N, other.rows.owners_N),
         )
         return Records(rows, pa.concat_tables([self.table, other.table], promote_options="permissive"))
+
+
+def _joined_owners(first_N: np.ndarray | None, second_M: np.ndarray | None) -> np.ndarray | None:
+    """Owners of both, those of one side told from the other's; None where either side's are unknown."""
+    if first_N is None or second_M is None:
+        return None
+    return np.concatenate([first_N, second_M + first_N.max(initial=-1) + 1])
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def make_world(plan: Plan, data: Any) -> World:
     records = read_records(pair_tables(data, data), np.random.default_rng([plan.seed, 1]))["real"]
     rng = np.random.default_rng([plan.seed, 2])
     chosen = _targets(plan, records, rng)
-    rest = records.take(np.setdiff1d(np.arange(len(records)), chosen))
+    rest = records.take(_of_others(records, chosen))
     n_reference = len(rest) // 2
     reference, population = rest.split(n_reference, rng)
     world = World(plan, records.take(chosen), chosen, population, reference, attacks)
@@ -174,6 +174,14 @@ def new_method(spec: Any, epsilon: float | None, delta: float, seed: int) -> Any
         budget = {"differential_privacy": True, "epsilon": epsilon, "delta": delta}
         model.set_params(**{k: v for k, v in budget.items() if k in known})
     return model.set_params(**{k: v for k, v in {"seed": seed, "verbose": False}.items() if k in known})
+
+
+def _of_others(records: Records, chosen: np.ndarray) -> np.ndarray:
+    """The rows of persons who are no targets."""
+    owners_N = records.rows.owners_N
+    if owners_N is None:
+        return np.setdiff1d(np.arange(len(records)), chosen)
+    return np.flatnonzero(~np.isin(owners_N, owners_N[chosen]))
 
 
 def _targets(plan: Plan, records: Records, rng: np.random.Generator) -> np.ndarray:

@@ -29,6 +29,10 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 Seed = Annotated[int | None, typer.Option(help="Whole number that makes the result repeatable.", min=0)]
+Entity = Annotated[
+    str | None,
+    typer.Option(help="Column that says whose each row is; default: one that looks like it, where persons repeat."),
+]
 Method = Annotated[str, typer.Option(help=f"How to learn: {AUTO} (by what is declared), {', '.join(METHODS)}.")]
 Settings = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, Seed, app, run
+from raysynth.cli.application import Entity, Json, Seed, app, run
 from raysynth.cli.steps import Outcome
 from raysynth.errors import ParameterError
 
@@ -50,6 +50,7 @@ def attack(
     experiments: Annotated[int, typer.Option(help="Rounds with targets of their own.", min=1)] = 10,
     targets: Annotated[int, typer.Option(help="Targets of each attack, over all rounds.", min=2)] = 2_000,
     out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    entity: Entity = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -78,6 +79,7 @@ def attack(
             n_experiments=experiments,
             n_targets=targets,
             out=out,
+            entity=entity,
             seed=seed,
         )
 
@@ -95,6 +97,7 @@ def attack_tables(
     n_experiments: int,
     n_targets: int,
     out: Path | None,
+    entity: str | None,
     seed: int | None,
 ) -> Outcome:
     """Attack a synthetic table, and give the figures; the report where `out` says so."""
@@ -110,6 +113,7 @@ def attack_tables(
         holdout,
         None if model is None else load_synthetic_model(model),
         n_targets=n_targets,
+        entity=entity,
         seed=seed,
     )
     record: dict[str, Any] = {"command": "attack", **results.to_dict()}

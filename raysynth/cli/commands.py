@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Json, Method, Seed, Settings, app, run
+from raysynth.cli.application import Csv, Entity, Json, Method, Seed, Settings, app, run
 from raysynth.cli.steps import (
     Outcome,
     check_out,
@@ -103,6 +103,7 @@ def fit(
     ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
+    entity: Entity = None,
     settings: Settings = None,
     help_method: Annotated[
         str | None,
@@ -138,6 +139,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             epsilon=epsilon,
             delta=delta,
             settings=settings,
+            entity=entity,
             seed=seed,
         )
         fitted.fit(read_as(data, csv))
@@ -250,6 +252,7 @@ def evaluate(
         str | None, typer.Option(help="Column that says which rows are one sequence; adds figures along time.")
     ] = None,
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
+    entity: Entity = None,
     csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -274,6 +277,7 @@ def evaluate(
             shareable=shareable,
             sequence_key=sequence_key,
             time_column=time_column,
+            entity=entity,
         )
 
     run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")
@@ -300,6 +304,7 @@ def demo(
     method: Method = DEFAULT_METHOD,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
     target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    entity: Entity = None,
     csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
     as_json: Json = False,
@@ -310,7 +315,7 @@ def demo(
         from raysynth.cli.demo import run_demo
 
         table = None if data is None else read_as(data, csv)
-        result = run_demo(table, out, method=method, epochs=epochs, target=target, seed=seed)
+        result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
         return Outcome({"command": "demo", **result.record()}, result.text())
 
     run(work, as_json, kept=f"Files that were finished stay in '{out}'.")

@@ -84,6 +84,7 @@ def run_demo(
     method: str,
     epochs: int | None = None,
     target: str | None = None,
+    entity: str | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> DemoResult:
@@ -93,6 +94,8 @@ def run_demo(
         data: path or URI of a table that fits in memory; None: the Redbook survey (see `example_table`).
         out: folder for `model.raysynth`, `synthetic.csv` and `report.html`.
         method, epochs, seed: as for `raysynth fit`.
+        entity: the column that says whose each row is, where persons have several; they are then kept apart as wholes.
+            None: one that looks like it.
         target: column for the machine-learning test; None: chosen by the evaluation (children for the example).
         say: receives one line as each step begins.
 
@@ -104,6 +107,8 @@ def run_demo(
         check_writable(path)
     seconds: dict[str, float] = {}
 
+    from raysynth.fitting.persons import entity_of
+
     source = EXAMPLE if data is None else str(getattr(data, "path", data))
     with _timed("read", seconds):
         say(f"1/4  Reading {source}")
@@ -111,9 +116,10 @@ def run_demo(
         for note in table.notes:
             say(f"     {note}")
         rows = table.to_arrow()
-        train, holdout = split(rows, seed)
+        entity = entity_of(rows, entity)
+        train, holdout = split(rows, seed, entity)
     with _timed("fit", seconds):
-        model = new_model(method, epochs=epochs, seed=seed)
+        model = new_model(method, epochs=epochs, entity=entity, seed=seed)
         say(f"2/4  Learning from {train.num_rows:,} rows with '{model.method}' ({holdout.num_rows:,} kept apart)")
         model.fit(train)
         model.save(files["model"])
@@ -125,7 +131,14 @@ def run_demo(
         say("4/4  Comparing them with the real rows")
         target = target or (EXAMPLE_TARGET if data is None else None)
         judged = evaluate_tables(
-            train, synthetic, out=files["report"], holdout=holdout, target=target, seed=seed, model=model
+            train,
+            synthetic,
+            out=files["report"],
+            holdout=holdout,
+            target=target,
+            seed=seed,
+            model=model,
+            entity=entity,
         )
     return DemoResult(
         source=source,
@@ -150,16 +163,22 @@ def example_table() -> pd.DataFrame:
     return frame.assign(**{name: frame[name].map(words) for name, words in _CODES.items()})
 
 
-def split(rows: pa.Table, seed: int) -> tuple[pa.Table, pa.Table]:
-    """Rows to learn from and rows kept apart, drawn at random; raises `DataError` below 20 rows."""
+def split(rows: pa.Table, seed: int, entity: str | None = None) -> tuple[pa.Table, pa.Table]:
+    """Rows to learn from and rows kept apart, drawn at random; raises `DataError` below 20 rows.
+
+    With an `entity` all rows of a person go to the same side.
+    """
     import numpy as np
+
+    from raysynth.comparison.rows import divided
+    from raysynth.data.sequences import codes_of
 
     n = rows.num_rows
     if n < MIN_ROWS:
         raise DataError(f"the demonstration needs at least {MIN_ROWS} rows; the table has {n}")
-    order = np.random.default_rng(seed).permutation(n)
-    cut = round(n * HOLDOUT_SHARE)
-    return rows.take(order[cut:]), rows.take(order[:cut])
+    owners = None if entity is None else codes_of(rows.column(entity))
+    held, kept = divided(n, round(n * HOLDOUT_SHARE), owners, np.random.default_rng(seed))
+    return rows.take(kept), rows.take(held)
 
 
 @contextmanager

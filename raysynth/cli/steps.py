@@ -49,13 +49,14 @@ def new_model(
     epsilon: float | None = None,
     delta: float | None = None,
     settings: list[str] | None = None,
+    entity: str | None = None,
     seed: int | None = None,
 ) -> Synthesizer:
     """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
     from raysynth.api import new_synthesizer
 
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
-    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta}
+    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity}
     parameters.update({name: value for name, value in given.items() if value is not None})
     if schema is not None:
         from raysynth.schema.table import TableSchema
@@ -208,6 +209,7 @@ def evaluate_tables(
     shareable: Path | None = None,
     sequence_key: str | None = None,
     time_column: str | None = None,
+    entity: str | None = None,
 ) -> Outcome:
     """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
@@ -225,6 +227,7 @@ def evaluate_tables(
         seed=seed or 0,
         sequence_key=sequence_key,
         time_column=time_column,
+        entity=entity,
     )
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()

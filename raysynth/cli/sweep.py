@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Json, Settings, app, run
+from raysynth.cli.application import Entity, Json, Settings, app, run
 from raysynth.cli.steps import Outcome, read_settings
 from raysynth.errors import ParameterError
 
@@ -78,6 +78,7 @@ def sweep(
     max_epsilon: Annotated[float, typer.Option(help="Largest epsilon that the recommendation may have.")] = (
         float("inf")
     ),
+    entity: Entity = None,
     settings: Settings = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
     as_json: Json = False,
@@ -105,6 +106,7 @@ def sweep(
             epsilon_limit=epsilon_limit,
             schema=schema,
             max_concurrent_trials=at_once,
+            entity=entity,
             seed=seed,
         )
 

@@ -77,15 +77,21 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
         queries, references: rows of one space.
         metric: the distance.
         k: neighbours; at most the number of references.
-        same_rows: queries and references are the same rows; a row is then not its own neighbour.
+        same_rows: queries and references are the same rows; a row is then not its own neighbour, nor is another row of
+            the same person (where rows say whose they are).
     """
     from raysynth.running.runner import run_tasks
 
     points_QD, points_RD = metric.points(queries), metric.points(references)
-    k = min(k, len(points_RD) - same_rows)
+    owner_R = queries.owners_N if same_rows else None
+    if owner_R is not None and len(np.unique(owner_R)) < 2:
+        owner_R = None
+    own_rows = same_rows if owner_R is None else int(np.unique(owner_R, return_counts=True)[1].max())
+    k = min(k, len(points_RD) - own_rows)
     starts = range(0, len(points_QD), _TASK_QUERIES)
     tasks = [(points_QD[s : s + _TASK_QUERIES], s if same_rows else None) for s in starts]
-    work = partial(_nearest_of_part, points_RD=points_RD, weights=metric.weights, power=metric.power, k=k)
+    weights, power = metric.weights, metric.power
+    work = partial(_nearest_of_part, points_RD=points_RD, weights=weights, power=power, k=k, owner_R=owner_R)
     with _one_torch_thread():
         parts: Sequence[Neighbours] = run_tasks(work, tasks, label="Nearest neighbours")
     if not parts:
@@ -97,18 +103,28 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
 
 
 def _nearest_of_part(
-    task: tuple[np.ndarray, int | None], points_RD: np.ndarray, weights: np.ndarray, power: int, k: int
+    task: tuple[np.ndarray, int | None],
+    points_RD: np.ndarray,
+    weights: np.ndarray,
+    power: int,
+    k: int,
+    owner_R: np.ndarray | None = None,
 ) -> Neighbours:
-    """Neighbours (as sums, not yet rooted) of some queries; `first`: row number of the first query, itself excluded."""
+    """Neighbours (as sums, not yet rooted) of some queries.
+
+    `first`: row number of the first query, itself excluded, with all rows of the same owner where these are known.
+    """
     points_QD, first = task
     references = np.ascontiguousarray(points_RD.T, dtype=np.float32)
     distances, rows = np.empty((len(points_QD), k)), np.empty((len(points_QD), k), dtype=np.int64)
     for s in range(0, len(points_QD), _BLOCK_QUERIES):
         part = points_QD[s : s + _BLOCK_QUERIES]
         own = None if first is None else np.arange(first + s, first + s + len(part))
-        candidates_QM = _candidates(part, references, weights, power, k, own)
+        candidates_QM = _candidates(part, references, weights, power, k, own, owner_R)
         inside = candidates_QM < len(points_RD)
-        if own is not None:
+        if own is not None and owner_R is not None:
+            inside &= owner_R[np.minimum(candidates_QM, len(owner_R) - 1)] != owner_R[own][:, None]
+        elif own is not None:
             inside &= candidates_QM != own[:, None]
         neighbours = points_RD[np.minimum(candidates_QM, len(points_RD) - 1)]
         difference = np.minimum(np.abs(part[:, None, :] - neighbours), 1)
@@ -120,7 +136,13 @@ def _nearest_of_part(
 
 
 def _candidates(
-    points_QD: np.ndarray, references_DR: np.ndarray, weights: np.ndarray, power: int, k: int, own: np.ndarray | None
+    points_QD: np.ndarray,
+    references_DR: np.ndarray,
+    weights: np.ndarray,
+    power: int,
+    k: int,
+    own: np.ndarray | None,
+    owner_R: np.ndarray | None,
 ) -> np.ndarray:
     """Row numbers (Q, M) among which the k nearest references are: the members of the best k + 1 groups.
 
@@ -134,7 +156,10 @@ def _candidates(
     for start in range(0, references_DR.shape[1], _BLOCK_REFERENCES):
         block = torch.from_numpy(references_DR[:, start : start + _BLOCK_REFERENCES])
         sums_QR = _block_sums(q_DQ, block, weights, power)
-        if own is not None:
+        if own is not None and owner_R is not None:
+            same_QR = owner_R[own][:, None] == owner_R[None, start : start + block.shape[1]]
+            sums_QR[:, : block.shape[1]][torch.from_numpy(same_QR)] = float("inf")
+        elif own is not None:
             mine = np.flatnonzero((own >= start) & (own < start + block.shape[1]))
             sums_QR[mine, own[mine] - start] = float("inf")
         stride = sums_QR.shape[1] // _MEMBERS  # a group is every stride-th row of the block

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.comparison.coding import Marginal, microseconds
@@ -13,6 +15,7 @@ from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
+from raysynth.fitting.persons import divided_by
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
@@ -31,6 +34,8 @@ class Tables:
         real, synthetic, holdout: the tables; no holdout: None.
         real_statistics, synthetic_statistics: of all rows, from one pass over each.
         schema: of the real table, declared or inferred.
+        entity: the column of persons, where they have several rows: rows are then divided by it. None: by rows.
+        synthetic_alone: the synthetic table as both, its kinds by the given schema or by itself: what may be shared.
     """
 
     real: Table
@@ -39,6 +44,8 @@ class Tables:
     real_statistics: TableStatistics
     synthetic_statistics: TableStatistics
     schema: TableSchema
+    entity: str | None = None
+    synthetic_alone: Tables | None = None
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -70,10 +77,12 @@ def pair_tables(
     categorical_columns: Sequence[str] | None = None,
     continuous_columns: Sequence[str] | None = None,
     schema: TableSchema | None = None,
+    entity: str | None = None,
 ) -> Tables:
     """Read and check the tables; raises `DataError` or `SchemaError` that names the column and the cure.
 
-    Column names of frames that are not text (numbers, say) are compared as text.
+    Column names of frames that are not text (numbers, say) are compared as text. `entity`: see `Tables`; None: that of
+    the schema, or one that looks like it.
     """
     types, given = declared_types(schema), [d for d in (real, synthetic, holdout) if d is not None]
     tables = [as_table(_with_text_names(d), min_rows=0, declared=types) for d in given]
@@ -93,12 +102,47 @@ def pair_tables(
     for label, found in zip(LABELS, statistics, strict=False):
         if found.n_rows == 0:
             raise DataError(f"the {label} table has no rows; nothing can be compared")
+    alone = _alone(tables[1], statistics[1], categorical_columns, continuous_columns, schema)
     tables, statistics = _dated(tables, statistics, schema, categorical_columns)
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
-    result = Tables(tables[0], tables[1], tables[2] if len(tables) > 2 else None, statistics[0], statistics[1], seen)
+    seen, persons = divided_by(seen, statistics[0], entity)
+    others = tables[2] if len(tables) > 2 else None
+    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons, alone)
     _check_kinds(result, tables)
     return result
+
+
+def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
+    """What a reader must know of persons: that rows were divided by them, and holdout rows of persons in the fit.
+
+    Args:
+        tables: of the evaluation. rows: of each table in memory, by label, with the column of persons.
+    """
+    if tables.entity is None:
+        return
+    yield f"rows were divided by persons, the values of '{tables.entity}'"
+    if "holdout" in rows:
+        real, held = (pc.unique(rows[label].column(tables.entity).cast(pa.string())) for label in ("real", "holdout"))
+        if both := int(pc.sum(pc.is_in(held, value_set=real)).as_py() or 0):
+            yield (
+                f"{both:,} of the {len(held):,} persons of the holdout table are in the real table too: it was divided "
+                f"by rows, so copying is told too small; divide it by '{tables.entity}'"
+            )
+
+
+def _alone(
+    table: Table,
+    statistics: TableStatistics,
+    categorical: Sequence[str] | None,
+    continuous: Sequence[str] | None,
+    schema: TableSchema | None,
+) -> Tables:
+    """A table as both of a pair: nothing of another one decides what its columns are."""
+    table, statistics = dated(table, statistics, schema, {Kind.CATEGORICAL: categorical})
+    kinds = _listed(table, statistics, categorical, continuous, schema)
+    seen = infer_schema(table, statistics, schema, kinds, check_rows=False)
+    return Tables(table, table, None, statistics, statistics, seen)
 
 
 def _dated(

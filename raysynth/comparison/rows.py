@@ -33,13 +33,14 @@ class RowSpace:
         """All columns: numbers first."""
         return (*self.numbers, *(c.name for c in self.coders))
 
-    def encode(self, table: pa.Table) -> Rows:
-        """The rows of an Arrow table."""
+    def encode(self, table: pa.Table, owners_N: np.ndarray | None = None) -> Rows:
+        """The rows of an Arrow table; `owners_N`: a number for the person of each, where persons have several rows."""
         blocks = table.to_batches() or [pa.RecordBatch.from_pylist([], schema=table.schema)]
         return Rows(
             self,
             np.concatenate([number_matrix(b, self.numbers) for b in blocks]),
             np.concatenate([self._codes(b) for b in blocks]),
+            owners_N,
         )
 
     def _codes(self, block: pa.RecordBatch) -> np.ndarray:
@@ -50,27 +51,68 @@ class RowSpace:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as numbers (N, V) float64, NaN where missing, and codes (N, C) int32, of one `RowSpace`."""
+    """Rows as numbers (N, V) float64, NaN where missing, and codes (N, C) int32, of one `RowSpace`.
+
+    Where persons have several rows, `owners_N` says whose each row is (N,): they are then divided by persons.
+    """
 
     space: RowSpace
     numbers_NV: np.ndarray
     codes_NC: np.ndarray
+    owners_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.codes_NC)
 
     def take(self, rows: np.ndarray) -> Rows:
         """Some rows, by index or mask."""
-        return Rows(self.space, self.numbers_NV[rows], self.codes_NC[rows])
+        owners = None if self.owners_N is None else self.owners_N[rows]
+        return Rows(self.space, self.numbers_NV[rows], self.codes_NC[rows], owners)
 
     def sample(self, n: int, rng: np.random.Generator) -> Rows:
         """n rows drawn without replacement, in their order; all where there are no more."""
         return self if len(self) <= n else self.take(np.sort(rng.choice(len(self), n, replace=False)))
 
     def split(self, n: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-        """Two random parts: n rows, and the rest."""
-        order = rng.permutation(len(self))
-        return self.take(np.sort(order[:n])), self.take(np.sort(order[n:]))
+        """Two random parts: n rows, and the rest; about n where whole persons are divided."""
+        first, rest = divided(len(self), n, self.owners_N, rng)
+        return self.take(np.sort(first)), self.take(np.sort(rest))
+
+    def independent(self, rng: np.random.Generator) -> Rows:
+        """One row of each person, drawn at random, in their order; all rows where each is a person."""
+        return self if self.owners_N is None else self.take(np.sort(one_of_each(self.owners_N, rng)))
+
+
+def divided(
+    n_rows: int, n_first: int, owners_N: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of two random parts, in random order: n_first rows, and the rest; whole persons where they are known.
+
+    Args:
+        n_rows: N.
+        n_first: rows of the first part; with persons about so many, and a person at least on each side.
+        owners_N: a number for the person of each row; None: each row is one.
+        rng: of the draw.
+    """
+    order = rng.permutation(n_rows)
+    if owners_N is None:
+        return order[:n_first], order[n_first:]
+    _, person_N, rows_P = np.unique(owners_N, return_inverse=True, return_counts=True)
+    persons = rng.permutation(len(rows_P))
+    before = np.cumsum(rows_P[persons]) - rows_P[persons] / 2
+    is_first_P = np.zeros(len(rows_P), bool)
+    is_first_P[persons] = before < n_first
+    if len(persons) > 1 and 0 < n_first < n_rows:
+        is_first_P[persons[0]], is_first_P[persons[-1]] = True, False
+    is_first_N = is_first_P[person_N[order]]
+    return order[is_first_N], order[~is_first_N]
+
+
+def one_of_each(owners_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Number of one row of each person (P,), drawn at random, persons in random order."""
+    order = rng.permutation(len(owners_N))
+    _, first = np.unique(owners_N[order], return_index=True)
+    return rng.permutation(order[first])
 
 
 def row_space(marginals: Mapping[str, tuple[Marginal, Marginal]], tables: Mapping[str, pa.Table]) -> RowSpace:

@@ -151,6 +151,11 @@ def calendar_of(
         rest = counts
     total = rest.grids[-1]
     shares = _shares(rest, rare_threshold)
+    sizes = [_day_length(counts.type), *(s * per_second(counts.type) for s in CLOCK)]
+    for grid, size in enumerate(sizes, start=_DAY):
+        if size < step:  # rounding puts all values on a coarser one as it is
+            shares[len(GRIDS) - 1] += shares[grid]
+            shares[grid] = 0.0
     expected = total / 7
     seen = rest.weekdays >= max(rare_threshold, _SEEN * expected)
     weekdays = np.where(seen, rest.weekdays, 0.0)

@@ -26,7 +26,8 @@ MOST_VALUES = 65_000  # codes are uint16; values beyond these share the tail's c
 class CategoricalEncoder:
     """Codes of one discrete column: 0..K-1 own values, K the tail (if any), the last one missing.
 
-    Values in fewer rows than `rare_threshold` are in no list here, so they cannot leave. The tail code stands for them
+    Values of fewer persons (rows, where persons are not known) than `rare_threshold` are in no list here, so they
+    cannot leave. The tail code stands for them
     and for the values beyond `max_categories`; it decodes to the latter by their frequency, else to the kept values by
     theirs, else (text whose rare rows are more than 5 %) to '(rare)'.
 
@@ -176,11 +177,12 @@ def build_categorical(
             "possible; leave `categories` out (rarer ones then share a code), or declare an identifier"
         )
     by_value = dict(zip(counts.values, counts.counts.tolist(), strict=True))
+    persons = counts.counts if counts.persons is None else counts.persons
     if column.categories is not None or column.kind is Kind.BOOLEAN:
         kept = list(column.categories) if column.categories is not None else _boolean_domain(column, counts)
         tail: list[Any] = []
     else:
-        frequent = [v for v, n in by_value.items() if n >= rare_threshold]
+        frequent = [v for v, n in zip(counts.values, persons.tolist(), strict=True) if n >= rare_threshold]
         at_most = min(max_categories, MOST_VALUES)
         kept, tail = frequent[:at_most], frequent[at_most:]
     kept_rows = np.array([by_value.get(v, 0.0) for v in kept], dtype=float)
@@ -220,8 +222,9 @@ def _tail(
     if is_text:
         return [RARE_LABEL], np.ones(1)
     raise DataError(
-        f"column '{column.name}': taken as {column.kind}, but no value stands in {rare_threshold} rows or more, and "
-        "rarer values are protected; declare it 'continuous' or 'identifier', or lower rare_threshold in the schema"
+        f"column '{column.name}': taken as {column.kind}, but no value stands in {rare_threshold} rows (of as many "
+        "persons, where they are counted) or more, and rarer values are protected; declare it 'continuous' or "
+        "'identifier', or lower rare_threshold in the schema"
     )
 
 

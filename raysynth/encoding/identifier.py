@@ -70,6 +70,11 @@ class IdentifierEncoder:
         default = "uuid" if _is_text(column.arrow_type) else "integer"
         return cls(column.name, column.pattern or default, column.dtype)
 
+    @property
+    def size(self) -> int:
+        """How many different keys the pattern has, before it widens."""
+        return self._parsed.size
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"name": self.name, "pattern": self.pattern, "dtype": self.dtype}

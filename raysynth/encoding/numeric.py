@@ -122,9 +122,11 @@ class ModeEncoder(NumericEncoder):
 
     Args:
         mixture: the modes, fitted to the protected distribution.
+        keeps_gaps: values between the cells of the distribution are moved to the nearest one (not by files of before).
     """
 
     mixture: Mixture
+    keeps_gaps: bool = True
 
     @property
     def cardinality(self) -> int:
@@ -167,7 +169,8 @@ class ModeEncoder(NumericEncoder):
         missing = codes == self.cardinality - 1
         mode = np.where(missing, 0, codes)
         x = self.mixture.mean[mode] + 4 * self.mixture.std[mode] * values.astype(np.float64)
-        return self.drawn_to_arrow(self.distribution.possible(x), missing, rng)
+        x = self.distribution.possible(x) if self.keeps_gaps else x
+        return self.drawn_to_arrow(x, missing, rng)
 
     def condition_weights(self, bounds: tuple[float, float]) -> np.ndarray:
         """P(low <= value <= high | code), shape (cardinality,): by the distribution on each mode's intervals."""
@@ -187,7 +190,8 @@ class ModeEncoder(NumericEncoder):
     def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON values and arrays that `from_state` reads."""
         meta, arrays = self._shared_state()
-        return meta, {**arrays, **{f"mixture_{f.name}": getattr(self.mixture, f.name) for f in fields(Mixture)}}
+        modes = {f"mixture_{f.name}": getattr(self.mixture, f.name) for f in fields(Mixture)}
+        return {**meta, "keeps_gaps": self.keeps_gaps}, {**arrays, **modes}
 
     @classmethod
     def from_state(cls, column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> ModeEncoder:
@@ -199,7 +203,8 @@ class ModeEncoder(NumericEncoder):
             raise inconsistent(column.name)
         if modes == 0 or intervals.min() < 0 or intervals.max() >= modes or not np.isfinite(mixture.mean).all():
             raise inconsistent(column.name)
-        return cls(**stored_fields(column, meta, arrays), mixture=mixture)
+        keeps_gaps = meta.get("keeps_gaps") is True
+        return cls(**stored_fields(column, meta, arrays), mixture=mixture, keeps_gaps=keeps_gaps)
 
 
 def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:

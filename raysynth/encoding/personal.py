@@ -16,7 +16,7 @@ from raysynth.errors import SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.permutation import mix as keyed_hash
-from raysynth.schema.permutation import permute, round_keys
+from raysynth.schema.permutation import round_keys
 from raysynth.statistics.recognition import recognise_personal
 
 __all__ = ["PROVIDERS", "PersonalEncoder", "recognise_personal"]
@@ -31,19 +31,21 @@ POOL_SIZE = 10_000
 LOCALE = "en_US"
 _POOL_SEED = 20_190_701
 _UNIQUE = {"email", "user_name"}
-_SUFFIXES = "integer(100, 999)"  # and wider: see IdentifierEncoder
+_SUFFIXES = "integer(10000, 99999)"  # and wider: see IdentifierEncoder
+_SURNAMES = {"name": "{first} {last}-{other}", "last_name": "{last}-{other}"}  # two surnames joined: few bear them
 
 
 @dataclass(frozen=True)
 class PersonalEncoder:
     """Invented personal data for row numbers, from a pool of Faker values.
 
-    The pool is drawn once in each process, from a fixed seed: 10,000 draws of the provider, in which frequent names
-    stay frequent. A row takes the value that a keyed hash of its number points at, so any worker makes its own rows.
-    E-mail addresses and user names are unique over the whole output: the first rows share out the different values of
-    the pool, further rows put a unique number behind one of them. Another version of Faker may give another pool.
+    The pool is drawn once in each process, from a fixed seed: 10,000 draws of the provider. A row takes the value that
+    a keyed hash of its number points at, so any worker makes its own rows. E-mail addresses and user names are unique
+    over the whole output: a unique number of five digits or more stands behind each. Another version of Faker may give
+    another pool.
 
-    Nothing is read from the data, but an invented 'John Smith' can share his name with a real one.
+    Nothing is read from the data. Full names and surnames join two surnames ('Ann Smith-Jones'), so that no person of
+    one surname is named; first names are few, and real ones are among them.
 
     Args:
         name: column name.
@@ -98,28 +100,23 @@ class PersonalEncoder:
         pool = _pool(self.provider, self.locale)
         rows = np.arange(row_start, row_start + n, dtype=np.uint64)
         if self.provider in _UNIQUE:
-            return self._unique_values(pool.values, rows, key)
+            return self._unique_values(pool.values, row_start, n, key)
         drawn = keyed_hash(rows, round_keys(key, self.name, 1)[0]) % np.uint64(len(pool.draws))
         codes = pool.draws[drawn.view(np.int64)]
         if pa.types.is_integer(kind):
             return pa.array(_digits(pool.values, 18 if kind.bit_width == 64 else 9)[codes]).cast(kind)
         return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(pool.values, kind))
 
-    def _unique_values(self, values: tuple[str, ...], rows: np.ndarray, key: int) -> pa.Array:
+    def _unique_values(self, values: tuple[str, ...], row_start: int, n: int, key: int) -> pa.Array:
         kind = parse_arrow_type(self.dtype, self.name)
-        split = int(np.searchsorted(rows, len(values)))
-        codes = permute(rows[:split], len(values), key, self.name).astype(np.int32)
-        first = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values, kind))
-        if split == len(rows):
-            return first
-        start = int(rows[split]) - len(values)
-        numbers = IdentifierEncoder(self.name, _SUFFIXES, "int64").values(start, len(rows) - split, key)
-        stem = keyed_hash(rows[split:], round_keys(key, self.name + "/stem", 1)[0]) % np.uint64(len(values))
+        rows = np.arange(row_start, row_start + n, dtype=np.uint64)
+        numbers = IdentifierEncoder(self.name, _SUFFIXES, "int64").values(row_start, n, key)
+        stem = keyed_hash(rows, round_keys(key, self.name + "/stem", 1)[0]) % np.uint64(len(values))
         stems = [_stem(v) for v in values]
         parts = [pa.array(part, kind).take(pa.array(stem.view(np.int64))) for part in zip(*stems, strict=True)]
-        further = pc.binary_join_element_wise(parts[0], numbers.cast(kind), parts[1], pa.scalar("", kind))
-        whole = pa.concat_arrays([first.cast(kind), further])
-        return whole.dictionary_encode()
+        return pc.binary_join_element_wise(
+            parts[0], numbers.cast(kind), parts[1], pa.scalar("", kind)
+        ).dictionary_encode()
 
 
 @dataclass(frozen=True)
@@ -136,11 +133,12 @@ def _pool(provider: str, locale: str) -> Pool:
 
     faker = Faker(locale)
     faker.seed_instance(_POOL_SEED)
-    make = getattr(faker, provider)
-    drawn = [str(make()).replace("\n", ", ") for _ in range(POOL_SIZE)]
-    if provider in _UNIQUE:
-        # a value that already ends in three digits could equal another one with a number put behind it
-        drawn = [v for v in drawn if not re.search(r"[0-9]{3}$", v.partition("@")[0])]
+    if (form := _SURNAMES.get(provider)) is not None:
+        parts = {"first": faker.first_name, "last": faker.last_name, "other": faker.last_name}
+        drawn = [form.format(**{name: make() for name, make in parts.items()}) for _ in range(POOL_SIZE)]
+    else:
+        make = getattr(faker, provider)
+        drawn = [str(make()).replace("\n", ", ") for _ in range(POOL_SIZE)]
     values, draws = np.unique(np.array(drawn, dtype=object), return_inverse=True)
     return Pool(tuple(values), draws)
 

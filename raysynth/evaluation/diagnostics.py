@@ -82,7 +82,8 @@ def _keys(tables: Tables) -> list[Diagnostic]:
     keys = [n for n, k in tables.kinds.items() if k is Kind.IDENTIFIER]
     if not keys:
         return []
-    repeated = [n for n in keys if not tables.synthetic_statistics.columns[n].is_unique]
+    single = [n for n in keys if tables.real_statistics.columns[n].summary.all_unique]
+    repeated = [n for n in single if not tables.synthetic_statistics.columns[n].is_unique]
     copied = {n: _copied_share(tables, n) for n in keys}
     unique = Diagnostic(
         "Keys unique", not repeated, f"{len(keys)} key columns{_named(repeated, '; repeated values in ')}"

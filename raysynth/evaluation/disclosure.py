@@ -72,8 +72,9 @@ def attribute_disclosure(real: Rows, synthetic: Rows, holdout: Rows | None, seed
         return Disclosure((), float("nan"), float("nan"), UNDEFINED)
     if holdout is None:
         targets, others = real.split(min(_TARGETS, len(real) // 2), rng)
+        targets = targets.independent(rng)
     else:
-        targets, others = real.sample(_TARGETS, rng), holdout
+        targets, others = real.independent(rng).sample(_TARGETS, rng), holdout
     n = min(len(synthetic), len(others), _SOURCES)
     sources = [rows.sample(n, rng) for rows in (synthetic, others)]
     metric = gower_metric(real)

@@ -14,7 +14,7 @@ import numpy as np
 from raysynth.attacks.registry import FAMILIES
 from raysynth.attacks.run import Asked, sample_records
 from raysynth.attacks.threat import Records
-from raysynth.comparison.pairing import LABELS, Tables, pair_tables
+from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import Rows
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.attacks import asked_attacks, attack_checks, attack_rows
@@ -29,6 +29,7 @@ from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
+from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
@@ -58,6 +59,7 @@ def evaluate_synthetic_data(
     seed: int | None = None,
     sequence_key: str | None = None,
     time_column: str | None = None,
+    entity: str | None = None,
 ) -> EvaluationResults:
     """Compare a synthetic table with the real one that it was made from.
 
@@ -77,12 +79,15 @@ def evaluate_synthetic_data(
         model_info: for the report, how the synthetic table was made: the fitted synthesizer itself (its parameters,
             versions and privacy ledger are then shown), or a mapping of your own.
         attack_types: attacks among the privacy metrics, as for `run_privacy_attacks`, on 2,000 targets in 10 rounds;
-            None: membership inference, attribute inference and model inversion by an attacker who has the tables only
-            (13 seconds for `raysynth demo`); an empty list: none.
+            None: membership inference, attribute inference and model inversion by an attacker who has the tables only;
+            an empty list: none.
         seed: of every random choice (subsamples, splits, models); None: 0.
         sequence_key: for long tables: the column that says which rows belong to one sequence. Figures along time are
             added, and the column, whose values are made anew, is left out of all others.
         time_column: orders the rows of a sequence; None: they are in order.
+        entity: the column that says whose each row is, where persons have several: every split then divides persons,
+            and a row is not compared with others of its person. None: `sequence_key`, that of the schema, or one that
+            looks like it.
 
     Raises:
         DataError: the tables cannot be compared; names the column and the cure.
@@ -93,15 +98,13 @@ def evaluate_synthetic_data(
     info, sections = told_of(model_info)
     sequences = None
     if sequence_key is not None:
-        from raysynth.evaluation.sequence_comparison import compare_sequences, without_key
+        from raysynth.evaluation.sequence_comparison import compare_sequences
 
         with stage("sequences"):
             sequences = compare_sequences(
                 real_data, synthetic_data, sequence_key=sequence_key, time_column=time_column, seed=seed
             )
-        real_data, synthetic_data, holdout_data = (
-            without_key(d, sequence_key) for d in (real_data, synthetic_data, holdout_data)
-        )
+        entity = entity or sequence_key
     elif time_column is not None:
         raise ParameterError("time_column orders the rows of sequences; name their sequence_key too")
     with stage("statistics of both") as done:
@@ -112,6 +115,7 @@ def evaluate_synthetic_data(
             categorical_columns=categorical_columns,
             continuous_columns=continuous_columns,
             schema=schema,
+            entity=entity,
         )
         n_rows = done.rows = tables.real_statistics.n_rows + tables.synthetic_statistics.n_rows
     with stage("similarity", n_rows):
@@ -125,6 +129,7 @@ def evaluate_synthetic_data(
         notes=tuple(_notes(tables)),
         sections=sections,
         sequences=sequences,
+        shareable_columns=synthetic_columns(tables),
     )
     if not tables.compared:
         return found
@@ -185,6 +190,7 @@ def privacy_risk_score(
     continuous_columns: Sequence[str] | None = None,
     *,
     seed: int | None = None,
+    entity: str | None = None,
 ) -> float:
     """Risk in [0, 1]: the largest among the asked metrics' parts, each its excess over what rows of nobody would score.
 
@@ -200,6 +206,7 @@ def privacy_risk_score(
     Args:
         metrics: any of 'identifiability', 'membership_inference', 'attribute_disclosure', 'attribute_inference',
             'model_inversion', 'closer_to_training', 'exact_copies'.
+        entity: as for `evaluate_synthetic_data`.
 
     Raises:
         DataError: the tables cannot be compared.
@@ -213,6 +220,7 @@ def privacy_risk_score(
         holdout_data,
         categorical_columns=categorical_columns,
         continuous_columns=continuous_columns,
+        entity=entity,
     )
     records = _read_records(tables, seed)
     found = _privacy({label: r.rows for label, r in records.items()}, _attacks(records, asked, seed)[0], seed)
@@ -244,6 +252,7 @@ def machine_learning_efficacy(
     *,
     models: Sequence[str] = MODELS,
     seed: int | None = None,
+    entity: str | None = None,
 ) -> float:
     """How much of the real table's use for prediction the synthetic one keeps, in [0, 1].
 
@@ -256,6 +265,7 @@ def machine_learning_efficacy(
         target_column: what is predicted.
         task_type: 'classification' or 'regression'; None: by the column's kind.
         models: any of 'gradient boosting', 'linear', 'random forest'.
+        entity: as for `evaluate_synthetic_data`.
 
     Raises:
         DataError: the target has one class, or the tables cannot be compared.
@@ -269,6 +279,7 @@ def machine_learning_efficacy(
         holdout_data,
         categorical_columns=categorical_columns,
         continuous_columns=list(dict.fromkeys(continuous_columns or ())),
+        entity=entity,
     )
     rows = read_rows(tables, seed or 0)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
@@ -350,11 +361,12 @@ def _notes(tables: Tables) -> list[str]:
 
 def _row_notes(tables: Tables, rows: Mapping[str, Records]) -> list[str]:
     totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
-    return [
+    drawn = [
         f"privacy, realism and models used {len(rows[label]):,} of the {total:,} {label} rows, drawn at random"
         for label, total in totals.items()
         if len(rows[label]) < total
     ]
+    return [*person_notes(tables, {label: r.table for label, r in rows.items()}), *drawn]
 
 
 def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
+from raysynth.evaluation.synthetic_alone import SyntheticColumn
 from raysynth.schema.columns import Kind
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class EvaluationFigures:
         notes: what the reader must know about how the figures were made.
         sections: further sections of the report.
         sequences: figures along time, of long tables whose sequence_key was given.
+        shareable_columns: what a shareable report shows of the columns.
     """
 
     kinds: dict[str, Kind]
@@ -57,6 +59,7 @@ class EvaluationFigures:
     notes: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
     sequences: SequenceFigures | None = None
+    shareable_columns: tuple[SyntheticColumn, ...] = ()
 
     @property
     def is_valid(self) -> bool:

@@ -59,6 +59,7 @@ def compare_manifolds(real: Rows, synthetic: Rows, holdout: Rows | None, seed: i
     rng = np.random.default_rng(seed)
     if holdout is None:
         real, holdout = real.split(len(real) // 2, rng)
+    real, synthetic, holdout = (rows.independent(rng) for rows in (real, synthetic, holdout))
     n = min(len(real), len(synthetic), len(holdout), _ROWS)
     if n < 4 * NEIGHBOURS:
         return None

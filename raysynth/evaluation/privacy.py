@@ -184,7 +184,8 @@ def membership(
         return NOT_JUDGED, None
     n = min(len(real), len(holdout), 20_000)
     members, others = (
-        -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6) for rows in (real, holdout)
+        -np.round(nearest(rows.sample(n, rng), synthetic, metric).distances_QK[:, 0], 6)
+        for rows in (real.independent(rng), holdout.independent(rng))
     )
     found = Judged(*(auc(members, others, level=level) for level in (rates.LEVEL, VERDICT_LEVEL)))
     return found, roc_curve(members, others)

@@ -13,7 +13,7 @@ import numpy as np
 
 from raysynth.comparison.features import category_flags, learnable, tree_features
 from raysynth.comparison.intervals import Estimate, auc
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, divided
 
 _ROWS = 20_000
 
@@ -42,9 +42,9 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
 
     rng = np.random.default_rng(seed)
     n = min(len(real), len(synthetic), _ROWS)
-    sides = [tree_features(rows.sample(n, rng)) for rows in (real, synthetic)]
-    x, label = np.vstack(sides), np.repeat([1, 0], n)
-    fold, score = np.concatenate([rng.permutation(n) % 2, rng.permutation(n) % 2]), np.empty(2 * n)
+    sides = [rows.sample(n, rng) for rows in (real, synthetic)]
+    x, label = np.vstack([tree_features(rows) for rows in sides]), np.repeat([1, 0], n)
+    fold, score = np.concatenate([_folds(rows, rng) for rows in sides]), np.empty(2 * n)
     for part in (0, 1):
         train, test = fold != part, fold == part
         model = HistGradientBoostingClassifier(
@@ -52,3 +52,10 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
         )
         score[test] = model.fit(learnable(x[train]), label[train]).predict_proba(x[test])[:, 1]
     return Realism(auc(score[label == 1], score[label == 0]), n)
+
+
+def _folds(rows: Rows, rng: np.random.Generator) -> np.ndarray:
+    """0 or 1 for each row (N,), half of each; the same for all rows of a person."""
+    fold = np.ones(len(rows), int)
+    fold[divided(len(rows), (len(rows) + 1) // 2, rows.owners_N, rng)[0]] = 0
+    return fold

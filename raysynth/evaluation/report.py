@@ -24,6 +24,7 @@ from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
+from raysynth.evaluation.synthetic_alone import SyntheticColumn
 from raysynth.evaluation.templating import as_number, as_percent, environment
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ def _context(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
         "version": __version__,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "shareable": shareable,
-        "kinds": {n: str(k) for n, k in results.kinds.items()},
+        "kinds": _kinds(results, shareable),
         "similarity": results.similarity,
-        "columns": _columns(results.similarity, shareable),
+        "columns": _columns_alone(results) if shareable else _columns(results.similarity),
         "model_info": _model_info(results, shareable),
         "network": None,
         "glossary": wording.GLOSSARY,
@@ -170,16 +171,27 @@ def _attention(results: EvaluationFigures) -> list[str]:
     return found
 
 
-def _columns(similarity: Similarity | None, shareable: bool) -> list[tuple[ColumnSimilarity, ColumnChart, str]]:
-    """Columns with chart and level of the score, the worst first (in the table's order in a shareable report)."""
+def _kinds(results: EvaluationFigures, shareable: bool) -> dict[str, str]:
+    """Kinds by name; those that may be shared follow from the model or the synthetic table."""
+    if shareable:
+        return {c.name: str(c.kind) for c in results.shareable_columns}
+    return {n: str(k) for n, k in results.kinds.items()}
+
+
+def _columns(similarity: Similarity | None) -> list[tuple[ColumnSimilarity, ColumnChart, str]]:
+    """Columns with chart and level of the score, the worst first."""
     if similarity is None:
         return []
-    columns = list(similarity.columns)
-    if not shareable:
-        columns.sort(key=lambda c: (math.isnan(c.score), c.score))
-    return [
-        (c, column_chart(c.kind, None if shareable else c.real, c.synthetic), wording.level(c.score)) for c in columns
-    ]
+    columns = sorted(similarity.columns, key=lambda c: (math.isnan(c.score), c.score))
+    return [(c, column_chart(c.kind, c.real, c.synthetic), wording.level(c.score)) for c in columns]
+
+
+def _columns_alone(results: EvaluationFigures) -> list[tuple[SyntheticColumn, ColumnChart, str]]:
+    """The synthetic table's columns with their charts, in its order; no figure of the real rows."""
+    if results.similarity is None:
+        return []
+    shown = [(c, c.synthetic) for c in results.shareable_columns if c.synthetic is not None]
+    return [(c, column_chart(c.kind, None, own), "") for c, own in shown]
 
 
 def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:

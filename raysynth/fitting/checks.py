@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,12 @@ from raysynth.files.storage import local_path
 if TYPE_CHECKING:
     from ray.train import RunConfig
 
+    from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.fitting.method import Method
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.schema.table import TableSchema
+
+WEAK_EPSILON = 10.0
 
 
 def check_whole(name: str, value: Any, low: int = 1) -> None:
@@ -75,6 +79,20 @@ def check_privacy_unit(model: Method) -> None:
                 f"{type(model).__name__} trains on several rows of each privacy_unit in one process, on rows of its "
                 f"own: set max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out {name}"
             )
+
+
+def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:
+    """Warn of a budget that protects hardly anybody, by what the user says alone: before any row is read."""
+    if scope is None:
+        return
+    if scope.budget.epsilon > WEAK_EPSILON:
+        warnings.warn(
+            f"epsilon = {scope.budget.epsilon:g} is above {WEAK_EPSILON:g}: the guarantee then hardly bounds what an "
+            "attacker learns of one person; 1 is strict",
+            stacklevel=4,
+        )
+    if model.about_rows is not None and (told := scope.budget.warning(model.about_rows)) is not None:
+        warnings.warn(told, stacklevel=4)
 
 
 def draws_units(model: Method) -> bool:
@@ -150,7 +168,8 @@ def try_out(model: SamplingModel, modelled: TableSchema) -> None:
     from raysynth.sampling.frame import to_frame
 
     rules, encoder = model.rules, model.encoder
-    expected = model.schema if rules is None else rules.forward_schema(model.schema)
+    seen = model.schema.as_modelled()
+    expected = seen if rules is None else rules.forward_schema(seen)
     if [(c.name, c.dtype) for c in expected.columns] != [(c.name, c.dtype) for c in modelled.columns]:
         raise ModelFileError("the schema and the modelled schema in the file have other columns; refit the model")
     rng = np.random.default_rng(0)

@@ -31,6 +31,7 @@ class OpenedTable:
             under a budget.
         keeping: under a budget, where encoded rows are to be kept.
         units: which rows a privacy unit has, where training draws units of several rows.
+        said: of persons with several rows, line by line; never under a budget.
     """
 
     table: Table
@@ -41,3 +42,4 @@ class OpenedTable:
     encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
     keeping: Keeping | None = None
     units: UnitIndex | None = None
+    said: tuple[str, ...] = ()

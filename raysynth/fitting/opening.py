@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from raysynth.training.kept_releases import Keeping
 
 M = TypeVar("M", bound="Method")
+BY_ROW = (
+    "The guarantee is for one row more or less. Where a person has several rows, it is several times weaker for that "
+    "person: name the column of persons, privacy_unit=..."
+)
 
 
 def privacy_scope(model: Method) -> PrivacyScope | None:
@@ -60,6 +64,8 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
             f"differential privacy is not in this version of {type(model).__name__}; leave out differential_privacy "
             f"and epsilon, or take {others}"
         )
+    if model.entity is not None:
+        raise ParameterError("entity is for fits without a privacy budget; under one, name the persons by privacy_unit")
     check_privacy_unit(model)
     epsilon = DEFAULT_EPSILON if model.epsilon is None else model.epsilon
     budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
@@ -113,6 +119,9 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
+        print(*opened.said, sep="\n", end="\n" if opened.said else "")
+        if scope is not None and scope.unit == ROW:
+            print(BY_ROW)
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
@@ -198,7 +207,7 @@ def open_table(
     is_private = scope is not None
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
-        return open_exactly(table, declared, kinds)
+        return open_exactly(table, declared, kinds, model.entity)
     public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
@@ -220,19 +229,28 @@ def fit_opened(model: M, opened: OpenedTable, scope: PrivacyScope | None) -> M:
     return model._fit_with(lambda: model._learn(opened, scope))
 
 
-def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> OpenedTable:
-    """Exact statistics of a table, its kinds inferred, its rows checked."""
+def open_exactly(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    entity: str | None = None,
+) -> OpenedTable:
+    """Exact statistics of a table, its kinds inferred, its rows checked, its persons counted.
+
+    `entity`: the column of persons; None: that of the schema, else one that looks like it.
+    """
+    from raysynth.fitting.persons import known_persons, sharing
     from raysynth.fitting.prepared import check_constraints
     from raysynth.schema.constraints import ConstraintSet
-    from raysynth.statistics.dated_table import as_written, dated
+    from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
     from raysynth.statistics.table_statistics import collect
 
     with stage("statistics") as done:
-        statistics = collect(table, label="statistics")
+        known = known_persons(table, declared, kinds, entity)
+        statistics = known.statistics
         done.rows = statistics.n_rows
-        table, statistics = dated(table, statistics, declared, kinds)
-        modelled = infer_schema(table, statistics, declared, kinds)
+        table, modelled = known.table, known.schema
         schema = as_written(modelled, table)
     rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if rules is not None:
@@ -243,7 +261,8 @@ def open_exactly(table: Table, declared: TableSchema | None, kinds: Mapping[Kind
             table = table.mapped(rules.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
-    return OpenedTable(table, schema, modelled, rules, statistics)
+            statistics = sharing(table, modelled, statistics, schema.entity)
+    return OpenedTable(table, schema, modelled, rules, statistics, said=known.said)
 
 
 def open_privately(
@@ -335,22 +354,22 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     return as_declared(table, modelled), modelled, rules
 
 
-def validate_rows(data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:
+def validate_rows(
+    data: Any, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], entity: str | None = None
+) -> TableSchema:
     """Every check that depends on rows: a private matter of the data's holder. Returns the schema inferred on the way.
 
     Raises:
         DataError, SchemaError, ConstraintError: name the column or constraint, the rows concerned and the cure.
     """
     from raysynth.data.table import as_table
+    from raysynth.fitting.persons import known_persons
     from raysynth.fitting.prepared import check_constraints
     from raysynth.schema.constraints import ConstraintSet
-    from raysynth.statistics.dated_table import as_written, dated, declared_types
-    from raysynth.statistics.inference import infer_schema
-    from raysynth.statistics.table_statistics import collect
+    from raysynth.statistics.dated_table import as_written, declared_types
 
-    table = as_table(data, declared=declared_types(declared))
-    table, statistics = dated(table, collect(table, label="checking rows"), declared, kinds)
-    schema = infer_schema(table, statistics, declared, kinds)
+    known = known_persons(as_table(data, declared=declared_types(declared)), declared, kinds, entity)
+    table, schema = known.table, known.schema
     if schema.constraints:
         rules = ConstraintSet(schema.constraints, schema)
         rules.validate(schema)

@@ -20,4 +20,9 @@ def regenerators(schema: TableSchema) -> dict[str, Any]:
             from raysynth.encoding.personal import PersonalEncoder
 
             result[column.name] = PersonalEncoder.from_schema(column)
+        entity = column.within or column.name
+        if column.name in result and (rows_each := schema[entity].rows_each) is not None:
+            from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
+
+            result[column.name] = RepeatedEncoder(result[column.name], RowsEach(rows_each), entity)
     return result

@@ -30,11 +30,13 @@ class SharedTable:
         opened: what such a fit learns from.
         schema: declared by the models.
         kinds: listed by the models.
+        entity: named by the models.
     """
 
     opened: OpenedTable
     schema: TableSchema | None
     kinds: dict[Kind, Any]
+    entity: str | None = None
 
     @classmethod
     def of(cls, models: Sequence[Method], data: Any) -> SharedTable | None:
@@ -47,13 +49,14 @@ class SharedTable:
         if not able:
             return None
         first = able[0]
-        shared = cls(open_table(first, data, None), first._declared_schema(), first._listed_kinds())
+        shared = cls(open_table(first, data, None), first._declared_schema(), first._listed_kinds(), first.entity)
         forms = dict.fromkeys(EncoderForm.of(m) for m in able if shared.serves(m))
         return replace(shared, opened=replace(shared.opened, encoded={f: _encoded(shared.opened, f) for f in forms}))
 
     def serves(self, model: Method) -> bool:
         """Whether a model has no budget, learns a table, and declares the same about it."""
-        return _shares(model) and (model._declared_schema(), model._listed_kinds()) == (self.schema, self.kinds)
+        said = model._declared_schema(), model._listed_kinds(), model.entity
+        return _shares(model) and said == (self.schema, self.kinds, self.entity)
 
     def fit(self, model: M) -> M:
         """As `model.fit(data)` with the same result, but nothing that is here is computed again."""

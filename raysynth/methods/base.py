@@ -17,14 +17,14 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
-from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.columns import Kind
-from raysynth.schema.table import TableSchema
+from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,6 +141,10 @@ class Synthesizer(Parameterised):
         bool,
         Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks"),
     ] = False
+    entity: Annotated[
+        str | None,
+        Parameter("the column that says whose each row is, where persons have several; None: one that looks like it"),
+    ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
     _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
@@ -177,8 +181,7 @@ class Synthesizer(Parameterised):
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
             resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
 
-        Raises:
-            DataError, SchemaError, ConstraintError, ParameterError: name the column and say what to do.
+        Raises `DataError`, `SchemaError`, `ConstraintError` or `ParameterError` that names the column and the cure.
         """
         return self._fit_with(lambda: self._fit_table(data), resume)
 
@@ -189,11 +192,12 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        privacy_scope(self)  # raises for parameters out of range
+        warn_of_budget(self, privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages:
             learn()
+        label_history(self)
         self.stages_ = tuple(stages)
         return self
 
@@ -207,7 +211,7 @@ class Synthesizer(Parameterised):
         prepared = prepare(self, opened, scope, run)
         self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
         self.modelled_schema_ = opened.modelled_schema
-        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self._fit_seed()) ^ 0x5DEECE66D
+        self.identifier_key_ = self._new_identifier_key()
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
         if scope is not None:
@@ -220,7 +224,7 @@ class Synthesizer(Parameterised):
         """
         from raysynth.fitting.opening import validate_rows
 
-        return validate_rows(data, self._declared_schema(), self._listed_kinds())
+        return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
         categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
@@ -234,6 +238,10 @@ class Synthesizer(Parameterised):
     def _fit_seed(self) -> int:
         return secrets.randbits(62) if self.seed is None else int(self.seed)
 
+    def _new_identifier_key(self) -> int:
+        """What the permutation of made keys follows from; another number than the seed of the networks."""
+        return self._fit_seed() ^ 0x5DEECE66D
+
     # ---- sample ------------------------------------------------------------------------------------------------------
 
     def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
@@ -241,12 +249,11 @@ class Synthesizer(Parameterised):
 
         Args:
             n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
-            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or a DataFrame whose
-                missing cells are completed.
+            conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
         Raises:
-            ConditionError: outside the domain, or too rare to be met. ConstraintError: constraints too rarely met.
+            ConditionError: outside the domain, or too rare. ConstraintError: constraints too rarely met.
         """
         from raysynth.sampling.frame import to_frame
 
@@ -279,15 +286,13 @@ class Synthesizer(Parameterised):
         Args:
             path: folder; made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
-            rows_per_file: rows of each file, rounded up to whole chunks of 65,536; None: 32 files or more, of at most
-                a million rows.
+            rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
             where: 'auto', 'local' (this process) or 'ray'.
 
-        Raises:
-            StorageError: the disk is full, or the folder holds another run; finished files stay.
+        Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
         from raysynth.sampling.conditions import parse_conditions
         from raysynth.sampling.writer import write_parquet
@@ -331,8 +336,7 @@ class Synthesizer(Parameterised):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
 
-        Raises:
-            NotFittedError: before `fit`. StorageError: the file cannot be written.
+        Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
         """
         self._require_fitted()
         write_model(path, self._content())

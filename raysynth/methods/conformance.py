@@ -11,7 +11,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,19 @@ EPSILON, DELTA = 20.0, 1e-3  # much, so that a small table is enough for every m
 KEY = "entity"
 ON_ENTITIES = {"kind": "b"}  # a condition that a method of sequences meets, too
 CONDITIONS: tuple[dict[str, Any], ...] = (ON_ENTITIES, {"kind": ["a", "b"], "count": (2, 6)}, {"flag": True})
+FIRST_DAY, LAST_DAY = pd.Timestamp("2024-01-01"), pd.Timestamp("2024-12-31")
 SCHEMA = TableSchema(
     (
         ColumnSchema("kind", Kind.CATEGORICAL, "string", categories=("a", "b", "c"), nullable=False),
         ColumnSchema("count", Kind.CONTINUOUS, "int64", bounds=(0, 8), nullable=False),
         ColumnSchema("amount", Kind.CONTINUOUS, "double", bounds=(-5, 5), decimals=3),
+        ColumnSchema("flag", Kind.BOOLEAN, "bool", nullable=False),
+        ColumnSchema("day", Kind.DATETIME, "timestamp[us]", bounds=(FIRST_DAY.value // 1000, LAST_DAY.value // 1000)),
+        ColumnSchema("maybe", Kind.CONTINUOUS, "int64", "Int64", bounds=(0, 4), decimals=0),
     )
 )
 
-WITHIN_BUDGET: dict[str, Any] = {"epsilon": EPSILON, "delta": DELTA, "schema": SCHEMA, "public_types": True}
+WITHIN_BUDGET: dict[str, Any] = {"epsilon": EPSILON, "delta": DELTA, "schema": SCHEMA}
 
 NOT_IN_FILES = {
     "schema",
@@ -130,7 +134,7 @@ def conformance_table(*, with_key: bool = False) -> pd.DataFrame:
         "count": count,
         "amount": np.clip(amount, -5, 5),
         "flag": rng.random(n) < 0.4,
-        "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, n), unit="D"),
+        "day": (FIRST_DAY + pd.to_timedelta(rng.integers(0, 300, n), unit="D")).astype("datetime64[us]"),
         "maybe": pd.Series(rng.integers(0, 5, n), dtype="Int64").where(rng.random(n) < 0.8),
     }
     if with_key:
@@ -250,14 +254,16 @@ def a_file_holds_the_model(case: Case) -> None:
 
 def a_budget_is_kept_or_refused(case: Case) -> None:
     """Within epsilon, every release in the ledger, also in the file; or no differential privacy, and it says so."""
-    columns = [KEY, *SCHEMA.names] if case.cls.learns_sequences else list(SCHEMA.names)
-    length = {"sequence_length": N_VISITS} if case.cls.learns_sequences else {}
-    model = case.make(**WITHIN_BUDGET, **length)
+    more = dict(WITHIN_BUDGET)
+    if case.cls.learns_sequences:
+        key = ColumnSchema(KEY, Kind.IDENTIFIER, "int64", nullable=False)
+        more |= {"sequence_length": N_VISITS, "schema": replace(SCHEMA, columns=(key, *SCHEMA.columns))}
+    model = case.make(**more)
     if not case.cls.has_differential_privacy:
         with _refusal(ParameterError, "differential privacy"):
-            model.fit(case.table[columns])
+            model.fit(case.table)
         return
-    spent = model.fit(case.table[columns]).privacy_spent_
+    spent = model.fit(case.table).privacy_spent_
     if spent is None:
         raise AssertionError("a fit within a budget says nothing of what it spent")
     _require(len(spent.ledger) > 0, "the ledger is empty")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -14,14 +13,14 @@ import pyarrow as pa
 from raysynth.errors import SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
-
-PROVENANCE = ("inferred", "released")
-
-
-_PANDAS_DTYPE = re.compile(
-    r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
-    r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
-    r"|timedelta64\[(s|ms|us|ns)\]|period\[[A-Za-z-]{1,16}\]|.{1,400}\[pyarrow\]"
+from raysynth.schema.entries import (
+    PANDAS_DTYPE,
+    PROVENANCE,
+    are_rows_each,
+    check_date_format,
+    check_entries,
+    plain,
+    two_numbers,
 )
 
 
@@ -68,6 +67,9 @@ class ColumnSchema:
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
         pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
+        rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
+            values); None: every row has a value of its own.
+        within: identifiers and personal data only: the column of persons within each of which the value is the same.
         value: constants only: the value.
         date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
             dtype is then that of the text.
@@ -89,6 +91,8 @@ class ColumnSchema:
     pattern: str | None = None
     personal: str | None = None
     value: Any = None
+    rows_each: tuple[tuple[int, float], ...] | None = None
+    within: str | None = None
     date_format: str | None = None
     levels: tuple[Any, ...] | None = None
     label: int | float | None = None
@@ -115,7 +119,7 @@ class ColumnSchema:
         except ValueError:
             raise SchemaError(f"{where}: unknown kind '{self.kind}'; valid kinds: {', '.join(Kind)}") from None
         _ = self.arrow_type
-        if self.pandas_dtype is not None and not _PANDAS_DTYPE.fullmatch(self.pandas_dtype):
+        if self.pandas_dtype is not None and not PANDAS_DTYPE.fullmatch(self.pandas_dtype):
             raise SchemaError(
                 f"{where}: pandas_dtype '{self.pandas_dtype[:60]}' is none that a synthetic column can have; leave it "
                 "out, or give one such as 'int64', 'Int64', 'float64', 'boolean', 'object', 'category', 'string'"
@@ -133,28 +137,19 @@ class ColumnSchema:
                 raise SchemaError(f"{where}: categories must be a non-empty list without repeats")
         if self.decimals is not None and not (isinstance(self.decimals, int) and 0 <= self.decimals <= 15):
             raise SchemaError(f"{where}: decimals must be a whole number from 0 to 15; found {self.decimals!r}")
+        if self.rows_each is not None and not are_rows_each(self.rows_each):
+            raise SchemaError(
+                f"{where}: rows_each must be a list of pairs [rows, share], whole rows of at least 1 and positive "
+                f"shares; found {self.rows_each!r}"
+            )
         if self.date_format is not None:
-            _check_date_format(self)
+            check_date_format(self.name, self.kind is Kind.DATETIME, self.date_format, self.arrow_type)
         if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
             raise SchemaError(
                 f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
             )
         if self.kind is Kind.PERSONAL and not self.personal:
             raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
-
-
-def _check_date_format(column: ColumnSchema) -> None:
-    """Raise `SchemaError` where a date format is none, or the column cannot have one."""
-    where = f"column '{column.name}'"
-    if column.kind is not Kind.DATETIME:
-        raise SchemaError(f"{where}: date_format makes no sense for kind '{column.kind}'; declare kind 'datetime'")
-    try:
-        DateFormat(str(column.date_format))
-    except ValueError as error:
-        raise SchemaError(f"{where}: {error}") from None
-    type_ = column.arrow_type
-    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
-        raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {column.dtype}; remove it")
 
 
 def as_kind(value: Any, name: str) -> Kind:
@@ -171,7 +166,7 @@ def column_to_dict(column: ColumnSchema) -> dict[str, Any]:
     for f in fields(ColumnSchema):
         value = getattr(column, f.name)
         if f.name not in result and value != f.default:
-            result[f.name] = list(value) if isinstance(value, tuple) else value
+            result[f.name] = plain(value)
     return result
 
 
@@ -185,37 +180,16 @@ def column_from_dict(content: Any) -> ColumnSchema:
         raise SchemaError(f"column '{name}': unknown entries {sorted(unknown)}; valid: {', '.join(sorted(known))}")
     if missing := {"kind", "dtype"} - set(content):
         raise SchemaError(f"column '{name}': missing entries {sorted(missing)}")
-    _check_entries(name, content)
+    check_entries(name, content)
     values = dict(content)
     values["kind"] = as_kind(values["kind"], name)
     for key in ("categories", "bounds", "levels", *PROVENANCE):
         if isinstance(values.get(key), list):
             values[key] = tuple(values[key])
-    if values.get("bounds") is not None and not _two_numbers(values["bounds"]):
+    if isinstance(values.get("rows_each"), list):
+        values["rows_each"] = tuple(tuple(e) if isinstance(e, list) else e for e in values["rows_each"])
+    if values.get("bounds") is not None and not two_numbers(values["bounds"]):
         raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
     column = ColumnSchema(**values)
     column.validate()
     return column
-
-
-def _check_entries(name: str, content: Mapping[str, Any]) -> None:
-    """Raise `SchemaError` for an entry of a column that has another JSON type than it should."""
-    text = (str, type(None))
-    wanted: dict[str, tuple[str, tuple[type, ...]]] = {
-        "dtype": ("text", (str,)),
-        "nullable": ("true or false", (bool,)),
-        "reason": ("text", (str,)),
-        "categories": ("a list of values", (list, tuple, type(None))),
-        **dict.fromkeys(PROVENANCE, ("a list of names", (list, tuple))),
-        **dict.fromkeys(("pandas_dtype", "pattern", "personal", "date_format"), ("text", text)),
-        "levels": ("a list of values", (list, tuple, type(None))),
-    }
-    for entry, (noun, types) in wanted.items():
-        if entry in content and not isinstance(content[entry], types):
-            raise SchemaError(f"column '{name}': {entry} must be {noun}; found {content[entry]!r}")
-    if any(isinstance(value, (list, dict)) for value in content.get("categories") or ()):
-        raise SchemaError(f"column '{name}': categories must be single values; found {content['categories']!r}")
-
-
-def _two_numbers(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)

@@ -11,8 +11,11 @@ from typing import Any
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
-from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
+from raysynth.schema.columns import ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
+from raysynth.schema.entries import (
+    PROVENANCE,
+)
 
 FORMAT_VERSION = 1
 
@@ -27,6 +30,8 @@ class TableSchema:
         rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
             numbers, never leave (default 5; 1 switches the protection off).
         max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
+            persons, and the column is made anew. None: found by `fit`, where a column looks like it.
         releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
             pays for; None: nothing was.
     """
@@ -35,6 +40,7 @@ class TableSchema:
     constraints: tuple[Any, ...] = ()
     rare_threshold: int = 5
     max_categories: int = 1000
+    entity: str | None = None
     releases: Mapping[str, Any] | None = None
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
@@ -114,6 +120,11 @@ class TableSchema:
             raise SchemaError(f"rare_threshold must be a whole number >= 1 (1 = off); found {self.rare_threshold!r}")
         if not (isinstance(self.max_categories, int) and self.max_categories >= 2):
             raise SchemaError(f"max_categories must be a whole number >= 2; found {self.max_categories!r}")
+        if not (self.entity is None or isinstance(self.entity, str)):
+            raise SchemaError(f"entity must be the name of a column; found {self.entity!r}")
+        for column in self.columns:
+            if column.within is not None and column.within not in self:
+                raise SchemaError(f"column '{column.name}' is within '{column.within}', which the schema does not have")
         for constraint in self.constraints:
             constraint.validate(self)
         return self
@@ -126,6 +137,8 @@ class TableSchema:
             "max_categories": self.max_categories,
             "columns": [column_to_dict(c) for c in self.columns],
         }
+        if self.entity is not None:
+            result["entity"] = self.entity
         if self.constraints:
             result["constraints"] = [c.to_dict() for c in self.constraints]
         if self.releases is not None:
@@ -142,14 +155,14 @@ class TableSchema:
                 f"schema format_version {content['format_version']!r} is not known; "
                 f"this raysynth reads {FORMAT_VERSION}"
             )
-        known = {"format_version", "rare_threshold", "max_categories", "columns", "constraints", "releases"}
+        known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints", "releases"}
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(column_from_dict(c) for c in content["columns"])
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
-        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "releases") if k in content}
+        limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
         return cls(columns=columns, constraints=constraints, **limits).validate()
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -18,6 +18,7 @@ from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import named_like_key, provider_by_name
 from raysynth.statistics.recognition import recognise_personal
+from raysynth.statistics.repeated_keys import personal_by_name, repeated_key
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
 _INFERRED = (
@@ -183,7 +184,10 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
             return Kind.IDENTIFIER, "each whole number once, where measured ones would repeat: a key", {}
     if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS and seen.categories().value.counts.max() >= rare:
         return Kind.CATEGORICAL, f"{seen.n_distinct} distinct number{'s' if seen.n_distinct > 1 else ''}", {}
-    noun = "whole numbers" if whole or _decimals(seen) == 0 else "numbers"
+    whole = whole or _decimals(seen) == 0
+    if whole and (why := _repeated_key(seen)) is not None:
+        return Kind.IDENTIFIER, why, {}
+    noun = "whole numbers" if whole else "numbers"
     return Kind.CONTINUOUS, f"{noun}, {_amount(seen)} distinct", {}
 
 
@@ -191,11 +195,24 @@ def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kin
     examples = seen.examples(_EXAMPLES)
     if (provider := recognise_personal(seen.name, examples)) is not None:
         return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
+    if (why := _repeated_key(seen)) is not None:
+        return Kind.IDENTIFIER, why, {}
+    if (provider := personal_by_name(seen.name, examples, seen.n_distinct)) is not None:
+        return Kind.PERSONAL, f"named like {_noun(provider)}: regenerated, never copied", {"personal": provider}
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
         return Kind.IDENTIFIER, "every row has another text: regenerated, never copied", {}
     return Kind.CATEGORICAL, f"text, {_amount(seen)} distinct", {}
+
+
+def _repeated_key(seen: ColumnStatistics) -> str | None:
+    """Why a column whose values repeat is a key; None where it is none, or no value repeats."""
+    rows = seen.n_rows - seen.missing - seen.n_inf
+    if seen.summary.all_unique:
+        return None
+    why = repeated_key(seen.name, seen.examples(_EXAMPLES), seen.n_distinct, rows, is_text=is_text(seen.type))
+    return None if why is None else f"{why}, {_amount(seen)} different in {rows:,} rows: regenerated, never copied"
 
 
 def _column_of_kind(seen: ColumnStatistics, kind: Kind, pandas_dtype: str | None) -> ColumnSchema:
@@ -308,8 +325,8 @@ def constant_value(seen: ColumnStatistics) -> Any:
 
 def _key_pattern(seen: ColumnStatistics) -> str:
     """How the column's keys look, in the language of `encoding/pattern.py`."""
-    if pt.is_integer(seen.type) and seen.extremes is not None:
-        bits = seen.type.bit_width - pt.is_signed_integer(seen.type)
+    if not is_text(seen.type) and seen.extremes is not None:
+        bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if pt.is_integer(seen.type) else 53
         return integer_pattern(int(seen.extremes[0]), int(seen.extremes[1]), seen.n_rows, min(2**bits, 2**63) - 1)
     return infer_pattern(seen.examples(_EXAMPLES), seen.n_rows)
 

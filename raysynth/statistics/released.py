@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from raysynth.statistics.calendar import CalendarCounts
+from raysynth.statistics.sharers import Sharers
 
 T = TypeVar("T")
 EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
@@ -47,6 +48,8 @@ class CategoryCounts:
         complete: False when the counter overflowed: `values` then holds the frequent ones only.
         other: rows of values that are not listed (0 where complete).
         count_error: each count may be too low by up to this many rows (0 where complete).
+        persons: where persons are counted, how many share each value (up to `rare_threshold` of them), shape
+            (len(values),); None: each row is a person.
     """
 
     values: tuple[Any, ...]
@@ -56,6 +59,7 @@ class CategoryCounts:
     complete: bool = True
     other: float = 0.0
     count_error: float = 0.0
+    persons: np.ndarray | None = None
 
     @property
     def total(self) -> float:
@@ -79,6 +83,7 @@ class NumericDistribution:
         rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
         step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
             microseconds: 86,400,000,000); None for floats.
+        sharers: where persons are counted, who shares each cell; None: each row is a person.
         calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
         whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
     """
@@ -93,6 +98,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
+    sharers: Sharers | None = None
     calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -16,6 +18,7 @@ from raysynth.running.runner import summarise
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
+from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.text import TextSummary
 
 ColumnSummary: TypeAlias = NumericSummary | TextSummary | BooleanSummary | NullSummary
@@ -30,12 +33,14 @@ class ColumnStatistics:
         type: canonical Arrow type.
         n_rows: rows of the table.
         summary: the summary of its kind of type.
+        sharers: where persons are counted, who shares its cells (`persons.value_cells`); None: each row is a person.
     """
 
     name: str
     type: pa.DataType
     n_rows: int
     summary: ColumnSummary
+    sharers: Sharers | None = None
 
     @property
     def missing(self) -> int:
@@ -66,17 +71,33 @@ class ColumnStatistics:
         """Up to n distinct texts, or numbers as text, an even sample; empty for true and false."""
         return [] if isinstance(self.summary, (BooleanSummary, NullSummary)) else self.summary.examples(n)
 
+    def rows_per_value(self) -> np.ndarray:
+        """Rows of each distinct value, of an even sample where there are many of them; shape (values,)."""
+        if isinstance(self.summary, NumericSummary):
+            exact = self.summary.cells.level == 0
+            return self.summary.cells.counts if exact else self.summary.sample.counts
+        if isinstance(self.summary, TextSummary):
+            return (self.summary.sampled if self.summary.overflowed else self.summary.counted).counts
+        return self.summary.categories().counts
+
     def categories(self) -> Exact[CategoryCounts]:
         """Counts of every value; raises `SchemaError` for numbers with more than 65,536 distinct values."""
         if isinstance(self.summary, NumericSummary):
-            return Exact(self.summary.categories(self.name))
-        return Exact(self.summary.categories())
+            counts = self.summary.categories(self.name)
+        else:
+            counts = self.summary.categories()
+        if self.sharers is None:
+            return Exact(counts)
+        persons = np.minimum(counts.counts, self.sharers.most)
+        asked = int(np.count_nonzero(counts.counts >= self.sharers.most))  # the values of `value_cells`
+        persons[:asked] = self.sharers.counts(asked)
+        return Exact(replace(counts, persons=persons))
 
     def distribution(self) -> Exact[NumericDistribution]:
         """Distribution of a numeric or time column; raises `SchemaError` for others."""
         if not isinstance(self.summary, NumericSummary):
             raise SchemaError(f"column '{self.name}' ({self.type}) holds no numbers; declare it categorical")
-        return Exact(self.summary.distribution())
+        return Exact(replace(self.summary.distribution(), sharers=self.sharers))
 
 
 @dataclass(frozen=True)
@@ -90,6 +111,11 @@ class TableStatistics:
 
     n_rows: int
     columns: dict[str, ColumnStatistics]
+
+    def with_sharers(self, sharers: Mapping[str, Sharers]) -> TableStatistics:
+        """The same, with who shares the cells of some columns."""
+        columns = {n: replace(c, sharers=sharers.get(n, c.sharers)) for n, c in self.columns.items()}
+        return replace(self, columns=columns)
 
 
 @dataclass

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.schema.date_text import DateFormat
+from raysynth.schema.date_text import MONTHS, DateFormat
 from raysynth.statistics.patterns import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
@@ -53,6 +53,7 @@ _WORDS = [
     *(f"%{d} %{b} %Y" for d in ("d", "-d") for b in ("B", "^B")),
     *(f"%{d}. %{b} %Y" for d in ("d", "-d") for b in "bB"),
     *(f"%{b} %{d}{c} %Y" for b in ("b", "^b", "B", "^B") for d in ("d", "-d") for c in ("", ",")),
+    *(f"%{b}{s}%{d}{s}%Y" for b in ("b", "^b") for d in ("d", "-d") for s in "-/"),
     *(f"%Y{s}%{b}{s}%d" for s in "- " for b in ("b", "^b")),
 ]
 _WITH_WEEKDAY = [f"%{a}{c} {form}" for form in _WORDS if " " in form for a in "aA" for c in ("", ",")]
@@ -203,12 +204,15 @@ def _forms_of(value: str) -> Iterator[str]:
     """All formats of one text."""
     if len(value) > _LONGEST:
         return
+    has_month = any(m[:3].lower() in value.lower() for m in MONTHS)  # patterns are compiled only where they may fit
     for form in (*_WHOLE, *_PARTS, *_CLOCK):
+        if ("%b" in form or "%B" in form or "%^" in form) and not has_month:
+            continue
         if match := _compiled(form).fullmatch(value):
             if "%z" in form:
                 yield form.replace("%z", match["z"])
             yield form
-    for form in (*_NUMBERS, *_WORDS, *(_WITH_WEEKDAY if value[:1].isalpha() else ())):
+    for form in (*(_WORDS if has_month else _NUMBERS), *(_WITH_WEEKDAY if has_month and value[:1].isalpha() else ())):
         match = _compiled(form).match(value)
         if match is None:
             continue

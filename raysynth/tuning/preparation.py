@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 _FEWEST_ROWS = 40
 
 
-def split(data: Any, holdout: Any, share: float, max_rows: int, seed: int) -> tuple[pa.Table, pa.Table]:
-    """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout)."""
-    from raysynth.comparison.rows import sample_rows
+def split(
+    data: Any, holdout: Any, share: float, max_rows: int, seed: int, entity: str | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout).
+
+    With an `entity` all rows of a person go to the same side; without one, those of the column that looks like it.
+    """
+    from raysynth.comparison.rows import divided, sample_rows
+    from raysynth.data.sequences import codes_of
+    from raysynth.fitting.persons import entity_of
 
     rng, table = np.random.default_rng(seed), as_table(data)
     rows = sample_rows(table, list(table.names), max_rows, rng)
@@ -33,8 +40,10 @@ def split(data: Any, holdout: Any, share: float, max_rows: int, seed: int) -> tu
     if holdout is not None:
         other = as_table(holdout)
         return rows, sample_rows(other, list(table.names), max_rows, rng)
-    order, n = rng.permutation(rows.num_rows), max(10, round(share * rows.num_rows))
-    return rows.take(np.sort(order[n:])), rows.take(np.sort(order[:n]))
+    entity = entity_of(rows, entity)
+    owners = None if entity is None else codes_of(rows.column(entity))
+    held, kept = divided(rows.num_rows, max(10, round(share * rows.num_rows)), owners, rng)
+    return rows.take(np.sort(kept)), rows.take(np.sort(held))
 
 
 def prepared_task(
@@ -45,6 +54,7 @@ def prepared_task(
     objective: str,
     budget: Budget,
     folder: Path,
+    entity: str | None = None,
 ) -> Task:
     """The task of all trials: its schema is inferred, and its target chosen where none is named.
 
@@ -54,7 +64,7 @@ def prepared_task(
     from raysynth.evaluation.efficacy import checked_task, choose_target
     from raysynth.evaluation.evaluate import read_rows
 
-    tables = pair_tables(train, holdout, schema=budget.schema)
+    tables = pair_tables(train, holdout, schema=budget.schema, entity=entity)
     rows = read_rows(tables, 0)["real"]
     if targets is None:
         chosen = choose_target(rows)
@@ -63,9 +73,8 @@ def prepared_task(
         checked_task(target, rows, None)
     if objective == "ml_efficacy" and not targets:
         raise ParameterError("objective='ml_efficacy' needs a target, and no column can serve as one")
-    return Task(
-        train, holdout, tables.schema, budget.schema, targets, objective, budget.delta, folder, dict(budget.fixed)
-    )
+    seen = replace(tables.schema, entity=tables.entity)
+    return Task(train, holdout, seen, budget.schema, targets, objective, budget.delta, folder, dict(budget.fixed))
 
 
 def with_shared_table(task: Task, settings: Iterable[Setting]) -> Task:

@@ -200,6 +200,7 @@ def check_private(epsilons: Sequence[float], space: Space, given: Mapping[str, A
 
 _REFUSED = {
     "target_columns": "runs are scored by pairs of columns, whose sensitivity is known; no score trains a model",
+    "entity": "nothing is held out; name the persons by privacy_unit",
     "holdout_data": "runs are scored against the rows that they learn from, within the budget",
     "objective": "runs are scored by pairs of columns, whose sensitivity is known",
     "proxy_data": "it belongs to selection='proxy'",

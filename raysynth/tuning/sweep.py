@@ -49,6 +49,7 @@ def sweep(
     target_columns: Sequence[str] | str | None = None,
     holdout_data: Any = None,
     holdout_share: float = 0.2,
+    entity: str | None = None,
     selection: str = "internal",
     proxy_data: Any = None,
     proxy_epsilon: float = 1.0,
@@ -108,6 +109,8 @@ def sweep(
         target_columns: what models predict; None: one is chosen as in an evaluation.
         holdout_data: real rows that no trial learns from; None: a share of `data` is set aside.
         holdout_share: of the rows, where no holdout is given.
+        entity: the column that says whose each row is, where persons have several: their rows are held out together.
+            None: one that looks like it.
         selection: see above.
         proxy_data: a public table.
         proxy_epsilon: of the Bayesian network, with selection='proxy' and no public table.
@@ -141,19 +144,22 @@ def sweep(
     if selection == "private":
         given = {"holdout_data": holdout_data, "target_columns": targets, "proxy_data": proxy_data, **spread}
         given |= {"objective": None if objective == OBJECTIVES[0] else objective}
-        given |= {"search": search, "scheduler": scheduler}
+        given |= {"search": search, "scheduler": scheduler, "entity": entity}
         given |= {name: budget.fixed.get(name) or None for name in ("privacy_unit", "keep_shards")}
         check_private(epsilons, space, given)
         repetitions = Repetitions(mean_trials, trials_law)
         return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room)
     search_for.check(spread)
-    note = note_of(*search_for.note, objective, selection, targets, seed, max_rows)
+    note = note_of(*search_for.note, objective, selection, targets, seed, max_rows, *filter(None, [entity]))
     require_same_sweep(folder, note)
     source: Any = data
     if selection == "proxy":
         source = winners.proxy_rows(data, proxy_data, proxy_epsilon, budget, folder, seed)
-    train, holdout = split(source, holdout_data if selection == "internal" else None, holdout_share, max_rows, seed)
-    task = prepared_task(train, holdout, targets=targets, objective=objective, budget=budget, folder=folder)
+    given_holdout = holdout_data if selection == "internal" else None
+    train, holdout = split(source, given_holdout, holdout_share, max_rows, seed, entity)
+    task = prepared_task(
+        train, holdout, targets=targets, objective=objective, budget=budget, folder=folder, entity=entity
+    )
     claim(folder, note)
     trials, repeated = run_search(search_for, task, room)
     results = tuple(TrialResult.read(task.result_path(t)) for t in trials)

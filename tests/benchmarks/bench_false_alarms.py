@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
 
 from raysynth.attacks.attack import Attack
 from raysynth.attacks.registry import new_attack
@@ -33,6 +32,7 @@ from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation.attacks import attack_checks
 from raysynth.evaluation.privacy import privacy_figures
 from raysynth.running.runner import iter_tasks
+from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
 BY_NAME = ("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability", "inversion_table")
 FALSE_ALARMS, POWER = 0.05, 0.9

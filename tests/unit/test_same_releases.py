@@ -28,7 +28,7 @@ from raysynth.dp import InsecureSeededNoise, Mechanism
 from raysynth.dp.accounting import accountant
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.gradients.release import GradientRelease
-from raysynth.dp.mechanisms.counts import counts as mechanisms
+from raysynth.dp.mechanisms import counts as mechanisms
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema

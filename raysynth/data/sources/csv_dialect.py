@@ -144,7 +144,9 @@ def _quote_of(text: str, delimiter: str | None) -> str:
     around = "".join(map(re.escape, (delimiter,) if delimiter else DELIMITERS))
     quoted = len(re.findall(rf"(?:^|[{around}])'[^'\n]*'(?=[{around}\r\n]|$)", text, re.MULTILINE))
     lines = max(1, text.count("\n"))
-    return "'" if quoted >= 0.5 * lines else '"'
+    header = text.partition("\n")[0].strip()
+    is_header = re.fullmatch(rf"'[^'\n]*'(?:[{around}]'[^'\n]*')+", header) is not None
+    return "'" if quoted >= 0.5 * lines or is_header else '"'
 
 
 def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:
@@ -176,7 +178,12 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
         return alike, round(share, 2) if usual > 1 else 0.0, usual
 
     best = max(DELIMITERS, key=fitness)
-    return best if fitness(best)[2] > 1 else ","
+    if fitness(best)[2] > 1:
+        return best
+    words = _rows_of(text, " ", quote, escape)[0]
+    return (
+        " " if fitness(" ")[0] and all(all(row) for row in words) else ","
+    )  # several spaces in a row divide otherwise
 
 
 def _rows_before(rows: list[list[str]]) -> int:

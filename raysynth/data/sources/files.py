@@ -257,7 +257,7 @@ def _format_of(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:
     if name.endswith(JSON_ENDINGS) or (not name.endswith(CSV_ENDINGS) and head.lstrip()[:1] == b"{"):
         return "json"
     is_wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or 0.3 < head.count(0) / len(head) < 0.7  # UTF-16
-    if b"\0" in head and not is_wide:
+    if b"\0" in head and (not is_wide or head.startswith(b"PK")):
         if name.endswith(CSV_ENDINGS):
             raise DataError(f"'{file.path}' is named like CSV, but holds binary data; save it as CSV in UTF-8")
     elif name.endswith(CSV_ENDINGS) or "." not in os.path.basename(name) or not head.startswith((b"PK", b"%PDF")):

@@ -6,7 +6,8 @@ numbers of the row before and from those of its own row that stand before it, an
 mass, 'same' for a number that is exactly as in the row before, and 'none' where the row has no such number (missing, or
 a heavy value that has a code of its own). The first row of a sequence has a prediction and bins of its own.
 
-No bin has fewer than `rare` rows, and the `rare` most extreme errors count as lying in the outermost bin that is left.
+No bin has fewer than about `rare` rows, and the `rare` most extreme errors count as lying in the outermost bin that is
+left; the edges of bins are grid points between errors (`coarse_quantiles`), never an error itself.
 
 Shape legend: M rows, V numbers, P numbers of the row before (V, or 0 for first rows), B bins.
 """
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from raysynth.encoding.shared_cells import coarse_quantiles
 
 RIDGE = 1e-3  # of coefficients of numbers scaled to [-1, 1]; only ties are broken by it
 ROWS_PER_WEIGHT = 10  # with fewer rows nothing is regressed: the number of the row before is the prediction
@@ -162,11 +165,11 @@ def _bin_edges(error_M: np.ndarray, n_bins: int, rare: int) -> np.ndarray:
     """Ascending edges of bins of equal mass, the outermost ones divided again; at least `rare` rows in each."""
     n, rare = len(error_M), max(rare, 1)
     if n < 2 * rare:
-        middle = float(np.median(error_M)) if n else 0.0
+        middle = float(coarse_quantiles(np.sort(error_M), np.array([0.5]), rare)[0]) if n else 0.0
         return np.array([middle, middle])
     n_bins = int(np.clip(n // rare, 1, n_bins))
     levels = np.linspace(0, 1, n_bins + 1)
     tails = [t / n_bins for t in TAILS if t / n_bins * n >= rare]
     levels = np.unique([*levels, *tails, *(1 - t for t in tails)])
     levels = np.clip(levels, min((rare - 1) / n, 0.5), max(1 - (rare - 1) / n, 0.5))
-    return np.unique(np.quantile(error_M, levels))
+    return np.unique(coarse_quantiles(np.sort(error_M), levels, max(1, rare // 2)))

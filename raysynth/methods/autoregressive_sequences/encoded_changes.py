@@ -12,6 +12,7 @@ import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
+from raysynth.encoding.shared_cells import coarse_quantiles
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.methods.autoregressive_sequences.changes import Changes
 
@@ -87,7 +88,7 @@ def coded_steps(rows: WindowRows, encoder: TableEncoder, starts: np.ndarray, n_b
         encoder: that encoded the steps.
         starts: first row of each entity, and the number of rows at the end.
         n_bins: bins of a change.
-        rare: rows that a bin must have.
+        rare: rows that a bin must have: of that many persons, so times the rows that a person has on average.
     """
     from raysynth.methods.autoregressive.network import CodeLayout
 
@@ -119,7 +120,7 @@ def coded_steps(rows: WindowRows, encoder: TableEncoder, starts: np.ndarray, n_b
         (changes[0], changes[1]),
         layout,
         (frequencies[0], frequencies[1]),
-        _knots(numbers_MV),
+        _knots(numbers_MV, rare),
     )
 
 
@@ -141,9 +142,10 @@ def _shares(codes_M: np.ndarray, cardinality: int) -> np.ndarray:
     return np.bincount(codes_M, minlength=cardinality) / max(1, len(codes_M))
 
 
-def _knots(numbers_MV: np.ndarray) -> np.ndarray:
-    """Strictly ascending quantiles (V, Q)."""
+def _knots(numbers_MV: np.ndarray, rare: int) -> np.ndarray:
+    """Strictly ascending quantiles (V, Q), none of them a number of a row (see `coarse_quantiles`)."""
     from raysynth.methods.autoregressive_sequences.network import KNOTS
 
-    quantiles_VQ = np.quantile(numbers_MV, np.linspace(0, 1, KNOTS), axis=0).T
-    return np.maximum.accumulate(quantiles_VQ, 1) + SMALLEST_GAP * np.arange(KNOTS)
+    levels = np.linspace(0, 1, KNOTS)
+    quantiles_VQ = np.array([coarse_quantiles(x, levels, max(1, rare)) for x in np.sort(numbers_MV, axis=0).T])
+    return np.maximum.accumulate(quantiles_VQ.reshape(-1, KNOTS), 1) + SMALLEST_GAP * np.arange(KNOTS)

@@ -124,7 +124,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
         from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
         from raysynth.methods.sequences.training import train_sequences
 
-        coded = coded_steps(rows, self.encoder_, tables.ordered.starts, self.n_bins, tables.step_schema.rare_threshold)
+        coded = coded_steps(rows, self.encoder_, tables.ordered.starts, self.n_bins, tables.rare_rows)
         job = self._job(coded, tables, seed)
 
         def keep(model: AutoregressiveSequences, trained: TrainResult) -> None:

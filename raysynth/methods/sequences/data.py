@@ -14,19 +14,22 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.data.fragments import Table
-from raysynth.data.sequences import LENGTH, OrderedRows, Windows, gaps
+from raysynth.data.sequences import LENGTH, OrderedRows, Windows, codes_of, gaps
 from raysynth.data.table import as_table
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
+from raysynth.fitting.persons import sharing, with_repeated_keys
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.repeated_keys import MANY
 from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.training.window_shards import wide_rows
 
 Kinds = Mapping[Kind, Sequence[str] | None]
+OWNER = "person of the row"  # in tables that count persons
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class SequenceTables:
         steps, step_schema, step_statistics: the table of steps.
         entities, entity_schema, entity_statistics: the table of sequences: static columns that are modelled, time of
             the first row, and length.
+        persons: the column whose values protection counts; None: it counts rows.
     """
 
     ordered: OrderedRows
@@ -84,6 +88,22 @@ class SequenceTables:
     entities: pa.Table
     entity_schema: TableSchema
     entity_statistics: TableStatistics
+    persons: str | None = None
+
+    @property
+    def rare_rows(self) -> int:
+        """Rows that `rare_threshold` persons have on average; the threshold itself where protection counts rows."""
+        if self.persons is None:
+            return self.step_schema.rare_threshold
+        each = self.ordered.rows.num_rows / max(1, int(codes_of(self.ordered.rows.column(self.persons)).max()) + 1)
+        return int(np.ceil(self.step_schema.rare_threshold * each))
+
+    def of_windows(self) -> pa.Table:
+        """The table of sequences with the column of persons, where several sequences are one person's."""
+        if self.persons is None or len(self.windows) == self.ordered.n_entities and self.persons == self.ordered.key:
+            return self.entities
+        owners = self.ordered.rows.column(self.persons).take(pa.array(self.windows.start))
+        return self.entities.append_column(self.persons, owners)
 
     def step_encoder(self, binned: Collection[str] = ()) -> TableEncoder:
         """Codes and scaled values of each step; the numbers in `binned` as codes alone."""
@@ -118,8 +138,12 @@ def divide(
     declared: TableSchema | None,
     kinds: Kinds,
     given: Table | None = None,
+    entity: str | None = None,
 ) -> SequenceTables:
     """Divide ordered rows into a table of steps and a table of sequences, and infer what each column holds.
+
+    Protection counts persons: the values of `entity`, or those of the key where there are enough of them (a few series
+    are no persons: rows are counted then).
 
     Raises:
         SchemaError, DataError: as `infer_schema`. ParameterError: the schema has constraints.
@@ -129,21 +153,34 @@ def divide(
     reserved = [LENGTH] if ordered.time is None else [LENGTH, gap_name(ordered.time)]
     if taken := [n for n in reserved if n in ordered.rows.column_names]:
         raise SchemaError(f"column '{taken[0]}' has a name that raysynth uses itself; rename it")
+    persons = _persons(ordered, entity)
+    if entity is not None and entity != ordered.key:
+        kinds = {**kinds, Kind.IDENTIFIER: [entity]}
     infer = _Inference(declared, kinds, given)
     steps = ordered.rows.select([n for n in ordered.rows.column_names if n not in (ordered.key, ordered.time, *static)])
     if not steps.column_names:
         raise _nothing_varies()
     if ordered.time is not None:
         steps = steps.append_column(gap_name(ordered.time), gaps(ordered))
-    step_schema, step_statistics = infer(steps, {Kind.CONTINUOUS: reserved[1:]})
+    owners = None if persons is None else ordered.rows.column(persons)
+    step_schema, step_statistics = infer(steps, {Kind.CONTINUOUS: reserved[1:]}, owners=owners)
     of_entity = ordered.rows.select(list(static)).take(pa.array(ordered.starts[:-1]))
     static_schema = infer(of_entity, {})[0] if static else TableSchema(columns=())
-    entities, entity_schema, entity_statistics = _entities(ordered, windows, static_schema, infer)
+    entities, entity_schema, entity_statistics = _entities(ordered, windows, static_schema, infer, owners)
     own = {c.name: c for c in (*step_schema.columns, *static_schema.columns, *_key_and_time(ordered, infer))}
     columns = tuple(own[n] for n in ordered.rows.column_names)
-    schema = replace(declared or TableSchema(columns=()), columns=columns)
+    schema = replace(declared or TableSchema(columns=()), columns=columns, entity=persons)
     parts = steps, step_schema, step_statistics, entities, entity_schema, entity_statistics
-    return SequenceTables(ordered, windows, static, schema, *parts)
+    return SequenceTables(ordered, windows, static, schema, *parts, persons)
+
+
+def _persons(ordered: OrderedRows, entity: str | None) -> str | None:
+    """The column whose values protection counts; raises `SchemaError` where it is not there."""
+    if entity is not None and entity not in ordered.rows.column_names:
+        raise SchemaError(
+            f"entity '{entity}' is no column of the table; it has: {', '.join(ordered.rows.column_names)}"
+        )
+    return ordered.key if entity is None and ordered.n_entities >= MANY else entity
 
 
 def _nothing_varies() -> DataError:
@@ -162,7 +199,11 @@ class _Inference:
     given: Table | None
 
     def __call__(
-        self, rows: pa.Table, more: Kinds, known: TableSchema | None = None
+        self,
+        rows: pa.Table,
+        more: Kinds,
+        known: TableSchema | None = None,
+        owners: pa.ChunkedArray | None = None,
     ) -> tuple[TableSchema, TableStatistics]:
         """Schema and statistics of a table.
 
@@ -170,6 +211,7 @@ class _Inference:
             rows: the table.
             more: kinds of columns that are not the user's.
             known: schema of some columns; None: what the user declared of them.
+            owners: the person of each row, for statistics that count persons; None: they count rows.
         """
         names = rows.column_names
         table = as_table(rows, min_rows=0)
@@ -183,11 +225,20 @@ class _Inference:
             base = replace(base, columns=tuple(c for c in base.columns if c.name in names), constraints=())
         own = {} if known else {k: [n for n in v or () if n in names] for k, v in self.kinds.items()}
         kinds = {k: [*own.get(k, []), *(more.get(k) or [])] for k in {*own, *more}}
-        return infer_schema(table, statistics, base, kinds, check_rows=known is None), statistics
+        schema = infer_schema(table, statistics, base, kinds, check_rows=known is None)
+        schema = with_repeated_keys(schema, statistics)
+        if owners is None:
+            return schema, statistics
+        owned = rows.select([n for n in names if n != OWNER]).append_column(OWNER, owners)
+        return schema, sharing(as_table(owned, min_rows=0), schema, statistics, OWNER)
 
 
 def _entities(
-    ordered: OrderedRows, windows: Windows, static: TableSchema, infer: _Inference
+    ordered: OrderedRows,
+    windows: Windows,
+    static: TableSchema,
+    infer: _Inference,
+    owners: pa.ChunkedArray | None,
 ) -> tuple[pa.Table, TableSchema, TableStatistics]:
     """One row for each sequence: modelled and constant static columns, time of the first row, length."""
     kept = [c for c in static.columns if c.kind.is_modelled or c.kind is Kind.CONSTANT]
@@ -197,7 +248,9 @@ def _entities(
     numbers = [] if len(np.unique(windows.length)) == 1 else [LENGTH]
     if ordered.time is not None and not pa.types.is_temporal(entities.schema.field(ordered.time).type):
         numbers.append(ordered.time)
-    schema, statistics = infer(entities, {Kind.CONTINUOUS: numbers}, replace(static, columns=tuple(kept)))
+    owners = None if owners is None else owners.take(pa.array(windows.start))
+    known = replace(static, columns=tuple(kept))
+    schema, statistics = infer(entities, {Kind.CONTINUOUS: numbers}, known, owners)
     return entities, schema, statistics
 
 

@@ -19,7 +19,6 @@ the summaries, and DP-SGD is calibrated to spend whatever that leaves.
 
 from __future__ import annotations
 
-import secrets
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -116,7 +115,7 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
     model.encoder_, model.context_encoder_, model.entity_schema_ = encoder, context, sequences.entity_schema
     model.static_columns_, model.sequence_length_ = sequences.static, sequences.length
     model.n_rows_ = scope.n_rows
-    model.identifier_key_ = secrets.randbits(62) if model.seed is None else int(model.seed) ^ 0x5DEECE66D
+    model.identifier_key_ = model._new_identifier_key()
     if model.verbose:
         print(f"about {scope.n_rows:,} sequences of at most {sequences.length} rows\n{sequences.schema.describe()}")
     rest = 1 - scope.preprocessing_share

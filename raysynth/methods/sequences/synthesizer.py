@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Annotated, Any, ClassVar, Self
@@ -45,8 +44,8 @@ class SequenceSynthesizer(Synthesizer):
     each sequence, and drawn first, so that conditions on them are exact; the method's own model makes the steps and
     sees them as context.
 
-    Rare categories and extreme numbers are protected by rows, as in every method; of static columns and lengths a row
-    is a sequence (a window of one, where entities are longer than `sequence_length`).
+    Rare categories and extreme numbers are protected: protection counts the values of `entity`, else those of the key
+    where there are at least 20 of them, else (a few series, an array) rows.
 
     Attributes:
         history_: for each epoch a dict of 'epoch', the losses, and 'seconds'.
@@ -205,7 +204,7 @@ class SequenceSynthesizer(Synthesizer):
         self.static_columns_, self.entity_schema_ = tables.static, tables.entity_schema
         wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
         self.n_rows_ = len(data) if is_array(data) else max(1, round(wanted))
-        self.identifier_key_ = secrets.randbits(62) if self.seed is None else int(self.seed) ^ 0x5DEECE66D
+        self.identifier_key_ = self._new_identifier_key()
         seed = self._fit_seed()
         self.entities_ = self._learn_entities(tables, seed)
         with stage("fit", len(rows)):
@@ -254,7 +253,7 @@ class SequenceSynthesizer(Synthesizer):
     # ---- stages of a fit ---------------------------------------------------------------------------------------------
 
     def _divided_array(self, data: Any) -> SequenceTables:
-        for name in ("sequence_key", "time_column", "static_columns", "schema"):
+        for name in ("sequence_key", "time_column", "static_columns", "schema", "entity"):
             if getattr(self, name) is not None:
                 raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
         values = array_of(data, length=self.sequence_length, features=self.features)
@@ -288,7 +287,7 @@ class SequenceSynthesizer(Synthesizer):
                 f"sequence_key '{self.sequence_key}' names one sequence of {ordered.rows.num_rows:,} rows, and it is "
                 f"learned in windows of {self.sequence_length_:,}; give a smaller sequence_length, or more rows"
             )
-        tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table)
+        tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table, entity=self.entity)
         return replace(tables, schema=as_written(tables.schema, table))
 
     def _describe(self, tables: SequenceTables) -> None:
@@ -298,13 +297,19 @@ class SequenceSynthesizer(Synthesizer):
         print(tables.schema.describe())
         if tables.static:
             print(f"static columns: {', '.join(tables.static)}")
+        counts = (
+            f"the values of '{tables.persons}'" if tables.persons else "rows, for want of many sequences with a key"
+        )
+        print(f"protection of rare values counts {counts}")
 
     def _learn_entities(self, tables: SequenceTables, seed: int) -> Synthesizer | None:
         """A model of the sequences' own columns; None where they are the same for all."""
         if not any(c.kind.is_modelled for c in tables.entity_schema.columns):
             return None
-        model = self._entity_class()(schema=tables.entity_schema, seed=seed % 2**62, verbose=False)
-        return model.fit(tables.entities)
+        rows = tables.of_windows()
+        persons = tables.persons if tables.persons in rows.column_names else None
+        model = self._entity_class()(schema=tables.entity_schema, entity=persons, seed=seed % 2**62, verbose=False)
+        return model.fit(rows)
 
     # ---- stages of sampling ------------------------------------------------------------------------------------------
 

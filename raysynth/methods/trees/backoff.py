@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALPHAS = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+ALPHAS = (0.1, 0.5, 2.0, 8.0, 32.0, 128.0, 1024.0, 8192.0)  # the largest: the root alone
 OF_PURE = (1.0, 0.1, 0.0)  # of alpha, where all of a node's rows have one code
 JUDGED_ROWS = 2000
 GROUPS = 32  # of the codes of a number, by which rows are judged
-_NEVER = 2e-3  # added to each probability: one row that no other is like shall not decide
+_NEVER = 0.02  # added to each probability: rows that no other is like shall not decide
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
@@ -30,8 +31,10 @@ from raysynth.schema.table import TableSchema
 
 @dataclass(frozen=True)
 class Inequality(Constraint):
-    """Column `low` <= column `high` (< if strict), for numbers or times. Met by construction: see
-    `schema/constraints/gap.py`.
+    """Column `low` <= column `high` (< if strict), for numbers or times.
+
+    Met by construction (see `schema/constraints/gap.py`), but for a time beside a date: their days are compared, and it
+    is met by rejection. What follows from two of them (a <= b and b <= c: a <= c) holds in sampled rows without b, too.
 
     Args:
         low, high: column names.
@@ -67,6 +70,22 @@ class Inequality(Constraint):
         if not (low.kind.is_numeric and high.kind.is_numeric and Gap.possible(low, high)):
             return ()
         return (Gap(low, high, self.strict),)
+
+
+def implied(constraints: Sequence[Constraint]) -> tuple[Inequality, ...]:
+    """The inequalities that follow from others through a column between, which a row may lack; strict where one is."""
+    known = {(c.low, c.high): c.strict for c in constraints if isinstance(c, Inequality)}
+    declared = set(known)
+    while True:
+        further = {
+            (a, d): first or second
+            for (a, b), first in known.items()
+            for (c, d), second in known.items()
+            if b == c and a != d and (a, d) not in known
+        }
+        if not further:
+            return tuple(Inequality(a, d, strict) for (a, d), strict in known.items() if (a, d) not in declared)
+        known |= further
 
 
 @dataclass(frozen=True)
@@ -281,10 +300,9 @@ def _check_comparable(constraint: Constraint, columns: list[ColumnSchema]) -> No
     families = []
     for column in columns:
         type_ = column.arrow_type
-        if pa.types.is_timestamp(type_):
-            families.append("times with a zone" if type_.tz else "times without a zone")
-        elif pa.types.is_date32(type_):
-            families.append("dates")
+        if pa.types.is_timestamp(type_) or pa.types.is_date32(type_):
+            zone = pa.types.is_timestamp(type_) and type_.tz
+            families.append("times with a zone" if zone else "times or dates without a zone")
         elif pa.types.is_duration(type_):
             families.append("timedeltas")
         elif _is_number(column):

@@ -15,6 +15,7 @@ from raysynth.schema.columns import Kind
 from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
+from raysynth.schema.constraints.numbers import implied
 from raysynth.schema.constraints.values import column_of, one_array
 from raysynth.schema.table import TableSchema
 
@@ -135,7 +136,8 @@ class ConstraintSet:
         if self.schema is None:
             return self.constraints
         schema = self.schema
-        return tuple(c for c in self.constraints if not (isinstance(c, Unique) and c.by_construction(schema)))
+        own = (c for c in self.constraints if not (isinstance(c, Unique) and c.by_construction(schema)))
+        return (*own, *implied(self.constraints))
 
     def _repaired(self, table: pa.Table, names: Sequence[str]) -> pa.Table:
         for constraint in self.constraints:

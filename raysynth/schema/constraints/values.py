@@ -56,13 +56,20 @@ def missing(array: pa.Array) -> np.ndarray:
 
 
 def comparable(left: Values, right: Values) -> tuple[Values, Values]:
-    """Both sides in one type: a whole number beside a float becomes one without a check of its range."""
+    """Both sides in one type: a whole number beside a float becomes one without a check of its range, a time beside a
+    date its day."""
     types = (left.type, right.type)
+    if {pa.types.is_date32(t) for t in types} == {True, False} and any(pa.types.is_timestamp(t) for t in types):
+        return _day(left), _day(right)
     if left.type == right.type or not all(_is_number(t) for t in types):
         return left, right
     if all(pa.types.is_integer(t) and t != pa.uint64() for t in types):
         return left, right
     return to_float(left), to_float(right)
+
+
+def _day(values: Values) -> Values:
+    return values if pa.types.is_date32(values.type) else pc.floor_temporal(values, unit="day").cast(pa.date32())
 
 
 def to_float(values: Values) -> Values:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binom
-from tests.unit.privacy.conftest import population
 
 from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.attribute import NearestAttributeAttack
@@ -24,6 +23,7 @@ from raysynth.attacks.singling_out import UnivariateSinglingOut
 from raysynth.attacks.threat import Scene
 from raysynth.comparison.intervals import Estimate
 from raysynth.privacy import run_privacy_attacks
+from tests.unit.attacks.conftest import population
 
 REPETITIONS, ROWS, TARGETS = 40, 800, 700
 BIAS = 0.05

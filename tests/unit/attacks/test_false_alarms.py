@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
-from tests.unit.privacy.kinds_of_tables import KINDS, three_samples, with_copies
 
 from raysynth.attacks.run import sample_records
 from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.privacy import privacy_figures
 from raysynth.privacy import run_privacy_attacks
+from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
 ATTACKS = ["distance", "density_ratio", "attribute_nearest", "linkability"]
 TABLES = 12

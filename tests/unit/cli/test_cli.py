@@ -9,13 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
 from raysynth import cli, load_synthetic_model
 from raysynth.cli import steps as cli_steps
+from raysynth.cli.demo import split as demo_split
 from raysynth.errors import ClusterError, ConditionError, ParameterError, TrainingError
+from raysynth.fitting.persons import entity_of
 from raysynth.methods.registry import METHODS
 
 METHOD = "copula"
@@ -154,7 +158,7 @@ def test_evaluate_gives_figures_and_a_report(table: Path, model: Path, tmp_path:
 
 def test_evaluate_with_the_model_shows_how_the_table_was_made(table: Path, tmp_path: Path) -> None:
     model, synthetic, report, shared = (tmp_path / name for name in ("m.raysynth", "s.csv", "r.html", "shared.html"))
-    budget = ("--epsilon", "2", "--set", "public_types=true", "--seed", "1")
+    budget = ("--epsilon", "2", "--seed", "1")
     for command in (
         ("fit", table, "--method", METHOD, "--model", model, *budget),
         ("sample", model, "--out", synthetic),
@@ -387,3 +391,30 @@ def test_relative_paths_mean_the_folder_that_the_command_runs_in(
         assert run(*command.split()).exit_code == 0, command
     assert sorted(os.listdir("out")) == ["a.html", "m", "q.html", "r.html", "s", "s.csv"]
     assert run("sample", "--verify", "out/s").exit_code == 0
+
+
+def test_entity_divides_rows_by_persons_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whose = np.repeat(np.arange(60), 4)
+    rows = pd.DataFrame({"whose": whose, "x": rng.normal(size=240), "c": rng.choice(["a", "b"], 240)})
+    rows.to_csv(tmp_path / "real.csv", index=False)
+    rows.assign(x=rng.normal(size=240)).to_csv(tmp_path / "made.csv", index=False)
+    tables = (tmp_path / "real.csv", tmp_path / "made.csv")
+    result = run("evaluate", *tables, "--entity", "whose", "--json", "--seed", 1)
+    assert result.exit_code == 0, result.output
+    notes = json.loads(result.stdout)["notes"]
+    assert any("divided by persons, the values of 'whose'" in note for note in notes)
+    for command in ("evaluate", "attack"):
+        refused = run(command, *tables, "--entity", "who")
+        assert refused.exit_code == 2 and "entity 'who' is no column" in refused.output
+    refused = run("fit", tables[0], "--model", tmp_path / "model", "--method", "copula", "--entity", "who")
+    assert refused.exit_code == 2 and "entity 'who' is no column" in refused.output
+
+
+def test_the_demonstration_keeps_persons_apart_as_wholes() -> None:
+    rows = pa.table({"patient_id": [f"P{v:07d}" for v in np.repeat(np.arange(50) * 7919, 3)], "x": np.arange(150.0)})
+    entity = entity_of(rows, None)
+    assert entity == "patient_id" and entity_of(rows.select(["x"]), None) is None
+    train, held = demo_split(rows, 3, entity)
+    assert train.num_rows + held.num_rows == 150 and held.num_rows > 0
+    assert not set(train["patient_id"].to_pylist()) & set(held["patient_id"].to_pylist())

@@ -202,7 +202,7 @@ def test_types_of_frames(values: Any, type_: pa.DataType) -> None:
         (pd.DataFrame({"a": []}), "0 rows.*at least 2"),
         (pd.DataFrame({"a": [1]}), "1 row;.*at least 2"),
         (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "unique.*a"),
-        (pd.DataFrame([[1], [2]]), "must be text.*0.*map"),
+        (pd.DataFrame([[1], [2]], columns=[("a", 1)]), "must be text or numbers.*map"),
         (pd.DataFrame({"": [1, 2]}), "empty name"),
         (pd.DataFrame({"a": [1, "x", None]}, dtype=object), "'a' mixes types.*int.*str|'a' mixes types.*str.*int"),
         (pd.DataFrame({"a": [[1], [2]]}), "'a' holds nested.*flatten"),
@@ -235,7 +235,6 @@ def test_bad_paths(tmp_path: Path) -> None:
     fails("e.csv", "0 rows", b"a,b\n")
     fails("f.csv", "f.csv.*Expected 2 columns", b"a,b\n1,2\n1,2,3\n")
     fails("g.csv", "unique.*a", b"a,a\n1,2\n3,4\n")
-    fails("h.csv", "column 'a'.*UTF-8", b"a,b\n\xff\xfe,1\n\xff,2\n")
     fails("i.csv", "binary data", b"PK\3\4\0\0\0")
     (tmp_path / "empty").mkdir()
     fails("empty", "no Parquet or CSV file")
@@ -257,7 +256,7 @@ def test_a_damaged_parquet_page_is_an_error_that_names_the_file(tmp_path: Path) 
     ("second", "words"),
     [
         (pa.table({"a": [1, 2]}), "'b' is missing from.*2.parquet"),
-        (pa.table({"a": [1, 2], "b": [1.5, 2.5]}), "'b' is .*string.* in .*1.parquet' but double in .*2.parquet"),
+        (pa.table({"a": [1, 2], "b": [1.5, 2.5]}), "'b' is text in .*1.parquet' but double in .*2.parquet"),
     ],
 )
 def test_files_of_different_schemas(second: pa.Table, words: str, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from raysynth.api import new_synthesizer
 from raysynth.errors import ParameterError
+from raysynth.fitting import persons
 from raysynth.fitting.shared_table import SharedTable
 from raysynth.methods.base import Synthesizer
-from raysynth.statistics import table_statistics
 
 METHODS: dict[str, dict[str, Any]] = {
     "copula": {},
@@ -48,13 +48,13 @@ def test_a_fit_from_the_shared_table_equals_one_of_its_own(table: pd.DataFrame, 
 
 def test_statistics_are_collected_once_for_all_fits(table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
-    collect = table_statistics.collect
+    collect = persons.collect
 
     def counted(rows: Any, label: str = "", **options: Any) -> Any:
         passes.append(label)
         return collect(rows, label=label, **options)
 
-    monkeypatch.setattr(table_statistics, "collect", counted)
+    monkeypatch.setattr(persons, "collect", counted)
     models = [model("copula"), model("bayesian_network"), model("bayesian_network", max_parents=1)]
     shared = SharedTable.of(models, table)
     assert shared is not None

@@ -156,9 +156,9 @@ def test_lists_of_columns_of_any_type_are_saved(frame: pd.DataFrame, tmp_path: A
     assert load_marginals(tmp_path / "m").categorical_columns == ["a"]
 
 
-def test_nothing_to_model_is_said(frame: pd.DataFrame) -> None:
-    with pytest.raises(ParameterError, match="no column is left to model"):
-        make().fit(frame[["k"]])
+def test_a_table_of_keys_alone_is_fitted(frame: pd.DataFrame) -> None:
+    keys = make().fit(frame[["k"]]).sample(9, seed=0)["k"]
+    assert len(keys) == 9 and keys.is_unique and keys.dtype == frame["k"].dtype
 
 
 def test_prepared_gives_rows_and_counts(frame: pd.DataFrame) -> None:

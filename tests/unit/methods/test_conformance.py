@@ -22,6 +22,7 @@ TINY: dict[str, dict[str, Any]] = {
     "tvae": VAE,
     "dp_tvae": VAE,
     "bayesian_network": {"restarts": 0},
+    "trees": {"n_trees": 2},
     "timegan": {"epochs": 1, "hidden_dim": 4, "noise_dim": 2},
     "autoregressive": {"epochs": 1, "width": 8, "hidden": 4, "layers": 1},
     "autoregressive_sequences": {"epochs": 1, "units": 8, "width": 8, "hidden": 4, "layers": 1},

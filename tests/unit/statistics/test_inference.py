@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.errors import DataError, SchemaError
+from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import collect, infer_schema
 
@@ -122,9 +122,9 @@ def test_unknown_and_doubly_listed_columns_are_refused() -> None:
         schema_of(frame, categorical=["a"], continuous=["a"])
 
 
-def test_a_column_without_values_is_refused_unless_declared_constant() -> None:
+def test_a_column_without_values_is_kept_as_a_constant_of_none() -> None:
     frame = pd.DataFrame({"a": range(20), "empty": [None] * 20})
-    with pytest.raises(DataError, match="'empty'.*drop it"):
-        schema_of(frame)
+    empty = schema_of(frame)["empty"]
+    assert (empty.kind, empty.value) == (Kind.CONSTANT, None) and "no value in any row" in empty.reason
     declared = TableSchema((ColumnSchema("empty", Kind.CONSTANT, "null"),))
     assert schema_of(frame, declared)["empty"].value is None

@@ -161,7 +161,7 @@ def _kept(home: Path) -> dict[str, Any]:
     [
         {"data": rows().assign(b=rows()["b"].where(rows().index != 300, 0.0))},
         {"data": rows(2999)},
-        {"public_types": True},
+        {"continuous_columns": ["a"]},
         {"categorical_columns": ["b"]},
     ],
     ids=["a value", "a row", "the types", "the kinds"],

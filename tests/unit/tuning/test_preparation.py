@@ -18,6 +18,7 @@ from raysynth.evaluation import efficacy
 from raysynth.fitting import opening
 from raysynth.tuning import SweepResult, sweep
 from raysynth.tuning.one_trial import Task
+from raysynth.tuning.preparation import split
 from raysynth.tuning.trials import Trial
 
 module = importlib.import_module("raysynth.tuning.search")
@@ -102,3 +103,14 @@ def test_rows_that_cannot_be_opened_are_told_by_each_trial(
     space = {"bayesian_network": {"order": [["no such column"]]}}
     found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=1, search_space=space, objective="similarity")
     assert [r.finished for r in found.results] == [True, False] and "no modelled column" in found.failed[0].error
+
+
+def test_held_out_rows_are_of_other_persons() -> None:
+    ids = [f"P{v:07d}" for v in np.repeat(np.arange(60) * 7919, 4)]
+    rows = pd.DataFrame({"patient_id": ids, "x": np.random.default_rng(0).normal(size=240)})
+    for frame, entity in ((rows, None), (rows.rename(columns={"patient_id": "p"}).assign(x=1.5), "p")):
+        name = frame.columns[0]
+        train, held = split(frame, None, 0.2, 1000, 0, entity)
+        assert train.num_rows + held.num_rows == 240
+        assert 30 <= held.num_rows <= 60
+        assert not set(train[name].to_pylist()) & set(held[name].to_pylist())

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from tests.unit.privacy.conftest import audited
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.adversary import learned
@@ -30,6 +29,7 @@ from raysynth.methods.gan.synthesizer import GanSynthesizer
 from raysynth.privacy import EpsilonAudit, audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from tests.unit.attacks.conftest import audited
 
 EPSILON, DELTA = 0.5, 1e-8  # at 1e-5 the one-run theorem's term for delta asks for 93 right guesses of 100, here for 81
 

@@ -15,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from tests.unit.privacy.conftest import audited
 
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.units import BEYOND_CAP, ArrayUnits, EntityUnits, units_of
@@ -29,6 +28,7 @@ from raysynth.methods.sequences.private import bounded_sequences
 from raysynth.privacy import EpsilonAudit, audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.units import bounded
+from tests.unit.attacks.conftest import audited
 
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
 LENGTH = 3  # rows of an entity that count; some have four

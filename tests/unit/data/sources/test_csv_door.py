@@ -54,7 +54,7 @@ READ_SO = [
     ("row names of R", lines("a\tb", "car #\t7\tx"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
     ("a delimiter at the end", lines("a,b,", "#,x,"), [pa.int64(), TEXT], [1, "x"], "neither name nor values"),
     ("no header", lines("0,0.5,x", "#,#.5,x"), [pa.int64(), pa.float64(), TEXT], None, "no header"),
-    ("no header, text", lines("a,m", "b,m"), [TEXT] * 2, None, "no header"),
+    ("no header, text", lines("b,m", "b,m"), [TEXT] * 2, None, "no header"),
     ("years as headings", lines("land,1990,1991,1992", "x#,1,2,3"), [TEXT, *[pa.int64()] * 3], ["x1", 1, 2, 3], ""),
     ("numbered headings", lines("0,1,2", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], ""),
     ("titles above", "Report\nof 2020\n" + lines("a,b,c", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], "2 lines"),
@@ -64,6 +64,9 @@ READ_SO = [
     ("ends of lines in quotes", lines("a,b", '"x\n#",1'), [TEXT, pa.int64()], ["x\n1", 1], ""),
     ("ends of lines of old Macs", lines("a,b", "#,1").replace("\n", "\r"), [pa.int64()] * 2, [1, 1], ""),
     ("spaces around numbers", lines("a,b", " # , 1.5"), [pa.int64(), pa.float64()], [1, 1.5], ""),
+    ("single spaces", lines("a b", "# x"), [pa.int64(), TEXT], [1, "x"], "delimiter ' '"),
+    ("a title of several words", lines("a b", "# and # and"), [TEXT], ["1 and 1 and"], ""),
+    ("quotes around names alone", lines("'a'\t'b'", "#\t2"), [pa.int64()] * 2, [1, 2], "delimiter"),
     ("one column", lines("a", "#"), [pa.int64()], [1], ""),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,6 @@ def test_larger_tables_are_learned_from_a_sample(real: pd.DataFrame) -> None:
         ({"epsilon": 1.0}, "differential privacy"),
     ],
 )
-def test_what_is_refused(real: pd.DataFrame, wrong: dict[str, object], said: str) -> None:
+def test_what_is_refused(real: pd.DataFrame, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ParameterError, match=said):
         SequentialTrees(seed=1, verbose=False, **wrong).fit(real[:200])

@@ -1,0 +1,252 @@
+"""Persons with several rows: whose each row is, what protection then counts, and what is made anew for each of them.
+
+Without a privacy budget only: under one, `privacy_unit` says whose a row is, and nothing is read from rows to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.data.fragments import Table
+from raysynth.data.table import as_table
+from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.encoding.repeated import rows_each_of
+from raysynth.errors import SchemaError
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import dated
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.persons import count_persons
+from raysynth.statistics.repeated_keys import MANY, names_persons
+from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
+
+_OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
+_SHARED = ("phone_number", "credit_card_number", "name")  # and that a few may share
+_REPEATED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
+_LISTED = "from a short public list, on which real ones stand too"
+_CHANCE = 1e-6  # of a made key to be a real one that is worth a word
+
+Infer = Callable[[str], TableSchema]
+
+
+@dataclass(frozen=True)
+class Persons:
+    """A schema and statistics that know of persons.
+
+    Args:
+        table: with dates that are written as text read.
+        schema: with what identifiers and personal data repeat like, and `entity`.
+        statistics: with who shares each value, where there are persons of several rows.
+        said: what is to be told of it, line by line.
+    """
+
+    table: Table
+    schema: TableSchema
+    statistics: TableStatistics
+    said: tuple[str, ...] = ()
+
+
+def known_persons(
+    table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], entity: str | None
+) -> Persons:
+    """Schema and statistics of a table, from a pass for its columns and one for persons of several rows.
+
+    Raises:
+        DataError, SchemaError: as `infer_schema` and `with_persons`.
+    """
+    table, statistics = dated(table, collect(table, label="statistics"), declared, kinds)
+    schema = infer_schema(table, statistics, declared, kinds)
+
+    def with_key(name: str) -> TableSchema:
+        return infer_schema(table, statistics, declared, {**kinds, Kind.IDENTIFIER: [name]})
+
+    return with_persons(table, schema, statistics, entity, with_key)
+
+
+def with_persons(
+    table: Table, schema: TableSchema, statistics: TableStatistics, asked: str | None, infer: Infer
+) -> Persons:
+    """Find the persons of a table, and count them in a second pass where they have several rows.
+
+    Args:
+        table: any.
+        schema: inferred. statistics: exact.
+        asked: the column of persons; None: that of the schema, else one that looks like it.
+        infer: gives the schema in which a column, by name, is an identifier.
+
+    Raises:
+        SchemaError: the column asked for is not in the table, or cannot be made anew.
+    """
+    declared = asked or schema.entity
+    if declared is not None:
+        schema = _with_entity_made_anew(table, schema, declared, infer)
+    entity = declared or found_entity(schema, statistics)
+    columns = tuple(
+        _with_rows_each(c, statistics.columns[c.name], schema.rare_threshold, entity) for c in schema.columns
+    )
+    schema = replace(schema, columns=columns, entity=entity)
+    if entity is None or statistics.columns[entity].summary.all_unique:
+        return Persons(table, schema, statistics)
+    counted = count_persons(table, schema, statistics, entity)
+    made_anew = (Kind.IDENTIFIER, Kind.PERSONAL)
+    within = [n for n in counted.constant if schema[n].kind in made_anew and not statistics.columns[n].missing]
+    columns = tuple(_within(c, entity) if c.name in within else c for c in schema.columns)
+    varying = [n for n in counted.constant if schema[n].kind.is_modelled]
+    said = _said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold, varying)
+    statistics = statistics.with_sharers(counted.sharers)
+    columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
+    return Persons(table, replace(schema, columns=columns), statistics, said)
+
+
+def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str | None) -> TableStatistics:
+    """Statistics of the changed columns of a table, with who shares their values; as they are without an entity."""
+    if entity is None or entity not in table.names:
+        return statistics
+    return statistics.with_sharers(count_persons(table, schema, statistics, entity).sharers)
+
+
+def entity_of(rows: pa.Table, asked: str | None) -> str | None:
+    """The column of persons of rows in memory; None where each person has one row.
+
+    Raises:
+        SchemaError: the rows have no column of that name.
+    """
+    table = as_table(rows, min_rows=0)
+    statistics = collect(table, label="looking for persons", check_values=False)
+    if asked is not None and asked not in table.names:
+        raise SchemaError(f"entity '{asked}' is no column of the table; it has: {', '.join(table.names)}")
+    if asked is None:
+        empty = [n for n, c in statistics.columns.items() if c.n_distinct == 0]
+        schema = infer_schema(table, statistics, None, {Kind.CATEGORICAL: empty}, check_rows=False)
+        asked = found_entity(schema, statistics)
+    return None if asked is None or statistics.columns[asked].summary.all_unique else asked
+
+
+def divided_by(schema: TableSchema, statistics: TableStatistics, asked: str | None) -> tuple[TableSchema, str | None]:
+    """The column of persons by which rows are to be divided, None where each person has one row; it is made anew.
+
+    Args:
+        schema: inferred. statistics: exact.
+        asked: the column of persons; None: that of the schema, else one that looks like it.
+
+    Raises:
+        SchemaError: the schema has no such column.
+    """
+    entity = asked or schema.entity
+    if entity is not None and entity not in schema:
+        raise SchemaError(f"entity '{entity}' is no column of the table; it has: {', '.join(schema.names)}")
+    entity = entity or found_entity(schema, statistics)
+    if entity is None or statistics.columns[entity].summary.all_unique:
+        return schema, None
+    if schema[entity].kind not in (Kind.IDENTIFIER, Kind.PERSONAL):
+        changes = {"categories": None, "bounds": None, "decimals": None, "value": None}
+        schema = schema.with_column(entity, kind=Kind.IDENTIFIER, **changes)
+    return schema, entity
+
+
+def with_repeated_keys(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
+    """The schema with the rows that share a value of each key, where keys repeat."""
+    seen, rare = statistics.columns, schema.rare_threshold
+    return replace(schema, columns=tuple(_with_rows_each(c, seen[c.name], rare, None) for c in schema.columns))
+
+
+def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:
+    """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
+
+    Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
+    address), what a few may share (a name), and other keys; of several the one with the most values.
+    """
+    ranked = []
+    for place, column in enumerate(schema.columns):
+        seen = statistics.columns[column.name]
+        rank = _rank(column)
+        present = seen.n_rows - seen.missing
+        if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
+            continue
+        if column.kind is Kind.PERSONAL and seen.n_distinct > _REPEATED * present:
+            continue
+        ranked.append((rank, -seen.n_distinct, place, column.name))
+    return min(ranked)[-1] if ranked else None
+
+
+def _rank(column: ColumnSchema) -> int | None:
+    if column.kind is Kind.IDENTIFIER:
+        return 0 if names_persons(column.name) else 3
+    if column.kind is Kind.PERSONAL:
+        return 1 if column.personal in _OWN else 2 if column.personal in _SHARED else None
+    return None
+
+
+def _with_entity_made_anew(table: Table, schema: TableSchema, entity: str, infer: Infer) -> TableSchema:
+    if entity not in table.names:
+        raise SchemaError(f"entity '{entity}' is no column of the table; it has: {', '.join(table.names)}")
+    column = schema[entity]
+    if column.kind in (Kind.IDENTIFIER, Kind.PERSONAL):
+        return schema
+    if column.reason in ("declared", ""):
+        raise SchemaError(
+            f"column '{entity}' says whose each row is (entity), so it is made anew; it cannot be {column.kind} too: "
+            "leave its kind out, or name another entity"
+        )
+    return infer(entity)
+
+
+def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, entity: str | None) -> ColumnSchema:
+    """A key (or the column of persons) with the rows that share a value, and how made values come to be real ones."""
+    if column.personal == "first_name" and column.reason and _LISTED not in column.reason:
+        column = replace(column, reason=f"{column.reason}; {_LISTED}")
+    if column.kind is not Kind.IDENTIFIER and not (column.kind is Kind.PERSONAL and column.name == entity):
+        return column
+    is_known = column.rows_each is not None or column.within is not None
+    if not is_known and not seen.summary.all_unique and len(seen.rows_per_value()):
+        read = tuple(dict.fromkeys((*column.inferred, "rows_each")))
+        column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare), inferred=read)
+    if column.kind is Kind.IDENTIFIER and column.reason and "by chance" not in column.reason:
+        size = IdentifierEncoder.from_schema(column).size
+        if seen.n_distinct > _CHANCE * size:
+            column = replace(column, reason=f"{column.reason}; {_chance(seen.n_distinct / size)}")
+    return column
+
+
+def _with_shared_levels(column: ColumnSchema, statistics: TableStatistics, rare: int) -> ColumnSchema:
+    """Ordered categories without those that only few persons have."""
+    if column.levels is None:
+        return column
+    counts = statistics.columns[column.name].categories().value
+    persons = counts.counts if counts.persons is None else counts.persons
+    few = {v for v, n in zip(counts.values, persons, strict=True) if n < rare}
+    return replace(column, levels=tuple(v for v in column.levels if v not in few) or None)
+
+
+def _within(column: ColumnSchema, entity: str) -> ColumnSchema:
+    read = (*(f for f in column.inferred if f not in ("within", "rows_each")), "within")
+    return replace(
+        column, within=entity, rows_each=None, reason=f"{column.reason}; one for each '{entity}'", inferred=read
+    )
+
+
+def _chance(share: float) -> str:
+    if share >= 1:
+        return "their pattern has no other keys than the real ones: give it a wider `pattern`"
+    return f"one made key in {1 / share:,.0f} is a real one by chance (a wider `pattern` makes it rarer)"
+
+
+def _said(
+    entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold: int, varying: list[str]
+) -> tuple[str, ...]:
+    how = "" if is_declared else ", found by its name and values"
+    lines = [
+        f"protection counts persons: '{entity}'{how} has {seen.n_distinct:,} values, of "
+        f"{float(np.mean(seen.rows_per_value())):.3g} rows on average; what fewer than {rare_threshold} of them share "
+        "does not leave"
+    ]
+    if varying:
+        names = ", ".join(f"'{n}'" for n in varying)
+        lines.append(
+            f"the same in all rows of a person, but may vary within a made one (rows are made singly): {names}"
+        )
+    return tuple(lines)

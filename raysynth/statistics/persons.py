@@ -1,0 +1,186 @@
+"""Statistics of persons, where a column says whose each row is: who shares a value, and what is the same in all rows.
+
+A second pass over the table, when the first has told the columns' kinds and values. It counts in bounded memory, and
+its result does not depend on how the rows are split. Rows that name nobody count as one person's. Never under a privacy
+budget, where a unit's share of each count is bounded instead (`units.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.data.fragments import Table
+from raysynth.running.runner import summarise
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles, is_missing
+from raysynth.statistics.hashing import hash_integers, hash_strings
+from raysynth.statistics.sharers import Sharers
+from raysynth.statistics.table_statistics import TableStatistics
+
+PERSONS = 16_384  # looked at for what is the same in all their rows
+ValueCells: TypeAlias = DomainCells | NumberCells
+
+
+@dataclass(frozen=True)
+class PersonStatistics:
+    """What a pass learned of persons.
+
+    Args:
+        entity: the column that names them.
+        sharers: of each modelled column whose values are not public: who shares its cells.
+        constant: columns that are the same in all rows of each person (of 16,384 persons, where there are more).
+    """
+
+    entity: str
+    sharers: Mapping[str, Sharers]
+    constant: tuple[str, ...]
+
+
+def count_persons(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str) -> PersonStatistics:
+    """One pass over a table for its persons.
+
+    Args:
+        table: any.
+        schema: kinds of its columns, and the number of persons who must share what leaves (`rare_threshold`).
+        statistics: of the first pass.
+        entity: the column that names the person of each row.
+    """
+    cells = value_cells(schema, statistics)
+    make = partial(PersonSummary, entity, cells, tuple(table.names), schema.rare_threshold)
+    return summarise(table, make, label="counting persons").finish()
+
+
+def value_cells(schema: TableSchema, statistics: TableStatistics) -> dict[str, ValueCells]:
+    """The cells whose persons are counted: values in `rare_threshold` rows or more, and cells of numbers."""
+    result: dict[str, ValueCells] = {}
+    for column in schema.modelled:
+        seen = statistics.columns[column.name]
+        if column.kind.is_numeric:
+            low = seen.distribution().value.low
+            if len(low):
+                result[column.name] = NumberCells(low)
+        elif column.categories is None and not pt.is_boolean(seen.type):
+            counted = seen.categories().value
+            values = counted.values[: int(np.count_nonzero(counted.counts >= schema.rare_threshold))]
+            result[column.name] = DomainCells(values, _plain_type(seen.type))
+    return result
+
+
+@dataclass
+class PersonSummary:
+    """The mergeable summary of one pass.
+
+    Args:
+        entity: the column of persons.
+        cells: of the columns in question.
+        names: all columns of the table, in order.
+        most: persons kept of each cell.
+    """
+
+    entity: str
+    cells: Mapping[str, ValueCells]
+    names: tuple[str, ...]
+    most: int
+    sharers: dict[str, Sharers] = field(init=False)
+    range: PersonRanges = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sharers = {name: Sharers(self.most) for name in self.cells}
+        self.range = PersonRanges.nobody(len(self.names))
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block that has all columns."""
+        person_N = value_hashes(batch.column(self.entity))
+        for name, cells in self.cells.items():
+            cell_N = cells.index(batch.column(name))
+            known = cell_N < (len(cells.values) if isinstance(cells, DomainCells) else len(cells.starts))
+            self.sharers[name] = self.sharers[name].with_rows(cell_N[known], person_N[known])
+        self.range = self.range.with_rows(person_N, [batch.column(name) for name in self.names])
+
+    def merge(self, other: PersonSummary) -> None:
+        """Add the rows of another part of the table."""
+        self.sharers = {name: own.merged(other.sharers[name]) for name, own in self.sharers.items()}
+        self.range = self.range.merged(other.range)
+
+    def finish(self) -> PersonStatistics:
+        """What all rows so far tell."""
+        same = (self.range.low == self.range.high).all(axis=0)
+        constant = tuple(n for n, is_same in zip(self.names, same, strict=True) if is_same and n != self.entity)
+        return PersonStatistics(self.entity, self.sharers, constant)
+
+
+@dataclass(frozen=True)
+class PersonRanges:
+    """Smallest and largest hash of the values of each column, for the persons with the smallest hashes.
+
+    Args:
+        person: ascending, shape (P,) uint64.
+        low, high: shape (P, columns) uint64.
+    """
+
+    person: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def nobody(cls, n_columns: int) -> PersonRanges:
+        """Of no rows."""
+        none = np.empty((0, n_columns), np.uint64)
+        return cls(np.empty(0, np.uint64), none, none)
+
+    def with_rows(self, person_N: np.ndarray, columns: list[pa.Array]) -> PersonRanges:
+        """With the rows of a block; only those of persons who may be kept are looked at."""
+        persons = np.unique(person_N)[:PERSONS]
+        if len(self.person) >= PERSONS:
+            persons = persons[persons <= self.person[-1]]
+        if len(persons) == 0:
+            return self
+        rows = np.flatnonzero(person_N <= persons[-1])
+        taken = [value_hashes(c.take(pa.array(rows)) if len(rows) < len(c) else c) for c in columns]
+        hashes = np.stack(taken, axis=1)
+        return self._with(person_N[rows], hashes, hashes)
+
+    def merged(self, other: PersonRanges) -> PersonRanges:
+        """With the rows of another part of the table."""
+        return self._with(other.person, other.low, other.high)
+
+    def _with(self, person: np.ndarray, low: np.ndarray, high: np.ndarray) -> PersonRanges:
+        person = np.concatenate([self.person, person])
+        order = np.argsort(person, kind="stable")
+        person = person[order]
+        if not len(person):
+            return self
+        starts = np.flatnonzero(np.concatenate([[True], person[1:] != person[:-1]]))
+        low = np.minimum.reduceat(np.concatenate([self.low, low])[order], starts)[:PERSONS]
+        high = np.maximum.reduceat(np.concatenate([self.high, high])[order], starts)[:PERSONS]
+        return PersonRanges(person[starts][:PERSONS], low, high)
+
+
+def value_hashes(array: pa.Array) -> np.ndarray:
+    """A hash of each value, the same for equal ones; 0 where missing. Shape (N,) uint64."""
+    missing = is_missing(array)
+    if pt.is_dictionary(array.type):
+        table = np.append(hash_strings(array.dictionary.cast(pa.string()).fill_null("")), np.uint64(0))
+        indices = array.indices.fill_null(len(array.dictionary)).to_numpy(zero_copy_only=False)
+        return np.where(missing, np.uint64(0), table[indices])
+    if pt.is_null(array.type):
+        return np.zeros(len(array), np.uint64)
+    if pt.is_integer(array.type) and not pt.is_uint64(array.type):
+        numbers = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    elif pt.is_temporal(array.type):
+        times = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
+        numbers = times.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    else:
+        numbers = (as_doubles(array) + 0.0).view(np.int64)  # -0.0 + 0.0 is 0.0
+    return np.where(missing, np.uint64(0), hash_integers(numbers))
+
+
+def _plain_type(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pt.is_dictionary(type_) else type_

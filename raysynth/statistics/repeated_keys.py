@@ -1,0 +1,98 @@
+"""Recognising keys that several rows share: record numbers, accounts, insurance numbers of persons with several rows.
+
+A key that no two rows share is told by that alone; one that repeats looks like a category of many values. It is told by
+its name where its values do not contradict, or by values that are codes: many different ones, with digits enough to
+number people. What is common in many rows each (a few shops, some products) is worth learning, and stays a category.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from raysynth.statistics.patterns import provider_by_name, words_of
+
+MANY = 20  # different values that a key has
+MANY_BY_VALUE = 50  # where the name says nothing
+ROWS_BY_NAME = 100  # rows that a value has on average, at most; no limit for keys of persons
+ROWS_BY_VALUE = 50
+_ENOUGH = 0.9  # share of values that must look like it
+
+_PERSON = re.compile(
+    r"\b(?:patient|customer|client|employee|person|student|member|owner|holder|applicant|author|guest|passenger"
+    r"|subscriber|subject|participant|respondent|user|account|policy|insured|insurance|record|mrn|case|individual"
+    r"|household|citizen|resident|staff|worker|donor|child|mother|borrower|debtor|cardholder|ssn|iban|nhs)s?\b"
+)
+_KEY = re.compile(
+    r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
+    r"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance)(?: \d+)?$"
+)
+_WHOLE_KEY = re.compile(
+    r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy)(?: \d+)?$"
+)
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|\d{4}-W\d\d.*")
+_CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
+_NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+|[-+]?\d{1,3}(?:,\d{3})+")
+_WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|['’.\- ])*")
+_DIGITS = ("phone_number", "ssn", "credit_card_number", "ipv4", "mac_address")
+_PERSONAL = {
+    **dict.fromkeys(("first_name", "last_name"), lambda v: _WORDS.fullmatch(v) is not None and len(v.split()) <= 4),
+    **dict.fromkeys(("street_address", "address"), lambda v: re.search(r"[^\W\d_]{2}", v) is not None),
+    **dict.fromkeys(_DIGITS, lambda v: re.search(r"\d", v) is not None),
+    "email": lambda v: "@" in v,
+    "user_name": lambda v: " " not in v,
+}
+
+
+def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int, *, is_text: bool) -> str | None:
+    """Why a column is a key though values repeat, in words; None where it is none.
+
+    Args:
+        name: of the column.
+        examples: some distinct values as text.
+        n_distinct: number of distinct values.
+        rows: that have a value.
+        is_text: False for whole numbers, which only a name tells from amounts.
+    """
+    words, each = words_of(name), rows / max(n_distinct, 1)
+    if n_distinct < MANY or not examples:
+        return None
+    named = (_KEY if is_text else _WHOLE_KEY).search(words) is not None
+    of_person = _PERSON.search(words) is not None and (named or _PERSON.sub("", words).strip() == "")
+    few_rows = of_person or each <= ROWS_BY_NAME
+    if (named or of_person) and few_rows and (not is_text or _share(_has_digits, examples) >= _ENOUGH):
+        return "a key by its name"
+    is_coded = n_distinct >= MANY_BY_VALUE and each <= ROWS_BY_VALUE and provider_by_name(name) != "postcode"
+    if is_text and is_coded and _share(_is_code, examples) >= _ENOUGH and _share(_DATE.fullmatch, examples) < 0.5:
+        return "a key by its values"
+    return None
+
+
+def personal_by_name(name: str, examples: Sequence[str], n_distinct: int) -> str | None:
+    """The Faker provider of a column of text that is personal by its name, where its many values do not contradict."""
+    provider = provider_by_name(name)
+    fits = _PERSONAL.get(provider)
+    if fits is None or n_distinct < MANY or not examples:
+        return None
+    return provider if _share(fits, examples) >= _ENOUGH else None
+
+
+def names_persons(name: str) -> bool:
+    """Whether a key's name says that it numbers persons (or their records, accounts, policies)."""
+    return _PERSON.search(words_of(name)) is not None
+
+
+def _has_digits(value: str) -> bool:
+    return re.search(r"\d", value) is not None and len(value.split()) <= 9
+
+
+def _is_code(value: str) -> bool:
+    """Whether a text has a code's form, and digits enough to number people."""
+    if len(value) < 6 or _CODE.fullmatch(value) is None or _NUMBER.fullmatch(value) is not None:
+        return False
+    spaced = " " in value and not re.fullmatch(r"[A-Z0-9]{2,5}(?: [A-Z0-9]{1,5})+", value)
+    return not spaced and len(re.sub(r"\D", "", value)) >= 5
+
+
+def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
+    return sum(bool(test(v)) for v in values) / len(values)

@@ -1,0 +1,62 @@
+"""Rows of made persons: the same from any worker, in the real numbers of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.encoding.repeated import CYCLE, RepeatedEncoder, RowsEach, rows_each_of
+from raysynth.errors import SchemaError
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+
+SHARES = ((1, 0.5), (3, 0.25), (8, 0.25))
+
+
+def test_persons_do_not_depend_on_how_rows_are_cut() -> None:
+    layout = RowsEach(SHARES)
+    whole = layout.persons(0, 40_000, 7, "id")
+    parts = [layout.persons(start, 2_500, 7, "id") for start in range(0, 40_000, 2_500)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert whole[0] == 0 and set(np.diff(whole).tolist()) == {0, 1}
+    assert not np.array_equal(whole, layout.persons(0, 40_000, 8, "id"))
+
+
+def test_numbers_of_rows_have_the_given_shares_in_each_cycle() -> None:
+    layout = RowsEach(SHARES)
+    in_cycle = int(layout.lengths.sum())
+    assert in_cycle == pytest.approx(CYCLE * sum(n * s for n, s in SHARES), rel=1e-3)
+    for cycle in (0, 1, 5):
+        _, rows = np.unique(layout.persons(cycle * in_cycle, in_cycle, 3, "id"), return_counts=True)
+        for n, share in SHARES:
+            assert (rows == n).mean() == pytest.approx(share, abs=1e-3)
+
+
+def test_columns_of_one_person_change_together() -> None:
+    layout = RowsEach(SHARES)
+    keys = [RepeatedEncoder(IdentifierEncoder(n, "A-[0-9]{8}", "string"), layout, "id") for n in ("id", "account")]
+    first, second = (k.values(100, 5_000, 11).to_pylist() for k in keys)
+    assert len(set(zip(first, second, strict=True))) == len(set(first)) == len(set(second)) < 5_000
+    assert len(keys[0].values(0, 0, 1)) == 0
+
+
+def test_rare_numbers_of_rows_are_those_of_no_single_person() -> None:
+    rng = np.random.default_rng(4)
+    rows = np.concatenate([rng.integers(1, 5, 400), [97, 113, 4211]])
+    pairs = rows_each_of(rows, 5)
+    assert max(n for n, _ in pairs) <= 97 and sum(s for _, s in pairs) == pytest.approx(1)
+    for n in range(1, 5):
+        assert dict(pairs)[n] == pytest.approx((rows == n).mean(), abs=0.01)
+    assert dict(rows_each_of(np.full(30, 8), 5)) == {8: 1.0}
+
+
+def test_a_schema_keeps_rows_each_and_refuses_what_cannot_be_drawn_from() -> None:
+    key = ColumnSchema("id", Kind.IDENTIFIER, "string", rows_each=SHARES)
+    name = ColumnSchema("name", Kind.PERSONAL, "string", personal="name", within="id")
+    schema = TableSchema((key, name), entity="id")
+    assert TableSchema.from_dict(schema.to_dict()) == schema
+    for wrong in ((), ((0, 1.0),), ((2, -1.0),), ((2.5, 1.0),), (3,)):
+        with pytest.raises(SchemaError, match="rows_each"):
+            TableSchema((ColumnSchema("id", Kind.IDENTIFIER, "string", rows_each=wrong),)).validate()  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="within 'id'"):
+        TableSchema((name,)).validate()

@@ -1,0 +1,75 @@
+"""Cells of numbers: no end is a value that fewer than k persons share, and each cell is shared by k."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.shared_cells import coarse_quantiles
+from raysynth.statistics.cell_counts import NumberCells
+from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.sharers import Sharers
+
+
+def of_persons(x: np.ndarray, person: np.ndarray, k: int, dtype: pa.DataType) -> SmoothDistribution:
+    from dataclasses import replace
+
+    array = pa.array(x, dtype)
+    summary = NumericSummary(dtype)
+    summary.update(array)
+    found = summary.distribution()
+    cells = NumberCells(found.low).index(array)
+    return smooth(replace(found, sharers=Sharers(k).with_rows(cells, person.astype(np.uint64))), k)
+
+
+def few_have(x: np.ndarray, person: np.ndarray, value: float, k: int) -> bool:
+    return len(set(person[x == value].tolist())) < k
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 7), st.sampled_from(["cents", "whole", "free", "constant in persons"]))
+def test_no_end_is_a_value_of_few_persons_and_each_cell_is_shared(seed: int, k: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    n_persons, each = int(rng.integers(3, 120)), int(rng.integers(1, 9))
+    person = np.repeat(np.arange(n_persons), each)
+    x = rng.lognormal(8, 1, len(person)) * rng.choice([-1, 1], len(person), p=[0.1, 0.9])
+    x = np.repeat(x[::each], each) if kind == "constant in persons" else x
+    x = x.round(2) if kind in ("cents", "constant in persons") else x.round() if kind == "whole" else x
+    made = of_persons(x, person, k, pa.int64() if kind == "whole" else pa.float64())
+    for end in {*made.low, *made.high}:
+        assert not np.any(x == end) or not few_have(x, person, end, k)
+    assert (made.low <= made.high).all() and (made.high[:-1] <= made.low[1:]).all()
+    assert made.share.sum() == pytest.approx(1)
+    if n_persons > 4 * k:
+        cell = made.cell_of(x)
+        persons = [len(set(person[cell == c].tolist())) for c in range(len(made.low))]
+        assert min(persons) >= k
+        assert made.low[0] >= x.min() and made.high[-1] <= x.max()
+
+
+def test_many_persons_keep_the_form_of_the_distribution() -> None:
+    """Quantiles are within 1 % of the spread: 20,000 persons, so sampling errors stay far below."""
+    x = np.random.default_rng(0).lognormal(10, 0.5, 20_000).round(2)
+    made = of_persons(x, np.arange(len(x)), 5, pa.float64())
+    ranks = np.linspace(0.02, 0.98, 49)
+    assert np.abs(made.quantile(ranks) - np.quantile(x, ranks)).max() < 0.01 * np.ptp(np.quantile(x, [0.02, 0.98]))
+
+
+def test_values_that_enough_persons_share_stay_themselves() -> None:
+    person = np.repeat(np.arange(200), 4)
+    x = np.tile([0.0, 1.0, 2.0, 3.0], 200)
+    x[:8] = [17.0] * 4 + [18.0] * 4  # of one person each
+    made = of_persons(x, person, 5, pa.float64())
+    assert made.low.tolist() == made.high.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_coarse_quantiles_are_ascending_and_no_values() -> None:
+    x = np.sort(np.random.default_rng(1).normal(size=5000))
+    levels = np.linspace(0, 1, 65)
+    found = coarse_quantiles(x, levels, 5)
+    assert (np.diff(found) >= 0).all() and not np.isin(found, x).any()
+    assert np.abs(np.searchsorted(x, found) - levels * 4999).max() <= 6

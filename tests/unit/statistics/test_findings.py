@@ -1,0 +1,61 @@
+"""What a look at a table finds: rare values, signs for missing, repeated rows and keys, a target."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.data.table import as_table
+from raysynth.schema.columns import Kind
+from raysynth.statistics.findings import ColumnFindings, Findings, find
+
+N = 600
+
+
+def frame(seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame(
+        {
+            "patient_id": rng.integers(0, 150, N) + 1000,
+            "title": [f"title {i}" for i in rng.integers(0, 500, N)],
+            "income": np.where(rng.random(N) < 0.1, -999.0, rng.normal(2000, 300, N).round(2)),
+            "seen": pd.Series(pd.Timestamp("2012-01-31") + pd.to_timedelta(rng.integers(0, 900, N), unit="D")),
+            "outcome": rng.choice(["well", "ill"], N),
+            "town": rng.choice(["Bern", "Basel"], N),
+        }
+    )
+    data.loc[rng.random(N) < 0.1, "seen"] = pd.Timestamp("2262-01-01")
+    data["seen"] = data["seen"].dt.strftime("%d.%m.%Y")
+    return data
+
+
+def of(found: Findings, name: str) -> ColumnFindings:
+    return next(c for c in found.columns if c.column.name == name)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_findings(seed: int) -> None:
+    data = frame(seed)
+    found = find(as_table(pd.concat([data, data[:40]], ignore_index=True)))
+    assert found.n_rows == N + 40 and found.duplicates == 40
+    assert found.target == "outcome"
+    assert of(found, "title").rare > 0.9 and "'(rare)'" in of(found, "title").advice[0]
+    assert any("-999.0 stands far" in a for a in of(found, "income").advice)
+    assert of(found, "seen").column.date_format == "%d.%m.%Y"
+    assert any("2262-01-01 stands far" in a for a in of(found, "seen").advice)
+    assert of(found, "town").advice == () and of(found, "town").rare == 0
+    text = found.text()
+    assert "private" in text and "40 rows repeat an earlier row" in text and "--target outcome" in text
+    assert found.record()["columns"][1]["rare"] == round(of(found, "title").rare, 4)
+
+
+def test_a_clean_table_has_no_advice() -> None:
+    rng = np.random.default_rng(5)
+    data = pd.DataFrame({"x": rng.normal(size=N), "y": rng.integers(0, 100, N), "z": rng.choice(list("abc"), N)})
+    data["d"] = [dt.date(2020, 1, 1) + dt.timedelta(days=int(i)) for i in rng.integers(0, 300, N)]
+    found = find(as_table(data))
+    assert all(c.advice == () for c in found.columns) and found.duplicates == 0 and found.target == "z"
+    assert found.schema["d"].kind is Kind.DATETIME
