@@ -40,10 +40,10 @@ class Method(Protocol):
     about_rows: float | None
     public_types: bool
     statistics_share: float | None
-    entity: str | None
     privacy_unit: str | None
     max_rows_per_unit: int
     secure_mode: bool
+    entity: str | None
     _noise: NoiseSource | None
     _resume: Path | None
 

@@ -24,7 +24,8 @@ from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,7 +144,7 @@ class Synthesizer(Parameterised):
     ] = False
     entity: Annotated[
         str | None,
-        Parameter("the column that says whose each row is, where persons have several; None: one that looks like it"),
+        Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file

@@ -40,7 +40,7 @@ ALLOWED = {
     "sampling/frame.py to_pandas": "rows that the user asked for as a DataFrame",
     "data/sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "data/sources/frame.py to_arrow": "private CSV below the size that is streamed",
-    "data/sources/json_lines.py read_table": "Arrow files, whose columns are in memory as they are in the file",
+    "data/sources/json_lines.py read_table": "Arrow and JSON files, which are read whole (README, 'Limits')",
     "fitting/code_store.py encoded": "below IN_MEMORY_CELLS",
     "methods/shared/neural.py encoded": "where `Prepared.fits_in_memory`",
     "methods/sequences/private_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
