@@ -24,8 +24,7 @@ from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.columns import Kind
-from raysynth.schema.table import TableSchema
+from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa

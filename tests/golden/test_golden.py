@@ -35,13 +35,7 @@ def equal_cells(made: pd.DataFrame, kept: pd.DataFrame, close: float) -> float:
     return float(np.mean(same))
 
 
-# Decoders no longer draw from a wide gap between values (`SmoothDistribution.possible`), from no file. What is owed: a
-# sampler version in the file, under which files of before give their rows of before.
-DRAWN_OTHERWISE = ("gan", "ctgan", "tvae", "timegan", "autoregressive_sequences")
-OWED = pytest.mark.xfail(reason="the decoder of modes has no version in the file yet", strict=True)
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OWED) if n in DRAWN_OTHERWISE else n for n in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_a_file_of_an_earlier_version_gives_its_rows(name: str) -> None:
     case = CASES[name]
     model = raysynth.load_synthetic_model(model_path(name))
