@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def panel() -> pd.DataFrame:
 class FragileLearner(TimeGanLearner):
     """Ends its process without a word in the middle of epoch 3, once."""
 
-    die: Path
+    die: Path = field(init=False)
     is_last: bool
 
     def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ class FragileJob(TimeGanJob):
 class FragileGan(TimeSeriesGAN):
     """Trains a `FragileJob`."""
 
-    die: Path
+    die: Path = field(init=False)
 
     def _job(self, seed: int, n_sequences: int) -> TimeGanJob:
         job = super()._job(seed, n_sequences)
