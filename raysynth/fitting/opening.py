@@ -21,6 +21,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
 from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.remarks import remarks
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
-    from raysynth.fitting.remarks import remarks
     from raysynth.schema.columns import Kind
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.table import TableSchema
