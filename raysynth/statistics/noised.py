@@ -222,7 +222,8 @@ def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Privacy
     def noising(exact: np.ndarray) -> np.ndarray:
         return gaussian_vector(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
 
-    bounds = released_range(column, counted.fixed[column.name], noising, plan.range_multiplier * plan.k)
+    known = (plan.range_multiplier * plan.k, n_rows, scope.row_count_sigma)
+    bounds = released_range(column, counted.fixed[column.name], noising, *known)
     if column.name in plan.digits:
         counts, multiplier = counted.other[column.name], plan.digits_multiplier
         noised = gaussian_vector(counts, multiplier, scope.noise, sensitivity=plan.k)

@@ -12,6 +12,7 @@ composition, which the accountant's joint composition covers (Dwork, Rothblum an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ ZOOMS = 2
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty octaves none reaches it
 BIN_SIGNIFICANT = 3.0  # of a part of a range: a false alarm only leaves the range a little wider
 OCTAVE_ALLOWANCE = 1.5  # standard deviations that each octave must add to what it widens the range by
-BIN_ALLOWANCE = 0.75
+LEFT_OUT = 2.5  # standard deviations: so many rows may seem to lie outside a part of a range
 NEAR_ZERO = 0.25  # a range that begins at so small a part of its other end begins at zero: that costs a third of it
 
 Noising = Callable[[np.ndarray], np.ndarray]
@@ -77,7 +78,9 @@ class RangeGrid:
         return np.append(np.bincount(cell, counts[:-1], len(edges) + 1), counts[-1]), edges
 
 
-def released_range(column: ColumnSchema, counts: np.ndarray, noising: Noising, sigma: float) -> tuple[float, float]:
+def released_range(
+    column: ColumnSchema, counts: np.ndarray, noising: Noising, sigma: float, n_rows: float, n_rows_sigma: float
+) -> tuple[float, float]:
     """A range that holds what is not rare; 0 to 1 where nothing is significant.
 
     Args:
@@ -85,6 +88,7 @@ def released_range(column: ColumnSchema, counts: np.ndarray, noising: Noising, s
         counts: private, of the cells of its `RangeGrid`, missing ones last.
         noising: the mechanism that releases octaves and zooms, at most 1 + `ZOOMS` times.
         sigma: standard deviation, in rows, of what it releases.
+        n_rows, n_rows_sigma: noised rows of the table, and their standard deviation.
     """
     grid = RangeGrid.of(column)
     octaves = noising(grid.in_octaves(counts))[:-1]
@@ -94,12 +98,43 @@ def released_range(column: ColumnSchema, counts: np.ndarray, noising: Noising, s
     low, high = _between(grid.octaves, *found)
     for _ in range(ZOOMS if low < high else 0):
         bins, edges = grid.in_bins(counts, low, high)
-        found = hull(noising(bins)[1:-2], sigma, BIN_SIGNIFICANT, BIN_ALLOWANCE)
-        if found is not None:  # one part more at each end: what is rare there must not be lost
-            low, high = edges[max(found[0] - 1, 0)], edges[min(found[1] + 2, len(edges) - 1)]
+        noised = noising(bins)
+        within = n_rows - noised[[0, -2, -1]].sum()
+        first, last = least_interval(noised[1:-2], sigma, within, math.hypot(math.sqrt(3) * sigma, n_rows_sigma))
+        # one part more at each end: what is rare there must not be lost
+        low, high = edges[max(first - 1, 0)], edges[min(last + 2, len(edges) - 1)]
     if pt.is_temporal(column.arrow_type):
         low, high = np.clip((low, high), *held_ticks(column.arrow_type))
     return float(low), float(max(high, low))
+
+
+def least_interval(noised: np.ndarray, sigma: float, total: float, total_sigma: float) -> tuple[int, int]:
+    """First and last cell of the shortest interval outside which the noise shows no more than `LEFT_OUT`.
+
+    What is outside is counted twice, as the sum of the cells there and as all rows without those inside; the two are
+    averaged by inverse variance, and one standard deviation is added. Cells that are significant by themselves are in.
+
+    Args:
+        noised: (K,) counts.
+        sigma: their standard deviation.
+        total: rows of all cells, known with `total_sigma`.
+    """
+    n = len(noised)
+    sums = np.append(0.0, noised.cumsum())
+    alone = np.flatnonzero(noised > BIN_SIGNIFICANT * sigma)
+    least, most = (int(alone[0]), int(alone[-1])) if len(alone) else (n, -1)
+    for length in range(1, n):
+        first = np.arange(n - length + 1)
+        inside = sums[first + length] - sums[first]
+        direct, of_direct = sums[-1] - inside, (n - length) * sigma**2
+        rest, of_rest = total - inside, length * sigma**2 + total_sigma**2
+        outside = (direct * of_rest + rest * of_direct) / (of_direct + of_rest)
+        outside += math.sqrt(of_direct * of_rest / (of_direct + of_rest))
+        outside[(first > least) | (first + length - 1 < most)] = np.inf
+        if outside.min() <= LEFT_OUT * sigma:
+            chosen = int(np.argmin(outside))
+            return chosen, chosen + length - 1
+    return 0, n - 1
 
 
 def hull(noised: np.ndarray, sigma: float, significant: float, allowance: float) -> tuple[int, int] | None:

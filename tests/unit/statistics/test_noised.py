@@ -14,7 +14,8 @@ from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacySc
 from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised import RANGE_SIGNIFICANT, NoisedStatistics, release_statistics
+from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.noised_range import RANGE_SIGNIFICANT
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
 
