@@ -29,7 +29,8 @@ ZOOMS = 2
 RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty octaves none reaches it
 BIN_SIGNIFICANT = 3.0  # of a part of a range: a false alarm only leaves the range a little wider
 OCTAVE_ALLOWANCE = 1.5  # standard deviations that each octave must add to what it widens the range by
-LEFT_OUT = 2.5  # standard deviations: so many rows may seem to lie outside a part of a range
+SEEN = 2.0  # standard deviations: fewer rows below, above or missing are taken for noise
+LEFT_OUT = 3.0  # standard deviations: so many rows may seem to lie outside a part of a range
 NEAR_ZERO = 0.25  # a range that begins at so small a part of its other end begins at zero: that costs a third of it
 
 Noising = Callable[[np.ndarray], np.ndarray]
@@ -74,7 +75,7 @@ class RangeGrid:
         edges = np.concatenate([[low], self.edges[inner][first][places[first] > 0], [high]])
         cell = np.searchsorted(edges, self.starts, side="right")
         if low <= 0 <= high:  # the cell around zero lies on both sides of it
-            cell[len(self.edges) // 2] = min(np.searchsorted(edges, 0.0, side="right"), len(edges) - 1)
+            cell[len(self.edges) // 2] = min(int(np.searchsorted(edges, 0.0, side="right")), len(edges) - 1)
         return np.append(np.bincount(cell, counts[:-1], len(edges) + 1), counts[-1]), edges
 
 
@@ -99,8 +100,9 @@ def released_range(
     for _ in range(ZOOMS if low < high else 0):
         bins, edges = grid.in_bins(counts, low, high)
         noised = noising(bins)
-        within = n_rows - noised[[0, -2, -1]].sum()
-        first, last = least_interval(noised[1:-2], sigma, within, math.hypot(math.sqrt(3) * sigma, n_rows_sigma))
+        beside = noised[[0, -2, -1]]
+        within = n_rows - beside[beside > SEEN * sigma].sum()  # at most too many, which leaves the range wider
+        first, last = least_interval(noised[1:-2], sigma, within, n_rows_sigma)
         # one part more at each end: what is rare there must not be lost
         low, high = edges[max(first - 1, 0)], edges[min(last + 2, len(edges) - 1)]
     if pt.is_temporal(column.arrow_type):
