@@ -114,7 +114,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     """
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared
-    from raysynth.fitting.remarks import remarks, undeclared
+    from raysynth.fitting.remarks import undeclared
 
     if model.verbose:
         about = "" if scope is None else "about "
