@@ -13,7 +13,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
-from raysynth.schema.columns import Kind
+from raysynth.schema.columns import WHOLE_BY_FIT, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import NUMBERS, as_declared, public_schema
 from raysynth.statistics.released import EXACT_DOUBLE
@@ -72,6 +72,6 @@ def with_whole_numbers(schema: TableSchema, encoder: TableEncoder) -> TableSchem
         found = known.get(column.name)
         is_whole = found is not None and found.decimals == 0 and max(-found.low[0], found.high[-1]) < EXACT_DOUBLE
         if column.kind is Kind.CONTINUOUS and column.reason == NUMBERS and is_whole:
-            column = replace(column, dtype="int64", decimals=0, released=("dtype", "decimals"))
+            column = replace(column, dtype="int64", decimals=0, released=("dtype", "decimals"), reason=WHOLE_BY_FIT)
         columns.append(column)
     return replace(schema, columns=tuple(columns))

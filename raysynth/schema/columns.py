@@ -23,6 +23,8 @@ from raysynth.schema.entries import (
     two_numbers,
 )
 
+WHOLE_BY_FIT = "whole numbers, found with noise by the fit"  # the reason of integers that models see as doubles
+
 
 class Kind(StrEnum):
     """What a column holds, which decides how it is modelled and how it is regenerated."""
@@ -106,7 +108,9 @@ class ColumnSchema:
         return parse_arrow_type(self.dtype, self.name)
 
     def as_modelled(self) -> ColumnSchema:
-        """The column as models see it: dates that are written as text are datetimes."""
+        """The column as models see it: dates written as text are datetimes, integers found by a private fit doubles."""
+        if self.released and self.reason == WHOLE_BY_FIT:
+            return replace(self, dtype="double", decimals=None, released=(), reason="numbers")
         if self.date_format is None:
             return self
         return replace(self, dtype=str(DateFormat(self.date_format).type), pandas_dtype=None, date_format=None)
