@@ -209,8 +209,8 @@ class Synthesizer(Parameterised):
         """The encoder, and what the method learns; sets the fitted attributes."""
         self.n_rows_ = opened.statistics.n_rows
         prepared = prepare(self, opened, scope, run)
-        self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
-        self.modelled_schema_ = opened.modelled_schema
+        self.schema_, self.modelled_schema_ = prepared.written_schema(opened.schema), opened.modelled_schema
+        self.encoder_, self.rules_ = prepared.encoder, opened.rules
         self.identifier_key_ = self._new_identifier_key()
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)

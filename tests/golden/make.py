@@ -43,12 +43,14 @@ class Case:
         parameters: of its constructor, beside seed and verbose.
         sequences: fit on sequences instead of on a table.
         conditions: of the second sample; none for methods that take none.
+        rows: of the first sample of a table.
     """
 
     method: str
     parameters: dict[str, Any] = field(default_factory=dict)
     sequences: bool = False
     conditions: dict[str, Any] | None = field(default_factory=lambda: {"vote": "Dole", "age": (30, 60)})
+    rows: int = ROWS
 
     @property
     def counting(self) -> bool:
@@ -71,6 +73,7 @@ CASES: dict[str, Case] = {
     "tvae": Case("tvae", {**VAE, "prior_components": 2}),
     "dp_tvae": Case("dp_tvae", {**VAE, **BUDGET}),
     "autoregressive": Case("autoregressive", FLAGSHIP),
+    "autoregressive_orders": Case("autoregressive", FLAGSHIP, rows=600),  # one order for 256 rows
     "timegan": Case(
         "timegan", {"hidden_dim": 8, "noise_dim": 2, "epochs": 2, **FIRMS}, sequences=True, conditions=None
     ),
@@ -119,7 +122,7 @@ def firms() -> pd.DataFrame:
 
 def samples(name: str, model: Any) -> dict[str, pd.DataFrame]:
     """The rows that a model gives for the fixed seed, by the names of their files."""
-    made = {name: model.sample(ROWS if not CASES[name].sequences else 4, seed=SEED)}
+    made = {name: model.sample(CASES[name].rows if not CASES[name].sequences else 4, seed=SEED)}
     if CASES[name].conditions:
         made[f"{name}_conditioned"] = model.sample(CONDITIONED, conditions=CASES[name].conditions, seed=SEED)
     return made

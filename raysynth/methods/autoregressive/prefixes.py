@@ -81,6 +81,14 @@ class Prefixes:
         self.context, self.of_row_N = Context(sum_MH, self.context.count), of_row_N
         self.context.add(embedding_VH, pair_M % codes)
 
+    def part(self, rows: slice) -> Prefixes:
+        """Those of some of the rows, for rows that go on by themselves: extending them leaves these as they are."""
+        if self.of_row_N is None:
+            context = self.context.part(rows)
+            return Prefixes(Context(context.sum_NH.clone(), context.count), None, len(context.sum_NH))
+        prefix_M, of_row_N = torch.unique(self.of_row_N[rows], return_inverse=True)
+        return Prefixes(Context(self.context.sum_NH[prefix_M], self.context.count), of_row_N, len(of_row_N))
+
     def spread(self, of_prefix: Tensor) -> Tensor:
         """What is known for each prefix, (M, ...), for each row, (N, ...)."""
         return of_prefix if self.of_row_N is None else torch.index_select(of_prefix, 0, self.of_row_N)

@@ -28,7 +28,10 @@ from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout
 from raysynth.methods.autoregressive.prefixes import Context, Prefixes, slices
 from raysynth.methods.shared.precision import has_bfloat16
 
-BLOCK_ROWS = 4096  # rows that share one order: each order errs in its own way, and a table needs several
+BLOCK_ROWS = 4096  # rows that are drawn at once; they share the draws of the conditioned columns
+ORDER_ROWS = 256  # rows that share one order of the other columns: each order errs in its own way, a table needs many
+FIRST_ORDER_ROWS = 4096  # the same, in model files that do not say
+ORDERS = 64  # of one call: where more rows are asked for, orders of more rows each do, and are quicker to draw
 PAD = 16  # codes of a column are padded to a multiple of this: short rows fall off the vector path of softmax
 NEVER = -1e9
 CANDIDATES = 8  # for each row, where several columns are conditioned on more than one code
@@ -52,13 +55,14 @@ class _Column:
 class AnyOrderSampler:
     """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
 
-    Rows are drawn in uniformly random column orders, a new one for each 4,096 rows: each order errs in its own way, and
-    a mixture of them is nearer to the real rows than any one of them. Conditions are exact: the conditioned columns
-    come first, and their codes are drawn from p(code | codes so far) * weight. With at most one column that allows
-    several codes this is p(row | conditions) itself. With more of them, the first draw does not
-    know the later ones; 8 to 128 candidates for each row are drawn for the conditioned columns alone, and rows are
-    resampled among them by the product of the model's own normalisers (sampling importance resampling, Rubin 1988:
-    exact as candidates grow, and the number doubles until they are worth at least one independent draw for each row).
+    Rows are drawn in uniformly random column orders, a new one for each `order_rows` rows (twice, four times as many
+    where a call has 64 orders still): each order errs in its own way, and a mixture of many is nearer to the real rows
+    than a few of them. Conditions are exact: the conditioned columns come first, and their codes are drawn from p(code
+    | codes so far) * weight. With at most one column that allows several codes this is p(row | conditions) itself. With
+    more of them, the first draw does not know the later ones; 8 to 128 candidates for each row are drawn for the
+    conditioned columns alone, and rows are resampled among them by the product of the model's own normalisers (sampling
+    importance resampling, Rubin 1988: exact as candidates grow, and the number doubles until they are worth at least
+    one independent draw for each row).
     The other columns are drawn after that, for each row anew.
 
     Args:
@@ -68,12 +72,14 @@ class AnyOrderSampler:
         temperature: logits are divided by it: below 1 rows are more typical, above 1 more diverse.
         bfloat16: True, False, or None: where the processor has instructions for it. Rows are the same on all machines
             with the same setting up to rounding of the sums, which can change single codes.
+        order_rows: fewest rows that share one order, 1 to 4,096; the model's file says it, and so keeps its rows.
     """
 
     layout: CodeLayout
     arrays: Mapping[str, np.ndarray]
     temperature: float = 1.0
     bfloat16: bool | None = None
+    order_rows: int = ORDER_ROWS
     exact_conditions: ClassVar[bool] = True
     _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -87,8 +93,12 @@ class AnyOrderSampler:
         return cls(network.layout, {**folded(network), "possible": possible})
 
     @classmethod
-    def from_arrays(cls, layout: CodeLayout, arrays: Mapping[str, np.ndarray]) -> AnyOrderSampler:
+    def from_arrays(
+        cls, layout: CodeLayout, arrays: Mapping[str, np.ndarray], order_rows: int = FIRST_ORDER_ROWS
+    ) -> AnyOrderSampler:
         """A sampler read from a file; raises `KeyError` or `ValueError` where arrays are missing or do not fit."""
+        if not 1 <= order_rows <= BLOCK_ROWS:
+            raise ValueError(f"one order for {order_rows} rows, not for 1 to {BLOCK_ROWS}")
         columns, codes = len(layout.cardinalities), layout.n_codes
         reads = width = arrays["embedding"].shape[1]
         shapes: dict[str, tuple[int, ...]] = {"embedding": (codes, width), "bias": (codes,), "possible": (codes,)}
@@ -100,7 +110,7 @@ class AnyOrderSampler:
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise ValueError(f"array '{name}' has shape {arrays[name].shape}, not {shape}")
-        return cls(layout, {name: arrays[name] for name in shapes})
+        return cls(layout, {name: arrays[name] for name in shapes}, order_rows=order_rows)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -112,20 +122,34 @@ class AnyOrderSampler:
         codes_CN = torch.empty((len(self.layout.cardinalities), n), dtype=torch.int64)
         with torch.inference_mode():
             for rows in slices(n, BLOCK_ROWS):
-                self._generate_block(codes_CN[:, rows], rng, conditions)
+                self._generate_block(codes_CN[:, rows], rng, conditions, self._rows_of_an_order(n))
         return EncodedBlock(codes_CN.numpy().astype(np.uint16).T, np.empty((n, 0), np.float32))
 
-    def _generate_block(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> None:
-        rows = codes_CN.shape[1]
-        order = [c for c in rng.permutation(len(codes_CN)).tolist() if c not in conditions.weights]
-        prefixes = self._draw_conditioned(codes_CN, rng, conditions)
-        for c in order:
-            uniform_N = torch.from_numpy(rng.random(rows, np.float32))
-            codes_CN[c] = self._draw_column(c, prefixes, uniform_N)[0]
-            prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
+    def _rows_of_an_order(self, n: int) -> int:
+        """`order_rows`, doubled as long as n rows have enough orders."""
+        rows = self.order_rows
+        while 2 * rows <= min(n // ORDERS, BLOCK_ROWS):
+            rows *= 2
+        return rows
+
+    def _generate_block(
+        self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions, order_rows: int
+    ) -> None:
+        """One order after the other. A single one is drawn before the conditioned columns, as it was before there
+        could be several: files without `order_rows` give the rows that they gave."""
+        parts = list(slices(codes_CN.shape[1], order_rows))
+        orders = [rng.permutation(len(codes_CN)).tolist() for _ in parts]
+        drawn = self._draw_conditioned(codes_CN, rng, conditions)
+        for rows, order in zip(parts, orders, strict=True):
+            prefixes = drawn.part(rows)
+            for c in order:
+                if c not in conditions.weights:
+                    uniform_N = torch.from_numpy(rng.random(prefixes.rows, np.float32))
+                    codes_CN[c, rows] = self._draw_column(c, prefixes, uniform_N)[0]
+                    prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c, rows])
 
     def _draw_conditioned(self, codes_CN: Tensor, rng: np.random.Generator, conditions: Conditions) -> Prefixes:
-        """Fill in the conditioned columns of a block; the prefixes after them."""
+        """Fill in the conditioned columns of a block, whatever the orders; the prefixes after them."""
         rows = codes_CN.shape[1]
         prefixes = self._no_prefixes(rows)
         if not conditions.weights:

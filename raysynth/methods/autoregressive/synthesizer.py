@@ -303,17 +303,19 @@ class AutoregressiveSynthesizer(Synthesizer):
         meta = {
             "cardinalities": list(layout.cardinalities),
             "ordered": list(layout.ordered),
+            "order_rows": self.sampler_.order_rows,
             "history": releasable_history(self.history_, self.privacy_spent_),
         }
         return meta, dict(self.sampler_.arrays)
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.methods.autoregressive.network import CodeLayout
-        from raysynth.methods.autoregressive.sampler import AnyOrderSampler
+        from raysynth.methods.autoregressive.sampler import FIRST_ORDER_ROWS, AnyOrderSampler
 
         try:
             layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
-            self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays)
+            order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
+            self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
         if layout.cardinalities != self.encoder_.cardinalities:

@@ -41,6 +41,20 @@ def test_equal_rows_share_a_prefix_until_most_rows_differ() -> None:
     assert prefixes.of_row_N is None and len(prefixes.context.sum_NH) == 3000
 
 
+@pytest.mark.parametrize("known", [0, 2, 4])
+def test_a_part_goes_on_by_itself(known: int) -> None:
+    whole, tables, codes = Prefixes.empty(3000, 3), embeddings(), drawn(3000)
+    for table, codes_N in list(zip(tables, codes, strict=False))[:known]:
+        whole.extend(table, codes_N)
+    before, rows = whole.spread(whole.context.sum_NH).clone(), slice(700, 956)
+    part = whole.part(rows)
+    torch.testing.assert_close(part.spread(part.context.sum_NH), before[rows])
+    assert part.rows == 256 and len(part.context.sum_NH) <= 256
+    part.extend(tables[1], codes[1][rows])
+    torch.testing.assert_close(part.spread(part.context.sum_NH), before[rows] + tables[1][codes[1][rows]])
+    torch.testing.assert_close(whole.spread(whole.context.sum_NH), before)
+
+
 def test_slices_cover_all_rows_once() -> None:
     assert [list(range(10))[s] for s in slices(10, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert list(slices(0)) == []

@@ -65,10 +65,47 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def test_each_block_of_rows_has_the_distribution_of_one_order() -> None:
-    codes = [sampler().generate(4096, rng(seed)).codes_NC for seed in range(12)]
-    fitting = [[agrees(counts(block), probabilities(o)) for o in ORDERS] for block in codes]
+    """Six tests for each of 24 blocks, of which the true order's rejects falsely at 1e-4."""
+    codes = sampler(order_rows=2048).generate(24 * 2048, rng()).codes_NC
+    fitting = [[agrees(counts(block), probabilities(o)) for o in ORDERS] for block in np.split(codes, 24)]
     assert all(any(f) for f in fitting)
-    assert len({np.argmax(f) for f in fitting}) > 1  # not always the same order
+    assert len({np.argmax(f) for f in fitting}) > 3  # not always the same order
+
+
+@pytest.mark.parametrize("weights", [{}, {1: np.array([0.1, 0.0, 1.0, 0.4])}], ids=["free", "conditioned"])
+def test_rows_are_a_mixture_of_many_orders(weights: dict[int, np.ndarray]) -> None:
+    """768 orders against the even mixture of all; total variation, since orders are drawn, too (about .015)."""
+    orders = [o for o in ORDERS if not weights or o[0] == 1]
+    target = sum(probabilities(o) for o in orders) * np.prod([w[ROWS[:, c]] for c, w in weights.items()], axis=0)
+    mixture, made = target / target.sum(), sampler(order_rows=48)
+    seen = sum(counts(made.generate(3072, rng(s), weights or None).codes_NC) for s in range(12)) / 36_864
+    assert np.abs(seen - mixture).sum() / 2 < 0.03
+    if not weights:
+        assert all(np.abs(probabilities(o) - mixture).sum() / 2 > 0.06 for o in orders)  # so the test can fail
+
+
+@pytest.mark.parametrize(
+    ("order_rows", "n", "rows"), [(256, 0, 256), (256, 32_767, 256), (256, 65_536, 1024), (4096, 10**6, 4096)]
+)
+def test_a_large_call_has_orders_of_more_rows(order_rows: int, n: int, rows: int) -> None:
+    assert sampler(order_rows=order_rows)._rows_of_an_order(n) == rows
+
+
+def test_one_order_of_a_block_draws_as_files_without_the_number_do() -> None:
+    """Column by column in one order for 4,096 rows, written out."""
+    made, stream = sampler(order_rows=4096), rng(5)
+    codes = np.concatenate([by_hand(made, min(4096, 6000 - start), stream) for start in (0, 4096)])
+    assert np.array_equal(made.generate(6000, rng(5)).codes_NC, codes)
+
+
+def by_hand(made: AnyOrderSampler, n: int, stream: np.random.Generator) -> np.ndarray:
+    codes_NC, context_NH, count = np.zeros((n, 3), np.int64), torch.zeros(n, 16), 0
+    for c in stream.permutation(3):
+        uniform_N = torch.from_numpy(stream.random(n, np.float32))
+        codes_N = made.next_code(c, context_NH * max(count, 1) ** -0.5, uniform_N)
+        context_NH, count = context_NH + made.embedding(c)[codes_N], count + 1
+        codes_NC[:, c] = codes_N
+    return codes_NC
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])
@@ -171,3 +208,5 @@ def test_a_sampler_read_from_arrays_of_the_wrong_shape_is_refused() -> None:
         AnyOrderSampler.from_arrays(LAYOUT, {**arrays, "head": arrays["head"][:, :-1]})
     with pytest.raises(KeyError):
         AnyOrderSampler.from_arrays(LAYOUT, {k: v for k, v in arrays.items() if k != "bias"})
+    with pytest.raises(ValueError, match="order"):
+        AnyOrderSampler.from_arrays(LAYOUT, arrays, order_rows=0)

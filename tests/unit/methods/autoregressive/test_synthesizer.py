@@ -146,7 +146,12 @@ def test_a_saved_model_gives_the_same_rows(model: AutoregressiveSynthesizer, tmp
     loaded = AutoregressiveSynthesizer._from_content(read_model(tmp_path / "model.raysynth"))
     assert loaded.sample(100, seed=2).equals(model.sample(100, seed=2))
     assert loaded.history_ == model.history_
+    assert loaded.sample(600, seed=2).equals(model.sample(600, seed=2))  # several orders
     content = read_model(tmp_path / "model.raysynth")
+    assert content.meta["model"].pop("order_rows") == 256
+    earlier = AutoregressiveSynthesizer._from_content(content)
+    assert earlier.sampler_.order_rows == 4096
+    assert not earlier.sample(600, seed=2).equals(model.sample(600, seed=2))
     content.arrays["model.head"] = content.arrays["model.head"][:, :-1]
     with pytest.raises(ModelFileError, match="head"):
         AutoregressiveSynthesizer._from_content(content)
