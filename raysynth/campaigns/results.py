@@ -213,6 +213,8 @@ class CampaignResults:
         """Write one self-contained HTML file with table, ROC curves and the risk of each record."""
         write_report(self, path)
 
+    generate_report = write_report  # as all results
+
     def _row(self, game: Game) -> dict[str, Any]:
         shown = game.epsilon_bound(self.plan.delta)
         respects = None

@@ -18,7 +18,7 @@ from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 
-ORDER = ("fit", "sample", "evaluate", "demo", "attack", "submit", "look", "sweep")
+ORDER = ("fit", "sample", "evaluate", "demo", "attack", "submit", "look", "sweep", "info", "ledger")
 
 
 class _InOrder(TyperGroup):
@@ -32,7 +32,6 @@ class _InOrder(TyperGroup):
 app = typer.Typer(
     cls=_InOrder,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

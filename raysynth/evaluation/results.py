@@ -48,6 +48,8 @@ class EvaluationResults(EvaluationFigures):
         """
         write_report(self, path, shareable=shareable, sections=sections)
 
+    write_report = generate_report  # the name that other results had; all have both
+
     def _repr_html_(self) -> str:
         return render_card(self)
 

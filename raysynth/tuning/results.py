@@ -135,6 +135,8 @@ class SweepResult:
         """
         write_atomically(path, render_sweep(self).encode())
 
+    write_report = generate_report  # as all results
+
     def record(self) -> dict[str, Any]:
         """Everything as plain JSON values; undefined figures, and an infinite epsilon, are None."""
         from raysynth.evaluation.plain import plain

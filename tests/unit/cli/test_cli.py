@@ -301,7 +301,7 @@ def test_a_methods_parameters_are_printed_with_ranges_and_defaults() -> None:
 
 
 def test_help_teaches_with_examples() -> None:
-    for command in ("fit", "sample", "evaluate", "demo"):
+    for command in ("fit", "sample", "evaluate", "demo", "info", "ledger"):
         text = run(command, "--help").stdout
         assert "Examples" in text and f"raysynth {command}" in text
     assert all(method in run("fit", "--help").stdout for method in METHODS)

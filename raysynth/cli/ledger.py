@@ -1,0 +1,64 @@
+"""`raysynth ledger`: what a private fit released, event by event, and what it cost in all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysynth.cli.application import Json, app, run
+from raysynth.cli.steps import Outcome
+
+if TYPE_CHECKING:
+    from raysynth.dp.accounting.ledger import Event
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth ledger patients.raysynth
+
+[dim]# for an auditor, who recomputes epsilon from the events[/dim]
+
+raysynth ledger patients.raysynth --json
+"""
+)
+def ledger(
+    model: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """List what a fit with a privacy budget released, and the total epsilon and delta."""
+
+    def work() -> Outcome:
+        from raysynth.methods.loading import load_synthetic_model
+
+        return listed(load_synthetic_model(model).privacy_spent_, model)
+
+    run(work, as_json, kept="Nothing was done.")
+
+
+def listed(spent: PrivacySpent | None, file: Path) -> Outcome:
+    """The events with their total; of a model without a budget, that there is no guarantee."""
+    record = {"command": "ledger", "model": str(file), "privacy": None if spent is None else spent.to_dict()}
+    if spent is None:
+        return Outcome(record, f"{file}: fitted without a privacy budget; nothing is guaranteed, no ledger was kept")
+    lines = [f"{number:>3}  {_in_words(event)}" for number, event in enumerate(spent.ledger, 1)]
+    return Outcome(record, "\n".join([*lines, f"Total: {spent}"]))
+
+
+def _in_words(event: Event) -> str:
+    """Mechanism, what left, and the figures from which its cost follows."""
+    figures = {
+        "sensitivity": event.sensitivity,
+        "noise multiplier": event.noise_multiplier,
+        "sampling rate": event.sampling_rate if event.sampling_rate < 1 else None,
+        "steps": event.steps if event.steps > 1 else None,
+        "epsilon": event.epsilon,
+        "delta": event.delta,
+    }
+    told = ", ".join(f"{name} {value:.6g}" for name, value in figures.items() if value is not None)
+    note = "" if event.is_covered else "; NOT covered by the guarantee"
+    return f"{event.mechanism.value}: {event.released} ({told}; per {event.unit}){note}"
