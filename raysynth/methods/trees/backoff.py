@@ -123,5 +123,40 @@ def keep_of(tree: dict[str, np.ndarray], alpha: float, of_pure: float) -> np.nda
     rows = (stop - start).astype(float)
     is_pure = (rows > 0) & (changes[np.maximum(stop - 1, 0)] == changes[np.minimum(start, len(changes) - 1)])
     keep = rows / np.maximum(rows + np.where(is_pure, alpha * of_pure, alpha), 1e-300)
+    alone = is_pure if of_pure < 1 else np.zeros_like(is_pure)
+    keep = 1.0 - _balanced(tree, rows, 1.0 - keep, alone)
     keep[0] = 1.0
     return keep.astype(np.float32)
+
+
+def _balanced(tree: dict[str, np.ndarray], rows: np.ndarray, leaves: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """Probability (M,) that a draw leaves each node, such that both children of a node lose the same share of draws.
+
+    What leaves two children is drawn from all rows of both. Did one lose a larger share than the other, the other's
+    codes would be drawn more often than the rows have them, and all columns after this one would be off, too.
+
+    Args:
+        tree: its arrays.
+        rows: of each node, (M,).
+        leaves: the probability wanted for each node, (M,); both children together lose as many draws as by it, unless
+            fewer come up to one of them.
+        alone: nodes whose share stays as it is, and that of the other child with it, (M,).
+    """
+    depth = np.zeros(len(rows), np.int32)
+    inner = np.flatnonzero(tree["feature"] >= 0)
+    for level in range(len(rows)):
+        at = inner[depth[inner] == level]
+        if not len(at):
+            break
+        depth[tree["left"][at]] = depth[tree["left"][at] + 1] = level + 1
+    result, arriving = leaves.copy(), np.ones(len(rows))  # share of a node's draws that come up to it
+    for level in range(int(depth[inner].max(initial=-1)), -1, -1):
+        at = inner[depth[inner] == level]
+        pair = tree["left"][at][:, None] + np.arange(2)
+        come, n = arriving[pair], rows[pair]
+        lost = (n * come * leaves[pair]).sum(1) / n.sum(1)
+        equal = np.minimum(lost, come.min(1))
+        may = ~alone[pair].any(1) & (equal > 0)
+        result[pair[may]] = equal[may, None] / come[may]
+        arriving[at] = np.where(may, equal, lost)
+    return result

@@ -138,11 +138,10 @@ class Forest:
         node_N = self._backed_off(leaf_N, rng)
         start_N = self.start[node_N]
         place = rng.random(n) * (self.stop[node_N] - start_N)
-        entry = start_N + place.astype(np.int64)
-        drawn = self.codes[entry]
         if self.run is None:
+            drawn: np.ndarray = self.codes[start_N + place.astype(np.int64)]
             return drawn
-        return self._between(drawn, entry, place - np.floor(place), node_N, leaf_N)
+        return self._between(start_N, place, node_N, leaf_N)
 
     def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         node_N = leaf_N.copy()
@@ -152,18 +151,25 @@ class Forest:
             rows = rows[rng.random(len(rows)) >= self.keep[node_N[rows]]]
         return node_N
 
-    def _between(
-        self, drawn: np.ndarray, entry: np.ndarray, part: np.ndarray, node_N: np.ndarray, leaf_N: np.ndarray
-    ) -> np.ndarray:
-        """Codes between an entry and the next one of its leaf, where both lie in one stretch of smooth cells."""
+    def _between(self, start_N: np.ndarray, place: np.ndarray, node_N: np.ndarray, leaf_N: np.ndarray) -> np.ndarray:
+        """Codes at a place (N,) among a node's entries, of which each reaches half an entry down and up.
+
+        In a leaf, a place between two entries in one stretch of smooth cells is a code between them. Half of the first
+        and half of the last entry have no neighbour and stay: a leaf that gave all of one end would draw too low or
+        too high.
+        """
         assert self.run is not None
-        rows = np.flatnonzero((node_N == leaf_N) & (entry + 1 < self.stop[node_N]))
-        low, high = drawn[rows].astype(np.int64), self.codes[entry[rows] + 1].astype(np.int64)
+        entry = start_N + place.astype(np.int64)
+        drawn: np.ndarray = self.codes[entry]
+        part = place - np.floor(place)
+        lower = entry - (part < 0.5)
+        rows = np.flatnonzero((node_N == leaf_N) & (lower >= start_N) & (lower + 1 < self.stop[node_N]))
+        low, high = self.codes[lower[rows]].astype(np.int64), self.codes[lower[rows] + 1].astype(np.int64)
         joined = (self.run[low] >= 0) & (self.run[low] == self.run[high])
         rows, low, high = rows[joined], low[joined], high[joined]
-        result = drawn.copy()
-        result[rows] = low + (part[rows] * (high - low + 1)).astype(np.int64)
-        return result
+        way = (part[rows] + 0.5) % 1.0
+        drawn[rows] = low + (way * (high - low + 1)).astype(np.int64)
+        return drawn
 
     # ---- probabilities -----------------------------------------------------------------------------------------------
 
@@ -212,17 +218,20 @@ class Forest:
         start, stop = self.start[leaf_N].astype(np.int64), self.stop[leaf_N].astype(np.int64)
         key = start << 16
         lo, hi = (np.searchsorted(self._by_leaf, key + own_N, side) for side in ("left", "right"))
-        count = (hi - lo).astype(float)
-        last_is_joined = (hi > lo) & (hi < stop) & self._joined(hi - 1, np.minimum(hi, stop - 1))
-        after = self.codes[np.minimum(hi, len(self.codes) - 1)].astype(np.int64)
-        count -= np.where(last_is_joined, 1 - 1 / (np.abs(after - own_N) + 1), 0.0)
-        before_place = np.maximum(lo - 1, 0)
-        before = self.codes[before_place].astype(np.int64)
-        has_before, at = lo > start, np.minimum(lo, stop - 1)
-        span = np.abs(self.codes[at].astype(np.int64) - before) + 1
-        spanned = has_before & (lo < stop) & self._joined(before_place, at)
-        count += np.where(spanned, 1 / span, 0.0)
-        return count / (stop - start)
+        last = stop - 1
+        before, first = np.maximum(lo - 1, start), np.minimum(lo, last)
+        end, after = np.maximum(hi - 1, start), np.minimum(hi, last)
+        below = np.where((lo > start) & (lo < stop) & self._joined(before, first), self._share(before, first), np.nan)
+        above = np.where((hi > start) & (hi < stop) & self._joined(end, after), self._share(end, after), np.nan)
+        among = np.where(np.isnan(below), 0.0, below)  # no entry of this code: what lies between two others
+        count = (hi - lo) + sum(np.where(np.isnan(s), 0.0, s - 0.5) for s in (below, above))
+        result: np.ndarray = np.where(hi > lo, count, among) / (stop - start)
+        return result
+
+    def _share(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Of a place between two entries, the probability of each code from the one to the other."""
+        share: np.ndarray = 1.0 / (self.codes[other].astype(np.int64) - self.codes[one] + 1)
+        return share
 
     def _joined(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         assert self.run is not None

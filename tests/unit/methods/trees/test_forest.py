@@ -66,3 +66,36 @@ def test_columns_are_learned_independently(learned: tuple[np.ndarray, tuple[Fore
     codes_CN, forests = learned
     alone = learn_table(codes_CN[:1], (view(4, ordered=False),), (0,), GrowthRule(3, 10, 0.6), RARE, 1)
     np.testing.assert_array_equal(alone[0].codes, forests[0].codes)
+
+
+def drawn_for_the_learned_rows(codes_CN: np.ndarray, forest: Forest, column: int, repeats: int = 40) -> float:
+    """Largest difference of cumulative shares between the draws for the learned rows and these rows themselves."""
+    every = np.repeat(codes_CN, repeats, axis=1)
+    drawn = forest.draw(every, every.shape[1], np.random.default_rng(2))
+    size = int(max(drawn.max(), codes_CN[column].max())) + 1
+    shares = [np.bincount(codes, minlength=size) / len(codes) for codes in (drawn, codes_CN[column])]
+    return float(np.abs(np.cumsum(shares[0] - shares[1])).max())
+
+
+@pytest.mark.parametrize("noise", [5.0, 25.0, 300.0])
+def test_a_column_keeps_its_distribution(noise: float) -> None:
+    """For the rows that were learned, whatever back-off the noise asks for; 80,000 draws: false alarm below 1e-6."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 400, 2000)
+    second = np.clip(200 + (first - 200) * np.sign(rng.normal(0.5, 1, 2000)) + rng.normal(0, noise, 2000), 0, 399)
+    codes_CN = np.stack([first, second]).astype(np.uint16)
+    columns = (view(401, ordered=True), view(401, ordered=True))
+    forests = learn_table(codes_CN, columns, (0, 1), GrowthRule(3, 10, 0.6), RARE, 1)
+    assert drawn_for_the_learned_rows(codes_CN, forests[1], 1) < 0.01
+
+
+def test_both_children_of_a_node_lose_the_same_share() -> None:
+    """Back-off moves no probability from one part of a tree to another: at each node the mean over its leaves stays."""
+    rng = np.random.default_rng(4)
+    first = rng.integers(0, 300, 1500)
+    own = (rng.random(1500) < np.where(first < 40, 0.05, 0.5)).astype(int) + 2 * (first > 250)
+    codes_CN = np.stack([first, own]).astype(np.uint16)
+    columns = (view(301, ordered=True), view(5, ordered=False))
+    forest = learn_table(codes_CN, columns, (0, 1), GrowthRule(1, 10, 0.6), RARE, 1)[1]
+    stated = [forest.probability(codes_CN, np.full(1500, code)).mean() for code in range(4)]
+    np.testing.assert_allclose(stated, np.bincount(own, minlength=4) / 1500, atol=1e-5)
