@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raysynth.campaigns.plan import Plan
-from raysynth.running.progress import console_of_progress
+from raysynth.running.progress import console_of_progress, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,7 @@ _SECONDS = 0.5  # between two pictures
 
 @contextmanager
 def live_table(plan: Plan, done: set[str]) -> Iterator[Callable[[str, str | None], None]]:
-    """A table on standard error while the block runs, where that is a terminal; yields `tick(key, error)`."""
+    """A table on standard error (plain lines where it is no terminal), for the block; yields `tick(key, error)`."""
     group_of = {t.key: t.group for t in plan.trials()}
     counts = {group: [0, 0] for group in plan.groups}
     for key in done & set(group_of):
@@ -29,7 +29,14 @@ def live_table(plan: Plan, done: set[str]) -> Iterator[Callable[[str, str | None
         counts[group_of[key]][error is not None] += 1
 
     if console is None:
-        yield count
+        n_models = plan.n_models * len(list(plan.groups))
+        with progress("models attacked", n_models, done=len(done & set(group_of))) as more:
+
+            def advance(key: str, error: str | None) -> None:
+                count(key, error)
+                more(1)
+
+            yield advance
         return
     from rich.live import Live
 

@@ -1,4 +1,4 @@
-"""The command line: `app` with one file for each group of commands, and `main`, which runs it."""
+"""The command line: `app` with one file for each command, and `main`, which runs it."""
 
 from raysynth.cli.commands import app, main
 

@@ -9,14 +9,28 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
 from raysynth.methods.choice import AUTO
 from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
+from raysynth.version import __version__
+
+ORDER = ("fit", "sample", "evaluate", "demo", "attack", "submit", "look", "sweep")
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands as `ORDER` does, whatever the order in which their files were imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
 
 app = typer.Typer(
+    cls=_InOrder,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -47,6 +61,24 @@ Csv = Annotated[
         " decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
     ),
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"raysynth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def raysynth(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn a private table into a synthetic one, and check the result.
+
+    A first look: [bold]raysynth demo[/bold]. Your own table: [bold]raysynth demo table.csv[/bold].
+    """
 
 
 def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration: one real table through fit, sample and evaluation, with a report at the end."""
+"""`raysynth demo`: one real table through fit, sample and evaluation, with a report at the end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from raysynth.cli.steps import evaluate_tables, new_model, write_frame
-from raysynth.data.table import as_table
+import typer
+
+from raysynth.cli.application import Csv, Entity, Json, Method, app, run
+from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
 from raysynth.files.storage import check_writable
+from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +36,42 @@ _CODES = {  # statsmodels' codebook of the table
     "occupation": _OCCUPATION,
     "occupation_husb": _OCCUPATION,
 }
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+[dim]# a survey of 6,366 people, which comes with statsmodels[/dim]
+
+raysynth demo
+
+[dim]# your own table[/dim]
+
+raysynth demo patients.csv --out first-look --method ctgan --epochs 30
+"""
+)
+def demo(
+    data: Annotated[
+        str | None, typer.Argument(help="Table to try; default: a real one that comes with statsmodels.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for model, synthetic table and report.")] = Path("demo"),
+    method: Method = DEFAULT_METHOD,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
+    entity: Entity = None,
+    csv: Csv = None,
+    seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit, sample and evaluate in one go, and say what was done and where the files are."""
+
+    def work() -> Outcome:
+        table = None if data is None else read_as(data, csv)
+        result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
+        return Outcome({"command": "demo", **result.record()}, result.text())
+
+    run(work, as_json, kept=f"Files that were finished stay in '{out}'.")
 
 
 @dataclass
@@ -107,6 +146,7 @@ def run_demo(
         check_writable(path)
     seconds: dict[str, float] = {}
 
+    from raysynth.data.table import as_table
     from raysynth.fitting.persons import entity_of
 
     source = EXAMPLE if data is None else str(getattr(data, "path", data))

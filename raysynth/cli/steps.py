@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import atomic_path, check_writable, local_path
+from raysynth.errors import ParameterError
+from raysynth.files.storage import atomic_path, local_path
 from raysynth.methods.choice import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
@@ -121,73 +121,6 @@ def read_settings(settings: list[str]) -> dict[str, Any]:
     return result
 
 
-def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:
-    """What `fit` learned, from how much, and where it is now."""
-    columns = {c.name: str(c.kind) for c in model.schema_.columns}
-    size = file.stat().st_size
-    record = {
-        "command": "fit",
-        "data": data,
-        "method": model.method,
-        "model": str(file),
-        "rows": model.n_rows_,
-        "columns": columns,
-        "bytes": size,
-        "seconds": round(seconds, 3),
-    }
-    spent = model.privacy_spent_
-    if spent is not None:
-        record["privacy"] = spent.to_dict()
-    privacy = "" if spent is None else f"Privacy spent: {spent}\n"
-    text = privacy + (
-        f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
-        f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
-    )
-    return Outcome(record, text)
-
-
-def write_sample(
-    model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None, *, partition_by: str | None = None
-) -> int:
-    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
-
-    `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
-    """
-    from raysynth.sampling.frame import with_whole_numbers
-
-    if n is None and not isinstance(conditions, list):
-        n = model.n_rows_
-    if Path(out).suffix.lower() not in FILE_ENDINGS:
-        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by).rows
-    if partition_by is not None:
-        raise ParameterError(
-            f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
-        )
-    frame = model.sample(n, conditions=conditions, seed=seed)
-    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
-    return len(frame)
-
-
-def check_out(out: str) -> None:
-    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
-    if Path(out).suffix.lower() in FILE_ENDINGS:
-        check_writable(out)
-    else:
-        check_writable(local_path(out, "--out") / "part")
-
-
-def verify_folder(folder: str) -> Outcome:
-    """Check a folder that `sample` wrote against its manifest; raises `StorageError` naming what is wrong."""
-    from raysynth.sampling.writer import verify
-
-    manifest = verify(folder)
-    size = sum(f.bytes for f in manifest.files)
-    record = {"command": "verify", "folder": folder, "rows": manifest.rows, "files": len(manifest.files), "bytes": size}
-    return Outcome(
-        record, f"{folder}: complete, {manifest.rows:,} rows in {len(manifest.files)} files ({size / 1e6:.1f} MB)"
-    )
-
-
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
     with atomic_path(path) as temporary:
@@ -240,52 +173,3 @@ def evaluate_tables(
         record["shareable_report"] = str(shareable)
         text += f"\nShareable report: {shareable}"
     return Outcome(record, text)
-
-
-def read_conditions(text: str | None) -> Any:
-    """Conditions from JSON: {"min": a, "max": b} becomes the closed range (a, b); [[conditions, n], ...] quotas."""
-    if text is None:
-        return None
-    try:
-        content = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
-    except OSError as error:
-        raise ConditionError(f"--conditions {text}: cannot read the file: {error.strerror}") from error
-    except ValueError as error:
-        raise ConditionError(f'--conditions is not valid JSON ({error}); for example \'{{"sex": "male"}}\'') from None
-    if isinstance(content, dict):
-        return _with_ranges(content)
-    if not (isinstance(content, list) and content and all(_is_quota(c) for c in content)):
-        raise ConditionError(
-            '--conditions must be a JSON object, {"column": value}, or a list of quotas, [[{"column": value}, n], ...]'
-        )
-    return [(_with_ranges(c), count) for c, count in content]
-
-
-def _is_quota(content: Any) -> bool:
-    return (
-        isinstance(content, list) and len(content) == 2 and isinstance(content[0], dict) and isinstance(content[1], int)
-    )
-
-
-def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
-    """The same conditions with {"min": a, "max": b} as the tuple (a, b)."""
-    result: dict[str, Any] = {}
-    for column, wanted in conditions.items():
-        if isinstance(wanted, dict):
-            if not wanted or not set(wanted) <= {"min", "max"}:
-                found = json.dumps(wanted)
-                raise ConditionError(
-                    f'column \'{column}\': a range is {{"min": a, "max": b}}, either may be left out; found {found}'
-                )
-            wanted = (wanted.get("min"), wanted.get("max"))
-        result[column] = wanted
-    return result
-
-
-def kept_of_sample(out: str | None) -> str:
-    """What an interrupted `sample` leaves behind."""
-    if out is None:
-        return "Nothing was written."
-    if Path(out).suffix.lower() in FILE_ENDINGS:
-        return f"Nothing was written to '{out}'."
-    return f"Finished parts stay in '{out}'; the same command goes on from there."

@@ -30,6 +30,7 @@ from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
 from raysynth.evaluation.synthetic_alone import synthetic_columns
+from raysynth.running.progress import progress
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
@@ -152,15 +153,26 @@ def _with_figures_of_rows(
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
     efficacy, target_notes = _efficacy(rows, targets, seed) if "ml_efficacy" in wanted else ((), [])
     attacks, attack_notes = _attacks(records, asked, seed)
-    realistic = "realism" in wanted
+    privacy = realism = manifold = embedding = None
+    if "privacy_metrics" in wanted:
+        with progress("distances and disclosure"):
+            privacy = _privacy(rows, attacks, seed)
+    if "realism" in wanted:
+        with progress("telling real rows from synthetic ones"):
+            realism = two_sample_test(rows["real"], rows["synthetic"], seed)
+        with progress("density and coverage"):
+            manifold = compare_manifolds(*sides, seed)
+    if found.similarity is not None:
+        with progress("drawing rows in the plane"):
+            embedding = embed(rows["real"], rows["synthetic"], seed)
     return replace(
         found,
         efficacy=efficacy,
-        privacy=_privacy(rows, attacks, seed) if "privacy_metrics" in wanted else None,
+        privacy=privacy,
         attacks=attacks,
-        realism=two_sample_test(rows["real"], rows["synthetic"], seed) if realistic else None,
-        manifold=compare_manifolds(*sides, seed) if realistic else None,
-        embedding=embed(rows["real"], rows["synthetic"], seed) if found.similarity is not None else None,
+        realism=realism,
+        manifold=manifold,
+        embedding=embedding,
         notes=(*found.notes, *target_notes, *attack_notes),
     )
 

@@ -114,14 +114,15 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     """
     from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.fitting.prepared import Prepared
+    from raysynth.fitting.remarks import remarks, undeclared
 
     if model.verbose:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
         print(*opened.said, sep="\n", end="\n" if opened.said else "")
-        if scope is not None and scope.unit == ROW:
-            print(BY_ROW)
+        if scope is not None:
+            print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None

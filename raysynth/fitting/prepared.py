@@ -62,6 +62,12 @@ class Prepared:
     units: UnitIndex | None = None
     shared: EncodedTable | None = None
 
+    def written_schema(self, schema: TableSchema) -> TableSchema:
+        """The schema that synthetic rows are written by, from the one that the table was opened with."""
+        from raysynth.fitting.released_schema import with_whole_numbers
+
+        return schema if self.privacy is None else with_whole_numbers(schema, self.encoder)
+
     @property
     def n_rows(self) -> int:
         """Rows of the table; under a privacy budget the noised number of them."""

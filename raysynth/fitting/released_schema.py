@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.encoding.numbers import NumericEncoder
+from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.public_schema import as_declared, public_schema
+from raysynth.statistics.public_schema import NUMBERS, as_declared, public_schema
+from raysynth.statistics.released import EXACT_DOUBLE
 from raysynth.statistics.schema_release import release_schema, schema_events
 from raysynth.statistics.units import bounded
 
@@ -55,3 +59,19 @@ def pay_for_schema(declared: TableSchema | None, scope: PrivacyScope) -> int | N
         )
     scope.replay(events, n_rows, what="the schema's releases", otherwise="declare the schema")
     return n_rows
+
+
+def with_whole_numbers(schema: TableSchema, encoder: TableEncoder) -> TableSchema:
+    """The schema that synthetic rows are written by: whole numbers are integers where a fit's releases showed them.
+
+    It follows from the released encoder and the public schema alone. Models go on to see float64.
+    """
+    known = {c.name: c.distribution for c in encoder.columns if isinstance(c, NumericEncoder)}
+    columns = []
+    for column in schema.columns:
+        found = known.get(column.name)
+        is_whole = found is not None and found.decimals == 0 and max(-found.low[0], found.high[-1]) < EXACT_DOUBLE
+        if column.kind is Kind.CONTINUOUS and column.reason == NUMBERS and is_whole:
+            column = replace(column, dtype="int64", decimals=0, released=("dtype", "decimals"))
+        columns.append(column)
+    return replace(schema, columns=tuple(columns))

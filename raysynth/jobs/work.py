@@ -13,8 +13,7 @@ from typing import Any
 
 from raysynth.errors import ParameterError
 
-# Lines of stages in the job's log; no progress bars, since nobody sees a terminal.
-_ENVIRONMENT = {"RAYSYNTH_LOG": "text", "RAYSYNTH_QUIET": "1"}
+_ENVIRONMENT = {"RAYSYNTH_LOG": "text"}  # stages in the job's log, beside the plain lines of progress
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
+from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
 
@@ -191,10 +192,10 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        warn_of_budget(self, privacy_scope(self))  # raises for parameters out of range
+        warn_of_budget(self, scope := privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
-        with collect_stages() as stages:
+        with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
             learn()
         label_history(self)
         self.stages_ = tuple(stages)
@@ -208,8 +209,8 @@ class Synthesizer(Parameterised):
         """The encoder, and what the method learns; sets the fitted attributes."""
         self.n_rows_ = opened.statistics.n_rows
         prepared = prepare(self, opened, scope, run)
-        self.schema_, self.encoder_, self.rules_ = opened.schema, prepared.encoder, opened.rules
-        self.modelled_schema_ = opened.modelled_schema
+        self.schema_, self.modelled_schema_ = prepared.written_schema(opened.schema), opened.modelled_schema
+        self.encoder_, self.rules_ = prepared.encoder, opened.rules
         self.identifier_key_ = self._new_identifier_key()
         with stage("fit", self.n_rows_), spending_told(scope):
             self._fit_encoded(prepared)
@@ -251,8 +252,7 @@ class Synthesizer(Parameterised):
             conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
 
-        Raises:
-            ConditionError: outside the domain, or too rare. ConstraintError: constraints too rarely met.
+        Raises `ConditionError` (outside the domain, or too rare), `ConstraintError` (constraints too rarely met).
         """
         from raysynth.sampling.frame import to_frame
 
@@ -265,7 +265,8 @@ class Synthesizer(Parameterised):
 
         model = self._fitted()
         segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
-        return sample_table(model, segments, self._sampling_seed(seed))
+        with told(quiet=not self.verbose):
+            return sample_table(model, segments, self._sampling_seed(seed))
 
     def sample_to(
         self,

@@ -5,8 +5,9 @@
             ...
             advance(1)
 
-Bars go to standard error, so that standard output stays for results. Nothing is shown where standard error is no
-terminal (and no notebook), or where the environment has RAYSYNTH_QUIET=1. Steps inside steps share one display.
+Bars go to standard error, so that standard output stays for results. Where that is no terminal (nor a notebook with
+widgets), plain lines take their place (`plain_lines.py`); nothing is shown where the environment has RAYSYNTH_QUIET=1.
+Steps inside steps share one display.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from raysynth.running.plain_lines import hides_counts, plain_step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +35,12 @@ _shown: list[Progress] = []  # the display that is live now; at most one
 
 @contextmanager
 def progress(
-    label: str, total: float | None = None, console: Console | None = None
+    label: str,
+    total: float | None = None,
+    console: Console | None = None,
+    *,
+    done: int = 0,
+    public: bool = False,
 ) -> Iterator[Callable[[float], None]]:
     """A bar with label, share done, elapsed time and estimated time left, for the duration of the `with` block.
 
@@ -39,16 +48,21 @@ def progress(
         label: what is being done, a few words.
         total: units of work in all; None where it is not known (the bar then only shows that work goes on).
         console: a rich console to write to; default: standard error.
+        done: units that an earlier run has done already.
+        public: the total follows from no row; any other is left out where a privacy budget holds (`plain_lines.told`).
 
     Yields:
         `advance(n)`: n more units are done. Safe to call from any thread.
     """
+    if hides_counts() and not public:
+        total = None
     console = console or console_of_progress()
     if console is None:
-        yield lambda n: None
+        with nullcontext(lambda n: None) if _is_quiet() else plain_step(label, total, done) as advance:
+            yield advance
         return
     bar, is_ours = _join_or_start(console)
-    task = bar.add_task(label, total=total)
+    task = bar.add_task(label, total=total, completed=done)
     begun = time.monotonic()
     try:
         yield lambda n: bar.advance(task, n)
@@ -63,14 +77,29 @@ def progress(
             _stop(bar)
 
 
+@contextmanager
+def stage_line(name: str) -> Iterator[None]:
+    """A plain line for a stage where there are no bars; a terminal shows the bars of its steps instead."""
+    if _is_quiet() or console_of_progress() is not None:
+        yield
+        return
+    with plain_step(name):
+        yield
+
+
 def console_of_progress() -> Console | None:
     """Where bars go, or None where they should not be."""
-    if os.environ.get(QUIET, "") not in ("", "0"):
+    if _is_quiet():
         return None
     from rich.console import Console
 
     console = Console(stderr=True)
-    return console if console.is_terminal or console.is_jupyter else None
+    has_widgets = console.is_jupyter and find_spec("ipywidgets") is not None
+    return console if console.is_terminal or has_widgets else None
+
+
+def _is_quiet() -> bool:
+    return os.environ.get(QUIET, "") not in ("", "0")
 
 
 def _join_or_start(console: Console) -> tuple[Progress, bool]:

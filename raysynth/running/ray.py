@@ -20,6 +20,7 @@ import pyarrow as pa
 from raysynth.data.fragments import Fragment, Table
 from raysynth.errors import ClusterError, RaysynthError
 from raysynth.running.local import MergeTree, Summary, merge_all, summarise_blocks
+from raysynth.running.plain_lines import told
 from raysynth.running.progress import progress
 
 S = TypeVar("S", bound=Summary)
@@ -266,11 +267,12 @@ def _writable(part: S) -> S:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Arrow keeps to the one core that a task holds (Ray sees to OpenMP)."""
+    """Arrow keeps to the one core that a task holds (Ray sees to OpenMP); progress is the driver's to tell."""
     n_threads = pa.cpu_count()
     pa.set_cpu_count(1)
     try:
-        yield
+        with told(quiet=True):
+            yield
     finally:
         pa.set_cpu_count(n_threads)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysynth.errors import ParameterError
+from raysynth.running.progress import stage_line
 
 LOG = "RAYSYNTH_LOG"
 LONG_SECONDS = 60.0  # a job that took longer ends with its stage table
@@ -82,7 +83,8 @@ def stage(name: str, rows: int = 0) -> Iterator[Done]:
     inner: list[float] = []
     token = _inner_seconds.set(inner)
     try:
-        yield done
+        with stage_line(name):
+            yield done
     finally:
         _inner_seconds.reset(token)
         seconds = time.perf_counter() - begun

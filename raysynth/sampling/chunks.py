@@ -289,10 +289,15 @@ def assemble(
 
 
 def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Array:
-    """Values of a modelled column as the user's table has them: dates in their own form of text where they had one."""
+    """Values of a modelled column as the user's table has them: dates in their own form of text where they had one.
+
+    Whole numbers that are modelled as doubles (found whole under a budget) are integers.
+    """
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.nulls(0, values.type)
+    if pa.types.is_floating(array.type) and pa.types.is_integer(column.arrow_type):
+        return array.cast(column.arrow_type)
     if column.date_format is None or not pa.types.is_temporal(array.type):
         return array
     text = DateFormat(column.date_format).write(array)

@@ -93,7 +93,17 @@ class TableSchema:
         return replace(self, columns=tuple(columns))
 
     def require_public(self) -> None:
-        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget."""
+        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget.
+
+        And where one was released with noise by a fit, whose ledger the schema does not carry: nobody would pay for it.
+        """
+        if self.releases is None and (unpaid := [c for c in self.columns if c.released]):
+            raise SchemaError(
+                f"column '{unpaid[0].name}': {', '.join(unpaid[0].released)} were released with noise by a fit, and "
+                "the schema does not say at what cost, which another fit has to pay. Release a schema by "
+                "infer_schema(data, epsilon=0.1), or, where you know these facts without the rows, declare them: edit "
+                "the JSON and take its lists 'released' out"
+            )
         private = [c for c in self.columns if c.inferred]
         if not private:
             return

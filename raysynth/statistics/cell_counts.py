@@ -112,16 +112,20 @@ class CellCounts:
 
     Args:
         cells: the cells of each column.
+        beside: other cells of some of these columns, a histogram of its own.
     """
 
     cells: Mapping[str, Cells]
+    beside: Mapping[str, FixedCells] = field(default_factory=dict)
     n_rows: int = 0
+    other: dict[str, np.ndarray] = field(init=False)
     fixed: dict[str, np.ndarray] = field(init=False)
     open: dict[str, Counter[Any]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.fixed = {n: np.zeros(c.n_cells, np.int64) for n, c in self.cells.items() if not isinstance(c, OpenCells)}
         self.open = {n: Counter() for n, c in self.cells.items() if isinstance(c, OpenCells)}
+        self.other = {n: np.zeros(c.n_cells, np.int64) for n, c in self.beside.items()}
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a block that has the columns."""
@@ -132,12 +136,16 @@ class CellCounts:
                 self.open[name].update(_value_counts(array))
             else:
                 self.fixed[name] += np.bincount(cells.index(array), minlength=cells.n_cells)
+        for name, own in self.beside.items():
+            self.other[name] += np.bincount(own.index(batch.column(name)), minlength=own.n_cells)
 
     def merge(self, other: CellCounts) -> None:
         """Add the counts of another part of the table."""
         self.n_rows += other.n_rows
         for name, counts in other.fixed.items():
             self.fixed[name] += counts
+        for name, counts in other.other.items():
+            self.other[name] += counts
         for name, values in other.open.items():
             self.open[name].update(values)
 

@@ -1,9 +1,10 @@
 """The statistics door under a privacy budget: every figure that a fit learns of a column, as `Noised`.
 
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
-for numbers without, cells that grow exponentially over the whole line; from the noised growing cells comes a range, in
-which the second pass counts those numbers. Each column is one Gaussian event over disjoint cells ('missing' is one of
-them), so its L2 sensitivity is 1 for each histogram. All events are charged before the rows are read.
+for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
+noise, whether they are whole and a range (`noised_digits.py`, `noised_range.py`), in which the second pass counts them.
+Each release is a Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1. All events
+are charged before the rows are read.
 
 With k rows of one privacy unit at most (`units.py`), one unit changes each histogram by at most k in L2 norm, and all
 noise is k times as much. A unit may then bring up to k values that nobody else has: the delta of naming open categories
@@ -26,27 +27,28 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
-from raysynth.data.total_cast import held_ticks
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.dp.mechanisms.counts import gaussian_vector, growing_edges, stable_counts
+from raysynth.dp.mechanisms.counts import gaussian_vector, stable_counts
 from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.noised_digits import DigitCells, digits_shown
+from raysynth.statistics.noised_range import ZOOMS, RangeGrid, released_range
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.value_grid import ValueGrid, grid_of
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
-RANGE_SHARE = 0.25  # of a column's rho, for finding a range that nobody declared
+RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a third for each of its releases
+DIGITS_SHARE = 0.1  # of a column's rho, for finding whether a number of which nothing is declared is whole
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
 END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
 SEEN = 2.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
-RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty growing cells none reaches it
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,23 @@ class _Plan:
     cells: dict[str, Cells] = field(default_factory=dict)
     grids: dict[str, ValueGrid] = field(default_factory=dict)
     ranged: list[ColumnSchema] = field(default_factory=list)
+    digits: dict[str, DigitCells] = field(default_factory=dict)
     events: dict[str, list[Event]] = field(default_factory=dict)
 
     @property
     def sigma(self) -> float:
         """Standard deviation, in rows, of the counts of a column's cells."""
         return self.multiplier * self.k
+
+    @property
+    def range_multiplier(self) -> float:
+        """Of one of the releases that a range is found by: octaves, then zooms."""
+        return self.multiplier / math.sqrt(RANGE_SHARE / (1 + ZOOMS))
+
+    @property
+    def digits_multiplier(self) -> float:
+        """Of the digits of a number."""
+        return self.multiplier / math.sqrt(DIGITS_SHARE)
 
 
 def release_statistics(
@@ -125,12 +138,12 @@ def release_statistics(
     """
     plan = _planned(schema, scope, share)
     scope.charge(*(event for own in plan.events.values() for event in own))
-    counted = summarise(table, partial(CellCounts, plan.cells), columns=list(plan.cells), label="noised statistics")
+    cells_of = partial(CellCounts, plan.cells, plan.digits)
+    counted = summarise(table, cells_of, columns=list(plan.cells), label="noised statistics")
     n_rows = scope.release_row_count(_count_rows(table, counted)) if n_rows is None else n_rows
-    ranges = {c.name: _range(c, counted.fixed[c.name], plan, scope) for c in plan.ranged}
-    if ranges:
-        plan.grids.update({c.name: grid_of(c, ranges[c.name]) for c in plan.ranged})
-        cells = {name: NumberCells(plan.grids[name].starts) for name in ranges}
+    plan.grids.update({c.name: _grid(c, plan, counted, scope, n_rows) for c in plan.ranged})
+    if plan.ranged:
+        cells = {c.name: NumberCells(plan.grids[c.name].starts) for c in plan.ranged}
         ranged = summarise(table, partial(CellCounts, cells), columns=list(cells), label="numbers in their range")
         counted.fixed.update(ranged.fixed)
     columns = {c.name: _column(c, plan, counted, scope, n_rows) for c in schema.columns if c.name in plan.cells}
@@ -164,11 +177,22 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
             plan.cells[name] = NumberCells(plan.grids[name].starts)
             plan.events[name] = [_histogram_event(name, multiplier, k)]
         elif column.kind.is_numeric:
-            plan.ranged.append(column)
-            plan.cells[name] = NumberCells(np.append(-np.inf, _growing(column)))
-            found = events.gaussian(f"range of '{name}'", multiplier / math.sqrt(RANGE_SHARE), sensitivity=k)
-            plan.events[name] = [_histogram_event(name, multiplier / math.sqrt(1 - RANGE_SHARE), k), found]
+            _plan_range(column, plan)
     return plan
+
+
+def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
+    """The events of a number without bounds: its histogram first, then what that needs."""
+    name, k, rest = column.name, plan.k, 1 - RANGE_SHARE
+    plan.ranged.append(column)
+    plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
+    steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
+    own = [events.gaussian(step, plan.range_multiplier, sensitivity=k) for step in steps]
+    if column.kind is Kind.CONTINUOUS and column.decimals is None and column.reason:  # nobody declared it
+        rest -= DIGITS_SHARE
+        plan.digits[name] = DigitCells()
+        own.append(events.gaussian(f"digits of '{name}'", plan.digits_multiplier, sensitivity=k))
+    plan.events[name] = [_histogram_event(name, plan.multiplier / math.sqrt(rest), k), *own]
 
 
 def declared_domain(column: ColumnSchema) -> tuple[Any, ...] | None:
@@ -188,35 +212,23 @@ def _histogram_event(name: str, multiplier: float, k: int) -> Event:
     return events.gaussian(f"histogram of '{name}'", multiplier, sensitivity=k)
 
 
-def _growing(column: ColumnSchema) -> np.ndarray:
-    """Edges of growing cells: whole numbers from 1, others from a millionth."""
-    whole = column.decimals == 0 or column.kind is not Kind.CONTINUOUS
-    return growing_edges(1.0 if whole else 2.0**-20, 2.0**63)
-
-
 def _count_rows(table: Table, counted: CellCounts) -> int:
     return counted.n_rows if counted.cells else sum(len(block) for block in table.blocks())
 
 
-def _range(column: ColumnSchema, counts: np.ndarray, plan: _Plan, scope: PrivacyScope) -> tuple[float, float]:
-    """A range that holds what is not rare: from the first to the last growing cell whose noised count is significant.
+def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> ValueGrid:
+    """The leaves in which a number without bounds is counted: its range and digits, as far as the noise shows."""
 
-    The cell around zero counts as [0, 0] where its neighbours are empty. No significant cell: 0 to 1.
-    """
-    sigma = plan.sigma / math.sqrt(RANGE_SHARE)
-    noised = gaussian_vector(counts, sigma, scope.noise)[:-1]
-    edges = _growing(column)
-    significant = np.flatnonzero(noised > RANGE_SIGNIFICANT * sigma)
-    if not len(significant):
-        return 0.0, 1.0
-    low = np.append(2 * edges[0], edges)[significant[0]]
-    high = np.append(edges, 2 * edges[-1])[significant[-1]]
-    middle = len(edges) // 2  # the cell around zero, (-least, least)
-    low = 0.0 if significant[0] == middle else low
-    high = 0.0 if significant[-1] == middle else high
-    if pt.is_temporal(column.arrow_type):
-        low, high = np.clip((low, high), *held_ticks(column.arrow_type))
-    return float(low), float(max(high, low))
+    def noising(exact: np.ndarray) -> np.ndarray:
+        return gaussian_vector(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
+
+    known = (plan.range_multiplier * plan.k, n_rows, scope.row_count_sigma)
+    bounds = released_range(column, counted.fixed[column.name], noising, *known)
+    if column.name in plan.digits:
+        counts, multiplier = counted.other[column.name], plan.digits_multiplier
+        noised = gaussian_vector(counts, multiplier, scope.noise, sensitivity=plan.k)
+        column = replace(column, decimals=digits_shown(noised, multiplier * plan.k, n_rows))
+    return grid_of(column, bounds)
 
 
 def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> NoisedColumn:

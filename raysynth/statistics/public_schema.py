@@ -26,6 +26,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text
 from raysynth.statistics.patterns import provider_by_name, words_of
 
+NUMBERS = "numbers; whether they are whole is found with noise"  # of which nothing is declared, their type neither
 _KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")
 _PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")
 _PERSONS = {
@@ -119,7 +120,7 @@ def _undeclared(field: pa.Field, public_types: bool) -> ColumnSchema:
             return ColumnSchema(name, Kind.IDENTIFIER, "int64", reason="a key by its name: regenerated")
         type_ = field.type if public_types else pa.float64()
         decimals = 0 if pt.is_integer(type_) else min(type_.scale, 15) if pt.is_decimal(type_) else None
-        reason = f"type {type_}" if public_types else "numbers; declare decimals=0, or public_types=True, if whole"
+        reason = f"type {type_}" if public_types else NUMBERS
         return ColumnSchema(name, Kind.CONTINUOUS, str(type_), decimals=decimals, reason=reason)
     if found == "text":
         if _KEY_NAME.search(words_of(name)):

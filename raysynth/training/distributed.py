@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
+from raysynth.running.plain_lines import told
 from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
 from raysynth.training.curves import CurveFolder
 from raysynth.training.job import Job, train_worker
@@ -228,17 +229,18 @@ def _worker(config: dict[str, Any]) -> None:
     job, shards = config["job"], config["shards"]
     context = train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    train_worker(
-        job,
-        shards.share(rank, world_size),
-        n_rows=shards.n_rows,
-        rank=rank,
-        world_size=world_size,
-        device=get_device(),
-        average=average_over_workers,
-        store=RayStore(rank, config["start"], config["curves"]),
-        label="training",
-    )
+    with told(quiet=True):  # progress is the driver's to tell
+        train_worker(
+            job,
+            shards.share(rank, world_size),
+            n_rows=shards.n_rows,
+            rank=rank,
+            world_size=world_size,
+            device=get_device(),
+            average=average_over_workers,
+            store=RayStore(rank, config["start"], config["curves"]),
+            label="training",
+        )
 
 
 def _default_run_config(scratch: str) -> RunConfig:

@@ -193,8 +193,7 @@ def train(
     history = _resume(learner, signature, store)
     kept: Checkpoint | None = None
     try:
-        with progress(label, settings.epochs) as advance:
-            advance(len(history))
+        with progress(label, settings.epochs, done=len(history), public=True) as advance:
             for epoch in range(len(history), settings.epochs):
                 if learner.finished:
                     break

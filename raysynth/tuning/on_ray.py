@@ -99,12 +99,13 @@ def run_choices(
     from ray import tune
 
     from raysynth.running.ray import start_ray
+    from raysynth.tuning.trial_progress import trials_shown
 
     at_once = room.at_once(start_ray().cluster_resources())
     if not choices.number:
         return
     tuner = _tuner(choices, task, room.reserved, at_once, searcher, stops_early)
-    with _environment(_QUIET), _errors_only("ray.tune"):
+    with _environment(_QUIET), _errors_only("ray.tune"), trials_shown(choices.number):
         try:
             grid = tuner.fit()
         except (RuntimeError, tune.TuneError) as error:
@@ -124,12 +125,15 @@ def _tuner(
 ) -> Tuner:
     from ray import tune
 
+    from raysynth.tuning.trial_progress import TrialProgress
+
     scheduler = None
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = [TrialProgress()]
     if stops_early:
         from raysynth.tuning.early_stopping import KeepStopped, asha
 
-        scheduler, callbacks = asha(), [KeepStopped(task.folder, choices)]
+        scheduler = asha()
+        callbacks.append(KeepStopped(task.folder, choices))
     trainable = tune.with_parameters(_trainable, task=task, choices=choices, watched=stops_early)
     listed = {"position": tune.grid_search(list(range(choices.number)))}
     return tune.Tuner(

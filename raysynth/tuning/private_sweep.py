@@ -28,6 +28,7 @@ from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
 from raysynth.fitting.opening import open_table
 from raysynth.methods.base import Synthesizer
+from raysynth.running.plain_lines import told
 from raysynth.statistics import noised_state
 from raysynth.statistics.noised import NoisedStatistics
 from raysynth.tuning.domains import Space
@@ -128,7 +129,8 @@ def private_sweep(plan: PrivatePlan, table: Table, folder: Path, room: Room) -> 
         trials = files.drawn(plan)
         task = private_task(plan, table, files)
         missing = [t for t in trials if not task.result_path(t).exists()]
-        run_trials(missing, task, room)
+        with told(only_public=True):  # how many were drawn is secret
+            run_trials(missing, task, room)
         winner = chosen([TrialResult.read(task.result_path(t)) for t in trials])
         files.keep(*released(winner, task, files))
     files.clear()

@@ -412,7 +412,7 @@ def test_model_file_that_names_a_method_of_faker_to_call(saved: Path, tmp_path: 
 FULL_DISK = """
 import resource, sys
 from raysynth import load_synthetic_model
-from raysynth.cli.steps import write_sample
+from raysynth.cli.sample import write_sample
 from raysynth.errors import StorageError
 model = load_synthetic_model(sys.argv[1])
 model.sample(10, seed=1)  # whatever is loaded on first use is loaded

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from raysynth import cli, load_synthetic_model
+from raysynth.cli import sample as cli_sample
 from raysynth.cli import steps as cli_steps
 from raysynth.cli.demo import split as demo_split
 from raysynth.errors import ClusterError, ConditionError, ParameterError, TrainingError
@@ -176,7 +177,7 @@ def test_evaluate_with_the_model_shows_how_the_table_was_made(table: Path, tmp_p
 
 
 def test_conditions_as_json() -> None:
-    read = cli_steps.read_conditions
+    read = cli_sample.read_conditions
     assert read(None) is None
     assert read('{"sex": ["m", "f"], "age": {"min": 25, "max": 40}}') == {"sex": ["m", "f"], "age": (25, 40)}
     assert read('{"age": {"min": 25}}') == {"age": (25, None)}
@@ -196,7 +197,7 @@ def test_conditions_as_json() -> None:
 )
 def test_malformed_conditions_say_how_to_write_them(text: str, said: str) -> None:
     with pytest.raises(ConditionError, match=said):
-        cli_steps.read_conditions(text)
+        cli_sample.read_conditions(text)
 
 
 def test_settings_are_json_where_they_can_be() -> None:
@@ -258,7 +259,7 @@ def test_other_errors_end_with_1(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("raysynth.cli.commands.new_model", fail)
+    monkeypatch.setattr("raysynth.cli.fit.new_model", fail)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 1 and str(error) in result.stderr
     assert os.listdir(tmp_path) == []
@@ -270,8 +271,8 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("raysynth.cli.commands.new_model", interrupt)
-    monkeypatch.setattr("raysynth.cli.commands.write_sample", interrupt)
+    monkeypatch.setattr("raysynth.cli.fit.new_model", interrupt)
+    monkeypatch.setattr("raysynth.cli.sample.write_sample", interrupt)
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 130 and "No model was written to" in result.stderr
     result = run("sample", model, "--out", tmp_path / "folder")
@@ -281,7 +282,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
 
 
 def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysynth.cli.commands.new_model", lambda *_, **__: pytest.fail("the fit began"))
+    monkeypatch.setattr("raysynth.cli.fit.new_model", lambda *_, **__: pytest.fail("the fit began"))
     result = run("fit", table, "--model", tmp_path)
     assert result.exit_code == 1 and "it is a folder" in result.stderr
 
@@ -400,7 +401,7 @@ def test_entity_divides_rows_by_persons_and_a_wrong_one_is_refused(tmp_path: Pat
     rows.to_csv(tmp_path / "real.csv", index=False)
     rows.assign(x=rng.normal(size=240)).to_csv(tmp_path / "made.csv", index=False)
     tables = (tmp_path / "real.csv", tmp_path / "made.csv")
-    result = run("evaluate", *tables, "--entity", "whose", "--json", "--seed", 1)
+    result = run("evaluate", *tables, "--entity", "whose", "--json", "--seed", "1")
     assert result.exit_code == 0, result.output
     notes = json.loads(result.stdout)["notes"]
     assert any("divided by persons, the values of 'whose'" in note for note in notes)

@@ -19,7 +19,7 @@ import typer.main
 import yaml
 
 from raysynth import __version__, cli
-from raysynth.cli.jobs import work_of
+from raysynth.cli.submit import work_of
 
 ROOT = Path(__file__).parents[3]
 CLUSTER = ROOT / "cluster"

@@ -10,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from raysynth import cli
-from raysynth.cli.jobs import NOT_JOBS, runtime_environment, work_of
+from raysynth.cli.submit import NOT_JOBS, runtime_environment, work_of
 from raysynth.errors import ClusterError, ParameterError
 from raysynth.jobs import JobCluster, Work, new_job_id
 from raysynth.jobs.cluster import read_token

@@ -1,14 +1,21 @@
-"""Progress bars: shown on a terminal, silent elsewhere, nested without quarrel."""
+"""Progress: bars on a terminal, plain lines elsewhere, nested without quarrel, quiet when asked."""
 
 from __future__ import annotations
 
 import io
+import threading
+import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
+from raysynth import GaussianCopula
+from raysynth.running import plain_lines
 from raysynth.running import progress as module
 from raysynth.running.progress import progress
+from raysynth.running.stages import stage
 
 
 def terminal() -> Console:
@@ -47,10 +54,79 @@ def test_display_ends_when_the_step_fails() -> None:
     assert module._shown == []
 
 
-def test_silent_where_standard_error_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_short_step_writes_no_line_where_standard_error_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with progress("counting", 2) as advance:
         advance(2)
     assert capfd.readouterr() == ("", "")
+    assert plain_lines._steps == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines come after hundredths of a second."""
+    monkeypatch.setattr(plain_lines, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(plain_lines, "SECONDS", 0.02)
+
+
+def lines_until(capfd: pytest.CaptureFixture[str], wanted: str, seconds: float = 20.0) -> list[str]:
+    """What stands on standard error once a line holds the wanted words."""
+    written, end = "", time.monotonic() + seconds
+    while wanted not in written and time.monotonic() < end:
+        written += capfd.readouterr().err
+    assert wanted in written, f"no line with {wanted!r} in {seconds} s"
+    return written.splitlines()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_lines_say_what_is_done_left_and_expected(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress("growing trees", 12, done=2) as advance:
+        lines_until(capfd, "[raysynth] growing trees: 2 of 12, 10 left")
+        advance(1)
+        assert "s left" in lines_until(capfd, "3 of 12, 9 left")[-1]
+        with progress("inner"):
+            lines_until(capfd, "[raysynth] inner: 0 s")
+        assert "inner: done" in capfd.readouterr().err
+    assert "[raysynth] growing trees: done" in capfd.readouterr().err
+    assert plain_lines._steps == [] and not [t for t in threading.enumerate() if t.name == "progress"]
+
+
+def test_the_rest_is_expected_at_the_speed_of_this_run() -> None:
+    step = plain_lines._Step("training", 10, 6)  # six epochs were done before
+    step.begun -= 30.0
+    step.advance(2)
+    assert step.line() == "training: 8 of 10, 2 left, 30 s, about 30 s left"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_stage_is_told_and_one_that_fails_is_not_said_to_be_done(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), stage("similarity"):
+        lines_until(capfd, "[raysynth] similarity: 0 s")
+        _ = 1 / 0
+    assert "done" not in capfd.readouterr().err and plain_lines._steps == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_under_a_budget_only_public_counts_are_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with plain_lines.told(only_public=True):
+        with progress("reading", 7):
+            lines = lines_until(capfd, "reading: 0 s")
+        with progress("training", 3, public=True):
+            lines_until(capfd, "training: 0 of 3")
+    assert not [line for line in lines if "7" in line]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_model_that_is_not_verbose_writes_no_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with plain_lines.told(quiet=True), plain_lines.told(), progress("reading", 7):
+        assert plain_lines._steps == [], "a block inside cannot say more"
+    rows = pd.DataFrame({"x": np.random.default_rng(0).normal(size=300), "c": list("abc") * 100})
+    GaussianCopula(verbose=False, seed=0).fit(rows).sample(100)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations_are_said_in_the_largest_fitting_units(seconds: float, text: str) -> None:
+    assert plain_lines.duration(seconds) == text
 
 
 def test_silent_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:

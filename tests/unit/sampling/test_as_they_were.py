@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import raysynth as rs
-from raysynth.cli.steps import write_sample
+from raysynth.cli.sample import write_sample
 from raysynth.errors import DataError
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema

@@ -14,7 +14,8 @@ from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacySc
 from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised import RANGE_SIGNIFICANT, NoisedStatistics, release_statistics
+from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.noised_range import RANGE_SIGNIFICANT
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
 
@@ -73,7 +74,8 @@ def test_figures_are_near_the_exact_ones_at_a_large_epsilon() -> None:
     assert statistics.columns["score"].missing == pytest.approx(400, abs=120)
     score = statistics.columns["score"].distribution().value
     assert score.quantile(np.array([0.5]))[0] == pytest.approx(100, abs=4)
-    assert (score.low[0], score.high[-1]) in [(32.0, 256.0), (64.0, 128.0), (32.0, 128.0), (64.0, 256.0)]
+    assert 32 <= score.low[0] <= 80 and 120 <= score.high[-1] <= 192
+    assert age.decimals == 0 and score.decimals is None
 
 
 def test_a_declared_domain_and_range_come_back_whatever_the_rows_hold() -> None:
@@ -210,8 +212,8 @@ def test_whether_a_few_rows_widen_the_range_is_up_to_noise() -> None:
     for seed in range(20):
         scope = PrivacyScope(PrivacyBudget(20.0, 1e-5), noise=InsecureSeededNoise(seed))
         statistics = release_statistics(as_declared(as_table(data), schema), schema, scope, share=0.5)
-        widest.add(float(statistics.columns["score"].distribution().value.high[-1]))
-    assert widest == {128.0, 2048.0}
+        widest.add(bool(statistics.columns["score"].distribution().value.high[-1] > 1000))
+    assert widest == {False, True}
 
 
 def test_the_public_schema_does_not_depend_on_rows() -> None:

@@ -1,0 +1,81 @@
+"""`raysynth evaluate`: a synthetic table beside the real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raysynth.cli.application import Csv, Entity, Json, Seed, app, run
+from raysynth.cli.steps import Outcome, evaluate_tables, read_as
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth evaluate real.csv synthetic.csv --out report.html
+
+[dim]# rows that the model has not seen show whether it copied; one column to predict[/dim]
+
+raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income --json
+
+[dim]# how the table was made and what privacy it spent; and a report that may be shared[/dim]
+
+raysynth evaluate train.csv synthetic.csv --model model.raysynth --out report.html --shareable shared.html
+
+[dim]# sequences: many rows for each entity, also compared along time[/dim]
+
+raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
+"""
+)
+def evaluate(
+    real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
+    synthetic: Annotated[str, typer.Argument(help="The synthetic table.")],
+    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    holdout: Annotated[
+        str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict, for the machine-learning test; may be repeated.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file that made the table; the report shows how, and its privacy ledger.")
+    ] = None,
+    shareable: Annotated[
+        Path | None, typer.Option(help="Second HTML report to write, without any figure computed from the real rows.")
+    ] = None,
+    sequence_key: Annotated[
+        str | None, typer.Option(help="Column that says which rows are one sequence; adds figures along time.")
+    ] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
+    entity: Entity = None,
+    csv: Csv = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a synthetic table with the real one, and attack it: figures here, pictures in an HTML report."""
+
+    def work() -> Outcome:
+        from raysynth.files.storage import check_writable
+        from raysynth.methods.loading import load_synthetic_model
+
+        for path in (out, shareable):
+            if path is not None:
+                check_writable(path)
+        return evaluate_tables(
+            read_as(real, csv),
+            synthetic,
+            out=out,
+            holdout=None if holdout is None else read_as(holdout, csv),
+            target=target,
+            seed=seed,
+            model=None if model is None else load_synthetic_model(model),
+            shareable=shareable,
+            sequence_key=sequence_key,
+            time_column=time_column,
+            entity=entity,
+        )
+
+    run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")

@@ -1,0 +1,173 @@
+"""`raysynth sample`: rows from a model, into a file or a folder, and a check of such a folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raysynth.cli.application import Json, Seed, app, run
+from raysynth.cli.steps import FILE_ENDINGS, Outcome, write_frame
+from raysynth.errors import ConditionError, ParameterError
+from raysynth.files.storage import check_writable, local_path
+
+if TYPE_CHECKING:
+    from raysynth.methods.base import Synthesizer
+
+
+@app.command(
+    epilog="""
+[bold]Examples[/bold]
+
+raysynth sample patients.raysynth -n 1000 --out synthetic.csv
+
+[dim]# every row satisfies the conditions[/dim]
+
+raysynth sample patients.raysynth -n 1000 --out men.csv --conditions '{"sex": "male", "age": {"min": 25, "max": 40}}'
+
+[dim]# a folder of Parquet, written by all cores; afterwards: is every file there and whole?[/dim]
+
+raysynth sample patients.raysynth -n 100000000 --out synthetic/
+
+raysynth sample --verify synthetic/
+"""
+)
+def sample(
+    file: Annotated[Path | None, typer.Argument(help="Model file that `raysynth fit` wrote.")] = None,
+    out: Annotated[str | None, typer.Option(help="File (.csv, .parquet) or folder to write to.")] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", "--rows", help="Rows to draw; default: as many as were learned from.")
+    ] = None,
+    conditions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help='What every row must satisfy: a value, a list of values, or {"min": a, "max": b} for each column; '
+            "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file.",
+        ),
+    ] = None,
+    partition_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Divide a folder by a column of few values: COLUMN=VALUE/.")
+    ] = None,
+    verify: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Draw nothing; check a folder written earlier, file by file.")
+    ] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Draw synthetic rows from a model.
+
+    The rows depend on the model, the seed, n and the conditions alone. Writing to a folder can be interrupted: \
+the same command goes on where it stopped.
+    """
+
+    def work() -> Outcome:
+        from raysynth.methods.loading import load_synthetic_model
+
+        if verify is not None:
+            return verify_folder(verify)
+        if file is None or out is None:
+            raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
+        check_out(out)
+        begun = time.perf_counter()
+        model = load_synthetic_model(file)
+        rows = write_sample(model, out, n, read_conditions(conditions), seed, partition_by=partition_by)
+        seconds = time.perf_counter() - begun
+        record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
+        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
+
+    run(work, as_json, kept=kept_of_sample(out))
+
+
+def check_out(out: str) -> None:
+    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        check_writable(out)
+    else:
+        check_writable(local_path(out, "--out") / "part")
+
+
+def write_sample(
+    model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None, *, partition_by: str | None = None
+) -> int:
+    """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
+
+    `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
+    """
+    from raysynth.sampling.frame import with_whole_numbers
+
+    if n is None and not isinstance(conditions, list):
+        n = model.n_rows_
+    if Path(out).suffix.lower() not in FILE_ENDINGS:
+        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by).rows
+    if partition_by is not None:
+        raise ParameterError(
+            f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
+        )
+    frame = model.sample(n, conditions=conditions, seed=seed)
+    write_frame(with_whole_numbers(frame, model.schema_), Path(out))
+    return len(frame)
+
+
+def verify_folder(folder: str) -> Outcome:
+    """Check a folder that `sample` wrote against its manifest; raises `StorageError` naming what is wrong."""
+    from raysynth.sampling.writer import verify
+
+    manifest = verify(folder)
+    size = sum(f.bytes for f in manifest.files)
+    record = {"command": "verify", "folder": folder, "rows": manifest.rows, "files": len(manifest.files), "bytes": size}
+    return Outcome(
+        record, f"{folder}: complete, {manifest.rows:,} rows in {len(manifest.files)} files ({size / 1e6:.1f} MB)"
+    )
+
+
+def read_conditions(text: str | None) -> Any:
+    """Conditions from JSON: {"min": a, "max": b} becomes the closed range (a, b); [[conditions, n], ...] quotas."""
+    if text is None:
+        return None
+    try:
+        content = json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except OSError as error:
+        raise ConditionError(f"--conditions {text}: cannot read the file: {error.strerror}") from error
+    except ValueError as error:
+        raise ConditionError(f'--conditions is not valid JSON ({error}); for example \'{{"sex": "male"}}\'') from None
+    if isinstance(content, dict):
+        return _with_ranges(content)
+    if not (isinstance(content, list) and content and all(_is_quota(c) for c in content)):
+        raise ConditionError(
+            '--conditions must be a JSON object, {"column": value}, or a list of quotas, [[{"column": value}, n], ...]'
+        )
+    return [(_with_ranges(c), count) for c, count in content]
+
+
+def _is_quota(content: Any) -> bool:
+    return (
+        isinstance(content, list) and len(content) == 2 and isinstance(content[0], dict) and isinstance(content[1], int)
+    )
+
+
+def _with_ranges(conditions: dict[str, Any]) -> dict[str, Any]:
+    """The same conditions with {"min": a, "max": b} as the tuple (a, b)."""
+    result: dict[str, Any] = {}
+    for column, wanted in conditions.items():
+        if isinstance(wanted, dict):
+            if not wanted or not set(wanted) <= {"min", "max"}:
+                found = json.dumps(wanted)
+                raise ConditionError(
+                    f'column \'{column}\': a range is {{"min": a, "max": b}}, either may be left out; found {found}'
+                )
+            wanted = (wanted.get("min"), wanted.get("max"))
+        result[column] = wanted
+    return result
+
+
+def kept_of_sample(out: str | None) -> str:
+    """What an interrupted `sample` leaves behind."""
+    if out is None:
+        return "Nothing was written."
+    if Path(out).suffix.lower() in FILE_ENDINGS:
+        return f"Nothing was written to '{out}'."
+    return f"Finished parts stay in '{out}'; the same command goes on from there."

@@ -1,0 +1,143 @@
+"""Progress where there is no terminal: plain lines on standard error, a step's every five seconds.
+
+    [raysynth] growing trees: 3 of 12, 9 left, 14 s, about 42 s left
+    [raysynth] growing trees: done, 56 s
+
+Steps stand inside steps; a line tells of the innermost one. A step of under a second writes none. A thread of
+the outermost step writes them, so that a step that counts nothing is told, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+FIRST_SECONDS, SECONDS = 1.0, 5.0  # before the first line of a step, and between two lines
+
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_only_public: ContextVar[bool] = ContextVar("only_public", default=False)
+_lock = threading.Lock()
+_steps: list[_Step] = []  # that run now, of all threads, the innermost last
+
+
+@dataclass(eq=False)
+class _Step:
+    label: str
+    total: float | None
+    done: float
+    before: float = field(init=False)  # units that earlier runs did
+    begun: float = field(default_factory=time.monotonic)
+    told: bool = False
+
+    def __post_init__(self) -> None:
+        self.before = self.done
+
+    def advance(self, n: float) -> None:
+        """n more units are done; from any thread."""
+        with _lock:
+            self.done += n
+
+    def line(self) -> str:
+        """How far it is, how long it took and will take."""
+        seconds = time.monotonic() - self.begun
+        if not self.total:
+            return f"{self.label}: {duration(seconds)}"
+        left, done = max(self.total - self.done, 0.0), self.done - self.before
+        expected = f", about {duration(seconds * left / done)} left" if done > 0 else ""
+        return f"{self.label}: {self.done:,.0f} of {self.total:,.0f}, {left:,.0f} left, {duration(seconds)}{expected}"
+
+
+@contextmanager
+def told(*, quiet: bool = False, only_public: bool = False) -> Iterator[None]:
+    """What the lines of the block may say; a block inside can only say less.
+
+    Args:
+        quiet: no lines.
+        only_public: no count that follows from the rows (of fragments, of trials drawn), only label and time.
+    """
+    tokens = _quiet.set(_quiet.get() or quiet), _only_public.set(_only_public.get() or only_public)
+    try:
+        yield
+    finally:
+        _quiet.reset(tokens[0])
+        _only_public.reset(tokens[1])
+
+
+def hides_counts() -> bool:
+    """Whether only public counts may be shown here."""
+    return _only_public.get()
+
+
+@contextmanager
+def plain_step(label: str, total: float | None = None, done: int = 0) -> Iterator[Callable[[float], None]]:
+    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `progress.progress`."""
+    if _quiet.get():
+        yield lambda n: None
+        return
+    step = _Step(label, total, done)
+    with _lock:
+        is_outermost = not _steps
+        _steps.append(step)
+    writer = _Writer() if is_outermost else None
+    try:
+        yield step.advance
+        if step.told:
+            _write(f"{label}: done, {duration(time.monotonic() - step.begun)}")
+    finally:
+        with _lock:
+            _steps.remove(step)
+        if writer is not None:
+            writer.stop()
+
+
+class _Writer:
+    """Writes the line of the innermost step: a second after it began, then every five."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No line is written after this."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        latest = -SECONDS
+        while not self._ended.wait(FIRST_SECONDS / 4):
+            now = time.monotonic()
+            if (line := _line_due(now, latest)) is not None:
+                latest = now
+                _write(line)
+
+
+def _line_due(now: float, latest: float) -> str | None:
+    """The line of the innermost step where it has run for a second, and is new or was told five seconds ago."""
+    with _lock:
+        step = _steps[-1] if _steps else None
+        if step is None or now - step.begun < FIRST_SECONDS or (step.told and now - latest < SECONDS):
+            return None
+        step.told = True
+        return step.line()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest fitting units: '42 s', '3 min 20 s', '2 h 5 min'."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+
+
+def _write(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # whoever read standard error is gone: the work goes on without
+        sys.stderr.write(f"[raysynth] {line}\n")
+        sys.stderr.flush()
