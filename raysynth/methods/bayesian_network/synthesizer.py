@@ -32,6 +32,7 @@ from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.presence import gaps_together, presence_parents, with_presence
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
@@ -118,7 +119,10 @@ Edges = Annotated[
 class BayesianNetworkSynthesizer(Synthesizer):
     """A Bayesian network over categories and quantile bins; fits in seconds, from counts, any number of rows.
 
-    After `fit`: `edges_`, `score_`, `n_passes_`, `dropped_candidates_`, and `network_`, the network as pgmpy holds it.
+    Columns that are missing together stay so (`methods/bayesian_network/presence.py`; not under a budget).
+
+    After `fit`: `edges_`, `score_` (of the graph as the search found it), `n_passes_`, `dropped_candidates_`, and
+    `network_`, the network as pgmpy holds it.
     """
 
     method: ClassVar[str] = "bayesian_network"
@@ -238,7 +242,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
             counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
             scores = SetScores(counts, self.score, self.equivalent_sample_size)
             found = find_structure(self.structure, scores, rules, self.restarts)
-            self.model_ = estimate(counts, found.parents, self.smoothing)
+            gaps = gaps_together(scores, rules) if self.structure != "tree" else {}  # a tree stays one
+            parents, leaders = presence_parents(found.parents, gaps, scores, rules)
+            self.model_ = with_presence(estimate(counts, parents, self.smoothing), leaders, gaps)
         names = prepared.encoder.names
         self.score_ = found.score
         self.n_passes_ = counts.n_passes
