@@ -76,15 +76,24 @@ def shared_cells(
     cut = wide_gaps(values.low, values.high, values.counts, heavy, rows=looked_at, unit=values.unit)
     cut = without_lone_cuts(cut, gap, values.counts, rare_rows)
     ends = [0, *(np.flatnonzero(cut) + 1).tolist(), len(values.counts)]
+    walls = [-np.inf, *(_wall(values, at) for at in ends[1:-1]), np.inf]
     cells: list[Cell] = []
     thin: list[tuple[float, float]] = []
-    for first, after in zip(ends[:-1], ends[1:], strict=True):
+    for number, (first, after) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
         group = values.part(first, after)
         if holders.are_enough(first, after):
-            cells += _cells_of_group(group, _Part(holders, first), atom_rows, rows_per_cell)
+            found = _cells_of_group(group, _Part(holders, first), atom_rows, rows_per_cell)
+            low, high = walls[number], walls[number + 1]
+            cells += [Cell(min(max(c.low, low), high), max(min(c.high, high), low), c.rows) for c in found]
         else:
             thin.append((float(group.low[0] / 2 + group.high[-1] / 2), float(group.counts.sum())))
     return _with_rows(cells, thin) if cells else [_one_cell(values)]
+
+
+def _wall(values: Values, at: int) -> float:
+    """What no cell crosses between the values before `at` and those from there on: the coarsest grid point there."""
+    places = _place(values, np.array([values.high[at - 1], values.low[at]]))
+    return _value(values, _coarsest_between(float(places[0]), float(places[1])))
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.plain import results_to_dict
@@ -16,11 +15,7 @@ from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
 
-if TYPE_CHECKING:
-    pass
 
-
-@dataclass(frozen=True)
 class EvaluationResults(EvaluationFigures):
     """Figures of one evaluation (the fields of `EvaluationFigures`) with what can be made of them."""
 

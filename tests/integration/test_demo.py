@@ -99,5 +99,5 @@ def test_own_table(tmp_path: Path) -> None:
         [*COMMAND, "own.csv", "--out", "out", "--method", "copula"], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    for word in ("own.csv: 600 rows x 10 columns", "out/report.html", "raysynth sample out/model.raysynth"):
+    for word in ("own.csv: 600 rows x 9 columns", "out/report.html", "raysynth sample out/model.raysynth"):
         assert word in result.stdout

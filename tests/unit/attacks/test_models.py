@@ -85,7 +85,7 @@ def test_the_search_of_a_decoders_place_finds_unknown_columns_of_its_own_rows(
 def test_a_critic_knows_the_rows_that_it_was_taught_and_a_model_file_has_none(
     real: pd.DataFrame, holdout: pd.DataFrame, tmp_path: Path
 ) -> None:
-    gan = TabularGAN(epochs=150, batch_size=50, pac=1, discriminator_lr=2e-3, verbose=False, seed=0).fit(real[:100])
+    gan = TabularGAN(epochs=400, batch_size=50, pac=1, discriminator_lr=2e-3, verbose=False, seed=0).fit(real[:100])
     attack = partial(run_privacy_attacks, real[:100], gan.sample(300, seed=0), ["critic"], holdout_data=holdout)
     assert attack(synthesizer=gan).details["critic"].success.low > 0.9
     gan.save(tmp_path / "gan")

@@ -12,6 +12,7 @@ from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.shared_cells import coarse_quantiles
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.sharers import Sharers
 
 
@@ -73,3 +74,24 @@ def test_coarse_quantiles_are_ascending_and_no_values() -> None:
     found = coarse_quantiles(x, levels, 5)
     assert (np.diff(found) >= 0).all() and not np.isin(found, x).any()
     assert np.abs(np.searchsorted(x, found) - levels * 4999).max() <= 6
+
+
+@pytest.mark.parametrize("decimals", [None, 0, 1, 6])
+@pytest.mark.parametrize("rare", [1, 5, 20])
+def test_cells_are_ascending_and_disjoint(decimals: int | None, rare: int) -> None:
+    """Else a model file could not be read again: clusters far apart and close together, with values of many rows."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        clusters = int(rng.integers(1, 12))
+        size = int(rng.integers(20, 2000)) // clusters + 1
+        parts = [
+            rng.normal(rng.normal() * 10 ** rng.integers(0, 4), 10 ** rng.uniform(-3, 2), size) for _ in range(clusters)
+        ]
+        parts.append(np.repeat(rng.normal(size=clusters) * 10 ** rng.integers(0, 3), rng.integers(1, 60, clusters)))
+        values = np.concatenate(parts) if decimals is None else np.round(np.concatenate(parts), decimals)
+        values = rng.choice(values, len(values)) if seed % 2 else values
+        low, counts = np.unique(values, return_counts=True)
+        moments = float(values.mean()), float(values.std())
+        found = smooth(NumericDistribution(low, low, counts, 0.0, *moments, decimals, True, 0.0), rare)
+        assert (found.low <= found.high).all() and (found.high[:-1] <= found.low[1:]).all(), seed
+        assert found.share.sum() == pytest.approx(1.0)

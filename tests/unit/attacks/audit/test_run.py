@@ -265,11 +265,12 @@ def test_clipping_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bounds_read_from_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     from raysynth.statistics import noised
 
-    def exact_range(column: Any, counts: np.ndarray, plan: Any, scope: Any) -> tuple[float, float]:
-        edges, occurs = noised._growing(column), np.flatnonzero(counts[:-1])
+    def exact_range(column: Any, counts: np.ndarray, *plan: Any) -> tuple[float, float]:
+        grid = noised.RangeGrid.of(column)
+        edges, occurs = grid.octaves, np.flatnonzero(grid.in_octaves(counts)[:-1])
         return float(np.append(2 * edges[0], edges)[occurs[0]]), float(np.append(edges, 2 * edges[-1])[occurs[-1]])
 
-    monkeypatch.setattr(noised, "_range", exact_range)
+    monkeypatch.setattr(noised, "released_range", exact_range)
     refuted(audit("copula", "file"))
 
 
