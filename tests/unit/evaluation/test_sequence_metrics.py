@@ -19,6 +19,7 @@ from raysynth.evaluation import (
 )
 from raysynth.evaluation.sequence_comparison import compare_sequences, pair_long_tables
 from raysynth.evaluation.sequence_metrics import PaddedSequences, autocorrelations, cross_correlations
+from raysynth.schema.columns import Kind
 
 STEPS = 8
 
@@ -138,7 +139,7 @@ def test_an_evaluation_of_long_tables_has_a_section_along_time(tmp_path: Path) -
         real, made, metrics=["statistical_similarity"], sequence_key="who", time_column="day"
     )
     assert found.sequences is not None and 0.2 < found.sequences.accuracy.value < 0.8
-    assert "who" not in found.kinds and {"group", "day", "x", "trend"} <= set(found.kinds)
+    assert found.kinds["who"] is Kind.IDENTIFIER and {"group", "day", "x", "trend"} <= set(found.kinds)
     assert "Sequences told from real" in found.summary()
     assert found.to_dict()["sequences"]["predicted"] == "x"
     found.generate_report(tmp_path / "full.html")
