@@ -256,9 +256,9 @@ def set_dtype(meta: dict[str, Any], dtype: str) -> None:
 CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "other version": (json_change(lambda m: {**m, "format_version": 2}), "format version 2.*reads 1"),
     "no version": (json_change(lambda m: m.pop("format_version") and None), "format version None"),
-    "unknown method": (json_change(lambda m: {**m, "method": "gpt"}), "unknown method 'gpt'"),
+    "unknown method": (json_change(lambda m: {**m, "method": "gpt"}), "'gpt' is none of raysynth's own"),
     "method is a list": (json_change(lambda m: {**m, "method": ["copula"]}), ""),
-    "method is a module": (json_change(lambda m: {**m, "method": "os:system"}), "unknown method"),
+    "method is a module": (json_change(lambda m: {**m, "method": "os:system"}), "none of raysynth's own"),
     "no method": (json_change(lambda m: m.pop("method") and None), "method"),
     "a list": (json_change(lambda m: [m]), "format version None"),
     "unknown parameter": (json_change(lambda m: m["parameters"].update(cmd="rm") and None), "cmd"),
