@@ -161,7 +161,7 @@ BAD: list[tuple[dict[str, Any], type[RaysynthError], str]] = [
     ({"epsilon": None}, ParameterError, "delta belongs to differential privacy"),
     ({"privacy_unit": "ward"}, ParameterError, "protects whole sequences, which sequence_key names"),
     ({"clip_norm": 0.0}, ParameterError, "clip_norm must be a number above 0"),
-    ({"statistics_share": 1.5}, ParameterError, "preprocessing_share"),
+    ({"statistics_share": 1.5}, ParameterError, "statistics_share must be"),
     ({"sequence_key": None}, ParameterError, "sequence_key is missing"),
     ({"static_columns": ["room"]}, SchemaError, "static_columns: 'room'"),
     ({"features": 2}, ParameterError, "features belongs to an array"),
