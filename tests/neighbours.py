@@ -289,6 +289,11 @@ def schema_of(case: Case) -> TableSchema:
     return TableSchema((*(c for c in told if c.name != "level"), level), constraints=(Inequality("level", "age"),))
 
 
+def without_clock(text: str) -> str:
+    """Without lines of progress, which are printed by the clock and say how long a step takes."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("[raysynth] "))
+
+
 def shown(case: Case, data: Any, *, rows: bool = False) -> dict[str, Any]:
     """Everything that a fit shows: model, text, warnings, error, work; with `rows` it is drawn from, too, or fails."""
     printed, told = io.StringIO(), io.StringIO()
@@ -308,7 +313,7 @@ def shown(case: Case, data: Any, *, rows: bool = False) -> dict[str, Any]:
                 seen["error"] = (type(error).__name__, str(error), str(error.__cause__))
             except Exception as error:  # what no user should see: kept, so that the test fails with it
                 seen["error"] = ("BARE", type(error).__name__, str(error), traceback.format_exc()[-1500:])
-    seen |= {"printed": printed.getvalue(), "told": told.getvalue(), "work": work}
+    seen |= {"printed": printed.getvalue(), "told": without_clock(told.getvalue()), "work": work}
     return seen | {"warned": sorted(str(w.message) for w in warned)}
 
 

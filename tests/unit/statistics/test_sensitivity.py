@@ -260,6 +260,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
 # Parts of those above, or never released with noise: exact statistics, checks and evaluation are the holder's own.
 OTHERS = {
     "_RowHashes",
+    "PersonSummary",  # of persons, without a budget alone
     "TableSummary",
     "ExactSum",
     "DistinctSample",
