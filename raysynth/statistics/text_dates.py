@@ -213,8 +213,7 @@ def _forms_of(value: str) -> Iterator[str]:
                 yield form.replace("%z", match["z"])
             yield form
     for form in (*(_WORDS if has_month else _NUMBERS), *(_WITH_WEEKDAY if has_month and value[:1].isalpha() else ())):
-        pattern = _compiled(form)
-        match = pattern.fullmatch(value) or pattern.match(value)  # the first takes '22' whole, not its first digit
+        match = _compiled(form).match(value)
         if match is None:
             continue
         rest = value[match.end() :]
