@@ -93,7 +93,7 @@ def test_what_follows_from_real_rows_alone_is_evaluated_once(
     table = table.assign(y=table["y"] + 0.5)  # no other test has these rows
     found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=2, target_columns="c")
     assert not found.failed
-    assert 4 < len(trained) < 8, "one on each trial's, and fewer on the real rows, whose codes follow the synthetic ones"
+    assert 4 < len(trained) < 8, "on each trial's, and fewer on the real rows: their codes follow the synthetic"
     assert len(bandwidths) == 2, "one for each division of the holdout, which the seed decides"
 
 
