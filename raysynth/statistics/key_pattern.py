@@ -66,9 +66,9 @@ def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) 
 def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str | None:
     """'integer(low, high)' for row numbers: whole numbers of which each row has another, in a range that they fill.
 
-    None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen yet
-    would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at least
-    ten of the numbers in each step, so that they tell of no single one (but that counting begins at 0 or 1).
+    None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen
+    yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at
+    least ten of the numbers in each step, so that they tell of no single one (but that counting begins at 0 or 1).
     """
     if low < 0 or n_rows < ROWS_BESIDE_AN_END or n_rows < ROW_NUMBERS_FROM * (high - low + 1):
         return None
