@@ -19,29 +19,8 @@ from raysynth.methods.trees.columns import ColumnView
 
 MOST_GROUPS = 32  # of the codes of a column
 MOST_TERMS = 1200  # of the design, by coarser groups where a table is wide
-FOLDS = 5
-LEFT_OUT_BELOW = 20  # rows a term: in a larger table a row's own part in its prediction is small
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
-
-
-@dataclass(frozen=True)
-class Products:
-    """Cross products (D, D) of terms over some rows, the sums (D,) of the terms, and how many rows."""
-
-    crossed: np.ndarray
-    sums: np.ndarray
-    rows: int
-
-    def without(self, others: Products) -> Products:
-        """Those of the rows that are not among others."""
-        return Products(self.crossed - others.crossed, self.sums - others.sums, self.rows - others.rows)
-
-    def centred(self, terms: np.ndarray) -> np.ndarray:
-        """Cross products of some terms less their means."""
-        sums = self.sums[terms]
-        centred: np.ndarray = self.crossed[np.ix_(terms, terms)] - np.outer(sums, sums) / max(self.rows, 1)
-        return centred
 
 
 @dataclass(frozen=True)
@@ -52,17 +31,17 @@ class Design:
         group: for each column the group of each code.
         first: the first term of each column, and D at the end.
         slopes: for each column numbers (R, S) for each code, standardised over the rows.
-        products: of all terms over all rows.
-        fold_N: in a small table the fold of each row, else of length 0.
-        left_out: the products over the rows of each fold.
+        products: cross products of all terms over the rows, (D, D), of terms less their means.
+        means: of the terms, (D,).
+        rows: N.
     """
 
     group: tuple[np.ndarray, ...]
     first: tuple[int, ...]
     slopes: tuple[np.ndarray, ...]
-    products: Products
-    fold_N: np.ndarray
-    left_out: tuple[Products, ...]
+    products: np.ndarray
+    means: np.ndarray
+    rows: int
 
     def terms(self, column: int) -> range:
         """The terms of a column: groups, then slopes."""
@@ -77,11 +56,8 @@ def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> Design:
     slopes = tuple(_slopes(codes_CN[c], view) for c, view in enumerate(columns))
     sizes = [int(g.max()) + 1 + s.shape[1] for g, s in zip(group, slopes, strict=True)]
     first = tuple(int(x) for x in np.concatenate([[0], np.cumsum(sizes)]))
-    fold_N = np.empty(0, np.int64)
-    if n < LEFT_OUT_BELOW * first[-1]:
-        fold_N = np.random.default_rng(n).permutation(n) % FOLDS
-    left_out = tuple(_products(codes_CN[:, fold_N == k], group, slopes) for k in range(FOLDS if len(fold_N) else 0))
-    return Design(group, first, slopes, _products(codes_CN, group, slopes), fold_N, left_out)
+    products, means = _products(codes_CN, group, slopes, first)
+    return Design(group, first, slopes, products, means, n)
 
 
 @dataclass(frozen=True)
@@ -90,7 +66,7 @@ class AdditivePrediction:
 
     Args:
         tables: for each input the addend of each of its codes.
-        total_N: the sum for each row; in a small table by the rows of other folds.
+        total_N: the sum for each row.
     """
 
     tables: tuple[np.ndarray, ...]
@@ -108,45 +84,24 @@ def additive_predictions(
         inputs: the columns to predict from.
         targets_NK: what to predict.
     """
-    tables_FRK = _tables(design, design.products, codes_CN, inputs, targets_NK)
-    total_NK = _total(tables_FRK, codes_CN, inputs)
-    if len(design.fold_N):
-        shift_K = total_NK.mean(0) - targets_NK.mean(0)
-        total_NK = shift_K + _by_other_folds(design, codes_CN, inputs, targets_NK)
+    terms = np.concatenate([np.arange(*_ends(design, c)) for c in inputs])
+    ridge = np.concatenate([_penalty(design, c) for c in inputs])
+    centred_NK = targets_NK - targets_NK.mean(0)
+    right = np.concatenate([_against(design, c, codes_CN[c], centred_NK) for c in inputs])
+    products = design.products[np.ix_(terms, terms)] + np.diag(ridge)
+    weights = np.linalg.solve(products, right)
+    ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
+    parts = np.split(weights, ends)
+    tables_FRK = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
+    total_NK = np.sum([table[codes_CN[c]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
     return [
         AdditivePrediction(tuple(t[:, k].astype(np.float32) for t in tables_FRK), total_NK[:, k].astype(np.float32))
         for k in range(targets_NK.shape[1])
     ]
 
 
-def _by_other_folds(design: Design, codes_CN: np.ndarray, inputs: Sequence[int], targets_NK: np.ndarray) -> np.ndarray:
-    """Predictions (N, K) of the rows of each fold from those of the others, else noise would look like knowledge."""
-    result = np.empty(targets_NK.shape)
-    for k, left_out in enumerate(design.left_out):
-        own, rest = design.fold_N == k, design.fold_N != k
-        products = design.products.without(left_out)
-        tables_FRK = _tables(design, products, codes_CN[:, rest], inputs, targets_NK[rest])
-        totals = [_total(tables_FRK, codes_CN[:, rows], inputs) for rows in (own, rest)]
-        result[own] = totals[0] - totals[1].mean(0) + targets_NK[rest].mean(0)
-    return result
-
-
-def _tables(
-    design: Design, products: Products, codes_CN: np.ndarray, inputs: Sequence[int], targets_NK: np.ndarray
-) -> list[np.ndarray]:
-    """Addends (R, K) of each input's codes, by ridge regression on the rows of the products."""
-    terms = np.concatenate([np.array(design.terms(c)) for c in inputs])
-    ridge = np.concatenate([_penalty(design, c) for c in inputs])
-    centred_NK = targets_NK - targets_NK.mean(0)
-    right = np.concatenate([_against(design, c, codes_CN[c], centred_NK) for c in inputs])
-    weights = np.linalg.solve(products.centred(terms) + np.diag(ridge), right)
-    parts = np.split(weights, np.cumsum([len(design.terms(c)) for c in inputs])[:-1])
-    return [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
-
-
-def _total(tables_FRK: Sequence[np.ndarray], codes_CN: np.ndarray, inputs: Sequence[int]) -> np.ndarray:
-    total: np.ndarray = np.sum([table[codes_CN[c]] for table, c in zip(tables_FRK, inputs, strict=True)], axis=0)
-    return total
+def _ends(design: Design, column: int) -> tuple[int, int]:
+    return design.first[column], design.first[column + 1]
 
 
 def _penalty(design: Design, column: int) -> np.ndarray:
@@ -195,7 +150,9 @@ def _slopes(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:
     return (numbers - seen.mean(0)) / np.maximum(seen.std(0), 1e-9)
 
 
-def _products(codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray]) -> Products:
+def _products(
+    codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray], first: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     from scipy import sparse
 
     n = codes_CN.shape[1]
@@ -206,4 +163,5 @@ def _products(codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequenc
         if s.shape[1]:
             blocks.append(sparse.csr_matrix(s[codes_N]))
     terms = sparse.hstack(blocks, format="csr")
-    return Products(np.asarray((terms.T @ terms).todense()), np.asarray(terms.sum(0)).ravel(), n)
+    means = np.asarray(terms.mean(0)).ravel()
+    return np.asarray((terms.T @ terms).todense()) - n * np.outer(means, means), means
