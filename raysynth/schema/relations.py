@@ -67,7 +67,7 @@ class Relation:
     @property
     def is_self_reference(self) -> bool:
         """Whether a table's rows name rows of the same table."""
-        return self.parent == self.child
+        return self.child == self.parent
 
     def validate(self) -> None:
         """Raise `SchemaError` where the keys are empty, repeat a column or differ in length."""
@@ -255,11 +255,8 @@ class DatabaseSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; attributes at their default are left out."""
-        result: dict[str, Any] = {"format_version": FORMAT_VERSION, "tables": [_plain(t) for t in self.tables]}
-        result["relations"] = [str(r) for r in self.relations]
-        if self.rules:
-            result["rules"] = [str(r) for r in self.rules]
-        return result
+        texts = {"relations": [str(r) for r in self.relations], "rules": [str(r) for r in self.rules]}
+        return {"format_version": FORMAT_VERSION, "tables": [_plain(t) for t in self.tables], **texts}
 
     @classmethod
     def from_dict(cls, content: Any) -> DatabaseSchema:

@@ -1,4 +1,4 @@
-"""Schemas of databases: text and JSON of keys and rules, the order of tables, cycles, and messages that name columns."""
+"""Schemas of databases: text and JSON of keys and rules, the order of tables, cycles, and what messages name."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ def test_text_of_relations_and_back() -> None:
     assert plain == Relation("patients", "visits", ("id",), ("patient_id",))
     both = Relation.parse("flights.(origin, time_hour) -> weather.(origin,time_hour), nullable")
     assert both == Relation("weather", "flights", ("origin", "time_hour"), ("origin", "time_hour"), nullable=True)
-    odd = Relation('the "shop"'.replace('"', "'"), "order lines", ("shop.no",), ("a,b",))
+    odd = Relation('the "shop"', "order lines", ("shop.no", "->"), ("a,b", '"'))
     for relation in (plain, both, odd):
         assert Relation.parse(str(relation)) == relation
 
 
-@pytest.mark.parametrize("text", ["visits -> patients", "a.b <- c.d", "a.(b,c) -> d.e", "a.(b,b) -> d.(e,f)", "", 3])
+@pytest.mark.parametrize(
+    "text",
+    ["visits -> patients", "a.b <- c.d", "a.(b,c) -> d.e", "a.(b,b) -> d.(e,f)", "", 3, "a.(" + "b" * 40 + " -> c.d"],
+)
 def test_what_is_no_relation_is_refused(text: str) -> None:
     with pytest.raises(SchemaError, match="relation"):
         Relation.parse(text)
