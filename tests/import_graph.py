@@ -27,6 +27,7 @@ LAYERS = (
     ("training",),
     ("fitting",),
     ("methods",),
+    ("related",),
     ("comparison",),
     ("attacks",),
     ("evaluation",),

@@ -1,0 +1,229 @@
+"""RelationalSynthesizer: several tables with keys between them, learned and made together."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.errors import NotFittedError, ParameterError
+from raysynth.files.model_file import ModelContent, write_model
+from raysynth.fitting.checks import check_whole
+from raysynth.methods.choice import AUTO
+from raysynth.methods.parameters import Parameter, Parameterised, declared
+from raysynth.running.plain_lines import told
+from raysynth.running.stages import collect_stages, stage
+from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
+from raysynth.schema.table import TableSchema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raysynth.methods.base import Synthesizer
+    from raysynth.related.learning import DatabaseModel
+
+DEFAULT_METHOD = "trees"
+
+
+class RelationalSynthesizer(Parameterised):
+    """Several tables with keys between them (parents and children, several parents, composite and nullable keys).
+
+    Tables are made parents first. A parent's row is made together with a summary of its children: how many it has of
+    each kind of row, and a code of what these are like, learned by clustering. Children are made given their parent's
+    row, the summary, what the parent sees of its own ancestors, and a summary of the siblings made before them, or, in
+    a table with an `order`, the row before. Further parents are found by matching on codes. Keys are made anew, and
+    foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a root
+    table with all that descends from it counts once for `rare_threshold`.
+
+    After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`.
+    """
+
+    relations: Annotated[
+        DatabaseSchema | Sequence[str] | str | os.PathLike[str] | None,
+        Parameter(
+            "a `DatabaseSchema`, the path of its JSON, or a list of 'child.key -> parent.key'; None: inferred from "
+            "names and values, and printed"
+        ),
+    ] = None
+    method: Annotated[str, Parameter("of rows: 'auto', 'trees' or 'autoregressive', or one that completes rows")] = AUTO
+    child_method: Annotated[str | None, Parameter("of rows of tables with a parent; None: as `method`")] = None
+    parameters: Annotated[
+        Mapping[str, Any] | None, Parameter("for the table methods, for example {'leaf_rows': 20}")
+    ] = None
+    schemas: Annotated[
+        Mapping[str, TableSchema | str | os.PathLike[str]] | None,
+        Parameter("a `TableSchema`, or the path of its JSON, for some of the tables"),
+    ] = None
+    dangling: Annotated[
+        str,
+        Parameter(
+            "keys that point to no row: 'error', or 'missing' to take them for missing", one_of=("error", "missing")
+        ),
+    ] = "error"
+    epsilon: Annotated[float | None, Parameter("not in this version: several tables have no privacy budget")] = None
+    seed: Annotated[
+        int | None, Parameter("of the fit and of sampling; None draws one", at_least=0, at_most=2**62 - 1)
+    ] = None
+    verbose: Annotated[bool | int, Parameter("print how each table is made")] = True
+
+    database_: DatabaseModel = field(init=False)
+    versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
+
+    # ---- fit ---------------------------------------------------------------------------------------------------------
+
+    def fit(self, tables: Mapping[str, Any]) -> Self:
+        """Learn the tables of a database.
+
+        Args:
+            tables: by name, each in any form that `Synthesizer.fit` takes.
+
+        Raises:
+            DataError, SchemaError, ParameterError: name the table and the column, and say what to do.
+        """
+        from raysynth.related.learning import learn
+        from raysynth.related.opened import open_database
+
+        self._check_parameters()
+        if not isinstance(tables, Mapping) or not tables:
+            raise ParameterError("tables are a dict {name: DataFrame, path ...} with at least one table")
+        self.__dict__.pop("stages_", None)
+        with collect_stages() as stages, told(quiet=not self.verbose):
+            with stage("keys"):
+                schema = self._database_schema(tables)
+                database = open_database(tables, schema, self.schemas or {}, self.dangling)
+            seed = secrets.randbits(62) if self.seed is None else int(self.seed)
+            self.database_ = learn(database, self._maker(schema, seed), seed, bool(self.verbose))
+        self.stages_ = tuple(stages)
+        return self
+
+    def _check_together(self) -> None:
+        if self.epsilon is not None:
+            raise ParameterError(
+                "RelationalSynthesizer has no privacy budget in this version: the noise of a person with many rows in "
+                "several tables is not accounted for; leave out epsilon, or fit each table alone with a privacy_unit"
+            )
+        for name in (self.method, self.child_method):
+            if name is not None and name != AUTO:
+                from raysynth.methods.registry import synthesizer_class
+
+                synthesizer_class(name)
+
+    def _database_schema(self, tables: Mapping[str, Any]) -> DatabaseSchema:
+        if isinstance(self.relations, DatabaseSchema):
+            return self.relations
+        if isinstance(self.relations, (str, os.PathLike)):
+            return DatabaseSchema.load(self.relations)
+        relations = tuple(r if isinstance(r, Relation) else Relation.parse(r) for r in self.relations or ())
+        keys: dict[str, tuple[str, ...]] = {r.parent: r.parent_key for r in reversed(relations)}
+        return DatabaseSchema(tuple(TableKeys(n, keys.get(n, ())) for n in tables), relations)
+
+    def _maker(self, schema: DatabaseSchema, seed: int) -> Any:
+        from raysynth.methods.registry import synthesizer_class
+
+        def make(name: str) -> Synthesizer:
+            method = self.method
+            if self.child_method is not None and schema.parents_of(name):
+                method = self.child_method
+            cls = synthesizer_class(DEFAULT_METHOD if method == AUTO else method)
+            return cls(**(self.parameters or {}), seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
+
+        return make
+
+    # ---- sample ------------------------------------------------------------------------------------------------------
+
+    def sample(
+        self, scale: float = 1.0, seed: int | None = None, rows: Mapping[str, int] | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Synthetic tables; the same (model, seed, scale, rows) gives the same rows.
+
+        Args:
+            scale: rows of the root tables by those that were learned from; tables below follow.
+            seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+            rows: of some root tables, instead of `scale`.
+
+        Raises:
+            ParameterError: scale is no positive number, or a name in `rows` is no root table.
+        """
+        from raysynth.sampling.frame import to_frame
+
+        made = self.sample_arrow(scale, seed, rows)
+        return {n: to_frame(made[n], self.table_schema(n)) for n in self.schema_.names}
+
+    def sample_arrow(
+        self, scale: float = 1.0, seed: int | None = None, rows: Mapping[str, int] | None = None
+    ) -> dict[str, pa.Table]:
+        """As `sample`, as Arrow tables (text as dictionary codes)."""
+        from raysynth.related.making import make_all
+        from raysynth.related.writing import Output
+
+        self._require_fitted()
+        roots = self._root_rows(scale, rows)
+        with told(quiet=not self.verbose):
+            model = self.database_
+            made = make_all(model.tables, roots, scale, np.random.default_rng([self._sampling_seed(seed), 0]))
+            output = Output(model, made, dict.fromkeys(model.tables, 0))
+            return {n: output.table(n) for n in self.schema_.names}
+
+    def table_schema(self, name: str) -> TableSchema:
+        """The columns of one table; raises `NotFittedError` or `SchemaError`."""
+        self._require_fitted()
+        return self.database_.columns(name)
+
+    @property
+    def schema_(self) -> DatabaseSchema:
+        """Tables and keys; raises `NotFittedError`."""
+        self._require_fitted()
+        return self.database_.schema
+
+    def _root_rows(self, scale: float, rows: Mapping[str, int] | None) -> dict[str, int]:
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
+            raise ParameterError(f"scale must be a number above 0; found {scale!r}")
+        roots = {n: max(1, round(rows * scale)) for n, rows in self.database_.roots.items()}
+        for name, n in (rows or {}).items():
+            if name not in roots:
+                raise ParameterError(f"rows names '{name}', which is no root table; these are: {', '.join(roots)}")
+            check_whole(f"rows['{name}']", n, 0)
+            roots[name] = int(n)
+        return roots
+
+    def _sampling_seed(self, seed: int | None) -> int:
+        seed = seed if seed is not None else self.seed
+        if seed is None:
+            return secrets.randbits(62)
+        declared(type(self))["seed"].check(seed)
+        return int(seed)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "stages_"):
+            raise NotFittedError("this RelationalSynthesizer is not fitted; call fit(tables) first")
+
+    # ---- save --------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
+
+        Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
+        """
+        self._require_fitted()
+        write_model(path, self._content())
+
+    def _content(self) -> ModelContent:
+        from raysynth.related.state import to_content
+
+        left_out = {"relations", "schemas", "parameters"}
+        return to_content(self.database_, {k: v for k, v in self.get_params().items() if k not in left_out})
+
+    @classmethod
+    def _from_content(cls, content: ModelContent) -> Self:
+        from raysynth.related.state import from_content
+
+        model = cls(**content.meta["parameters"])
+        model._check_parameters()
+        model.database_, model.stages_ = from_content(content), ()
+        model.sample_arrow(rows=dict.fromkeys(model.database_.roots, 2), seed=0)  # parts that do not fit are found now
+        return model
