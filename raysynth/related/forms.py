@@ -72,14 +72,10 @@ class Forms:
             if column.name in self._differences:
                 values = _of_type(np.abs(x), _as_difference(column))
             if column.name == self.order:
-                x = numbers(values)
-                order = np.lexsort((family.place, family.parent))
-                step = np.full(len(x), np.nan)
-                step[order[1:]] = np.diff(x[order])
-                first = family.place == 0
+                first, step = _along(numbers(values), family)
                 held = _as_difference(column) if column.name in self._differences else column
-                result[first_of(column.name)] = _of_type(np.where(first, x, np.nan), held)
-                result[step_of(column.name)] = _of_type(np.where(first, np.nan, step), _step(column))
+                result[first_of(column.name)] = _of_type(first, held)
+                result[step_of(column.name)] = _of_type(step, _step(column))
             else:
                 result[column.name] = values
         return result
@@ -146,6 +142,16 @@ def _beside(rule: CrossTableRule, parents: pa.Table, parent_N: np.ndarray) -> np
     middle = float(np.sort(there)[len(there) // 2]) if len(there) else 0.0
     beside = np.append(x, np.nan)[np.where(parent_N == NO_PARENT, len(x), parent_N)]
     return np.where(np.isnan(beside), middle, beside)
+
+
+def _along(x_N: np.ndarray, family: Family) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the first value of its sequence, and the step from the row before it (0 in the first row), (N,)."""
+    order = np.lexsort((family.place, family.parent))
+    place = family.place[order]
+    first, step = np.empty(len(x_N)), np.empty(len(x_N))
+    first[order] = x_N[order][np.arange(len(order)) - place]
+    step[order] = np.where(place > 0, np.diff(x_N[order], prepend=np.nan), 0.0)
+    return first, step
 
 
 def _check(rule: CrossTableRule, difference_N: np.ndarray) -> None:

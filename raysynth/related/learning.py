@@ -171,9 +171,10 @@ def _learn_table(
     line = _line(table, plan, family)
     names = [c for c in plan.learned if line is None or c != line[0]]
     columns = tuple(c for c in table.modelled if c.name in names)
-    forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, plan.order)
+    order = plan.order if plan.order in {c.name for c in columns} else None  # else it is the number of the row
+    forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order)
     values = {**own.own, **forms.forward(table.rows, parents, family)}
-    drawn = {k: c for k, c in own.schema.items() if k not in plan.columns} | {c.name: c for c in forms.schema}
+    drawn = {c.name: c for c in forms.schema} | {k: c for k, c in own.schema.items() if k not in plan.columns}
     siblings = _siblings(plan, own, drawn)
     given, given_schema = _given(own, siblings, values, family)
     regenerated = [c for c in table.schema.columns if c.name in names and not c.kind.is_modelled]
@@ -204,9 +205,8 @@ def _family(database: OpenDatabase, plan: TablePlan, rng: np.random.Generator) -
     parents = database.tables[plan.primary.parent].rows
     order = rng.random(rows.num_rows)
     if plan.order is not None:
-        values = plain(rows.column(plan.order))
         order = np.empty(rows.num_rows)
-        order[pc.sort_indices(values, null_placement="at_end").to_numpy()] = np.arange(rows.num_rows)
+        order[pc.array_sort_indices(plain(rows.column(plan.order))).to_numpy()] = np.arange(rows.num_rows)
     return Family.of(database.parents[plan.primary], parents.num_rows, order), parents
 
 

@@ -6,7 +6,8 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,6 @@ class Made:
     context: pa.Table
     parents: dict[Relation, np.ndarray]
     place: np.ndarray
-    matched: dict[Relation, np.ndarray] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -46,38 +46,61 @@ class Made:
         return len(self.place)
 
 
-def make_all(
-    models: Mapping[str, TableModel], n_roots: Mapping[str, int], scale: float, rng: np.random.Generator
+def make_tables(
+    models: Mapping[str, TableModel],
+    roots: Mapping[str, Roots],
+    scale: float,
+    rng: np.random.Generator,
+    common: Mapping[str, Made] | None = None,
 ) -> dict[str, Made]:
-    """New rows of all tables.
+    """New rows of some tables.
 
     Args:
         models: of the tables, parents first.
-        n_roots: rows of the tables without a primary parent.
+        roots: what is asked for of the tables without a primary parent.
         scale: of rows that could have a parent and have none.
         rng: the only source of randomness.
+        common: tables that are there already, with the numbers of children that these rows are to give them.
     """
-    made: dict[str, Made] = {}
+    made: dict[str, Made] = dict(common or {})
     with progress("making tables", len(models), public=True) as advance:
         for (name, model), stream in zip(models.items(), rng.spawn(len(models)), strict=True):
             if model.plan.primary is None:
-                made[name] = make_roots(model, n_roots[name], stream)
+                made[name] = make_roots(model, roots[name], stream)
             else:
                 alone = round(model.n_alone * scale)
                 made[name] = make_children(model, made[model.plan.primary.parent], alone, stream)
             advance(1)
     match_all(models, made, rng)
-    return made
+    return {n: made[n] for n in models}
 
 
-def make_roots(model: TableModel, n: int, rng: np.random.Generator, given: pa.Table | None = None) -> Made:
-    """n new rows of a root table."""
-    rows = pa.table({"": pa.nulls(n)})
-    if model.model is not None:
-        rows = model.model.draw(pa.table({}), n, rng)
-        rows = _distinct(model, rows, n, rng)
-    rows = model.forms.inverse(rows, None, np.full(n, NO_PARENT))
-    return Made(rows, pa.table({"": pa.nulls(rows.num_rows)}), {}, np.zeros(rows.num_rows, np.int64))
+@dataclass(frozen=True)
+class Roots:
+    """What is asked for of a root table.
+
+    Args:
+        n: rows.
+        conditions: on them, in the forms of `Synthesizer.sample`; None: none.
+        given: the rows themselves, whose children are to be made; None: they are made.
+    """
+
+    n: int
+    conditions: Any = None
+    given: pa.Table | None = None
+
+
+def make_roots(model: TableModel, asked: Roots, rng: np.random.Generator) -> Made:
+    """New rows of a root table, or summaries of the children of given ones."""
+    rows, rows_model = pa.table({"": pa.nulls(asked.n)}), model.model
+    if rows_model is not None and asked.given is not None:
+        rows = rows_model.completed(asked.given, rng)
+    elif rows_model is not None and asked.conditions is not None:
+        rows = rows_model.conditioned(asked.n, asked.conditions, int(rng.integers(1 << 62)))
+    elif rows_model is not None:
+        rows = _distinct(model, rows_model.draw(pa.table({}), asked.n, rng), asked.n, rng)
+    n = rows.num_rows
+    return Made(rows, pa.table({"": pa.nulls(n)}), {}, np.zeros(n, np.int64))
 
 
 def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
@@ -163,21 +186,22 @@ def _sequences(
 ) -> pa.Table:
     """Rows one after the other in all families at once, in the order of the family."""
     assert model.model is not None
-    walk, parts, order = Walk(model.siblings, None, {}), [model.model.nothing()], [np.empty(0, np.int64)]
+    walk, parts, order = Walk(model.siblings, None, {}), [], [np.empty(0, np.int64)]
     by_place = np.lexsort((family.parent, family.place))
     ends = np.searchsorted(family.place[by_place], np.arange(int(family.place.max(initial=0)) + 2))
     before_P: np.ndarray | None = None
+    last = np.empty(0, np.int64)
     for place, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
         own = by_place[start:stop]
         kept = np.arange(len(own)) if place == 0 else np.searchsorted(family.parent[last], family.parent[own])
         rows = model.model.draw(_beside(context.take(pa.array(own)), walk.seen(place, kept)), len(own), rng)
-        before = None if before_P is None else before_P[kept]
-        before_P = model.forms.absolute(rows, before)
-        rows = rows.append_column(*model.forms.order_column(before_P, parents, family.parent[own]))
+        if model.forms.order is not None:
+            before_P = model.forms.absolute(rows, None if before_P is None else before_P[kept])
+            rows = rows.append_column(*model.forms.order_column(before_P, parents, family.parent[own]))
         walk, last = walk.add(rows, kept), own
         parts.append(rows)
         order.append(own)
-    made = pa.concat_tables(parts[1:] or parts).unify_dictionaries().combine_chunks()
+    made = pa.concat_tables(parts or [model.model.nothing()]).unify_dictionaries().combine_chunks()
     return made.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
 
 

@@ -118,13 +118,21 @@ def plan_of(schema: DatabaseSchema, types: Mapping[str, pa.Schema], rows: Mappin
 
 
 def _primary(schema: DatabaseSchema, name: str, aside: set[Relation], rows: Mapping[str, int]) -> Relation | None:
-    """Of the keys that may bring a table's rows the one with the most parents: each of these has fewest children.
+    """Of the keys that may bring a table's rows the closest one.
 
-    Keys that may be missing come after the others.
+    That is one that a rule follows, else one that may not be missing, that the primary key holds, whose parent has
+    parents itself (so that rows hang from a person), and of several the one with the most parents: each of these has
+    the fewest children.
     """
     open_ = [r for r in schema.parents_of(name) if r not in aside and not schema[r.parent].reference]
     ruled = {schema.relation_of(rule) for rule in schema.rules}
-    return max(open_, key=lambda r: (r in ruled, not r.nullable, rows[r.parent]), default=None)
+
+    def closeness(relation: Relation) -> tuple[bool, bool, bool, bool, int]:
+        above = [r for r in schema.parents_of(relation.parent) if r not in aside and not schema[r.parent].reference]
+        held = set(relation.child_key) <= set(schema[name].primary_key)
+        return relation in ruled, not relation.nullable, held, bool(above), rows[relation.parent]
+
+    return max(open_, key=closeness, default=None)
 
 
 def _others(schema: DatabaseSchema, name: str, primary: Relation | None) -> tuple[Relation, ...]:

@@ -105,6 +105,35 @@ class RowModel:
             parts = list(pool.map(lambda w: self._chunk(*w), work))
         return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
 
+    def conditioned(self, n: int, conditions: Any, seed: int) -> pa.Table:
+        """n rows that satisfy conditions (see `Synthesizer.sample`), in the form of `draw`; for models without context.
+
+        Raises `ConditionError`.
+        """
+        rows = self.synthesizer.sample_arrow(n, conditions, seed)
+        columns = {"": pa.nulls(rows.num_rows)}
+        for column in self.synthesizer._fitted().encoder.columns:
+            values = one_array(rows.column(column.name))
+            columns[column.name] = values if column.kind.is_modelled else values.is_valid()
+        return pa.table(columns)
+
+    def completed(self, rows: pa.Table, rng: np.random.Generator) -> pa.Table:
+        """Some rows with the columns that they lack drawn, in the form of `draw`; for models without context.
+
+        The columns that are there must be the first ones of the model.
+        """
+        model, known = self.synthesizer._fitted(), []
+        codes_NC = np.zeros((rows.num_rows, len(model.encoder.columns)), np.uint16)
+        for i, column in enumerate(model.encoder.columns):
+            if column.name in rows.column_names and column.kind.is_modelled:
+                codes_NC[:, i] = column.encode(one_array(rows.column(column.name)))[0]
+                known.append(i)
+        generator: Any = model.generator
+        made = self._decoded(model, generator.generate_given(codes_NC, known, rng), rng)
+        for name in (model.encoder.columns[i].name for i in known):
+            made = made.set_column(made.column_names.index(name), name, one_array(rows.column(name)))
+        return made
+
     def nothing(self) -> pa.Table:
         """No rows of the columns that `draw` makes."""
         model, rng = self.synthesizer._fitted(), np.random.default_rng(0)

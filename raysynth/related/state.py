@@ -34,8 +34,8 @@ def to_content(model: DatabaseModel, parameters: Mapping[str, Any]) -> ModelCont
     for number, (name, table) in enumerate(model.tables.items()):
         tables[name], own = _table_state(table)
         arrays |= {f"{number}.{k}": a for k, a in own.items()}
-    for number, (name, (rows, _)) in enumerate(sorted(model.references.items())):
-        arrays[f"reference.{number}"] = _as_bytes(rows)
+    for number, name in enumerate(sorted(model.references)):
+        arrays[f"reference.{number}"] = _as_bytes(model.references[name][0])
     meta = {
         "method": METHOD,
         "parameters": dict(parameters),
@@ -77,6 +77,7 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
         "keys": {c: k.to_dict() for c, k in table.keys.items()},
         "columns": [column_to_dict(c) for c in table.forms.columns],
         "compared": list(table.forms.compared),
+        "order": table.forms.order,
         "siblings": [column_to_dict(c) for c in table.siblings.columns],
         "context": list(table.context),
         "n_rows": table.n_rows,
@@ -95,7 +96,7 @@ def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, n
         plan=plan,
         schema=TableSchema.from_dict(meta["schema"]),
         keys={c: IdentifierEncoder.from_dict(k) for c, k in meta["keys"].items()},
-        forms=Forms(columns, compared, plan.order),
+        forms=Forms(columns, compared, meta["order"]),
         siblings=Siblings(_columns(meta["siblings"]), plan.order is not None),
         context=tuple(meta["context"]),
         model=None if meta["model"] is None else RowModel.from_state(meta["model"], arrays),

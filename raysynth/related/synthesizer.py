@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import numpy as np
 import pyarrow as pa
 
-from raysynth.errors import NotFittedError, ParameterError
+from raysynth.errors import NotFittedError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.fitting.checks import check_whole
 from raysynth.methods.choice import AUTO
 from raysynth.methods.parameters import Parameter, Parameterised, declared
+from raysynth.related.grouping import plain
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from raysynth.methods.base import Synthesizer
     from raysynth.related.learning import DatabaseModel
+    from raysynth.related.making import Roots
+    from raysynth.sampling.writer import Manifest
 
 DEFAULT_METHOD = "trees"
 
@@ -137,37 +139,114 @@ class RelationalSynthesizer(Parameterised):
     # ---- sample ------------------------------------------------------------------------------------------------------
 
     def sample(
-        self, scale: float = 1.0, seed: int | None = None, rows: Mapping[str, int] | None = None
+        self,
+        scale: float = 1.0,
+        seed: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        rows: Mapping[str, int] | None = None,
     ) -> dict[str, pd.DataFrame]:
-        """Synthetic tables; the same (model, seed, scale, rows) gives the same rows.
+        """Synthetic tables; the same (model, seed, scale, conditions, rows) gives the same rows.
 
         Args:
             scale: rows of the root tables by those that were learned from; tables below follow.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+            conditions: for some root tables, {table: {column: value, [values] or (low, high)}}; what descends from
+                their rows follows.
             rows: of some root tables, instead of `scale`.
 
         Raises:
-            ParameterError: scale is no positive number, or a name in `rows` is no root table.
+            ParameterError: scale is no positive number, or a name in `rows` or `conditions` is no root table.
+            ConditionError: outside the domain, or too rare.
         """
-        from raysynth.sampling.frame import to_frame
-
-        made = self.sample_arrow(scale, seed, rows)
-        return {n: to_frame(made[n], self.table_schema(n)) for n in self.schema_.names}
+        return self._frames(self.sample_arrow(scale, seed, conditions, rows))
 
     def sample_arrow(
-        self, scale: float = 1.0, seed: int | None = None, rows: Mapping[str, int] | None = None
+        self,
+        scale: float = 1.0,
+        seed: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        rows: Mapping[str, int] | None = None,
     ) -> dict[str, pa.Table]:
         """As `sample`, as Arrow tables (text as dictionary codes)."""
-        from raysynth.related.making import make_all
-        from raysynth.related.writing import Output
+        return self._made(self._roots(scale, conditions, rows), scale, seed)
 
-        self._require_fitted()
-        roots = self._root_rows(scale, rows)
+    def sample_children(
+        self, parents: Mapping[str, pd.DataFrame | pa.Table], seed: int | None = None, scale: float = 1.0
+    ) -> dict[str, pd.DataFrame]:
+        """All tables, where the rows of some root tables are given and stay as they are: their children are new.
+
+        Args:
+            parents: rows of root tables, with all of their columns.
+            seed: as in `sample`.
+            scale: of the other root tables.
+
+        Raises:
+            ParameterError: a name is no root table. SchemaError: a column is missing, or of another type.
+        """
+        from raysynth.data.table import as_table
+        from raysynth.related.making import Roots
+
+        roots = self._roots(scale, None, dict.fromkeys(parents, 0))
+        for name, rows in parents.items():
+            given = self._fitting(name, as_table(rows, min_rows=0).to_arrow())
+            roots[name] = Roots(given.num_rows, given=given)
+        return self._frames(self._made(roots, scale, seed))
+
+    def sample_to(
+        self,
+        path: str | os.PathLike[str],
+        scale: float = 1.0,
+        seed: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        rows: Mapping[str, int] | None = None,
+        *,
+        compression: str = "zstd",
+    ) -> Manifest:
+        """Write a folder of Parquet for each table, block by block; started again it writes what is missing.
+
+        The rows are those of `sample`.
+
+        Args:
+            path: folder; made where missing. A folder that holds another run is refused.
+            scale, seed, conditions, rows: as in `sample`.
+            compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
+
+        Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
+        """
+        from raysynth.files.storage import local_path
+        from raysynth.related.blocks import Blocks, Request
+        from raysynth.related.folder import FolderPlan, opened, write_folder
+
+        roots = self._roots(scale, conditions, rows)
+        asked = repr((float(scale), sorted((rows or {}).items()), conditions))
+        chosen = seed if seed is not None else self.seed
+        folder = local_path(path)
+        plan = FolderPlan(self._content().digest(), -1 if chosen is None else chosen, asked, compression)
+        plan = opened(folder, plan, any_seed=chosen is None)
         with told(quiet=not self.verbose):
-            model = self.database_
-            made = make_all(model.tables, roots, scale, np.random.default_rng([self._sampling_seed(seed), 0]))
-            output = Output(model, made, dict.fromkeys(model.tables, 0))
-            return {n: output.table(n) for n in self.schema_.names}
+            return write_folder(Blocks.of(self.database_, Request(roots, scale, plan.seed)), folder, plan)
+
+    def _made(self, roots: Mapping[str, Roots], scale: float, seed: int | None) -> dict[str, pa.Table]:
+        """All blocks, one below the other."""
+        from raysynth.related.blocks import Blocks, Request
+
+        blocks = Blocks.of(self.database_, Request(roots, scale, self._sampling_seed(seed)))
+        names = self.schema_.names
+        parts: dict[str, list[pa.Table]] = {n: [] for n in names}
+        with told(quiet=not self.verbose):
+            common = blocks.made_once()
+            for index in range(blocks.number):
+                first = {n: sum(part.num_rows for part in parts[n]) for n in names}
+                output = blocks.output(blocks.block(index, common), common, first)
+                once = set() if index == 0 else blocks.common | set(self.database_.references)
+                for name in names:
+                    parts[name] += [] if name in once else [output.table(name)]
+        return {n: pa.concat_tables(parts[n]).unify_dictionaries() for n in names}
+
+    def _frames(self, tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
+        from raysynth.sampling.frame import to_frame
+
+        return {n: to_frame(tables[n], self.table_schema(n)) for n in tables}
 
     def table_schema(self, name: str) -> TableSchema:
         """The columns of one table; raises `NotFittedError` or `SchemaError`."""
@@ -180,16 +259,42 @@ class RelationalSynthesizer(Parameterised):
         self._require_fitted()
         return self.database_.schema
 
-    def _root_rows(self, scale: float, rows: Mapping[str, int] | None) -> dict[str, int]:
+    def _roots(
+        self, scale: float, conditions: Mapping[str, Any] | None, rows: Mapping[str, int] | None
+    ) -> dict[str, Roots]:
+        """What is asked for of each root table."""
+        from raysynth.related.making import Roots
+
+        self._require_fitted()
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
             raise ParameterError(f"scale must be a number above 0; found {scale!r}")
-        roots = {n: max(1, round(rows * scale)) for n, rows in self.database_.roots.items()}
+        known = self.database_.roots
+        for name in (*(rows or {}), *(conditions or {})):
+            if name not in known:
+                raise ParameterError(
+                    f"'{name}' is no root table, whose rows can be asked for; these are: {', '.join(known)}"
+                )
         for name, n in (rows or {}).items():
-            if name not in roots:
-                raise ParameterError(f"rows names '{name}', which is no root table; these are: {', '.join(roots)}")
             check_whole(f"rows['{name}']", n, 0)
-            roots[name] = int(n)
-        return roots
+        return {
+            name: Roots(int((rows or {}).get(name, max(1, round(n * scale)))), (conditions or {}).get(name))
+            for name, n in known.items()
+        }
+
+    def _fitting(self, name: str, rows: pa.Table) -> pa.Table:
+        """Given rows of a table with its columns and types; raises `SchemaError`."""
+        arrays = {}
+        for column in self.table_schema(name).columns:
+            if column.name not in rows.column_names:
+                raise SchemaError(f"table '{name}': the given rows lack column '{column.name}'")
+            wanted = column.as_modelled()
+            if column.date_format is not None:
+                raise SchemaError(f"table '{name}': column '{column.name}' holds dates as text; give them as dates")
+            try:
+                arrays[column.name] = plain(rows.column(column.name)).cast(wanted.arrow_type)
+            except pa.ArrowException as error:
+                raise SchemaError(f"table '{name}': column '{column.name}' is no {column.dtype} ({error})") from error
+        return pa.table(arrays)
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed

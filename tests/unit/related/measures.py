@@ -45,7 +45,8 @@ def families(tables: Tables, relation: Relation) -> pd.DataFrame:
     for column in grouped.columns.difference(list(keys)):
         by = grouped[column].groupby([child[k] for k in relation.child_key])
         if grouped[column].dtype.kind in "OSU" or str(grouped[column].dtype) in ("str", "category"):
-            parts |= {f"{column}={v}": _share(grouped[column] == v, child, relation) for v in _frequent(grouped[column])}
+            for value in _frequent(grouped[column]):
+                parts[f"{column}={value}"] = _share(grouped[column] == value, child, relation)
             parts[f"different {column}"] = by.nunique()
         else:
             x = _number(grouped[column]).groupby([child[k] for k in relation.child_key])
