@@ -1,4 +1,4 @@
-"""For all tests: two at a time, a home folder of the run's own, markers by what is needed, no process left at the end."""
+"""For all tests: two at a time, a HOME of the run's own, markers by what is needed, and no process left at the end."""
 
 from __future__ import annotations
 
