@@ -44,7 +44,7 @@ def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
         raise DataError(f"a database is a dict of tables, a folder or a database file; found {type(source).__name__}")
     kind, path = _kind_of(source)
     if kind == "sqlite":
-        return read_sqlite(path)  # type: ignore[return-value]
+        return read_sqlite(path)
     return _read_duckdb(path) if kind == "duckdb" else _read_folder(path)
 
 
@@ -207,7 +207,7 @@ def _read_duckdb(path: Path) -> tuple[dict[str, Any], DatabaseSchema]:
         raise ParameterError(f"'{path}' needs the package duckdb: pip install 'raysynth[duckdb]'")
     import duckdb
 
-    settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    settings: dict[str, Any] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     try:
         connection = duckdb.connect(str(path), read_only=True, config=settings)
     except duckdb.Error as error:
