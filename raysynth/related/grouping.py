@@ -13,9 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.numbers import to_float
-from raysynth.errors import DataError, SchemaError
 from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.relations import Relation
 from raysynth.schema.table import TableSchema
 
 NO_PARENT = -1
@@ -35,75 +33,6 @@ def plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """One array, without dictionary."""
     whole = one_array(values)
     return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
-
-
-def parent_rows(child: pa.Table, parent: pa.Table, relation: Relation, dangling: str = "error") -> np.ndarray:
-    """For each child row the number of its parent's row, `NO_PARENT` where the key is missing, (N,) int64.
-
-    Args:
-        child, parent: the tables. relation: between them.
-        dangling: what becomes of keys that point nowhere: 'error' or 'missing'.
-
-    Raises:
-        SchemaError: the key's columns differ in type.
-        DataError: two parents have the same key, or a key points nowhere, or is missing where it may not be.
-    """
-    parent_N, child_N, missing = _key_codes(child, parent, relation)
-    if len(np.unique(parent_N)) < len(parent_N):
-        spelled = ", ".join(f"'{c}'" for c in relation.parent_key)
-        repeated = len(parent_N) - len(np.unique(parent_N))
-        raise DataError(
-            f"table '{relation.parent}': {repeated:,} rows repeat (or lack) the value of {spelled}, which relation "
-            f"{relation} takes for a key; remove them, or declare another key"
-        )
-    order = np.argsort(parent_N)
-    place = np.searchsorted(parent_N[order], child_N)
-    place = np.minimum(place, len(order) - 1) if len(order) else place
-    found = np.full(len(child_N), NO_PARENT, np.int64)
-    hit = np.zeros(len(child_N), bool) if not len(order) else (parent_N[order][place] == child_N) & ~missing
-    found[hit] = order[place[hit]]
-    lost = int((~hit & ~missing).sum())
-    if lost and dangling == "error":
-        raise DataError(
-            f"table '{relation.child}': in {lost:,} of {len(hit):,} rows {relation} points to no row of "
-            f"'{relation.parent}'; mend the keys, or set dangling='missing', which takes such keys for missing"
-        )
-    if (found == NO_PARENT).any() and not relation.nullable and dangling == "error":
-        raise DataError(
-            f"table '{relation.child}': in {int(missing.sum()):,} rows the key of {relation} is missing, but it is not "
-            "declared nullable; add ', nullable' to the relation, or remove these rows"
-        )
-    return found
-
-
-def _key_codes(child: pa.Table, parent: pa.Table, relation: Relation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers that are equal where keys are: of the parents, of the children; and which children lack a part."""
-    parent_N, child_N = np.zeros(parent.num_rows, np.int64), np.zeros(child.num_rows, np.int64)
-    missing = np.zeros(child.num_rows, bool)
-    for own, theirs in zip(relation.child_key, relation.parent_key, strict=True):
-        ours, values = plain(child.column(own)), plain(parent.column(theirs))
-        if ours.type != values.type:
-            try:
-                ours = pc.cast(ours, values.type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise SchemaError(
-                    f"relation {relation}: column '{own}' of '{relation.child}' is {ours.type}, but '{theirs}' of "
-                    f"'{relation.parent}' is {values.type}; give both one type"
-                ) from error
-        distinct = pc.unique(values)
-        size = len(distinct) + 2
-        parent_N = parent_N * size + _places(values, distinct)
-        child_N = child_N * size + _places(ours, distinct)
-        missing |= np.asarray(ours.is_null().to_numpy(zero_copy_only=False))
-        both, inverse = np.unique(np.concatenate([parent_N, child_N]), return_inverse=True)  # stay small for more parts
-        parent_N, child_N = inverse[: len(parent_N)], inverse[len(parent_N) :]
-    return parent_N, child_N, missing
-
-
-def _places(values: pa.Array, distinct: pa.Array) -> np.ndarray:
-    """The place of each value among the distinct ones, their number where it is none of them."""
-    found: np.ndarray = pc.fill_null(pc.index_in(values, value_set=distinct), len(distinct)).to_numpy().astype(np.int64)
-    return found
 
 
 @dataclass(frozen=True)

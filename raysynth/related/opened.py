@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.data.table import as_table
+from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
-from raysynth.related.grouping import one_array, parent_rows
+from raysynth.related.grouping import NO_PARENT, one_array
 from raysynth.related.plan import TablePlan, plan_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import DatabaseSchema, Relation
@@ -88,11 +88,9 @@ def open_database(
     """Read the tables, check their keys, infer the kinds of their columns.
 
     Raises:
-        DataError: a table without rows, a key that points nowhere or repeats; names table, column and cure.
-        SchemaError: a column that is not there, keys of different types, keys that form a cycle.
+        DataError, SchemaError: as `check_database` and `plan_of`; they name table, column and cure.
     """
-    opened = {name: as_table(data, min_rows=0) for name, data in tables.items()}
-    schema.validate({name: table.names for name, table in opened.items()})
+    opened, schema = check_database(tables, schema, dangling)
     rows = {name: table.to_arrow() for name, table in opened.items()}
     for name, table in rows.items():
         if table.num_rows < 2:
@@ -101,11 +99,10 @@ def open_database(
                 "the relations that name it"
             )
     plans = plan_of(schema, {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()})
-    parents = {
-        r: parent_rows(rows[r.child], rows[r.parent], r, dangling)
-        for r in schema.relations
-        if not schema[r.child].reference
-    }
+    parents = {}
+    for r in (r for r in schema.relations if not schema[r.child].reference):
+        found = parent_rows(key_values(opened[r.child], r.child_key), key_values(opened[r.parent], r.parent_key))
+        parents[r] = np.maximum(found, NO_PARENT)  # what points nowhere is missing, if that was allowed
     known = {}
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)

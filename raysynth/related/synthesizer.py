@@ -18,7 +18,7 @@ from raysynth.methods.parameters import Parameter, Parameterised, declared
 from raysynth.related.grouping import plain
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
+from raysynth.schema.relations import DatabaseSchema
 from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class RelationalSynthesizer(Parameterised):
         Raises:
             DataError, SchemaError, ParameterError: name the table and the column, and say what to do.
         """
+        from raysynth.data.key_inference import as_database_schema
         from raysynth.related.learning import learn
         from raysynth.related.opened import open_database
 
@@ -96,10 +97,10 @@ class RelationalSynthesizer(Parameterised):
         self.__dict__.pop("stages_", None)
         with collect_stages() as stages, told(quiet=not self.verbose):
             with stage("keys"):
-                schema = self._database_schema(tables)
+                schema = as_database_schema(self.relations, tables, verbose=bool(self.verbose))
                 database = open_database(tables, schema, self.schemas or {}, self.dangling)
             seed = secrets.randbits(62) if self.seed is None else int(self.seed)
-            self.database_ = learn(database, self._maker(schema, seed), seed, bool(self.verbose))
+            self.database_ = learn(database, self._maker(database.schema, seed), seed, bool(self.verbose))
         self.stages_ = tuple(stages)
         return self
 
@@ -114,15 +115,6 @@ class RelationalSynthesizer(Parameterised):
                 from raysynth.methods.registry import synthesizer_class
 
                 synthesizer_class(name)
-
-    def _database_schema(self, tables: Mapping[str, Any]) -> DatabaseSchema:
-        if isinstance(self.relations, DatabaseSchema):
-            return self.relations
-        if isinstance(self.relations, (str, os.PathLike)):
-            return DatabaseSchema.load(self.relations)
-        relations = tuple(r if isinstance(r, Relation) else Relation.parse(r) for r in self.relations or ())
-        keys: dict[str, tuple[str, ...]] = {r.parent: r.parent_key for r in reversed(relations)}
-        return DatabaseSchema(tuple(TableKeys(n, keys.get(n, ())) for n in tables), relations)
 
     def _maker(self, schema: DatabaseSchema, seed: int) -> Any:
         from raysynth.methods.registry import synthesizer_class
