@@ -12,6 +12,8 @@ from unit.related.shop import RELATIONS, shop
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
 from raysynth.errors import DataError, InputError, ModelFileError, NotFittedError, ParameterError, SchemaError
+from raysynth.related import blocks, folder
+from raysynth.sampling.writer import verify
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 
 RULES = (
@@ -191,18 +193,10 @@ def test_lines_are_numbered_and_reference_tables_stay(
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        (
-            {"lines": lambda t: t.assign(order="O-none")},
-            DataError,
-            "'lines'.*lines.order -> orders.id points to no row",
-        ),
-        ({"products": lambda t: t.assign(sku="P-0001")}, DataError, "'products'.*repeat.*'sku'"),
-        ({"customers": lambda t: t.iloc[:0]}, DataError, "'customers' has 0 rows"),
-        (
-            {"orders": lambda t: t.assign(customer=t.customer.astype(str) + "x")},
-            SchemaError,
-            "'customer' of 'orders' is",
-        ),
+        ({"lines": lambda t: t.assign(order="O-none")}, DataError, "'lines'.*order.* points nowhere.*'orders' has no"),
+        ({"products": lambda t: t.assign(sku="P-0001")}, DataError, "'products'.*sku.*not unique"),
+        ({"customers": lambda t: t.iloc[:0]}, DataError, "'customers' has no rows"),
+        ({"orders": lambda t: t.assign(customer="x")}, SchemaError, "'orders.customer' holds"),
         ({"orders": lambda t: t.drop(columns="customer")}, SchemaError, "no column 'customer'"),
     ],
 )
@@ -219,6 +213,48 @@ def test_keys_that_point_nowhere_can_be_missing() -> None:
     tables["orders"]["seller"] = pd.array(np.where(np.arange(len(tables["orders"])) % 3, 7, 12345), dtype="Int64")
     model = RelationalSynthesizer(relations=RELATIONS, dangling="missing", verbose=False, seed=0).fit(tables)
     assert 0.1 < model.sample(seed=1)["orders"].seller.isna().mean() < 0.6
+
+
+def test_blocks_conditions_and_given_parents(
+    model: RelationalSynthesizer, real: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder written in blocks, stopped and gone on with, holds the rows of `sample`."""
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1500)
+    monkeypatch.setattr(blocks, "FEWEST_ROOTS", 100)
+    whole = model.sample_arrow(seed=3)
+    for relation in model.schema_.relations:
+        assert pointing_nowhere({n: t.to_pandas() for n, t in whole.items()}, relation) == 0
+    write = folder.write_record
+    records: list[Path] = []
+
+    def stopping(path: Path, content: dict[str, object]) -> None:
+        records.append(path)
+        if len(records) == 2:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(folder, "write_record", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        model.sample_to(tmp_path / "shop", seed=3)
+    assert len(records) == 2  # there are several blocks, and the second was not finished
+    manifest = model.sample_to(tmp_path / "shop", seed=3)
+    assert manifest.rows == sum(t.num_rows for t in whole.values())
+    assert verify(tmp_path / "shop") == manifest
+    for name, table in whole.items():
+        written = pq.read_table(tmp_path / "shop" / name)
+        assert written.cast(table.schema).to_pandas().equals(table.to_pandas())
+
+
+def test_conditions_hold_for_roots_and_parents_can_be_given(
+    model: RelationalSynthesizer, real: dict[str, pd.DataFrame]
+) -> None:
+    asked = model.sample(seed=1, conditions={"customers": {"segment": "firm", "age": (50, 60)}}, rows={"customers": 30})
+    assert (asked["customers"].segment == "firm").all() and asked["customers"].age.between(50, 60).all()
+    assert len(asked["orders"]) > 4 * 30  # firms order nine times on average, homes once
+    given = real["customers"].tail(60)
+    children = model.sample_children({"customers": given}, seed=1)
+    assert children["customers"].equals(given.reset_index(drop=True))
+    assert children["orders"].customer.isin(given.id).all()
 
 
 def test_a_budget_is_refused_with_the_reason(real: dict[str, pd.DataFrame]) -> None:
