@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from unit.related.measures import numbers_of_children, pointing_nowhere, total_variation
 from unit.related.shop import RELATIONS, shop
