@@ -45,7 +45,7 @@ class Forms:
             if column.name in self._differences:
                 column = _as_difference(column)
             if column.name == self.order:
-                first = column if column.name in self._differences else replace(column, **_UNREAD)
+                first = replace(column, bounds=None, inferred=(), reason="")
                 result += [replace(first, name=first_of(column.name)), _step(column)]
             else:
                 result.append(column)
@@ -110,9 +110,6 @@ class Forms:
                 x = sign * numbers(drawn.column(column.name)) + _beside(rule, parents, parent_N)
                 result[column.name] = _of_type(x, column)
         return pa.table(result)
-
-
-_UNREAD = {"bounds": None, "categories": None, "inferred": (), "reason": ""}
 
 
 def first_of(name: str) -> str:

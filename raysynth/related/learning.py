@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -108,7 +109,7 @@ def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int,
     with progress("fitting tables", len(database.plans)) as advance:
         for number, plan in enumerate(database.plans):
             with stage(f"table {plan.name}", database.tables[plan.name].rows.num_rows):
-                models[plan.name] = _learn_table(database, plan, extended, lambda p=plan: make(p.name), seed + number)
+                models[plan.name] = _learn_table(database, plan, extended, partial(make, plan.name), seed + number)
             if verbose:
                 print(_described(models[plan.name]))
             advance(1)

@@ -121,7 +121,7 @@ def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: Ta
         n: ColumnSchema(n, Kind.IDENTIFIER, dtype_text(table.schema.field(n).type), table.pandas_dtypes.get(n))
         for n in table.names
     }
-    rare = {} if declared is None else {"rare_threshold": declared.rare_threshold}
+    rare = TableSchema(()).rare_threshold if declared is None else declared.rare_threshold
     learned, constraints = () if plan is None else plan.learned, ()
     if plan is not None and learned:
         part = table.select(learned)
@@ -134,7 +134,7 @@ def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: Ta
         constraints = found.schema.constraints
         read = found.table.to_arrow() if found.rules is None else part.to_arrow()
         rows = pa.table({n: one_array((read if n in read.column_names else rows).column(n)) for n in rows.column_names})
-    schema = TableSchema(tuple(columns[n] for n in table.names), constraints, **rare)
+    schema = TableSchema(tuple(columns[n] for n in table.names), constraints, rare)
     keys = {} if plan is None else {c: _key_maker(table, c) for c in plan.made}
     return OpenTable(plan, rows, schema, keys)
 

@@ -175,7 +175,7 @@ class RowModel:
 
     def _decoded(self, model: SamplingModel, codes_NC: np.ndarray, rng: np.random.Generator) -> pa.Table:
         """The columns that are not given; the column without a name keeps the number of rows where there are none."""
-        drawn = [(i, c) for i, c in enumerate(model.encoder.columns) if c.name not in self.given]
+        drawn: list[tuple[int, Any]] = [(i, c) for i, c in enumerate(model.encoder.columns) if c.name not in self.given]
         columns = {c.name: c.decode(codes_NC[:, i], None, rng, None) for i, c in drawn}
         rows = pa.table({"": pa.nulls(len(codes_NC)), **columns})
         return rows if model.rules is None else model.rules.inverse(rows, rng)

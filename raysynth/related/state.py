@@ -30,7 +30,8 @@ def to_content(model: DatabaseModel, parameters: Mapping[str, Any]) -> ModelCont
     Args:
         model: of the database. parameters: of the synthesizer, JSON values.
     """
-    tables, arrays = {}, {}
+    tables: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, (name, table) in enumerate(model.tables.items()):
         tables[name], own = _table_state(table)
         arrays |= {f"{number}.{k}": a for k, a in own.items()}
