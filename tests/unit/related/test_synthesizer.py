@@ -78,7 +78,7 @@ def test_tables_look_like_those_that_were_learned(real: dict[str, pd.DataFrame],
         assert list(made[name].columns) == list(table.columns)
         assert made[name].dtypes.to_dict() == table.dtypes.to_dict()
     assert len(made["customers"]) == 800
-    assert not set(made["orders"].id) & set(real["orders"].id)
+    assert len(set(made["orders"].id) & set(real["orders"].id)) < 10  # of 10^7 keys some 2,000 meet 1,000 by chance
 
 
 @pytest.mark.statistical
