@@ -9,6 +9,8 @@ Shape legend: N children, P parents, F features, K clusters.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 
@@ -17,23 +19,37 @@ from raysynth.schema.columns import ColumnSchema
 
 PARENTS_EACH = 25  # of a cluster on average, at least
 MOST_CLUSTERS = 40
+MATCHED_EACH, MOST_MATCHED = 8, 100  # the same where children find the parent by the code alone
 LEVELS = 6  # of a category, whose shares are features
 LEARNED_FROM = 50_000  # parents
 WEAKEST = 0.1  # weight of a feature that differs between parents no more than by chance
 CLIPPED_AT = 4.0  # standard deviations
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a table and those of its columns that count.
+
+    Args:
+        rows: the table. columns: of it.
+    """
+
+    rows: pa.Table
+    columns: tuple[ColumnSchema, ...]
+
+
 def children_codes(
-    rows: pa.Table, columns: tuple[ColumnSchema, ...], parent_N: np.ndarray, persons_P: np.ndarray, rare: int, seed: int
+    children: Sample, parent_N: np.ndarray, persons_P: np.ndarray, rare: int, seed: int, parents: Sample | None = None
 ) -> np.ndarray:
     """The code of each parent's children, (P,) int64; `NO_PARENT` (-1) where it has none.
 
     Args:
-        rows: the children. columns: of theirs that count.
-        parent_N: number of each child's parent.
+        children: of all parents. parent_N: number of each child's parent.
         persons_P: whose each parent is, numbers.
         rare: fewest persons of a code.
         seed: of the clustering.
+        parents: for a key whose parents are found by their code: own columns of theirs that children depend on are
+            told apart, too.
     """
     there = np.flatnonzero(parent_N >= 0)
     n_parents = len(persons_P)
@@ -42,9 +58,39 @@ def children_codes(
     result = np.full(n_parents, NO_PARENT, np.int64)
     if not len(has):
         return result
-    features_PF = _features(rows.take(pa.array(there)), columns, parent_N[there], number)[has]
-    result[has] = _clusters(features_PF, persons_P[has], rare, seed)
+    features_PF = _features(children.rows.take(pa.array(there)), children.columns, parent_N[there], number)[has]
+    each, most = PARENTS_EACH, MOST_CLUSTERS
+    if parents is not None:
+        own = Sample(parents.rows.take(pa.array(has)), parents.columns)
+        features_PF = np.concatenate([features_PF, _depended_on(own, features_PF)], axis=1)
+        each, most = MATCHED_EACH, MOST_MATCHED
+    k = int(np.clip(len(has) // each, 1, most))
+    result[has] = _clusters(features_PF, k, persons_P[has], rare, seed)
     return result
+
+
+def _depended_on(parents: Sample, features_PF: np.ndarray) -> np.ndarray:
+    """Own columns of parents, standardised, each times its largest correlation with what its children are like."""
+    columns = []
+    for column in parents.columns:
+        if column.kind.is_numeric:
+            columns.append(np.nan_to_num(_clipped(numbers(parents.rows.column(column.name)))))
+        else:
+            code, _ = codes(parents.rows.column(column.name))
+            frequent = np.argsort(-np.bincount(code[code >= 0], minlength=1), kind="stable")[:LEVELS]
+            columns += [(code == level).astype(float) for level in frequent]
+    n = len(features_PF)
+    own_PO = np.stack(columns, 1) if columns else np.zeros((n, 0))
+    own_PO, theirs_PF = (_standardised(x) for x in (own_PO, features_PF))
+    if not own_PO.shape[1] or not theirs_PF.shape[1]:
+        return own_PO[:, :0]
+    strongest = np.abs(own_PO.T @ theirs_PF / n).max(1)
+    weighted: np.ndarray = own_PO * np.where(strongest > 3 / np.sqrt(n), strongest, 0.0)
+    return weighted
+
+
+def _standardised(x_PF: np.ndarray) -> np.ndarray:
+    return (x_PF - x_PF.mean(0)) / np.maximum(x_PF.std(0), 1e-9)
 
 
 def _features(
@@ -94,11 +140,10 @@ def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> np
     return np.where(has, (mean - centre) / np.sqrt(between), 0.0) * np.sqrt(signal)
 
 
-def _clusters(features_PF: np.ndarray, persons_P: np.ndarray, rare: int, seed: int) -> np.ndarray:
+def _clusters(features_PF: np.ndarray, k: int, persons_P: np.ndarray, rare: int, seed: int) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans
 
     n = len(features_PF)
-    k = int(np.clip(n // PARENTS_EACH, 1, MOST_CLUSTERS))
     if k == 1 or not features_PF.any():
         return np.zeros(n, np.int64)
     learned = features_PF

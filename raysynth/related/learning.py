@@ -14,7 +14,7 @@ from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
 from raysynth.related.grouping import NO_PARENT, Family, one_array, plain, take_or_null
-from raysynth.related.kinds import children_codes
+from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel, code_column, number_column
@@ -129,15 +129,17 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             own[place_of(relation)] = _numbers_or_null(database.parents[relation])
             schema[place_of(relation)] = code_column(place_of(relation))
         result[plan.name] = _Extended(own, schema, {}, {})
+    own_columns = {name: dict(table.schema) for name, table in result.items()}
     for at, plan in enumerate(reversed(database.plans)):
         persons, n = database.persons(plan.name), database.tables[plan.name].rows.num_rows
         rare = database.tables[plan.name].schema.rare_threshold
         for relation in plan.brings:
             child, parent_N = result[relation.child], database.parents[relation]
             number = np.bincount(parent_N[parent_N >= 0], minlength=n)
-            rows = pa.table(child.own) if child.own else pa.table({"": pa.nulls(len(parent_N))})
-            columns = tuple(child.schema.values())
-            code = children_codes(rows, columns, parent_N, persons, rare, seed + 101 * at)
+            is_primary = relation == database.plan(relation.child).primary
+            parents = None if is_primary else _sample(result[plan.name], own_columns[plan.name], n)
+            children = _sample(child, child.schema, len(parent_N))
+            code = children_codes(children, parent_N, persons, rare, seed + 101 * at, parents)
             _add_summary(result[plan.name], relation, number, code)
     for plan in database.plans:
         for relation in plan.matched:
@@ -146,6 +148,10 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             result[plan.name].own[wanted_of(relation)] = take_or_null(codes, parent_N)
             result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
     return result
+
+
+def _sample(table: _Extended, columns: Mapping[str, ColumnSchema], n: int) -> Sample:
+    return Sample(pa.table({"": pa.nulls(n), **{c: table.own[c] for c in columns}}), tuple(columns.values()))
 
 
 def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code: np.ndarray) -> None:

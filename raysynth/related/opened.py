@@ -65,12 +65,16 @@ class OpenDatabase:
     tables: Mapping[str, OpenTable]
     parents: Mapping[Relation, np.ndarray]
 
+    def plan(self, name: str) -> TablePlan:
+        """How a table is made."""
+        return next(p for p in self.plans if p.name == name)
+
     def persons(self, name: str) -> np.ndarray:
         """Whose each row of a table is: the number of the row at the root that it hangs from, (N,).
 
         Rows without a parent are persons of their own, behind those of the root.
         """
-        plan = next(p for p in self.plans if p.name == name)
+        plan = self.plan(name)
         n = self.tables[name].rows.num_rows
         if plan.primary is None:
             return np.arange(n)
