@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, app, run
+from raysynth.cli.application import Csv, Entity, Json, Method, app, command_line, run
 from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
 from raysynth.files.storage import check_writable
@@ -179,6 +179,8 @@ def run_demo(
             seed=seed,
             model=model,
             entity=entity,
+            source=source,
+            command=command_line(),
         )
     return DemoResult(
         source=source,
