@@ -46,9 +46,15 @@ class DensityRatioAttack(MembershipAttack):
 
 
 def _best_bandwidth(reference: Rows, metric: Metric) -> float:
-    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once."""
+    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once.
+
+    It depends on which categories are equal, not on their codes, which follow the synthetic rows: the key numbers them
+    as they are met.
+    """
     levels = [c.cardinality for c in reference.space.coders]
-    key = content_key(reference.numbers_NV, reference.codes_NC, metric.scale, metric.weights, metric.origin, levels)
+    met = [np.unique(codes, return_index=True, return_inverse=True)[1:] for codes in reference.codes_NC.T]
+    categories = [np.argsort(np.argsort(first))[inverse] for first, inverse in met]
+    key = content_key(reference.numbers_NV, *categories, metric.scale, metric.weights, metric.origin, levels)
     return _bandwidths.get(key, partial(_likeliest_bandwidth, reference, metric))
 
 

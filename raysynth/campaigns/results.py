@@ -15,6 +15,7 @@ from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.report import write_report
+from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Game:
         """Success rate over all targets; trials of one pair of models depend on each other. A confidence sequence's
         interval where the campaign could stop early."""
         pair_ST = np.broadcast_to((self.models_S // 2)[:, None], self.scores_ST.shape)
-        found = roc.auc(self.members, self.others, pair_ST[self.inside_ST], pair_ST[~self.inside_ST])
+        found = rates.auc(self.members, self.others, pair_ST[self.inside_ST], pair_ST[~self.inside_ST])
         if self.sequence is not None and not math.isnan(self.sequence.value):
             return Estimate(found.value, self.sequence.low, self.sequence.high)
         return found
@@ -102,7 +103,7 @@ class Game:
         """Success rate and advantage against each target; its trials are independent."""
         for t, row in enumerate(self.targets_T.tolist()):
             scores, inside = self.scores_ST[:, t], self.inside_ST[:, t]
-            found = roc.auc(scores[inside], scores[~inside])
+            found = rates.auc(scores[inside], scores[~inside])
             gain = roc.advantage(scores[inside], scores[~inside])
             yield {
                 "method": self.method,
