@@ -3,7 +3,7 @@
 DOMIAS (van Breugel et al. 2023, equation 2) scores a row by the ratio of two densities, of the synthetic rows and of a
 reference sample. Here both are kernel densities on mixed types: a product of a Laplace kernel for each number and of
 Aitchison and Aitken's (1976) for each category, with one bandwidth: half the one under which the reference rows are
-likeliest when each is left out, since a ratio is told by sharp peaks more than by a smooth fit.
+likeliest when each is left out, since a ratio shows in sharp peaks more than by a smooth fit.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ class CampaignResults:
 def _game(
     method: str, epsilon: float | None, attack: MembershipAttack, part: pd.DataFrame, sequence: Estimate | None
 ) -> Game:
-    """Records as a game; what shadow attacks found is told by the models of the other folds."""
+    """Records as a game; shadow attacks judge each record by models of the other folds."""
     ordered = part.sort_values(["seed", "target"], kind="stable")
     models, targets = np.unique(ordered["seed"].to_numpy()), np.unique(ordered["target"].to_numpy())
     found_STF = np.stack(ordered["found"].to_list()).astype(float).reshape(len(models), len(targets), -1)
@@ -251,7 +251,7 @@ def _game(
 
 
 def _told(attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray) -> np.ndarray:
-    """Scores (S, T): each fold of pairs is told by the models of all others."""
+    """Scores (S, T): each fold of pairs is judged by models of all others."""
     pairs_S = models_S // 2
     if len(np.unique(pairs_S)) < _FOLDS:
         return np.full(inside_ST.shape, np.nan)
