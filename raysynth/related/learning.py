@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
-from raysynth.related.grouping import NO_PARENT, Family, one_array, plain, take_or_null
+from raysynth.related.grouping import NO_PARENT, Family, levels, one_array, plain, take_or_null
 from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.opened import OpenDatabase, OpenTable
-from raysynth.related.plan import TablePlan, code_of, number_of, place_of, wanted_of
+from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel, code_column, number_column
 from raysynth.related.siblings import Siblings
 from raysynth.running.progress import progress
@@ -154,6 +154,10 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             if (kinds is not None or relation.nullable) and _is_shared(wanted, database.persons(plan.name), rare):
                 result[plan.name].own[wanted_of(relation)] = _numbers_or_null(wanted)
                 result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
+        for relation in (r for r in plan.matched if r.is_self_reference):
+            if (level := levels(database.parents[relation])) is not None:
+                result[plan.name].own[level_of(relation)] = pa.array(level)
+                result[plan.name].schema[level_of(relation)] = number_column(level_of(relation))
     return result
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from raysynth.related.grouping import NO_PARENT, Family, codes, one_array, plain, take_or_null
 from raysynth.related.learning import TableModel
 from raysynth.related.matching import deal
-from raysynth.related.plan import code_of, number_of, place_of, wanted_of
+from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress
 from raysynth.schema.relations import Relation
@@ -223,7 +223,13 @@ def match_all(
             wanted = _kinds(rows, wanted_of(relation), NO_PARENT if relation.nullable else 0)
             number = plain(parents.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64)
             kind = np.maximum(_kinds(parents, code_of(relation), 0), 0)
-            found = deal(wanted, kind, np.maximum(number, 0), stream)
+            each: int | None = None
+            if level_of(relation) in rows.column_names:
+                each = int(max(kind.max(initial=0), wanted.max(initial=0))) + 1
+                level = np.maximum(_kinds(rows, level_of(relation), 0), 0)
+                wanted = np.where(level > 0, (level - 1) * each + np.maximum(wanted, 0), NO_PARENT)
+                kind = level * each + kind
+            found = deal(wanted, kind, np.maximum(number, 0), stream, each)
             if not relation.nullable and (found == NO_PARENT).any() and len(kind):
                 lost = np.flatnonzero(found == NO_PARENT)  # the kind was drawn as missing, which the key may not be
                 found[lost] = stream.integers(0, len(kind), len(lost))
