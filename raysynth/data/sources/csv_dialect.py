@@ -78,6 +78,11 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     if file.skip is not None:
         skip = file.skip
     body = "".join(text.splitlines(keepends=True)[skip:])
+    remarks = _remarks_before(body, quote, escape) if file.skip is None else 0
+    if remarks:
+        skip += remarks
+        body = "".join(body.splitlines(keepends=True)[remarks:])
+        notes.append(f"{remarks} line{'s' if remarks > 1 else ''} with '#' before the header left out")
     delimiter = delimiter or _delimiter_of(body, quote, escape)
     rows, lines = _rows_of(body, delimiter, quote, escape)
     if not rows:
@@ -184,6 +189,19 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
     return (
         " " if fitness(" ")[0] and all(all(row) for row in words) else ","
     )  # several spaces in a row divide otherwise
+
+
+def _remarks_before(text: str, quote: str, escape: str | None) -> int:
+    """How many lines with '#' stand before the table; the last of them is its header where it has the same columns."""
+    lines = text.splitlines(keepends=True)
+    n = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if n == 0:
+        return 0
+    rest = "".join(lines[n:])
+    delimiter = _delimiter_of(rest, quote, escape)
+    rows, last = _rows_of(rest, delimiter, quote, escape)[0], _rows_of(lines[n - 1], delimiter, quote, escape)[0]
+    is_header = bool(last) and len(rows) > 1 and len(last[0]) == len(rows[0]) > 1 and not _has_header(rows)
+    return n - is_header
 
 
 def _rows_before(rows: list[list[str]]) -> int:
