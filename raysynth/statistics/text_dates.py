@@ -123,7 +123,8 @@ def read_dates(
         digits: the column holds whole numbers: only forms without separators are tried.
         asked: the user says that these are dates: no evidence beside the form is asked for.
     """
-    everything = pa.array([v.strip() for v in values], pa.string()), np.asarray(counts, float)
+    given = [(v.strip(), n) for v, n in zip(values, counts, strict=True) if v.strip()]  # blanks are missing
+    everything = pa.array([v for v, _ in given], pa.string()), np.array([n for _, n in given], float)
     values, counts = _sample(everything[0].to_pylist(), everything[1])
     if not values or (not asked and sum(any(c.isdigit() for c in v) for v in values[:50]) < 0.5 * len(values[:50])):
         return None

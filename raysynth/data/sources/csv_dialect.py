@@ -74,7 +74,7 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     if named := re.match(r"sep=(.)\r?\n", text):  # Excel's own line
         delimiter, skip = delimiter or named[1], 1
     quote = file.quote or _quote_of(text, delimiter)
-    escape = "\\" if f"\\{quote}" in text and quote * 2 not in text else None
+    escape = _escape_of(text, quote, delimiter)
     if file.skip is not None:
         skip = file.skip
     body = "".join(text.splitlines(keepends=True)[skip:])
@@ -152,6 +152,22 @@ def _quote_of(text: str, delimiter: str | None) -> str:
     header = text.partition("\n")[0].strip()
     is_header = re.fullmatch(rf"'[^'\n]*'(?:[{around}]'[^'\n]*')+", header) is not None
     return "'" if quoted >= 0.5 * lines or is_header else '"'
+
+
+def _escape_of(text: str, quote: str, delimiter: str | None) -> str | None:
+    """The backslash, where one stands before quotes and more rows are of one width if it is left out; else None.
+
+    A value in quotes may end in a backslash of its own.
+    """
+    if f"\\{quote}" not in text or quote * 2 in text:
+        return None
+
+    def alike(escape: str | None) -> float:
+        chosen = delimiter or _delimiter_of(text, quote, escape)
+        widths = [len(row) for row in _rows_of(text, chosen, quote, escape)[0]]
+        return max(map(widths.count, widths), default=0) / max(len(widths), 1)
+
+    return "\\" if alike("\\") >= alike(None) else None
 
 
 def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:

@@ -26,10 +26,10 @@ _AFFIXED = re.compile(
 _BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
 _FEWEST_UNITS = 20  # distinct numbers with a unit behind: fewer are categories, which keep it
 _SPACES = "\u00a0\u202f"
-# What pandas.read_csv takes for missing.
+# What pandas.read_csv takes for missing, and how MySQL and PostgreSQL write NULL.
 NULL_SPELLINGS = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
-    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null", r"\N"),
 ]
 ODD_MISSING = {
     "?",

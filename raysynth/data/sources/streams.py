@@ -59,7 +59,7 @@ class _Unpacked(io.RawIOBase):
 def _only_member(filesystem: pafs.FileSystem, path: str) -> IO[bytes]:
     """The one file in a zip archive; raises `DataError` where there are none or several, or it is a workbook."""
     try:
-        archive = zipfile.ZipFile(filesystem.open_input_file(path))  # type: ignore[arg-type]  # reads, seeks and tells
+        archive = zipfile.ZipFile(filesystem.open_input_file(path))  # which reads, seeks and tells
     except (zipfile.BadZipFile, pa.ArrowInvalid) as error:  # the latter where there is hardly any file
         cure = "; save the sheet as CSV" if path.lower().endswith((".xlsx", ".ods")) else ""
         raise DataError(
