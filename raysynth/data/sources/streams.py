@@ -63,7 +63,7 @@ def _only_member(filesystem: pafs.FileSystem, path: str) -> IO[bytes]:
     except (zipfile.BadZipFile, pa.ArrowInvalid) as error:  # the latter where there is hardly any file
         cure = "; save the sheet as CSV" if path.lower().endswith((".xlsx", ".ods")) else ""
         raise DataError(
-            f"'{path}' is neither Parquet nor CSV{cure}; it begins like a zip archive and is none ({error})"
+            f"'{path}' is neither Parquet nor CSV{cure}; it is binary data that begins like a zip archive ({error})"
         ) from None
     names = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX" not in n]
     if any(n in ("xl/workbook.xml", "content.xml") for n in names):
