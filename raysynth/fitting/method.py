@@ -44,6 +44,7 @@ class Method(Protocol):
     max_rows_per_unit: int
     secure_mode: bool
     entity: str | None
+    rules: str | None
     _noise: NoiseSource | None
     _resume: Path | None
 
@@ -60,7 +61,7 @@ class Method(Protocol):
         ...
 
     def _fit_seed(self) -> int:
-        """Of initial weights."""
+        """Seed of the initial weights."""
         ...
 
     def _saved_parameters(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +22,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
 from raysynth.fitting.opened import OpenedTable
-from raysynth.fitting.remarks import remarks
+from raysynth.fitting.remarks import found_rules, remarks
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
     Raises:
         ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
     """
+    if model.rules is not None and (is_private(model) or model.learns_sequences):
+        what = "sequences" if model.learns_sequences else "a privacy budget"
+        raise ParameterError(f"rules='auto' reads single rows and is not for {what}; declare constraints in a schema")
     if not is_private(model):
         for name in ("delta", "about_rows", "statistics_share", "privacy_unit"):
             if getattr(model, name) is not None:
@@ -80,10 +84,10 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
 
 
 def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
-    """What a private fit goes on from; None for one that starts anew, and without a budget.
+    """What a private fit resumes from; None for one that starts anew, and without a budget.
 
     Raises:
-        ParameterError: nothing to go on from, or a fit anew in the folder of another private one.
+        ParameterError: nothing to resume from, or a fit anew in the folder of another private one.
     """
     if scope is None or not model.can_resume:
         return None
@@ -98,7 +102,7 @@ def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
 def kept_run(
     model: Method, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
 ) -> PrivateRun | None:
-    """The record of a private fit that starts anew; None where nothing is kept that a fit could go on from."""
+    """The record of a private fit that starts anew; None where nothing is kept that a fit could resume from."""
     if scope is None or not model.can_resume:
         return None
     from raysynth.fitting.private_run import started_run
@@ -126,7 +130,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
-    if run is not None:  # released by the fit that this one goes on from
+    if run is not None:  # released by the fit that this one resumes
         encoder, seed = run.encoder, run.seed
     else:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
@@ -176,7 +180,7 @@ def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
 
 
 def open_for_fit(model: Method, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
-    """The table of one fit, the scope that pays, and the run that a private fit goes on from."""
+    """The table of one fit, the scope that pays, and the run that a private fit resumes from."""
     scope = privacy_scope(model)
     run = earlier_run(model, scope)
     scope = scope if run is None else run.scope
@@ -197,7 +201,7 @@ def open_table(
         model: its parameters declare schema and kinds.
         data: any table that `fit` takes.
         scope: None: without noise.
-        run: what a private fit goes on from.
+        run: what a private fit resumes from.
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
     from raysynth.data.table import as_table
@@ -208,7 +212,7 @@ def open_table(
     is_private = scope is not None
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
-        return open_exactly(table, declared, kinds, model.entity)
+        return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
     public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
@@ -235,10 +239,14 @@ def open_exactly(
     declared: TableSchema | None,
     kinds: Mapping[Kind, Iterable[str] | None],
     entity: str | None = None,
+    *,
+    rules: str | None = None,
+    told: bool = False,
 ) -> OpenedTable:
     """Exact statistics of a table, its kinds inferred, its rows checked, its persons counted.
 
-    `entity`: the column of persons; None: that of the schema, else one that looks like it.
+    `entity`: the column of persons; None: that of the schema, else one that looks like it. `rules`: 'auto' keeps those
+    that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
     from raysynth.fitting.prepared import check_constraints
@@ -253,17 +261,20 @@ def open_exactly(
         done.rows = statistics.n_rows
         table, modelled = known.table, known.schema
         schema = as_written(modelled, table)
-    rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
-    if rules is not None:
+    kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
+    modelled = replace(modelled, constraints=(*modelled.constraints, *kept))
+    schema = replace(schema, constraints=modelled.constraints)
+    constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
+    if constraints is not None:
         with stage("constraints", statistics.n_rows):
-            rules.validate(modelled)
-            check_constraints(rules, table)
-            modelled = rules.forward_schema(modelled)
-            table = table.mapped(rules.forward)
+            constraints.validate(modelled)
+            check_constraints(constraints, table)
+            modelled = constraints.forward_schema(modelled)
+            table = table.mapped(constraints.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
             statistics = sharing(table, modelled, statistics, schema.entity)
-    return OpenedTable(table, schema, modelled, rules, statistics, said=known.said)
+    return OpenedTable(table, schema, modelled, constraints, statistics, said=(*known.said, *lines))
 
 
 def open_privately(
@@ -282,7 +293,7 @@ def open_privately(
 
     With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
     for every later pass too; where units are drawn, their number is released as well.
-    A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
+    A fit that resumes `run` has its statistics already, one of several fits the `released` ones: nothing is
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """
