@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 _ANCHOR, _TITLE = "ledger", "Privacy ledger"
 _NOUNS = {
     "gaussian": "Gaussian noise",
-    "laplace": "Laplace noise",
+    "discrete_gaussian": "discrete Gaussian noise",
+    "laplace": "discrete Laplace noise",
     "exponential": "exponential mechanism",
     "approximate": "stability",
     "selection": "private selection",
