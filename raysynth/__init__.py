@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from raysynth.api import infer_schema as infer_schema
     from raysynth.data.sources.csv_file import CsvFile as CsvFile
     from raysynth.data.sources.files import ParquetFiles as ParquetFiles
+    from raysynth.dp.accounting.odometer import Odometer as Odometer
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
     from raysynth.errors import ConstraintError as ConstraintError
@@ -62,6 +63,7 @@ _HOME = {
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",
+    "Odometer": "raysynth.dp.accounting.odometer",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",

@@ -164,7 +164,7 @@ def new_method(spec: Any, epsilon: float | None, delta: float, seed: int) -> Any
 
         model = new_synthesizer(**spec)
     else:
-        model = spec.clone()
+        model = spec.clone().set_params(odometer=None)
     known = set(model.get_params())
     if epsilon is not None:
         if "epsilon" not in known:

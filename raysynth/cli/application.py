@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -45,6 +46,10 @@ Seed = Annotated[int | None, typer.Option(help="Whole number that makes the resu
 Entity = Annotated[
     str | None,
     typer.Option(help="Column that says whose each row is; default: one that looks like it, where persons repeat."),
+]
+OdometerFolder = Annotated[
+    Path | None,
+    typer.Option("--odometer", help="Private folder that counts what is released of this table, whatever does it."),
 ]
 Method = Annotated[str, typer.Option(help=f"How to learn: {AUTO} (by what is declared), {', '.join(METHODS)}.")]
 Settings = Annotated[

@@ -17,7 +17,15 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
-from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
+from raysynth.fitting.checks import (
+    charge_odometer,
+    listed,
+    resumed_folder,
+    run_folder,
+    shards_folder,
+    try_out,
+    warn_of_budget,
+)
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.private_history import label_history
@@ -141,6 +149,13 @@ class Synthesizer(Parameterised):
         bool,
         Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks"),
     ] = False
+    odometer: Annotated[
+        str | os.PathLike[str] | None,
+        Parameter(
+            "private folder in which all that is released of one table is counted (`raysynth ledger FOLDER`): this "
+            "fit reserves its epsilon and delta there before it draws, and fails where the folder's limit is reached"
+        ),
+    ] = None
     entity: Annotated[
         str | None,
         Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
@@ -193,6 +208,7 @@ class Synthesizer(Parameterised):
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         warn_of_budget(self, scope := privacy_scope(self))  # raises for parameters out of range
+        charge_odometer(self, scope)
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
@@ -359,7 +375,7 @@ class Synthesizer(Parameterised):
 
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "keep_shards", "schema"}
+        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
         names = {"categorical_columns", "continuous_columns"}
         return {
             k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.data.table import as_table
+from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.odometer import Odometer, record_use
 from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
@@ -119,7 +122,8 @@ def sweep(
         epsilon_limit: with selection='private' the most that statistics and choice may cost together.
         delta: of every finite epsilon; None: 1e-5.
         schema: declared schema; the only thing beside its own noised statistics that a private fit knows.
-        parameters: constructor arguments of every synthesizer, for example {'public_types': True}.
+        parameters: constructor arguments of every synthesizer, for example {'public_types': True}. An `odometer` counts
+            what the sweep itself releases: exact figures without a guarantee, or what a private one costs in all.
         max_rows: a sweep is about choosing: of a larger table so many rows are drawn at random.
         cpus_per_trial: processors of one trial.
         max_concurrent_trials: most trials at a time; None: as many as fit.
@@ -135,6 +139,7 @@ def sweep(
     _check(objective, selection, n_seeds, n_trials, holdout_share, epsilons, proxy_data, epsilon_limit)
     methods, targets = _methods(methods, epsilons), _listed(target_columns)
     declared, parameters = _declared(schema, parameters or {})
+    odometer = parameters.pop("odometer", None)
     spread, folder = _spread(scaling_config, run_config), local_path(out, "out")  # Tune changes the working directory
     budget = winners.Budget(delta, declared, {**parameters, **spread})
     room = Room(cpus_per_trial, max_concurrent_trials, scaling_config)
@@ -148,13 +153,16 @@ def sweep(
         given |= {name: budget.fixed.get(name) or None for name in ("privacy_unit", "keep_shards")}
         check_private(epsilons, space, given)
         repetitions = Repetitions(mean_trials, trials_law)
-        return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room)
+        return _privately(data, search_for.trials, budget, repetitions, epsilon_limit, folder, room, odometer)
     search_for.check(spread)
     note = note_of(*search_for.note, objective, selection, targets, seed, max_rows, *filter(None, [entity]))
     require_same_sweep(folder, note)
     source: Any = data
+    paying = replace(budget, fixed={**budget.fixed, "odometer": odometer})
     if selection == "proxy":
-        source = winners.proxy_rows(data, proxy_data, proxy_epsilon, budget, folder, seed)
+        source = winners.proxy_rows(data, proxy_data, proxy_epsilon, paying, folder, seed)
+    else:
+        record_use(odometer, "a sweep by exact figures")
     given_holdout = holdout_data if selection == "internal" else None
     train, holdout = split(source, given_holdout, holdout_share, max_rows, seed, entity)
     task = prepared_task(
@@ -165,7 +173,7 @@ def sweep(
     results = tuple(TrialResult.read(task.result_path(t)) for t in trials)
     winner = partial(winners.trial_winner, task=task)
     if selection == "proxy":
-        winner = partial(winners.fitted_winner, data=data, budget=budget, folder=folder)
+        winner = partial(winners.fitted_winner, data=data, budget=paying, folder=folder)
     return SweepResult(results, selection, objective, folder, winner, repeated)
 
 
@@ -177,6 +185,7 @@ def _privately(
     limit: float | None,
     folder: Path,
     room: Room,
+    odometer: str | os.PathLike[str] | None,
 ) -> SweepResult:
     """`selection='private'`: what it costs first, from names and types alone."""
     table = as_table(data)
@@ -185,6 +194,8 @@ def _privately(
     note = note_of(trials, "private", budget.delta, *law, budget.fixed, budget.schema)
     require_same_sweep(folder, note)
     claim(folder, note, (PRIVATE_FOLDER,))
+    if odometer is not None:
+        Odometer(odometer).reserve("a private selection", plan.epsilon, plan.delta, unit=ROW)
     return private_sweep(plan, table, folder, room)
 
 
