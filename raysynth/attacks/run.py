@@ -21,7 +21,7 @@ from raysynth.comparison.rows import row_space, sample_rows
 from raysynth.data.sequences import codes_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
-from raysynth.fitting.checks import check_whole
+from raysynth.fitting.checks import check_whole, unlisted
 from raysynth.running.runner import run_tasks
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _method_and_model(synthesizer: Any) -> tuple[Any, Any]:
         return synthesizer_class(synthesizer)(verbose=False), None
     if not hasattr(synthesizer, "clone"):
         raise ParameterError(f"synthesizer must be a synthesizer or the name of a method; found {synthesizer!r}")
-    return synthesizer.clone().set_params(odometer=None), synthesizer if hasattr(synthesizer, "stages_") else None
+    return unlisted(synthesizer.clone()), synthesizer if hasattr(synthesizer, "stages_") else None
 
 
 def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:

@@ -86,4 +86,5 @@ def _in_words(event: Event) -> str:
     }
     told = ", ".join(f"{name} {value:.6g}" for name, value in figures.items() if value is not None)
     note = "" if event.is_covered else "; NOT covered by the guarantee"
+    note += f"; {event.checked}" if event.checked else ""
     return f"{event.mechanism.value}: {event.released} ({told}; per {event.unit}){note}"

@@ -48,6 +48,8 @@ def _row(event: Event) -> dict[str, Any]:
         parameters.append(f"delta {event.delta:.2g}")
     if event.mean_runs is not None:
         parameters.append(f"best of a {event.law} number of runs with mean {event.mean_runs:g}")
+    if event.checked:
+        parameters.append(f"second accountant: {event.checked}")
     return {
         "Released": event.released,
         "Mechanism": _NOUNS[str(event.mechanism)],

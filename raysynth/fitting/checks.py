@@ -117,6 +117,11 @@ def charge_odometer(model: Method, scope: PrivacyScope | None) -> None:
     odometer.reserve(what, *cost, unit=unit_of(model), run=run, resumed=model._resume is not None)
 
 
+def unlisted(model: Any) -> Any:
+    """An unfitted model whose fits are not counted one by one: many of one attack, which is listed as a whole."""
+    return model.set_params(odometer=None) if getattr(model, "odometer", None) is not None else model
+
+
 def unit_of(model: Method) -> str:
     """What one unit of a fit's guarantee is, in words."""
     if model.learns_sequences:

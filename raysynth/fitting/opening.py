@@ -152,6 +152,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         releases=releases,
         units=opened.units,
         shared=known,
+        entity=opened.schema.entity,
     )
 
 

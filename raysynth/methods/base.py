@@ -99,7 +99,8 @@ class Synthesizer(Parameterised):
         bool | str | os.PathLike[str],
         Parameter(
             "neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the "
-            "encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases"
+            "encoded rows stay, private, for further fits of the same table; under a budget these take its releases, "
+            "and pay for them"
         ),
     ] = False
     differential_privacy: Annotated[

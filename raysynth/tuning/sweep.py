@@ -17,6 +17,7 @@ from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
 from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import declared_types
 from raysynth.tuning import winners
 from raysynth.tuning.domains import checked_space
 from raysynth.tuning.on_ray import Room
@@ -158,13 +159,15 @@ def sweep(
     note = note_of(*search_for.note, objective, selection, targets, seed, max_rows, *filter(None, [entity]))
     require_same_sweep(folder, note)
     source: Any = data
+    # where every trial has a budget the rows are read as these read them; exact ones need what a sniffer finds
+    private = None if any(map(math.isinf, epsilons)) else declared_types(declared) or {}
     paying = replace(budget, fixed={**budget.fixed, "odometer": odometer})
     if selection == "proxy":
         source = winners.proxy_rows(data, proxy_data, proxy_epsilon, paying, folder, seed)
     else:
         record_use(odometer, "a sweep by exact figures")
     given_holdout = holdout_data if selection == "internal" else None
-    train, holdout = split(source, given_holdout, holdout_share, max_rows, seed, entity)
+    train, holdout = split(source, given_holdout, holdout_share, max_rows, seed, entity, private=private)
     task = prepared_task(
         train, holdout, targets=targets, objective=objective, budget=budget, folder=folder, entity=entity
     )
@@ -188,7 +191,7 @@ def _privately(
     odometer: str | os.PathLike[str] | None,
 ) -> SweepResult:
     """`selection='private'`: what it costs first, from names and types alone."""
-    table = as_table(data)
+    table = as_table(data, min_rows=0, declared=declared_types(budget.schema), private=True)
     plan = affordable_plan(table, [t.setting for t in trials], budget, repetitions, limit)
     law = (repetitions.mean, repetitions.law)
     note = note_of(trials, "private", budget.delta, *law, budget.fixed, budget.schema)

@@ -65,6 +65,7 @@ class Event:
         guarantee: False where the noise was seeded (tests), so that nothing is guaranteed.
         law, mean_runs, most_order: of 'selection'; see the module.
         coordinates: of 'discrete_gaussian'; see the module.
+        checked: what a second accountant says of it (`second_opinion.py`); empty for events that none looks at.
     """
 
     mechanism: Mechanism
@@ -83,6 +84,7 @@ class Event:
     mean_runs: float | None = None
     most_order: float | None = None
     coordinates: int = 0
+    checked: str = ""
 
     def __post_init__(self) -> None:
         what = f"ledger event '{self.released}'"
