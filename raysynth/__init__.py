@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from raysynth.errors import SchemaError as SchemaError
     from raysynth.errors import StorageError as StorageError
     from raysynth.errors import TrainingError as TrainingError
+    from raysynth.fitting.released_intervals import released_intervals as released_intervals
     from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.methods.autoregressive_sequences.synthesizer import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
@@ -52,6 +53,7 @@ _HOME = {
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.methods.loading",
+    "released_intervals": "raysynth.fitting.released_intervals",
     "AutoregressiveSequences": "raysynth.methods.autoregressive_sequences.synthesizer",
     "AutoregressiveSynthesizer": "raysynth.methods.autoregressive.synthesizer",
     "BayesianNetworkSynthesizer": "raysynth.methods.bayesian_network.synthesizer",

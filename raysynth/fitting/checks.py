@@ -125,7 +125,7 @@ def unlisted(model: Any) -> Any:
 def unit_of(model: Method) -> str:
     """What one unit of a fit's guarantee is, in words."""
     if model.learns_sequences:
-        key, length = getattr(model, "sequence_key", None), getattr(model, "sequence_length", None)
+        key, length = getattr(model, "sequence_key", None), getattr(model, "sequence_length", 0)
         return "sequence of the array" if key is None else unit_in_words(key, length)
     return ROW if model.privacy_unit is None else unit_in_words(model.privacy_unit, model.max_rows_per_unit)
 

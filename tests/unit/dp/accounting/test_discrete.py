@@ -70,7 +70,7 @@ def test_units_of_several_rows_cost_no_more_than_charged_however_they_split(rows
     worst = max(exact_epsilon([(change, multiplier * rows) for change in way], DELTA) for way in ways)
     assert worst <= claimed
     sigma = multiplier * rows
-    assert claimed <= worst * (1.02 if sigma**2 > 35 else 1.2 if sigma**2 > 8 else 1.7)
+    assert claimed <= worst * (1.05 if sigma**2 > 35 else 1.3 if sigma**2 > 8 else 1.7)
 
 
 def test_the_bound_costs_nothing_but_for_little_noise() -> None:
