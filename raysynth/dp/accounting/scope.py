@@ -27,6 +27,7 @@ from raysynth.dp.accounting.calibration import (
     dpsgd_noise_multiplier,
     gaussian_noise_multiplier,
 )
+from raysynth.dp.accounting.discrete import ROUNDING
 from raysynth.dp.accounting.ledger import ROW, Event, Ledger
 from raysynth.dp.mechanisms.counts import noised_count
 from raysynth.dp.mechanisms.noise import NoiseSource, SecureNoise, noise_source
@@ -177,8 +178,10 @@ class PrivacyScope:
         Args:
             share: in (0, 1); several releases that add up to it divide it: a third of it has sqrt(3) times the noise.
             delta_share: of delta, that other events (selection of categories) take.
+
+        A little more than that release needs, so that discrete noise, too, stays within (`discrete.py`).
         """
         whole = gaussian_noise_multiplier(
             self.budget.epsilon * (1 - ROW_COUNT_SHARE), self.budget.delta * (1 - delta_share)
         )
-        return float(whole / share**0.5)
+        return math.hypot(whole / share**0.5, ROUNDING)
