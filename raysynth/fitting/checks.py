@@ -91,10 +91,16 @@ def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:
         warnings.warn(
             f"epsilon = {scope.budget.epsilon:g} is above {WEAK_EPSILON:g}: the guarantee then hardly bounds what an "
             "attacker learns of one person; 1 is strict",
-            stacklevel=4,
+            stacklevel=5,
         )
     if model.about_rows is not None and (told := scope.budget.warning(model.about_rows)) is not None:
-        warnings.warn(told, stacklevel=4)
+        warnings.warn(told, stacklevel=5)
+
+
+def begin_spending(model: Method, scope: PrivacyScope | None) -> None:
+    """What comes before a fit opens its rows: warns of a weak budget, and reserves it in the table's odometer."""
+    warn_of_budget(model, scope)
+    charge_odometer(model, scope)
 
 
 def charge_odometer(model: Method, scope: PrivacyScope | None) -> None:
@@ -147,7 +153,7 @@ def check_compile_step(model: Any) -> None:
 
 
 def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path | None:
-    """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
+    """The run that a fit resumes from; raises `ParameterError` where the model cannot."""
     if resume is None:
         return None
     if not model.can_resume:

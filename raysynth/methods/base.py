@@ -17,20 +17,12 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
-from raysynth.fitting.checks import (
-    charge_odometer,
-    listed,
-    resumed_folder,
-    run_folder,
-    shards_folder,
-    try_out,
-    warn_of_budget,
-)
+from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
@@ -68,7 +60,7 @@ class Synthesizer(Parameterised):
 
     method: ClassVar[str]
     numeric_encoding: ClassVar[NumericForm]
-    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
+    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` resumes from
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
     learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
@@ -99,8 +91,7 @@ class Synthesizer(Parameterised):
         bool | str | os.PathLike[str],
         Parameter(
             "neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the "
-            "encoded rows stay, private, for further fits of the same table; under a budget these take its releases, "
-            "and pay for them"
+            "encoded rows stay, private, for further fits of the same table; under a budget these take and pay its releases"
         ),
     ] = False
     differential_privacy: Annotated[
@@ -150,13 +141,7 @@ class Synthesizer(Parameterised):
         bool,
         Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks"),
     ] = False
-    odometer: Annotated[
-        str | os.PathLike[str] | None,
-        Parameter(
-            "private folder in which all that is released of one table is counted (`raysynth ledger FOLDER`): this "
-            "fit reserves its epsilon and delta there before it draws, and fails where the folder's limit is reached"
-        ),
-    ] = None
+    odometer: OdometerFolder = None
     entity: Annotated[
         str | None,
         Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
@@ -195,7 +180,7 @@ class Synthesizer(Parameterised):
 
         Args:
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
-            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
+            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to resume from.
 
         Raises `DataError`, `SchemaError`, `ConstraintError` or `ParameterError` that names the column and the cure.
         """
@@ -208,8 +193,7 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        warn_of_budget(self, scope := privacy_scope(self))  # raises for parameters out of range
-        charge_odometer(self, scope)
+        begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
@@ -377,9 +361,10 @@ class Synthesizer(Parameterised):
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
         left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
-        names = {"categorical_columns", "continuous_columns"}
         return {
-            k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
+            k: list(v)
+            if isinstance(v, tuple) or (v is not None and k in ("categorical_columns", "continuous_columns"))
+            else v
             for k, v in self.get_params().items()
             if k not in left_out
         }
