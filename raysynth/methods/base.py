@@ -91,7 +91,7 @@ class Synthesizer(Parameterised):
         bool | str | os.PathLike[str],
         Parameter(
             "neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the "
-            "encoded rows stay, private, for further fits of the same table; under a budget these take and pay its releases"
+            "encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases"
         ),
     ] = False
     differential_privacy: Annotated[
@@ -362,9 +362,7 @@ class Synthesizer(Parameterised):
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
         left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
         return {
-            k: list(v)
-            if isinstance(v, tuple) or (v is not None and k in ("categorical_columns", "continuous_columns"))
-            else v
+            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
             for k, v in self.get_params().items()
             if k not in left_out
         }
