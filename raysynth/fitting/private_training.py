@@ -68,7 +68,8 @@ def spending_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs
     steps = epochs * max(1, round(1 / q))
     sigma = scope.noise_multiplier_for(q, steps)
     planned = subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm)
-    scope.charge(replace(planned, checked=checked_by(planned, scope.budget.delta)))
+    checked = checked_by(planned, scope.budget.delta) if scope.asks_twice else ""
+    scope.charge(replace(planned, checked=checked))
     return DpSgdPlan(
         clip=clip_norm,
         noise_multiplier=sigma,

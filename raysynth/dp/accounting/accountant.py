@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution
+from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
 from raysynth.dp.accounting.ledger import Event, Mechanism
 from raysynth.errors import ParameterError
 
@@ -84,7 +84,7 @@ def _outside_composition(events: Iterable[Event], delta: float) -> tuple[tuple[E
     added = sum((e.epsilon or 0.0) * e.steps for e in basic)
     left = delta - sum(e.delta * e.steps for e in basic)
     discrete = [e for e in joint if e.mechanism is Mechanism.DISCRETE_GAUSSIAN]
-    near = sum(closeness(e) for e in discrete if not e.coordinates)
+    near = sum(closeness(e) for e in discrete if not is_exact(e))
     cut = CUT_OFF * sum(e.coordinates * e.steps for e in discrete)
     return joint, added + near, left * math.exp(-near) - cut
 
@@ -132,7 +132,7 @@ def _cells(event: Event, interval: float) -> float:
     """Cells of the loss of one step."""
     if event.mechanism is Mechanism.GAUSSIAN and event.sampling_rate < 1:
         return 2 * _largest_loss(event) / interval
-    if event.mechanism is Mechanism.DISCRETE_GAUSSIAN and event.coordinates:
+    if event.mechanism is Mechanism.DISCRETE_GAUSSIAN and is_exact(event):
         return 24 * _sigma(event)  # of its exact law; its losses are fewer
     return 2 * (event.epsilon or 0.0) / interval if event.mechanism is Mechanism.EXPONENTIAL else 1.0
 
@@ -165,7 +165,7 @@ def _grouped(events: Sequence[Event]) -> Counter[tuple[Any, ...]]:
                 precision += event.steps / event.noise_multiplier**2
             else:
                 groups[event.mechanism, event.noise_multiplier, event.sampling_rate] += event.steps
-        elif event.mechanism is Mechanism.DISCRETE_GAUSSIAN and event.coordinates:
+        elif event.mechanism is Mechanism.DISCRETE_GAUSSIAN and is_exact(event):
             groups[event.mechanism, _sigma(event), 1.0] += event.steps * event.coordinates
         elif event.mechanism is Mechanism.DISCRETE_GAUSSIAN:
             precision += event.steps / continuous_multiplier(event) ** 2
@@ -222,7 +222,7 @@ def _interval(events: Sequence[Event], delta: float, coarseness: float) -> float
     scale = rho + 2 * math.sqrt(rho * math.log(1 / delta))
     fine = 10.0 ** math.floor(math.log10(max(scale, 1e-300))) * 1e-4
     steps = [e for e in events if e.sampling_rate < 1]
-    exact = [1 / _sigma(e) for e in events if e.coordinates]
+    exact = [1 / _sigma(e) for e in events if is_exact(e)]
     if exact:  # the typical loss of one count
         fine = min(fine, min(exact) / CELLS_PER_STEP)
     if not steps:

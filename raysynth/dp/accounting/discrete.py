@@ -30,12 +30,18 @@ from typing import Any
 from raysynth.dp.accounting.ledger import Event
 
 ROUNDING = 1.25  # r, as far as the noise allows
+MOST_SIGMA = 1e3  # up to which the exact law is composed; beyond, the bound costs a millionth and takes no time
 MOST_LEVELS = 4  # of a histogram whose range is yet to be found (`mechanisms/histogram.py`)
 CUT_OFF = 1e-29  # of delta for each coordinate: tails that the exact distribution leaves out (1e-30), with room
 
 
+def is_exact(event: Event) -> bool:
+    """Whether an event of discrete Gaussian noise is accounted for by its exact law; else by the bound."""
+    return event.coordinates > 0 and (event.noise_multiplier or 0.0) * event.sensitivity <= MOST_SIGMA
+
+
 def continuous_multiplier(event: Event) -> float:
-    """The noise multiplier of the continuous Gaussian mechanism that dominates an event of unknown changes."""
+    """The noise multiplier of the continuous Gaussian mechanism that dominates an event."""
     assert event.noise_multiplier is not None
     least = event.noise_multiplier**2 - (_rounding(event) / event.sensitivity) ** 2
     return math.sqrt(least)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import Spent, spent, total_epsilon
@@ -39,7 +40,7 @@ SLACK = 1e-9  # of epsilon: rounding of the accountant
 
 
 class PrivacyScope:
-    """What one fit may spend and has spent.
+    """What one fit may spend and has spent; `asks_twice`: whether a second accountant looks at a planned training.
 
     Args:
         budget: epsilon and delta.
@@ -52,6 +53,8 @@ class PrivacyScope:
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
         n_rows, n_units: the noised numbers of rows and of units, where the earlier ledger has paid for them.
     """
+
+    asks_twice: ClassVar[bool] = True
 
     def __init__(
         self,

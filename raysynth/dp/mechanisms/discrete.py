@@ -32,7 +32,7 @@ def geometric(scale: float, n: int, noise: NoiseSource) -> np.ndarray:
     # of -ln(u): the 64 bits of u that are known, and two roundings in double precision
     error = 1.0 / (words.astype(np.float64) + 0.5) + 2e-15 * (1 + logarithm)
     low = np.floor(np.maximum(logarithm - error, 0.0) * scale * (1 - 1e-15))
-    high = np.floor((logarithm + error) * scale * (1 + 1e-15))
+    high = np.where(words == 0, np.inf, np.floor((logarithm + error) * scale * (1 + 1e-15)))
     exact = Decimal(scale)
 
     def between(least: Decimal, most: Decimal, slack: Decimal) -> int | None:

@@ -103,6 +103,12 @@ def test_a_mixed_ledger_is_recomputed_by_an_independent_convolution() -> None:
     assert claimed == pytest.approx(total_epsilon(continuous, DELTA), rel=0.01), "at this noise it costs hardly more"
 
 
+def test_wide_noise_is_bounded_at_once_and_hardly_dearer() -> None:
+    wide, exact = (ledger.discrete_gaussian("x", sigma, steps=10_000) for sigma in (1_001.0, 999.0))
+    assert total_epsilon([exact], DELTA) == pytest.approx(total_epsilon([wide], DELTA), rel=0.01)
+    assert total_epsilon([ledger.discrete_gaussian("x", 1e7)], DELTA) < 1e-5
+
+
 def test_ledgers_name_the_distribution_and_refuse_what_no_fit_charges() -> None:
     event = ledger.discrete_gaussian("x", 3.0, coordinates=4)
     again = ledger.Ledger.from_json(ledger.Ledger([event]).to_json()).events
