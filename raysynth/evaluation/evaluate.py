@@ -97,8 +97,7 @@ def evaluate_synthetic_data(
         odometer: private folder that counts what is released of this table; exact figures are listed there.
 
     Raises:
-        DataError: the tables cannot be compared; names the column and the cure.
-        ParameterError: an unknown metric or column.
+        DataError: the tables cannot be compared; names column and cure. ParameterError: an unknown metric or column.
     """
     wanted, seed = _checked(metrics, METRICS), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
