@@ -29,8 +29,6 @@ from raysynth.errors import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from raysynth.fitting.method import Method
-
 
 @dataclass(frozen=True)
 class ReleasedInterval:
@@ -56,11 +54,11 @@ class ReleasedInterval:
     within_cells: float = 0.0
 
 
-def released_intervals(model: Method, level: float = 0.95) -> pd.DataFrame:
+def released_intervals(model: Any, level: float = 0.95) -> pd.DataFrame:
     """Intervals of all counts, shares and means that a model fitted under a privacy budget has released.
 
     Args:
-        model: fitted, of one table.
+        model: a fitted synthesizer of one table.
         level: of each interval by itself, in (0, 1).
 
     Returns:

@@ -42,7 +42,7 @@ def split(
     from raysynth.data.sequences import codes_of
     from raysynth.fitting.persons import entity_of
 
-    reading = {} if private is None else {"declared": private, "private": True}
+    reading: dict[str, Any] = {} if private is None else {"declared": private, "private": True}
     rng, table = np.random.default_rng(seed), as_table(data, **reading)
     rows = sample_rows(table, list(table.names), max_rows, rng)
     if rows.num_rows < _FEWEST_ROWS:
