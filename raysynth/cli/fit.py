@@ -73,6 +73,9 @@ def fit(
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     entity: Entity = None,
     odometer: OdometerFolder = None,
+    rules: Annotated[
+        str | None, typer.Option(help="auto: keep the sums, orderings and dependencies that all rows keep.")
+    ] = None,
     settings: Settings = None,
     help_method: Annotated[
         str | None,
@@ -109,6 +112,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             delta=delta,
             settings=settings,
             entity=entity,
+            rules=rules,
             seed=seed,
         )
         if odometer is not None:

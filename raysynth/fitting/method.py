@@ -45,6 +45,7 @@ class Method(Protocol):
     secure_mode: bool
     entity: str | None
     odometer: str | os.PathLike[str] | None
+    rules: str | None
     _noise: NoiseSource | None
     _resume: Path | None
 
