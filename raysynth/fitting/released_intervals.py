@@ -4,9 +4,9 @@ Noise is of a known law, so each released figure has an interval that needs no l
 What a model adds is named apart: `within_cells`, the most that a mean may be off because values inside a released
 interval are taken as spread evenly over it; how a method joins the columns, and the chance of a sample, come on top.
 
-Counts were made non-negative and to add up to the noised number of rows: the nearest such counts, which are no farther
-from the true ones than the noised ones are, so intervals by the noise's own width stay valid, and cover a little more
-where a count is near zero.
+Counts of declared values were made to add up to the noised number of rows, by a shift that all K of them share: their
+errors are those of the noise less its mean, and a K-th of the error of the number of rows. Where a count came out below
+zero it became zero; then intervals cover a little more.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ def intervals_of(encoder: TableEncoder, events: Iterable[Event], n_rows: float, 
     wide = scale * math.log(1 / (1 - level))
     found = [ReleasedInterval("", "rows", None, n_rows, max(n_rows - wide, 0.0), n_rows + wide, level)]
     for column in encoder.columns:
-        known = _Known(n_rows, math.sqrt(2) * scale, level)
+        known = _Known(n_rows, wide, level)
         if isinstance(column, CategoricalEncoder):
             event = by_name.get(f"counts of '{column.name}'")
-            found += [] if event is None else _of_categories(column, _sigma(event), known)
+            is_open = f"which values of '{column.name}' occur" in by_name
+            found += [] if event is None else _of_categories(column, _sigma(event), known, is_open)
         elif isinstance(column, NumericEncoder):
             sigma = _histogram_sigma(column.name, by_name)
             found += [] if sigma is None else _of_numbers(column, sigma, known)
@@ -105,29 +106,39 @@ def intervals_of(encoder: TableEncoder, events: Iterable[Event], n_rows: float, 
 
 @dataclass(frozen=True)
 class _Known:
-    """The noised number of rows, its standard deviation, and the level of the intervals."""
+    """The noised number of rows, half the width of its interval, and the level of all intervals."""
 
     n_rows: float
-    rows_sigma: float
+    rows_half: float
     level: float
 
     @property
     def z(self) -> float:
         return float(ndtri((1 + self.level) / 2))
 
-    def of_share(self, column: str, value: Any, share: float, sigma: float) -> Iterator[ReleasedInterval]:
-        """A count and the share that it is, from the noise of the count."""
-        count, half = share * self.n_rows, self.z * sigma
+    def of_share(
+        self, column: str, value: Any, share: float, sigma: float, part: float = 0.0
+    ) -> Iterator[ReleasedInterval]:
+        """A count and the share that it is; `part` of the error of the number of rows is in the count."""
+        count, noise = share * self.n_rows, self.z * sigma
+        half = math.hypot(noise, part * self.rows_half)
         yield ReleasedInterval(column, "rows", value, count, max(count - half, 0.0), count + half, self.level)
-        half = self.z * math.hypot(sigma, share * self.rows_sigma) / max(self.n_rows, 1.0)
+        half = math.hypot(noise, (part - share) * self.rows_half) / max(self.n_rows, 1.0)
         low, high = max(share - half, 0.0), min(share + half, 1.0)
         yield ReleasedInterval(column, "share", value, share, low, high, self.level)
 
 
-def _of_categories(column: CategoricalEncoder, sigma: float, known: _Known) -> Iterator[ReleasedInterval]:
+def _of_categories(
+    column: CategoricalEncoder, sigma: float, known: _Known, is_open: bool
+) -> Iterator[ReleasedInterval]:
+    """Of values that nobody declared, each count has its own noise alone, or less."""
     shares = (column.shares / max(column.shares.sum(), 1e-300)).tolist()
+    cells = max(sum(share > 0 for share in shares), 1)
     for value, share in zip((*column.values, None), (*shares[: len(column.values)], shares[-1]), strict=True):
-        yield from known.of_share(column.name, value, share, sigma)
+        if is_open or share <= 0:
+            yield from known.of_share(column.name, value, share, sigma)
+        else:
+            yield from known.of_share(column.name, value, share, sigma * math.sqrt(1 - 1 / cells), 1 / cells)
 
 
 def _of_numbers(column: NumericEncoder, sigma: float, known: _Known) -> Iterator[ReleasedInterval]:
@@ -137,7 +148,9 @@ def _of_numbers(column: NumericEncoder, sigma: float, known: _Known) -> Iterator
     middle, width = cells.low / 2 + cells.high / 2, cells.high - cells.low
     mean = float(cells.share @ middle)
     present = max(known.n_rows * (1 - cells.missing_share), 1.0)
-    half = known.z * sigma * float(np.sqrt(((middle - mean) ** 2).sum())) / present
+    away = middle - mean
+    noise, shift = known.z * sigma * float(np.sqrt((away**2).sum())), known.rows_half * float(away.mean())
+    half = math.hypot(noise, shift) / present
     within = float(cells.share @ width) / 2
     yield ReleasedInterval(column.name, "mean", None, mean, mean - half, mean + half, known.level, within)
 

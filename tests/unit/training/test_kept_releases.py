@@ -18,7 +18,7 @@ from raysynth import AutoregressiveSynthesizer, TabularGAN, TabularVAE, load_syn
 from raysynth.data.table import as_table
 from raysynth.dp import PrivacyBudget, PrivacyScope
 from raysynth.dp.accounting.accountant import total_epsilon
-from raysynth.dp.accounting.ledger import Event, unit_in_words
+from raysynth.dp.accounting.ledger import Event, Ledger, unit_in_words
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import ParameterError
 from raysynth.files.model_file import read_model
@@ -144,7 +144,7 @@ def test_too_small_a_rest_is_an_error_before_any_work(
         vae(tmp_path, epsilon=0.5).fit(rows())
     with pytest.raises(ParameterError, match=r"cost epsilon = inf at delta = 1e-12"):
         vae(tmp_path, delta=1e-12).fit(rows())
-    taken = total_epsilon([Event(**e) for e in _kept(homes(tmp_path)[0])["events"]], DELTA)
+    taken = total_epsilon(Ledger.from_dict(_kept(homes(tmp_path)[0])), DELTA)
     with pytest.raises(ParameterError, match="too small to train: .* of it is taken already"):
         vae(tmp_path, epsilon=taken + 0.01, epochs=200_000).fit(rows())  # which no noise makes cheap enough
     assert work.done == before
