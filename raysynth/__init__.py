@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from raysynth.data.sources.databases import open_database as open_database
     from raysynth.data.sources.databases import write_database as write_database
     from raysynth.data.sources.files import ParquetFiles as ParquetFiles
+    from raysynth.dp.accounting.odometer import Odometer as Odometer
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
     from raysynth.errors import ConstraintError as ConstraintError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from raysynth.errors import SchemaError as SchemaError
     from raysynth.errors import StorageError as StorageError
     from raysynth.errors import TrainingError as TrainingError
+    from raysynth.fitting.released_intervals import released_intervals as released_intervals
     from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer as AutoregressiveSynthesizer
     from raysynth.methods.autoregressive_sequences.synthesizer import AutoregressiveSequences as AutoregressiveSequences
     from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer as BayesianNetworkSynthesizer
@@ -60,6 +62,7 @@ _HOME = {
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
     "load_synthetic_model": "raysynth.methods.loading",
+    "released_intervals": "raysynth.fitting.released_intervals",
     "AutoregressiveSequences": "raysynth.methods.autoregressive_sequences.synthesizer",
     "AutoregressiveSynthesizer": "raysynth.methods.autoregressive.synthesizer",
     "BayesianNetworkSynthesizer": "raysynth.methods.bayesian_network.synthesizer",
@@ -72,6 +75,7 @@ _HOME = {
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",
+    "Odometer": "raysynth.dp.accounting.odometer",
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",

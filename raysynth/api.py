@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,7 @@ def infer_schema(
     delta: float | None = None,
     privacy_unit: str | None = None,
     max_rows_per_unit: int = 1,
+    odometer: str | os.PathLike[str] | None = None,
 ) -> TableSchema:
     """What raysynth takes each column of `data` for; print `.describe()`, edit it, and pass it as `schema=`.
 
@@ -87,11 +89,14 @@ def infer_schema(
         epsilon: of the releases.
         delta: of the releases; None: 1e-5.
         privacy_unit, max_rows_per_unit: of the guarantee, as in the fits that are to use the schema.
+        odometer: private folder that counts what is released of this table; the schema is charged there, once more
+            beside the fits that pay for it.
 
     Raises:
         DataError, SchemaError: name the column and say what to do. ParameterError: epsilon or delta is out of range.
     """
     from raysynth.data.table import as_table
+    from raysynth.dp.accounting.odometer import record_use
     from raysynth.fitting.opening import open_exactly
     from raysynth.schema.columns import Kind
 
@@ -99,9 +104,10 @@ def infer_schema(
     if epsilon is not None:
         from raysynth.fitting.released_schema import released_schema
 
-        return released_schema(data, kinds, epsilon, delta, privacy_unit, max_rows_per_unit)
+        return released_schema(data, kinds, epsilon, delta, privacy_unit, max_rows_per_unit, odometer)
     if delta is not None or privacy_unit is not None:
         raise ParameterError("delta and privacy_unit belong to differential privacy: give epsilon, too")
+    record_use(odometer, "an exact schema")
     return open_exactly(as_table(data), None, kinds, entity).schema
 
 

@@ -34,6 +34,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         assert left == [], "tests left processes behind"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_accountant() -> Iterator[None]:
+    """No fit waits for Opacus, which takes seconds; `test_second_opinion.py` asks it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raysynth.dp.accounting.second_opinion.SECONDS", 0.0)
+        yield
+
+
 def processes_of(home: str) -> list[str]:
     """Process id and command of every other process with this HOME (Linux; elsewhere none is seen)."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -18,8 +19,9 @@ from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import row_space, sample_rows
 from raysynth.data.sequences import codes_of
+from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
-from raysynth.fitting.checks import check_whole
+from raysynth.fitting.checks import check_whole, unlisted
 from raysynth.running.runner import run_tasks
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def run_privacy_attacks(
     entity: str | None = None,
     delta: float = 1e-5,
     seed: int | None = None,
+    odometer: str | os.PathLike[str] | None = None,
 ) -> AttackResults:
     """Attack a synthetic table and measure what the attacks learn of the rows that it was made from.
 
@@ -69,6 +72,7 @@ def run_privacy_attacks(
             rows are then divided by persons. None: that of the schema, or one that looks like it.
         delta: for which 'epsilon' is given.
         seed: of every random choice; None: 0.
+        odometer: private folder that counts what is released of this table; exact figures are listed there.
 
     Returns:
         A mapping of attack type to success rate, with `.details`, `.intervals`, `.to_frame()` and `.summary()`.
@@ -78,6 +82,7 @@ def run_privacy_attacks(
         ParameterError: unknown attack or column, or an attack that needs what was not given.
     """
     asked = ask(attack_types, n_experiments, n_targets, has_holdout=holdout_data is not None)
+    record_use(odometer, "attacks on exact rows")
     tables = pair_tables(
         real_data,
         synthetic_data,
@@ -319,7 +324,7 @@ def _method_and_model(synthesizer: Any) -> tuple[Any, Any]:
         return synthesizer_class(synthesizer)(verbose=False), None
     if not hasattr(synthesizer, "clone"):
         raise ParameterError(f"synthesizer must be a synthesizer or the name of a method; found {synthesizer!r}")
-    return synthesizer.clone(), synthesizer if hasattr(synthesizer, "stages_") else None
+    return unlisted(synthesizer.clone()), synthesizer if hasattr(synthesizer, "stages_") else None
 
 
 def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:

@@ -33,7 +33,7 @@ class AttackCampaign:
         data: the table that targets and training tables are drawn from.
         methods: names ('copula'), a mapping name -> {'method': ..., hyper-parameters} or name -> synthesizer.
         storage_path: folder or URI where trials are kept; the same call goes on with what is there.
-        attacks, epsilons, n_models, n_targets, targets, n_training, n_synthetic, game, delta, seed: see `Plan`.
+        attacks, epsilons, n_models, n_targets, targets, n_training, n_synthetic, game, delta, seed, entity: see `Plan`.
         num_cpus, num_gpus: of a trial over Ray; fractions of a GPU share it.
         max_in_flight: trials submitted at once; None: twice as many as fit on the cluster.
         max_retries: of a trial whose worker died or ran out of memory.
@@ -58,6 +58,7 @@ class AttackCampaign:
         game: str = "add_remove",
         delta: float = 1e-5,
         seed: int = 0,
+        entity: str | None = None,
         num_cpus: float = 1,
         num_gpus: float = 0,
         max_in_flight: int | None = None,
@@ -67,7 +68,18 @@ class AttackCampaign:
     ) -> None:
         named = methods if isinstance(methods, Mapping) else {name: {"method": name} for name in methods}
         self.plan = Plan(
-            dict(named), attacks, epsilons, n_models, n_targets, targets, n_training, n_synthetic, game, delta, seed
+            dict(named),
+            attacks,
+            epsilons,
+            n_models,
+            n_targets,
+            targets,
+            n_training,
+            n_synthetic,
+            game,
+            delta,
+            seed,
+            entity,
         ).check()
         self.data = data
         self.store = CampaignStore.at(storage_path)

@@ -61,6 +61,8 @@ class Plan:
             all tables are of one size.
         delta: for epsilon.
         seed: of the draw of targets, training tables and models.
+        entity: the column that says whose each row is, where persons have several: targets are then of different
+            persons, and no other row of theirs is learned or known. None: one that looks like it.
     """
 
     methods: Mapping[str, Any]
@@ -74,6 +76,7 @@ class Plan:
     game: str = "add_remove"
     delta: float = 1e-5
     seed: int = 0
+    entity: str | None = None
 
     def check(self) -> Plan:
         """This plan; raises `ParameterError` naming the field, what was found and what is expected."""
@@ -138,6 +141,7 @@ class Plan:
             "game": self.game,
             "delta": self.delta,
             "seed": self.seed,
+            **({} if self.entity is None else {"entity": self.entity}),
         }
 
     def digest(self, data: bytes) -> str:

@@ -18,7 +18,9 @@ from raysynth.attacks.threat import Records, View
 from raysynth.attacks.vulnerable import vulnerable_records
 from raysynth.campaigns.plan import Plan, Trial
 from raysynth.comparison.pairing import pair_tables
+from raysynth.comparison.rows import one_of_each
 from raysynth.errors import DataError, ParameterError
+from raysynth.fitting.checks import unlisted
 
 SCHEMA = pa.schema(
     [
@@ -88,7 +90,7 @@ def make_world(plan: Plan, data: Any) -> World:
     attacks = campaign_attacks(plan.attacks)
     for method, epsilon in plan.groups:
         new_method(plan.methods[method], epsilon, plan.delta, 0)
-    records = read_records(pair_tables(data, data), np.random.default_rng([plan.seed, 1]))["real"]
+    records = read_records(pair_tables(data, data, entity=plan.entity), np.random.default_rng([plan.seed, 1]))["real"]
     rng = np.random.default_rng([plan.seed, 2])
     chosen = _targets(plan, records, rng)
     rest = records.take(_of_others(records, chosen))
@@ -164,7 +166,7 @@ def new_method(spec: Any, epsilon: float | None, delta: float, seed: int) -> Any
 
         model = new_synthesizer(**spec)
     else:
-        model = spec.clone()
+        model = unlisted(spec.clone())
     known = set(model.get_params())
     if epsilon is not None:
         if "epsilon" not in known:
@@ -188,10 +190,13 @@ def _targets(plan: Plan, records: Records, rng: np.random.Generator) -> np.ndarr
     n = plan.n_targets if isinstance(plan.targets, str) else len(plan.targets)
     if n > len(records) // 4:
         raise DataError(f"{n} targets of {len(records)} rows; a campaign needs four times as many rows as targets")
-    if plan.targets == "vulnerable":
-        return vulnerable_records(records, n)
-    if plan.targets == "random":
-        return rng.choice(len(records), n, replace=False)
+    if isinstance(plan.targets, str):
+        rows = np.arange(len(records)) if records.rows.owners_N is None else one_of_each(records.rows.owners_N, rng)
+        if n > len(rows) // 2:
+            raise DataError(f"{n} targets of {len(rows)} persons; a campaign needs twice as many persons as targets")
+        if plan.targets == "random":
+            return rows[rng.choice(len(rows), n, replace=False)]
+        return rows[vulnerable_records(records if len(rows) == len(records) else records.take(rows), n)]
     chosen = np.unique(np.asarray(plan.targets, dtype=np.int64))
     if chosen.min() < 0 or chosen.max() >= len(records):
         raise ParameterError(f"targets holds row {chosen.max()}; rows run from 0 to {len(records) - 1}")

@@ -48,6 +48,10 @@ Entity = Annotated[
     str | None,
     typer.Option(help="Column that says whose each row is; default: one that looks like it, where persons repeat."),
 ]
+OdometerFolder = Annotated[
+    Path | None,
+    typer.Option("--odometer", help="Private folder that counts what is released of this table, whatever does it."),
+]
 Method = Annotated[str, typer.Option(help=f"How to learn: {AUTO} (by what is declared), {', '.join(METHODS)}.")]
 Settings = Annotated[
     list[str] | None,

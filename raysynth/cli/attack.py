@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Entity, Json, Seed, app, run
+from raysynth.cli.application import Entity, Json, OdometerFolder, Seed, app, run
 from raysynth.cli.steps import Outcome
 from raysynth.errors import ParameterError
 
@@ -51,6 +51,7 @@ def attack(
     targets: Annotated[int, typer.Option(help="Targets of each attack, over all rounds.", min=2)] = 2_000,
     out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
     entity: Entity = None,
+    odometer: OdometerFolder = None,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -60,6 +61,7 @@ def attack(
     """
 
     def work() -> Outcome:
+        from raysynth.dp.accounting.odometer import record_use
         from raysynth.files.storage import check_writable
 
         if out is not None:
@@ -70,6 +72,7 @@ def attack(
             return attack_campaign(campaign, out=out, seed=seed)
         if real is None or synthetic is None:
             raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
+        record_use(odometer, "attacks on exact rows")
         return attack_tables(
             real,
             synthetic,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Seed, app, command_line, run
+from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
 from raysynth.cli.steps import Outcome, evaluate_tables, read_as
 
 
@@ -51,6 +51,7 @@ def evaluate(
     ] = None,
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
     entity: Entity = None,
+    odometer: OdometerFolder = None,
     csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -58,12 +59,14 @@ def evaluate(
     """Compare a synthetic table with the real one, and attack it: figures here, pictures in an HTML report."""
 
     def work() -> Outcome:
+        from raysynth.dp.accounting.odometer import record_use
         from raysynth.files.storage import check_writable
         from raysynth.methods.loading import load_synthetic_model
 
         for path in (out, shareable):
             if path is not None:
                 check_writable(path)
+        record_use(odometer, "an exact evaluation")
         return evaluate_tables(
             read_as(real, csv),
             synthetic,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, Seed, Settings, app, run
+from raysynth.cli.application import Csv, Entity, Json, Method, OdometerFolder, Seed, Settings, app, run
 from raysynth.cli.steps import Outcome, new_model, read_as
 from raysynth.methods.registry import DEFAULT_METHOD
 
@@ -72,6 +72,7 @@ def fit(
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     entity: Entity = None,
+    odometer: OdometerFolder = None,
     rules: Annotated[
         str | None, typer.Option(help="auto: keep the sums, orderings and dependencies that all rows keep.")
     ] = None,
@@ -114,6 +115,8 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             rules=rules,
             seed=seed,
         )
+        if odometer is not None:
+            fitted.set_params(odometer=odometer)
         fitted.fit(read_as(data, csv))
         fitted.save(model)
         return fit_outcome(fitted, data, model, time.perf_counter() - begun)

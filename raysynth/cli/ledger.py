@@ -1,4 +1,4 @@
-"""`raysynth ledger`: what a private fit released, event by event, and what it cost in all."""
+"""`raysynth ledger`: what a private fit released and cost, or all that was released of a table, by its odometer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from raysynth.cli.application import Json, app, run
 from raysynth.cli.steps import Outcome
+from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.ledger import Event
@@ -24,15 +25,39 @@ raysynth ledger patients.raysynth
 [dim]# for an auditor, who recomputes epsilon from the events[/dim]
 
 raysynth ledger patients.raysynth --json
+
+[dim]# all that is ever released of one table: a limit first, then fits that count there[/dim]
+
+raysynth ledger patients-odometer --limit-epsilon 10 --limit-delta 1e-4
+
+raysynth fit patients.csv --schema schema.json --epsilon 1 --odometer patients-odometer --model patients.raysynth
+
+raysynth ledger patients-odometer
 """
 )
 def ledger(
-    model: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote.")],
+    model: Annotated[Path, typer.Argument(help="Model file that `raysynth fit` wrote, or the folder of an odometer.")],
+    limit_epsilon: Annotated[
+        float | None, typer.Option(help="Of a new odometer: what all releases may cost together.")
+    ] = None,
+    limit_delta: Annotated[float | None, typer.Option(help="Its delta.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List what a fit with a privacy budget released, and the total epsilon and delta."""
+    """List what a fit with a privacy budget released, or all that was released of a table, and the total.
+
+    An odometer is the holder's own: it is never part of a model file.
+    """
 
     def work() -> Outcome:
+        from raysynth.dp.accounting.odometer import Odometer
+
+        if limit_epsilon is not None or limit_delta is not None:
+            if limit_epsilon is None or limit_delta is None:
+                raise ParameterError("a limit needs both: --limit-epsilon and --limit-delta")
+            Odometer(model).set_limit(limit_epsilon, limit_delta)
+        if Odometer.exists(model):
+            odometer = Odometer(model)
+            return Outcome({"command": "ledger", "odometer": str(model), **odometer.to_dict()}, odometer.describe())
         from raysynth.methods.loading import load_synthetic_model
 
         return listed(load_synthetic_model(model).privacy_spent_, model)
@@ -61,4 +86,5 @@ def _in_words(event: Event) -> str:
     }
     told = ", ".join(f"{name} {value:.6g}" for name, value in figures.items() if value is not None)
     note = "" if event.is_covered else "; NOT covered by the guarantee"
+    note += f"; {event.checked}" if event.checked else ""
     return f"{event.mechanism.value}: {event.released} ({told}; per {event.unit}){note}"

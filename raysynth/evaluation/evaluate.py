@@ -17,6 +17,7 @@ from raysynth.attacks.run import Asked, sample_records
 from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import Rows
+from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.attacks import asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
@@ -64,6 +65,7 @@ def evaluate_synthetic_data(
     sequence_key: str | None = None,
     time_column: str | None = None,
     entity: str | None = None,
+    odometer: str | os.PathLike[str] | None = None,
 ) -> EvaluationResults:
     """Compare a synthetic table with the real one that it was made from.
 
@@ -92,13 +94,14 @@ def evaluate_synthetic_data(
         entity: the column that says whose each row is, where persons have several: every split then divides persons,
             and a row is not compared with others of its person. None: `sequence_key`, that of the schema, or one that
             looks like it.
+        odometer: private folder that counts what is released of this table; exact figures are listed there.
 
     Raises:
-        DataError: the tables cannot be compared; names the column and the cure.
-        ParameterError: an unknown metric or column.
+        DataError: the tables cannot be compared; names column and cure. ParameterError: an unknown metric or column.
     """
     wanted, seed = _checked(metrics, METRICS), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
+    record_use(odometer, "an exact evaluation")
     info, sections = told_of(model_info)
     sequences = None
     if sequence_key is not None:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 _ANCHOR, _TITLE = "ledger", "Privacy ledger"
 _NOUNS = {
     "gaussian": "Gaussian noise",
-    "laplace": "Laplace noise",
+    "discrete_gaussian": "discrete Gaussian noise",
+    "laplace": "discrete Laplace noise",
     "exponential": "exponential mechanism",
     "approximate": "stability",
     "selection": "private selection",
@@ -47,6 +48,8 @@ def _row(event: Event) -> dict[str, Any]:
         parameters.append(f"delta {event.delta:.2g}")
     if event.mean_runs is not None:
         parameters.append(f"best of a {event.law} number of runs with mean {event.mean_runs:g}")
+    if event.checked:
+        parameters.append(f"second accountant: {event.checked}")
     return {
         "Released": event.released,
         "Mechanism": _NOUNS[str(event.mechanism)],

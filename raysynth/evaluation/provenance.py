@@ -13,7 +13,13 @@ from raysynth.files.model_file import software_versions
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
 
-_LEFT_OUT = ("schema", "verbose", "scaling_config", "run_config")  # objects, and paths that are nobody's business
+_LEFT_OUT = (
+    "schema",
+    "verbose",
+    "scaling_config",
+    "run_config",
+    "odometer",
+)  # objects, and paths that are nobody's business
 _KINDS = ("categorical_columns", "continuous_columns")
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.dp.accounting.ledger import ROW, unit_in_words
+from raysynth.dp.accounting.odometer import Odometer
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.storage import local_path
 
@@ -89,10 +91,49 @@ def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:
         warnings.warn(
             f"epsilon = {scope.budget.epsilon:g} is above {WEAK_EPSILON:g}: the guarantee then hardly bounds what an "
             "attacker learns of one person; 1 is strict",
-            stacklevel=4,
+            stacklevel=5,
         )
     if model.about_rows is not None and (told := scope.budget.warning(model.about_rows)) is not None:
-        warnings.warn(told, stacklevel=4)
+        warnings.warn(told, stacklevel=5)
+
+
+def begin_spending(model: Method, scope: PrivacyScope | None) -> None:
+    """What comes before a fit opens its rows: warns of a weak budget, and reserves it in the table's odometer."""
+    warn_of_budget(model, scope)
+    charge_odometer(model, scope)
+
+
+def charge_odometer(model: Method, scope: PrivacyScope | None) -> None:
+    """Reserve in a table's odometer what a fit may spend, or list that it guarantees nothing; before it draws.
+
+    A fit that is resumed goes on within the charge of the run's folder.
+
+    Raises:
+        ParameterError: the odometer's limit would be exceeded, or it counts for another unit. StorageError.
+    """
+    if model.odometer is None:
+        return
+    odometer, what = Odometer(model.odometer), f"a fit of {type(model).__name__}"
+    if scope is None or not scope.noise.guarantee:
+        odometer.record_without_guarantee(f"{what} without a privacy budget" if scope is None else f"{what}, seeded")
+        return
+    folder = run_folder(model.run_config) if model._resume is None else model._resume
+    run = str(folder) if folder is not None and model.can_resume else ""
+    cost = (scope.budget.epsilon, scope.budget.delta)
+    odometer.reserve(what, *cost, unit=unit_of(model), run=run, resumed=model._resume is not None)
+
+
+def unlisted(model: Any) -> Any:
+    """An unfitted model whose fits are not counted one by one: many of one attack, which is listed as a whole."""
+    return model.set_params(odometer=None) if getattr(model, "odometer", None) is not None else model
+
+
+def unit_of(model: Method) -> str:
+    """What one unit of a fit's guarantee is, in words."""
+    if model.learns_sequences:
+        key, length = getattr(model, "sequence_key", None), getattr(model, "sequence_length", 0)
+        return "sequence of the array" if key is None else unit_in_words(key, length)
+    return ROW if model.privacy_unit is None else unit_in_words(model.privacy_unit, model.max_rows_per_unit)
 
 
 def draws_units(model: Method) -> bool:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
-from raysynth.dp.accounting.ledger import ROW, unit_in_words
+from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
-from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
+from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
 from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.remarks import found_rules, remarks
 from raysynth.running.stages import stage
@@ -75,7 +75,7 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
     budget = PrivacyBudget.fixed(epsilon, model.delta, model.about_rows)
     return PrivacyScope(
         budget,
-        unit=ROW if model.privacy_unit is None else unit_in_words(model.privacy_unit, model.max_rows_per_unit),
+        unit=unit_of(model),
         rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
         secure_mode=bool(model.secure_mode),
         preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
@@ -156,6 +156,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         releases=releases,
         units=opened.units,
         shared=known,
+        entity=opened.schema.entity,
     )
 
 

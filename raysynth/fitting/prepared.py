@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.sequences import codes_of
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.schema.table import TableSchema
@@ -46,6 +47,7 @@ class Prepared:
         releases: what the encoder of kept shards was built from under a privacy budget.
         privacy: what a fit under a privacy budget may spend (see `dp/accounting/scope.py`); None without one.
         units: which rows a privacy unit has, where training draws units of several rows; None: it draws rows.
+        entity: the column of the table that says whose each row is, without a budget; None: each row is a person's.
         shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
     """
 
@@ -61,6 +63,14 @@ class Prepared:
     releases: KeptReleases | None = None
     units: UnitIndex | None = None
     shared: EncodedTable | None = None
+    entity: str | None = None
+
+    def persons(self) -> np.ndarray | None:
+        """A number for the person of each row (N,), in the table's order; None: each row is one."""
+        if self.privacy is not None or self.entity is None or self.entity not in self.table.names:
+            return None
+        persons_N = codes_of(self.table.select([self.entity]).to_arrow().column(0))
+        return None if len(np.unique(persons_N)) == len(persons_N) else persons_N
 
     def written_schema(self, schema: TableSchema) -> TableSchema:
         """The schema that synthetic rows are written by, from the one that the table was opened with."""

@@ -10,11 +10,13 @@ norm of 1. Rows are never held back, and neither training's end nor its best wei
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.dp.accounting.ledger import subsampled_gaussian
+from raysynth.dp.accounting.second_opinion import checked_by
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 
@@ -65,7 +67,9 @@ def spending_plan(scope: PrivacyScope, released: str, *, batch_size: int, epochs
     q = min(1.0, batch_size / scope.n_units)
     steps = epochs * max(1, round(1 / q))
     sigma = scope.noise_multiplier_for(q, steps)
-    scope.charge(subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm))
+    planned = subsampled_gaussian(released, sigma, sampling_rate=q, steps=steps, sensitivity=clip_norm)
+    checked = checked_by(planned, scope.budget.delta) if scope.asks_twice else ""
+    scope.charge(replace(planned, checked=checked))
     return DpSgdPlan(
         clip=clip_norm,
         noise_multiplier=sigma,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
+from raysynth.dp.accounting.odometer import Odometer
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
@@ -28,6 +30,7 @@ def released_schema(
     delta: float | None,
     privacy_unit: str | None,
     most: int,
+    odometer: str | os.PathLike[str] | None = None,
 ) -> TableSchema:
     """The schema of a table, released within a budget of its own (see `statistics/schema_release.py`).
 
@@ -36,6 +39,8 @@ def released_schema(
     """
     unit, k = (ROW, 1) if privacy_unit is None else (unit_in_words(privacy_unit, most), most)
     scope = PrivacyScope(PrivacyBudget.fixed(epsilon, delta), unit=unit, rows_per_unit=k)
+    if odometer is not None:
+        Odometer(odometer).reserve("a schema", scope.budget.epsilon, scope.budget.delta, unit=unit)
     table = as_table(data, min_rows=0, private=True)
     if privacy_unit is not None:
         table = bounded(table, privacy_unit, most, scope.noise)

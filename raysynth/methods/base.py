@@ -17,12 +17,12 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import local_path
-from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
+from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
@@ -136,6 +136,7 @@ class Synthesizer(Parameterised):
     secure_mode: Annotated[
         bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")
     ] = False
+    odometer: OdometerFolder = None
     entity: Annotated[
         str | None,
         Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
@@ -191,7 +192,7 @@ class Synthesizer(Parameterised):
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
-        warn_of_budget(self, scope := privacy_scope(self))  # raises for parameters out of range
+        begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
         self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
@@ -358,10 +359,9 @@ class Synthesizer(Parameterised):
 
     def _saved_parameters(self) -> dict[str, Any]:
         """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "keep_shards", "schema"}
-        names = {"categorical_columns", "continuous_columns"}
+        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
         return {
-            k: list(v) if isinstance(v, tuple) or (k in names and v is not None) else v
+            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
             for k, v in self.get_params().items()
             if k not in left_out
         }

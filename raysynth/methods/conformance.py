@@ -59,6 +59,7 @@ NOT_IN_FILES = {
     "scaling_config",
     "run_config",
     "keep_shards",
+    "odometer",
 }  # how a fit was spread; its schema is `schema_`
 
 

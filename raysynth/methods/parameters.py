@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from textwrap import fill
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
@@ -82,6 +83,15 @@ class Parameter:
         if self.above is not None:
             return f" above {_shown(low)} and at most {_shown(high)}"
         return f" from {_shown(low)} to {'' if self.below is None else 'below '}{_shown(high)}"
+
+
+OdometerFolder = Annotated[
+    str | os.PathLike[str] | None,
+    Parameter(
+        "private folder in which all that is released of one table is counted (`raysynth ledger FOLDER`): the fit "
+        "reserves its epsilon and delta there before it draws, and fails where the folder's limit is reached"
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
 noise, whether they are whole and a range (`noised_digits.py`, `noised_range.py`), in which the second pass counts them.
-Each release is a Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1. All events
-are charged before the rows are read.
+Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
+All events are charged before the rows are read.
 
 With k rows of one privacy unit at most (`units.py`), one unit changes each histogram by at most k in L2 norm, and all
 noise is k times as much. A unit may then bring up to k values that nobody else has: the delta of naming open categories
@@ -30,7 +30,7 @@ from raysynth.data.fragments import Table
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.dp.mechanisms.counts import gaussian_vector, stable_counts
+from raysynth.dp.mechanisms.counts import noised_counts, stable_counts
 from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
@@ -164,7 +164,7 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
     plan = _Plan(schema, multiplier, scope.budget.delta * delta_share / max(n_open, 1), k)
     for column in seen:
         name = column.name
-        counts = events.gaussian(f"counts of '{name}'", multiplier, sensitivity=k)
+        counts = events.discrete_gaussian(f"counts of '{name}'", multiplier, rows=k)
         plan.cells[name], plan.events[name] = PresenceCells(), [counts]
         if column.kind.is_discrete:
             domain = declared_domain(column)
@@ -175,7 +175,8 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
         elif column.kind.is_numeric and column.bounds is not None:
             plan.grids[name] = grid_of(column, column.bounds)
             plan.cells[name] = NumberCells(plan.grids[name].starts)
-            plan.events[name] = [_histogram_event(name, multiplier, k)]
+            levels = len(level_sizes(len(plan.grids[name].starts)))
+            plan.events[name] = [_histogram_event(name, multiplier, k, levels)]
         elif column.kind.is_numeric:
             _plan_range(column, plan)
     return plan
@@ -187,11 +188,11 @@ def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
     plan.ranged.append(column)
     plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
     steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
-    own = [events.gaussian(step, plan.range_multiplier, sensitivity=k) for step in steps]
+    own = [events.discrete_gaussian(step, plan.range_multiplier, rows=k) for step in steps]
     if column.kind is Kind.CONTINUOUS and column.decimals is None and column.reason:  # nobody declared it
         rest -= DIGITS_SHARE
         plan.digits[name] = DigitCells()
-        own.append(events.gaussian(f"digits of '{name}'", plan.digits_multiplier, sensitivity=k))
+        own.append(events.discrete_gaussian(f"digits of '{name}'", plan.digits_multiplier, rows=k))
     plan.events[name] = [_histogram_event(name, plan.multiplier / math.sqrt(rest), k), *own]
 
 
@@ -207,9 +208,10 @@ def value_type(column: ColumnSchema) -> pa.DataType:
     return pa.string() if pt.is_large_string(column.arrow_type) else column.arrow_type
 
 
-def _histogram_event(name: str, multiplier: float, k: int) -> Event:
-    """All levels of a histogram together; `multiplier` is of their joint release, k the sensitivity of each level."""
-    return events.gaussian(f"histogram of '{name}'", multiplier, sensitivity=k)
+def _histogram_event(name: str, multiplier: float, k: int, levels: int | None = None) -> Event:
+    """All levels of a histogram together, in each of which one row changes one count; None: the range is not known."""
+    known = levels is not None
+    return events.discrete_gaussian(f"histogram of '{name}'", multiplier, coordinates=levels or 1, rows=k, known=known)
 
 
 def _count_rows(table: Table, counted: CellCounts) -> int:
@@ -220,13 +222,13 @@ def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Privacy
     """The leaves in which a number without bounds is counted: its range and digits, as far as the noise shows."""
 
     def noising(exact: np.ndarray) -> np.ndarray:
-        return gaussian_vector(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
+        return noised_counts(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
 
     known = (plan.range_multiplier * plan.k, n_rows, scope.row_count_sigma)
     bounds = released_range(column, counted.fixed[column.name], noising, *known)
     if column.name in plan.digits:
         counts, multiplier = counted.other[column.name], plan.digits_multiplier
-        noised = gaussian_vector(counts, multiplier, scope.noise, sensitivity=plan.k)
+        noised = noised_counts(counts, multiplier, scope.noise, sensitivity=plan.k)
         column = replace(column, decimals=digits_shown(noised, multiplier * plan.k, n_rows))
     return grid_of(column, bounds)
 
@@ -237,7 +239,7 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
         return _numbers(column, plan, counted.fixed[column.name], scope, n_rows)
     if isinstance(plan.cells[column.name], OpenCells):
         return _open_values(column, plan, counted, scope, n_rows)
-    noised = gaussian_vector(counted.fixed[column.name], plan.sigma, scope.noise)
+    noised = noised_counts(counted.fixed[column.name], plan.sigma, scope.noise)
     if not _seen_missing(column, noised[-1], plan.sigma):
         noised[-1] = -np.inf
     if column.kind.is_discrete and noised[-2] <= SEEN * plan.sigma:
@@ -266,7 +268,7 @@ def _open_values(
     by_value = counted.open[column.name]
     exact_missing = by_value.get(None, 0)
     kept, noised = _named(by_value, column, plan, scope)
-    missing = float(gaussian_vector(np.array([exact_missing]), plan.sigma, scope.noise)[0])
+    missing = float(noised_counts(np.array([exact_missing]), plan.sigma, scope.noise)[0])
     if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0
@@ -296,9 +298,9 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     assert event.noise_multiplier is not None
     grid = plan.grids[column.name]
     sigma = event.noise_multiplier * plan.k * math.sqrt(len(level_sizes(len(cells) - 1)))
-    missing = float(gaussian_vector(cells[-1:], sigma, scope.noise)[0]) if column.nullable else 0.0
+    missing = float(noised_counts(cells[-1:], sigma, scope.noise)[0]) if column.nullable else 0.0
     missing = min(missing, n_rows - LEAST_PRESENT) if _seen_missing(column, missing, sigma) else 0.0
-    levels = [LevelCounts(gaussian_vector(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
+    levels = [LevelCounts(noised_counts(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
     runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
         runs = _with_ends(runs, n_rows - missing)

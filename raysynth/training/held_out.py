@@ -55,12 +55,16 @@ class HeldOut:
     ) -> HeldOut:
         """Hold back a share of a worker's rows, at most 8,192; batches of the others, shuffled or drawn by `tables`.
 
-        Where rows overlap, `held` says which are held back, and `left_out` which are not learned from either.
+        Where rows overlap, `held` says which are held back, and `left_out` which are not learned from either. Of
+        `RowsOfPersons` whole persons are held back, who have about so many rows together.
         """
         if held is None:
             rng = np.random.default_rng([seed, rank, 2])
             n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
-            held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
+            if isinstance(rows, RowsOfPersons):
+                held = rows.of_random_persons(n_held, rng)
+            else:
+                held = np.sort(rng.choice(len(rows), n_held, replace=False, shuffle=False))
         unseen = held if left_out is None else np.union1d(held, left_out)
         n_held = len(held)
         kept: RowSource = RowsWithout(rows, unseen) if len(unseen) else rows
@@ -79,6 +83,37 @@ class HeldOut:
             values_NV = to_device(np.ascontiguousarray(self.validation.values_NV, np.float32), self.device)
             for codes, values in zip(codes_NC.split(VALIDATION_BATCH), values_NV.split(VALIDATION_BATCH), strict=True):
                 yield ValidationBatch(codes, values)
+
+
+@dataclass(frozen=True)
+class RowsOfPersons:
+    """Rows of persons who have several (a `RowSource`): a validation loss is to tell of others, not of copies.
+
+    Args:
+        rows: the source.
+        persons_N: a number for the person of each row.
+    """
+
+    rows: RowSource
+    persons_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """The rows at the given indices, in that order."""
+        return self.rows.take(rows)
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes of one column."""
+        return self.rows.column(column)
+
+    def of_random_persons(self, n_rows: int, rng: np.random.Generator) -> np.ndarray:
+        """All rows, ascending, of persons drawn at random who have about `n_rows` together; not of all of them."""
+        _, person_N, rows_P = np.unique(self.persons_N, return_inverse=True, return_counts=True)
+        drawn = rng.permutation(len(rows_P))[:-1]
+        taken = drawn[np.cumsum(rows_P[drawn]) - rows_P[drawn] / 2 < n_rows]
+        return np.flatnonzero(np.isin(person_N, taken))
 
 
 @dataclass(frozen=True)

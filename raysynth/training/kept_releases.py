@@ -12,8 +12,10 @@ once, and every training: `Spent` of that is the second ledger's `joint`.
 With a privacy unit the key is of all rows and of the units that they belong to, and the rows kept are those that the
 first fit drew of each unit: fits that take them draw none of their own (`statistics/units.py`, 'Several draws').
 
-The key holds a fingerprint of the rows, which is private as they are. Nothing that leaves depends on it but whether the
-table is the same one; whoever fits two tables that differ in one row shows that they do.
+Which releases a fit takes depends on public things alone (folder, schema, unit, form of the encoder), never on its
+rows: else two models would show whether their tables are equal. So a folder is for one table and its later versions:
+all of them are encoded by what was released of the first. The rows that are kept there are taken again only where they
+are the fit's own, by a fingerprint that is private as they are; nothing that leaves depends on it.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class ReleaseKey:
     """What releases must be of, so that another fit may take them.
 
     Args:
-        data: fingerprint of all modelled columns, and of the units of the rows; private.
+        data: fingerprint of all modelled columns, and of the units of the rows; private, and no part of the choice.
         schema: digest of their schema.
         unit: of privacy, in words.
         form: of the encoder that the method asks for, as JSON.
@@ -171,7 +173,7 @@ def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptR
     for path in sorted(folder.glob(f"under-budget-*/{RELEASES}")):
         try:
             content = read_model(path)
-            if content.meta["key"] != asdict(key):
+            if {**content.meta["key"], "data": key.data} != asdict(key):
                 continue
             encoder = TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
             events = Ledger.from_dict(content.meta["ledger"]).events

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,22 +23,32 @@ _FEWEST_ROWS = 40
 
 
 def split(
-    data: Any, holdout: Any, share: float, max_rows: int, seed: int, entity: str | None = None
+    data: Any,
+    holdout: Any,
+    share: float,
+    max_rows: int,
+    seed: int,
+    entity: str | None = None,
+    *,
+    private: Mapping[str, pa.DataType] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout).
 
     With an `entity` all rows of a person go to the same side; without one, those of the column that looks like it.
+
+    `private`: the declared types, where the rows are to be read through the private door; None: through the other.
     """
     from raysynth.comparison.rows import divided, sample_rows
     from raysynth.data.sequences import codes_of
     from raysynth.fitting.persons import entity_of
 
-    rng, table = np.random.default_rng(seed), as_table(data)
+    reading: dict[str, Any] = {} if private is None else {"declared": private, "private": True}
+    rng, table = np.random.default_rng(seed), as_table(data, **reading)
     rows = sample_rows(table, list(table.names), max_rows, rng)
     if rows.num_rows < _FEWEST_ROWS:
         raise DataError(f"a sweep needs at least {_FEWEST_ROWS} rows; {table.source} has {rows.num_rows}")
     if holdout is not None:
-        other = as_table(holdout)
+        other = as_table(holdout, **reading)
         return rows, sample_rows(other, list(table.names), max_rows, rng)
     entity = entity_of(rows, entity)
     owners = None if entity is None else codes_of(rows.column(entity))

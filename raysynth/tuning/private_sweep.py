@@ -178,8 +178,9 @@ def check_private(epsilons: Sequence[float], space: Space, parameters: Mapping[s
         space: hyper-parameters by method.
         parameters: constructor arguments of every synthesizer.
     """
-    if parameters.get("keep_shards"):
-        raise ParameterError(f"selection='private' takes no keep_shards: {REFUSED['keep_shards']}")
+    for name in ("keep_shards", "odometer"):
+        if parameters.get(name):
+            raise ParameterError(f"selection='private' takes no {name} in parameters: {REFUSED[name]}")
     if any(math.isinf(e) for e in epsilons):
         raise ParameterError(
             "selection='private' charges for the dearest setting of the space, so every epsilon must be finite; "
@@ -210,6 +211,7 @@ REFUSED = {
     "scheduler": "to stop a run by its score releases that score, and how others fared beside it; the cost of the "
     "choice holds for whole runs, of which the winner alone is shown",
     "scaling_config": "each run trains in one process",
+    "odometer": "the choice is charged as a whole; give it to the sweep itself",
     "keep_shards": "its runs share one release of the statistics already",
     "run_config": "checkpoints and loss curves of runs would be releases of their own",
 }

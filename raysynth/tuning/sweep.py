@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raysynth.data.table import as_table
+from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.odometer import Odometer, record_use
 from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
 from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import declared_types
 from raysynth.tuning import winners
 from raysynth.tuning.domains import checked_space
 from raysynth.tuning.on_ray import Room
@@ -53,6 +56,8 @@ class Trials:
         cpus_per_trial: processors of one trial.
         max_concurrent_trials: most trials at a time; None: as many as fit.
         seed: of the split, the random settings and the trials.
+        odometer: private folder that counts what is released of the table, the sweep's own exact figures and choices
+            among it.
     """
 
     selection: ClassVar[str]
@@ -68,6 +73,7 @@ class Trials:
     cpus_per_trial: float = 1.0
     max_concurrent_trials: int | None = None
     seed: int = 0
+    odometer: str | os.PathLike[str] | None = None
 
     def run(self, data: Any) -> SweepResult:
         """Fit, sample and evaluate all trials on a table, in any form that `fit` takes."""
@@ -140,7 +146,9 @@ class EvaluatedTrials(Trials):
         note = note_of(*search.note, *rest)
         require_same_sweep(folder, note)
         rows, holdout = self._rows(data, budget, folder)
-        train, held_out = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity)
+        # where every trial has a budget, rows are read as these read them; exact ones need what a sniffer finds
+        private = None if any(map(math.isinf, self.epsilons)) else declared_types(budget.schema) or {}
+        train, held_out = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
         task = prepared_task(
             train, held_out, targets=targets, objective=self.objective, budget=budget, folder=folder, entity=entity
         )
@@ -168,6 +176,7 @@ class InternalSweep(EvaluatedTrials):
     holdout_data: Any = None
 
     def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
+        record_use(self.odometer, "a sweep by exact figures")
         return data, self.holdout_data
 
     def _winner(self, data: Any, task: Task, budget: winners.Budget) -> Callable[[Candidate], Synthesizer]:
@@ -188,10 +197,15 @@ class ProxySweep(EvaluatedTrials):
     proxy_epsilon: float = 1.0
 
     def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
-        return winners.proxy_rows(data, self.proxy_data, self.proxy_epsilon, budget, folder, self.seed), None
+        paying = self._paying(budget)
+        return winners.proxy_rows(data, self.proxy_data, self.proxy_epsilon, paying, folder, self.seed), None
 
     def _winner(self, data: Any, task: Task, budget: winners.Budget) -> Callable[[Candidate], Synthesizer]:
-        return partial(winners.fitted_winner, data=data, budget=budget, folder=task.folder)
+        return partial(winners.fitted_winner, data=data, budget=self._paying(budget), folder=task.folder)
+
+    def _paying(self, budget: winners.Budget) -> winners.Budget:
+        """Of the two fits that see the private rows: the odometer counts them, and no trial on other rows."""
+        return replace(budget, fixed={**budget.fixed, "odometer": self.odometer})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,13 +228,16 @@ class PrivateSelection(Trials):
         search, budget = self._search(1), self._budget({})
         check_private(search.epsilons, search.space, budget.fixed)
         repetitions, folder = Repetitions(self.mean_trials, self.trials_law), local_path(self.out, "out")
-        table, trials = as_table(data), search.trials
+        table = as_table(data, min_rows=0, declared=declared_types(budget.schema), private=True)
+        trials = search.trials
         settings = [t.setting for t in trials]
         plan = affordable_plan(table, settings, budget, repetitions, self.epsilon_limit)
         law = (repetitions.mean, repetitions.law)
         note = note_of(trials, self.selection, budget.delta, *law, budget.fixed, budget.schema)
         require_same_sweep(folder, note)
         claim(folder, note, (PRIVATE_FOLDER,))
+        if self.odometer is not None:
+            Odometer(self.odometer).reserve("a private selection", plan.epsilon, plan.delta, unit=ROW)
         return private_sweep(plan, table, folder, Room(self.cpus_per_trial, self.max_concurrent_trials, None))
 
 

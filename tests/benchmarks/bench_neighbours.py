@@ -47,7 +47,8 @@ def main() -> None:
     done = {(r["seed"], r["method"], r["source"]) for r in records}
     faults = sum(bool(r["differing"]) for r in records)
     n_pairs = sum(r["pairs"] for r in records)
-    cases = itertools.product(itertools.count(), given.methods.split(","), given.sources.split(","))
+    methods, sources = given.methods.split(","), given.sources.split(",")
+    cases = ((seed, *both) for seed in itertools.count() for both in itertools.product(methods, sources))
     with given.out.open("a", encoding="utf-8") as out:
         for seed, method, source in cases:
             if n_pairs >= given.pairs:

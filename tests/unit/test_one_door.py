@@ -18,7 +18,16 @@ from raysynth.statistics.released import Noised
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 WALKED = ("encoding", "training", "fitting", "methods", "sampling")
-READS_ROWS = {"count", "summarise", "open_counts", "encoded", "for_each_fragment", "gaussian_vector", "chosen"}
+READS_ROWS = {
+    "count",
+    "summarise",
+    "open_counts",
+    "encoded",
+    "for_each_fragment",
+    "gaussian_vector",
+    "noised_counts",
+    "chosen",
+}
 READS_ROWS |= {"summed_summaries"}
 
 

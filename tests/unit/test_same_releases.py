@@ -73,7 +73,7 @@ class Release:
     """One call of a mechanism.
 
     Args:
-        mechanism: 'gaussian', 'stable', 'laplace', 'exponential' or 'gradient'.
+        mechanism: 'gaussian', 'counts', 'stable', 'laplace', 'exponential' or 'gradient'.
         exact: its input, private.
         scale: standard deviation of its noise; epsilon where there is no such thing.
         most: sensitivity, or clip, that it was called with.
@@ -134,6 +134,10 @@ class Transcript:
             draw = partial(mechanisms.gaussian_vector, values, multiplier, noise, sensitivity=sensitivity)
             return self.hand_out("gaussian", values, multiplier * sensitivity, draw)
 
+        def counts(values: Any, multiplier: float, noise: Any, *, sensitivity: float = 1.0) -> Any:
+            draw = partial(mechanisms.noised_counts, values, multiplier, noise, sensitivity=sensitivity)
+            return self.hand_out("counts", values, multiplier * sensitivity, draw)
+
         def stable(values: Any, multiplier: float, delta: float, noise: Any, *, sensitivity: float = 1.0) -> Any:
             draw = partial(mechanisms.stable_counts, values, multiplier, delta, noise, sensitivity=sensitivity)
             return self.hand_out("stable", values, multiplier * sensitivity, draw, most=sensitivity, delta=delta)
@@ -146,7 +150,8 @@ class Transcript:
             draw = partial(mechanisms.chosen, scores, epsilon, noise, sensitivity=sensitivity)
             return self.hand_out("exponential", scores, epsilon, draw, most=sensitivity)
 
-        return {"gaussian_vector": gaussian, "stable_counts": stable, "noised_count": count, "chosen": choice}
+        both = {"gaussian_vector": gaussian, "noised_counts": counts}
+        return {**both, "stable_counts": stable, "noised_count": count, "chosen": choice}
 
     def _gradient(self) -> Callable[[GradientRelease], Any]:
         draw, transcript = GradientRelease.noised_mean, self
@@ -246,8 +251,12 @@ def same(one: Synthesizer, two: Synthesizer) -> None:
 def assert_covered(events: tuple[Event, ...], first: list[Release], second: list[Release], new_words: int) -> None:
     by = {m: [e for e in events if e.mechanism is m] for m in Mechanism}
     pairs = list(zip(first, second, strict=True))
-    rho = sum(_squared_change(a, b) / (2 * a.scale**2) for a, b in pairs if a.mechanism in ("gaussian", "stable"))
-    counted = [e for e in by[Mechanism.GAUSSIAN] if not e.released.startswith("gradients")]
+    rho = sum(
+        _squared_change(a, b) / (2 * a.scale**2) for a, b in pairs if a.mechanism in ("gaussian", "counts", "stable")
+    )
+    counted = [
+        e for e in by[Mechanism.GAUSSIAN] + by[Mechanism.DISCRETE_GAUSSIAN] if not e.released.startswith("gradients")
+    ]
     charged = sum(e.steps / (2 * (e.noise_multiplier or 0) ** 2) for e in counted)
     assert 0.6 * charged < rho <= charged * (1 + 1e-6), "the noise hides one unit, and nothing is released without"
     for mechanism, own in (("laplace", by[Mechanism.LAPLACE]), ("exponential", by[Mechanism.EXPONENTIAL])):

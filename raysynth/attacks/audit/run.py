@@ -26,6 +26,7 @@ import numpy as np
 from raysynth.attacks.audit.adversary import Decision, features_of, learned
 from raysynth.attacks.audit.bounds import game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
+from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import in_this_process, run_tasks
@@ -160,8 +161,9 @@ def audit_epsilon(
     scope = _claim(synthesizer)
     delta = scope.budget.delta
     units = units_of(synthesizer, data, canary)
+    record_use(synthesizer.odometer, f"an audit of {type(synthesizer).__name__}")
     model = synthesizer.clone().set_params(
-        seed=synthesizer.seed or 0, verbose=False, scaling_config=None, run_config=None
+        seed=synthesizer.seed or 0, verbose=False, scaling_config=None, run_config=None, odometer=None
     )
     canaries = _one_run(model, units, n_canaries) if "gradients" in attacks else None
     wanted = [a for a in ATTACKS if a in attacks and (a != "gradients" or canaries is not None)]

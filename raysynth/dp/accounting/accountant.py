@@ -1,6 +1,7 @@
 """Accounting: the total epsilon of a list of events, by one composition of their privacy loss distributions.
 
-The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). It has no
+The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). Discrete
+Gaussian noise on counts: `discrete.py`. The library has no
 exponential mechanism: its loss is of bounded range (Dong, Durfee and Rogers 2020, "Optimal differential privacy
 composition for exponential mechanisms"), and for range epsilon the largest hockey-stick divergence over all such
 mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
 from raysynth.dp.accounting.ledger import Event, Mechanism
 from raysynth.errors import ParameterError
 
@@ -68,14 +70,23 @@ def total_epsilon(events: Iterable[Event], delta: float, *, coarseness: float = 
 
     Never too low. `coarseness` above 1: on a grid so much wider, faster and a little higher.
     """
+    joint, added, left = _outside_composition(events, delta)
+    if left <= 0 or added == math.inf:
+        return math.inf
+    return added + (_composed_epsilon(joint, left, coarseness) if joint else 0.0)
+
+
+def _outside_composition(events: Iterable[Event], delta: float) -> tuple[tuple[Event, ...], float, float]:
+    """The covered events to be composed, the epsilon that is added to theirs, and the delta at which theirs is read."""
     covered = [e for e in events if e.is_covered]
     basic = [e for e in covered if e.composition == "basic"]
-    joint = [e for e in covered if e.composition == "joint"]
+    joint = tuple(e for e in covered if e.composition == "joint")
     added = sum((e.epsilon or 0.0) * e.steps for e in basic)
     left = delta - sum(e.delta * e.steps for e in basic)
-    if left <= 0:
-        return math.inf
-    return added + (_composed_epsilon(tuple(joint), left, coarseness) if joint else 0.0)
+    discrete = [e for e in joint if e.mechanism is Mechanism.DISCRETE_GAUSSIAN]
+    near = sum(closeness(e) for e in discrete if not is_exact(e))
+    cut = CUT_OFF * sum(e.coordinates * e.steps for e in discrete)
+    return joint, added + near, left * math.exp(-near) - cut
 
 
 @lru_cache(maxsize=64)
@@ -91,12 +102,8 @@ def least_epsilon(events: tuple[Event, ...], delta: float, seconds: float) -> fl
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     begun = time.monotonic()
-    covered = [e for e in events if e.is_covered]
-    basic = [e for e in covered if e.composition == "basic"]
-    joint = tuple(e for e in covered if e.composition == "joint")
-    added = sum((e.epsilon or 0.0) * e.steps for e in basic)
-    left = delta - sum(e.delta * e.steps for e in basic)
-    if left <= 0:
+    joint, added, left = _outside_composition(events, delta)
+    if left <= 0 or added == math.inf:
         return math.inf
     if not joint:
         return added
@@ -116,7 +123,8 @@ def least_epsilon(events: tuple[Event, ...], delta: float, seconds: float) -> fl
 def _cost_of_group(group: tuple[tuple[Any, ...], int]) -> tuple[float, str]:
     """Orders groups of equal events by what they spend, roughly, the most first."""
     (mechanism, first, second), steps = group
-    rho = second**2 / first**2 if mechanism is Mechanism.GAUSSIAN else float(first) ** 2
+    of_noise = mechanism in (Mechanism.GAUSSIAN, Mechanism.DISCRETE_GAUSSIAN)
+    rho = second**2 / first**2 if of_noise else float(first) ** 2
     return -rho * steps, str(mechanism)
 
 
@@ -124,6 +132,8 @@ def _cells(event: Event, interval: float) -> float:
     """Cells of the loss of one step."""
     if event.mechanism is Mechanism.GAUSSIAN and event.sampling_rate < 1:
         return 2 * _largest_loss(event) / interval
+    if event.mechanism is Mechanism.DISCRETE_GAUSSIAN and is_exact(event):
+        return 24 * _sigma(event)  # of its exact law; its losses are fewer
     return 2 * (event.epsilon or 0.0) / interval if event.mechanism is Mechanism.EXPONENTIAL else 1.0
 
 
@@ -141,7 +151,11 @@ def _composed_epsilon(events: tuple[Event, ...], delta: float, coarseness: float
 
 
 def _grouped(events: Sequence[Event]) -> Counter[tuple[Any, ...]]:
-    """(mechanism, parameters) of equal events with their number; plain Gaussians become one, which is exact."""
+    """(mechanism, parameters) of equal events with their number; plain Gaussians become one, which is exact.
+
+    Those, too, that dominate discrete ones of unknown changes. A discrete one of known changes is as many as it has
+    coordinates, each with the parameter of its noise.
+    """
     groups: Counter[tuple[Any, ...]] = Counter()
     precision = 0.0
     for event in events:
@@ -151,6 +165,10 @@ def _grouped(events: Sequence[Event]) -> Counter[tuple[Any, ...]]:
                 precision += event.steps / event.noise_multiplier**2
             else:
                 groups[event.mechanism, event.noise_multiplier, event.sampling_rate] += event.steps
+        elif event.mechanism is Mechanism.DISCRETE_GAUSSIAN and is_exact(event):
+            groups[event.mechanism, _sigma(event), 1.0] += event.steps * event.coordinates
+        elif event.mechanism is Mechanism.DISCRETE_GAUSSIAN:
+            precision += event.steps / continuous_multiplier(event) ** 2
         else:
             groups[event.mechanism, event.epsilon, event.delta] += event.steps
     if precision > 0:
@@ -167,6 +185,8 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
     mechanism, first, second = part
     if mechanism is Mechanism.GAUSSIAN:
         return pld.from_gaussian_mechanism(first, value_discretization_interval=interval, sampling_prob=second)
+    if mechanism is Mechanism.DISCRETE_GAUSSIAN:
+        return exact_distribution(first, interval)
     if mechanism is Mechanism.EXPONENTIAL:
         return _bounded_range(first, interval)
     # (discrete) Laplace noise too: no epsilon-private mechanism loses more than randomised response
@@ -202,8 +222,11 @@ def _interval(events: Sequence[Event], delta: float, coarseness: float) -> float
     scale = rho + 2 * math.sqrt(rho * math.log(1 / delta))
     fine = 10.0 ** math.floor(math.log10(max(scale, 1e-300))) * 1e-4
     steps = [e for e in events if e.sampling_rate < 1]
+    exact = [1 / _sigma(e) for e in events if is_exact(e)]
+    if exact:  # the typical loss of one count
+        fine = min(fine, min(exact) / CELLS_PER_STEP)
     if not steps:
-        return max(fine, FINEST_INTERVAL) * coarseness
+        return max(fine, scale * 1e-6, FINEST_INTERVAL) * coarseness
     widest = coarseness * max(fine, *(_largest_loss(e) * 3e-5 for e in steps))  # longer ones are slow
     narrow = min(e.sampling_rate / (e.noise_multiplier or 1.0) for e in steps) / CELLS_PER_STEP
     return max(min(widest, narrow), scale * 1e-6, FINEST_INTERVAL / 100)
@@ -215,9 +238,15 @@ def _largest_loss(event: Event) -> float:
     return max(10.0, 10 / event.noise_multiplier + 0.5 / event.noise_multiplier**2 + math.log(event.sampling_rate))
 
 
+def _sigma(event: Event) -> float:
+    """The parameter of an event's noise, in rows."""
+    assert event.noise_multiplier is not None
+    return event.noise_multiplier * event.sensitivity
+
+
 def _rho(event: Event) -> float:
     """Roughly the concentrated privacy of one step (Bun and Steinke 2016); decides the grid's width, no more."""
-    if event.mechanism is Mechanism.GAUSSIAN and event.noise_multiplier is not None:
+    if event.noise_multiplier is not None and event.mechanism is not Mechanism.SELECTION:
         return event.sampling_rate**2 / (2 * event.noise_multiplier**2)
     epsilon = event.epsilon or 0.0
     return min(epsilon, epsilon**2 / (8 if event.mechanism is Mechanism.EXPONENTIAL else 2))

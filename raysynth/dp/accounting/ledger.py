@@ -7,6 +7,9 @@ mechanism:
 |---|---|---|
 | gaussian | noise_multiplier, sampling_rate, steps | N(0, (noise_multiplier * sensitivity)^2) on a vector of that L2 |
 |  |  | sensitivity; on a Poisson sample where sampling_rate < 1; steps times |
+| discrete_gaussian | noise_multiplier, coordinates, steps | whole numbers with P(k) ~ exp(-k^2 / (2 s^2)), |
+|  |  | s = noise_multiplier * sensitivity, on a vector of whole numbers of that L2 sensitivity; coordinates: how many |
+|  |  | of them one unit changes, each by 1; 0: others may be possible, and sensitivity is the least L2 sensitivity |
 | laplace | epsilon, steps | (discrete) Laplace noise of scale sensitivity / epsilon on one number |
 | exponential | epsilon, steps | one choice with probability ~ exp(epsilon * score / (2 * sensitivity)) |
 | approximate | epsilon, delta, steps | any other (epsilon, delta)-private release |
@@ -35,6 +38,7 @@ class Mechanism(StrEnum):
     """What kind of noise an event drew; see the module."""
 
     GAUSSIAN = "gaussian"
+    DISCRETE_GAUSSIAN = "discrete_gaussian"
     LAPLACE = "laplace"
     EXPONENTIAL = "exponential"
     APPROXIMATE = "approximate"
@@ -49,7 +53,7 @@ class Event:
     Args:
         mechanism: see the module.
         released: what left, in words.
-        sensitivity: most that one unit changes the exact value by (L2 norm for 'gaussian').
+        sensitivity: most that one unit changes the exact value by (L2 norm for both kinds of Gaussian noise).
         noise_multiplier: standard deviation over sensitivity.
         sampling_rate: Poisson sampling rate of units; 1: all.
         steps: how often.
@@ -60,6 +64,8 @@ class Event:
         unit: 'row', or what else one unit is.
         guarantee: False where the noise was seeded (tests), so that nothing is guaranteed.
         law, mean_runs, most_order: of 'selection'; see the module.
+        coordinates: of 'discrete_gaussian'; see the module.
+        checked: what a second accountant says of it (`second_opinion.py`); empty for events that none looks at.
     """
 
     mechanism: Mechanism
@@ -77,10 +83,12 @@ class Event:
     law: str = ""
     mean_runs: float | None = None
     most_order: float | None = None
+    coordinates: int = 0
+    checked: str = ""
 
     def __post_init__(self) -> None:
         what = f"ledger event '{self.released}'"
-        if self.mechanism is Mechanism.GAUSSIAN:
+        if self.mechanism in (Mechanism.GAUSSIAN, Mechanism.DISCRETE_GAUSSIAN):
             _require(_positive(self.noise_multiplier), f"{what}: noise_multiplier must be > 0")
         elif self.mechanism in (Mechanism.LAPLACE, Mechanism.EXPONENTIAL):
             _require(_positive(self.epsilon), f"{what}: epsilon must be > 0")
@@ -93,6 +101,11 @@ class Event:
         _require(0 < self.sampling_rate <= 1, f"{what}: sampling_rate must be in (0, 1]")
         _require(isinstance(self.steps, int) and self.steps >= 1, f"{what}: steps must be a whole number >= 1")
         _require(_positive(self.sensitivity), f"{what}: sensitivity must be > 0")
+        if self.mechanism is Mechanism.DISCRETE_GAUSSIAN:
+            _require(self.sampling_rate == 1, f"{what}: discrete noise is added to counts of all rows")
+            _require(self.sensitivity >= 1, f"{what}: counts change by whole numbers, so sensitivity must be >= 1")
+            fits = self.coordinates in (0, round(self.sensitivity**2)) and isinstance(self.coordinates, int)
+            _require(fits, f"{what}: sensitivity must be the root of coordinates, which is a whole number")
         _require(self.composition in ("joint", "basic"), f"{what}: composition must be 'joint' or 'basic'")
         _require(self.relation == "add_remove", f"{what}: relation must be 'add_remove'")
         basic = self.composition != "basic" or self.mechanism in (Mechanism.LAPLACE, Mechanism.APPROXIMATE)
@@ -107,6 +120,24 @@ class Event:
 def gaussian(released: str, noise_multiplier: float, *, sensitivity: float = 1.0, unit: str = ROW) -> Event:
     """A vector of L2 sensitivity `sensitivity` with Gaussian noise."""
     return Event(Mechanism.GAUSSIAN, released, sensitivity, noise_multiplier, unit=unit)
+
+
+def discrete_gaussian(
+    released: str, noise_multiplier: float, *, coordinates: int = 1, rows: int = 1, steps: int = 1, known: bool = True
+) -> Event:
+    """Vectors of counts with discrete Gaussian noise of parameter noise_multiplier * sensitivity.
+
+    Args:
+        released: what left.
+        noise_multiplier: of the joint release of all coordinates.
+        coordinates: counts that one row changes, each by 1 (tables of disjoint cells, levels of a histogram).
+        rows: k, most rows of one unit: then each of these counts changes by up to k, split in whichever way.
+        steps: how often.
+        known: False where `coordinates` is only the least number (levels of a range that is yet to be found).
+    """
+    sensitivity = rows * math.sqrt(coordinates)
+    own = coordinates if known and rows == 1 else 0
+    return Event(Mechanism.DISCRETE_GAUSSIAN, released, sensitivity, noise_multiplier, steps=steps, coordinates=own)
 
 
 def subsampled_gaussian(

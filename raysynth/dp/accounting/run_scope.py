@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import MOST_NOISE, TOLERANCE, least_scale
@@ -28,6 +29,8 @@ class RunScope(PrivacyScope):
         n_rows: the noised number of rows, released with the statistics.
         secure_mode, preprocessing_share, noise: as in `PrivacyScope`.
     """
+
+    asks_twice: ClassVar[bool] = False  # the yardstick is another one
 
     def __init__(
         self,

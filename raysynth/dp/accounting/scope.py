@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import Spent, spent, total_epsilon
@@ -27,6 +28,7 @@ from raysynth.dp.accounting.calibration import (
     dpsgd_noise_multiplier,
     gaussian_noise_multiplier,
 )
+from raysynth.dp.accounting.discrete import ROUNDING
 from raysynth.dp.accounting.ledger import ROW, Event, Ledger
 from raysynth.dp.mechanisms.counts import noised_count
 from raysynth.dp.mechanisms.noise import NoiseSource, SecureNoise, noise_source
@@ -38,7 +40,7 @@ SLACK = 1e-9  # of epsilon: rounding of the accountant
 
 
 class PrivacyScope:
-    """What one fit may spend and has spent.
+    """What one fit may spend and has spent; `asks_twice`: whether a second accountant looks at a planned training.
 
     Args:
         budget: epsilon and delta.
@@ -51,6 +53,8 @@ class PrivacyScope:
         noise: where noise comes from; None: the operating system. Seeded noise voids the guarantee and says so.
         n_rows, n_units: the noised numbers of rows and of units, where the earlier ledger has paid for them.
     """
+
+    asks_twice: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -177,8 +181,10 @@ class PrivacyScope:
         Args:
             share: in (0, 1); several releases that add up to it divide it: a third of it has sqrt(3) times the noise.
             delta_share: of delta, that other events (selection of categories) take.
+
+        A little more than that release needs, so that discrete noise, too, stays within (`discrete.py`).
         """
         whole = gaussian_noise_multiplier(
             self.budget.epsilon * (1 - ROW_COUNT_SHARE), self.budget.delta * (1 - delta_share)
         )
-        return float(whole / share**0.5)
+        return math.hypot(whole / share**0.5, ROUNDING)

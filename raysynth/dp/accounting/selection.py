@@ -131,10 +131,14 @@ def renyi_curve(events: Iterable[Event], orders: Sequence[float]) -> np.ndarray:
 
 
 def _as_dp_event(event: Event) -> Any:
-    """As `dp_accounting` has it; a choice of range epsilon is epsilon^2 / 8 concentrated (Cesar and Rogers 2021)."""
+    """As `dp_accounting` has it; a choice of range epsilon is epsilon^2 / 8 concentrated (Cesar and Rogers 2021).
+
+    Discrete Gaussian noise on whole numbers is concentrated as continuous noise is (Canonne, Kamath and Steinke 2020,
+    theorem 4, whose proof holds for each order and each vector of whole numbers).
+    """
     from dp_accounting import dp_event
 
-    if event.mechanism is Mechanism.GAUSSIAN and event.noise_multiplier is not None:
+    if event.noise_multiplier is not None and event.mechanism is not Mechanism.SELECTION:
         one = dp_event.GaussianDpEvent(event.noise_multiplier)
         if event.sampling_rate < 1:
             one = dp_event.PoissonSampledDpEvent(event.sampling_rate, one)

@@ -9,19 +9,37 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
+from raysynth.dp.mechanisms.discrete import discrete_gaussian, discrete_laplace
 from raysynth.dp.mechanisms.noise import NoiseSource
+
+MOST_SUMMED = 1e5  # sigma up to which a tail is summed
 
 
 def gaussian_vector(
     values: np.ndarray, noise_multiplier: float, noise: NoiseSource, *, sensitivity: float = 1.0
 ) -> np.ndarray:
-    """`values` with independent N(0, (noise_multiplier * sensitivity)^2) added.
+    """`values`, sums of real numbers, with independent N(0, (noise_multiplier * sensitivity)^2) added.
 
-    Sensitivity: L2, over all values together. Counts of disjoint cells change in one cell by one row: 1. Theorem: the
+    Sensitivity: L2, over all values together. Counts take `noised_counts`. Theorem: the
     Gaussian mechanism (Dwork and Roth 2014, theorem A.1; exact: Balle and Wang 2018, theorem 8). Event: `gaussian`.
     """
     values = np.asarray(values, dtype=np.float64)
     return values + noise_multiplier * sensitivity * noise.normal(values.shape)
+
+
+def noised_counts(
+    values: np.ndarray, noise_multiplier: float, noise: NoiseSource, *, sensitivity: float = 1.0
+) -> np.ndarray:
+    """Whole `values` with independent discrete Gaussian noise of parameter noise_multiplier * sensitivity, as float64.
+
+    Sensitivity: L2, over all values together. Counts of disjoint cells change in one cell by one row: 1. Theorem: the
+    discrete Gaussian mechanism (Canonne, Kamath and Steinke 2020). Event: `discrete_gaussian`.
+    """
+    exact = np.asarray(values)
+    whole = np.rint(exact).astype(np.int64)
+    assert np.array_equal(whole, exact), "discrete noise is for counts; sums of real numbers take gaussian_vector"
+    drawn = discrete_gaussian(noise_multiplier * sensitivity, whole.size, noise)
+    return (whole + drawn.reshape(whole.shape)).astype(np.float64)
 
 
 def noised_count(n: int, epsilon: float, noise: NoiseSource, *, sensitivity: float = 1.0) -> int:
@@ -30,9 +48,8 @@ def noised_count(n: int, epsilon: float, noise: NoiseSource, *, sensitivity: flo
     Sensitivity: |n(D) - n(D')|, 1 for a count of rows. Theorem: the geometric mechanism (Ghosh, Roughgarden and
     Sundararajan 2009): epsilon-DP, no delta. Event: `laplace` (whose loss is at least as large).
     """
-    ratio = epsilon / sensitivity
-    up, down = np.floor(-np.log(noise.uniform(2)) / ratio)  # each geometric: P(k) ~ exp(-ratio k)
-    return int(n + up - down)
+    scale = float(np.nextafter(sensitivity / epsilon, np.inf))  # rounded so that epsilon is no less than what is drawn
+    return int(n + discrete_laplace(scale, 1, noise)[0])
 
 
 def chosen(scores: np.ndarray, epsilon: float, noise: NoiseSource, *, sensitivity: float = 1.0) -> int:
@@ -48,8 +65,17 @@ def chosen(scores: np.ndarray, epsilon: float, noise: NoiseSource, *, sensitivit
 
 
 def stability_threshold(noise_multiplier: float, delta: float, *, sensitivity: float = 1.0) -> float:
-    """The noised count that a value of one unit alone exceeds with probability `delta`."""
-    return float(sensitivity * (1.0 - noise_multiplier * ndtri(delta)))
+    """The least noised count that a value of one unit alone reaches with probability at most `delta`.
+
+    Wide noise: the tail beyond m is below that of the continuous Gaussian beyond m - 1 (its density falls there).
+    """
+    sigma = noise_multiplier * sensitivity
+    if sigma > MOST_SUMMED:
+        return float(sensitivity + 2 + np.ceil(-sigma * ndtri(delta)))
+    k = np.arange(np.ceil(40 * sigma) + 1, -1, -1)
+    weight = np.exp(-(k**2) / (2 * sigma**2))
+    tail = np.cumsum(weight) / (2 * weight.sum() - 1)  # P(noise >= k), k from the far end to 0
+    return float(sensitivity + k[np.flatnonzero(tail <= delta)[-1]]) if delta < tail[-1] else float(sensitivity)
 
 
 def stable_counts(
@@ -57,12 +83,13 @@ def stable_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the values that occur may be named, and their noised counts: (indices, counts).
 
-    Counts of values that occur in the rows (> 0) get Gaussian noise; those above `stability_threshold` are released.
+    Counts of values that occur in the rows (> 0) get discrete Gaussian noise; those from `stability_threshold` on are
+    released.
     Sensitivity: one unit changes one count by at most `sensitivity`. Theorem: a unit whose value occurs otherwise sees
     the Gaussian mechanism; one that brings a new value is seen with probability at most `delta` (Korolova et al. 2009;
-    Wilkins et al. 2024, the Gaussian form). Events: `gaussian`, and `approximate` with (0, delta).
+    Wilkins et al. 2024, the Gaussian form). Events: `discrete_gaussian`, and `approximate` with (0, delta).
     """
-    noised = gaussian_vector(counts, noise_multiplier, noise, sensitivity=sensitivity)
+    noised = noised_counts(counts, noise_multiplier, noise, sensitivity=sensitivity)
     passed = np.flatnonzero(noised >= stability_threshold(noise_multiplier, delta, sensitivity=sensitivity))
     return passed, noised[passed]
 

@@ -1,9 +1,11 @@
 """Where noise comes from: the operating system's entropy, never a user's seed (who knows the seed subtracts the noise).
 
-Three sources of the same shape. `OsNoise`: NumPy's generator, seeded afresh from the operating system. `SecureNoise`:
-the operating system's cryptographic generator for every draw, and Gaussians as sums of several, so that the gaps of
-floating-point numbers tell nothing (Mironov 2012; Holohan and Braghin 2021, "Secure random sampling in differential
-privacy", section 4). `InsecureSeededNoise`: for tests; whatever it touches is marked 'no guarantee'.
+Three sources of the same shape. Counts get discrete noise, whose bits (`words`) are those of the operating system's
+cryptographic generator always (`discrete.py`). For the rest: `OsNoise`: NumPy's generator, seeded afresh from the
+operating system. `SecureNoise`: the operating system's cryptographic generator for every draw, and Gaussians as sums of
+several, so that the gaps of floating-point numbers tell nothing (Mironov 2012; Holohan and Braghin 2021, "Secure random
+sampling in differential privacy", section 4). `InsecureSeededNoise`: for tests; whatever it touches is marked 'no
+guarantee'.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ class NoiseSource(Protocol):
         """Standard normal numbers, float64."""
         ...
 
+    def words(self, n: int) -> np.ndarray:
+        """64 random bits each, uint64 (n,)."""
+        ...
+
 
 class OsNoise:
     """NumPy's PCG64DXSM, seeded with 256 bits of the operating system's entropy."""
@@ -51,6 +57,10 @@ class OsNoise:
         """Standard normal numbers, float64."""
         return self._rng.standard_normal(shape)
 
+    def words(self, n: int) -> np.ndarray:
+        """64 random bits each, uint64 (n,), from the operating system."""
+        return _os_words(n)
+
 
 class SecureNoise:
     """The operating system's cryptographic generator for every draw; a normal number is a sum of four."""
@@ -60,7 +70,7 @@ class SecureNoise:
     def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Numbers in (0, 1), float64, of 53 random bits each."""
         size = (shape,) if isinstance(shape, int) else shape
-        words = np.frombuffer(os.urandom(8 * int(np.prod(size))), dtype=np.uint64) >> np.uint64(64 - _BITS)
+        words = _os_words(int(np.prod(size))) >> np.uint64(64 - _BITS)
         return np.ldexp(words.astype(np.float64) + 0.5, -_BITS).reshape(size)
 
     def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -75,6 +85,10 @@ class SecureNoise:
             angle = 2 * np.pi * self.uniform(size)
             total += radius * np.sin(angle)
         return total / np.sqrt(SUMMED_DRAWS)
+
+    def words(self, n: int) -> np.ndarray:
+        """64 random bits each, uint64 (n,)."""
+        return _os_words(n)
 
 
 class InsecureSeededNoise:
@@ -93,6 +107,14 @@ class InsecureSeededNoise:
     def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Standard normal numbers, float64."""
         return self._rng.standard_normal(shape)
+
+    def words(self, n: int) -> np.ndarray:
+        """64 random bits each, uint64 (n,)."""
+        return self._rng.integers(0, 1 << 64, n, dtype=np.uint64)
+
+
+def _os_words(n: int) -> np.ndarray:
+    return np.frombuffer(os.urandom(8 * n), dtype=np.uint64)
 
 
 def noise_source(secure_mode: bool) -> NoiseSource:

@@ -2,11 +2,11 @@
 
 Start: every column by itself, from its noised shares. A round compares each candidate table (a column with its parents
 and one more) with the same table of rows drawn from the network so far; the exponential mechanism picks one by the L1
-distance less what the noise of measuring it would cost, and Gaussian noise measures it (the scores of MST and AIM:
-McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts and
-those that the network so far expects, cell by cell, as far as their differences exceed the noise; so nothing measured
-before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every table of
-theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
+distance less what the noise of measuring it would cost, and discrete Gaussian noise measures it (the scores of MST and
+AIM: McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts
+and those that the network so far expects, cell by cell, as far as their differences exceed the noise; so nothing
+measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every
+table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
 
 Sensitivity (one row more or less): a table's counts change in one cell by 1, so each score by at most 1, and each
 measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. All else here sees noised values only.
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from raysynth.dp.mechanisms.counts import chosen, gaussian_vector
+from raysynth.dp.mechanisms.counts import chosen, noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, reachable
 from raysynth.methods.bayesian_network.network import Network
@@ -150,7 +150,7 @@ class NoisedSearch:
         columns = (*self.parents[child], parent, child)
         key = tuple(sorted(columns))
         exact = self._exact[key].transpose([key.index(c) for c in columns])
-        counts = gaussian_vector(exact, self.rounds.sigma, self.noise)
+        counts = noised_counts(exact, self.rounds.sigma, self.noise)
         self.measured.append(Measured(columns, counts, self.rounds.sigma))
         parents_shape = [len(self.shares[c]) for c in columns[:-1]]
         rows_Q = self._expected(columns[:-1], drawn_SC).reshape(-1)

@@ -80,6 +80,5 @@ def planned(n_rounds: int, scale: float, k: int = 1) -> tuple[Event, Event]:
     choice = events.exponential(
         "choice of a further parent", math.sqrt(8 * rho_of_choice), steps=n_rounds, sensitivity=k
     )
-    return choice, events.subsampled_gaussian(
-        "table of a column with its parents", sigma, sampling_rate=1.0, steps=n_rounds, sensitivity=k
-    )
+    table = events.discrete_gaussian("table of a column with its parents", sigma, rows=k, steps=n_rounds)
+    return choice, table

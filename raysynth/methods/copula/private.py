@@ -1,6 +1,6 @@
 """A Gaussian copula within a privacy budget: noised orders of the categories, noised moments of clipped normal scores.
 
-Margins come from the noised statistics. Two releases follow, both Gaussian:
+Margins come from the noised statistics. Two releases follow, by discrete and by continuous Gaussian noise:
 1. Pair tables on a coarse grid, of pairs with an unordered column; each row changes each of the T tables in one cell:
    L2 sensitivity sqrt(T). They give nothing but the order of the categories along their latent axis.
 2. The sums over rows of the products z_i z_j, i < j, of normal scores. Each row's vector z is clipped to norm r, so its
@@ -23,7 +23,7 @@ from scipy.special import ndtri
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.dp.mechanisms.counts import gaussian_vector
+from raysynth.dp.mechanisms.counts import gaussian_vector, noised_counts
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.prepared import Prepared
@@ -122,7 +122,7 @@ def _planned(scale: float, share: float, n_pairs: int, k: int) -> list[events.Ev
     if not share:
         return [moments]
     tables = "pair tables, for the order of categories"
-    return [events.gaussian(tables, scale / math.sqrt(share), sensitivity=k * math.sqrt(n_pairs)), moments]
+    return [events.discrete_gaussian(tables, scale / math.sqrt(share), coordinates=n_pairs, rows=k), moments]
 
 
 def _orders(
@@ -139,7 +139,7 @@ def _orders(
             independent = scope.n_rows * np.outer(shares[i], shares[j])
             table = independent
             if (i, j) in exact:
-                table = shrunk(gaussian_vector(exact[i, j], sigma, scope.noise), independent, sigma)
+                table = shrunk(noised_counts(exact[i, j], sigma, scope.noise), independent, sigma)
             tables[i, j], tables[j, i] = table, table.T
     ordered = [isinstance(c, BinEncoder) for c in coarse.columns]
     found = latent_orders(tables, ordered)

@@ -84,11 +84,8 @@ def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
     """What a fit may spend; the unit of every event is a sequence."""
     asked = privacy_scope(model)
     assert asked is not None
-    unit = "sequence of the array"
-    if model.sequence_key is not None:
-        unit = f"value of '{model.sequence_key}' with all its rows (at most {model.sequence_length} of which count)"
     share = STATISTICS_SHARE if model.statistics_share is None else asked.preprocessing_share
-    return PrivacyScope(asked.budget, unit=unit, preprocessing_share=share, noise=asked.noise)
+    return PrivacyScope(asked.budget, unit=asked.unit, preprocessing_share=share, noise=asked.noise)
 
 
 def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> PrivateSequences:

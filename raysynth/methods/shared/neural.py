@@ -19,6 +19,7 @@ from raysynth.fitting.watching import watching
 from raysynth.methods.shared.row_sampler import RowSampler
 from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
+from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
@@ -80,18 +81,21 @@ def train_prepared(
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
             with stage("training", prepared.n_rows * job.settings.epochs):
-                return train_here(job, _drawn_by_unit(rows, prepared), store=store, label=label, watch=watch)
+                return train_here(job, _with_owners(rows, prepared), store=store, label=label, watch=watch)
         with private_folder(Path(tempfile.gettempdir())) as folder:
             shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
             with stage("training", prepared.n_rows * job.settings.epochs):
-                own = _drawn_by_unit(shards.share(0, 1), prepared)
+                own = _with_owners(shards.share(0, 1), prepared)
                 return train_here(job, own, store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
 
 
-def _drawn_by_unit(rows: RowSource, prepared: Prepared) -> RowSource:
-    """Encoded rows, in the table's order, with the units that they are of where these are what training draws."""
-    return rows if prepared.units is None else RowsOfUnits(rows, prepared.units)
+def _with_owners(rows: RowSource, prepared: Prepared) -> RowSource:
+    """Encoded rows, in the table's order, with whose they are: units that training draws, or persons held back."""
+    if prepared.units is not None:
+        return RowsOfUnits(rows, prepared.units)
+    persons_N = prepared.persons()
+    return rows if persons_N is None else RowsOfPersons(rows, persons_N)
 
 
 def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:

@@ -41,6 +41,22 @@ def test_each_target_is_in_one_model_of_every_pair(data: pd.DataFrame, tmp_path:
         assert (plan.inside(seed, 8) != plan.inside(seed + 1, 8)).all()
 
 
+@pytest.mark.parametrize("targets", ["vulnerable", "random"])
+def test_targets_are_of_different_persons_of_whom_nothing_else_is_known(
+    data: pd.DataFrame, tmp_path: Path, targets: str
+) -> None:
+    """Persons of three rows each, by a column that does not look like it."""
+    persons = data.assign(hint=[f"h{i // 3:03d}" for i in range(len(data))])
+    plan = new(persons, tmp_path, targets=targets, entity="hint", n_training=30).plan
+    world = make_world(plan, persons)
+    own = persons["hint"].iloc[world.target_rows]
+    assert own.nunique() == len(own) == 8 and "entity" in plan.record()
+    for others in (world.population, world.reference):
+        numbers = others.rows.owners_N
+        assert numbers is not None and world.targets.rows.owners_N is not None
+        assert not np.isin(numbers, world.targets.rows.owners_N).any()
+
+
 def test_all_tables_of_a_replace_one_game_are_of_one_size(data: pd.DataFrame, tmp_path: Path) -> None:
     for n_training, expected in ((None, 196), (60, 68)):
         one = new(data, tmp_path, game="replace_one", n_training=n_training)

@@ -90,3 +90,27 @@ def test_a_file_that_is_no_model_is_refused(verb: str, tmp_path: Path) -> None:
     (tmp_path / "m").write_text("x,c")
     result = CliRunner().invoke(app, [verb, str(tmp_path / "m"), "--json"])
     assert result.exit_code > 0 and json.loads(result.stdout)["error"]["type"] == "ModelFileError"
+
+
+def test_a_table_s_odometer_counts_what_each_command_uses(rows: pd.DataFrame, tmp_path: Path) -> None:
+    folder, data, schema = tmp_path / "odometer", tmp_path / "t.csv", tmp_path / "schema.json"
+    rows.to_csv(data, index=False)
+    DECLARED.save(schema)
+    run("ledger", folder, "--limit-epsilon", "1.5", "--limit-delta", "1e-3")
+    fit = ["fit", data, "--method", "copula", "--schema", schema, "--epsilon", "1", "--odometer", folder]
+    run(*fit, "--model", tmp_path / "m")
+    refused = CliRunner().invoke(app, [str(a) for a in (*fit, "--model", tmp_path / "n")])
+    assert refused.exit_code == 2 and "limit of its odometer" in refused.output and not (tmp_path / "n").exists()
+    run("sample", tmp_path / "m", "-n", "100", "--out", tmp_path / "s.csv")
+    run("attack", data, tmp_path / "s.csv", "--attack", "proximity", "--targets", "20", "--odometer", folder)
+    text = run("ledger", folder).stdout
+    for words in (
+        "a fit of GaussianCopula",
+        "epsilon 1",
+        "attacks on exact rows (no guarantee",
+        "limit: epsilon = 1.5",
+    ):
+        assert words in text
+    record = json.loads(run("ledger", folder, "--json").stdout)
+    assert record["total"]["epsilon"] == 1.0 and record["total"]["guarantee"] is False
+    assert len(record["charges"]) == 2

@@ -2,10 +2,12 @@
 
 Nothing here imports raysynth or dp-accounting. Poisson-subsampled Gaussians: Opacus' PRV accountant. Gaussians alone:
 the closed form (Balle and Wang 2018). The rest, sampled Gaussians beside others too: its own convolution of privacy
-losses on a grid, rounded upwards, so that it errs by at most the grid's width times the number of losses. The loss of
-an exponential mechanism is the worst of range epsilon (Dong, Durfee and Rogers 2020): P(loss > x) =
-sqrt(E) (sqrt(E) - e^(x / 2)) / (E - 1), E = e^epsilon. A private selection: theorem 2 or 6
-of Papernot and Steinke 2022 evaluated anew on a fine grid of orders.
+losses on a grid, rounded upwards, so that it errs by at most the grid's width times the number of losses. Discrete
+Gaussians: the exact law of one count where all changes are known; else continuous ones of a variance less by 1.25^2,
+which dominate them (Peikert 2010's rounding; `dp/accounting/discrete.py` has the argument). The loss of an exponential
+mechanism is the worst of range epsilon (Dong, Durfee and Rogers 2020): P(loss > x) = sqrt(E) (sqrt(E) - e^(x / 2)) / (E
+- 1), E = e^epsilon. A private selection: theorem 2 or 6 of Papernot and Steinke 2022 evaluated anew on a fine grid of
+orders.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ def recomputed_epsilon(content: dict[str, Any]) -> tuple[float, float]:
     added = sum(e["epsilon"] * e["steps"] for e in basic)
     if not joint:
         return added, 0.0
+    joint = [
+        _as_continuous(e) if e["mechanism"] == "discrete_gaussian" and not e.get("coordinates") else e for e in joint
+    ]
     failing = sum(e["delta"] * e["steps"] for e in joint if e.get("epsilon") == 0.0 and e["mechanism"] == "approximate")
     joint = [e for e in joint if not (e.get("epsilon") == 0.0 and e["mechanism"] == "approximate")]
     gaussian = all(e["mechanism"] == "gaussian" for e in joint)
@@ -46,6 +51,12 @@ def recomputed_epsilon(content: dict[str, Any]) -> tuple[float, float]:
         ways = [_by_convolution(joint, delta - failing, more) for more in (False, True)]
         epsilon, error = max(ways)
     return added + epsilon, error
+
+
+def _as_continuous(e: dict[str, Any]) -> dict[str, Any]:
+    sigma = e["noise_multiplier"] * e["sensitivity"]
+    assert sigma**2 > 8, "for less noise the argument costs something"
+    return {**e, "mechanism": "gaussian", "noise_multiplier": math.sqrt(sigma**2 - 1.25**2) / e["sensitivity"]}
 
 
 def _selection(e: dict[str, Any]) -> float:
@@ -95,6 +106,9 @@ def _by_convolution(events: Sequence[dict[str, Any]], delta: float, more: bool) 
     for e in events:
         if _is_sampled(e):
             survivals.append((_sampled_survival(e["noise_multiplier"], e["sampling_rate"], more), e["steps"]))
+        elif e["mechanism"] == "discrete_gaussian":
+            survival = _discrete_survival(e["noise_multiplier"] * e["sensitivity"])
+            survivals.append((survival, e["steps"] * e["coordinates"]))
         elif e["mechanism"] == "exponential":
             survivals.append((_exponential_survival(e["epsilon"]), e["steps"]))
         elif e["mechanism"] != "gaussian":
@@ -119,6 +133,14 @@ def _by_convolution(events: Sequence[dict[str, Any]], delta: float, more: bool) 
 def _exponential_survival(epsilon: float) -> Callable[[np.ndarray], np.ndarray]:
     root = math.exp(epsilon / 2)
     return lambda x: np.clip(root * (root - np.exp(np.minimum(x, epsilon) / 2)) / math.expm1(epsilon), 0.0, 1.0)
+
+
+def _discrete_survival(sigma: float) -> Callable[[np.ndarray], np.ndarray]:
+    """P(loss > x) of one count: the loss is (1 - 2 y) / (2 sigma^2) at the noise y, so y < 1 / 2 - sigma^2 x."""
+    k = np.arange(-math.ceil(40 * sigma) - 1, math.ceil(40 * sigma) + 2)
+    weight = np.exp(-(k**2) / (2 * sigma**2))
+    below = np.append(0.0, np.cumsum(weight)) / weight.sum()  # P(y < k)
+    return lambda x: below[np.searchsorted(k, 0.5 - sigma**2 * x, side="left")]
 
 
 def _sampled_survival(sigma: float, q: float, more: bool) -> Callable[[np.ndarray], np.ndarray]:

@@ -186,7 +186,7 @@ def test_one_of_several_rows_of_a_person_is_in_a_step_and_not_always_the_same(me
 def test_several_rows_of_a_person_reach_a_step_where_rows_are_drawn(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neural, "_drawn_by_unit", lambda rows, prepared: rows)
+    monkeypatch.setattr(neural, "_with_owners", lambda rows, prepared: rows)
     assert most_of_one(seen.steps(model_of("dp_tvae", max_rows_per_unit=50).fit(visits()))) > 5
 
 

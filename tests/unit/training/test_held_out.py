@@ -7,7 +7,7 @@ import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.training.batches import MemoryRows
-from raysynth.training.held_out import HeldOut, ValidationBatch
+from raysynth.training.held_out import HeldOut, RowsOfPersons, ValidationBatch
 
 
 def numbered(n: int) -> MemoryRows:
@@ -28,6 +28,19 @@ def test_every_row_is_trained_on_or_held_back() -> None:
 def test_no_share_holds_nothing_back() -> None:
     made = HeldOut.split(numbered(32), 0.0, batch_size=16, steps=2, seed=3, rank=0, device=torch.device("cpu"))
     assert [isinstance(b, ValidationBatch) for b in made.epoch(0)] == [False, False]
+
+
+def test_whole_persons_are_held_back() -> None:
+    """Persons of 1 to 5 rows, in any order: none is on both sides, and about the share is held back."""
+    persons_N = np.random.default_rng(0).permutation(np.repeat(np.arange(100), np.arange(100) % 5 + 1))
+    rows = RowsOfPersons(numbered(len(persons_N)), persons_N)
+    made = HeldOut.split(rows, 0.2, batch_size=16, steps=20, seed=3, rank=0, device=torch.device("cpu"))
+    batches = list(made.epoch(0))
+    held = torch.cat([b.codes_NC for b in batches if isinstance(b, ValidationBatch)]).ravel().tolist()
+    trained = torch.cat([b.codes_NC for b in batches if not isinstance(b, ValidationBatch)]).ravel().tolist()
+    assert not set(persons_N[held]) & set(persons_N[trained]) and 50 <= len(held) <= 70
+    assert set(held) | set(trained) <= set(range(300)) and set(persons_N[held]) and len(set(persons_N[trained])) > 60
+    assert len(RowsOfPersons(numbered(4), np.zeros(4)).of_random_persons(2, np.random.default_rng(0))) == 0
 
 
 def test_given_rows_are_held_back_and_others_left_out() -> None:

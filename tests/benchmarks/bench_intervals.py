@@ -1,0 +1,92 @@
+"""Coverage of the intervals of released figures over many releases of one table.
+
+    python tests/benchmarks/bench_intervals.py --data ../shared/data/adult.csv --out releases.jsonl [--releases 300]
+
+Each release is what a fit knows of the columns before it learns how they hang together: noised statistics of a tenth of
+the budget (epsilon 1, delta 1e-5), domains declared, and the encoder that is built from them. Counts and shares are
+compared with those of the table; means with the table's own, and with the mean that the same cells have without noise:
+the second is the noise's part, which is what the interval is of. A line of `--out` is a finished release, and a second
+run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from bench_privacy import declared, domains
+
+from raysynth.data.table import as_table
+from raysynth.dp import PrivacyBudget, PrivacyScope
+from raysynth.encoding.numbers import NumericEncoder
+from raysynth.encoding.table_encoder import TableEncoder, build_encoder
+from raysynth.fitting.released_intervals import ReleasedInterval, intervals_of
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.noised import release_statistics
+from raysynth.statistics.public_schema import as_declared
+
+LEVEL = 0.95
+
+
+def released(data: pd.DataFrame, schema: TableSchema) -> tuple[TableEncoder, list[ReleasedInterval]]:
+    """One release of the table's statistics: the encoder, and the intervals."""
+    scope = PrivacyScope(PrivacyBudget(1.0, 1e-5))
+    found = release_statistics(as_declared(as_table(data), schema), schema, scope, share=scope.preprocessing_share)
+    encoder = build_encoder(schema, found.columns, numeric="bins")
+    return encoder, intervals_of(encoder, scope.ledger, found.n_rows, LEVEL)
+
+
+def hits(data: pd.DataFrame, encoder: TableEncoder, intervals: list[ReleasedInterval]) -> dict[str, list[bool]]:
+    """Whether each interval holds the table's figure, by kind of figure."""
+    result: dict[str, list[bool]] = defaultdict(list)
+    by_name = {c.name: c for c in encoder.columns}
+    for one in intervals:
+        if one.column == "":
+            result["number of rows"].append(one.low <= len(data) <= one.high)
+            continue
+        values = data[one.column]
+        if one.figure == "mean":
+            column = by_name[one.column]
+            assert isinstance(column, NumericEncoder)
+            cells, x = column.distribution, values.dropna().to_numpy(float)
+            counts = np.bincount(cells.cell_of(x), minlength=len(cells.low))
+            exact = float(counts @ (cells.low / 2 + cells.high / 2)) / counts.sum()
+            result["mean, the noise's part"].append(one.low <= exact <= one.high)
+            wide = one.within_cells
+            result["mean, cells allowed for"].append(one.low - wide <= x.mean() <= one.high + wide)
+            continue
+        count = values.isna().sum() if one.value is None else (values == one.value).sum()
+        truth = float(count) / (len(data) if one.figure == "share" else 1)
+        result[f"{one.figure} of a value"].append(one.low <= truth <= one.high)
+        if count > 500:
+            result[f"{one.figure} of a value of over 500 rows"].append(one.low <= truth <= one.high)
+    return dict(result)
+
+
+def main() -> None:
+    """Release until there are enough, then the coverage of each kind of figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--releases", type=int, default=300)
+    given = parser.parse_args()
+    data = pd.read_csv(given.data)
+    schema = declared(data, domains(data))
+    records = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    with given.out.open("a", encoding="utf-8") as out:
+        while len(records) < given.releases:
+            found = hits(data, *released(data, schema))
+            records.append({kind: [sum(own), len(own)] for kind, own in found.items()})
+            out.write(json.dumps(records[-1]) + "\n")
+            out.flush()
+    for kind in records[0]:
+        inside, of = (sum(r[kind][i] for r in records) for i in (0, 1))
+        print(f"{kind:38} {inside / of:.4f} of {of:,} in {len(records)} releases")
+
+
+if __name__ == "__main__":
+    main()

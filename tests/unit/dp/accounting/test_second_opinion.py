@@ -1,0 +1,39 @@
+"""A planned training is looked at by another accountant, which may agree, disagree, or have no answer in time."""
+
+from __future__ import annotations
+
+import pytest
+
+from raysynth.dp.accounting import second_opinion
+from raysynth.dp.accounting.ledger import Ledger, subsampled_gaussian
+from raysynth.dp.accounting.second_opinion import NOT_CHECKED, checked_by, prv_bounds
+from raysynth.errors import TrainingError
+
+DELTA = 1e-5
+PLAN = subsampled_gaussian("gradients", 1.0, sampling_rate=0.019, steps=1560)
+
+
+def test_opacus_agrees_with_the_measured_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About 4.7, measured 4.59 to 4.69 at an error of 1 %; read back from the ledger."""
+    monkeypatch.setattr(second_opinion, "SECONDS", 300.0)
+    found = prv_bounds(0.019, 1.0, 1560, DELTA, 300.0)
+    assert found is not None and 4.5 < found[0] < found[1] < 4.8
+    said = checked_by(PLAN, DELTA)
+    assert said.startswith("Opacus' PRV accountant: epsilon 4.")
+    event = subsampled_gaussian("x", 1.0, sampling_rate=0.1, steps=2)
+    kept = Ledger([type(event)(**{**event.__dict__, "checked": said})])
+    assert Ledger.from_json(kept.to_json()).events[0].checked == said
+
+
+@pytest.mark.parametrize("bounds", [(5.5, 5.6), (3.0, 3.2)], ids=["ours too low", "ours too high"])
+def test_a_disagreement_is_an_error_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, bounds: tuple[float, float]
+) -> None:
+    monkeypatch.setattr(second_opinion, "prv_bounds", lambda *_: bounds)
+    with pytest.raises(TrainingError, match="two accountants disagree on 'gradients'"):
+        checked_by(PLAN, DELTA)
+
+
+def test_no_answer_in_time_is_written_down() -> None:
+    assert prv_bounds(1e-3, 0.5, 100_000, DELTA, 0.05) is None
+    assert checked_by(PLAN, DELTA) == NOT_CHECKED, "tests give it no time"

@@ -1,0 +1,91 @@
+"""Discrete noise has exactly the law that it should have. False alarms: 1e-6 for each test of a law."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from raysynth.dp import InsecureSeededNoise, OsNoise
+from raysynth.dp.mechanisms import discrete
+from raysynth.dp.mechanisms.discrete import discrete_gaussian, discrete_laplace, geometric
+
+pytestmark = pytest.mark.statistical
+N = 200_000
+
+
+def fits(drawn: np.ndarray, log_weight: np.ndarray, k: np.ndarray) -> float:
+    """P-value of a chi-square test of whole numbers against weights; cells that expect fewer than 10 are joined."""
+    share = np.exp(log_weight - log_weight.max())
+    expected = share / share.sum() * len(drawn)
+    found = np.bincount(np.clip(drawn, k[0], k[-1]) - k[0], minlength=len(k))
+    enough = np.flatnonzero(expected >= 10)
+    inner = slice(enough[0], enough[-1] + 1)
+    rest = expected[: inner.start].sum() + expected[inner.stop :].sum()
+    observed, law = found[inner], expected[inner]
+    if rest > 5:
+        observed, law = np.append(observed, len(drawn) - observed.sum()), np.append(law, rest)
+    return float(stats.chisquare(observed, law * observed.sum() / law.sum()).pvalue)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 2.5, math.pi * 10, 400.0])
+def test_discrete_gaussians_have_the_exact_law(sigma: float) -> None:
+    drawn = discrete_gaussian(sigma, N, InsecureSeededNoise(int(sigma * 100)))
+    k = np.arange(-math.ceil(12 * sigma) - 2, math.ceil(12 * sigma) + 3)
+    assert fits(drawn, -(k**2) / (2 * sigma**2), k) > 1e-6
+    assert drawn.var() < sigma**2 * 1.02, "no more than of the continuous law"
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 7.3, 250.0])
+def test_discrete_laplace_and_geometric_numbers_have_the_exact_law(scale: float) -> None:
+    noise = InsecureSeededNoise(int(scale * 10))
+    k = np.arange(-math.ceil(40 * scale), math.ceil(40 * scale) + 1)
+    assert fits(discrete_laplace(scale, N, noise), -np.abs(k) / scale, k) > 1e-6
+    assert fits(geometric(scale, N, noise), np.where(k >= 0, -k / scale, -1e9), k) > 1e-6
+
+
+class Words:
+    """Given words, in order; then those of a seed."""
+
+    guarantee = False
+
+    def __init__(self, *words: int) -> None:
+        self.given, self.rest = list(words), InsecureSeededNoise(0)
+
+    def words(self, n: int) -> np.ndarray:
+        taken, self.given = self.given[:n], self.given[n:]
+        return np.concatenate([np.array(taken, np.uint64), self.rest.words(n - len(taken))])
+
+
+@pytest.mark.parametrize(("further", "expected"), [(0, 3), ((1 << 64) - 1, 2)])
+def test_what_64_bits_leave_open_is_decided_by_further_ones(further: int, expected: int) -> None:
+    """P(G >= 3) = exp(-3 / scale): at the word in which that chance lies, the next word tells."""
+    scale = 1.7
+    from decimal import Decimal, localcontext
+
+    with localcontext() as context:
+        context.prec = 60
+        word = int((Decimal(-3) / Decimal(scale)).exp() * (1 << 64))
+    assert geometric(scale, 1, Words(word, further)).tolist() == [expected]  # type: ignore[arg-type]
+    assert geometric(scale, 1, Words(word - 1)).tolist() == [3]  # type: ignore[arg-type]
+    assert geometric(scale, 1, Words(word + 1)).tolist() == [2]  # type: ignore[arg-type]
+
+
+def test_exact_looks_are_rare_and_agree_with_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every proposal decided by decimals alone gives the same numbers from the same bits."""
+    fast = discrete_gaussian(3.3, 2000, InsecureSeededNoise(4))
+    looks: list[int] = []
+    decided = discrete._decided
+    monkeypatch.setattr(discrete, "_decided", lambda *a: looks.append(1) or decided(*a))
+    assert np.array_equal(discrete_gaussian(3.3, 2000, InsecureSeededNoise(4)), fast)
+    assert not looks, "about once in 1e9 draws"
+
+
+def test_noise_of_wide_and_narrow_parameters_and_what_is_refused() -> None:
+    assert not discrete_gaussian(0.01, 1000, OsNoise()).any()
+    wide = discrete_gaussian(1e9, 20_000, OsNoise())
+    assert stats.kstest(wide / 1e9, "norm").pvalue > 1e-6
+    with pytest.raises(ValueError, match="parameter of discrete Gaussian noise"):
+        discrete_gaussian(2.0**41, 1, OsNoise())
