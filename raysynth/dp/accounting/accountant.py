@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.dp.accounting.sampled import sampled_gaussian_distribution
 from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6
@@ -165,8 +166,10 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     mechanism, first, second = part
+    if mechanism is Mechanism.GAUSSIAN and second < 1:
+        return sampled_gaussian_distribution(first, second, interval)
     if mechanism is Mechanism.GAUSSIAN:
-        return pld.from_gaussian_mechanism(first, value_discretization_interval=interval, sampling_prob=second)
+        return pld.from_gaussian_mechanism(first, value_discretization_interval=interval)
     if mechanism is Mechanism.EXPONENTIAL:
         return _bounded_range(first, interval)
     # (discrete) Laplace noise too: no epsilon-private mechanism loses more than randomised response
