@@ -38,7 +38,7 @@ class Watcher:
 class Watched(Protocol):
     """A model that may be looked at while it trains."""
 
-    stages_: tuple[Any, ...]
+    stages_: Any
     _watcher: Watcher | None
 
 
