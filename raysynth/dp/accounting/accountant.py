@@ -169,7 +169,7 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
     if mechanism is Mechanism.GAUSSIAN and second < 1:
         return sampled_gaussian_distribution(first, second, interval)
     if mechanism is Mechanism.GAUSSIAN:
-        return pld.from_gaussian_mechanism(first, value_discretization_interval=interval)
+        return pld.from_gaussian_mechanism(first, value_discretization_interval=interval, sampling_prob=second)
     if mechanism is Mechanism.EXPONENTIAL:
         return _bounded_range(first, interval)
     # (discrete) Laplace noise too: no epsilon-private mechanism loses more than randomised response
