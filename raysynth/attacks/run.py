@@ -319,7 +319,7 @@ def _method_and_model(synthesizer: Any) -> tuple[Any, Any]:
         return synthesizer_class(synthesizer)(verbose=False), None
     if not hasattr(synthesizer, "clone"):
         raise ParameterError(f"synthesizer must be a synthesizer or the name of a method; found {synthesizer!r}")
-    return synthesizer.clone(), synthesizer if getattr(synthesizer, "stages_", None) is not None else None
+    return synthesizer.clone(), synthesizer if hasattr(synthesizer, "stages_") else None
 
 
 def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:

@@ -38,7 +38,7 @@ class Watcher:
 class Watched(Protocol):
     """A model that may be looked at while it trains."""
 
-    stages_: Any
+    stages_: tuple[Any, ...]
     _watcher: Watcher | None
 
 

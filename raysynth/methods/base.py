@@ -24,7 +24,7 @@ from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, Parameter, Parameterised, declared
 from raysynth.running.plain_lines import told
-from raysynth.running.stages import Stage, collect_stages, stage
+from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
@@ -147,7 +147,6 @@ class Synthesizer(Parameterised):
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
-    stages_: tuple[Stage, ...] | None = field(default=None, init=False)  # of the fit, () from a file; None: not fitted
     _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
     _watcher: Watcher | None = field(default=None, init=False)  # looks at the model while it trains (see watching.py)
 
@@ -195,7 +194,7 @@ class Synthesizer(Parameterised):
         self._sampling_seed(self.seed)
         warn_of_budget(self, scope := privacy_scope(self))  # raises for parameters out of range
         self.privacy_spent_: PrivacySpent | None = None
-        self.stages_ = None  # a fit that fails half-way leaves no fitted model
+        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
             learn()
         label_history(self)
@@ -228,7 +227,8 @@ class Synthesizer(Parameterised):
         return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        return {Kind.CATEGORICAL: listed(self.categorical_columns), Kind.CONTINUOUS: listed(self.continuous_columns)}
+        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
+        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
@@ -328,7 +328,7 @@ class Synthesizer(Parameterised):
         return SamplingModel(self._generator(), self.encoder_, self.schema_, self.rules_, made, self.identifier_key_)
 
     def _require_fitted(self) -> None:
-        if self.stages_ is None:
+        if not hasattr(self, "stages_"):
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
 
     # ---- save and load -----------------------------------------------------------------------------------------------
