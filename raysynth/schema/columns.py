@@ -15,7 +15,7 @@ from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
 from raysynth.schema.entries import (
     PANDAS_DTYPE,
-    PROVENANCE,
+    PROVENANCE as PROVENANCE,
     are_rows_each,
     check_date_format,
     check_entries,

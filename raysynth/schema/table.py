@@ -11,9 +11,8 @@ from typing import Any
 
 from raysynth.errors import SchemaError
 from raysynth.files.storage import local_path, write_atomically
-from raysynth.schema.columns import ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
+from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
-from raysynth.schema.entries import PROVENANCE
 
 FORMAT_VERSION = 1
 
