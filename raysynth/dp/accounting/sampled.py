@@ -41,7 +41,7 @@ def _loss_class() -> Any:
     """The library's loss with its divergence on arrays; made here, since the library is slow to import."""
     from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
 
-    class ArrayLoss(GaussianPrivacyLoss):  # type: ignore[misc]
+    class ArrayLoss(GaussianPrivacyLoss):
         """One direction; with sensitivity 1."""
 
         def get_delta_for_epsilon(self, epsilon: Any) -> Any:
