@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Seed, app, run
+from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
 from raysynth.cli.steps import Outcome, evaluate_tables, read_as
 
 
@@ -28,6 +29,10 @@ raysynth evaluate train.csv synthetic.csv --model model.raysynth --out report.ht
 [dim]# sequences: many rows for each entity, also compared along time[/dim]
 
 raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
+
+[dim]# several tables: folders with a file a table, or database files[/dim]
+
+raysynth evaluate clinic/ synthetic/ --relations clinic/relations.json --holdout others/ --out report.html
 """
 )
 def evaluate(
@@ -51,6 +56,7 @@ def evaluate(
     ] = None,
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
     entity: Entity = None,
+    relations: Relations = None,
     csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -64,6 +70,11 @@ def evaluate(
         for path in (out, shareable):
             if path is not None:
                 check_writable(path)
+        if means_database(real, relations):
+            refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
+            refuse({"--time-column": time_column, "--csv": csv})
+            keys = {"relations": relations, "entity": entity}
+            return evaluate_databases(real, synthetic, holdout=holdout, out=out, seed=seed, **keys)
         return evaluate_tables(
             read_as(real, csv),
             synthetic,
