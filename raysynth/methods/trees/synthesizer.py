@@ -7,6 +7,7 @@ not grow with the rows. Columns are learned independently of each other, each fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -59,6 +60,8 @@ class SequentialTrees(Synthesizer):
     ] = None
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
+    _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
+
     @property
     def order_(self) -> tuple[str, ...]:
         """Names of the modelled columns in the order of drawing; conditions on the first ones cost least."""
@@ -91,8 +94,9 @@ class SequentialTrees(Synthesizer):
         rare = prepared.schema.rare_threshold
         rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
         names = tuple(prepared.encoder.names)
-        order = drawing_order(codes_CN, columns, names, self.order or ())
-        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed)
+        given = [n for n in self._given if n in names]
+        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or ())])
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given))
         self.model_ = TreesGenerator(forests, order, names)
 
     def _generator(self) -> TreesGenerator:
