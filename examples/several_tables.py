@@ -21,7 +21,7 @@ def main(data: str | None, customers: int, out: Path) -> None:
     tables, schema = open_database(made_up_shop(0, customers) if data is None else data)
     schema = schema or infer_relations(tables)  # each key with its reason; declare them where one is wrong
     real, unseen = split_database(tables, schema, fraction=0.5, seed=0)
-    model = RelationalSynthesizer(schema, seed=0).fit(real)
+    model = RelationalSynthesizer(relations=schema, seed=0).fit(real)
     out.mkdir(parents=True, exist_ok=True)
     model.save(out / "model.raysynth")
     synthetic = model.sample(scale=1.0, seed=1)

@@ -75,7 +75,7 @@ def fit_database(
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
     parameters = read_settings(settings or [])
-    model = RelationalSynthesizer(schema, method=method, parameters=parameters, dangling=dangling, seed=seed)
+    model = RelationalSynthesizer(relations=schema, method=method, parameters=parameters, dangling=dangling, seed=seed)
     model.fit(tables).save(file)
     seconds, size = time.perf_counter() - begun, file.stat().st_size
     keys = [str(r) for r in model.schema_.relations]
@@ -172,7 +172,7 @@ def demo_database(out: Path, method: str, seed: int) -> Outcome:
     schema = infer_relations(tables)
     real, held = split_database(tables, schema, seed=seed)
     print(f"2/4  Learning from {len(real['customers']):,} customers and their orders (the others are kept apart)")
-    model = RelationalSynthesizer(schema, method=method, seed=seed).fit(real)
+    model = RelationalSynthesizer(relations=schema, method=method, seed=seed).fit(real)
     model.save(files["model"])
     print("3/4  Drawing as many")
     synthetic = model.sample(seed=seed)

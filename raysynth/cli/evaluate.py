@@ -73,8 +73,9 @@ def evaluate(
         if means_database(real, relations):
             refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
             refuse({"--time-column": time_column, "--csv": csv})
-            keys = {"relations": relations, "entity": entity}
-            return evaluate_databases(real, synthetic, holdout=holdout, out=out, seed=seed, **keys)
+            return evaluate_databases(
+                real, synthetic, relations=relations, entity=entity, holdout=holdout, out=out, seed=seed
+            )
         return evaluate_tables(
             read_as(real, csv),
             synthetic,

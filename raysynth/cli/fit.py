@@ -114,8 +114,15 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
             refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv})
-            keys = {"relations": relations, "dangling": dangling}
-            return fit_database(data, model, method=method, settings=settings, seed=seed, **keys)
+            return fit_database(
+                data,
+                model,
+                relations=relations,
+                method=method,
+                settings=settings,
+                dangling=dangling,
+                seed=seed,
+            )
         begun = time.perf_counter()
         fitted = new_model(
             method,

@@ -77,13 +77,15 @@ the same command goes on where it stopped.
 
     def work() -> Outcome:
         from raysynth.methods.loading import load_synthetic_model
+        from raysynth.related.synthesizer import RelationalSynthesizer
 
         if verify is not None:
             return verify_folder(verify)
         if file is None or out is None:
             raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
-        begun, model = time.perf_counter(), load_synthetic_model(file)
-        if not hasattr(model, "n_rows_"):
+        begun = time.perf_counter()
+        model: Any = load_synthetic_model(file)
+        if isinstance(model, RelationalSynthesizer):
             refuse({"-n": n, "--partition-by": partition_by})
             asked = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
             return sample_database(model, file, out, scale=scale or 1.0, conditions=asked or None, seed=seed)

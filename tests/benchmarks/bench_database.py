@@ -100,7 +100,7 @@ def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]
 
 def ours(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, Any]:
     """RelationalSynthesizer as it comes."""
-    return RelationalSynthesizer(schema, dangling="missing", seed=0, verbose=False).fit(real).sample(seed=1)
+    return RelationalSynthesizer(relations=schema, dangling="missing", seed=0, verbose=False).fit(real).sample(seed=1)
 
 
 def independent(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, pd.DataFrame]:
