@@ -24,7 +24,7 @@ from raysynth.comparison.intervals import UNDEFINED, Estimate, share
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.pairing import Tables, pair_tables
 from raysynth.data.database import Database, entity_table, lineage, read_database
-from raysynth.data.keys import NOWHERE, distinct, key_values
+from raysynth.data.keys import MISSING, NOWHERE, distinct, key_values
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.database_joins import OWNER, Aggregates, Chain, chains, choose_aggregates, joined
@@ -129,7 +129,7 @@ def _beside(measure: Any, made: Database, held: Database | None) -> Beside:
 def _relation(relation: Relation, real: Database, made: Database, held: Database | None) -> RelationFigures:
     """Integrity and numbers of children of one key."""
     pointer = made.pointers[relation]
-    missing = [float((d.pointers[relation] == -1).mean()) for d in (real, made)]
+    missing = [float((d.pointers[relation] == MISSING).mean()) for d in (real, made)]
     own = real.children_each(relation)
 
     def ks(other: Database) -> float:
@@ -140,7 +140,7 @@ def _relation(relation: Relation, real: Database, made: Database, held: Database
         width = max(int(c.max(initial=0)) for c in counts) + 1
         return contingency_similarity(*(np.bincount(c, minlength=width).astype(float) for c in counts))
 
-    complete = int((pointer != -1).sum())
+    complete = int((pointer != MISSING).sum())
     return RelationFigures(
         relation=str(relation),
         integrity=1.0 if complete == 0 else 1 - float((pointer == NOWHERE).sum()) / complete,
