@@ -87,6 +87,9 @@ def fit(
     entity: Entity = None,
     relations: Relations = None,
     dangling: Dangling = "error",
+    rules: Annotated[
+        str | None, typer.Option(help="auto: keep the sums, orderings and dependencies that all rows keep.")
+    ] = None,
     settings: Settings = None,
     help_method: Annotated[
         str | None,
@@ -113,7 +116,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         check_writable(model)
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
-            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv})
+            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv, "--rules": rules})
             return fit_database(
                 data,
                 model,
@@ -135,6 +138,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             delta=delta,
             settings=settings,
             entity=entity,
+            rules=rules,
             seed=seed,
         )
         fitted.fit(read_as(data, csv))

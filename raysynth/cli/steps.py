@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +50,14 @@ def new_model(
     delta: float | None = None,
     settings: list[str] | None = None,
     entity: str | None = None,
+    rules: str | None = None,
     seed: int | None = None,
 ) -> Synthesizer:
     """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
     from raysynth.api import new_synthesizer
 
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
-    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity}
+    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity, "rules": rules}
     parameters.update({name: value for name, value in given.items() if value is not None})
     if schema is not None:
         from raysynth.schema.table import TableSchema
@@ -143,10 +144,13 @@ def evaluate_tables(
     sequence_key: str | None = None,
     time_column: str | None = None,
     entity: str | None = None,
+    source: str = "",
+    command: str = "",
 ) -> Outcome:
     """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
     `model`: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
+    `source` and `command` stand in the report's header: the real table's name, and the command that makes it again.
     """
     from raysynth.evaluation import evaluate_synthetic_data
 
@@ -162,6 +166,7 @@ def evaluate_tables(
         time_column=time_column,
         entity=entity,
     )
+    results = replace(results, source=source or results.source, command=command)
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:

@@ -73,9 +73,8 @@ class Blocks:
     def made_once(self) -> dict[str, Made]:
         """The tables that all blocks share."""
         models = {n: t for n, t in self.model.tables.items() if n in self.common}
-        return make_tables(
-            models, self.request.roots, self.request.scale, np.random.default_rng([self.request.seed, 0])
-        )
+        rng = np.random.default_rng([self.request.seed, 0])
+        return make_tables(models, self.request.roots, self.request.scale, self._referenced, rng)
 
     def block(self, index: int, common: Mapping[str, Made]) -> dict[str, Made]:
         """The rows of one block.
@@ -87,7 +86,7 @@ class Blocks:
         roots = {n: replace(r, n=self._share(r.n, index)) for n, r in self.request.roots.items()}
         shares = {n: self._with_shares(n, made, index) for n, made in common.items()}
         rng = np.random.default_rng([self.request.seed, 1 + index])
-        return make_tables(models, roots, self.request.scale / self.number, rng, shares)
+        return make_tables(models, roots, self.request.scale / self.number, self._referenced, rng, shares)
 
     def output(self, made: Mapping[str, Made], common: Mapping[str, Made], first: Mapping[str, int]) -> Output:
         """The user's tables of a block.
@@ -99,6 +98,10 @@ class Blocks:
         given = {n: r.given for n, r in self.request.roots.items() if r.given is not None}
         numbers = {n: 0 if n in self.common else first[n] for n in self.model.tables}
         return Output(self.model, {**common, **made}, numbers, given)
+
+    @property
+    def _referenced(self) -> dict[str, int]:
+        return {n: rows.num_rows for n, (rows, _) in self.model.references.items()}
 
     def _share(self, n: int, index: int) -> int:
         return n * (index + 1) // self.number - n * index // self.number

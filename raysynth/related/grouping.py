@@ -17,6 +17,7 @@ from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 
 NO_PARENT = -1
+MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle
 
 
 def one_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -116,3 +117,15 @@ def take_or_null(values: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> pa.Arr
     if not len(values):
         return pa.nulls(len(rows), values.type)
     return values.take(pa.array(np.maximum(rows, 0), mask=rows < 0))
+
+
+def levels(parent_N: np.ndarray) -> np.ndarray | None:
+    """How many rows stand above each in a hierarchy of one table, (N,); None where some stand above themselves."""
+    level, above = np.zeros(len(parent_N), np.int64), parent_N.copy()
+    for _ in range(MOST_LEVELS):
+        climbing = above != NO_PARENT
+        if not climbing.any():
+            return level
+        level += climbing
+        above[climbing] = parent_N[above[climbing]]
+    return None

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
-from raysynth.related.grouping import NO_PARENT, Family, one_array, plain, take_or_null
+from raysynth.related.grouping import NO_PARENT, Family, levels, one_array, plain, take_or_null
 from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.opened import OpenDatabase, OpenTable
-from raysynth.related.plan import TablePlan, code_of, number_of, place_of, wanted_of
+from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel, code_column, number_column
 from raysynth.related.siblings import Siblings
 from raysynth.running.progress import progress
@@ -126,8 +126,10 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
         own = {c.name: one_array(table.rows.column(c.name)) for c in table.modelled}
         schema = {c.name: c for c in table.modelled}
         for relation in plan.references:
-            own[place_of(relation)] = _numbers_or_null(database.parents[relation])
-            schema[place_of(relation)] = code_column(place_of(relation))
+            place, rare = database.parents[relation], table.schema.rare_threshold
+            if _is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
+                own[place_of(relation)] = _numbers_or_null(place)
+                schema[place_of(relation)] = code_column(place_of(relation))
         result[plan.name] = _Extended(own, schema, {}, {})
     own_columns = {name: dict(table.schema) for name, table in result.items()}
     for at, plan in enumerate(reversed(database.plans)):
@@ -144,9 +146,18 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
     for plan in database.plans:
         for relation in plan.matched:
             parent_N = database.parents[relation]
-            codes = plain(result[relation.parent].own[code_of(relation)])
-            result[plan.name].own[wanted_of(relation)] = take_or_null(codes, parent_N)
-            result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
+            kinds = result[relation.parent].own.get(code_of(relation))
+            kind = np.zeros(database.tables[relation.parent].rows.num_rows, np.int64)
+            kind = kind if kinds is None else kinds.fill_null(0).to_numpy()
+            wanted = np.where(parent_N == NO_PARENT, NO_PARENT, kind[np.maximum(parent_N, 0)])
+            rare = database.tables[plan.name].schema.rare_threshold
+            if (kinds is not None or relation.nullable) and _is_shared(wanted, database.persons(plan.name), rare):
+                result[plan.name].own[wanted_of(relation)] = _numbers_or_null(wanted)
+                result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
+        for relation in (r for r in plan.matched if r.is_self_reference):
+            if (level := levels(database.parents[relation])) is not None:
+                result[plan.name].own[level_of(relation)] = pa.array(level)
+                result[plan.name].schema[level_of(relation)] = number_column(level_of(relation))
     return result
 
 
@@ -155,9 +166,19 @@ def _sample(table: _Extended, columns: Mapping[str, ColumnSchema], n: int) -> Sa
 
 
 def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code: np.ndarray) -> None:
-    table.own[number_of(relation)], table.own[code_of(relation)] = pa.array(number), _numbers_or_null(code)
+    table.own[number_of(relation)] = pa.array(number)
     table.schema[number_of(relation)] = number_column(number_of(relation))
-    table.schema[code_of(relation)] = code_column(code_of(relation))
+    if code.max(initial=0) > 0:  # else there is one kind
+        table.own[code_of(relation)] = _numbers_or_null(code)
+        table.schema[code_of(relation)] = code_column(code_of(relation))
+
+
+def _is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
+    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
+    there = code_N != NO_PARENT
+    stride = int(persons_N.max(initial=0)) + 1
+    pairs = np.unique(code_N[there] * stride + persons_N[there])
+    return bool(np.bincount(pairs // stride, minlength=1).max(initial=0) >= rare)
 
 
 def _numbers_or_null(x: np.ndarray) -> pa.Array:

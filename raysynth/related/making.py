@@ -15,7 +15,7 @@ import pyarrow as pa
 from raysynth.related.grouping import NO_PARENT, Family, codes, one_array, plain, take_or_null
 from raysynth.related.learning import TableModel
 from raysynth.related.matching import deal
-from raysynth.related.plan import code_of, number_of, wanted_of
+from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress
 from raysynth.schema.relations import Relation
@@ -50,6 +50,7 @@ def make_tables(
     models: Mapping[str, TableModel],
     roots: Mapping[str, Roots],
     scale: float,
+    n_referenced: Mapping[str, int],
     rng: np.random.Generator,
     common: Mapping[str, Made] | None = None,
 ) -> dict[str, Made]:
@@ -59,6 +60,7 @@ def make_tables(
         models: of the tables, parents first.
         roots: what is asked for of the tables without a primary parent.
         scale: of rows that could have a parent and have none.
+        n_referenced: rows of each reference table.
         rng: the only source of randomness.
         common: tables that are there already, with the numbers of children that these rows are to give them.
     """
@@ -71,7 +73,7 @@ def make_tables(
                 alone = round(model.n_alone * scale)
                 made[name] = make_children(model, made[model.plan.primary.parent], alone, stream)
             advance(1)
-    match_all(models, made, rng)
+    match_all(models, made, n_referenced, rng)
     return {n: made[n] for n in models}
 
 
@@ -208,23 +210,49 @@ def _sequences(
 # ---- parents found by matching ---------------------------------------------------------------------------------------
 
 
-def match_all(models: Mapping[str, TableModel], made: Mapping[str, Made], rng: np.random.Generator) -> None:
-    """Find the parents of all keys that are not primary."""
+def match_all(
+    models: Mapping[str, TableModel],
+    made: Mapping[str, Made],
+    n_referenced: Mapping[str, int],
+    rng: np.random.Generator,
+) -> None:
+    """Find the parents of all keys that are not primary; `n_referenced`: rows of each reference table."""
     for (name, model), stream in zip(models.items(), rng.spawn(len(models)), strict=True):
         for relation in model.plan.matched:
             rows, parents = made[name].rows, made[relation.parent].rows
-            wanted = _kinds(rows, wanted_of(relation))
+            wanted = _kinds(rows, wanted_of(relation), NO_PARENT if relation.nullable else 0)
             number = plain(parents.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64)
-            kind = _kinds(parents, code_of(relation))
-            found = deal(wanted, kind, np.maximum(number, 0), stream)
+            kind = np.maximum(_kinds(parents, code_of(relation), 0), 0)
+            each: int | None = None
+            if level_of(relation) in rows.column_names:
+                each = int(max(kind.max(initial=0), wanted.max(initial=0))) + 1
+                level = np.maximum(_kinds(rows, level_of(relation), 0), 0)
+                wanted = np.where(level > 0, (level - 1) * each + np.maximum(wanted, 0), NO_PARENT)
+                kind = level * each + kind
+            found = deal(wanted, kind, np.maximum(number, 0), stream, each)
             if not relation.nullable and (found == NO_PARENT).any() and len(kind):
                 lost = np.flatnonzero(found == NO_PARENT)  # the kind was drawn as missing, which the key may not be
                 found[lost] = stream.integers(0, len(kind), len(lost))
             made[name].parents[relation] = found
+        for relation in model.plan.references:
+            made[name].parents[relation] = _places(made[name].rows, relation, n_referenced[relation.parent], stream)
         _without_repeats(model, made[name], stream)
 
 
-def _kinds(rows: pa.Table, column: str) -> np.ndarray:
+def _places(rows: pa.Table, relation: Relation, n: int, rng: np.random.Generator) -> np.ndarray:
+    """The row of a reference table that each row points to: as drawn, or any where none may be told."""
+    if place_of(relation) not in rows.column_names:
+        return rng.integers(0, n, rows.num_rows)
+    place = _kinds(rows, place_of(relation), 0)
+    lost = np.flatnonzero(place == NO_PARENT) if not relation.nullable else np.empty(0, np.int64)
+    place[lost] = rng.integers(0, n, len(lost))
+    return place
+
+
+def _kinds(rows: pa.Table, column: str, otherwise: int) -> np.ndarray:
+    """A column of codes, `NO_PARENT` where missing, (N,); where there is no such column, all of one kind."""
+    if column not in rows.column_names:
+        return np.full(rows.num_rows, otherwise)
     kinds: np.ndarray = plain(rows.column(column)).fill_null(NO_PARENT).to_numpy().astype(np.int64)
     return kinds
 
@@ -240,7 +268,7 @@ def _without_repeats(model: TableModel, made: Made, rng: np.random.Generator) ->
         if not free or {c for r in held for c in r.child_key} != set(key):
             continue
         relation, others = free[-1], [r for r in held if r is not free[-1]]
-        wanted = _kinds(made.rows, wanted_of(relation))
+        wanted = _kinds(made.rows, wanted_of(relation), 0)
         for _ in range(REDEALT):
             repeated = _repeats([made.parents[r] for r in (*others, relation)])
             if not len(repeated):

@@ -14,7 +14,7 @@ from raysynth.related.grouping import NO_PARENT
 
 
 def deal(
-    wanted_N: np.ndarray, kind_P: np.ndarray, number_P: np.ndarray, rng: np.random.Generator, level: int = 1
+    wanted_N: np.ndarray, kind_P: np.ndarray, number_P: np.ndarray, rng: np.random.Generator, level: int | None = None
 ) -> np.ndarray:
     """The parent of each row, (N,) int64; `NO_PARENT` where none is wanted or there.
 
@@ -22,15 +22,14 @@ def deal(
         wanted_N: kind of parent that each row wants, `NO_PARENT` for none.
         kind_P: of each parent. number_P: how many children it is to have.
         rng: of the dealing.
-        level: kinds are numbered within levels of so many; a parent of another level is never dealt. 1: one level
-            holds all of them.
+        level: kinds are numbered within levels of so many; a parent of another level is never dealt. None: all kinds
+            are one level.
     """
     result = np.full(len(wanted_N), NO_PARENT, np.int64)
     rows = rng.permutation(np.flatnonzero(wanted_N != NO_PARENT))
     places = rng.permutation(np.repeat(np.arange(len(kind_P)), number_P))
     rows, places = _dealt(result, rows, wanted_N, places, kind_P)
-    divided = 1 if level == 1 else level
-    level_N, level_P = (np.zeros(len(x), np.int64) if level == 1 else x // divided for x in (wanted_N, kind_P))
+    level_N, level_P = (np.zeros(len(x), np.int64) if level is None else x // level for x in (wanted_N, kind_P))
     rows, places = _dealt(result, rows, level_N, places, level_P)
     if len(rows) and len(kind_P):  # more rows than places: parents by their numbers
         for of_N, of_P in ((wanted_N, kind_P), (level_N, level_P)):

@@ -89,6 +89,11 @@ def wanted_of(relation: Relation) -> str:
     return f"kind of {relation.parent} wanted by {'+'.join(relation.child_key)}"
 
 
+def level_of(relation: Relation) -> str:
+    """Name of the column that says how many rows stand above one in a hierarchy of its own table."""
+    return f"level by {'+'.join(relation.child_key)}"
+
+
 def place_of(relation: Relation) -> str:
     """Name of a child's column that holds the number of a row of a reference table."""
     return f"row of {relation.parent} by {'+'.join(relation.child_key)}"
@@ -198,6 +203,7 @@ def _check_rule(schema: DatabaseSchema, rule: CrossTableRule, primary: Mapping[s
 
 def _check_names(plan: TablePlan) -> None:
     added = [f(r) for r in plan.brings for f in (number_of, code_of)] + [wanted_of(r) for r in plan.matched]
+    added += [level_of(r) for r in plan.matched if r.is_self_reference]
     added += [place_of(r) for r in plan.references]
     if taken := sorted(set(added) & set(plan.columns)):
         raise SchemaError(f"table '{plan.name}': column '{taken[0]}' has a name that the model needs; rename it")

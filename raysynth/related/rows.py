@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.errors import ConstraintError, ParameterError
+from raysynth.errors import ConstraintError, ModelFileError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
 from raysynth.methods.base import Synthesizer
@@ -54,18 +54,16 @@ class RowModel:
         """Fit a new synthesizer to a table.
 
         Args:
-            make: an unfitted one.
+            make: an unfitted one, of a method whose `completes_rows` is True.
             columns: of the table, given ones and others.
             schema: what is known of them.
             given: names.
             persons: whose each row is; None: each row is a person's only one.
 
         Raises:
-            ParameterError: the method cannot complete rows. DataError, SchemaError: as `Synthesizer.fit`.
+            DataError, SchemaError: as `Synthesizer.fit`.
         """
         synthesizer = make()
-        if not hasattr(synthesizer, "_generator") or synthesizer.learns_sequences:
-            raise ParameterError(f"method '{synthesizer.method}' learns sequences, no rows of a table")
         synthesizer.set_params(schema=schema)
         if hasattr(synthesizer, "_given"):
             synthesizer._given = given
@@ -74,16 +72,7 @@ class RowModel:
             rows[PERSONS] = pa.array(persons)
             synthesizer.set_params(entity=PERSONS)
         synthesizer.fit(pa.table(rows))
-        return cls(synthesizer, given).checked()
-
-    def checked(self) -> RowModel:
-        """The same; raises `ParameterError` where the method cannot complete rows."""
-        if not hasattr(self.synthesizer._generator(), "generate_given"):
-            raise ParameterError(
-                f"method '{self.synthesizer.method}' cannot complete rows of which some columns are given, as several "
-                "tables need; take 'trees' or 'autoregressive'"
-            )
-        return self
+        return cls(synthesizer, given)
 
     def draw(self, given: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
         """n rows of the other modelled columns.
@@ -196,7 +185,9 @@ class RowModel:
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RowModel:
         """The inverse of `to_state`; raises `ModelFileError`, or what a damaged file raises."""
         model = model_from_content(ModelContent(meta["content"], under("content.", arrays)))
-        return cls(model, tuple(meta["given"])).checked()
+        if not getattr(model, "completes_rows", False):
+            raise ModelFileError(f"the model file makes rows by '{model.method}', which cannot complete any; refit it")
+        return cls(model, tuple(meta["given"]))
 
 
 def number_column(name: str) -> ColumnSchema:

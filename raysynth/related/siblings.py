@@ -214,8 +214,6 @@ def _runs_before(code_N: np.ndarray, order: np.ndarray, place_N: np.ndarray) -> 
 
 def _values(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
     """Values by their number, null for -1; text stays dictionary codes."""
-    if not len(distinct):
-        return pa.nulls(len(taken), distinct.type)
     indices = pa.array(np.maximum(taken, 0).astype(np.int32), mask=taken < 0)
     if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
         return pa.DictionaryArray.from_arrays(indices, distinct)

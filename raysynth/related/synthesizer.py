@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -55,7 +55,7 @@ class RelationalSynthesizer(Parameterised):
     method: Annotated[str, Parameter("of rows: 'auto', 'trees' or 'autoregressive', or one that completes rows")] = AUTO
     child_method: Annotated[str | None, Parameter("of rows of tables with a parent; None: as `method`")] = None
     parameters: Annotated[
-        Mapping[str, Any] | None, Parameter("for the table methods, for example {'leaf_rows': 20}")
+        Mapping[str, Any] | None, Parameter("for the methods of rows that have them, for example {'leaf_rows': 20}")
     ] = None
     schemas: Annotated[
         Mapping[str, TableSchema | str | os.PathLike[str]] | None,
@@ -110,21 +110,31 @@ class RelationalSynthesizer(Parameterised):
                 "RelationalSynthesizer has no privacy budget in this version: the noise of a person with many rows in "
                 "several tables is not accounted for; leave out epsilon, or fit each table alone with a privacy_unit"
             )
-        for name in (self.method, self.child_method):
-            if name is not None and name != AUTO:
-                from raysynth.methods.registry import synthesizer_class
+        known = {name for cls in self._classes() for name in declared(cls)}
+        if unknown := sorted(set(self.parameters or {}) - known):
+            raise ParameterError(f"parameters names '{unknown[0]}', which none of the methods of rows has")
 
-                synthesizer_class(name)
-
-    def _maker(self, schema: DatabaseSchema, seed: int) -> Any:
+    def _classes(self) -> tuple[type[Synthesizer], type[Synthesizer]]:
+        """The methods of root tables and of the others; raises `ParameterError` for one that cannot complete rows."""
         from raysynth.methods.registry import synthesizer_class
 
+        names = (self.method, self.method if self.child_method is None else self.child_method)
+        root, child = (synthesizer_class(DEFAULT_METHOD if name == AUTO else name) for name in names)
+        for cls in (root, child):
+            if not getattr(cls, "completes_rows", False):
+                raise ParameterError(
+                    f"method '{cls.method}' cannot complete rows of which some columns are given, as several tables "
+                    "need; take 'trees' or 'autoregressive'"
+                )
+        return root, child
+
+    def _maker(self, schema: DatabaseSchema, seed: int) -> Callable[[str], Synthesizer]:
+        root, child = self._classes()
+
         def make(name: str) -> Synthesizer:
-            method = self.method
-            if self.child_method is not None and schema.parents_of(name):
-                method = self.child_method
-            cls = synthesizer_class(DEFAULT_METHOD if method == AUTO else method)
-            return cls(**(self.parameters or {}), seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
+            cls = child if schema.parents_of(name) else root
+            own = {k: v for k, v in (self.parameters or {}).items() if k in declared(cls)}
+            return cls(**own, seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
 
         return make
 

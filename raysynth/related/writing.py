@@ -12,7 +12,6 @@ from raysynth.errors import ModelFileError
 from raysynth.related.grouping import numbers, one_array, plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.making import Made
-from raysynth.related.plan import place_of
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.relations import CrossTableRule, Relation
 
@@ -64,9 +63,6 @@ class Output:
             if column in relation.child_key:
                 theirs = relation.parent_key[relation.child_key.index(column)]
                 return take_or_null(self.column(relation.parent, theirs), parent_N)
-        for relation in plan.references:
-            if column in relation.child_key:
-                return self._referenced(relation, made, column)
         if column in plan.copies:
             assert plan.primary is not None
             copied = self.column(plan.primary.parent, plan.copies[column])
@@ -79,13 +75,6 @@ class Output:
         if model.model is None:
             raise ModelFileError(f"the model file has nothing to make column '{column}' of '{plan.name}'; refit it")
         return model.model.finished(made.rows, model.schema[column], self.first[plan.name])
-
-    def _referenced(self, relation: Relation, made: Made, column: str) -> pa.Array:
-        """The key of the row of a reference table whose number was drawn; rare ones are any of its rows."""
-        theirs = relation.parent_key[relation.child_key.index(column)]
-        place = plain(made.rows.column(place_of(relation)))
-        rows = np.where(place.is_null(), -1, place.fill_null(0).to_numpy().astype(np.int64))
-        return take_or_null(self.column(relation.parent, theirs), rows)
 
     def _total(self, rule: CrossTableRule, column: ColumnSchema, n: int) -> pa.Array:
         """Number of the children of each row, or the sum of one of their columns."""

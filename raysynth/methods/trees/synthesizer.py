@@ -41,6 +41,7 @@ class SequentialTrees(Synthesizer):
 
     method: ClassVar[str] = "trees"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
 
     n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 3, 5, 10))] = 5
     leaf_rows: Annotated[

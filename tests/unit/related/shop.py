@@ -71,8 +71,9 @@ def _lines(rng: np.random.Generator, orders: pd.DataFrame, products: pd.DataFram
     start = np.repeat(np.cumsum(n_lines) - n_lines, n_lines)
     wish = orders._taste.to_numpy()[of] + 0.4 * rng.normal(size=len(of))
     group = np.select([wish < -0.4, wish < 0.5], ["A", "B"], "C")
-    by_group = {g: np.flatnonzero(products.group == g) for g in "ABC"}
-    chosen = np.array([rng.choice(by_group[g]) for g in group])
+    chosen = np.empty(len(of), np.int64)
+    for name in "ABC":
+        chosen[group == name] = rng.choice(np.flatnonzero(products.group == name), int((group == name).sum()))
     lines = pd.DataFrame({"order": orders.id.to_numpy()[of], "line": np.arange(len(of)) - start + 1})
     lines["product"] = products["sku"].to_numpy()[chosen]
     lines["quantity"] = 1 + rng.poisson(np.where(orders.channel.to_numpy()[of] == "web", 0.5, 2.0))
