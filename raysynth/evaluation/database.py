@@ -67,7 +67,7 @@ def evaluate_synthetic_database(
         schema: keys between the tables. Reference tables, being kept as they are, are not compared.
         holdout: real tables of other entities (`split_database`); without them nothing stands beside the figures, and
             copying is not measured.
-        entity: name of the table whose rows are the entities; None: the root with the most rows below it.
+        entity: name of the table whose rows are the entities; None: as `split_database`.
         target: column of the entities that boosted trees predict from the others and from aggregates of their
             children, trained on real and on synthetic rows; None: one is chosen.
         seed: of subsamples and folds.
@@ -84,7 +84,7 @@ def evaluate_synthetic_database(
             sides[label] = read_database(tables, schema)
     whole, made, held = sides["real"], sides["synthetic"], sides.get("holdout")
     named = [n for n in schema.names if not schema[n].reference]
-    person = entity_table(whole, entity)
+    person = entity_table(schema, entity)
     below = {person, *lineage(schema, person)}
 
     def beside(*names: str) -> Database | None:

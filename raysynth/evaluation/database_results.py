@@ -81,7 +81,8 @@ class HopFigures:
         hops: keys between both.
         n_pairs: of a column of the one and a column of the other.
         correlation, strong: mean pair scores, of all and of those that belong together in the real tables.
-        told, told_fresh: AUC of trees that tell synthetic (held-back) joined rows from real ones; one hop only.
+        told, told_fresh: AUC of trees that tell synthetic (held-back) joined rows from real ones; one hop only. The
+            interval takes rows as independent, though rows of one ancestor are alike: it is too narrow.
     """
 
     chain: str
