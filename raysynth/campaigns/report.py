@@ -42,12 +42,12 @@ class ReportedGame(Protocol):
 
     @property
     def members(self) -> np.ndarray:
-        """Scores of members."""
+        """Scores of records in trials that trained on them."""
         ...
 
     @property
     def others(self) -> np.ndarray:
-        """Scores of the others."""
+        """Scores of records in trials that did not train on them."""
         ...
 
 
@@ -56,7 +56,7 @@ class ReportedCampaign(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """The grid."""
+        """Methods, epsilons and seeds of all trials."""
         ...
 
     @property
@@ -100,7 +100,14 @@ def campaign_section(results: ReportedCampaign) -> Section:
 
 def write_report(results: ReportedCampaign, path: str | os.PathLike[str]) -> None:
     """One self-contained HTML file; raises `StorageError`."""
-    write_page(path, "Attack campaign", [campaign_section(results)])
+    games = results.games
+    budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
+    facts = [
+        ("Methods", ", ".join(sorted({g.method for g in games}))),
+        ("Epsilons", ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)),
+        ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+    ]
+    write_page(path, "Attack campaign", [campaign_section(results)], facts)
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

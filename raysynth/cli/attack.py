@@ -101,8 +101,7 @@ def attack_tables(
     seed: int | None,
 ) -> Outcome:
     """Attack a synthetic table, and give the figures; the report where `out` says so."""
-    from raysynth.attacks import run_privacy_attacks
-    from raysynth.attacks.run import DEFAULT_TYPES
+    from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
     from raysynth.methods.loading import load_synthetic_model
 
     results = run_privacy_attacks(
@@ -122,7 +121,8 @@ def attack_tables(
         from raysynth.evaluation.attacks import attack_section
         from raysynth.evaluation.page import write_page
 
-        write_page(out, "Privacy attacks", [attack_section(results)])
+        facts = [("Table", str(real)), ("Synthetic table", str(synthetic)), ("Holdout rows", str(holdout or "none"))]
+        write_page(out, "Privacy attacks", [attack_section(results)], facts)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     return Outcome(record, text)

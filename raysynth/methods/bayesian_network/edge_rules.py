@@ -34,7 +34,7 @@ class EdgeRules:
 
     @property
     def n_columns(self) -> int:
-        """Number of columns."""
+        """Columns that the rules are about."""
         return len(self.allowed_CC)
 
     def bounded(self, cardinalities: Sequence[int], cells: int) -> EdgeRules:
