@@ -15,6 +15,7 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
+    FEWEST_EPOCHS,
     CheckpointEvery,
     ClipNorm,
     CompileStep,
@@ -26,6 +27,7 @@ from raysynth.methods.shared.training_parameters import (
     ValidationShare,
     WeightDecay,
     Width,
+    shown_by_default,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
 SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
-EPOCHS = (3, 300)
+MOST_EPOCHS = 300
 PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
 
 
@@ -72,7 +74,8 @@ class AutoregressiveSynthesizer(Synthesizer):
             "passes over the table, see `patience`",
             at_least=1,
             otherwise=Computed(
-                "as many as show 700,000 rows, at least 3; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300"
+                "as many as show 700,000 rows; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300; beyond "
+                "233,333 rows epochs of so many, 3 * (rows / 233,333)^(1/2)"
             ),
             under_budget=10,
         ),
@@ -234,13 +237,15 @@ class AutoregressiveSynthesizer(Synthesizer):
         if prepared.privacy is not None:
             return self._private_job(prepared)
         batch_size = self.batch_size or default_batch_size(prepared.n_rows)
-        epochs = self.epochs or default_epochs(prepared.n_rows)
+        shown = default_epochs(prepared.n_rows)
+        epochs, epoch_rows = shown if self.epochs is None else (self.epochs, None)
         settings = TrainSettings(
             epochs,
             batch_size,
             prepared.seed,
             checkpoint_every=self.checkpoint_every,
             compile_step=self.compile_step,
+            epoch_rows=epoch_rows,
         )
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
@@ -248,7 +253,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             groups=max(g for g in (1, 2, 4, 8) if batch_size % g == 0),
             validation_share=self.validation_share,
             patience=self.patience,
-            total_steps=epochs * max(1, prepared.n_rows // batch_size),
+            total_steps=epochs * settings.steps_of(prepared.n_rows),
         )
         return AnyOrderJob(
             CodeLayout.of(prepared.encoder.layout),
@@ -323,11 +328,12 @@ class AutoregressiveSynthesizer(Synthesizer):
         self.history_ = list(meta["history"])
 
 
-def default_epochs(n_rows: int) -> int:
-    """Passes that show 700,000 rows; fewer of a small table, within bounds."""
-    n_rows = max(n_rows, 1)
-    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / n_rows) ** (1 / 3)
-    return int(np.clip(np.ceil(passes), *EPOCHS))
+def default_epochs(n_rows: int) -> tuple[int, int | None]:
+    """Passes that show 700,000 rows, fewer of a small table; of a large one parts (see `shown_by_default`)."""
+    if n_rows > ROWS_TO_SEE // FEWEST_EPOCHS:
+        return shown_by_default(n_rows, ROWS_TO_SEE)
+    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / max(n_rows, 1)) ** (1 / 3)
+    return min(int(np.ceil(passes)), MOST_EPOCHS), None
 
 
 def default_batch_size(n_rows: int) -> int:
