@@ -42,6 +42,7 @@ class SequentialTrees(Synthesizer):
 
     method: ClassVar[str] = "trees"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
 
     n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 3, 5, 10))] = 5
     leaf_rows: Annotated[
@@ -62,6 +63,7 @@ class SequentialTrees(Synthesizer):
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
     grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+    _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
     def order_(self) -> tuple[str, ...]:
@@ -98,8 +100,9 @@ class SequentialTrees(Synthesizer):
         rare = prepared.schema.rare_threshold
         rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
         names = tuple(prepared.encoder.names)
-        order = drawing_order(codes_CN, columns, names, self.order or ())
-        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed)
+        given = [n for n in self._given if n in names]
+        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or ())])
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given))
         self.model_ = TreesGenerator(forests, order, names)
 
     def _generator(self) -> TreesGenerator | GroupedGenerator:
