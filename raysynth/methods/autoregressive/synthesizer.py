@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from raysynth.fitting.checks import check_compile_step, check_whole
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.shared.training_parameters import (
     FEWEST_EPOCHS,
     CheckpointEvery,
@@ -113,6 +115,8 @@ class AutoregressiveSynthesizer(Synthesizer):
     compile_step: CompileStep = False
     clip_norm: ClipNorm = 1.0
 
+    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
     def log_prob(self, data: Any, *, n_orders: int = 8, seed: int = 0) -> pd.DataFrame:
@@ -136,7 +140,11 @@ class AutoregressiveSynthesizer(Synthesizer):
         codes = [block.codes_NC for block in encoded_blocks(self, data, min_rows=0)]
         if not codes:
             return pd.DataFrame({"log_prob": np.zeros(0), "spread": np.zeros(0)})
-        by_order = self.sampler_.log_prob(np.concatenate(codes), n_orders, np.random.default_rng(seed))
+        codes_NC = np.concatenate(codes)
+        within_N = np.zeros(len(codes_NC))
+        if self.grouping_ is not None:
+            codes_NC, within_N = self.grouping_.codes(codes_NC), self.grouping_.log_prob_within(codes_NC)
+        by_order = self.sampler_.log_prob(codes_NC, n_orders, np.random.default_rng(seed)) + within_N
         return pd.DataFrame({"log_prob": by_order.mean(0), "spread": by_order.std(0)})
 
     def impute(
@@ -167,16 +175,21 @@ class AutoregressiveSynthesizer(Synthesizer):
 
         if how not in ("sample", "best"):
             raise ParameterError(f"how must be 'sample' or 'best'; found {how!r}")
-        model, sampler = self._fitted(), self._generator()
+        model, sampler, groups = self._fitted(), self._sampler(), self.grouping_
         if self.rules_ is not None:
             raise ParameterError("impute cannot complete rows under constraints; fit without them")
         rows = partial_rows(data, model.schema, model.encoder)
         rng = np.random.default_rng(self._sampling_seed(seed))
-        conditionals = list(sampler.conditionals(rows.codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        codes_NC = rows.codes_NC if groups is None else groups.codes(rows.codes_NC)
+        conditionals = list(sampler.conditionals(codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        if groups is not None:
+            conditionals = [(c, at, groups.spread(c, p)) for c, at, p in conditionals]
         if how == "best":
             result, sure = filled_with_best(rows, conditionals, model.schema, model.encoder, rng)
         else:
-            codes_NC = sampler.complete(rows.codes_NC, rows.known_NC, rng)
+            codes_NC = sampler.complete(codes_NC, rows.known_NC, rng)
+            if groups is not None:
+                codes_NC = np.where(rows.known_NC, rows.codes_NC, groups.values(codes_NC, rng))
             result = filled(rows, codes_NC, model.schema, model.encoder, rng)
             sure = pd.DataFrame(np.nan, index=result.index, columns=list(model.encoder.names))
             for c, at, p_NV in conditionals:
@@ -220,6 +233,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     def _fit_encoded(self, prepared: Prepared) -> None:
         from raysynth.methods.shared.neural import train_model
 
+        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
         job = self._job(prepared)
         train_model(self, job, prepared, lambda model, trained: model._keep(job, trained))
 
@@ -293,7 +307,12 @@ class AutoregressiveSynthesizer(Synthesizer):
             plan,
         )
 
-    def _generator(self) -> AnyOrderSampler:
+    def _generator(self) -> AnyOrderSampler | GroupedGenerator:
+        sampler = self._sampler()
+        return sampler if self.grouping_ is None else GroupedGenerator(sampler, self.grouping_)
+
+    def _sampler(self) -> AnyOrderSampler:
+        """What draws codes, of groups where values are grouped, at the temperature of now."""
         from dataclasses import replace
 
         fast = None if self.precision == "auto" else self.precision == "bfloat16"
@@ -312,7 +331,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             "order_rows": self.sampler_.order_rows,
             "history": releasable_history(self.history_, self.privacy_spent_),
         }
-        return meta, dict(self.sampler_.arrays)
+        return meta, {**self.sampler_.arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.methods.autoregressive.network import CodeLayout
@@ -324,7 +343,9 @@ class AutoregressiveSynthesizer(Synthesizer):
             self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
-        if layout.cardinalities != self.encoder_.cardinalities:
+        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
+        known = self.encoder_.cardinalities if self.grouping_ is None else self.grouping_.cardinalities(self.encoder_)
+        if layout.cardinalities != known:
             raise ModelFileError("the model file's network and encoder do not belong together; refit the model")
         self.history_ = list(meta["history"])
 

@@ -87,6 +87,10 @@ class Grouping:
             result[c] = np.bincount(self._group(c), weights=self._within[c] * weights[c])
         return result
 
+    def spread(self, column: int, p_NG: np.ndarray) -> np.ndarray:
+        """Probabilities (N, K) of a column's values from those of its groups (N, G); as they are where it has none."""
+        return p_NG if column not in self._within else p_NG[:, self._group(column)] * self._within[column]
+
     def values(
         self, codes_NC: np.ndarray, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
     ) -> np.ndarray:
@@ -156,6 +160,11 @@ class GroupedColumn(CategoricalEncoder):
         """Groups (N,) uint16."""
         assert self.own is not None and self.group_of is not None
         return self.group_of.astype(np.uint16)[self.own.encode(array)[0]], None
+
+    def to_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What tells this encoder from others (of encoded rows that are kept); no model file holds it."""
+        meta, arrays = super().to_state()
+        return meta, {**arrays, "group_of": np.asarray(self.group_of)}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth import BayesianNetworkSynthesizer, SequentialTrees, load_synthetic_model
+from raysynth import AutoregressiveSynthesizer, BayesianNetworkSynthesizer, SequentialTrees, load_synthetic_model
 from raysynth.errors import ModelFileError
 from raysynth.methods.shared.grouping import Grouping
 
@@ -50,6 +50,25 @@ def test_what_a_key_of_many_values_explains_is_kept(
     shuffled = sales.head(200).assign(price=sales["price"].to_numpy()[199::-1])
     assert model.log_prob(sales.head(200)).mean() > model.log_prob(shuffled).mean() + 0.5
     assert set(model.sample(40, conditions={"shop": ["s3", "s17"]}, seed=2)["shop"]) <= {"s3", "s17"}
+
+
+def test_the_any_order_network_learns_groups_and_completes_rows_by_values(sales: pd.DataFrame, tmp_path: Path) -> None:
+    model = AutoregressiveSynthesizer(seed=0, verbose=False, epochs=4).fit(sales)
+    assert model.grouping_ is not None and model.sampler_.layout.cardinalities[0] < 40
+    assert explained(model.sample(6_000, seed=1), sales) > 0.6
+    model.save(tmp_path / "model.zip")
+    again = load_synthetic_model(tmp_path / "model.zip")
+    pd.testing.assert_frame_equal(again.sample(300, seed=3), model.sample(300, seed=3))
+    holes = sales.head(300).copy()
+    holes.loc[:149, "shop"] = None
+    filled, sure = model.impute(holes, seed=0, confidence=True)
+    assert (filled["shop"][150:] == holes["shop"][150:]).all() and filled["shop"][:150].isin(sales["shop"]).all()
+    assert (sure["shop"][:150] < 0.2).all() and sure["shop"][150:].isna().all()
+    best = model.impute(holes, how="best")
+    level = sales.groupby("shop")["price"].mean()
+    assert best["shop"][:150].map(level).corr(sales["price"][:150]) > 0.7
+    shuffled = sales.head(300).assign(price=sales["price"].to_numpy()[299::-1])
+    assert model.log_prob(sales.head(300))["log_prob"].mean() > model.log_prob(shuffled)["log_prob"].mean() + 0.3
 
 
 def test_values_are_drawn_by_their_shares_within_groups_and_by_the_evidence() -> None:
