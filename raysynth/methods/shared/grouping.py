@@ -186,6 +186,13 @@ class GroupedGenerator:
         block = self.generator.generate(n, rng, self.grouping.weights(weights) if weights else weights)
         return replace(block, codes_NC=self.grouping.values(block.codes_NC, rng, weights))
 
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """Codes (N, C) with all columns but the `known` ones drawn given these, by a method that completes rows."""
+        completer: Any = self.generator
+        drawn_NC = self.grouping.values(completer.generate_given(self.grouping.codes(codes_NC), known, rng), rng)
+        drawn_NC[:, list(known)] = codes_NC[:, list(known)]
+        return drawn_NC
+
 
 @dataclass(frozen=True)
 class Grouped:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from raysynth import AutoregressiveSynthesizer, BayesianNetworkSynthesizer, SequentialTrees, load_synthetic_model
@@ -49,6 +50,12 @@ def test_what_a_key_of_many_values_explains_is_kept(
     np.testing.assert_allclose(again.log_prob(sales.head(50)), model.log_prob(sales.head(50)))
     shuffled = sales.head(200).assign(price=sales["price"].to_numpy()[199::-1])
     assert model.log_prob(sales.head(200)).mean() > model.log_prob(shuffled).mean() + 0.5
+    if method is SequentialTrees:  # completes rows of known shops
+        codes = model.encoder_.encode(pa.table(sales.head(2_000))).codes_NC
+        completed = model._generator().generate_given(codes, [model.model_.order[0]], np.random.default_rng(0))
+        first = model.model_.order[0]
+        np.testing.assert_array_equal(completed[:, first], codes[:, first])
+        assert (completed != codes).any()
     assert set(model.sample(40, conditions={"shop": ["s3", "s17"]}, seed=2)["shop"]) <= {"s3", "s17"}
 
 
