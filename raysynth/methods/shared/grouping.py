@@ -36,6 +36,7 @@ MANY_VALUES = 64  # codes of a column that is never grouped
 ROWS_A_VALUE = 400  # on average, of a column that is not grouped either
 GROUPS = 32
 LEARNED_CELLS = 1 << 23  # of the rows times columns that groups come from
+GROUPED_AT_FULL = 20  # columns that are grouped from so many; for more of them from fewer rows
 COARSE = 32  # codes of another column that are told apart, numbers by neighbouring bins; categories hash into more
 HASHED = 1024
 AXES = 12
@@ -222,7 +223,8 @@ def grouped(prepared: Prepared) -> Grouped | None:
     if not many:
         return None
     fine = replace(prepared, encoder=encoder)
-    codes_CN = learned_codes(fine, LEARNED_CELLS // len(encoder.columns))
+    most_rows = LEARNED_CELLS // len(encoder.columns) // max(1, len(many) // GROUPED_AT_FULL)
+    codes_CN = learned_codes(fine, most_rows)
     features = _features(codes_CN, encoder)
     groups = [_groups(codes_CN, encoder, c, features) if c in many else None for c in range(len(encoder.columns))]
     grouping = Grouping(tuple(groups), _shares(groups, encoder))
@@ -310,8 +312,7 @@ def _groups(codes_CN: np.ndarray, encoder: TableEncoder, column: int, features: 
     rows_K = np.bincount(codes_N, minlength=k)
     root_K = np.sqrt(np.maximum(rows_K, 1) / n)
     values = sparse.csr_matrix(((1 / root_K[codes_N]).astype(np.float32), codes_N, np.arange(n + 1)), shape=(n, k))
-    of_column = np.asarray((features[:1] != 0).sum())  # every row has one feature a column
-    others = _without(features, column, int(of_column), n)
+    others = _without(features, column, len(codes_CN), n)
     rng = np.random.default_rng([0x6A0, column])
     mean_F = np.asarray(others.mean(0), dtype=np.float32)
     root = root_K[:, None].astype(np.float32)
@@ -322,7 +323,7 @@ def _groups(codes_CN: np.ndarray, encoder: TableEncoder, column: int, features: 
         x_FQ = others.T @ (values @ basis) / n - mean_F.T @ (root.T @ basis)
     left, size, _ = np.linalg.svd(x_FQ.T, full_matrices=False)
     axes_KQ = (basis @ left)[:, :AXES] * size[:AXES]
-    noise = (np.sqrt(k / n) + np.sqrt(min(others.shape[1], others.nnz) / n)) if n else 1.0
+    noise = np.sqrt(k / n) + np.sqrt(others.shape[1] / n)  # the largest singular value of as many independent codes
     kept = max(1, int((size[:AXES] > noise).sum()))
     place_KQ = axes_KQ[:, :kept] / root
     rows = rows_K[:, None].astype(float)
