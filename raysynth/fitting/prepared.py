@@ -15,7 +15,7 @@ from raysynth.data.sequences import codes_of
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -118,7 +118,7 @@ class Prepared:
         from raysynth.running.runner import summarise
 
         encoder = encoder or self.encoder
-        make = partial(EncodedCounts, encoder, tuple(column_sets))
+        make = partial(EncodedCounts, encoder, CountingPlan.of(encoder.cardinalities, column_sets))
         counted = summarise(self.table, make, columns=list(encoder.names), label=label)
         return counted.counts.tables
 
@@ -126,9 +126,9 @@ class Prepared:
 class EncodedCounts:
     """Contingency counts of a table behind its encoder: a summary with update and merge."""
 
-    def __init__(self, encoder: TableEncoder, column_sets: tuple[tuple[int, ...], ...]) -> None:
+    def __init__(self, encoder: TableEncoder, plan: CountingPlan | Sequence[tuple[int, ...]]) -> None:
         self.encoder = encoder
-        self.counts = ContingencyCounts(encoder.cardinalities, column_sets)
+        self.counts = ContingencyCounts(encoder.cardinalities, plan)
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch."""
