@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raysynth.encoding.categorical import RARE_LABEL, CategoricalEncoder
+from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
+from raysynth.statistics.findings import rare_words
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -63,8 +64,4 @@ def undeclared(schema: TableSchema) -> list[str]:
 
 def _rare(encoder: TableEncoder) -> list[str]:
     found = [(c.name, c.rare_share) for c in encoder.columns if isinstance(c, CategoricalEncoder)]
-    return [
-        f"{name}: {share:.0%} will be '{RARE_LABEL}': identifier, personal, or leave it out?".replace("%", " %")
-        for name, share in found
-        if share >= RARE_SAID
-    ]
+    return [f"{name}: {rare_words(share)}" for name, share in found if share >= RARE_SAID]
