@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from raysynth.encoding.categorical import CategoricalEncoder
@@ -40,7 +41,7 @@ def found_rules(
         return (), ()
     from raysynth.statistics.relations import chosen, relations, said
 
-    with stage("rules", n_rows):
+    with nullcontext() if rules is None else stage("rules", n_rows):
         found = relations(table, schema)
         kept = chosen(found, schema) if rules is not None else ()
     lines = [f"rule kept: {r.words}" for r in found if r.constraint in kept]
