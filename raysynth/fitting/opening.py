@@ -250,7 +250,7 @@ def open_exactly(
     that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
-    from raysynth.fitting.prepared import check_constraints
+    from raysynth.fitting.prepared import check_constraints, with_ranges
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
@@ -263,8 +263,8 @@ def open_exactly(
         table, modelled = known.table, known.schema
         schema = as_written(modelled, table)
     kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
-    modelled = replace(modelled, constraints=(*modelled.constraints, *kept))
-    schema = replace(schema, constraints=modelled.constraints)
+    modelled = with_ranges(replace(modelled, constraints=(*modelled.constraints, *kept)), statistics)
+    schema = as_written(modelled, table)
     constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if constraints is not None:
         with stage("constraints", statistics.n_rows):

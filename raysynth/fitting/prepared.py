@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -146,6 +146,25 @@ def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlo
 def _nothing(encoder: TableEncoder) -> EncodedBlock:
     """No rows: under a privacy budget even an empty table is no error."""
     return EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
+
+
+def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
+    """The schema with the protected range of each number that a rule makes from others, so that it stays there."""
+    from raysynth.encoding.numbers import protected_fields
+    from raysynth.schema.constraints import ConstraintSet
+
+    made = {name for r in ConstraintSet(schema.constraints, schema).replacements for name in r.changes}
+    columns = []
+    for column in schema.columns:
+        if column.name in made and column.kind.is_numeric and column.bounds is None:
+            seen = statistics.columns[column.name]
+            fields = protected_fields(column, seen.distribution().value, schema.rare_threshold)
+            cells = fields["distribution"]
+            if fields["line"] is None and cells.high[-1] > cells.low[0]:
+                bounds = (float(cells.low[0]), float(cells.high[-1]))
+                column = replace(column, bounds=bounds, inferred=(*column.inferred, "bounds"))
+        columns.append(column)
+    return replace(schema, columns=tuple(columns))
 
 
 def check_constraints(rules: ConstraintSet, table: Table) -> None:

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from raysynth.running.plain_lines import is_quiet
 from raysynth.running.progress import progress
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
+from raysynth.sampling.effects import rule_effects
 
 
 def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> pa.Table:
@@ -25,6 +27,9 @@ def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int)
     Raises:
         ConditionError, ConstraintError: see `make_chunk`.
     """
+    if not is_quiet():
+        for line in rule_effects(model):
+            print(line)
     chunks = range(max(1, chunk_count(sum(s.n for s in segments))))
     with one_torch_thread(), progress("sampling", len(chunks)) as advance:
         if len(chunks) == 1:
