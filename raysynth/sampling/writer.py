@@ -56,6 +56,33 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class FileForm:
+    """How the files are cut and packed.
+
+    Args:
+        rows_per_file: rounded up to whole chunks; None: by the number of rows (see `chunks_of_a_file`).
+        row_group_rows: rows of each row group.
+        partition_by: the column whose values are folders, or None.
+        compression: of the pages; one of `COMPRESSIONS`.
+    """
+
+    rows_per_file: int | None = None
+    row_group_rows: int = 65_536
+    partition_by: str | None = None
+    compression: str = "zstd"
+
+    def check(self) -> None:
+        """Raise `ParameterError` for a number of rows below 1 or an unknown compression."""
+        for name, value in (("rows_per_file", self.rows_per_file), ("row_group_rows", self.row_group_rows)):
+            if name == "rows_per_file" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
+        if self.compression not in COMPRESSIONS:
+            raise ParameterError(f"compression {self.compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
+
+
+@dataclass(frozen=True)
 class _Plan:
     format_version: int
     model: str
@@ -73,12 +100,9 @@ def write_parquet(
     segments: tuple[Segment, ...],
     seed: int | None,
     folder: Path,
+    form: FileForm,
     *,
     digest: str,
-    rows_per_file: int | None,
-    row_group_rows: int,
-    partition_by: str | None,
-    compression: str,
     where: str = "auto",
 ) -> Manifest:
     """Write the rows of all segments; parts that an earlier run of the same plan finished are kept.
@@ -89,14 +113,8 @@ def write_parquet(
     """
     from raysynth.running.runner import run_tasks
 
-    for name, value in (("rows_per_file", rows_per_file), ("row_group_rows", row_group_rows)):
-        if name == "rows_per_file" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
-    if compression not in COMPRESSIONS:
-        raise ParameterError(f"compression {compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
-    check_partition(partition_by, model.encoder)
+    form.check()
+    check_partition(form.partition_by, model.encoder)
     rows = sum(s.n for s in segments)
     asked = _Plan(
         FORMAT_VERSION,
@@ -104,10 +122,10 @@ def write_parquet(
         -1 if seed is None else seed,
         rows,
         _text(segments),
-        chunks_of_a_file(rows) if rows_per_file is None else chunk_count(rows_per_file),
-        row_group_rows,
-        partition_by,
-        compression,
+        chunks_of_a_file(rows) if form.rows_per_file is None else chunk_count(form.rows_per_file),
+        form.row_group_rows,
+        form.partition_by,
+        form.compression,
     )
     plan = _open(folder, asked, seed is None)
     n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
