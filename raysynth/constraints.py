@@ -1,29 +1,4 @@
 """Constraints by their public names; they stand in `raysynth.schema.constraints`."""
 
-from raysynth.schema.constraints import (
-    Constraint,
-    ConstraintSet,
-    Expression,
-    FixedCombinations,
-    FixedIncrements,
-    Inequality,
-    OneHotGroup,
-    Positive,
-    Range,
-    Unique,
-    constraint_from_dict,
-)
-
-__all__ = [
-    "Constraint",
-    "ConstraintSet",
-    "Expression",
-    "FixedCombinations",
-    "FixedIncrements",
-    "Inequality",
-    "OneHotGroup",
-    "Positive",
-    "Range",
-    "Unique",
-    "constraint_from_dict",
-]
+from raysynth.schema.constraints import *  # noqa: F403  # one list of names, not two
+from raysynth.schema.constraints import __all__ as __all__

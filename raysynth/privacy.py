@@ -3,26 +3,15 @@
 The public names; what they do stands in `raysynth.attacks`.
 """
 
-from raysynth.attacks import (
-    ATTACKS,
-    FAMILIES,
-    Attack,
-    AttackResult,
-    AttackResults,
-    AuditedAttack,
-    ClaimAttack,
-    EpsilonAudit,
-    MembershipAttack,
-    Outcome,
-    RecordAttack,
-    Records,
-    Scene,
-    ThreatModel,
-    View,
-    audit_epsilon,
-    run_privacy_attacks,
-    vulnerable_records,
-)
+from __future__ import annotations
+
+from raysynth.attacks.attack import Attack, ClaimAttack, MembershipAttack, Outcome, RecordAttack
+from raysynth.attacks.audit.run import AuditedAttack, EpsilonAudit, audit_epsilon
+from raysynth.attacks.registry import ATTACKS, FAMILIES
+from raysynth.attacks.results import AttackResult, AttackResults
+from raysynth.attacks.run import run_privacy_attacks
+from raysynth.attacks.threat import Records, Scene, ThreatModel, View
+from raysynth.attacks.vulnerable import vulnerable_records
 
 __all__ = [
     "ATTACKS",

@@ -1,16 +1,21 @@
-"""For all tests: a home folder of the run's own, markers by what a test needs, and no process left at the end."""
+"""For all tests: two at a time, a HOME of the run's own, markers by what is needed, and no process left at the end."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before any import of numpy or torch: workers fighting for cores take longer
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 END_SECONDS = 20.0  # in which a process that was told to end has ended
 OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
+MOST_WORKERS = 4  # each has a torch of its own in memory
+WITHOUT_RAY = ("test_report_browser", "test_demo")  # of `integration/`
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,10 +50,38 @@ def processes_of(home: str) -> list[str]:
     return found
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker for each core where all tests run, none where files are named: those begin sooner without."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return 0 if named or cores < 2 else min(cores, MOST_WORKERS)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """'ray' where a test starts Ray: all of `integration/` but the browser's, and users of the `two_cpus` fixture."""
+    """Markers by what a test needs, and what stays in one worker.
+
+    'ray' where it starts Ray: in `integration/`, but for WITHOUT_RAY. One worker has all of those, since one Ray takes
+    all cores; another whole files, whose fixtures are then made once.
+    """
     for item in items:
-        if item.path.stem == "test_report_browser":
+        name, is_integration = item.path.stem, "integration" in item.path.parts
+        if name == "test_report_browser":
             item.add_marker(pytest.mark.browser)
-        elif "integration" in item.path.parts or "two_cpus" in getattr(item, "fixturenames", ()):
+        if is_integration and name not in WITHOUT_RAY:
             item.add_marker(pytest.mark.ray)
+        uses_ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else item.location[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_where_it_is_marked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A file without the marker 'ray' starts with no Ray in this process, and leaves none."""
+    is_marked = "integration" in request.path.parts and request.path.stem not in WITHOUT_RAY
+    if not is_marked and _ray_runs():
+        sys.modules["ray"].shutdown()
+    yield
+    assert is_marked or not _ray_runs(), "starts Ray, and does not have its marker"
+
+
+def _ray_runs() -> bool:
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())

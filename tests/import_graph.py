@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "raysynth"
@@ -75,24 +77,32 @@ def files() -> dict[str, Path]:
     return found
 
 
-def imports(root: Path | None = None) -> list[Import]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file, parsed once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports() -> tuple[Import, ...]:
     """All imports of the package's files from one another."""
     known = files()
     found: set[Import] = set()
     for name, path in known.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = tree_of(path)
+        at_top = set(tree.body)
         typing_only = {
             node
-            for branch in ast.walk(tree)
-            if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+            for branch in at_top
+            if isinstance(branch, ast.If) and isinstance(branch.test, ast.Name) and branch.test.id == "TYPE_CHECKING"
             for node in ast.walk(branch)
         }
         for node in ast.walk(tree):
-            kind = "typing" if node in typing_only else "top" if node in tree.body else "lazy"
+            kind = "typing" if node in typing_only else "top" if node in at_top else "lazy"
             for target in _targets(node, known):
                 if target != name:
                     found.add(Import(name, target, kind))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def _targets(node: ast.AST, known: dict[str, Path]) -> list[str]:
@@ -113,7 +123,7 @@ def _file_of(dotted: str, known: dict[str, Path]) -> str:
     return name or "__init__"
 
 
-def circles(edges: list[Import]) -> list[list[str]]:
+def circles(edges: Sequence[Import]) -> list[list[str]]:
     """Sets of files that reach one another (strongly connected components of more than one; Tarjan 1972)."""
     after: dict[str, list[str]] = {}
     for edge in edges:

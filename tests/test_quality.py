@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from import_graph import LAYER, PACKAGE, circles, files, imports
+from import_graph import LAYER, PACKAGE, circles, files, imports, tree_of
 
 ROOT = PACKAGE.parent
 FILES = files()
@@ -31,8 +31,7 @@ def test_tool_is_content(command: list[str]) -> None:
 def trees() -> Iterator[tuple[str, str, ast.Module]]:
     """(path in the package, text, syntax tree) of every file."""
     for path in FILES.values():
-        text = path.read_text(encoding="utf-8")
-        yield path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)
+        yield path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8"), tree_of(path)
 
 
 def test_every_file_has_one_subject_and_a_readable_size() -> None:

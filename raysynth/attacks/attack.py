@@ -59,7 +59,7 @@ class Attack:
     min_columns: ClassVar[int] = 1
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """One experiment."""
+        """The trials of one experiment: attack what the scene shows, and return hits or scores on both sides."""
         raise NotImplementedError
 
     def fits(self, view: View) -> bool:
@@ -75,7 +75,7 @@ class Attack:
 
 
 class MembershipAttack(Attack):
-    """Tells members from others by a score."""
+    """Separates members from others by a score."""
 
     family: ClassVar[str] = "membership_inference"
     scores: ClassVar[bool] = True
@@ -94,7 +94,7 @@ class MembershipAttack(Attack):
         return Outcome(found[: len(scene.members)], found[len(scene.members) :], by_target=True)
 
     def baseline(self, has_holdout: bool) -> str:
-        """Guessing."""
+        """A score that knows nothing orders members and others at random."""
         return "guessing"
 
 

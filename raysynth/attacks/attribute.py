@@ -1,7 +1,7 @@
 """Attribute inference: what an attacker who knows some columns of a person learns of another one.
 
 Beside the success on training rows stands that of the same attack on rows that the synthesizer never saw (Giomi et al.
-2023, section 3.3): what is told of them as well is knowledge of the population, not a leak.
+2023, section 3.3): what is found out of them as well is knowledge of the population, not a leak.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 DOMIAS (van Breugel et al. 2023, equation 2) scores a row by the ratio of two densities, of the synthetic rows and of a
 reference sample. Here both are kernel densities on mixed types: a product of a Laplace kernel for each number and of
 Aitchison and Aitken's (1976) for each category, with one bandwidth: half the one under which the reference rows are
-likeliest when each is left out, since a ratio is told by sharp peaks more than by a smooth fit.
+likeliest when each is left out, since a ratio shows in sharp peaks more than by a smooth fit.
 """
 
 from __future__ import annotations
@@ -46,9 +46,15 @@ class DensityRatioAttack(MembershipAttack):
 
 
 def _best_bandwidth(reference: Rows, metric: Metric) -> float:
-    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once."""
+    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once.
+
+    It depends on which categories are equal, not on their codes, which follow the synthetic rows: the key numbers them
+    as they are met.
+    """
     levels = [c.cardinality for c in reference.space.coders]
-    key = content_key(reference.numbers_NV, reference.codes_NC, metric.scale, metric.weights, metric.origin, levels)
+    met = [np.unique(codes, return_index=True, return_inverse=True)[1:] for codes in reference.codes_NC.T]
+    categories = [np.argsort(np.argsort(first))[inverse] for first, inverse in met]
+    key = content_key(reference.numbers_NV, *categories, metric.scale, metric.weights, metric.origin, levels)
     return _bandwidths.get(key, partial(_likeliest_bandwidth, reference, metric))
 
 

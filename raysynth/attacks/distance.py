@@ -58,5 +58,5 @@ class ProximityAttack(Attack):
         return Outcome((np.sign(gap) + 1) / 2, np.zeros(0), clusters, known_baseline=0.5)
 
     def baseline(self, has_holdout: bool) -> str:
-        """Rows of nobody."""
+        """Rows that are in neither table are as near to one as to the other."""
         return "rows of nobody, by symmetry"

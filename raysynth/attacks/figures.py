@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from raysynth.attacks import rates, roc
 from raysynth.attacks.attack import Outcome
+from raysynth.comparison import rates
 from raysynth.comparison.intervals import UNDEFINED, Estimate
 
 
@@ -20,7 +20,7 @@ def figures(outcome: Outcome, scores: bool, level: float) -> tuple[Estimate, Est
 def success_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
     """AUC of scores, share of successes."""
     if scores:
-        return roc.auc(outcome.members, outcome.others, outcome.member_clusters, outcome.other_clusters, level)
+        return rates.auc(outcome.members, outcome.others, outcome.member_clusters, outcome.other_clusters, level)
     return rates.share(outcome.members, outcome.member_clusters, level)
 
 

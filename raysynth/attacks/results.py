@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.attacks import rates, roc
+from raysynth.attacks import roc
 from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.figures import figures
 from raysynth.attacks.verdicts import Verdict, in_words
+from raysynth.comparison import rates
 from raysynth.comparison.intervals import Estimate
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""How well scores tell members from others: ROC, AUC, true positives at low false positives, advantage, epsilon.
+"""How well scores tell members from others: ROC, true positives at low false positives, advantage, epsilon.
 
 A measure that picks a threshold picks it on other scores than it is judged by, or its interval allows for the choice.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.attacks.rates import LEVEL, clopper_pearson, difference
-from raysynth.comparison.intervals import FEWEST_INDEPENDENT, UNDEFINED, Estimate
+from raysynth.comparison.intervals import UNDEFINED, Estimate
+from raysynth.comparison.rates import LEVEL, clopper_pearson, difference
 
 FALSE_POSITIVE_RATES = (0.1, 0.01, 0.001)
 _THRESHOLDS = 50
@@ -31,54 +31,6 @@ def roc_curve(members: np.ndarray, others: np.ndarray, points: int = 201) -> Cur
     cuts = np.unique(np.quantile(np.concatenate([members, others]), np.clip(ranks, 0, 1)))[::-1]
     rates = [[float((scores >= cut).mean()) for cut in cuts] for scores in (others, members)]
     return Curve((0.0, *rates[0], 1.0), (0.0, *rates[1], 1.0))
-
-
-def auc(
-    members: np.ndarray,
-    others: np.ndarray,
-    member_clusters: np.ndarray | None = None,
-    other_clusters: np.ndarray | None = None,
-    level: float = LEVEL,
-) -> Estimate:
-    """Probability that a member scores higher than another row (ties count half).
-
-    Interval by the placements of DeLong et al. (1988), summed over clusters (Obuchowski 1997); exact (Clopper-Pearson
-    over the smaller side or the clusters) where all pairs are ordered alike; none for fewer than five trials on a side,
-    or clusters.
-
-    Args:
-        member_clusters, other_clusters: which scores depend on each other, for example by one model; both or none.
-    """
-    if len(members) < 2 or len(others) < 2:
-        return UNDEFINED
-    from scipy.stats import t
-
-    placed = [placements(members, others), 1 - placements(others, members)]
-    value = float(placed[0].mean())
-    if member_clusters is None or other_clusters is None:
-        member_clusters, other_clusters = np.arange(len(members)), len(members) + np.arange(len(others))
-        free = len(members) + len(others) - 2
-        n_independent = min(len(members), len(others))
-    else:
-        n_independent = len(np.unique(np.concatenate([member_clusters, other_clusters])))
-        free = max(n_independent - 1, 1)
-    if n_independent < FEWEST_INDEPENDENT:
-        return Estimate(value)
-    if value in (0.0, 1.0):
-        return clopper_pearson(value * n_independent, n_independent, level)
-    _, index = np.unique(np.concatenate([member_clusters, other_clusters]), return_inverse=True)
-    parts = np.concatenate([(p - value) / len(p) for p in placed])
-    sums = np.bincount(index, parts)
-    error = math.sqrt(float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1))
-    half = float(t.ppf(1 - (1 - level) / 2, free)) * error
-    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))
-
-
-def placements(scores: np.ndarray, against: np.ndarray) -> np.ndarray:
-    """Share of the other side's scores below each score, ties half."""
-    ordered = np.sort(against)
-    below, up_to = np.searchsorted(ordered, scores, "left"), np.searchsorted(ordered, scores, "right")
-    return (below + up_to) / (2 * len(against))
 
 
 def tpr_at_fpr(members: np.ndarray, others: np.ndarray, rate: float, level: float = LEVEL) -> Estimate:

@@ -301,8 +301,8 @@ def _what_is_lacking(entry: _Wanted, view: View, has_holdout: bool) -> str:
         return f"'{attack.name}' needs {_needs(attack, view)}; identifiers, which are made anew, are not compared"
     if not has_holdout and (attack.scores or attack.threat.reference):
         return (
-            f"'{attack.name}' tells members from others, so it needs holdout_data (real rows that the synthesizer has "
-            "not seen); 'proximity' does without"
+            f"'{attack.name}' separates members from others, so it needs holdout_data (real rows that the synthesizer "
+            "has not seen); 'proximity' does without"
         )
     return (
         f"'{attack.name}' needs {attack.threat}, beyond {view.threat}; pass synthesizer=, fitted where the model counts"

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from raysynth.attacks.rates import LEVEL
 from raysynth.comparison.intervals import UNDEFINED, Estimate
+from raysynth.comparison.rates import LEVEL
 
 _GRID = 1001
 _CUT = 0.5  # of the largest bet that cannot lose everything

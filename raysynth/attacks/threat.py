@@ -87,7 +87,7 @@ class Records:
 
 
 def _joined_owners(first_N: np.ndarray | None, second_M: np.ndarray | None) -> np.ndarray | None:
-    """Owners of both, those of one side told from the other's; None where either side's are unknown."""
+    """Owners of both, those of one side kept apart from the other's; None where either side's are unknown."""
     if first_N is None or second_M is None:
         return None
     return np.concatenate([first_N, second_M + first_N.max(initial=-1) + 1])

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.attacks import rates
 from raysynth.attacks.attack import Outcome
 from raysynth.attacks.figures import figures
+from raysynth.comparison import rates
 
 ERROR = 0.05  # probability that a table that leaks nothing is accused
 PERMUTATIONS = 2_000

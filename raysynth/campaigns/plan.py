@@ -33,7 +33,7 @@ class Trial:
 
     @property
     def group(self) -> tuple[str, float | None]:
-        """Method and epsilon."""
+        """Method and epsilon of the trial: those of one group are reported together."""
         return self.method, self.epsilon
 
     @property
@@ -111,7 +111,7 @@ class Plan:
 
     @property
     def groups(self) -> list[tuple[str, float | None]]:
-        """All (method, epsilon)."""
+        """Every (method, epsilon) of the grid, in the order of the report."""
         return [(name, epsilon) for name in self.methods for epsilon in self.epsilons]
 
     def guarantee(self, epsilon: float) -> tuple[float, float]:

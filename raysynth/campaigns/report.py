@@ -42,12 +42,12 @@ class ReportedGame(Protocol):
 
     @property
     def members(self) -> np.ndarray:
-        """Scores of members."""
+        """Scores of records in trials that trained on them."""
         ...
 
     @property
     def others(self) -> np.ndarray:
-        """Scores of the others."""
+        """Scores of records in trials that did not train on them."""
         ...
 
 
@@ -56,7 +56,7 @@ class ReportedCampaign(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """The grid."""
+        """Methods, epsilons and seeds of all trials."""
         ...
 
     @property

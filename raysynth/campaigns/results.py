@@ -15,6 +15,7 @@ from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.report import write_report
+from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Game:
         """Success rate over all targets; trials of one pair of models depend on each other. A confidence sequence's
         interval where the campaign could stop early."""
         pair_ST = np.broadcast_to((self.models_S // 2)[:, None], self.scores_ST.shape)
-        found = roc.auc(self.members, self.others, pair_ST[self.inside_ST], pair_ST[~self.inside_ST])
+        found = rates.auc(self.members, self.others, pair_ST[self.inside_ST], pair_ST[~self.inside_ST])
         if self.sequence is not None and not math.isnan(self.sequence.value):
             return Estimate(found.value, self.sequence.low, self.sequence.high)
         return found
@@ -102,7 +103,7 @@ class Game:
         """Success rate and advantage against each target; its trials are independent."""
         for t, row in enumerate(self.targets_T.tolist()):
             scores, inside = self.scores_ST[:, t], self.inside_ST[:, t]
-            found = roc.auc(scores[inside], scores[~inside])
+            found = rates.auc(scores[inside], scores[~inside])
             gain = roc.advantage(scores[inside], scores[~inside])
             yield {
                 "method": self.method,
@@ -240,7 +241,7 @@ class CampaignResults:
 def _game(
     method: str, epsilon: float | None, attack: MembershipAttack, part: pd.DataFrame, sequence: Estimate | None
 ) -> Game:
-    """Records as a game; what shadow attacks found is told by the models of the other folds."""
+    """Records as a game; shadow attacks judge each record by models of the other folds."""
     ordered = part.sort_values(["seed", "target"], kind="stable")
     models, targets = np.unique(ordered["seed"].to_numpy()), np.unique(ordered["target"].to_numpy())
     found_STF = np.stack(ordered["found"].to_list()).astype(float).reshape(len(models), len(targets), -1)
@@ -250,7 +251,7 @@ def _game(
 
 
 def _told(attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray) -> np.ndarray:
-    """Scores (S, T): each fold of pairs is told by the models of all others."""
+    """Scores (S, T): each fold of pairs is judged by models of all others."""
     pairs_S = models_S // 2
     if len(np.unique(pairs_S)) < _FOLDS:
         return np.full(inside_ST.shape, np.nan)

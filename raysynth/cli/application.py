@@ -25,7 +25,7 @@ class _InOrder(TyperGroup):
     """Lists the commands as `ORDER` does, whatever the order in which their files were imported."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Their names."""
+        """Names of the commands, in the order of the help text."""
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
 

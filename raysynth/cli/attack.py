@@ -101,8 +101,7 @@ def attack_tables(
     seed: int | None,
 ) -> Outcome:
     """Attack a synthetic table, and give the figures; the report where `out` says so."""
-    from raysynth.attacks import run_privacy_attacks
-    from raysynth.attacks.run import DEFAULT_TYPES
+    from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
     from raysynth.methods.loading import load_synthetic_model
 
     results = run_privacy_attacks(

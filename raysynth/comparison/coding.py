@@ -103,7 +103,7 @@ def vocabulary_coder(name: str, synthetic: pa.ChunkedArray, others: Sequence[pa.
     """A coder that knows every value of the given rows, so that none of them is 'other'.
 
     The order follows the synthetic rows (most frequent first), then the text of the values. It must not follow the
-    rows that are told apart: were a value known, or coded low, for standing in a training row, every figure that
+    rows whose membership is judged: were a value known, or coded low, for standing in a training row, every figure that
     compares training rows with rows held out would favour the former.
     """
     counts: dict[str, int] = {}

@@ -40,23 +40,6 @@ def share(hits: float, n: int) -> Estimate:
     return Estimate(p, max(centre - half, 0.0), min(centre + half, 1.0))
 
 
-def auc(positive: np.ndarray, negative: np.ndarray) -> Estimate:
-    """Area under the ROC curve of scores that should be higher for the positive rows (ties count half).
-
-    Interval by DeLong et al. (1988), with the placements of every row.
-    """
-    if len(positive) < 2 or len(negative) < 2:
-        return UNDEFINED
-    placements = []
-    for rows, others in ((positive, negative), (negative, positive)):
-        ordered = np.sort(others)
-        below, up_to = np.searchsorted(ordered, rows, "left"), np.searchsorted(ordered, rows, "right")
-        placements.append((below + up_to) / (2 * len(others)))
-    value = float(placements[0].mean())
-    error = math.sqrt(placements[0].var(ddof=1) / len(positive) + placements[1].var(ddof=1) / len(negative))
-    return Estimate(value, max(value - Z95 * error, 0.0), min(value + Z95 * error, 1.0))
-
-
 def mean_of_repeats(values: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
     """Mean of a score over repeats, with a 95 % interval that stays within the score's bounds.
 

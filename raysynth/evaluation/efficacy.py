@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -86,11 +86,15 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """One target with its tables ('real' and 'synthetic' to train on, 'test'), checked."""
+    """One target with its tables ('real' and 'synthetic' to train on, 'test'), checked.
+
+    `learned`: the tables as models see them, their categories numbered anew (`_real_first`).
+    """
 
     target: str
     task: str
     tables: dict[str, Rows]
+    learned: dict[str, Rows]
 
 
 def targets_efficacy(
@@ -131,7 +135,26 @@ def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, tas
     n = min(len(train), len(sides[1]) or len(train), _TRAIN)  # synthetic rows without a target teach nothing
     tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
     _check_target(target, task, tables)
-    return _Prepared(target, task, tables)
+    return _Prepared(target, task, tables, _real_first(tables))
+
+
+def _real_first(tables: dict[str, Rows]) -> dict[str, Rows]:
+    """The tables with categories numbered by the real rows: most frequent, then met first among real and test rows.
+
+    What models of real rows learn then depends on no synthetic row, so that all comparisons with one real table share
+    them (`KeptResults`). Categories of synthetic rows alone come last.
+    """
+    renumbered = {label: rows.codes_NC.copy() for label, rows in tables.items()}
+    for j, coder in enumerate(tables["real"].space.coders):
+        trained, tested = tables["real"].codes_NC[:, j], tables["test"].codes_NC[:, j]
+        first = np.full(coder.cardinality, len(trained) + len(tested))
+        met, position = np.unique(np.concatenate([trained, tested]), return_index=True)
+        first[met] = position
+        lookup = np.empty(coder.cardinality, np.int32)
+        lookup[np.lexsort((first, -np.bincount(trained, minlength=coder.cardinality)))] = np.arange(coder.cardinality)
+        for codes_NC in renumbered.values():
+            codes_NC[:, j] = lookup[codes_NC[:, j]]
+    return {label: replace(rows, codes_NC=renumbered[label]) for label, rows in tables.items()}
 
 
 def _result(p: _Prepared, scores: dict[str, tuple[Estimate, Estimate]], holdout: Rows | None) -> TargetEfficacy:
@@ -185,7 +208,7 @@ def choose_target(real: Rows) -> str | None:
 
 def _train_and_test(job: _Job, prepared: Sequence[_Prepared], seed: int) -> Estimate:
     """Score of one model, with the interval over resampled test rows; of the same real rows it is computed once."""
-    target, task, tables = prepared[job.target].target, prepared[job.target].task, prepared[job.target].tables
+    target, task, tables = prepared[job.target].target, prepared[job.target].task, prepared[job.target].learned
     train, test = tables[job.side], tables["test"]
     if job.model == "linear":
         reference = tables["real"]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysynth.attacks import rates
-from raysynth.attacks.roc import auc
+from raysynth.comparison import rates
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
+from raysynth.comparison.rates import auc
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.disclosure import Disclosure, attribute_disclosure
 

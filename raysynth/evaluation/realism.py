@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysynth.comparison.features import category_flags, learnable, tree_features
-from raysynth.comparison.intervals import Estimate, auc
+from raysynth.comparison.intervals import Estimate
+from raysynth.comparison.rates import auc
 from raysynth.comparison.rows import Rows, divided
 
 _ROWS = 20_000

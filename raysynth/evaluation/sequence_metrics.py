@@ -1,4 +1,4 @@
-"""How alike two sets of sequences are: told apart, useful for prediction, alike along time and across features.
+"""How alike two sets of sequences are: distinguishable, useful for prediction, alike along time and across features.
 
 Sources: discriminative and predictive score: Yoon, Jarrett, van der Schaar 2019, section 5, with the details of its
 published code: a post-hoc GRU of `features // 2` units, 2,000 (5,000) updates of 128 sequences, Adam at 0.001, features

@@ -112,7 +112,7 @@ def check_compile_step(model: Any) -> None:
 
 
 def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path | None:
-    """The run that a fit goes on from; raises `ParameterError` where the model cannot."""
+    """The run that a fit resumes from; raises `ParameterError` where the model cannot."""
     if resume is None:
         return None
     if not model.can_resume:

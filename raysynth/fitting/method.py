@@ -60,7 +60,7 @@ class Method(Protocol):
         ...
 
     def _fit_seed(self) -> int:
-        """Of initial weights."""
+        """Seed of the initial weights."""
         ...
 
     def _saved_parameters(self) -> dict[str, Any]:

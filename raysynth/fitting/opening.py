@@ -80,10 +80,10 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
 
 
 def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
-    """What a private fit goes on from; None for one that starts anew, and without a budget.
+    """What a private fit resumes from; None for one that starts anew, and without a budget.
 
     Raises:
-        ParameterError: nothing to go on from, or a fit anew in the folder of another private one.
+        ParameterError: nothing to resume from, or a fit anew in the folder of another private one.
     """
     if scope is None or not model.can_resume:
         return None
@@ -98,7 +98,7 @@ def earlier_run(model: Method, scope: PrivacyScope | None) -> PrivateRun | None:
 def kept_run(
     model: Method, scope: PrivacyScope | None, opened: OpenedTable, encoder: TableEncoder, seed: int
 ) -> PrivateRun | None:
-    """The record of a private fit that starts anew; None where nothing is kept that a fit could go on from."""
+    """The record of a private fit that starts anew; None where nothing is kept that a fit could resume from."""
     if scope is None or not model.can_resume:
         return None
     from raysynth.fitting.private_run import started_run
@@ -126,7 +126,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     form = EncoderForm.of(model)
     known = opened.encoded.get(form) if scope is None else None
     resumed = run is not None
-    if run is not None:  # released by the fit that this one goes on from
+    if run is not None:  # released by the fit that this one resumes
         encoder, seed = run.encoder, run.seed
     else:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
@@ -176,7 +176,7 @@ def spending_told(scope: PrivacyScope | None) -> Iterator[None]:
 
 
 def open_for_fit(model: Method, data: Any) -> tuple[OpenedTable, PrivacyScope | None, PrivateRun | None]:
-    """The table of one fit, the scope that pays, and the run that a private fit goes on from."""
+    """The table of one fit, the scope that pays, and the run that a private fit resumes from."""
     scope = privacy_scope(model)
     run = earlier_run(model, scope)
     scope = scope if run is None else run.scope
@@ -197,7 +197,7 @@ def open_table(
         model: its parameters declare schema and kinds.
         data: any table that `fit` takes.
         scope: None: without noise.
-        run: what a private fit goes on from.
+        run: what a private fit resumes from.
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
     from raysynth.data.table import as_table
@@ -282,7 +282,7 @@ def open_privately(
 
     With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
     for every later pass too; where units are drawn, their number is released as well.
-    A fit that goes on from `run` has its statistics already, one of several fits the `released` ones: nothing is
+    A fit that resumes `run` has its statistics already, one of several fits the `released` ones: nothing is
     released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
     the scope pays for that.
     """

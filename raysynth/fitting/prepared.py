@@ -40,8 +40,8 @@ class Prepared:
         statistics: of pass one; under a privacy budget noised.
         encoder: built from them.
         seed: of initial weights.
-        resume: folder of a run whose latest checkpoint training goes on from; None: from the beginning.
-        private_run: the record of a fit under a budget that can be gone on from; None without one or without storage.
+        resume: folder of a run whose latest checkpoint training resumes from; None: from the beginning.
+        private_run: the record of a fit under a budget that can be resumed; None without one or without storage.
         keep_shards: folder in which encoded shards stay for a second fit; None: they go when training is done.
         releases: what the encoder of kept shards was built from under a privacy budget.
         privacy: what a fit under a privacy budget may spend (see `dp/accounting/scope.py`); None without one.

@@ -1,4 +1,4 @@
-"""A private fit that can be gone on from: what it has released and charged, kept beside its checkpoints.
+"""A private fit that can be resumed: what it has released and charged, kept beside its checkpoints.
 
 A fit under a budget that starts anew draws new noise and spends a budget of its own. One that goes on must take the
 earlier one's releases as they are: the same encoder, the same noised number of rows, the same charged plan of DP-SGD.
@@ -106,7 +106,7 @@ def started_run(
 
 
 def resumed_run(model: Method, folder: Path, scope: PrivacyScope) -> PrivateRun:
-    """The record of the fit that this one goes on from; its scope has the earlier ledger, and nothing new to spend.
+    """The record of the fit that this one resumes; its scope has the earlier ledger, and nothing new to spend.
 
     Raises:
         ParameterError: there is none, or it belongs to other parameters. StorageError, ModelFileError: it is damaged.

@@ -70,7 +70,7 @@ class Work:
 
     @property
     def entrypoint(self) -> str:
-        """The shell command."""
+        """The shell command that the job runs on the cluster."""
         return shlex.join(["python", "-m", "raysynth", self.command, *self.arguments])
 
     @property
@@ -79,7 +79,7 @@ class Work:
         return {"raysynth": self.command, "key": self.key, "result": self.result or ""}
 
     def environment(self) -> dict[str, Any]:
-        """Ray's runtime environment."""
+        """Working directory and environment variables of the job, in the form of Ray's `runtime_env`."""
         variables = {**_ENVIRONMENT, **self.runtime_env.get("env_vars", {})}
         folder = {} if self.working_dir is None else {"working_dir": self.working_dir}
         return {**self.runtime_env, **folder, "env_vars": variables}

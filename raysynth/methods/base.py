@@ -62,7 +62,7 @@ class Synthesizer(Parameterised):
 
     method: ClassVar[str]
     numeric_encoding: ClassVar[NumericForm]
-    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` goes on from
+    can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` resumes from
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
     learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
@@ -181,7 +181,7 @@ class Synthesizer(Parameterised):
 
         Args:
             data: a DataFrame, an Arrow table, a path or URI (Parquet file or folder, CSV), or a Ray Dataset.
-            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to go on from.
+            resume: neural methods: STORAGE_PATH/NAME of a lost run (same table, parameters, seed) to resume from.
 
         Raises `DataError`, `SchemaError`, `ConstraintError` or `ParameterError` that names the column and the cure.
         """

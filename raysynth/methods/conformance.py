@@ -97,7 +97,7 @@ class Case:
     parameters: dict[str, Any]
 
     def make(self, **more: Any) -> Synthesizer:
-        """An unfitted one."""
+        """A new synthesizer of the method, not fitted; `more` goes before the suite's own parameters."""
         own = {"sequence_key": KEY, "static_columns": ["kind"]} if self.cls.learns_sequences else {}
         given = {"seed": 1, "verbose": False, **own, **self.parameters, **more}
         return self.cls(**{**(WITHIN_BUDGET if self.is_always_private else {}), **given})
@@ -109,12 +109,12 @@ class Case:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """What is learned."""
+        """The table that the suite fits, with a key column for methods of sequences."""
         return conformance_table(with_key=self.cls.learns_sequences)
 
     @cached_property
     def fitted(self) -> Synthesizer:
-        """A fitted one."""
+        """A synthesizer fitted to `table`, shared by the checks that change nothing."""
         return self.make().fit(self.table)
 
     @property

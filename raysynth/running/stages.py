@@ -57,7 +57,7 @@ class Stage:
         return self.rows / self.seconds if self.rows and self.seconds > 0 else None
 
     def record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Name, rows, bytes, seconds and rows per second as JSON values."""
         speed = self.rows_per_second
         return {
             "stage": self.name,
@@ -148,7 +148,7 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, and the fields of a stage."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """The record as one line of JSON."""
         content = {"time": self.formatTime(record), "level": record.levelname, "message": record.getMessage()}
         content |= {name: getattr(record, name) for name in _FIELDS if hasattr(record, name)}
         return json.dumps(content, ensure_ascii=False)

@@ -143,7 +143,7 @@ class _RowGroups:
         self.__exit__(None, None, None)
 
     def record(self, name: str) -> FileRecord:
-        """What was written."""
+        """Rows, bytes and digest of the finished file, for the manifest."""
         return FileRecord(name, self.rows, self.path.stat().st_size, file_digest(self.path))
 
     def _write(self, table: pa.Table) -> None:

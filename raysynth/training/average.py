@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Average(Protocol):
-    """What a worker calls to come together with the others: averages (and sums) of tensors, in place."""
+    """All-reduce over workers: the mean (or sum) of tensors, in place."""
 
     def __call__(self, tensors: Iterable[Tensor]) -> None:
         """Each tensor becomes the mean over the workers."""

@@ -63,7 +63,7 @@ class BestAverage:
             copy_all(self.averaged, self.best)
 
     def state_dict(self) -> dict[str, Any]:
-        """What training goes on from; tensors on the CPU are copies."""
+        """What training resumes from; tensors on the CPU are copies."""
         return {
             "averaged": on_cpu(self.averaged),
             "best": on_cpu(self.best),
@@ -74,7 +74,7 @@ class BestAverage:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         copy_all(state["averaged"], self.averaged)
         copy_all(state["best"], self.best)
         self.best_loss, self.steps = float(state["best_loss"]), int(state["steps"])

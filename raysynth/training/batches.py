@@ -150,11 +150,11 @@ class Batches:
     device: str | torch.device = "cpu"
 
     def seed_of(self, number: int) -> int:
-        """See `epoch_seed`."""
+        """Seed of epoch `number` on this rank (`epoch_seed`)."""
         return epoch_seed(self.seed, number, self.rank)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """`steps` batches."""
+        """The `steps` batches of epoch `number`, drawn anew from the seed, the epoch and the rank."""
         rng = np.random.Generator(np.random.SFC64([self.seed, number, self.rank]))
         order = None if self.tables else shuffled_rows(len(self.rows), self.steps * self.batch_size, rng)
         at_once = self._steps_at_once()

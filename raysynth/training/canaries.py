@@ -48,7 +48,7 @@ class CoordinateUse:
     shapes: tuple[torch.Size, ...]
 
     def squared_norms(self) -> Tensor:
-        """Of one number."""
+        """Squared norm of each example's gradient, (N,): it has one number that is not 0."""
         return torch.full_like(self.coordinate_N, self.size**2, dtype=torch.float32)
 
     def weighted_sums(self, factor_N: Tensor) -> dict[int, Tensor]:

@@ -31,7 +31,7 @@ class FolderStore:
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """The folder, as messages name it."""
         return f"'{self.folder}'"
 
     def load(self) -> Checkpoint | None:

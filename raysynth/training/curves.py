@@ -1,6 +1,6 @@
 """Loss curves as TensorBoard files, written by rank 0 of a run that has a storage path.
 
-Curves are computed from private rows, so under the design's 'What leaves' their folder is marked private: it stays with
+Curves are computed from private rows, so their folder is marked private: it stays with
 the run's checkpoints and is no part of a model file. `tensorboard --logdir STORAGE_PATH/NAME` shows them.
 """
 

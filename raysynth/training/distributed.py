@@ -199,7 +199,7 @@ class RayStore:
             return read_checkpoint(Path(folder) / FILE_NAME)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint."""
+        """Report a checkpoint to Ray Train, which copies it to storage."""
         self.report(checkpoint.history[-1], checkpoint)
 
     def report(self, entry: Mapping[str, float], checkpoint: Checkpoint | None) -> None:

@@ -1,4 +1,4 @@
-"""Rows that a worker holds back from learning: a validation loss after each epoch tells when to stop.
+"""Rows that a worker holds back from learning: a validation loss after each epoch decides when to stop.
 
 Not under differential privacy (design, 'No choice by the data'): a share of 0 holds back nothing.
 """

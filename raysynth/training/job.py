@@ -27,7 +27,7 @@ class Job(Protocol):
 
     @property
     def signature(self) -> str:
-        """Text that tells this job's checkpoints from others'."""
+        """Text that only checkpoints of this job have."""
         ...
 
     @property

@@ -72,7 +72,7 @@ class ShardKey:
 
     @property
     def digest(self) -> str:
-        """Names the folder."""
+        """Digest of what the shards follow from: the name of their folder."""
         return _sha256(json.dumps(asdict(self), sort_keys=True).encode())[:32]
 
 
@@ -129,7 +129,7 @@ def _found(home: Path, key: ShardKey) -> ShardSet | None:
         return None
     try:
         if json.loads((home / KEY).read_text(encoding="utf-8")) != asdict(key):
-            raise StorageError(f"'{home / KEY}' tells of another table")
+            raise StorageError(f"'{home / KEY}' belongs to another table")
         shards = ShardSet.open(home)
         whole = run_tasks(partial(is_whole, home), shards.shards, label="checking shards", weight=shards.n_rows)
         if not all(whole):

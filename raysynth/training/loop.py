@@ -1,7 +1,7 @@
 """The one training loop, for every neural model, in this process and in each worker of Ray Train.
 
 A model takes part as a `Learner`: an object that turns a batch into an update. The loop counts epochs, keeps the
-history, writes checkpoints, goes on from them, and stops where the loss is no longer finite.
+history, writes checkpoints, resumes from them, and stops where the loss is no longer finite.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ class Learner(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that training goes on from: copies on the CPU in dicts and lists."""
+        """All that training resumes from: copies on the CPU in dicts and lists."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         ...
 
 
@@ -131,7 +131,7 @@ class Checkpoint:
 
 
 class Store(Protocol):
-    """Where checkpoints go."""
+    """A place that keeps the latest checkpoint of a training: a folder, or Ray Train's storage."""
 
     @property
     def where(self) -> str:

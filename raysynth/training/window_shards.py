@@ -66,7 +66,7 @@ class WindowShards:
 
     @property
     def n_bytes(self) -> int:
-        """Of all files."""
+        """Size of the shards of steps and contexts together, in bytes."""
         sets = (ShardSet.open(self.folder / part) for part in ("steps", "context"))
         return sum(s.n_bytes for s in sets) + (self.folder / WINDOWS).stat().st_size
 

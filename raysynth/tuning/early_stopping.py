@@ -1,6 +1,6 @@
 """Asynchronous successive halving (ASHA; Li et al. 2020, algorithm 2) of the trials of one method at one epsilon.
 
-A trial tells its objective after a ninth and after a third of its training; one that is not among the best third of
+A trial reports its objective after a ninth and after a third of its training; one that is not among the best third of
 those that came so far is stopped there. What it had is kept at once, so that it is not run again.
 """
 
@@ -39,7 +39,7 @@ class KeepStopped(tune.Callback):
         self._latest: dict[str, dict[str, Any]] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """Remember what a trial told last."""
+        """Remember the latest report of a trial."""
         self._latest[trial.trial_id] = dict(result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

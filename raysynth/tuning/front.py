@@ -92,9 +92,9 @@ def choose(
 
 
 def cheaper(found: Sequence[Candidate], chosen: Candidate) -> Candidate | None:
-    """A candidate of smaller epsilon whose utility cannot be told from the chosen one's: the smallest such epsilon.
+    """The candidate of the smallest epsilon whose utility does not differ measurably from the chosen one's.
 
-    Told by the interval of differences, seed by seed; none where fewer than three seeds are shared.
+    Decided by the interval of differences, seed by seed; none where fewer than three seeds are shared.
     """
     near = [c for c in found if c.setting.epsilon < chosen.setting.epsilon and chosen.gain_over(c).low <= 0]
     return min(near, key=lambda c: (c.setting.epsilon, -c.utility.value), default=None)

@@ -41,7 +41,7 @@ class TrialTask(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Of the sweep."""
+        """Folder of the sweep."""
         ...
 
     def result_path(self, trial: Trial) -> Path:
@@ -49,7 +49,7 @@ class TrialTask(Protocol):
         ...
 
     def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
-        """Run a trial and keep its result; what Ray Tune is told at the end, and through `tell` on the way."""
+        """Run a trial and keep its result; what is reported to Ray Tune at the end, and through `tell` on the way."""
         ...
 
 

@@ -69,7 +69,7 @@ class Task:
     shared: SharedTable | None = None
 
     def schema_of(self, setting: Setting) -> TableSchema | None:
-        """What a fit is told of the columns: under a budget nothing that was inferred from the rows."""
+        """What a fit may know of the columns: under a budget nothing that was inferred from the rows."""
         return self.schema if math.isinf(setting.epsilon) else self.declared
 
     def model_path(self, trial: Trial) -> Path:
@@ -81,9 +81,9 @@ class Task:
         return result_path(self.folder, trial)
 
     def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
-        """Run a trial and keep its result; what Ray Tune is told at the end, and through `tell` on the way.
+        """Run a trial and keep its result; what is reported to Ray Tune at the end, and through `tell` on the way.
 
-        A trial that is settled already is not run again: it tells once more what it told then, so that a search or a
+        A trial that is settled already is not run again: it reports its figures once more, so that a search or a
         scheduler that goes on after a stop knows what it knew.
         """
         kept = result_at(self.result_path(trial))
@@ -97,7 +97,7 @@ class Task:
 
 
 def told(course: Course, ended: TrialResult | None = None) -> dict[str, Any]:
-    """What Ray Tune is told of a trial: its objective so far, or at its end, and the share of its training in ninths.
+    """What is reported to Ray Tune of a trial: its objective, so far or at its end, and its progress in ninths.
 
     One that failed has the lowest objective there is; one that was stopped keeps what it had.
     """
@@ -120,8 +120,8 @@ def run_trial(trial: Trial, task: Task, tell: Tell | None = None) -> TrialResult
     """Fit, sample as many rows, evaluate and attack; keeps the model, then the result. A failure is a result, too.
 
     Args:
-        tell: is told the objective of the model so far, on the way; what it raises that is no `Exception` ends the
-            trial without a result.
+        tell: is called with the objective of the model so far, on the way; what it raises that is no `Exception`
+            ends the trial without a result.
     """
     seconds: dict[str, float] = {}
     course: list[tuple[float, float]] = []

@@ -170,23 +170,22 @@ def released(
     return line, model
 
 
-def check_private(epsilons: Sequence[float], space: Space, given: Mapping[str, Any]) -> None:
+def check_private(epsilons: Sequence[float], space: Space, parameters: Mapping[str, Any]) -> None:
     """Raise `ParameterError` for what makes no sense, or no privacy, in a private selection.
 
     Args:
         epsilons: of the space.
         space: hyper-parameters by method.
-        given: options of a sweep that belong to other selections, None where left out.
+        parameters: constructor arguments of every synthesizer.
     """
-    for name, reason in _REFUSED.items():
-        if given.get(name) is not None:
-            raise ParameterError(f"selection='private' takes no {name}: {reason}")
+    if parameters.get("keep_shards"):
+        raise ParameterError(f"selection='private' takes no keep_shards: {REFUSED['keep_shards']}")
     if any(math.isinf(e) for e in epsilons):
         raise ParameterError(
             "selection='private' charges for the dearest setting of the space, so every epsilon must be finite; "
             "leave out inf"
         )
-    if given.get("privacy_unit") is not None:
+    if parameters.get("privacy_unit") is not None:
         raise ParameterError(
             "selection='private' counts single rows: its score has the sensitivity of one; leave out privacy_unit, "
             "or take selection='proxy'"
@@ -200,7 +199,7 @@ def check_private(epsilons: Sequence[float], space: Space, given: Mapping[str, A
             )
 
 
-_REFUSED = {
+REFUSED = {
     "target_columns": "runs are scored by pairs of columns, whose sensitivity is known; no score trains a model",
     "entity": "nothing is held out; name the persons by privacy_unit",
     "holdout_data": "runs are scored against the rows that they learn from, within the budget",

@@ -54,7 +54,7 @@ class PrivateTask:
         return result_path(self.folder, trial)
 
     def run(self, trial: Trial, tell: Tell | None = None) -> dict[str, Any]:
-        """Run a trial and keep its result; tells Ray Tune nothing but that it ended."""
+        """Run a trial and keep its result; reports nothing to Ray Tune but that it ended."""
         run_private_trial(trial, self)
         return {"done": 1.0}
 

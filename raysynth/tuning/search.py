@@ -90,7 +90,7 @@ class Search:
 
     @property
     def note(self) -> tuple[list[Trial], *tuple[str, ...]]:
-        """What tells this search from others, for `note_of`."""
+        """What identifies this search, for `note_of`."""
         if self.search is None and self.scheduler is None:
             return (self.trials,)
         return [], str(self)
@@ -111,7 +111,7 @@ class Search:
 
     @property
     def plain(self) -> list[Trial]:
-        """All other trials."""
+        """The trials that no search draws and no scheduler stops."""
         if self.search is not None:
             others = [m for m in self.methods if m not in self.space]
             return all_trials(others, list(self.epsilons), self.n_seeds, {}, self.n_trials, self.seed)
@@ -159,7 +159,7 @@ def _run_group(
 ) -> tuple[list[TrialResult], bool]:
     """Results of a group, and whether it was run now.
 
-    Where something is missing all run: those that are settled tell again what they told, so that search and scheduler
+    Where something is missing all run: those that are settled report their figures again, so that search and scheduler
     know what they knew.
     """
     note = task.folder / _SEARCHED / f"{group.key}.json"

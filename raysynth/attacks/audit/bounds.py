@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from raysynth.attacks.rates import clopper_pearson
+from raysynth.comparison.rates import clopper_pearson
 from raysynth.errors import ParameterError
 
 LARGEST = 60.0  # no experiment of any size shows more

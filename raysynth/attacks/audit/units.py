@@ -46,7 +46,7 @@ class RowUnits:
 
     @property
     def n_units(self) -> int:
-        """Rows."""
+        """Number of rows: each is one unit of the guarantee."""
         return int(self.rows.num_rows)
 
     def with_canaries(self, n: int) -> pa.Table:
@@ -107,7 +107,7 @@ class ArrayUnits:
 
     @property
     def n_units(self) -> int:
-        """Sequences."""
+        """Number of sequences: each is one unit of the guarantee."""
         return len(self.sequences)
 
     def with_canaries(self, n: int) -> np.ndarray:

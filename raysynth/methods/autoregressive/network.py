@@ -80,7 +80,7 @@ class NetworkSettings:
     dropout: float = 0.2
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The sizes as JSON values, for the model file."""
         return asdict(self)
 
 
@@ -99,7 +99,7 @@ class CodeTable(nn.Module):
         self.knots_PH = nn.Parameter(scale * torch.randn(n_knots, width, generator=rng))
 
     def forward(self) -> Tensor:
-        """All vectors."""
+        """The vectors of all codes, (K, H)."""
         coarse_KH = functional.embedding_bag(
             self.index_K4, self.knots_PH, per_sample_weights=self.weight_K4, mode="sum"
         )
@@ -184,7 +184,7 @@ class AnyOrderNetwork(nn.Module):
         return [x_NU.bernoulli_(1 - rate, generator=rng) / (1 - rate) for x_NU in drawn]
 
     def _hidden(self, context_CNH: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Residual layers."""
+        """Context (C, N, H) through the residual layers of every column, the same shape."""
         h = context_CNH + self.start_CH[:, None]
         for i, (inner, bias, outer) in enumerate(zip(self.inner, self.inner_bias, self.outer, strict=True)):
             units_CNF = torch.relu(torch.baddbmm(bias, h, inner))

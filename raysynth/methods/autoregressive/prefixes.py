@@ -34,7 +34,7 @@ class Context:
         self.count = self.count + 1
 
     def scale(self) -> float | Tensor:
-        """1 / sqrt(count)."""
+        """1 / sqrt(known columns), so that sums of any number of vectors have one scale."""
         if isinstance(self.count, Tensor):
             return self.count.clamp(min=1).rsqrt()
         return max(self.count, 1) ** -0.5

@@ -173,7 +173,7 @@ class AveragedLearner:
         self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
+        """Everything that training resumes from; tensors on the CPU are copies."""
         return {
             "network": on_cpu([p.data for p in self.parameters]),
             "optimiser": on_cpu(self.optimiser.state_dict()),
@@ -181,7 +181,7 @@ class AveragedLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         with torch.no_grad():
             copy_all(state["network"], self.parameters)
         self.optimiser.load_state_dict(state["optimiser"])

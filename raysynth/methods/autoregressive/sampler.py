@@ -314,7 +314,7 @@ class AnyOrderSampler:
         )
 
     def _logits(self, column: _Column, context: Context) -> Tensor:
-        """float32 (N, V)."""
+        """Logits of the column's codes for each row, float32 (N, V)."""
         width = context.sum_NH.shape[1]
         inputs = torch.empty((len(context.sum_NH), column.head.shape[1]), dtype=column.head.dtype)
         torch.mul(context.sum_NH, context.scale(), out=inputs[:, :width])

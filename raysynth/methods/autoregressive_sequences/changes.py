@@ -1,7 +1,7 @@
 """Numbers of a sequence as codes of what is new in them: the error of a linear prediction, in quantile bins.
 
-A price is told to a hundredth by the prices of the row before and of the same row; bins of its level are far too coarse
-for that, and bins of the error of a prediction are not. So each number is predicted by ridge regression from the
+A price is predicted to a hundredth by the prices of the row before and of the same row; bins of its level are far too
+coarse for that, and bins of the error of a prediction are not. So each number is predicted by ridge regression from the
 numbers of the row before and from those of its own row that stand before it, and the error is coded: bins of equal
 mass, 'same' for a number that is exactly as in the row before, and 'none' where the row has no such number (missing, or
 a heavy value that has a code of its own). The first row of a sequence has a prediction and bins of its own.
@@ -44,7 +44,7 @@ class Changes:
 
     @property
     def n_numbers(self) -> int:
-        """V."""
+        """Columns of numbers, V."""
         return len(self.weight_VL)
 
     @property

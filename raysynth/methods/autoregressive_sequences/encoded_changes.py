@@ -73,7 +73,7 @@ def step_form(encoder: TableEncoder) -> StepForm:
 
 
 def _numbers_of(column: ModeEncoder) -> np.ndarray:
-    """The scaled number of each code: NaN where it is told beside the code; 0 for 'missing', which has none."""
+    """The scaled number of each code: NaN where it is given beside the code; 0 for 'missing', which has none."""
     low, high = column.distribution.low[0], column.distribution.high[-1]
     middle, half = low / 2 + high / 2, max(high / 2 - low / 2, 1e-300)
     own = np.clip((column.mixture.mean - middle) / half, -1, 1)

@@ -1,10 +1,10 @@
 """Autoregressive network over the rows of sequences: p(row | all rows before it, the sequence's own columns).
 
 A row is codes, and each number of it the code of its change (`methods/autoregressive_sequences/changes.py`). Within a
-row each code is told from those before it by the network for tables (`methods/autoregressive/network.py`) in the one
-order that the changes were made in; across rows by a gated recurrent unit (Cho et al. 2014), whose state after the row
-before is added to the context of every column. Its inputs are the embeddings of the row before, where its numbers stand
-among the quantiles, how much of the sequence is done and left, and the sequence's own columns. The first row of a
+row each code is predicted from those before it by the network for tables (`methods/autoregressive/network.py`) in the
+one order that the changes were made in; across rows by a gated recurrent unit (Cho et al. 2014), whose state after the
+row before is added to the context of every column. Its inputs are the embeddings of the row before, where its numbers
+stand among the quantiles, how much of the sequence is done and left, and the sequence's own columns. The first row of a
 sequence has no row before it, so it has a network of its own.
 
 Given the real rows, all rows of all sequences are one pass (teacher forcing).
@@ -53,7 +53,7 @@ class SequenceCodes:
 
     @property
     def n_columns(self) -> int:
-        """C."""
+        """Columns of a row, C."""
         return len(self.columns.cardinalities)
 
     @property

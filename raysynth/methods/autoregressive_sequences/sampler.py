@@ -31,7 +31,7 @@ class StepForm:
         cardinalities: codes of each column of the step.
         fixed_codes: for each column the code that it always has, or -1 where it varies.
         number_columns: the column of each number (V).
-        number_codes: the number that a code of such a column stands for, NaN where the number is told beside it (the
+        number_codes: the number that a code of such a column stands for, NaN where the number is given beside it (the
             code of 'all other numbers'): one array (cardinality,) for each number.
     """
 
@@ -42,7 +42,7 @@ class StepForm:
 
     @property
     def n_numbers(self) -> int:
-        """V."""
+        """Columns of numbers, V."""
         return len(self.number_columns)
 
     @property
@@ -51,12 +51,12 @@ class StepForm:
         return [c for c, fixed in enumerate(self.fixed_codes) if fixed < 0]
 
     def counts(self, codes_MC: np.ndarray) -> np.ndarray:
-        """Whether each number is told beside its code, (M, V)."""
+        """Whether each number is given beside its code, (M, V)."""
         told = [np.isnan(n[codes_MC[:, c]]) for c, n in zip(self.number_columns, self.number_codes, strict=True)]
         return np.stack(told, 1) if told else np.zeros((len(codes_MC), 0), bool)
 
     def settled(self, v: int, codes_M: np.ndarray, beside_M: np.ndarray, before_M: np.ndarray) -> np.ndarray:
-        """Number v of each row: told beside the code, or the code's own, or (missing) that of the row before."""
+        """Number v of each row: given beside the code, or the code's own, or (missing) that of the row before."""
         own_M = self.number_codes[v][codes_M]
         missing = codes_M == len(self.number_codes[v]) - 1
         return np.where(missing, before_M, np.where(np.isnan(own_M), beside_M, own_M))

@@ -44,13 +44,13 @@ STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has ab
 class AutoregressiveSequences(SequenceSynthesizer):
     """Sequences row after row: p(row | the rows before it, the sequence's own columns) as a product of conditionals.
 
-    Each column of a row is told from the columns before it in the row, and from a recurrent state over the rows before
-    (see `methods/autoregressive_sequences/network.py`). Numbers are told as what a linear prediction leaves over, in
-    fine bins (`methods/autoregressive_sequences/changes.py`), so that prices keep their cents and a close stays below
-    its high. What a sequence has of its own (static columns, time of the first row, length) is learned by an
-    `AutoregressiveSynthesizer` and drawn first: conditions on it are exact. The length is drawn with it, and not as a
-    sign 'last row' along the way, so that it can be asked for, and the rows know from the first how many are to come.
-    What it takes and gives is told by `SequenceSynthesizer`.
+    Each column of a row is predicted from the columns before it in the row, and from a recurrent state over the rows
+    before (see `methods/autoregressive_sequences/network.py`). Numbers are modelled as what a linear prediction leaves
+    over, in fine bins (`methods/autoregressive_sequences/changes.py`), so that prices keep their cents and a close
+    stays below its high. What a sequence has of its own (static columns, time of the first row, length) is learned by
+    an `AutoregressiveSynthesizer` and drawn first: conditions on it are exact. The length is drawn with it, and not as
+    a sign 'last row' along the way, so that it can be asked for, and the rows know from the first how many are to come.
+    `SequenceSynthesizer` says what it takes and gives.
 
     Training ends where the loss of sequences that are held back has not fallen for `patience` epochs, and the best
     weights are kept. Of one series whole stretches are held back, without the windows that overlap them.

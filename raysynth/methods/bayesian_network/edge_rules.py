@@ -30,7 +30,7 @@ class EdgeRules:
 
     @property
     def n_columns(self) -> int:
-        """Number of columns."""
+        """Columns that the rules are about."""
         return len(self.allowed_CC)
 
     def required_parents(self) -> list[int]:

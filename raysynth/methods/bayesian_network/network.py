@@ -40,7 +40,7 @@ class Network:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """(parent, child) pairs."""
+        """All edges as (parent, child) pairs of column indices."""
         return tuple((p, c) for c, parents in enumerate(self.parents) for p in parents)
 
     @property

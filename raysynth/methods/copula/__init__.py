@@ -1,1 +1,1 @@
-"""The Gaussian copula."""
+"""The Gaussian copula: any marginals, dependence by latent normals."""

@@ -1,4 +1,4 @@
-"""ConditionalTabularGAN: a GAN that is told several columns at once and makes the others."""
+"""ConditionalTabularGAN: a GAN that is given several columns at once and makes the others."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ GIVEN_ROWS = 1 << 15  # drawn from that network, for training to ask for
 class ConditionalTabularGAN(GanSynthesizer):
     """Conditional GAN (Mirza and Osindero 2014, arXiv 1411.1784) with CTGAN's encoding, networks and critic.
 
-    The generator is told the values of all `conditional_columns` at once, of any kind, and makes the other columns.
-    What it is told comes from a Bayesian network of these columns alone, in which conditions are exact; so a condition
+    The generator is given the values of all `conditional_columns` at once, of any kind, and makes the other columns.
+    What it is given comes from a Bayesian network of these columns alone, in which conditions are exact; so a condition
     on them, however rare, costs nothing, and their joint distribution under it is right. Conditions on other columns
     are met by rejection.
     """

@@ -64,7 +64,7 @@ class GanSettings:
     patience: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The sizes as JSON values, for the model file."""
         return asdict(self)
 
 
@@ -174,7 +174,7 @@ class GanLearner:
         self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
+        """Everything that training resumes from; tensors on the CPU are copies."""
         state = {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -185,7 +185,7 @@ class GanLearner:
         return {**result, "weights": self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_adam.load_state_dict(state["generator_adam"])

@@ -44,7 +44,7 @@ class Conditions:
 
     @property
     def size(self) -> int:
-        """K."""
+        """Width of the vector of conditions, K: one place for each category."""
         return sum(self.cardinalities)
 
     @property

@@ -2,7 +2,7 @@
 
 Each step is one update of the discriminator from a Poisson batch of real rows and a batch of generated rows of public
 size. The gradients of generated rows are clipped like those of real ones, though nobody's privacy asks for it: else the
-discriminator hears of the generated rows several times as loud, and learns little of what tells the two apart (on Adult
+discriminator hears of the generated rows several times as loud, and learns little of what separates the two (on Adult
 at epsilon 3 an AUC of 0.56 instead of 0.79). After every few updates the generator learns, from the discriminator
 alone. Rows are drawn uniformly (training by sampling would draw rare categories too often for the accountant), each
 real row's condition is read from the row at one random column, and the generator's conditions come from the released
@@ -81,12 +81,12 @@ class PrivateGanLearner(GanLearner):
         return losses
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from."""
+        """Everything that training resumes from."""
         directions = [d.detach().to("cpu", copy=True) for d in self.directions]
         return {**super().state_dict(), "directions": directions, "critic_steps": self.critic_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         super().load_state_dict(state)
         self.directions = [d.to(self.device) for d in state["directions"]]
         self.critic_steps = int(state["critic_steps"])

@@ -119,7 +119,7 @@ class SequenceTables:
         return build_encoder(schema, self.entity_statistics.columns, numeric="scaled")
 
     def window_rows(self, steps: TableEncoder, context: TableEncoder, length: int) -> WindowRows:
-        """All sequences, encoded."""
+        """The encoded rows of all steps, the context of each window, and which rows each window takes."""
         encoded = steps.encode(as_table(self.steps, min_rows=0).to_arrow())
         own = context.encode(as_table(self.entities, min_rows=0).to_arrow())
         return WindowRows(encoded, own, self.windows, length)

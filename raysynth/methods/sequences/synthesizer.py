@@ -126,7 +126,7 @@ class SequenceSynthesizer(Synthesizer):
 
         Args:
             data: an array (sequences, steps, features), or a long table in any form that `Synthesizer.fit` takes.
-            resume: STORAGE_PATH/NAME of a lost run (same data, parameters, seed) to go on from.
+            resume: STORAGE_PATH/NAME of a lost run (same data, parameters, seed) to resume from.
 
         Raises:
             DataError, SchemaError, ParameterError: name the column and say what to do.

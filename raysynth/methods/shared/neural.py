@@ -70,7 +70,7 @@ def train_prepared(
 
     Without `scaling_config` training runs in this process: on rows in memory, or on memory-mapped shards where they
     take more than 1 GiB or are kept for a second fit. Checkpoints are kept where `run_config` names a `storage_path`,
-    and a second run of the same name goes on from them. `watch` sees a training in this process alone.
+    and a second run of the same name resumes from them. `watch` sees a training in this process alone.
     """
     for folder in storage_folders(run_config):
         remove_abandoned(folder)
@@ -131,7 +131,7 @@ def local_store(
 
     Args:
         run_config: names the storage.
-        resume: the run that training goes on from, and `start` its checkpoint; None: from the beginning.
+        resume: the run that training resumes from, and `start` its checkpoint; None: from the beginning.
     """
     from raysynth.training.checkpoints import FolderStore
 
@@ -185,7 +185,7 @@ def train_on_workers(
 
 
 def _start(prepared: Prepared) -> Checkpoint | None:
-    """The checkpoint that training goes on from.
+    """The checkpoint that training resumes from.
 
     A private fit that was interrupted before its first one begins again, with the charged steps that are left.
     """

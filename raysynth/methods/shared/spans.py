@@ -38,12 +38,12 @@ class Spans:
 
     @property
     def n_values(self) -> int:
-        """V."""
+        """Columns that carry a value beside their code, V."""
         return len(self.value_columns)
 
     @property
     def n_codes(self) -> int:
-        """S."""
+        """Codes of all columns together, S: the width of one-hot rows."""
         return sum(self.cardinalities)
 
     @property

@@ -49,7 +49,7 @@ class VectorLayout:
 
     @property
     def n_values(self) -> int:
-        """V."""
+        """Columns that carry a value, V."""
         return len(self.value_columns)
 
     @property
@@ -86,7 +86,7 @@ class Vectors(nn.Module):
     dead_S: Tensor
 
     def forward(self, codes_NC: Tensor, values_NV: Tensor) -> Tensor:
-        """Vectors (N, W)."""
+        """Rows of codes and values as the vectors that the networks read, (N, W)."""
         if self.index is None:
             return values_NV
         empty = values_NV.new_empty(len(values_NV), 0)
@@ -312,7 +312,7 @@ class LatentDiscriminator(nn.Module):
         self.network = Recurrent(sizes.hidden, sizes, 1, rng)
 
     def forward(self, h_TNH: Tensor, context_NK: Tensor) -> Tensor:
-        """Logits (T, N)."""
+        """Logit of each state being real, (T, N)."""
         return self.network(h_TNH, context_NK)[..., 0]
 
 

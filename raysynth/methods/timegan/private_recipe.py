@@ -114,7 +114,7 @@ class PrivateTimeGanJob:
 
     @property
     def sizes(self) -> TimeGanSizes:
-        """Of the networks."""
+        """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
 
     def learner(self, device: torch.device, average: Average) -> PrivateTimeGanLearner:
@@ -203,7 +203,7 @@ class PrivateTimeGanLearner:
         self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
+        """Everything that training resumes from; tensors on the CPU are copies."""
         result: dict[str, Any] = on_cpu(
             {
                 "made_by": list(self.made_by()),
@@ -215,7 +215,7 @@ class PrivateTimeGanLearner:
         return {**result, "weights": self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         with torch.no_grad():
             copy_all(state["made_by"], self.made_by())
         self.critic.load_state_dict(state["critic"])

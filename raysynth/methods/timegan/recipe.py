@@ -107,7 +107,7 @@ class TimeGanJob:
 
     @property
     def sizes(self) -> TimeGanSizes:
-        """Of the networks."""
+        """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
 
     def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
@@ -115,7 +115,7 @@ class TimeGanJob:
         return TimeGanLearner(self, device=device, average=average)
 
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
-        """Shuffled sequences."""
+        """Batches of sequences, each epoch in another order."""
         return Batches(rows, batch_size, steps, self.settings.seed, rank, None, device)
 
 
@@ -197,7 +197,7 @@ class TimeGanLearner:
             self.varied_DR, self.flat_DQ = whitening(covariance_DD, 2 * self.settings.floor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
+        """Everything that training resumes from; tensors on the CPU are copies."""
         result: dict[str, Any] = on_cpu(
             {
                 "networks": {name: network.state_dict() for name, network in self.networks.items()},
@@ -210,7 +210,7 @@ class TimeGanLearner:
         return {**result, **self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
             self.adams[name].load_state_dict(state["adams"][name])

@@ -50,7 +50,7 @@ class SequenceSampler:
     def of(
         cls, layout: SequenceLayout, sizes: TimeGanSizes, generator: LatentGenerator, autoencoder: Autoencoder
     ) -> SequenceSampler:
-        """From trained networks."""
+        """The sampler of trained networks; their weights are copied to NumPy."""
         state = {f"generator.{k}": v for k, v in generator.state_dict().items()}
         state |= {f"recovery.{k}": v for k, v in autoencoder.recovery.state_dict().items()}
         return cls(layout, sizes, {k: np.ascontiguousarray(v.cpu().numpy()) for k, v in state.items()})

@@ -39,7 +39,7 @@ LearningRate = Annotated[float, Parameter("learning rate of Adam", above=0, belo
 class TimeSeriesGAN(SequenceSynthesizer):
     """Sequences that a generator makes in the latent space of an autoencoder, taught by a discriminator of sequences.
 
-    Learns an array, or a long table of many rows for each entity; what it takes and gives is told by
+    Learns an array, or a long table of many rows for each entity; what it takes and gives says
     `SequenceSynthesizer`.
 
     The five networks and their losses are in `methods/timegan/network.py` and `methods/timegan/recipe.py`. The static

@@ -60,7 +60,7 @@ def value_places(spans: Spans) -> Tensor:
 
 
 def n_value_codes(spans: Spans) -> int:
-    """M."""
+    """Codes of all columns that carry a value, M."""
     return sum(spans.cardinalities[c] for c in spans.value_columns)
 
 

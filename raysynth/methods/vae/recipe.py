@@ -207,12 +207,12 @@ class VaeLearner:
         self.weights.end_epoch(self.average)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that training goes on from; tensors on the CPU are copies."""
+        """Everything that training resumes from; tensors on the CPU are copies."""
         state: dict[str, Any] = on_cpu({"model": list(self.parameters), "optimiser": self.optimiser.state_dict()})
         return {**state, "weights": self.weights.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Resume from `state_dict`."""
         with torch.no_grad():
             copy_all(state["model"], self.parameters)
         self.optimiser.load_state_dict(state["optimiser"])

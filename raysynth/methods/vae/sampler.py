@@ -75,7 +75,7 @@ class VaeSampler(RowSampler):
         return -log_NK.logsumexp(1)
 
     def condition_for(self, codes_NC: Tensor, known_C: Sequence[bool], rng: torch.Generator) -> None:
-        """No conditions."""
+        """Nothing: the decoder has no input for conditions."""
 
     def decoded(self, input_NI: Tensor, condition_N: Tensor | None) -> Decoded:
         """Logits, and mean and width of the value that each code would come with."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth.comparison.intervals import auc, share
+from raysynth.comparison.intervals import share
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
 from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import Rows
@@ -82,17 +82,6 @@ def test_the_risk_score_is_the_largest_of_its_parts_and_shows_each(health: pd.Da
     assert f"{score:.4f}" in score.summary() and "Membership attack" in score.summary()
     copied = pickle.loads(pickle.dumps(score))
     assert copied == score and set(copied.parts) == expected
-
-
-def test_auc_and_its_interval_on_known_scores() -> None:
-    assert auc(np.array([3.0, 4.0]), np.array([1.0, 2.0])).value == 1
-    assert auc(np.array([1.0, 2.0]), np.array([1.0, 2.0])).value == 0.5
-    rng = np.random.default_rng(0)
-    inside = 0
-    for _ in range(200):  # true AUC of N(1, 1) against N(0, 1): Phi(1 / sqrt(2)) = 0.760
-        found = auc(rng.normal(1, 1, 80), rng.normal(0, 1, 80))
-        inside += found.low <= 0.7602 <= found.high
-    assert inside >= 180  # 95 % coverage: fewer than 180 of 200 has probability below 0.002
 
 
 def test_wilson_interval_of_a_share() -> None:

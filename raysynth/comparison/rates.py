@@ -1,4 +1,4 @@
-"""Shares of successes with honest intervals: exact ones, for dependent trials, and for one share beside another."""
+"""Shares of successes and AUCs with honest intervals: exact, for dependent trials, and for one share beside another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from raysynth.comparison.intervals import UNDEFINED, Estimate
+from raysynth.comparison.intervals import FEWEST_INDEPENDENT, UNDEFINED, Estimate
 
 LEVEL = 0.95
 
@@ -75,3 +75,51 @@ def excess(success: Estimate, baseline: Estimate) -> Estimate:
     below = math.hypot((success.value - success.low) / room, slope * (baseline.high - baseline.value))
     above = math.hypot((success.high - success.value) / room, slope * (baseline.value - baseline.low))
     return Estimate(value, value - below, min(value + above, 1.0))
+
+
+def auc(
+    members: np.ndarray,
+    others: np.ndarray,
+    member_clusters: np.ndarray | None = None,
+    other_clusters: np.ndarray | None = None,
+    level: float = LEVEL,
+) -> Estimate:
+    """Probability that a member scores higher than another row (ties count half).
+
+    Interval by the placements of DeLong et al. (1988), summed over clusters (Obuchowski 1997); exact (Clopper-Pearson
+    over the smaller side or the clusters) where all pairs are ordered alike; none for fewer than five trials on a side,
+    or clusters.
+
+    Args:
+        member_clusters, other_clusters: which scores depend on each other, for example by one model; both or none.
+    """
+    if len(members) < 2 or len(others) < 2:
+        return UNDEFINED
+    from scipy.stats import t
+
+    placed = [placements(members, others), 1 - placements(others, members)]
+    value = float(placed[0].mean())
+    if member_clusters is None or other_clusters is None:
+        member_clusters, other_clusters = np.arange(len(members)), len(members) + np.arange(len(others))
+        free = len(members) + len(others) - 2
+        n_independent = min(len(members), len(others))
+    else:
+        n_independent = len(np.unique(np.concatenate([member_clusters, other_clusters])))
+        free = max(n_independent - 1, 1)
+    if n_independent < FEWEST_INDEPENDENT:
+        return Estimate(value)
+    if value in (0.0, 1.0):
+        return clopper_pearson(value * n_independent, n_independent, level)
+    _, index = np.unique(np.concatenate([member_clusters, other_clusters]), return_inverse=True)
+    parts = np.concatenate([(p - value) / len(p) for p in placed])
+    sums = np.bincount(index, parts)
+    error = math.sqrt(float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1))
+    half = float(t.ppf(1 - (1 - level) / 2, free)) * error
+    return Estimate(value, max(value - half, 0.0), min(value + half, 1.0))
+
+
+def placements(scores: np.ndarray, against: np.ndarray) -> np.ndarray:
+    """Share of the other side's scores below each score, ties half."""
+    ordered = np.sort(against)
+    below, up_to = np.searchsorted(ordered, scores, "left"), np.searchsorted(ordered, scores, "right")
+    return (below + up_to) / (2 * len(against))
