@@ -12,7 +12,7 @@ import typer
 from raysynth.cli.application import Json, Seed, app, run
 from raysynth.cli.steps import FILE_ENDINGS, Outcome, write_frame
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import check_writable, local_path
+from raysynth.files.storage import check_writable, place
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -87,7 +87,7 @@ def check_out(out: str) -> None:
     if Path(out).suffix.lower() in FILE_ENDINGS:
         check_writable(out)
     else:
-        check_writable(local_path(out, "--out") / "part")
+        check_writable(place(out, "--out") / "part")
 
 
 def write_sample(

@@ -8,7 +8,6 @@ scratch folder, each pass streams the table instead (`Prepared.count`).
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import private_folder
 from raysynth.fitting.prepared import Prepared
+from raysynth.running.local import cpu_count
 from raysynth.statistics.contingency import ContingencyCounts
 
 IN_MEMORY_CELLS = 1 << 23
@@ -44,7 +44,7 @@ class CodeStore:
         """Contingency tables of sets of columns over all rows: each thread counts some of the rows."""
         from raysynth.running.runner import run_tasks
 
-        shares = _even_shares(self.parts, os.cpu_count() or 1)
+        shares = _even_shares(self.parts, cpu_count())
         first, *others = run_tasks(partial(self._count, column_sets), shares, where="local", label="counting")
         for counts in others:
             first.merge(counts)

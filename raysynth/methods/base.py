@@ -16,7 +16,7 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
-from raysynth.files.storage import local_path
+from raysynth.files.storage import place
 from raysynth.fitting.checks import listed, resumed_folder, run_folder, shards_folder, try_out, warn_of_budget
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared, constraint_set
@@ -284,7 +284,7 @@ class Synthesizer(Parameterised):
         """Write a folder of Parquet, from all workers, in constant memory; started again it writes what is missing.
 
         Args:
-            path: folder; made where missing. A folder that holds another run is refused.
+            path: folder or URI (s3://); made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
             rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
@@ -300,7 +300,7 @@ class Synthesizer(Parameterised):
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
         digest = self._content().digest()
-        return write_parquet(model, segments, given, local_path(path), form, digest=digest, where=where)
+        return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
         """As `sample`, as a lazy `ray.data.Dataset`: the same rows in the same order, made as they are consumed.
