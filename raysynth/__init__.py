@@ -14,7 +14,11 @@ from raysynth.version import __version__ as __version__
 if TYPE_CHECKING:
     from raysynth.api import generate_synthetic_data as generate_synthetic_data
     from raysynth.api import infer_schema as infer_schema
+    from raysynth.data.database import split_database as split_database
+    from raysynth.data.key_inference import infer_relations as infer_relations
     from raysynth.data.sources.csv_file import CsvFile as CsvFile
+    from raysynth.data.sources.databases import open_database as open_database
+    from raysynth.data.sources.databases import write_database as write_database
     from raysynth.data.sources.files import ParquetFiles as ParquetFiles
     from raysynth.errors import ClusterError as ClusterError
     from raysynth.errors import ConditionError as ConditionError
@@ -44,6 +48,10 @@ if TYPE_CHECKING:
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
+    from raysynth.schema.relations import CrossTableRule as CrossTableRule
+    from raysynth.schema.relations import DatabaseSchema as DatabaseSchema
+    from raysynth.schema.relations import Relation as Relation
+    from raysynth.schema.relations import TableKeys as TableKeys
 
 
 _HOME = {
@@ -65,6 +73,14 @@ _HOME = {
     "ColumnSchema": "raysynth.schema",
     "Kind": "raysynth.schema",
     "TableSchema": "raysynth.schema",
+    "CrossTableRule": "raysynth.schema.relations",
+    "DatabaseSchema": "raysynth.schema.relations",
+    "Relation": "raysynth.schema.relations",
+    "TableKeys": "raysynth.schema.relations",
+    "infer_relations": "raysynth.data.key_inference",
+    "open_database": "raysynth.data.sources.databases",
+    "split_database": "raysynth.data.database",
+    "write_database": "raysynth.data.sources.databases",
     "CsvFile": "raysynth.data.sources.csv_file",
     "ParquetFiles": "raysynth.data.sources.files",
     "ClusterError": "raysynth.errors",

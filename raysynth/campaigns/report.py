@@ -100,7 +100,14 @@ def campaign_section(results: ReportedCampaign) -> Section:
 
 def write_report(results: ReportedCampaign, path: str | os.PathLike[str]) -> None:
     """One self-contained HTML file; raises `StorageError`."""
-    write_page(path, "Attack campaign", [campaign_section(results)])
+    games = results.games
+    budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
+    facts = [
+        ("Methods", ", ".join(sorted({g.method for g in games}))),
+        ("Epsilons", ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)),
+        ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+    ]
+    write_page(path, "Attack campaign", [campaign_section(results)], facts)
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

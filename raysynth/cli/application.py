@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -103,6 +105,13 @@ def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
         typer.echo(f"\nInterrupted. {kept}", err=True)
         raise typer.Exit(130) from None
     typer.echo(json.dumps(outcome.record, ensure_ascii=False, default=_plain) if as_json else outcome.text)
+
+
+def command_line() -> str:
+    """The command that this program was started with, as it can be typed again; empty inside another program."""
+    if Path(sys.argv[0]).name not in ("raysynth", "raysynth.exe", "__main__.py"):
+        return ""
+    return shlex.join(["raysynth", *sys.argv[1:]])
 
 
 def _fail(error: RaysynthError, as_json: bool) -> NoReturn:

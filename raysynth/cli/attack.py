@@ -121,7 +121,8 @@ def attack_tables(
         from raysynth.evaluation.attacks import attack_section
         from raysynth.evaluation.page import write_page
 
-        write_page(out, "Privacy attacks", [attack_section(results)])
+        facts = [("Table", str(real)), ("Synthetic table", str(synthetic)), ("Holdout rows", str(holdout or "none"))]
+        write_page(out, "Privacy attacks", [attack_section(results)], facts)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     return Outcome(record, text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, app, run
+from raysynth.cli.application import Csv, Entity, Json, Method, app, command_line, run
 from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
 from raysynth.files.storage import check_writable, local_path
@@ -147,16 +147,12 @@ def run_demo(
         check_writable(path)
     seconds: dict[str, float] = {}
 
-    from raysynth.data.table import as_table
     from raysynth.fitting.persons import entity_of
 
     source = EXAMPLE if data is None else str(getattr(data, "path", data))
     with _timed("read", seconds):
         say(f"1/4  Reading {source}")
-        table = as_table(example_table() if data is None else data)
-        for note in table.notes:
-            say(f"     {note}")
-        rows = table.to_arrow()
+        rows = _read(example_table() if data is None else data, say)
         entity = entity_of(rows, entity)
         train, holdout = split(rows, seed, entity)
     with _timed("fit", seconds):
@@ -180,6 +176,8 @@ def run_demo(
             seed=seed,
             model=model,
             entity=entity,
+            source=source,
+            command=command_line(),
         )
     return DemoResult(
         source=source,
@@ -191,6 +189,16 @@ def run_demo(
         evaluation=judged.record,
         summary=judged.text,
     )
+
+
+def _read(data: Any, say: Callable[[str], None]) -> pa.Table:
+    """All rows of a table; what was decided about its form is said."""
+    from raysynth.data.table import as_table
+
+    table = as_table(data)
+    for note in table.notes:
+        say(f"     {note}")
+    return table.to_arrow()
 
 
 def example_table() -> pd.DataFrame:

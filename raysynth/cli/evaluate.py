@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Seed, app, run
+from raysynth.cli.application import Csv, Entity, Json, Seed, app, command_line, run
 from raysynth.cli.steps import Outcome, evaluate_tables, read_as
 
 
@@ -76,6 +76,8 @@ def evaluate(
             sequence_key=sequence_key,
             time_column=time_column,
             entity=entity,
+            source=real,
+            command=command_line(),
         )
 
     run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")

@@ -70,4 +70,4 @@ def write_look(path: Path, found: Findings) -> None:
     from raysynth.evaluation.section import Section, section_body
 
     body = section_body("raysynth.evaluation", "look.html.j2", found=found)
-    write_page(path, f"A look at {found.source}", [Section("columns", "Columns", body)])
+    write_page(path, f"A look at {found.source}", [Section("columns", "Columns", body)], [("Table", found.source)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,10 +143,13 @@ def evaluate_tables(
     sequence_key: str | None = None,
     time_column: str | None = None,
     entity: str | None = None,
+    source: str = "",
+    command: str = "",
 ) -> Outcome:
     """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
 
     `model`: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
+    `source` and `command` stand in the report's header: the real table's name, and the command that makes it again.
     """
     from raysynth.evaluation import evaluate_synthetic_data
 
@@ -162,6 +165,7 @@ def evaluate_tables(
         time_column=time_column,
         entity=entity,
     )
+    results = replace(results, source=source or results.source, command=command)
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -16,6 +17,7 @@ from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 
 DANGLING = ("error", "missing")
+MISSING, NOWHERE = -1, -2  # in place of a position: the key is missing; no row has it
 
 
 def open_tables(tables: Mapping[str, Any]) -> dict[str, Table]:
@@ -99,14 +101,33 @@ def distinct(keys: pa.Table) -> pa.Table:
     return keys.group_by(keys.column_names, use_threads=False).aggregate([])
 
 
-def rows_without(keys: pa.Table, parents: pa.Table) -> pa.Array:
-    """Positions of complete keys that are not among `parents`."""
+def parent_rows(keys: pa.Table, parents: pa.Table) -> np.ndarray:
+    """For each key the position of the row of `parents` that has it (N,): `MISSING` where a cell is, else `NOWHERE`.
+
+    Args:
+        keys, parents: of `key_values`; of equal rows of `parents` the first counts.
+    """
+    if not keys.schema.equals(parents.schema):  # synthetic tables may write keys otherwise
+        keys, parents = (t.cast(pa.schema([(n, pa.string()) for n in t.column_names])) for t in (keys, parents))
     if keys.num_columns == 1:
-        wrong = pc.and_(pc.invert(pc.is_in(keys["k0"], value_set=parents["k0"])), pc.is_valid(keys["k0"]))
-        return pc.indices_nonzero(wrong)
-    numbered = keys.append_column("row", pa.array(range(keys.num_rows), pa.int64())).drop_null()
-    left = numbered.join(distinct(parents), keys.column_names, join_type="left anti")
-    return left["row"].combine_chunks().sort()
+        found = pc.index_in(keys["k0"], value_set=parents["k0"])
+    else:
+        both = [pa.chunked_array([*parents[n].chunks, *keys[n].chunks], parents[n].type) for n in keys.column_names]
+        codes = np.zeros(len(both[0]), np.int64)
+        for column in both:  # columns one by one: equal codes are equal keys so far
+            step = column.combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+            codes = np.unique(codes * (int(step.max(initial=0)) + 1) + step, return_inverse=True)[1]
+        found = pc.index_in(pa.array(codes[parents.num_rows :]), value_set=pa.array(codes[: parents.num_rows]))
+    position = found.fill_null(NOWHERE).to_numpy().astype(np.int64)
+    for column in keys.columns:
+        if column.null_count:
+            position[column.is_null().to_numpy()] = MISSING
+    return position
+
+
+def rows_without(keys: pa.Table, parents: pa.Table) -> np.ndarray:
+    """Positions of complete keys that are not among `parents`."""
+    return np.flatnonzero(parent_rows(keys, parents) == NOWHERE)
 
 
 def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -188,9 +209,10 @@ class _WithoutDangling:
         keys = pa.table({n: keys[n].cast(self.parents.schema.field(n).type) for n in keys.column_names})
         if not len(nowhere := rows_without(keys, self.parents)):
             return block
-        mask = pc.is_in(pa.array(range(block.num_rows), pa.int64()), value_set=nowhere.cast(pa.int64()))
+        mask = np.zeros(block.num_rows, bool)
+        mask[nowhere] = True
         for column in self.key:
             position = block.schema.get_field_index(column)
-            empty = pc.if_else(mask, pa.scalar(None, block[column].type), block[column])
+            empty = pc.if_else(pa.array(mask), pa.scalar(None, block[column].type), block[column])
             block = block.set_column(position, block.schema.field(position), empty)
         return block

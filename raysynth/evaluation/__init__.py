@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from raysynth.evaluation.database import evaluate_synthetic_database
+from raysynth.evaluation.database_results import DatabaseEvaluation
 from raysynth.evaluation.evaluate import (
     evaluate_synthetic_data,
     machine_learning_efficacy,
@@ -17,11 +19,13 @@ from raysynth.evaluation.sequence_metrics import (
 )
 
 __all__ = [
+    "DatabaseEvaluation",
     "EvaluationResults",
     "autocorrelation_difference",
     "cross_correlation_difference",
     "discriminative_score",
     "evaluate_synthetic_data",
+    "evaluate_synthetic_database",
     "machine_learning_efficacy",
     "predictive_score",
     "privacy_risk_score",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from raysynth.comparison.coding import text_of
 from raysynth.evaluation.measures import cdf
 from raysynth.evaluation.similarity import PairSimilarity
+from raysynth.evaluation.templating import format_value
 from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
@@ -154,18 +154,3 @@ def _categories(real: CategoryCounts | None, synthetic: CategoryCounts) -> Colum
 def _share_of(counts: CategoryCounts) -> dict[str, float]:
     total = float(counts.counts.sum()) or 1.0
     return {text_of(v): float(n) / total for v, n in zip(counts.values, counts.counts, strict=True)}
-
-
-def format_value(value: float, kind: Kind) -> str:
-    """A number, date or duration (both in microseconds) for people."""
-    if kind is Kind.DATETIME:
-        try:
-            return datetime.fromtimestamp(value / 1e6, UTC).strftime("%Y-%m-%d")
-        except (OverflowError, OSError, ValueError):
-            return f"{value:.3g}"
-    if kind is Kind.TIMEDELTA:
-        hours = value / 3.6e9
-        return f"{hours / 24:,.1f} d" if abs(hours) >= 48 else f"{hours:,.2f} h"
-    if value == round(value) and abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.embedding import embed
+from raysynth.evaluation.joint import joints
 from raysynth.evaluation.manifold import compare_manifolds
 from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
 from raysynth.evaluation.provenance import told_of
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 PRIVACY_METRICS = tuple(PARTS)
+_DRAWN_PAIRS = 40  # that differ most; more would make the page slow
 _ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}
 
 
@@ -131,6 +134,8 @@ def evaluate_synthetic_data(
         sections=sections,
         sequences=sequences,
         shareable_columns=synthetic_columns(tables),
+        spent=getattr(model_info, "privacy_spent_", None),
+        source=str(real_data) if isinstance(real_data, str | os.PathLike) else "",
     )
     if not tables.compared:
         return found
@@ -308,7 +313,9 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
         summarise(table, partial(PassSummary, plan), columns=list(marginals), label=f"Counting pairs, {label} table")
         for table, plan, label in zip((tables.real, tables.synthetic), plans, LABELS, strict=False)
     )
-    return Similarity(*compare_pass(columns, real, synthetic), *n_rows)
+    found = Similarity(*compare_pass(columns, real, synthetic), *n_rows)
+    drawn = [(p.first, p.second) for p in found.least_accurate[:_DRAWN_PAIRS]]
+    return replace(found, joints=joints(drawn, tables.kinds, real, synthetic))
 
 
 def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:

@@ -20,6 +20,7 @@ from raysynth.schema.columns import Kind
 
 if TYPE_CHECKING:
     from raysynth.attacks.results import AttackResults
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class EvaluationFigures:
         sections: further sections of the report.
         sequences: figures along time, of long tables whose sequence_key was given.
         shareable_columns: what a shareable report shows of the columns.
+        spent: what the model that made the table spent; None: no budget, or no model was given.
+        source: name or path of the real table, for the header; private, as is `command`.
+        command: the command line that makes the evaluation again.
     """
 
     kinds: dict[str, Kind]
@@ -60,6 +64,9 @@ class EvaluationFigures:
     sections: tuple[Section, ...] = ()
     sequences: SequenceFigures | None = None
     shareable_columns: tuple[SyntheticColumn, ...] = ()
+    spent: PrivacySpent | None = None
+    source: str = ""
+    command: str = ""
 
     @property
     def is_valid(self) -> bool:

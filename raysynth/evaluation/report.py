@@ -9,23 +9,24 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation import wording
 from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
+from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.embedding import Embedding
+from raysynth.evaluation.heading import heading
+from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.evaluation.synthetic_alone import SyntheticColumn
-from raysynth.evaluation.templating import as_number, as_percent, environment
+from raysynth.evaluation.templating import environment
 
 if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
@@ -61,7 +62,7 @@ def render_report(results: EvaluationFigures, *, shareable: bool = False, sectio
 
 def render_card(results: EvaluationFigures) -> str:
     """The deciding figures as a small HTML block."""
-    return _template("card.html.j2").render(cards=_cards(results))
+    return _template("card.html.j2").render(cards=cards(results))
 
 
 NETWORK = "network"  # in model_info: (parent, child) pairs of a learned graph, a figure of the real rows
@@ -69,11 +70,8 @@ PRIVATE_INFO = (NETWORK, "rows")  # in model_info: exact figures of the real row
 
 
 def _context(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
-    from raysynth.version import __version__
-
     common = {
-        "version": __version__,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "heading": heading(results, shareable),
         "shareable": shareable,
         "kinds": _kinds(results, shareable),
         "similarity": results.similarity,
@@ -86,9 +84,9 @@ def _context(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
         return common
     return common | {
         "results": results,
-        "cards": _cards(results),
-        "attention": _attention(results),
-        "in_short": wording.in_short(results),
+        "cards": cards(results),
+        "purposes": purposes(results),
+        "attention": attention(results),
         "reach_words": wording.REACH,
         "pairs": _pairs(results.similarity),
         "embedding": None if results.embedding is None else _scatter(results.embedding),
@@ -101,74 +99,6 @@ def _context(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
 def _model_info(results: EvaluationFigures, shareable: bool) -> dict[str, Any]:
     hidden = PRIVATE_INFO if shareable else (NETWORK,)
     return {k: v for k, v in (results.model_info or {}).items() if k not in hidden}
-
-
-def _cards(results: EvaluationFigures) -> list[dict[str, Any]]:
-    """The deciding figures: title, value, level ('good', 'fair', 'bad', 'none'), meter in [0, 1] or None, words."""
-    cards = []
-    n, failed = len(results.diagnostics), sum(not d.passed for d in results.diagnostics)
-    words = (
-        "The table is valid: right columns, kinds, ranges, categories."
-        if not failed
-        else f"Not valid: {', '.join(d.name.lower() for d in results.diagnostics if not d.passed)}."
-    )
-    cards.append(
-        _card("Diagnostics passed", f"{n - failed} of {n}", "bad" if failed else "good", None, words, "diagnostics")
-    )
-    if (s := results.similarity) is not None:
-        words = f"The synthetic columns and their relations are {wording.likeness(s.quality)} to the real ones."
-        value, interval = as_percent(s.quality), s.estimates["quality"]
-        cards.append(_card("Similarity", value, wording.level(s.quality), s.quality, words, "columns", interval))
-    if results.efficacy:
-        score, words = results.ml_efficacy, wording.usefulness(results.ml_efficacy, results.target)
-        title = f"Usefulness for predicting {results.target}"
-        cards.append(_card(title, as_percent(score), wording.level(score), score, words, "efficacy"))
-    if results.realism is not None:
-        auc = results.realism.auc.value
-        level, value = "good" if auc < 0.6 else "fair" if auc < 0.8 else "bad", f"AUC {auc:.2f}"
-        cards.append(_card("Told from real", value, level, None, wording.told(auc), "realism", results.realism.auc))
-    if (p := results.privacy) is not None:
-        bad, measured = sum(c.passed is False for c in p.checks), sum(c.passed is not None for c in p.checks)
-        words = (
-            "No leak was found. That is no proof of privacy." if not bad else "Rows may have been copied or given away."
-        )
-        value = f"{measured - bad} of {measured}"
-        cards.append(_card("Privacy checks passed", value, "bad" if bad else "good", None, words, "privacy"))
-    return cards
-
-
-def _card(
-    title: str,
-    value: str,
-    level: str,
-    meter: float | None,
-    words: str,
-    anchor: str,
-    interval: Estimate | None = None,
-) -> dict[str, Any]:
-    meter = None if meter is None or math.isnan(meter) else meter
-    shown = "" if interval is None or math.isnan(interval.low) else _bounds(interval, percent=meter is not None)
-    card = {"title": title, "value": value, "level": level, "meter": meter, "words": words, "anchor": anchor}
-    return card | {"interval": shown}
-
-
-def _bounds(interval: Estimate, *, percent: bool) -> str:
-    low, high = ((as_percent(b) if percent else as_number(b, 2)) for b in (interval.low, interval.high))
-    return f"{low} to {high}"
-
-
-def _attention(results: EvaluationFigures) -> list[str]:
-    """What a reader should look at first."""
-    found = [f"{d.name}: {d.detail}" for d in results.diagnostics if not d.passed]
-    if results.privacy is not None:
-        failed = [c for c in results.privacy.checks if c.passed is False]
-        found += [f"{c.title}: {c.figure}, where other people's rows give {c.baseline:.3f}" for c in failed]
-    if results.similarity is not None:
-        columns = sorted(results.similarity.columns, key=lambda c: c.score)
-        found += [f"Column '{c.name}' has a shape score of {c.score:.2f}" for c in columns[:3] if c.score < 0.85]
-        pairs = sorted((p for p in results.similarity.pairs if p.is_strong), key=lambda p: p.score)
-        found += [f"Pair '{p.first}' and '{p.second}' scores {p.score:.2f}" for p in pairs[:3] if p.score < 0.85]
-    return found
 
 
 def _kinds(results: EvaluationFigures, shareable: bool) -> dict[str, str]:
@@ -198,14 +128,20 @@ def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:
     if similarity is None or not similarity.pairs:
         return None
     names = [c.name for c in similarity.columns]
-    defined = [p for p in similarity.pairs if not math.isnan(p.accuracy - p.expected)]
     return {
         "names": names,
         "maps": {which: heat_matrix(names, similarity.pairs, which) for which in ("real", "synthetic", "difference")},
-        "worst": sorted(defined, key=lambda p: p.accuracy - p.expected)[:_WORST_PAIRS],
+        "worst": similarity.least_accurate[:_WORST_PAIRS],
+        "joints": [_joint(j) for j in similarity.joints],
         "n": len(similarity.pairs),
         "n_strong": sum(p.is_strong for p in similarity.pairs),
     }
+
+
+def _joint(pair: Joint) -> dict[str, Any]:
+    """A pair for the page's script: its labels, and its shares in tenths of a per cent."""
+    shares = {which: np.round(1000 * getattr(pair, which), 2).tolist() for which in ("real", "synthetic")}
+    return {"names": [pair.first, pair.second], "rows": pair.rows, "columns": pair.columns, **shares}
 
 
 def _scatter(embedding: Embedding) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from raysynth.comparison.coding import (
 )
 from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
+from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.measures import (
     NAN,
     aligned_counts,
@@ -149,6 +150,7 @@ class Similarity:
     triples: tuple[TripleSimilarity, ...]
     n_real: int
     n_synthetic: int
+    joints: tuple[Joint, ...] = ()  # of the pairs that differ most, for drawing
 
     @property
     def column_shapes(self) -> float:
@@ -174,6 +176,12 @@ class Similarity:
     def quality(self) -> float:
         """Mean of Column Shapes and Column Pair Trends (SDMetrics' overall score)."""
         return mean_of_defined([self.column_shapes, self.column_pair_trends])
+
+    @property
+    def least_accurate(self) -> list[PairSimilarity]:
+        """The pairs whose accuracy is defined, those furthest below fresh real rows first."""
+        known = [p for p in self.pairs if not math.isnan(p.accuracy - p.expected)]
+        return sorted(known, key=lambda p: p.accuracy - p.expected)
 
     @property
     def estimates(self) -> dict[str, Estimate]:

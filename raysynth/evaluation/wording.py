@@ -1,12 +1,8 @@
-"""What the figures mean, in plain words: verdicts and the glossary of the report."""
+"""What the figures mean, in plain words: their levels and the glossary of the report."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from raysynth.evaluation.figures import EvaluationFigures
 
 GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
@@ -111,7 +107,7 @@ GLOSSARY: tuple[tuple[str, str, str], ...] = (
     (
         "Proximity",
         "Without holdout rows, in the place of membership: share of real rows nearer to the synthetic table than to as "
-        "many other real rows. Rows of nobody give 0.5.",
+        "many other real rows. Where no person is in either table it is 0.5.",
         "It is not membership: keep real rows out of the fit, and give them as holdout rows, to measure that.",
     ),
     (
@@ -128,35 +124,6 @@ REACH: tuple[tuple[str, str, str], ...] = (
     ("density", "Density", "how crowded with real rows the places of synthetic rows are; about 1"),
     ("coverage", "Coverage", "share of real rows that have a synthetic row as near as real neighbours"),
 )
-
-
-def in_short(results: EvaluationFigures) -> list[str]:
-    """The findings in whole sentences, for a reader who looks at nothing else."""
-    lines = []
-    if not results.is_valid:
-        lines.append("The table is not valid as it stands: see the failed diagnostics.")
-    if (s := results.similarity) is not None:
-        accuracy, fresh = s.accuracies["bivariate"]
-        against = f"; its pairs of columns are {accuracy:.1%} accurate, where fresh real rows would be {fresh:.1%}"
-        lines.append(f"It is {likeness(s.quality)} to the real table{'' if math.isnan(accuracy) else against}.")
-    if results.efficacy:
-        lines.append(usefulness(results.ml_efficacy, results.target))
-    if results.realism is not None:
-        lines.append(told(results.realism.auc.value))
-    if results.privacy is not None:
-        failed = [c.title.lower() for c in results.privacy.checks if c.passed is False]
-        if failed:
-            lines.append(
-                f"Do not share it yet: real rows may be recognised or given away. Failed: {', '.join(failed)}."
-            )
-        else:
-            lines.append(
-                "No sign of copied or recognisable people was found. These checks find leaks; they cannot rule them "
-                "out: only a privacy budget (epsilon) does."
-            )
-    if not results.has_holdout:
-        lines.append("No holdout rows were given, so copying could be looked for in part only.")
-    return lines
 
 
 def likeness(score: float) -> str:
@@ -178,11 +145,12 @@ def level(score: float) -> str:
 
 def told(auc: float) -> str:
     """A sentence for the classifier two-sample test."""
-    if auc < 0.55:
+    if math.isnan(auc) or auc < 0.55:
         return "A classifier can hardly tell synthetic rows from real ones."
-    if auc < 0.75:
-        return "A classifier tells many synthetic rows from real ones."
-    return "A classifier tells most synthetic rows from real ones."
+    right = f"of 100 pairs of a real and a synthetic row it picks the real one in {100 * auc:.0f}"
+    if auc < 0.7:
+        return f"A classifier tells some synthetic rows from real ones: {right}, where guessing gives 50."
+    return f"A classifier tells most synthetic rows from real ones: {right}, where guessing gives 50."
 
 
 def usefulness(score: float, target: str) -> str:

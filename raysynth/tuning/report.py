@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raysynth.comparison.intervals import Estimate
+from raysynth.evaluation.heading import Heading, with_date
 from raysynth.evaluation.templating import environment
 from raysynth.tuning.front import AGAINST, Candidate
 
@@ -64,6 +65,7 @@ class Point:
     mark: str
     series: int
     on_front: bool
+    label: str
     words: str
 
 
@@ -87,6 +89,7 @@ def render_sweep(result: Sweep) -> str:
         environment("raysynth.tuning")
         .get_template("sweep.html.j2")
         .render(
+            heading=_heading(result),
             result=result,
             candidates=found,
             words=result.explain().splitlines() if found else [],
@@ -99,6 +102,18 @@ def render_sweep(result: Sweep) -> str:
             front={c.setting for a in AGAINST for c in result.front(a)},
         )
     )
+
+
+def _heading(result: Sweep) -> Heading:
+    """What was tried: methods, budgets and seeds; the private selection tells its winner alone."""
+    found = result.candidates
+    budgets = sorted({c.setting.epsilon for c in found})
+    methods = [("Methods", ", ".join(sorted({c.setting.method for c in found})))]
+    told = ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)
+    many = [("Settings", str(len(found))), ("Seeds of each", str(max((len(c.results) for c in found), default=0)))]
+    more = [] if result.selection == "private" else many
+    facts = [*methods, ("Epsilons", told), *more, ("Selection", result.selection)]
+    return Heading("Privacy and utility, swept", with_date(facts))
 
 
 def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, methods: Sequence[str]) -> Plot:
@@ -118,6 +133,7 @@ def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, m
                 *(place_x(cost.value) + shift, place_y(c.utility.value), place_y(down), place_y(up)),
                 *(place_x(low) + shift, place_x(high) + shift, MARKS[index % len(MARKS)], index % len(MARKS)),
                 on_front=c in front,
+                label=c.setting.label,
                 words=_words(c),
             )
         )

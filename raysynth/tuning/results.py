@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +110,9 @@ class SweepResult:
         chosen = self._chosen(max_epsilon, min_utility, max_attack)
         if self.selection == "private":
             return f"{_private_words(chosen)}\nThese results are {self.label}."
+        covered = self._within_a_guarantee(chosen, min_utility, max_attack)
         lines = [
+            *([] if covered is None else [_covered_words(covered, self.objective)]),
             f"Of {len(self.candidates)} settings, {chosen.setting.label} at {_epsilon(chosen)} has the highest mean "
             f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}.",
             _attack_words(chosen),
@@ -125,6 +130,7 @@ class SweepResult:
             lines.append(f"{len(self.stopped)} trials were stopped early, behind others of their method and epsilon.")
         if self.failed:
             lines.append(f"{len(self.failed)} trials failed: {self.failed[0].error}")
+        lines.append(f"To fit it: {fit_command(covered or chosen)}")
         return "\n".join([*lines, f"These results are {self.label}."])
 
     def generate_report(self, path: str | os.PathLike[str]) -> None:
@@ -154,6 +160,14 @@ class SweepResult:
         }
         record: dict[str, Any] = plain(content)
         return record
+
+    def _within_a_guarantee(
+        self, chosen: fronts.Candidate, min_utility: float, max_attack: float
+    ) -> fronts.Candidate | None:
+        """The best setting with an epsilon, where the best of all has none although some were tried."""
+        if math.isfinite(chosen.setting.epsilon):
+            return None
+        return fronts.choose(self.candidates, sys.float_info.max, min_utility, max_attack)
 
     def _chosen(self, max_epsilon: float, min_utility: float, max_attack: float) -> fronts.Candidate:
         found = self.candidates
@@ -214,6 +228,22 @@ def _private_words(chosen: fronts.Candidate) -> str:
         f"{chosen.setting.label}, fitted at epsilon {fit:g}, was chosen privately among a random number of trials; its "
         f"noised score over pairs of columns is {chosen.utility.value:.3f} (1: as the real rows).\n"
         f"Statistics, fit and choice together cost epsilon {chosen.setting.epsilon:.3g}, as its ledger says."
+    )
+
+
+def fit_command(candidate: fronts.Candidate) -> str:
+    """The command line that fits a setting; DATA stands for the table."""
+    setting = candidate.setting
+    budget = [] if math.isinf(setting.epsilon) else ["--epsilon", f"{setting.epsilon:g}"]
+    given = [w for name, value in setting.parameters for w in ("--set", f"{name}={json.dumps(value)}")]
+    words = ["raysynth", "fit", "DATA", "--method", setting.method, *budget, *given, "--model", "model.raysynth"]
+    return shlex.join(words)
+
+
+def _covered_words(candidate: fronts.Candidate, objective: str) -> str:
+    return (
+        f"Of the settings with a guarantee, {candidate.setting.label} at {_epsilon(candidate)} is best: {objective} "
+        f"{_over_seeds(candidate.utility, candidate)}."
     )
 
 

@@ -95,6 +95,38 @@
     addEventListener("beforeprint", () => canvases.forEach(draw));
   }
 
+  // Two columns together: a table for each side, its cells shaded by their shares.
+  const pick = $("#joint-pick"), at = $("#joint");
+  if (pick) {
+    const { joints } = JSON.parse(source.textContent);
+    const cell = (kind, text, scope) => {
+      const made = document.createElement(kind);
+      made.textContent = text;
+      if (scope) made.scope = scope;
+      return made;
+    };
+    const row = (...cells) => { const made = document.createElement("tr"); made.append(...cells); return made; };
+    const side = (pair, which, most) => {
+      const box = document.createElement("div"), table = document.createElement("table");
+      const head = document.createElement("thead"), body = document.createElement("tbody");
+      table.append(cell("caption", (which === "real" ? "Real" : "Synthetic") + ": " + pair.names[0] + " down, " + pair.names[1] + " across"), head, body);
+      head.append(row(cell("td", ""), ...pair.columns.map((c) => cell("th", c, "col"))));
+      pair[which].forEach((shares, i) => body.append(row(cell("th", pair.rows[i], "row"), ...shares.map((share) => {
+        const made = cell("td", share >= .5 ? (share / 10).toFixed(1) : share > 0 ? "·" : "");
+        made.style.setProperty("--share", Math.round(100 * Math.sqrt(share / most)) + "%");
+        return made;
+      }))));
+      box.className = "scroll"; box.append(table);
+      return box;
+    };
+    const paint = () => {
+      const pair = joints[pick.value], most = Math.max(1e-9, ...pair.real.flat(), ...pair.synthetic.flat());
+      at.replaceChildren(side(pair, "real", most), side(pair, "synthetic", most));
+    };
+    pick.addEventListener("change", () => { paint(); reachable(); });
+    paint();
+  }
+
   // What scrolls sideways can be reached and scrolled by keyboard.
   const reachable = () => all(".scroll").filter((box) => box.scrollWidth > box.clientWidth).forEach((box) => { box.tabIndex = 0; });
   addEventListener("load", reachable); addEventListener("resize", reachable);

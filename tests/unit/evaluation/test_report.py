@@ -154,7 +154,7 @@ def test_exact_figures_among_the_provenance_stay_private(tmp_path: Path) -> None
 
 
 def test_a_notebook_shows_the_cards(results: EvaluationResults) -> None:
-    assert "Similarity" in results._repr_html_() and "<script" not in results._repr_html_()
+    assert "Likeness" in results._repr_html_() and "<script" not in results._repr_html_()
 
 
 def test_a_path_that_is_a_folder_is_a_storage_error(results: EvaluationResults, tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def test_the_words_say_what_why_and_who_may_see_it(swept: SweepResult) -> None:
     assert "1 trials failed: <script>out of memory" in words
     assert "for the data's holder only" in words
     assert "nothing is guaranteed" in swept.explain()
+    assert swept.explain().startswith("Of the settings with a guarantee, copula at epsilon 1 is best")
+    fit = "To fit it: raysynth fit DATA --method copula --epsilon 1 --model model.raysynth"
+    assert fit in swept.explain() and fit in swept.explain(max_epsilon=2)
 
 
 def test_no_figures_at_all_is_said_with_the_reason(tmp_path: Path) -> None:

@@ -1,0 +1,249 @@
+"""What the evaluation of a database found: figures, a summary in words, JSON, and a page."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raysynth.comparison.intervals import Estimate
+from raysynth.evaluation.measures import NAN, mean_of_defined
+from raysynth.evaluation.network_drawing import draw_network
+from raysynth.evaluation.page import write_page
+from raysynth.evaluation.plain import plain, similarity_to_dict
+from raysynth.evaluation.section import Section, section_body
+from raysynth.evaluation.similarity import Similarity
+from raysynth.schema.relations import DatabaseSchema
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A figure of the synthetic database, and the same of a held-back real one (NaN without it)."""
+
+    value: float
+    fresh: float = NAN
+
+    def __str__(self) -> str:
+        return _number(self.value) + ("" if math.isnan(self.fresh) else f" (held-back rows {_number(self.fresh)})")
+
+
+@dataclass(frozen=True)
+class RelationFigures:
+    """One key.
+
+    Args:
+        relation: as text.
+        integrity: share of the keys that are not missing which name a row of the parent's table, in [0, 1].
+        missing_real, missing_synthetic: shares of rows whose key is missing.
+        mean_real, mean_synthetic: children of a parent.
+        ks, tv: Kolmogorov-Smirnov and total variation complements of their number, in [0, 1]; 1 is alike.
+    """
+
+    relation: str
+    integrity: float
+    missing_real: float
+    missing_synthetic: float
+    mean_real: float
+    mean_synthetic: float
+    ks: Beside
+    tv: Beside
+
+
+@dataclass(frozen=True)
+class TableFigures:
+    """One table by itself, its keys left out.
+
+    Args:
+        unique_keys: share of the synthetic primary keys that are different; NaN without a primary key.
+        similarity: of its columns; None where it has none of its own.
+        shapes, pairs: mean scores of columns and of all pairs.
+    """
+
+    table: str
+    n_real: int
+    n_synthetic: int
+    unique_keys: float
+    similarity: Similarity | None
+    shapes: Beside
+    pairs: Beside
+
+
+@dataclass(frozen=True)
+class HopFigures:
+    """A table and an ancestor of it.
+
+    Args:
+        chain: tables and keys from the child up.
+        hops: keys between both.
+        n_pairs: of a column of the one and a column of the other.
+        correlation, strong: mean pair scores, of all and of those that belong together in the real tables.
+        told, told_fresh: AUC of trees that tell synthetic (held-back) joined rows from real ones; one hop only.
+    """
+
+    chain: str
+    hops: int
+    n_pairs: int
+    correlation: Beside
+    strong: Beside
+    told: Estimate
+    told_fresh: Estimate
+
+
+@dataclass(frozen=True)
+class Copying:
+    """Entities with all that describes their children.
+
+    Args:
+        closer: share of synthetic ones nearer to one of the fit than to a held-back one; 0.5 is what nobody's give.
+        copies, copies_fresh: share of synthetic (held-back) ones that equal one of the fit.
+    """
+
+    closer: Estimate
+    copies: Estimate
+    copies_fresh: Estimate
+
+
+@dataclass(frozen=True)
+class DatabaseEvaluation:
+    """Figures of one synthetic database.
+
+    Args:
+        schema: of the database.
+        entity: the table whose rows are the entities.
+        relations, tables, hops: each by itself.
+        aggregated: C2ST-Agg of each table with children: the AUC of trees that tell its synthetic rows, with aggregates
+            of their children, from real ones; and the same of held-back rows.
+        copying: None without held-back rows.
+        has_holdout: whether real rows that no model saw stand beside the figures.
+    """
+
+    schema: DatabaseSchema
+    entity: str
+    relations: tuple[RelationFigures, ...]
+    tables: tuple[TableFigures, ...]
+    hops: tuple[HopFigures, ...]
+    aggregated: Mapping[str, tuple[Estimate, Estimate]]
+    copying: Copying | None
+    has_holdout: bool
+
+    @property
+    def integrity(self) -> float:
+        """The smallest share of keys that name a row; 1: every key does."""
+        return min((r.integrity for r in self.relations), default=NAN)
+
+    @property
+    def cardinality(self) -> Beside:
+        """Mean over the keys of the Kolmogorov-Smirnov complement of the number of children."""
+        return _mean([r.ks for r in self.relations])
+
+    def correlation(self, hops: int) -> Beside:
+        """Mean over the ways of so many keys of their pair scores."""
+        return _mean([h.correlation for h in self.hops if h.hops == hops])
+
+    @property
+    def c2st_aggregated(self) -> Beside:
+        """Mean over the tables with children of the AUC of C2ST-Agg; 0.5: cannot be told apart."""
+        return _mean([Beside(a.value, b.value) for a, b in self.aggregated.values()])
+
+    def summary(self) -> str:
+        """The deciding figures as text, one a line."""
+        lines = [
+            "Evaluation of the synthetic database",
+            _line(
+                "Keys that point somewhere", "not defined" if math.isnan(self.integrity) else f"{self.integrity:.2%}"
+            ),
+            _line("Number of children", str(self.cardinality), "1 is alike; Kolmogorov-Smirnov complement"),
+            *(
+                _line(f"  {r.relation}", str(r.ks), f"{r.mean_real:.2f} each, now {r.mean_synthetic:.2f}")
+                for r in self.relations
+            ),
+            _line("Columns", str(_mean([t.shapes for t in self.tables])), "1 is alike"),
+            _line("Pairs within a table", str(_mean([t.pairs for t in self.tables]))),
+        ]
+        for hops in sorted({h.hops for h in self.hops}):
+            words = "one key" if hops == 1 else f"{hops} keys"
+            lines.append(_line(f"Pairs along {words}", str(self.correlation(hops))))
+        lines.append(
+            _line("Told from real with children (AUC)", str(self.c2st_aggregated), "0.5: cannot be told apart")
+        )
+        lines += [_line(f"  {n}", str(a), _fresh(b)) for n, (a, b) in self.aggregated.items()]
+        joined = [h for h in self.hops if h.hops == 1 and not math.isnan(h.told.value)]
+        lines += [_line(f"Told from real, {h.chain}", str(h.told), _fresh(h.told_fresh)) for h in joined]
+        if self.copying is not None:
+            c = self.copying
+            lines.append(_line(f"Nearer to a '{self.entity}' of the fit", str(c.closer), "0.5: as anybody's"))
+            lines.append(_line("  Copies", str(c.copies), _fresh(c.copies_fresh)))
+        if not self.has_holdout:
+            lines.append(
+                "  Note: give holdout=, real tables of other entities (split_database), to see what fresh rows score"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as plain JSON values; undefined figures are None."""
+        tables = [
+            {
+                **{k: v for k, v in vars(t).items() if k != "similarity"},
+                "shapes": asdict(t.shapes),
+                "pairs": asdict(t.pairs),
+            }
+            | {"similarity": None if t.similarity is None else similarity_to_dict(t.similarity)}
+            for t in self.tables
+        ]
+        told = {n: {"auc": asdict(a), "auc_of_fresh_rows": asdict(b)} for n, (a, b) in self.aggregated.items()}
+        content = {
+            "schema": self.schema.to_dict(),
+            "entity": self.entity,
+            "integrity": self.integrity,
+            "cardinality": asdict(self.cardinality),
+            "c2st_aggregated": asdict(self.c2st_aggregated),
+            "relations": [asdict(r) for r in self.relations],
+            "tables": tables,
+            "along_keys": [asdict(h) for h in self.hops],
+            "told_with_children": told,
+            "copying": None if self.copying is None else asdict(self.copying),
+        }
+        return dict(plain(content))
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def write_report(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained HTML page, private like the real tables; raises `StorageError`."""
+        edges = sorted({(r.parent, r.child) for r in self.schema.relations if not r.is_self_reference})
+        aside = {(r.parent, r.child) for r in self.schema.set_aside()}
+        drawing = draw_network([e for e in edges if e not in aside]) if set(edges) - aside else None
+        parts = {"keys": "Keys", "tables": "Tables", "along": "Along keys", "told": "Told from real"}
+        sections = [
+            Section(
+                anchor,
+                title,
+                section_body("raysynth.evaluation", "database.html.j2", part=anchor, e=self, drawing=drawing),
+            )
+            for anchor, title in parts.items()
+        ]
+        write_page(path, "Synthetic database", sections)
+
+    generate_report = write_report
+
+
+def _mean(figures: list[Beside]) -> Beside:
+    """Means over the same figures: those of undivided tables, which nothing stands beside, are left out of both."""
+    kept = [f for f in figures if not math.isnan(f.fresh)] or figures
+    return Beside(mean_of_defined([f.value for f in kept]), mean_of_defined([f.fresh for f in kept]))
+
+
+def _number(value: float) -> str:
+    return "not defined" if math.isnan(value) else f"{value:.3f}"
+
+
+def _fresh(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.value) else f"held-back rows {estimate}"
+
+
+def _line(label: str, value: str, note: str = "") -> str:
+    return f"  {label:<42} {value}" + (f"  ({note})" if note else "")
