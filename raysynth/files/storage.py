@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from raysynth.errors import ParameterError, StorageError
+from raysynth.errors import ParameterError, RaysynthError, StorageError
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -87,13 +87,13 @@ class Place:
         """Its bytes, seekable; an object of a store is read whole. Raises `OSError` as `open` does."""
         if self.filesystem is None:
             return open(self.path, "rb")
-        with _as_os_error(self), self.filesystem.open_input_stream(self.path, compression=None) as stream:
+        with as_os_error(self.name), self.filesystem.open_input_stream(self.path, compression=None) as stream:
             return io.BytesIO(stream.read())
 
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
         """Its bytes, some at a time; raises `OSError`."""
         with (
-            _as_os_error(self),
+            as_os_error(self.name),
             open(self.path, "rb")
             if self.filesystem is None
             else self.filesystem.open_input_stream(self.path, compression=None) as stream,
@@ -112,7 +112,7 @@ class Place:
         filesystem = self.filesystem or pafs.LocalFileSystem()
         selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
         try:
-            with _as_os_error(self):
+            with as_os_error(self.name):
                 found = filesystem.get_file_info(selector)
         except NotADirectoryError:
             return {}
@@ -120,12 +120,19 @@ class Place:
             raise StorageError(f"cannot list '{self.name}': {error.strerror or error}") from error
         return {f.path[len(self.path) :].lstrip("/"): f.size for f in found if f.is_file}
 
+    def size(self) -> int:
+        """Bytes of a file; raises `OSError`."""
+        if self.filesystem is None:
+            return os.stat(self.path).st_size
+        with as_os_error(self.name):
+            return int(self.filesystem.get_file_info(self.path).size or 0)
+
     def delete(self) -> None:
         """Delete a file; raises `OSError`."""
         if self.filesystem is None:
             Path(self.path).unlink(missing_ok=True)
         else:
-            with _as_os_error(self):
+            with as_os_error(self.name):
                 self.filesystem.delete_file(self.path)
 
 
@@ -192,19 +199,13 @@ def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
     return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
 
 
-_NOWHERE = {
-    "memory": "what lies in the memory of one process is not seen by others; give a path, or the DataFrame itself",
-    "http": "nothing can be listed or written there; download the file and give its path",
-    "https": "nothing can be listed or written there; download the file and give its path",
-}
-_CLIENTS = {
-    "hdfs": "hdfs:// needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it",
-    "viewfs": "viewfs:// needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it",
-    "gs": "give credentials (GOOGLE_APPLICATION_CREDENTIALS)",
-    "gcs": "give credentials (GOOGLE_APPLICATION_CREDENTIALS)",
-    "abfs": "give credentials (AZURE_CLIENT_ID and the like)",
-    "abfss": "give credentials (AZURE_CLIENT_ID and the like)",
-}
+_WEB = "nothing can be listed or written there; download the file and give its path"
+_MEMORY = "what lies in the memory of one process is not seen by others; give a path, or the DataFrame itself"
+_NOWHERE = {"memory": _MEMORY, "http": _WEB, "https": _WEB}
+_JAVA = "this needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it"
+_GOOGLE = "give credentials (GOOGLE_APPLICATION_CREDENTIALS)"
+_AZURE = "give credentials (AZURE_CLIENT_ID and the like)"
+_CLIENTS = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
 _GOOGLE_SECONDS = 30  # in which a request is tried again; without a bound it is a quarter of an hour
 
 
@@ -232,14 +233,14 @@ def _without_keys(uri: str) -> str:
 
 
 @contextmanager
-def _as_os_error(where: Place) -> Iterator[None]:
-    """What clients of object stores raise beside `OSError`, as one that says where."""
-    import pyarrow as pa
-
+def as_os_error(name: str) -> Iterator[None]:
+    """What clients of object stores raise beside `OSError` (each has its own), as one that says where."""
     try:
         yield
-    except pa.ArrowException as error:
-        raise OSError(f"{where.name}: {_first_line(error)}") from error
+    except (OSError, RaysynthError):
+        raise
+    except Exception as error:
+        raise OSError(f"{name}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -366,10 +367,10 @@ def _uploaded(final: Place) -> Iterator[Path]:
     try:
         temporary = folder / f"upload{final.suffix}"
         yield temporary
-        with _as_os_error(final), temporary.open("rb") as source:
+        with as_os_error(final.name), temporary.open("rb") as source:
             with final.filesystem.open_output_stream(final.path, compression=None) as stream:
                 shutil.copyfileobj(source, stream, 1 << 23)
-            if final.filesystem.get_file_info(final.path).size != temporary.stat().st_size:
+            if final.size() != temporary.stat().st_size:
                 raise OSError("the store has another number of bytes than were sent")
     except OSError as error:
         raise storage_error(error, final) from error
@@ -383,7 +384,7 @@ def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:
 
     bucket = where.path.partition("/")[0]
     try:
-        with _as_os_error(where):
+        with as_os_error(where.name):
             found = filesystem.get_file_info([bucket, where.path])
     except OSError as error:
         cure = _CLIENTS.get(where.name.partition("://")[0], "check your rights to it")

@@ -21,6 +21,7 @@ import pyarrow as pa
 from raysynth.data.fragments import Fragment, Table
 from raysynth.errors import ClusterError, RaysynthError
 from raysynth.running.local import MergeTree, Summary, merge_all, summarise_blocks
+from raysynth.running.metrics import count_done
 from raysynth.running.plain_lines import told
 from raysynth.running.progress import progress
 
@@ -148,6 +149,7 @@ def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str]
             waiting[index] = ref
             while (turn := tree.added) in waiting:
                 tree.add(waiting.pop(turn))
+            count_done("fragments")
             advance(1)
         result: S = ray.get(tree.result()) if tree else make()
     return result
@@ -171,6 +173,7 @@ def for_each_fragment_on_ray(
     with progress(label, len(calls)) as advance, _user_errors(ray):
         for index, ref in _completed(ray, calls):
             results[index] = ray.get(ref)
+            count_done("fragments")
             advance(1)
     return [results[i] for i in range(len(calls))]
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import Place, place, storage_error, write_atomically
+from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
@@ -136,6 +137,7 @@ def write_parquet(
         written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_parts)
         done.rows = sum(f.rows for part in written for f in part)
         done.bytes = sum(f.bytes for part in written for f in part)
+    count_done("rows_written", done.rows)
     records |= dict(zip(missing, written, strict=True))
     manifest = Manifest(plan.model, plan.seed, rows, tuple(f for i in range(n_parts) for f in records[i]))
     _write_json(folder / RECORDS / "manifest.json", asdict(manifest))

@@ -15,7 +15,7 @@ from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.partitions import partition_of
 from raysynth.data.sources.streams import compression_of, open_plain
 from raysynth.errors import DataError, ParameterError, StorageError
-from raysynth.files.storage import open_uri
+from raysynth.files.storage import as_os_error, open_uri
 
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
 CSV_ENDINGS = tuple(
@@ -150,7 +150,8 @@ def _found(paths: Sequence[str]) -> _Found:
             raise DataError(f"'{path}' lies in another file system than '{paths[0]}'; give files of one")
         filesystem = this
         try:
-            info = filesystem.get_file_info(root)
+            with as_os_error(path):
+                info = filesystem.get_file_info(root)
             if info.type == pafs.FileType.File:
                 files.append(info)
                 folders.append(())

@@ -82,7 +82,7 @@ def test_a_uri_where_files_are_mapped_or_locked_is_refused(uri: str) -> None:
     [
         ("memory://a/b", "memory of one process"),
         ("foo://a/b", "nothing here opens foo://.*give a local or mounted path"),
-        ("hdfs://host:1/x", "hdfs://host:1/x.*needs Java and Hadoop"),
+        ("hdfs://host:1/x", "hdfs://host:1/x.*this needs Java and Hadoop"),
         ("https://user:secret@host/x?key=secret", r"https://host/x': .*download the file"),
     ],
 )
