@@ -33,17 +33,17 @@ def one_cpu() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 Parquet files of 50 made rows (fixed seed)."""
+    """40 Parquet files of 30,000 made rows (fixed seed): two fragments."""
     rng = np.random.default_rng(4)
     made = tmp_path_factory.mktemp("table")
     for i in range(40):
-        frame = pd.DataFrame({"age": rng.integers(18, 90, 50), "town": rng.choice(["Bonn", "Celle"], 50)})
+        frame = pd.DataFrame({"age": rng.integers(18, 90, 30_000), "town": rng.choice(["Bonn", "Celle"], 30_000)})
         frame.to_parquet(made / f"part-{i:02d}.parquet")
     return made
 
 
 def fitted_and_sampled(folder: Path, out: Path) -> int:
-    """Rows written: of 2,000 real ones, 140,000 in three files."""
+    """Rows written: learned from 1.2 M, 140,000 in three files."""
     model = GaussianCopula(seed=1, verbose=False).fit(folder)
     return model.sample_to(out, 140_000, seed=1, rows_per_file=65_536).rows
 
