@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -36,6 +36,7 @@ FORMAT_VERSION = 2
 RECORDS = "_raysynth"
 FILES = 32  # or more: a task writes one, and at the end few tasks leave cores idle
 MOST_CHUNKS = 16  # of a file, about a million rows
+P = TypeVar("P", bound=Any)  # a frozen dataclass
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
 
 
@@ -128,9 +129,9 @@ def write_parquet(
         form.partition_by,
         form.compression,
     )
-    plan = _open(folder, asked, seed is None)
+    plan = open_folder(folder, asked, seed is None)
     n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
-    records = _finished(folder, n_parts)
+    records = finished_parts(folder, n_parts)
     missing = [i for i in range(n_parts) if i not in records]
     write = partial(_write_part, model, segments, plan, folder)
     with stage("sampling") as done, one_torch_thread():
@@ -140,7 +141,7 @@ def write_parquet(
     count_done("rows_written", done.rows)
     records |= dict(zip(missing, written, strict=True))
     manifest = Manifest(plan.model, plan.seed, rows, tuple(f for i in range(n_parts) for f in records[i]))
-    _write_json(folder / RECORDS / "manifest.json", asdict(manifest))
+    write_record(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
 
 
@@ -157,7 +158,7 @@ def verify(path: str | os.PathLike[str]) -> Manifest:
             over.
     """
     folder = place(path)
-    content = _read_json(folder / RECORDS / "manifest.json")
+    content = read_record(folder / RECORDS / "manifest.json")
     try:
         if content is None:
             raise TypeError
@@ -181,9 +182,16 @@ def verify(path: str | os.PathLike[str]) -> Manifest:
     return manifest
 
 
-def _open(folder: Place, asked: _Plan, any_seed: bool) -> _Plan:
-    """The folder's plan: the one on disk where it fits what is asked for, else a new one."""
-    found = _read_json(folder / RECORDS / "plan.json")
+def open_folder(folder: Place, asked: P, any_seed: bool) -> P:
+    """The folder's plan: the one on disk where it fits what is asked for, else a new one.
+
+    Args:
+        folder: of the sample. asked: a frozen dataclass of JSON values, one of them `seed`.
+        any_seed: a new plan draws its seed.
+
+    Raises `StorageError` where the folder holds another run, or Parquet files of none.
+    """
+    found = read_record(folder / RECORDS / "plan.json")
     names = folder.sizes()
     if found is not None:
         if any_seed:
@@ -194,25 +202,25 @@ def _open(folder: Place, asked: _Plan, any_seed: bool) -> _Plan:
                 f"'{folder}' holds another run (other {', '.join(differing)}); choose a new folder or delete it"
             )
         for name in names:  # of a run that was killed while writing
-            if _last(name).startswith(f".{_name(0)[:5]}") and name.endswith(".tmp.parquet"):
+            if _last(name).startswith(f".{part_name(0)[:5]}") and name.endswith(".tmp.parquet"):
                 (folder / name).delete()
         return asked
     if any(name.endswith(".parquet") for name in names):
         raise StorageError(f"'{folder}' already holds Parquet files that are no raysynth run; choose an empty folder")
     if any_seed:
         asked = replace(asked, seed=secrets.randbits(62))
-    _write_json(folder / RECORDS / "plan.json", asdict(asked))
+    write_record(folder / RECORDS / "plan.json", asdict(asked))
     return asked
 
 
-def _finished(folder: Place, n_parts: int) -> dict[int, tuple[FileRecord, ...]]:
+def finished_parts(folder: Place, n_parts: int) -> dict[int, tuple[FileRecord, ...]]:
     """The files of each part whose record and files are all there."""
     sizes, finished = folder.sizes(), {}
     for index in range(n_parts):
-        record = f"{RECORDS}/{_name(index)}.json"
+        record = f"{RECORDS}/{part_name(index)}.json"
         if record not in sizes:
             continue
-        content = _read_json(folder / record)
+        content = read_record(folder / record)
         try:
             files = tuple(FileRecord(**f) for f in (content or {})["files"])
         except (KeyError, TypeError):
@@ -229,7 +237,7 @@ def _write_part(
     try:
         records = write_part(
             folder,
-            f"{_name(index)}.parquet",
+            f"{part_name(index)}.parquet",
             _chunks(model, segments, plan, index),
             file_schema(model.schema),
             compression=plan.compression,
@@ -238,7 +246,7 @@ def _write_part(
         )
     except OSError as error:  # before a file of this part was open
         raise storage_error(error, folder) from error
-    _write_json(folder / RECORDS / f"{_name(index)}.json", {"files": [asdict(r) for r in records]})
+    write_record(folder / RECORDS / f"{part_name(index)}.json", {"files": [asdict(r) for r in records]})
     return records
 
 
@@ -258,7 +266,8 @@ def file_schema(schema: TableSchema) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _name(index: int) -> str:
+def part_name(index: int) -> str:
+    """Of a part's files and of its record, without ending."""
     return f"part-{index:05d}"
 
 
@@ -272,11 +281,13 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _write_json(target: Place, content: dict[str, Any]) -> None:
+def write_record(target: Place, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all; raises `StorageError`."""
     write_atomically(target, json.dumps(content, indent=1).encode("utf-8"))
 
 
-def _read_json(source: Place) -> dict[str, Any] | None:
+def read_record(source: Place) -> dict[str, Any] | None:
+    """A JSON file; None where it is missing or no object. Raises `StorageError`."""
     try:
         with source.open() as stream:
             content = json.loads(stream.read().decode("utf-8"))
