@@ -15,7 +15,7 @@ from raysynth.cli.application import Csv, Entity, Json, Method, app, command_lin
 from raysynth.cli.database import demo_database, refuse
 from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
-from raysynth.files.storage import check_writable
+from raysynth.files.storage import check_writable, local_path
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def run_demo(
     Raises:
         RaysynthError: whatever a step raises; files of the steps before it stay.
     """
+    out = local_path(out, "--out")
     files = {"report": out / "report.html", "synthetic table": out / "synthetic.csv", "model": out / "model.raysynth"}
     for path in files.values():
         check_writable(path)

@@ -154,12 +154,14 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
 def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:
     """What `fit` learned, from how much, and where it is now."""
     columns = {c.name: str(c.kind) for c in model.schema_.columns}
-    size = file.stat().st_size
+    from raysynth.files.storage import place
+
+    size = place(file).size()
     record = {
         "command": "fit",
         "data": data,
         "method": model.method,
-        "model": str(file),
+        "model": str(place(file)),
         "rows": model.n_rows_,
         "columns": columns,
         "bytes": size,
@@ -171,6 +173,6 @@ def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Ou
     privacy = "" if spent is None else f"Privacy spent: {spent}\n"
     text = privacy + (
         f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
-        f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
+        f"Model: {place(file)} ({size / 1e6:.1f} MB). Next: raysynth sample {place(file)} -n 1000 --out synthetic.csv"
     )
     return Outcome(record, text)

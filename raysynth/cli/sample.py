@@ -13,7 +13,7 @@ from raysynth.cli.application import Json, Seed, app, run
 from raysynth.cli.database import refuse, sample_database
 from raysynth.cli.steps import FILE_ENDINGS, Outcome, write_frame
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import check_writable, local_path
+from raysynth.files.storage import check_writable, place
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -105,7 +105,7 @@ def check_out(out: str) -> None:
     if Path(out).suffix.lower() in FILE_ENDINGS:
         check_writable(out)
     else:
-        check_writable(local_path(out, "--out") / "part")
+        check_writable(place(out, "--out") / "part")
 
 
 def write_sample(

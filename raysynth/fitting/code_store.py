@@ -8,7 +8,6 @@ scratch folder, each pass streams the table instead (`Prepared.count`).
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import private_folder
 from raysynth.fitting.prepared import Prepared
+from raysynth.running.local import cpu_count
 from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 IN_MEMORY_CELLS = 1 << 23
@@ -49,7 +49,7 @@ class CodeStore:
         """
         from raysynth.running.runner import run_tasks
 
-        plan, n_threads = CountingPlan.of(self.cardinalities, column_sets), os.cpu_count() or 1
+        plan, n_threads = CountingPlan.of(self.cardinalities, column_sets), cpu_count()
         groups = plan.split(min(n_threads, len(plan.blocks)))
         copies = min(n_threads // max(len(groups), 1), COPIED_BYTES // max(8 * plan.n_cells, 1), _n_rows(self.parts))
         shares = _even_shares(self.parts, copies) if copies > 1 else [list(self.parts)]

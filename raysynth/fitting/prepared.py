@@ -180,3 +180,15 @@ def check_constraints(rules: ConstraintSet, table: Table) -> None:
     columns = [n for n in table.names if n in involved]
     make = partial(BrokenRows, rules.constraints)
     summarise(table, make, columns=columns, label="checking constraints").raise_if_any()
+
+
+def constraint_set(schema: TableSchema) -> ConstraintSet | None:
+    """The constraints of a written schema, on its columns as they are modelled; None without any."""
+    from raysynth.schema.constraints import ConstraintSet
+
+    if not schema.constraints:
+        return None
+    modelled = schema.as_modelled()
+    rules = ConstraintSet(modelled.constraints, modelled)
+    rules.validate(modelled)
+    return rules

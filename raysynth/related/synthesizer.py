@@ -223,14 +223,14 @@ class RelationalSynthesizer(Parameterised):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.files.storage import local_path
+        from raysynth.files.storage import place
         from raysynth.related.blocks import Blocks, Request
         from raysynth.related.folder import FolderPlan, opened, write_folder
 
         roots = self._roots(scale, conditions, rows)
         asked = repr((float(scale), sorted((rows or {}).items()), conditions))
         chosen = seed if seed is not None else self.seed
-        folder = local_path(path)
+        folder = place(path)
         plan = FolderPlan(self._content().digest(), -1 if chosen is None else chosen, asked, compression)
         plan = opened(folder, plan, any_seed=chosen is None)
         with told(quiet=not self.verbose):
