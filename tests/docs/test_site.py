@@ -58,7 +58,8 @@ def test_every_public_name_has_a_place_in_the_reference() -> None:
 def test_the_example_of_a_schema_file_is_read() -> None:
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
     content = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
-    assert [c.name for c in TableSchema.from_dict(content).columns] == [
+    names = [c.name for c in TableSchema.from_dict(content).columns]
+    assert names == [
         "sex",
         "age",
         "admitted",
