@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,7 +85,7 @@ def _columns(content: dict[str, Any]) -> dict[str, float]:
     return {c["column"]: c["score"] for c in similarity.get("columns", []) if c.get("score") is not None}
 
 
-def _line(name: str, row: dict[str, float | None]) -> str:
+def _line(name: str, row: Mapping[str, float | None]) -> str:
     first, second, change = row["first"], row["second"], row["change"]
     shown = ["–" if v is None else f"{v:.3f}" for v in (first, second)]
     return f"{name:<24} {shown[0]:>8} {shown[1]:>8} {'–' if change is None else f'{change:+.3f}':>8}"

@@ -1,4 +1,4 @@
-"""Figures of one column or one pair, for a notebook or a file: `results.plot("age")`, `results.plot("age", "income")`."""
+"""Figures of one column or of one pair of columns, for a notebook or a file (`results.plot`)."""
 
 from __future__ import annotations
 
