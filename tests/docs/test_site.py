@@ -6,12 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import jsonschema
+import pandas as pd
 import pytest
+import yaml
 
 import raysynth
-from raysynth.schema.table import TableSchema
+from raysynth import ColumnSchema, DatabaseSchema, TableSchema, constraints, infer_schema
+from raysynth.cli.attack import CAMPAIGN_KEYS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -55,17 +61,32 @@ def test_every_public_name_has_a_place_in_the_reference() -> None:
     assert missing == [] and all(f"raysynth.{name}" in pages for name in whole)
 
 
-def test_the_example_of_a_schema_file_is_read() -> None:
+def test_the_examples_of_files_are_read_and_fit_their_json_schemas() -> None:
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    content = json.loads(re.findall(r"```json\n(.*?)```", page, re.DOTALL)[0])
-    names = [c.name for c in TableSchema.from_dict(content).columns]
-    assert names == [
-        "sex",
-        "age",
-        "admitted",
-        "discharged",
-        "record",
-    ]
+    table, database = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    (campaign,) = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    for content, name in ((table, "table-schema"), (database, "relations"), (campaign, "campaign")):
+        jsonschema.validate(content, schema_of(name))
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**content, "colour": "red"}, schema_of(name))
+    assert len(TableSchema.from_dict({"$schema": "table-schema.json", **table}).columns) == 5
+    assert len(DatabaseSchema.from_dict(database).relations) == 2
+    assert set(campaign) <= set(CAMPAIGN_KEYS) <= set(schema_of("campaign")["properties"])
+
+
+def test_the_json_schema_of_tables_knows_every_entry_of_columns_and_rules() -> None:
+    schema = schema_of("table-schema")["properties"]
+    assert set(schema["columns"]["items"]["properties"]) == {f.name for f in fields(ColumnSchema)}
+    rules = {r["properties"]["kind"]["const"]: set(r["properties"]) for r in schema["constraints"]["items"]["oneOf"]}
+    known = [getattr(constraints, n) for n in constraints.__all__ if isinstance(getattr(constraints, n), type)]
+    own = [c for c in known if issubclass(c, constraints.Constraint) and c is not constraints.Constraint]
+    assert rules == {c.kind: {"kind", *(f.name for f in fields(c) if f.init)} for c in own}
+    frame = pd.DataFrame({"a": range(30), "b": ["x", "y", "z"] * 10, "c": pd.Timestamp("2024-01-01")})
+    jsonschema.validate(infer_schema(frame).to_dict(), schema_of("table-schema"))
+
+
+def schema_of(name: str) -> Any:
+    return json.loads((ROOT / "docs" / "_static" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
