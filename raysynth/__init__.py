@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
     from raysynth.methods.vae.synthesizer import TabularVAE as TabularVAE
+    from raysynth.related.synthesizer import RelationalSynthesizer as RelationalSynthesizer
     from raysynth.schema import ColumnSchema as ColumnSchema
     from raysynth.schema import Kind as Kind
     from raysynth.schema import TableSchema as TableSchema
@@ -66,6 +67,7 @@ _HOME = {
     "CTGAN": "raysynth.methods.gan.ctgan",
     "DPTabularVAE": "raysynth.methods.vae.synthesizer",
     "GaussianCopula": "raysynth.methods.copula.synthesizer",
+    "RelationalSynthesizer": "raysynth.related.synthesizer",
     "SequentialTrees": "raysynth.methods.trees.synthesizer",
     "TabularGAN": "raysynth.methods.gan.tabular_gan",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",

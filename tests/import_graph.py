@@ -29,6 +29,7 @@ LAYERS = (
     ("training",),
     ("fitting",),
     ("methods",),
+    ("related",),
     ("comparison",),
     ("attacks",),
     ("evaluation",),

@@ -72,6 +72,9 @@ def fit(
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     entity: Entity = None,
+    rules: Annotated[
+        str | None, typer.Option(help="auto: keep the sums, orderings and dependencies that all rows keep.")
+    ] = None,
     settings: Settings = None,
     help_method: Annotated[
         str | None,
@@ -108,6 +111,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
             delta=delta,
             settings=settings,
             entity=entity,
+            rules=rules,
             seed=seed,
         )
         fitted.fit(read_as(data, csv))

@@ -9,6 +9,7 @@ import typer
 
 from raysynth.cli.application import Csv, Json, app, run
 from raysynth.cli.steps import Outcome, read_as
+from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
     from raysynth.statistics.findings import Findings
@@ -35,6 +36,9 @@ def look(
         "schema.json"
     ),
     out: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="auto: rules that all rows keep become constraints of the schema.")
+    ] = None,
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +48,8 @@ def look(
     """
 
     def work() -> Outcome:
+        from dataclasses import replace
+
         from raysynth.data.table import as_table
         from raysynth.files.storage import check_writable
         from raysynth.statistics.findings import find
@@ -52,6 +58,10 @@ def look(
             if path is not None:
                 check_writable(path)
         found = find(as_table(read_as(data, csv)))
+        if rules is not None:
+            if rules != "auto":
+                raise ParameterError(f"--rules must be 'auto'; found '{rules}'")
+            found = replace(found, schema=found.with_rules())
         found.schema.save(schema)
         if out is not None:
             write_look(out, found)

@@ -51,13 +51,14 @@ def new_model(
     delta: float | None = None,
     settings: list[str] | None = None,
     entity: str | None = None,
+    rules: str | None = None,
     seed: int | None = None,
 ) -> Synthesizer:
     """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
     from raysynth.api import new_synthesizer
 
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
-    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity}
+    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity, "rules": rules}
     parameters.update({name: value for name, value in given.items() if value is not None})
     if schema is not None:
         from raysynth.schema.table import TableSchema

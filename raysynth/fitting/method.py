@@ -44,6 +44,7 @@ class Method(Protocol):
     max_rows_per_unit: int
     secure_mode: bool
     entity: str | None
+    rules: str | None
     _noise: NoiseSource | None
     _resume: Path | None
 

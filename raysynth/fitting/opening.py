@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +22,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder
 from raysynth.fitting.opened import OpenedTable
-from raysynth.fitting.remarks import remarks
+from raysynth.fitting.remarks import found_rules, remarks
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
     Raises:
         ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
     """
+    if model.rules is not None and (is_private(model) or model.learns_sequences):
+        what = "sequences" if model.learns_sequences else "a privacy budget"
+        raise ParameterError(f"rules='auto' reads single rows and is not for {what}; declare constraints in a schema")
     if not is_private(model):
         for name in ("delta", "about_rows", "statistics_share", "privacy_unit"):
             if getattr(model, name) is not None:
@@ -208,7 +212,7 @@ def open_table(
     is_private = scope is not None
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
-        return open_exactly(table, declared, kinds, model.entity)
+        return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
     public, unit, keep = model.public_types, None, None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
@@ -235,10 +239,14 @@ def open_exactly(
     declared: TableSchema | None,
     kinds: Mapping[Kind, Iterable[str] | None],
     entity: str | None = None,
+    *,
+    rules: str | None = None,
+    told: bool = False,
 ) -> OpenedTable:
     """Exact statistics of a table, its kinds inferred, its rows checked, its persons counted.
 
-    `entity`: the column of persons; None: that of the schema, else one that looks like it.
+    `entity`: the column of persons; None: that of the schema, else one that looks like it. `rules`: 'auto' keeps those
+    that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
     from raysynth.fitting.prepared import check_constraints
@@ -253,17 +261,20 @@ def open_exactly(
         done.rows = statistics.n_rows
         table, modelled = known.table, known.schema
         schema = as_written(modelled, table)
-    rules = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
-    if rules is not None:
+    kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
+    modelled = replace(modelled, constraints=(*modelled.constraints, *kept))
+    schema = replace(schema, constraints=modelled.constraints)
+    constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
+    if constraints is not None:
         with stage("constraints", statistics.n_rows):
-            rules.validate(modelled)
-            check_constraints(rules, table)
-            modelled = rules.forward_schema(modelled)
-            table = table.mapped(rules.forward)
+            constraints.validate(modelled)
+            check_constraints(constraints, table)
+            modelled = constraints.forward_schema(modelled)
+            table = table.mapped(constraints.forward)
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
             statistics = sharing(table, modelled, statistics, schema.entity)
-    return OpenedTable(table, schema, modelled, rules, statistics, said=known.said)
+    return OpenedTable(table, schema, modelled, constraints, statistics, said=(*known.said, *lines))
 
 
 def open_privately(

@@ -207,7 +207,7 @@ def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, ent
         column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare), inferred=read)
     if column.kind is Kind.IDENTIFIER and column.reason and "by chance" not in column.reason:
         size = IdentifierEncoder.from_schema(column).size
-        if seen.n_distinct > _CHANCE * size:
+        if seen.n_distinct / _CHANCE > size:  # a whole number beyond what a double holds, for keys of long texts
             column = replace(column, reason=f"{column.reason}; {_chance(seen.n_distinct / size)}")
     return column
 

@@ -6,18 +6,44 @@ from typing import TYPE_CHECKING
 
 from raysynth.encoding.categorical import RARE_LABEL, CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 
 if TYPE_CHECKING:
-    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.data.fragments import Table
+    from raysynth.schema.constraints import Constraint, ConstraintSet
     from raysynth.schema.table import TableSchema
 
+MOST_SEARCHED = 200_000  # rows of a table up to which rules are looked for without being asked
 RARE_SAID = 0.2  # share of rows without a value of their own from which on a fit says so
 
 
 def remarks(encoder: TableEncoder, rules: ConstraintSet | None, *, private: bool) -> list[str]:
     """Lines to print; under a budget (`private`) those alone that no row has a part in."""
     return [*([] if rules is None else rules.described), *([] if private else _rare(encoder))]
+
+
+def found_rules(
+    table: Table, schema: TableSchema, n_rows: int, rules: str | None, *, told: bool
+) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
+    """(rules of a table for its schema, lines on all that were found); without a budget alone.
+
+    Args:
+        table: its dates read.
+        schema: of its columns as models see them.
+        n_rows: of the table.
+        rules: 'auto': those are given that can be kept by construction; None: none.
+        told: say what is found, in tables of few rows.
+    """
+    if rules is None and not (told and n_rows <= MOST_SEARCHED):
+        return (), ()
+    from raysynth.statistics.relations import chosen, relations, said
+
+    with stage("rules", n_rows):
+        found = relations(table, schema)
+        kept = chosen(found, schema) if rules is not None else ()
+    lines = [f"rule kept: {r.words}" for r in found if r.constraint in kept]
+    return kept, (*lines, *said([r for r in found if r.constraint not in kept]))
 
 
 def undeclared(schema: TableSchema) -> list[str]:

@@ -75,23 +75,20 @@ class Synthesizer(Parameterised):
     ] = None
     seed: Annotated[
         int | None,
-        Parameter(
-            "of initial weights and of sampling where `sample` gets none; None draws one", at_least=0, at_most=2**62 - 1
-        ),
+        Parameter("of initial weights, and of `sample` without one; None draws one", at_least=0, at_most=2**62 - 1),
     ] = None
     verbose: Annotated[bool | int, Parameter("print what inference took each column for, and why")] = True
     scaling_config: Annotated[
         ScalingConfig | None, Parameter("`ray.train.ScalingConfig`: how a fit is spread; None: this process")
     ] = None
     run_config: Annotated[
-        RunConfig | None,
-        Parameter("`ray.train.RunConfig`: where checkpoints go, how often a failed worker is retried"),
+        RunConfig | None, Parameter("`ray.train.RunConfig`: where checkpoints go, retries of a failed worker")
     ] = None
     keep_shards: Annotated[
         bool | str | os.PathLike[str],
         Parameter(
-            "neural methods: a folder that all workers see (True: STORAGE_PATH/shards of `run_config`) where the "
-            "encoded rows stay, private, for further fits of the same table; under a budget these pay for its releases"
+            "neural methods: a folder for all workers (True: STORAGE_PATH/shards of `run_config`) where encoded rows "
+            "stay, private, for further fits of the table; under a budget these pay for its releases"
         ),
     ] = False
     differential_privacy: Annotated[
@@ -134,16 +131,18 @@ class Synthesizer(Parameterised):
         ),
     ] = None
     max_rows_per_unit: Annotated[
-        int,
-        Parameter("so many rows of a person count, chosen at random; noise of counts grows as many times", at_least=1),
+        int, Parameter("so many random rows of a person count; noise of counts grows as many times", at_least=1)
     ] = 1
     secure_mode: Annotated[
-        bool,
-        Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks"),
+        bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")
     ] = False
     entity: Annotated[
         str | None,
         Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
+    ] = None
+    rules: Annotated[
+        str | None,
+        Parameter("'auto': sums, orderings, dependencies that all rows keep are kept; None: printed", one_of=("auto",)),
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import InputError, ModelFileError
 from raysynth.files.model_file import read_model
 
 if TYPE_CHECKING:
+    from raysynth.files.model_file import ModelContent
     from raysynth.methods.base import Synthesizer
 
 _WHAT_A_DAMAGED_FILE_RAISES = (
@@ -21,7 +23,7 @@ _WHAT_A_DAMAGED_FILE_RAISES = (
 def load_synthetic_model(
     path: str | os.PathLike[str], *, allow_methods: Sequence[str | type[Synthesizer]] = ()
 ) -> Synthesizer:
-    """The fitted synthesizer that `save` wrote, whatever the file's ending.
+    """The fitted synthesizer that `save` wrote (of several tables a `RelationalSynthesizer`), whatever its ending.
 
     Args:
         path: of the file.
@@ -31,12 +33,9 @@ def load_synthetic_model(
     Raises:
         ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.
     """
-    from raysynth.methods.registry import class_for_file
-
     content = read_model(path)
     try:
-        cls = class_for_file(content.meta["method"], allow_methods)
-        model = cls._from_content(content)
+        model = model_from_content(content, allow_methods)
         model.versions_ = {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
         return model
     except InputError as error:
@@ -46,3 +45,19 @@ def load_synthetic_model(
             f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
             "use another copy or refit"
         ) from error
+
+
+def model_from_content(content: ModelContent, allow_methods: Sequence[str | type[Synthesizer]] = ()) -> Synthesizer:
+    """The fitted synthesizer of a model file's content, or of a part of it that is the content of one.
+
+    Raises `ModelFileError` for an unknown method, else what damaged content raises.
+    """
+    from raysynth.methods.registry import DATABASES, class_for_file
+
+    method = content.meta["method"]
+    if method in DATABASES:
+        module, _, name = DATABASES[method].partition(":")
+        of_tables: Any = getattr(importlib.import_module(module), name)
+        model: Synthesizer = of_tables._from_content(content)
+        return model
+    return class_for_file(method, allow_methods)._from_content(content)

@@ -37,6 +37,9 @@ METHODS: dict[str, str] = {
     "autoregressive_sequences": "raysynth.methods.autoregressive_sequences.synthesizer:AutoregressiveSequences",
 }
 
+# What model files of several tables name; these are no methods of one table, and nothing else looks for them here.
+DATABASES: dict[str, str] = {"relational": "raysynth.related.synthesizer:RelationalSynthesizer"}
+
 DEFAULT_METHOD = AUTO  # chosen by what is declared; see README, 'Choosing a method'
 GROUP = "raysynth.methods"  # of entry points
 

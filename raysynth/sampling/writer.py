@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +35,7 @@ FORMAT_VERSION = 2
 RECORDS = "_raysynth"
 FILES = 32  # or more: a task writes one, and at the end few tasks leave cores idle
 MOST_CHUNKS = 16  # of a file, about a million rows
+P = TypeVar("P", bound=Any)  # a frozen dataclass
 COMPRESSIONS = ("zstd", "snappy", "gzip", "lz4", "none")
 
 
@@ -109,17 +110,17 @@ def write_parquet(
         partition_by,
         compression,
     )
-    plan = _open(folder, asked, seed is None)
+    plan = open_folder(folder, asked, seed is None)
     n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
-    missing = [i for i in range(n_parts) if _finished(folder, i) is None]
+    missing = [i for i in range(n_parts) if finished_part(folder, i) is None]
     write = partial(_write_part, model, segments, plan, str(folder))
     with stage("sampling") as done, one_torch_thread():
         written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_parts)
         done.rows = sum(f.rows for part in written for f in part)
         done.bytes = sum(f.bytes for part in written for f in part)
-    records = [f for i in range(n_parts) for f in _finished(folder, i) or ()]
+    records = [f for i in range(n_parts) for f in finished_part(folder, i) or ()]
     manifest = Manifest(plan.model, plan.seed, rows, tuple(records))
-    _write_json(folder / RECORDS / "manifest.json", asdict(manifest))
+    write_record(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
 
 
@@ -135,7 +136,7 @@ def verify(folder: str | Path) -> Manifest:
         ParameterError: a URI. StorageError: names the files that are missing, damaged or left over.
     """
     folder = local_path(folder)
-    content = _read_json(folder / RECORDS / "manifest.json")
+    content = read_record(folder / RECORDS / "manifest.json")
     try:
         if content is None:
             raise TypeError
@@ -160,9 +161,16 @@ def verify(folder: str | Path) -> Manifest:
     return manifest
 
 
-def _open(folder: Path, asked: _Plan, any_seed: bool) -> _Plan:
-    """The folder's plan: the one on disk where it fits what is asked for, else a new one."""
-    found = _read_json(folder / RECORDS / "plan.json")
+def open_folder(folder: Path, asked: P, any_seed: bool) -> P:
+    """The folder's plan: the one on disk where it fits what is asked for, else a new one.
+
+    Args:
+        folder: of the sample. asked: a frozen dataclass of JSON values, one of them `seed`.
+        any_seed: a new plan draws its seed.
+
+    Raises `StorageError` where the folder holds another run, or Parquet files of none.
+    """
+    found = read_record(folder / RECORDS / "plan.json")
     if found is not None:
         if any_seed:
             asked = replace(asked, seed=found.get("seed", -1))
@@ -171,20 +179,20 @@ def _open(folder: Path, asked: _Plan, any_seed: bool) -> _Plan:
             raise StorageError(
                 f"'{folder}' holds another run (other {', '.join(differing)}); choose a new folder or delete it"
             )
-        for leftover in folder.rglob(f".{_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
+        for leftover in folder.rglob(f".{part_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
             leftover.unlink(missing_ok=True)
         return asked
     if folder.exists() and any(folder.rglob("*.parquet")):
         raise StorageError(f"'{folder}' already holds Parquet files that are no raysynth run; choose an empty folder")
     if any_seed:
         asked = replace(asked, seed=secrets.randbits(62))
-    _write_json(folder / RECORDS / "plan.json", asdict(asked))
+    write_record(folder / RECORDS / "plan.json", asdict(asked))
     return asked
 
 
-def _finished(folder: Path, index: int) -> tuple[FileRecord, ...] | None:
+def finished_part(folder: Path, index: int) -> tuple[FileRecord, ...] | None:
     """The files of a part, where its record and all of them are there."""
-    content = _read_json(folder / RECORDS / f"{_name(index)}.json")
+    content = read_record(folder / RECORDS / f"{part_name(index)}.json")
     try:
         records = tuple(FileRecord(**f) for f in (content or {})["files"])
     except (KeyError, TypeError):
@@ -201,7 +209,7 @@ def _write_part(
     try:
         records = write_part(
             Path(folder),
-            f"{_name(index)}.parquet",
+            f"{part_name(index)}.parquet",
             _chunks(model, segments, plan, index),
             file_schema(model.schema),
             compression=plan.compression,
@@ -210,7 +218,7 @@ def _write_part(
         )
     except OSError as error:  # before a file of this part was open
         raise storage_error(error, folder) from error
-    _write_json(Path(folder) / RECORDS / f"{_name(index)}.json", {"files": [asdict(r) for r in records]})
+    write_record(Path(folder) / RECORDS / f"{part_name(index)}.json", {"files": [asdict(r) for r in records]})
     return records
 
 
@@ -230,7 +238,8 @@ def file_schema(schema: TableSchema) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _name(index: int) -> str:
+def part_name(index: int) -> str:
+    """Of a part's files and of its record, without ending."""
     return f"part-{index:05d}"
 
 
@@ -240,12 +249,14 @@ def _text(segments: tuple[Segment, ...]) -> str:
     return text if len(text) <= 2000 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_record(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file, atomically; raises `StorageError`."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON file; None where it is missing or no object. Raises `StorageError`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from raysynth.statistics.table_statistics import ColumnStatistics, TableStatisti
 from raysynth.statistics.text import TextSummary
 from raysynth.statistics.text_dates import ENOUGH, DateReading, read_dates, settled
 
-_DIGITS = (1_01_01, 99_99_99_99)  # whole numbers that could be dates
+_DIGITS = (1_01_01, 2100_12_31_23_59_59)  # whole numbers that could be dates
 _FEWEST_NUMBERS = 20  # distinct whole numbers that can be taken for dates
 
 

@@ -6,7 +6,7 @@ Everything here is computed from real rows without noise: it is as private as th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.patterns import named_like_key, words_of
+from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
 MOST_HASHED = 20_000_000  # rows whose hashes are kept to find repeated ones (160 MB)
@@ -75,6 +76,7 @@ class Findings:
         columns: in order.
         target: a column that models would predict; None: there is none.
         duplicates: rows that repeat an earlier one; None: too many rows to tell.
+        rules: relations between columns that all rows keep, or all but few.
         notes: what reading the table decided.
     """
 
@@ -84,6 +86,7 @@ class Findings:
     columns: tuple[ColumnFindings, ...]
     target: str | None
     duplicates: int | None
+    rules: tuple[Relation, ...]
     notes: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -94,8 +97,16 @@ class Findings:
             "columns": [c.record() for c in self.columns],
             "target": self.target,
             "duplicates": self.duplicates,
+            "rules": [
+                {"words": r.words, "rows": r.rows, "exceptions": r.exceptions, "entry": r.constraint.to_dict()}
+                for r in self.rules
+            ],
             "notes": list(self.notes),
         }
+
+    def with_rules(self) -> TableSchema:
+        """The schema with the rules that can be kept by construction as its constraints."""
+        return replace(self.schema, constraints=chosen(self.rules, self.schema.as_modelled()))
 
     def facts(self) -> list[str]:
         """What is said of the table as a whole, one sentence each."""
@@ -104,6 +115,7 @@ class Findings:
             facts.append(f"{self.duplicates:,} rows repeat an earlier row ({self.duplicates / self.n_rows:.1%})")
         if self.target is not None:
             facts.append(f"'{self.target}' looks like what models would predict (--target {self.target} in evaluate)")
+        facts += [f"rule: {rule}" for rule in self.rules]
         unused = [c.column.name for c in self.columns if not c.column.kind.is_modelled]
         if unused:
             facts.append(f"not modelled, but made anew or constant: {', '.join(unused)}")
@@ -133,8 +145,10 @@ def find(table: Table) -> Findings:
         rare = _rare_share(inner, seen, schema.rare_threshold)
         advice = tuple(_advice(column, seen, rare))
         columns.append(ColumnFindings(column, seen.missing / max(seen.n_rows, 1), seen.n_distinct, rare, advice))
-    target = _target(columns)
-    return Findings(table.source, statistics.n_rows, schema, tuple(columns), target, duplicates, table.notes)
+    found = relations(typed, modelled)
+    return Findings(
+        table.source, statistics.n_rows, schema, tuple(columns), _target(columns), duplicates, found, table.notes
+    )
 
 
 def _rare_share(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> float:

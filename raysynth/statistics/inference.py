@@ -16,7 +16,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import named_like_key, provider_by_name
+from raysynth.statistics.patterns import named_like_key, provider_by_name, words_of
 from raysynth.statistics.recognition import recognise_personal
 from raysynth.statistics.repeated_keys import personal_by_name, repeated_key
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
@@ -37,6 +37,7 @@ _EXAMPLES = 1000  # distinct texts looked at for patterns
 _NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
 _COINCIDENCES = 10  # equal pairs that independent whole numbers of this range would have at least: none has e**-10
+_FEWEST_KEYS = 20  # different texts that are keys where other rows have none
 _TWO_VALUED_ROWS = 10  # in a smaller table two distinct numbers are no evidence of a category
 
 
@@ -176,7 +177,7 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
     if whole and (provider := recognise_personal(seen.name, seen.examples(_EXAMPLES))) in _NUMBERS_OF_PERSONS:
         return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
     if whole and seen.is_unique and seen.n_rows > 2:
-        if named_like_key(seen.name):
+        if named_like_key(seen.name) or "code" in words_of(seen.name):
             return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
         if seen.n_rows >= _SEQUENCE_ROWS and _is_sequence(seen):
             return Kind.IDENTIFIER, "the numbers of a sequence without gaps, each once", {}
@@ -203,6 +204,8 @@ def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kin
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
         return Kind.IDENTIFIER, "every row has another text: regenerated, never copied", {}
+    if seen.summary.all_unique and seen.n_distinct >= _FEWEST_KEYS:
+        return Kind.IDENTIFIER, "every row that has a text has another one: regenerated, never copied", {}
     return Kind.CATEGORICAL, f"text, {_amount(seen)} distinct", {}
 
 

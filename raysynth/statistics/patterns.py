@@ -26,13 +26,19 @@ _PROVIDERS = {  # first match wins
     "company|employer": "company",
     "url|website": "url",
 }
+# Undivided words: 'contactlastname', 'streetaddress', 'addressline1', 'zipcode'.
+_COMPOUND = re.compile(
+    r"(first|last|middle|maiden|given|family|full|user|street|home|mailing|postal|billing|shipping|address|post|zip)"
+    r"(name|address|line|code)(?=\d*\b)"
+)
 
 
 def words_of(column: str) -> str:
     """The words of a column's name in lower case: 'customerEMail_2' gives 'customer e mail 2'."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", column)
     spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", spaced)
-    return " ".join(re.split(r"[\W_]+", spaced)).strip().lower()
+    words = " ".join(re.split(r"[\W_]+", spaced)).strip().lower()
+    return " ".join(_COMPOUND.sub(r" \1 \2 ", words).split())
 
 
 def provider_by_name(column: str) -> str:

@@ -30,6 +30,7 @@ _KEY = re.compile(
 _WHOLE_KEY = re.compile(
     r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy)(?: \d+)?$"
 )
+_THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|course|route|isbn|asin|part|category")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|\d{4}-W\d\d.*")
 _CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+|[-+]?\d{1,3}(?:,\d{3})+")
@@ -58,11 +59,13 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
     if n_distinct < MANY or not examples:
         return None
     named = (_KEY if is_text else _WHOLE_KEY).search(words) is not None
-    of_person = _PERSON.search(words) is not None and (named or _PERSON.sub("", words).strip() == "")
+    alone = _PERSON.sub("", words).strip() == "" and (is_text or not words.endswith("s"))  # 'students' counts them
+    of_person = _PERSON.search(words) is not None and (named or alone)
     few_rows = of_person or each <= ROWS_BY_NAME
     if (named or of_person) and few_rows and (not is_text or _share(_has_digits, examples) >= _ENOUGH):
         return "a key by its name"
     is_coded = n_distinct >= MANY_BY_VALUE and each <= ROWS_BY_VALUE and provider_by_name(name) != "postcode"
+    is_coded = is_coded and _THING.search(words) is None
     if is_text and is_coded and _share(_is_code, examples) >= _ENOUGH and _share(_DATE.fullmatch, examples) < 0.5:
         return "a key by its values"
     return None

@@ -7,9 +7,9 @@ it, else the other dates of the table do, else the month is taken first, said lo
 The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-' or '.', with two
 digits of the year, without leading zeros, 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012, January 31, 2012, Tuesday
 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as 2012Q1, a
-week as 2012-W05; each day also with a time ('T', a space or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 3:45 PM,
-1545, and 'Z', 'UTC' or an offset behind; times alone; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012
-15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime).
+week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 1545,
+3:45 PM, and 'Z', 'UTC' or an offset behind; times alone; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012
+15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ _PARTS += [f"%{b}{s}%{y}" for b in ("b", "B", "^b") for s in " -" for y in "Yy"]
 _CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S"]
 _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for gap in (" ", "") for p in ("p", "#p")]
 _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"]
-_WHOLE += ["%d/%b/%Y:%H:%M:%S %z"]
+_WHOLE += ["%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M"]
+_DIGITS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # without separators
 _WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK}
 _NAMED = re.compile(
     r"\b(?:date|day|time|when|dt|ts|timestamp|year|month|week|quarter|period|born|birth|dob|hour)\b|date|time"
@@ -122,7 +123,8 @@ def read_dates(
         digits: the column holds whole numbers: only forms without separators are tried.
         asked: the user says that these are dates: no evidence beside the form is asked for.
     """
-    everything = pa.array([v.strip() for v in values], pa.string()), np.asarray(counts, float)
+    given = [(v.strip(), n) for v, n in zip(values, counts, strict=True) if v.strip()]  # blanks are missing
+    everything = pa.array([v for v, _ in given], pa.string()), np.array([n for _, n in given], float)
     values, counts = _sample(everything[0].to_pylist(), everything[1])
     if not values or (not asked and sum(any(c.isdigit() for c in v) for v in values[:50]) < 0.5 * len(values[:50])):
         return None
@@ -178,7 +180,7 @@ def _is_plausible(form: str, name: str, read: pa.Array, good: np.ndarray, n_dist
     if "%Y" in form or "%G" in form:
         day = read.cast(pa.date32() if pa.types.is_date32(read.type) else pa.timestamp("s"), safe=False)
         year = pc.year(day.drop_null()).to_numpy()
-        low, high = (1900, 2100) if form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y-%j") else _YEARS
+        low, high = (1900, 2100) if form in (*_DIGITS, "%Y-%j") else _YEARS
         odd = (year < low) | (year > high)
         if odd.mean() > 1 - ENOUGH and not (odd & (year != 9999) & (year != 1)).mean() <= 1 - ENOUGH:
             return False
@@ -195,7 +197,7 @@ def _candidates(values: list[str], digits: bool) -> Iterator[str]:
     seen: dict[str, None] = {}
     for probe in probes:
         for form in _forms_of(probe):
-            if not digits or form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m"):
+            if not digits or form in _DIGITS:
                 seen.setdefault(form)
     yield from seen
 
@@ -219,7 +221,7 @@ def _forms_of(value: str) -> Iterator[str]:
         rest = value[match.end() :]
         if not rest:
             yield form
-        elif between := re.match(r"T|, | - | {1,2}|_", rest):
+        elif between := re.match(r"T|, | - | {1,2}|_|:", rest):
             yield from (form + between[0] + time for time in _times_of(rest[between.end() :]))
 
 

@@ -253,7 +253,11 @@ def _is_grouped(texts: pa.Array) -> bool:
 def _values(column: pa.DictionaryArray, form: ColumnForm) -> pa.Array:
     """The values of a column of texts."""
     if pt.is_string(form.type):
-        return column
+        blank = pc.equal(pc.utf8_trim_whitespace(column.dictionary), "")
+        if not pc.any(blank).as_py():
+            return column
+        values = pc.if_else(blank, pa.scalar(None, pa.string()), column.dictionary)  # spaces alone are no text
+        return values.take(column.indices).dictionary_encode()
     if pt.is_null(form.type):
         return pa.nulls(len(column))
     return form.convert(column.dictionary).take(column.indices)

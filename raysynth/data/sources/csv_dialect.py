@@ -74,10 +74,15 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     if named := re.match(r"sep=(.)\r?\n", text):  # Excel's own line
         delimiter, skip = delimiter or named[1], 1
     quote = file.quote or _quote_of(text, delimiter)
-    escape = "\\" if f"\\{quote}" in text and quote * 2 not in text else None
+    escape = _escape_of(text, quote, delimiter)
     if file.skip is not None:
         skip = file.skip
     body = "".join(text.splitlines(keepends=True)[skip:])
+    remarks = _remarks_before(body, quote, escape) if file.skip is None else 0
+    if remarks:
+        skip += remarks
+        body = "".join(body.splitlines(keepends=True)[remarks:])
+        notes.append(f"{remarks} line{'s' if remarks > 1 else ''} with '#' before the header left out")
     delimiter = delimiter or _delimiter_of(body, quote, escape)
     rows, lines = _rows_of(body, delimiter, quote, escape)
     if not rows:
@@ -149,6 +154,22 @@ def _quote_of(text: str, delimiter: str | None) -> str:
     return "'" if quoted >= 0.5 * lines or is_header else '"'
 
 
+def _escape_of(text: str, quote: str, delimiter: str | None) -> str | None:
+    """The backslash, where one stands before quotes and more rows are of one width if it is left out; else None.
+
+    A value in quotes may end in a backslash of its own.
+    """
+    if f"\\{quote}" not in text or quote * 2 in text:
+        return None
+
+    def alike(escape: str | None) -> float:
+        chosen = delimiter or _delimiter_of(text, quote, escape)
+        widths = [len(row) for row in _rows_of(text, chosen, quote, escape)[0]]
+        return max(map(widths.count, widths), default=0) / max(len(widths), 1)
+
+    return "\\" if alike("\\") >= alike(None) else None
+
+
 def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple[list[list[str]], list[int]]:
     """The first rows, blank ones left out, and the number of physical lines up to the end of each."""
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, quotechar=quote, escapechar=escape)
@@ -184,6 +205,19 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
     return (
         " " if fitness(" ")[0] and all(all(row) for row in words) else ","
     )  # several spaces in a row divide otherwise
+
+
+def _remarks_before(text: str, quote: str, escape: str | None) -> int:
+    """How many lines with '#' stand before the table; the last of them is its header where it has the same columns."""
+    lines = text.splitlines(keepends=True)
+    n = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if n == 0:
+        return 0
+    rest = "".join(lines[n:])
+    delimiter = _delimiter_of(rest, quote, escape)
+    rows, last = _rows_of(rest, delimiter, quote, escape)[0], _rows_of(lines[n - 1], delimiter, quote, escape)[0]
+    is_header = bool(last) and len(rows) > 1 and len(last[0]) == len(rows[0]) > 1 and not _has_header(rows)
+    return n - is_header
 
 
 def _rows_before(rows: list[list[str]]) -> int:

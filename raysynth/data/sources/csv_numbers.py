@@ -8,7 +8,7 @@ leaves out (per cent, currency, thousands) is told by `ColumnForm.note`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +21,15 @@ _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _MONEY = r"(?:R\$|US\$|[$€£¥₹₽₩₪₺]|EUR|USD|GBP|CHF|JPY|kr\.?|zł)"
 _AFFIXED = re.compile(
     rf"^(?P<sign1>-)?(?P<before>{_MONEY})?[ \u00a0]?(?P<sign2>-)?(?P<body>[0-9][0-9.,'’_ \u00a0\u202f]*|[.,][0-9]+)"
-    rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰)?$"
+    rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
 )
+_BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
+_FEWEST_UNITS = 20  # distinct numbers with a unit behind: fewer are categories, which keep it
 _SPACES = "\u00a0\u202f"
-# What pandas.read_csv takes for missing.
+# What pandas.read_csv takes for missing, and how MySQL and PostgreSQL write NULL.
 NULL_SPELLINGS = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
-    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null", r"\N"),
 ]
 ODD_MISSING = {
     "?",
@@ -59,6 +61,7 @@ class ColumnForm:
         odd: texts that are taken for missing though they are none of the usual spellings.
         unsettled: whether '1,234' could be read in two ways.
         zeros: numbers may begin with a zero, since the user declares them numbers.
+        signs: negative numbers stand in brackets, or have their minus behind.
     """
 
     type: pa.DataType
@@ -68,11 +71,12 @@ class ColumnForm:
     odd: tuple[str, ...] = ()
     unsettled: bool = False
     zeros: bool = False
+    signs: bool = False
 
     @property
     def is_plain(self) -> bool:
         """True where nothing but Arrow's own reading of numbers is needed."""
-        return self.decimal == "." and self.thousands is None and self.affix is None
+        return self.decimal == "." and self.thousands is None and self.affix is None and not self.signs
 
     def note(self, column: str) -> str | None:
         """What the user should know of the decision; None where there is nothing."""
@@ -83,6 +87,8 @@ class ColumnForm:
             parts.append(f"thousands {self.thousands!r}")
         if self.affix is not None:
             parts.append(f"{self.affix!r} left out")
+        if self.signs:
+            parts.append("negative ones in brackets or with the minus behind, written with the minus in front")
         if self.unsettled:
             parts.append("which could be read in two ways: say decimal or thousands if it is wrong")
         if self.odd:
@@ -110,6 +116,7 @@ class ColumnForm:
 
     def _plain(self, values: pa.Array) -> pa.Array:
         """The same numbers as Arrow writes them."""
+        values = _minus_in_front(values) if self.signs else values
         form = _body(self.decimal, self.thousands)
         money = re.escape(self.affix) if self.affix is not None else ""
         whole = rf"^-?(?:{money})?[ \x{{a0}}]?-?(?:{form})[ \x{{a0}}]?(?:{money})?$"
@@ -145,7 +152,7 @@ def form_of(
     if odd and len(rest) > 2:
         form = _typed(rest, decimal, thousands, as_number)
         if not pa.types.is_string(form.type) and not pa.types.is_boolean(form.type):
-            return ColumnForm(form.type, form.decimal, form.thousands, form.affix, odd, form.unsettled)
+            return replace(form, odd=odd)
         return TEXT_FORM
     return _typed(values, decimal, thousands, as_number)
 
@@ -170,16 +177,20 @@ def _typed(values: pa.Array, decimal: str | None, thousands: str | None, as_numb
 
 def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) -> ColumnForm:
     """Numbers with decimal commas, thousands, per cent or currency signs; else text."""
-    first = _AFFIXED.match(values[0].as_py())
+    negative = pc.or_(pc.match_substring_regex(values, _BRACKETED), pc.match_substring_regex(values, _MINUS_BEHIND))
+    signs = bool(pc.any(negative).as_py() and not pc.all(negative).as_py())
+    first = _AFFIXED.match((_minus_in_front(values) if signs else values)[0].as_py())
     if first is None:
         return TEXT_FORM
     affix = first["before"] or first["after"]
+    if affix is not None and not re.fullmatch(rf"{_MONEY}|%|‰", affix) and len(values) < _FEWEST_UNITS:
+        return TEXT_FORM
     matches = []
     for d in (decimal,) if decimal else (".", ","):
         for t in (thousands,) if thousands else (None, ",", ".", " ", "'", "’", "_", *_SPACES):
             if t == d:
                 continue
-            form = ColumnForm(pa.float64(), d, t, affix)
+            form = ColumnForm(pa.float64(), d, t, affix, signs=signs)
             try:
                 plain = form._plain(values)
             except pa.ArrowInvalid:
@@ -187,15 +198,19 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
             if pc.any(pc.match_substring_regex(plain, _CHANGED)).as_py():
                 return TEXT_FORM
             is_whole = bool(_all(plain, _WHOLE))
-            matches.append(ColumnForm(pa.int64() if is_whole else pa.float64(), d, t, affix))
+            matches.append(replace(form, type=pa.int64() if is_whole else pa.float64()))
     if not matches:
         return TEXT_FORM
     different = {(m.decimal, m.type) for m in matches}
     best = matches[0]
     if len(different) > 1:  # '1,234': a thousand and more, or one and a bit
         best = next((m for m in matches if m.thousands is not None), best)
-        return ColumnForm(best.type, best.decimal, best.thousands, affix, unsettled=True)
+        return replace(best, unsettled=True)
     return best
+
+
+def _minus_in_front(values: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(pc.replace_substring_regex(values, _BRACKETED, r"-\1"), _MINUS_BEHIND, r"-\1")
 
 
 def _body(decimal: str, thousands: str | None) -> str:

@@ -16,15 +16,12 @@ from raysynth.data.sources.partitions import partition_of
 from raysynth.data.sources.streams import compression_of, open_plain
 from raysynth.errors import DataError, StorageError
 
+_PACKED = ("", ".gz", ".bz2", ".zst", ".xz", ".zip")
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
-CSV_ENDINGS = tuple(
-    f".{name}{packed}" for name in ("csv", "tsv", "txt", "tab", "psv") for packed in ("", ".gz", ".bz2", ".zst")
-)
-JSON_ENDINGS = tuple(
-    f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in ("", ".gz", ".bz2", ".zst")
-)
+CSV_ENDINGS = tuple(f".{name}{packed}" for name in ("csv", "tsv", "txt", "tab", "psv") for packed in _PACKED)
+JSON_ENDINGS = tuple(f".{name}{packed}" for name in ("jsonl", "ndjson", "json") for packed in _PACKED)
 ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
-_SUPPORTED = "supported are Parquet, CSV, JSON lines and Arrow files, and folders of them"
+_SUPPORTED = "supported are Parquet, CSV, JSON and Arrow files, and folders of them"
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -254,7 +251,7 @@ def _format_of(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:
     if compression_of(head) is not None:
         with open_plain(filesystem, file.path) as stream:
             head = stream.read(4096)
-    if name.endswith(JSON_ENDINGS) or (not name.endswith(CSV_ENDINGS) and head.lstrip()[:1] == b"{"):
+    if name.endswith(JSON_ENDINGS) or (not name.endswith(CSV_ENDINGS) and head.lstrip()[:1] in (b"{", b"[")):
         return "json"
     is_wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or 0.3 < head.count(0) / len(head) < 0.7  # UTF-16
     if b"\0" in head and (not is_wide or head.startswith(b"PK")):

@@ -65,7 +65,7 @@ def table_from_frame(frame: Any, *, private: bool = False) -> Table:
         table = _in_memory(pa.table(private_arrays(frame)), "DataFrame", {}, private=True)
         return replace(table, labels=plain, untyped=frozenset(names))
     arrays = [array_from_series(frame[n], n) for n in names]
-    dtypes = {n: str(frame[n].dtype) for n in names}
+    dtypes = {n: str(getattr(frame[n].dtype, "subtype", frame[n].dtype)) for n in names}  # sparse ones come back dense
     table = _in_memory(pa.table(dict(zip(names, arrays, strict=True))), "DataFrame", dtypes)
     return replace(table, levels={n: levels for n in names if (levels := _levels(frame[n]))}, labels=plain)
 

@@ -1,7 +1,8 @@
-"""JSON lines and Arrow (Feather) files: read whole, since their types come from all rows."""
+"""JSON (lines, or an array of objects) and Arrow (Feather) files: read whole, as their types come from all rows."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -20,21 +21,31 @@ _BLOCK = 64 << 20  # bytes; a line must fit into one
 
 
 def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
-    """Files with one JSON object a line; raises `DataError` that names the file."""
+    """Files with one JSON object a line, or an array of objects; raises `DataError` that names the file."""
     tables = []
     for path in paths:
-        head, _ = read_head(filesystem, path, 1024)
-        if not head.lstrip().startswith(b"{"):
-            raise DataError(
-                f"'{path}' is no file of JSON lines (one object a line); write it so, for example by "
-                "`pd.read_json(path).to_json(path, orient='records', lines=True)`"
-            )
+        start = read_head(filesystem, path, 1024)[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
         try:
             with open_plain(filesystem, path) as stream:
-                tables.append(pajson.read_json(stream, read_options=pajson.ReadOptions(block_size=_BLOCK)))
+                lines = stream if start == b"{" else pa.BufferReader(_lines_of(stream.read(), path))
+                tables.append(pajson.read_json(lines, read_options=pajson.ReadOptions(block_size=_BLOCK)))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise _unreadable(path, "JSON lines", error) from error
     return _joined(tables, paths, source)
+
+
+def _lines_of(content: bytes, path: str) -> bytes:
+    """An array of objects as one object a line; raises `DataError` for anything else."""
+    try:
+        rows = json.loads(content)
+    except ValueError as error:
+        raise _unreadable(path, "JSON", error) from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(
+            f"'{path}' holds neither an array of objects nor one object a line; write it so, for example by "
+            "`pd.read_json(path).to_json(path, orient='records', lines=True)`"
+        )
+    return "\n".join(map(json.dumps, rows)).encode()
 
 
 def table_from_arrow_files(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 SHARED = 0.8  # prefixes for each row above which sharing costs more than it saves
 CELLS_PER_ROW = 16  # (prefix, code) pairs for each row up to which they are counted in a table, not sorted
+BELOW_ONE = 1 - 1e-6  # keeps u * total below the total after rounding
 SLICE_ROWS = 2048  # rows that go through the network at once: what they need fits in the processor's cache
 
 
@@ -106,3 +107,17 @@ def _distinct(pair_N: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     seen[pair_N] = True
     place = seen.cumsum(0) - 1
     return seen.nonzero().squeeze(1), place[pair_N]
+
+
+def placed(cumulative_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
+    """A code (N,) for each row by its cumulated probabilities, and their sum (N,); where that is 0, code 0."""
+    mass_N1 = cumulative_NV[:, -1:]
+    place_N1 = uniform_N[:, None] * (mass_N1 * BELOW_ONE)
+    codes_N = torch.searchsorted(cumulative_NV, place_N1, right=True).squeeze(1)
+    return codes_N.masked_fill_(codes_N >= cumulative_NV.shape[1], 0), mass_N1.squeeze(1)
+
+
+def columns_first(rows: np.ndarray) -> Tensor:
+    """Cells (N, C) as a tensor (C, N)."""
+    dtype = np.bool_ if rows.dtype == np.bool_ else np.int64
+    return torch.from_numpy(np.ascontiguousarray(rows.T.astype(dtype)))

@@ -13,7 +13,7 @@ of 16), K codes of all columns one after the other, M candidates, R orders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from torch.nn import functional
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.autoregressive.conditions import Candidates, Conditions, impossible, resampled
 from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout
-from raysynth.methods.autoregressive.prefixes import Context, Prefixes, slices
+from raysynth.methods.autoregressive.prefixes import Context, Prefixes, columns_first, placed, slices
 from raysynth.methods.shared.precision import has_bfloat16
 
 BLOCK_ROWS = 4096  # rows that are drawn at once; they share the draws of the conditioned columns
@@ -37,7 +37,6 @@ NEVER = -1e9
 CANDIDATES = 8  # for each row, where several columns are conditioned on more than one code
 MAX_CANDIDATES = 128
 MIN_CANDIDATES = 1024
-BELOW_ONE = 1 - 1e-6  # keeps u * total below the total after rounding
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ class AnyOrderSampler:
                 cumulative_NV = self._cumulative(column, context.part(rows), weight_V)
             else:
                 cumulative_NV = torch.index_select(cumulative_MV, 0, prefixes.of_row_N[rows])
-            codes_N[rows], mass_N[rows] = _placed(cumulative_NV, uniform_N[rows])
+            codes_N[rows], mass_N[rows] = placed(cumulative_NV, uniform_N[rows])
         return codes_N, mass_N
 
     def _cumulative(self, column: _Column, context: Context, weight_V: Tensor | None) -> Tensor:
@@ -218,11 +217,28 @@ class AnyOrderSampler:
     def next_code(self, c: int, context_NH: Tensor, uniform_N: Tensor) -> Tensor:
         """A code (N,) of column c from p(code | context), for whoever keeps the contexts, scaled as in the network."""
         cumulative_NV = self._cumulative(self._columns(self._fast)[c], Context(context_NH, 1), None)
-        return _placed(cumulative_NV, uniform_N)[0]
+        return placed(cumulative_NV, uniform_N)[0]
 
     def embedding(self, c: int) -> Tensor:
         """The vectors (V, H) of column c's codes."""
         return self._columns(self._fast)[c].embedding_VH
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, in random orders."""
+        result = np.array(codes_NC, np.int64)
+        order_rows = self._rows_of_an_order(len(result))
+        with torch.inference_mode():
+            for rows in slices(len(result), order_rows):
+                codes_CN = columns_first(result[rows])
+                prefixes = self._no_prefixes(codes_CN.shape[1])
+                for c in known:
+                    prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
+                for c in (c for c in rng.permutation(len(codes_CN)).tolist() if c not in known):
+                    uniform_N = torch.from_numpy(rng.random(prefixes.rows, np.float32))
+                    codes_CN[c] = self._draw_column(c, prefixes, uniform_N)[0]
+                    prefixes.extend(self._columns(self._fast)[c].embedding_VH, codes_CN[c])
+                result[rows] = codes_CN.T.numpy()
+        return result.astype(np.uint16)
 
     # ---- partial rows ------------------------------------------------------------------------------------------------
 
@@ -237,7 +253,7 @@ class AnyOrderSampler:
         result = np.array(codes_NC, np.int64)
         with torch.inference_mode():
             for rows in slices(len(result)):
-                codes_CN, known_CN = _columns_first(result[rows]), _columns_first(known_NC[rows])
+                codes_CN, known_CN = columns_first(result[rows]), columns_first(known_NC[rows])
                 context = self._known_context(codes_CN, known_CN)
                 for c in rng.permutation(len(codes_CN)).tolist():
                     self._complete_column(c, codes_CN, ~known_CN[c], context, rng)
@@ -258,7 +274,7 @@ class AnyOrderSampler:
         parts = []
         with torch.inference_mode():
             for rows in slices(len(codes_NC)):
-                context = self._known_context(_columns_first(codes_NC[rows]), _columns_first(known_NC[rows]))
+                context = self._known_context(columns_first(codes_NC[rows]), columns_first(known_NC[rows]))
                 p_NV = self._present(c, self._probabilities(self._columns(False)[c], context))
                 parts.append((p_NV / p_NV.sum(-1, keepdim=True).clamp(min=1e-30)).numpy())
         return np.concatenate(parts)
@@ -272,7 +288,7 @@ class AnyOrderSampler:
         assert isinstance(context.count, Tensor)
         column, part = self._columns(self._fast)[c], Context(context.sum_NH[rows], context.count[rows])
         p_NV = self._present(c, self._probabilities(column, part))
-        codes_CN[c, rows], _ = _placed(p_NV.cumsum(-1), torch.from_numpy(rng.random(len(rows), np.float32)))
+        codes_CN[c, rows], _ = placed(p_NV.cumsum(-1), torch.from_numpy(rng.random(len(rows), np.float32)))
         context.sum_NH.index_add_(0, rows, column.embedding_VH[codes_CN[c, rows]])
         context.count[rows] += 1
 
@@ -293,7 +309,7 @@ class AnyOrderSampler:
         with torch.inference_mode():
             for order, total_N in zip((rng.permutation(columns) for _ in range(n_orders)), result, strict=True):
                 for rows in slices(len(codes_NC)):
-                    total_N[rows] = self._log_prob_block(_columns_first(codes_NC[rows]), order)
+                    total_N[rows] = self._log_prob_block(columns_first(codes_NC[rows]), order)
         return result
 
     def _log_prob_block(self, codes_CN: Tensor, order: np.ndarray) -> np.ndarray:
@@ -382,16 +398,3 @@ def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
         shift = torch.cat([(head[p] @ start_CH1[c]).squeeze(1) for c, p in enumerate(parts)])
         arrays["bias"] = network.bias_K.double() + shift
         return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}
-
-
-def _placed(cumulative_NV: Tensor, uniform_N: Tensor) -> tuple[Tensor, Tensor]:
-    """A code (N,) for each row by its cumulated probabilities, and their sum (N,); where that is 0, code 0."""
-    mass_N1 = cumulative_NV[:, -1:]
-    place_N1 = uniform_N[:, None] * (mass_N1 * BELOW_ONE)
-    codes_N = torch.searchsorted(cumulative_NV, place_N1, right=True).squeeze(1)
-    return codes_N.masked_fill_(codes_N >= cumulative_NV.shape[1], 0), mass_N1.squeeze(1)
-
-
-def _columns_first(rows: np.ndarray) -> Tensor:
-    dtype = np.bool_ if rows.dtype == np.bool_ else np.int64
-    return torch.from_numpy(np.ascontiguousarray(rows.T.astype(dtype)))

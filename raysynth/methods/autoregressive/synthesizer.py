@@ -64,6 +64,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     has_privacy_unit: ClassVar[bool] = True
     method: ClassVar[str] = "autoregressive"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
     can_resume: ClassVar[bool] = True
 
     epochs: Annotated[

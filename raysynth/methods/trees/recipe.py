@@ -14,7 +14,7 @@ import numpy as np
 
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
 from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.forest import Forest, Score
+from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import GrowthRule, grow
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
@@ -48,16 +48,22 @@ def learn_table(
     rule: GrowthRule,
     rare_threshold: int,
     seed: int,
+    given: int = 0,
 ) -> tuple[Forest, ...]:
-    """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side."""
+    """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side.
+
+    The first `given` columns of the order are never drawn: their forests are one leaf.
+    """
     from raysynth.running.runner import run_tasks
 
     design = design_of(codes_CN, columns)
     tasks = [ColumnTask(c, tuple(order[:place]), seed + c) for place, c in enumerate(order)]
+    leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
+    tasks = tasks[given:]
     learn = partial(learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold)
     # the last ones have most inputs: begin with them
     forests = run_tasks(partial(learn, design=design), tasks[::-1], where="local", label="growing trees")
-    by_column = {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
+    by_column = leaves | {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
     return tuple(by_column[c] for c in range(len(columns)))
 
 
@@ -87,6 +93,26 @@ def learn_column(
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     grown: dict[str, Any] = grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng)
     return replace(forest, **grown)
+
+
+def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
+    """The shares of a column's codes, whatever the columns before it."""
+    root, size = np.zeros(1, np.int32), np.array([len(own_N)], np.int32)
+    return Forest(
+        inputs=task.inputs,
+        orders=(None,) * len(task.inputs),
+        scores=(),
+        roots=root,
+        feature=np.full(1, -1, np.int16),
+        threshold=np.full(1, HIGHEST, np.int32),
+        left=root,
+        parent=root,
+        start=root,
+        stop=size,
+        codes=np.sort(own_N),
+        keep=np.ones(1, np.float32),
+        run=view.run,
+    )
 
 
 def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> np.ndarray:

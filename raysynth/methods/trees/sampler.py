@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.errors import ConditionError
+from raysynth.errors import ConditionError, ParameterError
 from raysynth.methods.trees.forest import Forest
 
 BLOCK_ROWS = 8_192  # so that codes and nodes stay in the processor's cache
@@ -42,6 +42,25 @@ class TreesGenerator:
         fast = np.random.Generator(np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist()))
         codes_CN = self._conditioned(n, fast, weights) if weights else self._free(n, fast)
         return EncodedBlock(codes_CN.T, np.empty((n, 0), np.float32))
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, which come first in the order.
+
+        Raises:
+            ParameterError: a column that is not known comes before one that is.
+        """
+        if set(self.order[: len(known)]) != set(known):
+            raise ParameterError(
+                "trees complete rows whose known columns come first in the order; give them by `order`"
+            )
+        fast = np.random.Generator(np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist()))
+        codes_CN = np.ascontiguousarray(codes_NC.T, dtype=np.uint16)
+        for start in range(0, codes_CN.shape[1], BLOCK_ROWS):
+            block_CB = np.ascontiguousarray(codes_CN[:, start : start + BLOCK_ROWS])
+            for column in self.order[len(known) :]:
+                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], fast)
+            codes_CN[:, start : start + BLOCK_ROWS] = block_CB
+        return codes_CN.T
 
     def log_prob(self, codes_NC: np.ndarray, floor: float) -> np.ndarray:
         """Natural logarithm of the probability of each row's codes, (N,); no column counts for less than `floor`."""

@@ -7,6 +7,7 @@ not grow with the rows. Columns are learned independently of each other, each fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -40,6 +41,7 @@ class SequentialTrees(Synthesizer):
 
     method: ClassVar[str] = "trees"
     numeric_encoding: ClassVar[NumericForm] = "bins"
+    completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
 
     n_trees: Annotated[int, Parameter("trees of each column", at_least=1, at_most=1000, tried=(1, 3, 5, 10))] = 5
     leaf_rows: Annotated[
@@ -58,6 +60,8 @@ class SequentialTrees(Synthesizer):
         Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
     ] = None
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
+
+    _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
     def order_(self) -> tuple[str, ...]:
@@ -91,8 +95,9 @@ class SequentialTrees(Synthesizer):
         rare = prepared.schema.rare_threshold
         rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
         names = tuple(prepared.encoder.names)
-        order = drawing_order(codes_CN, columns, names, self.order or ())
-        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed)
+        given = [n for n in self._given if n in names]
+        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or ())])
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given))
         self.model_ = TreesGenerator(forests, order, names)
 
     def _generator(self) -> TreesGenerator:

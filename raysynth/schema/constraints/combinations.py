@@ -25,7 +25,7 @@ class FixedCombinations(Constraint):
     rest share one code.
 
     Args:
-        columns: two or more discrete columns.
+        columns: two or more columns of categories, or of numbers that have few values.
         combinations: the allowed ones (public), each a value for every column; None: those of the real table. Rows with
             a missing value are allowed in any case.
     """
@@ -45,10 +45,10 @@ class FixedCombinations(Constraint):
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
-        """Two or more discrete columns; each combination a value for every one."""
+        """Two or more columns of categories or numbers; each combination a value for every one."""
         _check_columns(self, self.columns)
         for column in known_columns(self, schema):
-            if column.kind not in (Kind.CATEGORICAL, Kind.BOOLEAN):
+            if not column.kind.is_discrete and column.kind is not Kind.CONTINUOUS:
                 raise ConstraintError(
                     f"{self.kind} of {self.columns}: column '{column.name}' is {column.kind}; declare it categorical"
                 )

@@ -149,7 +149,14 @@ class Derived:
         found = evaluate(self.expression, {c.name: column_of(table, c.name) for c in self.operands})
         if isinstance(found, pa.Scalar):
             found = pa.array([found.as_py()] * table.num_rows, found.type)
-        return without_nan(found if pa.types.is_dictionary(found.type) else found.cast(self._type, safe=False))
+        if pa.types.is_dictionary(found.type):
+            return without_nan(found)
+        found = found.cast(self._type, safe=False)
+        if pa.types.is_floating(found.type) and self.column.decimals is not None:  # 0.1 + 0.2 is written 0.3
+            exact = without_nan(found).to_numpy(zero_copy_only=False)
+            rounded = np.round(exact, self.column.decimals)
+            found = pa.array(np.where(np.abs(exact - rounded) <= 1e-9 * np.abs(rounded), rounded, exact), self._type)
+        return without_nan(found)
 
     @property
     def _type(self) -> pa.DataType:

@@ -73,7 +73,13 @@ def _compare(compare: Callable[..., Values], left: Values, right: Values) -> Val
             # each distinct text is compared once
             per_text = compare(other, values.dictionary) if flipped else compare(values.dictionary, other)
             return per_text.take(values.indices)
-    return compare(*comparable(_decoded(left), _decoded(right)))
+    left, right = comparable(_decoded(left), _decoded(right))
+    if compare in (pc.equal, pc.not_equal) and pa.types.is_floating(left.type):
+        size = pc.max_element_wise(pc.abs(left), pc.abs(right), skip_nulls=False)
+        # sums of decimal fractions differ in the last binary digit; infinity minus itself is no number
+        near = pc.or_(pc.equal(left, right), pc.less_equal(pc.abs(pc.subtract(left, right)), pc.multiply(size, 1e-9)))
+        return near if compare is pc.equal else pc.invert(near)
+    return compare(left, right)
 
 
 def _is_in(values: Values, group: list[Any]) -> Values:

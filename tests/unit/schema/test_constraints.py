@@ -456,7 +456,7 @@ def test_bad_json_says_what_is_valid(content, message):
         (FixedIncrements("a", 0), "above 0"),
         (FixedIncrements("i", 0.5), "whole"),
         (FixedIncrements("s", 1), "number"),
-        (FixedCombinations(("a", "s")), "declare it categorical"),
+        (FixedCombinations(("when", "s")), "declare it categorical"),
         (FixedCombinations(("s",)), "2 or more"),
         (FixedCombinations(("s", "t"), (("x",),)), "every column"),
         (OneHotGroup(("s", "t")), "booleans"),

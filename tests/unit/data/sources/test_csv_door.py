@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from raysynth.data.sources import csv as csv_source
 from raysynth.data.sources.csv_file import CsvFile, csv_file
 from raysynth.data.sources.csv_numbers import form_of
 from raysynth.data.table import as_table
-from raysynth.errors import DataError, ParameterError
+from raysynth.errors import DataError, ParameterError, StorageError
 
 ROWS = range(1, 80)
 
@@ -67,6 +69,19 @@ READ_SO = [
     ("single spaces", lines("a b", "# x"), [pa.int64(), TEXT], [1, "x"], "delimiter ' '"),
     ("a title of several words", lines("a b", "# and # and"), [TEXT], ["1 and 1 and"], ""),
     ("quotes around names alone", lines("'a'\t'b'", "#\t2"), [pa.int64()] * 2, [1, 2], "delimiter"),
+    (
+        "brackets of accountants",
+        lines("a,b", '"#,234",1') + '"(2,500)",1\n',
+        [pa.int64()] * 2,
+        [1234, 1],
+        "in brackets",
+    ),
+    ("a minus behind", lines("a;b", "#,5;1") + "2,5-;1\n", [pa.float64(), pa.int64()], [1.5, 1], "the minus behind"),
+    ("a unit behind", lines("a,b", "# km/h,1"), [pa.int64()] * 2, [1, 1], "'km/h' left out"),
+    ("doses, which are few", lines("a,b", "#,5 mg"), [pa.int64(), TEXT], [1, "5 mg"], ""),
+    ("labels in brackets", lines("a,b", "(#),1"), [TEXT, pa.int64()], ["(1)", 1], ""),
+    ("remarks above", "# made\n# in two, steps\n" + lines("a,b", "#,1"), [pa.int64()] * 2, [1, 1], "2 lines with '#'"),
+    ("a header with a sign", "# made\n" + "#" + lines("a,b", "#,1"), [pa.int64()] * 2, [1, 1], "1 line"),
     ("one column", lines("a", "#"), [pa.int64()], [1], ""),
 ]
 
@@ -115,6 +130,17 @@ def test_packing_is_what_the_content_says(tmp_path: Path) -> None:
     assert read(tmp_path, packed, name="named.csv").to_arrow().num_rows == len(ROWS)
     assert read(tmp_path, lines("a,b", "#,1"), name="named.csv.gz").to_arrow().num_rows == len(ROWS)
     assert read(tmp_path, packed, name="named").to_arrow().num_rows == len(ROWS)
+    packed = lzma.compress(lines("a,b", "#,1").encode())
+    assert read(tmp_path, packed, name="t.csv.xz").to_arrow().num_rows == len(ROWS)
+    with pytest.raises(StorageError, match=r"cannot read .*damaged"):
+        read(tmp_path, packed[:-40], name="t.csv.xz")
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside/t.csv", lines("a,b", "#,1"))
+    assert as_table(tmp_path / "t.zip").to_arrow().num_rows == len(ROWS)
+    with zipfile.ZipFile(tmp_path / "t.zip", "a") as archive:
+        archive.writestr("other.csv", "a\n1\n")
+    with pytest.raises(DataError, match=r"2 files \(inside/t.csv, other.csv\); unpack"):
+        as_table(tmp_path / "t.zip")
 
 
 def test_options_override(tmp_path: Path) -> None:

@@ -156,7 +156,12 @@ def text_ending(folder: Path) -> Any:
 INPUTS = (parquet, without_ending, folder_without_endings, named_csv, list_of_paths, glob, deep_glob, arrow_dataset)
 
 
-@pytest.mark.parametrize("make", [*INPUTS, json_lines, feather_file, text_ending], ids=lambda f: f.__name__)
+def json_array(folder: Path) -> Any:
+    (folder / "t.json").write_text('[\n  {"a": 1, "b": "x"},\n  {"b": "y", "a": 2}\n]')
+    return folder / "t.json"
+
+
+@pytest.mark.parametrize("make", [*INPUTS, json_lines, json_array, feather_file, text_ending], ids=lambda f: f.__name__)
 def test_read_so(make: Callable[[Path], Any], tmp_path: Path) -> None:
     table = as_table(make(tmp_path))
     assert table.to_arrow().to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
@@ -166,7 +171,8 @@ def test_read_so(make: Callable[[Path], Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.json", b'[{"a": 1}]', "no file of JSON lines.*lines=True"),
+        ("t.json", b'[{"a": 1}, 2]', "neither an array of objects.*lines=True"),
+        ("t.json", b'[{"a": 1},', "no readable JSON"),
         ("t.jsonl", b'{"a": 1}\n{"a": [}\n', "no readable JSON lines"),
         ("t.jsonl", b'{"a": {"b": 1}}\n{"a": {"b": 2}}\n', "'a' holds nested values.*flatten"),
         ("t.xlsx", b"PK\3\4" + b"\0" * 50, "neither Parquet nor CSV; save the sheet as CSV"),

@@ -1,0 +1,1 @@
+"""Several tables with keys between them: made one after the other, parents first."""

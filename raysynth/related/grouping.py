@@ -1,0 +1,131 @@
+"""Rows of one table grouped by those of another: which parent each has, its place among its siblings, summaries.
+
+Everything is an array operation: no loop over rows or parents. Shape legend: N rows, P parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.numbers import to_float
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.table import TableSchema
+
+NO_PARENT = -1
+MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle
+
+
+def one_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The values as one array."""
+    if isinstance(values, pa.ChunkedArray) and pa.types.is_dictionary(values.type):
+        values = values.unify_dictionaries()
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0) if whole.num_chunks else pa.nulls(0, whole.type)
+    return whole
+
+
+def plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """One array, without dictionary."""
+    whole = one_array(values)
+    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
+
+
+@dataclass(frozen=True)
+class Family:
+    """Rows and their parents.
+
+    Args:
+        parent: number of each row's parent, `NO_PARENT` for none, (N,).
+        place: of each row among its siblings, from 0; of rows without a parent 0, (N,).
+        number: of children of each parent, (P,).
+    """
+
+    parent: np.ndarray
+    place: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, parent_N: np.ndarray, n_parents: int, order_N: np.ndarray) -> Family:
+        """Siblings in ascending order of `order_N` (random numbers: in random order)."""
+        number = np.bincount(parent_N[parent_N >= 0], minlength=n_parents)
+        rows = np.lexsort((order_N, parent_N))
+        place = np.zeros(len(parent_N), np.int64)
+        start = np.cumsum(number) - number
+        without = int((parent_N < 0).sum())
+        held = rows[without:]
+        place[held] = np.arange(len(held)) - start[parent_N[held]]
+        return cls(parent_N, place, number)
+
+    @classmethod
+    def made(cls, number_P: np.ndarray) -> Family:
+        """New rows for the numbers of children of some parents, in their order."""
+        parent_N = np.repeat(np.arange(len(number_P)), number_P)
+        start = np.cumsum(number_P) - number_P
+        return cls(parent_N, np.arange(len(parent_N)) - start[parent_N], number_P)
+
+
+def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A numeric column as float64, NaN where missing, (N,)."""
+    x, missing = to_float(plain(values))
+    return x if missing is None else np.where(missing, np.nan, x)
+
+
+def codes(values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """A discrete column as numbers of its distinct values (-1: missing), (N,), and these values."""
+    whole = one_array(values)
+    coded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+    indices: np.ndarray = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return indices, coded.dictionary
+
+
+def modelled(schema: TableSchema, names: Sequence[str]) -> tuple[ColumnSchema, ...]:
+    """Those of some columns whose values a model learns, as it sees them."""
+    return tuple(c.as_modelled() for c in schema.columns if c.name in names and c.kind.is_modelled)
+
+
+def group_means(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (NaN where a group has no value) and number of values of each group; missing ones do not count."""
+    there = np.flatnonzero(~np.isnan(x_N))
+    number = np.bincount(group_N[there], minlength=n_groups)
+    total = np.bincount(group_N[there], weights=x_N[there], minlength=n_groups)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / number, number
+
+
+def group_modes(group_N: np.ndarray, code_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most frequent code of each group (-1: none, of several the first met) and its share of the rows."""
+    size = int(code_N.max(initial=0)) + 2
+    pair, first, count = np.unique(group_N * size + code_N + 1, return_index=True, return_counts=True)
+    group = pair // size
+    order = np.lexsort((-first, count, group))
+    last = np.flatnonzero(np.append(group[order][1:] != group[order][:-1], True)) if len(order) else np.empty(0, int)
+    best = order[last]
+    mode, share = np.full(n_groups, -1, np.int64), np.full(n_groups, np.nan)
+    mode[group[best]] = pair[best] % size - 1
+    share[group[best]] = count[best] / np.bincount(group_N, minlength=n_groups)[group[best]]
+    return mode, share
+
+
+def take_or_null(values: pa.ChunkedArray | pa.Array, rows: np.ndarray) -> pa.Array | pa.ChunkedArray:
+    """Values of the given rows; null for `NO_PARENT`."""
+    if not len(values):
+        return pa.nulls(len(rows), values.type)
+    return values.take(pa.array(np.maximum(rows, 0), mask=rows < 0))
+
+
+def levels(parent_N: np.ndarray) -> np.ndarray | None:
+    """How many rows stand above each in a hierarchy of one table, (N,); None where some stand above themselves."""
+    level, above = np.zeros(len(parent_N), np.int64), parent_N.copy()
+    for _ in range(MOST_LEVELS):
+        climbing = above != NO_PARENT
+        if not climbing.any():
+            return level
+        level += climbing
+        above[climbing] = parent_N[above[climbing]]
+    return None

@@ -1,0 +1,312 @@
+"""From an open database to a model of each table: leaves first for what children are like, then a fit a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.methods.base import Synthesizer
+from raysynth.related.forms import Forms
+from raysynth.related.grouping import NO_PARENT, Family, levels, one_array, plain, take_or_null
+from raysynth.related.kinds import Sample, children_codes
+from raysynth.related.opened import OpenDatabase, OpenTable
+from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
+from raysynth.related.rows import RowModel, code_column, number_column
+from raysynth.related.siblings import Siblings
+from raysynth.running.progress import progress
+from raysynth.running.stages import stage
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.relations import DatabaseSchema, Relation
+from raysynth.schema.table import TableSchema
+
+MOST_ROWS = 400_000  # of one table that its model is fitted to: whole families, chosen at random
+MOST_GIVEN = 60  # columns of ancestors that a row sees; the nearest come first
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """What is learned of one table.
+
+    Args:
+        plan: how it is made.
+        schema: its columns as the user has them.
+        keys: makers of the columns that are made anew.
+        forms: how its columns are learned.
+        siblings: what its rows see of each other.
+        context: the columns of ancestors that a row sees, by the name under which the parent's row has them.
+        model: of its rows; None where nothing is to be drawn.
+        n_rows: real rows; `n_alone`: of these without a primary parent.
+        line: column of the primary key that numbers the rows of a parent, and its first value; None: none.
+    """
+
+    plan: TablePlan
+    schema: TableSchema
+    keys: dict[str, IdentifierEncoder]
+    forms: Forms
+    siblings: Siblings
+    context: tuple[str, ...]
+    model: RowModel | None
+    n_rows: int
+    n_alone: int
+    line: tuple[str, int] | None
+
+
+@dataclass(frozen=True)
+class DatabaseModel:
+    """What is learned of a database.
+
+    Args:
+        schema: tables and keys.
+        tables: the models of those that are made, parents first.
+        references: the others, as they are, and their columns.
+        key: permutes made keys.
+    """
+
+    schema: DatabaseSchema
+    tables: Mapping[str, TableModel]
+    references: Mapping[str, tuple[pa.Table, TableSchema]]
+    key: int
+
+    def columns(self, name: str) -> TableSchema:
+        """The columns of one table; raises `SchemaError` for an unknown one."""
+        _ = self.schema[name]
+        return self.references[name][1] if name in self.references else self.tables[name].schema
+
+    @property
+    def roots(self) -> dict[str, int]:
+        """Real rows of the tables without a primary parent."""
+        return {n: t.n_rows for n, t in self.tables.items() if t.plan.primary is None}
+
+
+@dataclass
+class _Extended:
+    """A table with its summaries and what its rows see of ancestors, as it is learned."""
+
+    own: dict[str, pa.Array]
+    schema: dict[str, ColumnSchema]
+    context: dict[str, pa.Array]
+    context_schema: dict[str, ColumnSchema]
+
+
+def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int, verbose: bool) -> DatabaseModel:
+    """Fit a model of each table, parents first.
+
+    Args:
+        database: open.
+        make: an unfitted synthesizer for a table, by name.
+        seed: of random orders, clusters and samples.
+        verbose: print a line for each table.
+    """
+    with stage("summaries of children"):
+        extended = _extended(database, seed)
+    models: dict[str, TableModel] = {}
+    with progress("fitting tables", len(database.plans)) as advance:
+        for number, plan in enumerate(database.plans):
+            with stage(f"table {plan.name}", database.tables[plan.name].rows.num_rows):
+                models[plan.name] = _learn_table(database, plan, extended, partial(make, plan.name), seed + number)
+            if verbose:
+                print(_described(models[plan.name]))
+            advance(1)
+    kept = [n for n in database.schema.names if n not in models]
+    references = {n: (database.tables[n].rows.combine_chunks(), database.tables[n].schema) for n in kept}
+    return DatabaseModel(database.schema, models, references, seed ^ 0x5DEECE66D)
+
+
+def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
+    """Own columns and summaries of children of every table: the codes of leaves first."""
+    result: dict[str, _Extended] = {}
+    for plan in reversed(database.plans):
+        table = database.tables[plan.name]
+        own = {c.name: one_array(table.rows.column(c.name)) for c in table.modelled}
+        schema = {c.name: c for c in table.modelled}
+        for relation in plan.references:
+            place, rare = database.parents[relation], table.schema.rare_threshold
+            if _is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
+                own[place_of(relation)] = _numbers_or_null(place)
+                schema[place_of(relation)] = code_column(place_of(relation))
+        result[plan.name] = _Extended(own, schema, {}, {})
+    own_columns = {name: dict(table.schema) for name, table in result.items()}
+    for at, plan in enumerate(reversed(database.plans)):
+        persons, n = database.persons(plan.name), database.tables[plan.name].rows.num_rows
+        rare = database.tables[plan.name].schema.rare_threshold
+        for relation in plan.brings:
+            child, parent_N = result[relation.child], database.parents[relation]
+            number = np.bincount(parent_N[parent_N >= 0], minlength=n)
+            is_primary = relation == database.plan(relation.child).primary
+            parents = None if is_primary else _sample(result[plan.name], own_columns[plan.name], n)
+            children = _sample(child, child.schema, len(parent_N))
+            code = children_codes(children, parent_N, persons, rare, seed + 101 * at, parents)
+            _add_summary(result[plan.name], relation, number, code)
+    for plan in database.plans:
+        for relation in plan.matched:
+            parent_N = database.parents[relation]
+            kinds = result[relation.parent].own.get(code_of(relation))
+            kind = np.zeros(database.tables[relation.parent].rows.num_rows, np.int64)
+            kind = kind if kinds is None else kinds.fill_null(0).to_numpy()
+            wanted = np.where(parent_N == NO_PARENT, NO_PARENT, kind[np.maximum(parent_N, 0)])
+            rare = database.tables[plan.name].schema.rare_threshold
+            if (kinds is not None or relation.nullable) and _is_shared(wanted, database.persons(plan.name), rare):
+                result[plan.name].own[wanted_of(relation)] = _numbers_or_null(wanted)
+                result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
+        for relation in (r for r in plan.matched if r.is_self_reference):
+            if (level := levels(database.parents[relation])) is not None:
+                result[plan.name].own[level_of(relation)] = pa.array(level)
+                result[plan.name].schema[level_of(relation)] = number_column(level_of(relation))
+    return result
+
+
+def _sample(table: _Extended, columns: Mapping[str, ColumnSchema], n: int) -> Sample:
+    return Sample(pa.table({"": pa.nulls(n), **{c: table.own[c] for c in columns}}), tuple(columns.values()))
+
+
+def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code: np.ndarray) -> None:
+    table.own[number_of(relation)] = pa.array(number)
+    table.schema[number_of(relation)] = number_column(number_of(relation))
+    if code.max(initial=0) > 0:  # else there is one kind
+        table.own[code_of(relation)] = _numbers_or_null(code)
+        table.schema[code_of(relation)] = code_column(code_of(relation))
+
+
+def _is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
+    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
+    there = code_N != NO_PARENT
+    stride = int(persons_N.max(initial=0)) + 1
+    pairs = np.unique(code_N[there] * stride + persons_N[there])
+    return bool(np.bincount(pairs // stride, minlength=1).max(initial=0) >= rare)
+
+
+def _numbers_or_null(x: np.ndarray) -> pa.Array:
+    return pa.array(x, mask=x == NO_PARENT)
+
+
+def _learn_table(
+    database: OpenDatabase,
+    plan: TablePlan,
+    extended: dict[str, _Extended],
+    make: Callable[[], Synthesizer],
+    seed: int,
+) -> TableModel:
+    table, own, rng = database.tables[plan.name], extended[plan.name], np.random.default_rng(seed)
+    family, parents = _family(database, plan, rng)
+    if plan.primary is not None:
+        _inherit(own, extended[plan.primary.parent], plan.primary.parent, family.parent)
+    line = _line(table, plan, family)
+    names = [c for c in plan.learned if line is None or c != line[0]]
+    columns = tuple(c for c in table.modelled if c.name in names)
+    order = plan.order if plan.order in {c.name for c in columns} else None  # else it is the number of the row
+    forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order)
+    values = {**own.own, **forms.forward(table.rows, parents, family)}
+    drawn = {c.name: c for c in forms.schema} | {k: c for k, c in own.schema.items() if k not in plan.columns}
+    siblings = _siblings(plan, own, drawn)
+    given, given_schema = _given(own, siblings, values, family)
+    regenerated = [c for c in table.schema.columns if c.name in names and not c.kind.is_modelled]
+    values |= {c.name: one_array(table.rows.column(c.name)) for c in regenerated}
+    schema = TableSchema(
+        (*given_schema, *drawn.values(), *regenerated), table.schema.constraints, table.schema.rare_threshold
+    )
+    model = None
+    if len(schema.columns) > len(given):
+        persons = None if plan.primary is None else database.persons(plan.name)
+        rows = {c: given[c] if c in given else values[c] for c in schema.names}
+        if len(family.parent) > MOST_ROWS:
+            kept = _families(family, rng)
+            rows = {k: v.take(pa.array(kept)) for k, v in rows.items()}
+            persons = None if persons is None else persons[kept]
+        model = RowModel.learn(make, rows, schema, tuple(given), persons)
+    n = len(family.parent)
+    alone = 0 if plan.primary is None else int((family.parent == NO_PARENT).sum())
+    return TableModel(plan, table.schema, dict(table.keys), forms, siblings, tuple(own.context), model, n, alone, line)
+
+
+def _family(database: OpenDatabase, plan: TablePlan, rng: np.random.Generator) -> tuple[Family, pa.Table | None]:
+    """The rows and their primary parents, in random order or in the declared one; and the parents' table."""
+    rows = database.tables[plan.name].rows
+    if plan.primary is None:
+        nothing = np.full(rows.num_rows, NO_PARENT)
+        return Family(nothing, np.zeros(rows.num_rows, np.int64), np.zeros(0, np.int64)), None
+    parents = database.tables[plan.primary.parent].rows
+    order = rng.random(rows.num_rows)
+    if plan.order is not None:
+        order = np.empty(rows.num_rows)
+        order[pc.array_sort_indices(plain(rows.column(plan.order))).to_numpy()] = np.arange(rows.num_rows)
+    return Family.of(database.parents[plan.primary], parents.num_rows, order), parents
+
+
+def _inherit(own: _Extended, parent: _Extended, name: str, parent_N: np.ndarray) -> None:
+    """What each row sees of its ancestors: its parent's columns first, then what the parent sees."""
+    sources = [(f"{name}: {c}", parent.own[c], column) for c, column in parent.schema.items()]
+    sources += [(c, parent.context[c], column) for c, column in parent.context_schema.items()]
+    for label, values, column in sources[:MOST_GIVEN]:
+        own.context[label] = one_array(take_or_null(values, parent_N))
+        own.context_schema[label] = replace(column, name=label)
+
+
+def _siblings(plan: TablePlan, own: _Extended, drawn: dict[str, ColumnSchema]) -> Siblings:
+    """Which columns siblings show each other: all but what their own children are like."""
+    if plan.primary is None:
+        return Siblings((), False)
+    hidden = {code_of(r) for r in plan.brings}
+    shown = tuple(c for c in drawn.values() if c.name not in hidden)
+    if plan.order is not None and plan.order in own.schema:
+        shown = (*shown, own.schema[plan.order])
+    return Siblings(shown, plan.order is not None)
+
+
+def _given(
+    own: _Extended, siblings: Siblings, values: dict[str, pa.Array], family: Family
+) -> tuple[dict[str, pa.Array], tuple[ColumnSchema, ...]]:
+    """What rows are completed from: what they see of ancestors and siblings, and its schema."""
+    if not len(family.number):
+        return {}, ()
+    rows = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
+    seen = siblings.of_all(rows, family)
+    given = {**own.context, **{c: one_array(seen.column(c)) for c in seen.column_names}}
+    return given, (*own.context_schema.values(), *siblings.schema)
+
+
+def _line(table: OpenTable, plan: TablePlan, family: Family) -> tuple[str, int] | None:
+    """The column of a key that numbers the rows of each parent without gaps, and its first value; None: none."""
+    if plan.primary is None:
+        return None
+    for key in plan.keys:
+        rest = [c for c in key if c not in plan.primary.child_key]
+        if len(rest) != 1 or len(key) < 2 or rest[0] not in plan.learned:
+            continue
+        values = plain(table.rows.column(rest[0]))
+        if not pa.types.is_integer(values.type) or values.null_count:
+            continue
+        x = values.to_numpy()
+        place = Family.of(family.parent, len(family.number), x).place
+        start = int(x.min())
+        if start in (0, 1) and np.array_equal(x, place + start):
+            return rest[0], start
+    return None
+
+
+def _families(family: Family, rng: np.random.Generator) -> np.ndarray:
+    """About `MOST_ROWS` rows: all of some parents, taken at random, ascending."""
+    if not len(family.number):
+        return np.sort(rng.choice(len(family.parent), MOST_ROWS, replace=False))
+    share = MOST_ROWS / len(family.parent)
+    kept = np.append(rng.random(len(family.number)) < share, False)
+    alone = (family.parent == NO_PARENT) & (rng.random(len(family.parent)) < share)
+    return np.flatnonzero(kept[family.parent] | alone)
+
+
+def _described(model: TableModel) -> str:
+    """A line on how a table is made."""
+    plan = model.plan
+    how = "a root" if plan.primary is None else f"with its parent in '{plan.primary.parent}'"
+    if plan.order is not None:
+        how += f", in the order of '{plan.order}'"
+    if plan.matched:
+        how += f"; matched: {', '.join(str(r) for r in plan.matched)}"
+    if plan.references:
+        how += f"; into reference tables: {', '.join(str(r) for r in plan.references)}"
+    return f"table '{plan.name}': {model.n_rows:,} rows, made {how}"

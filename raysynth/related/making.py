@@ -1,0 +1,297 @@
+"""New rows of all tables: parents before children, siblings round by round, then parents found by matching.
+
+Everything follows from the models and one random stream. Shape legend: N rows of a table, P parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.related.grouping import NO_PARENT, Family, codes, one_array, plain, take_or_null
+from raysynth.related.learning import TableModel
+from raysynth.related.matching import deal
+from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
+from raysynth.related.siblings import Walk
+from raysynth.running.progress import progress
+from raysynth.schema.relations import Relation
+
+DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
+REDEALT = 30  # rounds of new parents in place of those that repeat a key
+
+
+@dataclass
+class Made:
+    """New rows of one table, without their keys.
+
+    Args:
+        rows: own columns, summaries of children, kinds of wanted parents.
+        context: what they see of ancestors.
+        parents: for each key that is filled, the number of each row's parent.
+        place: of each row among its siblings.
+    """
+
+    rows: pa.Table
+    context: pa.Table
+    parents: dict[Relation, np.ndarray]
+    place: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """N."""
+        return len(self.place)
+
+
+def make_tables(
+    models: Mapping[str, TableModel],
+    roots: Mapping[str, Roots],
+    scale: float,
+    n_referenced: Mapping[str, int],
+    rng: np.random.Generator,
+    common: Mapping[str, Made] | None = None,
+) -> dict[str, Made]:
+    """New rows of some tables.
+
+    Args:
+        models: of the tables, parents first.
+        roots: what is asked for of the tables without a primary parent.
+        scale: of rows that could have a parent and have none.
+        n_referenced: rows of each reference table.
+        rng: the only source of randomness.
+        common: tables that are there already, with the numbers of children that these rows are to give them.
+    """
+    made: dict[str, Made] = dict(common or {})
+    with progress("making tables", len(models), public=True) as advance:
+        for (name, model), stream in zip(models.items(), rng.spawn(len(models)), strict=True):
+            if model.plan.primary is None:
+                made[name] = make_roots(model, roots[name], stream)
+            else:
+                alone = round(model.n_alone * scale)
+                made[name] = make_children(model, made[model.plan.primary.parent], alone, stream)
+            advance(1)
+    match_all(models, made, n_referenced, rng)
+    return {n: made[n] for n in models}
+
+
+@dataclass(frozen=True)
+class Roots:
+    """What is asked for of a root table.
+
+    Args:
+        n: rows.
+        conditions: on them, in the forms of `Synthesizer.sample`; None: none.
+        given: the rows themselves, whose children are to be made; None: they are made.
+    """
+
+    n: int
+    conditions: Any = None
+    given: pa.Table | None = None
+
+
+def make_roots(model: TableModel, asked: Roots, rng: np.random.Generator) -> Made:
+    """New rows of a root table, or summaries of the children of given ones."""
+    rows, rows_model = pa.table({"": pa.nulls(asked.n)}), model.model
+    if rows_model is not None and asked.given is not None:
+        rows = rows_model.completed(asked.given, rng)
+    elif rows_model is not None and asked.conditions is not None:
+        rows = rows_model.conditioned(asked.n, asked.conditions, int(rng.integers(1 << 62)))
+    elif rows_model is not None:
+        rows = _distinct(model, rows_model.draw(pa.table({}), asked.n, rng), asked.n, rng)
+    n = rows.num_rows
+    return Made(rows, pa.table({"": pa.nulls(n)}), {}, np.zeros(n, np.int64))
+
+
+def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
+    """The rows with new ones in place of those that repeat a key of learned columns, as far as there are such."""
+    assert model.model is not None
+    keys = [k for k in model.plan.keys if all(c in rows.column_names for c in k)]
+    for key in keys:
+        kept = rows.take(pa.array(_first_of_each(rows, key)))
+        for _ in range(DISTINCT_TRIES):
+            if kept.num_rows >= n:
+                break
+            more = model.model.draw(pa.table({}), max(n - kept.num_rows, n // 4), rng)
+            kept = pa.concat_tables([kept, more]).unify_dictionaries().combine_chunks()
+            kept = kept.take(pa.array(_first_of_each(kept, key)[:n]))
+        rows = kept
+    return rows
+
+
+def _first_of_each(rows: pa.Table, key: tuple[str, ...]) -> np.ndarray:
+    """The rows that are the first with their key, ascending; rows that lack a part of it are left out."""
+    number, whole = np.zeros(rows.num_rows, np.int64), np.ones(rows.num_rows, bool)
+    for column in key:
+        code, _ = codes(rows.column(column))
+        whole &= code >= 0
+        number = np.unique(number * (int(code.max(initial=0)) + 2) + code + 1, return_inverse=True)[1]
+    first: np.ndarray = np.sort(np.unique(np.where(whole, number, -1), return_index=True)[1])
+    return first[whole[first]]
+
+
+def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random.Generator) -> Made:
+    """The children that some made parents are to have, parent by parent, and `n_alone` rows without one."""
+    relation = model.plan.primary
+    assert relation is not None
+    number = np.maximum(plain(parents.rows.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64), 0)
+    family = Family.made(number)
+    alone = np.full(n_alone, NO_PARENT)
+    family = Family(
+        np.concatenate([family.parent, alone]), np.append(family.place, np.zeros(n_alone, np.int64)), number
+    )
+    context = _context(model, parents, relation.parent, family.parent)
+    if model.model is None:
+        rows = pa.table({"": pa.nulls(len(family.parent))})
+    elif model.siblings.is_sequence:
+        rows = _sequences(model, family, context, parents.rows, rng)
+    else:
+        rows = _sets(model, family, context, rng)
+    rows = model.forms.inverse(rows, parents.rows, family.parent)
+    return Made(rows, context, {relation: family.parent}, family.place)
+
+
+def _context(model: TableModel, parents: Made, name: str, parent_N: np.ndarray) -> pa.Table:
+    """What each row sees of its ancestors, (N,)."""
+    result: dict[str, pa.Array] = {"": pa.nulls(len(parent_N))}
+    for label in model.context:
+        own = label.removeprefix(f"{name}: ")
+        source = parents.rows if own != label and own in parents.rows.column_names else parents.context
+        result[label] = one_array(take_or_null(source.column(own if source is parents.rows else label), parent_N))
+    return pa.table(result)
+
+
+def _beside(context: pa.Table, seen: pa.Table) -> pa.Table:
+    return pa.table(
+        {**{n: context.column(n) for n in context.column_names}, **{n: seen.column(n) for n in seen.column_names}}
+    )
+
+
+def _sets(model: TableModel, family: Family, context: pa.Table, rng: np.random.Generator) -> pa.Table:
+    """Rows round by round, in the order of the family."""
+    assert model.model is not None
+    round_N = model.siblings.rounds(family.place)
+    made, made_N = model.model.nothing(), np.empty(0, np.int64)
+    for r in range(int(round_N.max(initial=0)) + 1):
+        own = np.flatnonzero(round_N == r)
+        seen = model.siblings.of_round(made, made_N, family, own)
+        rows = model.model.draw(_beside(context.take(pa.array(own)), seen), len(own), rng)
+        made = pa.concat_tables([made, rows]).unify_dictionaries().combine_chunks()
+        made_N = np.concatenate([made_N, own])
+    return made.take(pa.array(np.argsort(made_N, kind="stable")))
+
+
+def _sequences(
+    model: TableModel, family: Family, context: pa.Table, parents: pa.Table, rng: np.random.Generator
+) -> pa.Table:
+    """Rows one after the other in all families at once, in the order of the family."""
+    assert model.model is not None
+    walk, parts, order = Walk(model.siblings, None, {}), [], [np.empty(0, np.int64)]
+    by_place = np.lexsort((family.parent, family.place))
+    ends = np.searchsorted(family.place[by_place], np.arange(int(family.place.max(initial=0)) + 2))
+    before_P: np.ndarray | None = None
+    last = np.empty(0, np.int64)
+    for place, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+        own = by_place[start:stop]
+        kept = np.arange(len(own)) if place == 0 else np.searchsorted(family.parent[last], family.parent[own])
+        rows = model.model.draw(_beside(context.take(pa.array(own)), walk.seen(place, kept)), len(own), rng)
+        if model.forms.order is not None:
+            before_P = model.forms.absolute(rows, None if before_P is None else before_P[kept])
+            rows = rows.append_column(*model.forms.order_column(before_P, parents, family.parent[own]))
+        walk, last = walk.add(rows, kept), own
+        parts.append(rows)
+        order.append(own)
+    made = pa.concat_tables(parts or [model.model.nothing()]).unify_dictionaries().combine_chunks()
+    return made.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+# ---- parents found by matching ---------------------------------------------------------------------------------------
+
+
+def match_all(
+    models: Mapping[str, TableModel],
+    made: Mapping[str, Made],
+    n_referenced: Mapping[str, int],
+    rng: np.random.Generator,
+) -> None:
+    """Find the parents of all keys that are not primary; `n_referenced`: rows of each reference table."""
+    for (name, model), stream in zip(models.items(), rng.spawn(len(models)), strict=True):
+        for relation in model.plan.matched:
+            rows, parents = made[name].rows, made[relation.parent].rows
+            wanted = _kinds(rows, wanted_of(relation), NO_PARENT if relation.nullable else 0)
+            number = plain(parents.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64)
+            kind = np.maximum(_kinds(parents, code_of(relation), 0), 0)
+            each: int | None = None
+            if level_of(relation) in rows.column_names:
+                each = int(max(kind.max(initial=0), wanted.max(initial=0))) + 1
+                level = np.maximum(_kinds(rows, level_of(relation), 0), 0)
+                wanted = np.where(level > 0, (level - 1) * each + np.maximum(wanted, 0), NO_PARENT)
+                kind = level * each + kind
+            found = deal(wanted, kind, np.maximum(number, 0), stream, each)
+            if not relation.nullable and (found == NO_PARENT).any() and len(kind):
+                lost = np.flatnonzero(found == NO_PARENT)  # the kind was drawn as missing, which the key may not be
+                found[lost] = stream.integers(0, len(kind), len(lost))
+            made[name].parents[relation] = found
+        for relation in model.plan.references:
+            made[name].parents[relation] = _places(made[name].rows, relation, n_referenced[relation.parent], stream)
+        _without_repeats(model, made[name], stream)
+
+
+def _places(rows: pa.Table, relation: Relation, n: int, rng: np.random.Generator) -> np.ndarray:
+    """The row of a reference table that each row points to: as drawn, or any where none may be told."""
+    if place_of(relation) not in rows.column_names:
+        return rng.integers(0, n, rows.num_rows)
+    place = _kinds(rows, place_of(relation), 0)
+    lost = np.flatnonzero(place == NO_PARENT) if not relation.nullable else np.empty(0, np.int64)
+    place[lost] = rng.integers(0, n, len(lost))
+    return place
+
+
+def _kinds(rows: pa.Table, column: str, otherwise: int) -> np.ndarray:
+    """A column of codes, `NO_PARENT` where missing, (N,); where there is no such column, all of one kind."""
+    if column not in rows.column_names:
+        return np.full(rows.num_rows, otherwise)
+    kinds: np.ndarray = plain(rows.column(column)).fill_null(NO_PARENT).to_numpy().astype(np.int64)
+    return kinds
+
+
+def _without_repeats(model: TableModel, made: Made, rng: np.random.Generator) -> None:
+    """Exchange matched parents between rows that want the same kind until no primary key of foreign keys repeats.
+
+    Rows that still repeat one have lost it in the end: their table has fewer combinations than rows.
+    """
+    for key in model.plan.keys:
+        held = [r for r in made.parents if set(r.child_key) <= set(key)]
+        free = [r for r in held if r in model.plan.matched]
+        if not free or {c for r in held for c in r.child_key} != set(key):
+            continue
+        relation, others = free[-1], [r for r in held if r is not free[-1]]
+        wanted = _kinds(made.rows, wanted_of(relation), 0)
+        for _ in range(REDEALT):
+            repeated = _repeats([made.parents[r] for r in (*others, relation)])
+            if not len(repeated):
+                break
+            found = made.parents[relation]
+            for row, other in zip(repeated, _partners(repeated, wanted, rng), strict=True):
+                found[row], found[other] = found[other], found[row]
+
+
+def _repeats(parents: list[np.ndarray]) -> np.ndarray:
+    """The rows whose parents are those of an earlier row."""
+    number = np.zeros(len(parents[0]), np.int64)
+    for parent_N in parents:
+        number = np.unique(number * (int(parent_N.max(initial=0)) + 2) + parent_N + 1, return_inverse=True)[1]
+    first = np.zeros(len(number), bool)
+    first[np.unique(number, return_index=True)[1]] = True
+    return np.flatnonzero(~first)
+
+
+def _partners(rows: np.ndarray, wanted_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each of some rows a random row that wants the same kind of parent."""
+    order = np.argsort(wanted_N, kind="stable")
+    kinds = wanted_N[order]
+    start, stop = (np.searchsorted(kinds, wanted_N[rows], side) for side in ("left", "right"))
+    partners: np.ndarray = order[start + (rng.random(len(rows)) * (stop - start)).astype(np.int64)]
+    return partners

@@ -1,0 +1,150 @@
+"""The tables of a database in memory: keys resolved to row numbers, columns with their kinds.
+
+Everything here reads rows without noise: it has no place under a privacy budget.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.data.keys import check_database, key_values, parent_rows
+from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.errors import DataError
+from raysynth.fitting.opening import open_exactly
+from raysynth.related.grouping import NO_PARENT, one_array
+from raysynth.related.plan import TablePlan, plan_of
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.relations import DatabaseSchema, Relation
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.inference import dtype_text, infer_schema
+from raysynth.statistics.table_statistics import collect
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """One table.
+
+    Args:
+        plan: how it is made; None for a reference table.
+        rows: with dates that are written as text read.
+        schema: all columns as the user has them; of learned ones what is declared or was inferred.
+        keys: the maker of each column that is made anew.
+    """
+
+    plan: TablePlan | None
+    rows: pa.Table
+    schema: TableSchema
+    keys: Mapping[str, IdentifierEncoder]
+
+    @property
+    def modelled(self) -> tuple[ColumnSchema, ...]:
+        """Learned columns with values, as models see them."""
+        assert self.plan is not None
+        return tuple(c.as_modelled() for c in self.schema.columns if c.name in self.plan.learned and c.kind.is_modelled)
+
+
+@dataclass(frozen=True)
+class OpenDatabase:
+    """All tables and the keys between them as row numbers.
+
+    Args:
+        schema: of the keys.
+        plans: of the tables that are made, parents first.
+        tables: by name.
+        parents: for each key that is filled, the number of each child row's parent.
+    """
+
+    schema: DatabaseSchema
+    plans: tuple[TablePlan, ...]
+    tables: Mapping[str, OpenTable]
+    parents: Mapping[Relation, np.ndarray]
+
+    def plan(self, name: str) -> TablePlan:
+        """How a table is made."""
+        return next(p for p in self.plans if p.name == name)
+
+    def persons(self, name: str) -> np.ndarray:
+        """Whose each row of a table is: the number of the row at the root that it hangs from, (N,).
+
+        Rows without a parent are persons of their own, behind those of the root.
+        """
+        plan = self.plan(name)
+        n = self.tables[name].rows.num_rows
+        if plan.primary is None:
+            return np.arange(n)
+        above, parent_N = self.persons(plan.primary.parent), self.parents[plan.primary]
+        alone = int(above.max(initial=0)) + 1 + np.arange(n)
+        return np.where(parent_N >= 0, above[np.maximum(parent_N, 0)] if len(above) else alone, alone)
+
+
+def open_database(
+    tables: Mapping[str, Any],
+    schema: DatabaseSchema,
+    schemas: Mapping[str, TableSchema | str | os.PathLike[str]],
+    dangling: str,
+) -> OpenDatabase:
+    """Read the tables, check their keys, infer the kinds of their columns.
+
+    Raises:
+        DataError, SchemaError: as `check_database` and `plan_of`; they name table, column and cure.
+    """
+    opened, schema = check_database(tables, schema, dangling)
+    rows = {name: table.to_arrow() for name, table in opened.items()}
+    for name, table in rows.items():
+        if table.num_rows < 2:
+            raise DataError(
+                f"table '{name}' has {table.num_rows} rows; at least 2 are needed to learn from: leave it out, with "
+                "the relations that name it"
+            )
+    plans = plan_of(schema, {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()})
+    parents = {}
+    for r in (r for r in schema.relations if not schema[r.child].reference):
+        found = parent_rows(key_values(opened[r.child], r.child_key), key_values(opened[r.parent], r.parent_key))
+        parents[r] = np.maximum(found, NO_PARENT)  # what points nowhere is missing, if that was allowed
+    known = {}
+    for name in schema.names:
+        plan = next((p for p in plans if p.name == name), None)
+        known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
+    return OpenDatabase(schema, plans, known, parents)
+
+
+def _declared(schema: TableSchema | str | os.PathLike[str] | None) -> TableSchema | None:
+    if schema is None or isinstance(schema, TableSchema):
+        return schema
+    return TableSchema.load(schema)
+
+
+def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: TableSchema | None) -> OpenTable:
+    columns: dict[str, ColumnSchema] = {
+        n: ColumnSchema(n, Kind.IDENTIFIER, dtype_text(table.schema.field(n).type), table.pandas_dtypes.get(n))
+        for n in table.names
+    }
+    rare = TableSchema(()).rare_threshold if declared is None else declared.rare_threshold
+    learned, constraints = () if plan is None else plan.learned, ()
+    if plan is not None and learned:
+        part = table.select(learned)
+        wanted = None
+        if declared is not None:
+            kept = tuple(c for c in declared.columns if c.name in learned)
+            wanted = TableSchema(kept, declared.constraints, declared.rare_threshold, declared.max_categories)
+        found = open_exactly(part, wanted, {}, None)
+        columns |= {c.name: c for c in found.schema.columns}
+        constraints = found.schema.constraints
+        read = found.table.to_arrow() if found.rules is None else part.to_arrow()
+        rows = pa.table({n: one_array((read if n in read.column_names else rows).column(n)) for n in rows.column_names})
+    schema = TableSchema(tuple(columns[n] for n in table.names), constraints, rare)
+    keys = {} if plan is None else {c: _key_maker(table, c) for c in plan.made}
+    return OpenTable(plan, rows, schema, keys)
+
+
+def _key_maker(table: Any, column: str) -> IdentifierEncoder:
+    part = table.select([column])
+    statistics = collect(part, label="keys")
+    schema = infer_schema(part, statistics, None, {Kind.IDENTIFIER: [column]})
+    return IdentifierEncoder.from_schema(schema[column])

@@ -1,0 +1,172 @@
+"""Relations between numbers in a sample of rows: equal columns, sums, products, steps, orderings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from keyword import iskeyword
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints import Constraint, Expression, Inequality
+from raysynth.schema.constraints.values import column_of
+
+FEWEST = 30  # rows in which the columns of a relation have values
+EVIDENCE = 20  # rows that would break a relation if its columns were independent
+EXCEPTIONS = 0.005  # share of rows: what is broken more often is no relation
+_PROBES = 24  # rows that sums are looked for with
+_OVERLAP = 0.05  # share of rows that would break an ordering so: below that the ranges lie apart by themselves
+
+
+def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tuple[Constraint, str]]:
+    """Equal columns, sums, products and orderings of numbers; orderings and equality of times."""
+    families: dict[Kind, list[tuple[str, np.ndarray]]] = {}
+    for column in columns:
+        values = _floats(column_of(rows, column.name))
+        if np.isfinite(values).sum() >= FEWEST and len(np.unique(values[np.isfinite(values)])) > 1:
+            families.setdefault(column.kind, []).append((column.name, values))
+    for kind, members in families.items():
+        equal = _equal(members)
+        for a, b in equal:
+            yield (Expression(f"{quoted(b)} == {quoted(a)}"), f"'{b}' equals '{a}'")
+        rest = [m for m in members if m[0] not in {b for _, b in equal}]
+        totals: set[str] = set()
+        if kind is Kind.CONTINUOUS:
+            for relation, total in _sums(rest):
+                totals.add(total)
+                yield relation
+        yield from _orderings(rest, totals)
+
+
+def _floats(array: pa.Array) -> np.ndarray:
+    """Values (N,) as doubles, NaN where missing."""
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    if pt.is_date32(array.type):
+        array = array.cast(pa.int32())
+    plain = array.cast(
+        pa.float64() if pt.is_decimal(array.type) else pa.int64() if pt.is_temporal(array.type) else array.type
+    )
+    values = plain.fill_null(0).to_numpy(zero_copy_only=False).astype(float)
+    return np.where(missing, np.nan, values)
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Where two arrays of doubles are equal but for rounding; NaN where either is missing."""
+    size = np.maximum(np.abs(left), np.abs(right))
+    return np.where(np.isnan(left) | np.isnan(right), np.nan, np.abs(left - right) <= 1e-9 * size)
+
+
+def _holds(same: np.ndarray) -> bool:
+    """Whether a relation holds in a sample, but for few exceptions."""
+    known = np.isfinite(same)
+    return bool(known.sum() >= FEWEST and same[known].mean() >= 1 - EXCEPTIONS)
+
+
+def _equal(members: Sequence[tuple[str, np.ndarray]]) -> list[tuple[str, str]]:
+    """(a, b) for each column b that equals an earlier one a, which equals none itself."""
+    result: list[tuple[str, str]] = []
+    for (a, x), (b, y) in combinations(members, 2):
+        if not {a, b} & {later for _, later in result} and _holds(_same(x, y)):
+            result.append((a, b))
+    return result
+
+
+def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Constraint, str], str]]:
+    """Each column that is the sum, difference or product of others, once, with its name."""
+    names, values = [n for n, _ in members], np.array([v for _, v in members])
+    if len(names) < 2:
+        return
+    probes = values[:, _full_rows(values)]
+    done: set[str] = set()
+    for words, target, parts in _explained(probes):
+        name = names[target]
+        if name in done or any(names[p] in done and name in names[p] for p in parts):
+            continue
+        made = values[list(parts)].prod(0) if words == "*" else values[list(parts)].sum(0)
+        if words == "k":  # a constant step apart
+            step = np.nanmedian(values[target] - made)
+            if step == 0 or not _holds(_same(values[target], made + step)):
+                continue
+            done.add(name)
+            sign, size = ("+", step) if step > 0 else ("-", -step)
+            text = f"{quoted(name)} == {quoted(names[parts[0]])} {sign} {size:.15g}"
+            yield (Expression(text), f"'{name}' is '{names[parts[0]]}' {sign} {size:.15g}"), name
+            continue
+        trivial = 1.0 if words == "*" else 0.0
+        if any(np.sum(np.isfinite(v) & (v != trivial) & (v != 0)) < FEWEST for v in values[list(parts)]):
+            continue
+        if _holds(_same(values[target], made)):
+            done |= {name}
+            text = f" {words} ".join(quoted(names[p]) for p in parts)
+            shown = f" {words} ".join(f"'{names[p]}'" for p in parts)
+            yield (Expression(f"{quoted(name)} == {text}"), f"'{name}' is {shown}"), name
+
+
+def _full_rows(values: np.ndarray) -> np.ndarray:
+    """Some rows, those with most values first and, of these, ones that differ."""
+    order = np.argsort(np.isnan(values).sum(0), kind="stable")
+    return order[np.unique(np.linspace(0, min(len(order), 40 * _PROBES) - 1, _PROBES).astype(int))]
+
+
+def _explained(probes: np.ndarray) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """(operation, column, columns that make it) that hold in a few rows: runs of neighbours first, then pairs."""
+    n = len(probes)
+    for first in range(n):
+        total = probes[first].copy()
+        for last in range(first + 1, n):
+            total = total + probes[last]
+            if last - first >= 2:
+                for target in _hits(probes, total):
+                    if not first <= target <= last:
+                        yield "+", target, tuple(range(first, last + 1))
+    for a, b in combinations(range(n), 2):
+        for operation, made in (("+", probes[a] + probes[b]), ("*", probes[a] * probes[b])):
+            for target in _hits(probes, made):
+                if target not in (a, b):
+                    yield operation, target, (a, b)
+    for a, b in combinations(range(n), 2):
+        steps = probes[b] - probes[a]
+        steps = steps[np.isfinite(steps)]
+        if len(steps) >= _PROBES // 3 and np.ptp(steps) <= 1e-9 * max(1.0, np.abs(steps).max()):
+            yield "k", b, (a,)
+
+
+def _hits(probes: np.ndarray, made: np.ndarray) -> list[int]:
+    """Columns that equal some values wherever both are there, in a third of the rows at least."""
+    same = _same(probes, made[None, :])
+    known = np.isfinite(same)
+    enough = known.sum(1) >= _PROBES // 3
+    good = enough & (np.where(known, same, 1).sum(1) >= known.shape[1] - 1)  # one may be an exception
+    return [int(i) for i in np.flatnonzero(good)]
+
+
+def _orderings(members: Sequence[tuple[str, np.ndarray]], totals: set[str]) -> Iterator[tuple[Constraint, str]]:
+    """a <= b where independent columns of the same values would often break it; what others imply is left out."""
+    above: dict[tuple[str, str], bool] = {}
+    for (a, x), (b, y) in combinations(members, 2):
+        known = np.isfinite(x) & np.isfinite(y)
+        n = int(known.sum())
+        if n < FEWEST or {a, b} & totals:
+            continue
+        for low, high, u, v in ((a, b, x[known], y[known]), (b, a, y[known], x[known])):
+            if np.mean(u > v) > EXCEPTIONS:
+                continue
+            ordered = np.sort(v)
+            by_chance = np.searchsorted(ordered, u, "left").mean() / n
+            ties = np.searchsorted(ordered, u, "right").mean() - by_chance * n  # rows equal by chance
+            if by_chance >= _OVERLAP and by_chance * n >= EVIDENCE:
+                above[low, high] = bool(ties >= EVIDENCE and np.all(u < v))
+                break
+    for (low, high), strict in above.items():
+        between = {b for a, b in above if a == low} & {a for a, b in above if b == high}
+        if not between:
+            sign = "<" if strict else "<="
+            yield (Inequality(low, high, strict), f"'{low}' {sign} '{high}'")
+
+
+def quoted(name: str) -> str:
+    """A column in the language of expressions."""
+    return name if name.isidentifier() and name.isascii() and not iskeyword(name) else f"col({name!r})"

@@ -1,0 +1,300 @@
+"""Deterministic relations between columns that hold in all rows: sums, equal columns, orderings, dependencies.
+
+Candidates come from a sample of rows: what holds there although independent columns would break it often. Then all rows
+are looked at, and exceptions are counted. A relation without an exception is proposed as a constraint. All of it is
+computed from real rows without noise, so it is as private as the table; under a privacy budget nothing is looked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.data.fragments import Table
+from raysynth.errors import ConstraintError
+from raysynth.running.runner import summarise
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations
+from raysynth.schema.constraints.joint import joint_codes
+from raysynth.schema.constraints.rules import BrokenRows
+from raysynth.schema.constraints.values import column_of
+from raysynth.schema.table import TableSchema
+from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_numbers, quoted
+
+_ROWS = 4_000  # of the sample
+_PARTS = 8  # places of the table that it comes from
+_MOST_NUMBERS, _MOST_DISCRETE = 60, 60  # columns between which relations are looked for
+_RARE = 0.05  # share of rows with rare values from which on a column decides nothing
+_MOST_VALUES = 1_000  # of a column that decides another one
+_MOST_CASES = 20  # values of a column for each of which an implication is looked for
+_MOST_IMPLICATIONS = 12
+_FEW_NUMBERS = 30  # distinct values up to which a column of numbers decides another one, or follows from it
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A rule that a table keeps.
+
+    Args:
+        constraint: ready for a schema's `constraints`.
+        words: the rule in words.
+        rows: in which all of its columns have values.
+        exceptions: rows that break it; only one without any can be a constraint of a fit.
+    """
+
+    constraint: Constraint
+    words: str
+    rows: int
+    exceptions: int = 0
+
+    @property
+    def by_construction(self) -> bool:
+        """Whether synthetic rows keep it without rejection; no others are switched on by `rules='auto'`."""
+        return not (isinstance(self.constraint, Expression) and " or " in self.constraint.text)
+
+    @property
+    def entry(self) -> str:
+        """The entry of a schema's `constraints` as JSON."""
+        return json.dumps(self.constraint.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        if self.exceptions:
+            return f"{self.words}, but for {self.exceptions:,} of {self.rows:,} rows"
+        return f"{self.words}, in all {self.rows:,} rows: {self.entry}"
+
+
+def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
+    """The relations of a table: those that hold in all rows first, then those with few exceptions.
+
+    Args:
+        table: any, its dates read (see `dated_table.py`).
+        schema: of its columns as models see them.
+    """
+    rows = _sampled(table)
+    declared = {n for c in schema.constraints for n in c.involves}
+    numbers = [c for c in schema.columns if c.kind.is_numeric and c.name not in declared][:_MOST_NUMBERS]
+    discrete = [c for c in schema.columns if c.kind.is_discrete and c.name not in declared][:_MOST_DISCRETE]
+    found = [Relation(c, words, 0) for c, words in of_numbers(rows, numbers)]
+    taken = {n for f in found if isinstance(f.constraint, Expression) for n in f.constraint.involves}
+    free = [c for c in numbers if c.kind is Kind.CONTINUOUS and c.name not in taken]
+    share = rows.num_rows / max(table.n_rows or 0, rows.num_rows)
+    groups = list(_of_categories(rows, [*discrete, *free], schema.rare_threshold * share))
+    inside = [set(g.constraint.involves) for g in groups]
+    found = [f for f in found if not any(set(f.constraint.involves) <= group for group in inside)] + groups
+    found += islice(_implications(rows, discrete, numbers), _MOST_IMPLICATIONS)
+    found = [f for f in found if _is_possible(f.constraint, schema)]
+    if not found:
+        return ()
+    columns = [n for n in table.names if any(n in f.constraint.involves for f in found)]
+    make = partial(_Counts, tuple(f.constraint for f in found))
+    counts = summarise(table, make, columns=columns, label="looking for rules")
+    exact = [
+        replace(f, rows=n, exceptions=e) for f, n, e in zip(found, counts.present, counts.exceptions(), strict=True)
+    ]
+    exact = [r for r in exact if r.exceptions <= EXCEPTIONS * r.rows]
+    return tuple(sorted(exact, key=lambda r: (r.exceptions > 0, not r.by_construction)))
+
+
+def said(found: Sequence[Relation], most: int = 8) -> list[str]:
+    """The relations in words, the first ones; and how to keep them."""
+    lines = [f"rule found: {relation}" for relation in found[:most]]
+    if len(found) > most:
+        lines.append(f"and {len(found) - most} more rules (all of them by `raysynth look`)")
+    if any(not r.exceptions and r.by_construction for r in found):
+        lines.append("keep them by rules='auto' (--rules auto), or copy an entry into `constraints` of a schema")
+    return lines
+
+
+def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, ...]:
+    """The relations that `rules='auto'` switches on: without an exception, and kept by construction all together."""
+    taken: list[Constraint] = []
+    for relation in found:
+        if relation.exceptions or not relation.by_construction:
+            continue
+        more = ConstraintSet((*taken, relation.constraint), schema)
+        if len(more.replacements) == len(taken) + 1:
+            taken.append(relation.constraint)
+    return tuple(taken)
+
+
+def _is_possible(constraint: Constraint, schema: TableSchema) -> bool:
+    try:
+        constraint.validate(schema)
+        ConstraintSet((constraint,), schema).forward_schema()
+    except ConstraintError:
+        return False
+    return True
+
+
+def _sampled(table: Table) -> pa.Table:
+    """Some rows from several places of a table."""
+    fragments = table.fragments
+    if not fragments:
+        batches = list(islice(table.blocks(), _PARTS))
+    else:
+        at = np.unique(np.linspace(0, len(fragments) - 1, _PARTS).astype(int))
+        batches = [b for i in at for b in islice(fragments[i].blocks(), 1)]
+    each = -(-_ROWS // max(1, len(batches)))
+    parts = []
+    for batch in batches:
+        keep = np.unique(np.linspace(0, batch.num_rows - 1, min(each, batch.num_rows)).astype(np.int64))
+        parts.append(batch.take(pa.array(keep)))
+    return pa.Table.from_batches(parts, schema=table.schema)
+
+
+# ---- categories ------------------------------------------------------------------------------------------------------
+
+
+def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float) -> Iterator[Relation]:
+    """Columns whose value follows from another one's, those of one deciding column together.
+
+    A column with many values in fewer rows than `rare` decides nothing: these values do not leave.
+    """
+    coded, most = {}, {}
+    for column in columns:
+        codes = _codes(column_of(rows, column.name))
+        counts = np.bincount(codes[codes >= 0])
+        counts = counts[counts > 0]
+        limit = _FEW_NUMBERS if column.kind is Kind.CONTINUOUS else _MOST_VALUES
+        if 1 < len(counts) <= limit and counts[counts < rare].sum() <= _RARE * counts.sum():
+            coded[column.name], most[column.name] = codes, len(counts)
+    used: set[str] = set()
+    for name in sorted(coded, key=most.__getitem__, reverse=True):
+        if name in used:
+            continue
+        follow = [n for n in coded if n != name and n not in used and _decides(coded[name], coded[n])]
+        if follow:
+            used |= {name, *follow}
+            shown = ", ".join(f"'{n}'" for n in follow)
+            yield Relation(
+                FixedCombinations((name, *follow)), f"{shown} follow{'s' * (len(follow) == 1)} from '{name}'", 0
+            )
+
+
+def _codes(array: pa.Array) -> np.ndarray:
+    """A number for each value (N,), -1 where missing."""
+    coded = array if pt.is_dictionary(array.type) else array.dictionary_encode()
+    return coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _decides(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether b follows from a in a sample, though independent columns would differ in enough rows."""
+    known = (a >= 0) & (b >= 0)
+    a, b = a[known], b[known]
+    if len(a) < FEWEST:
+        return False
+    pairs, counts = np.unique(a * (b.max() + 1) + b, return_counts=True)
+    own = pairs // (b.max() + 1)
+    most = np.zeros(int(a.max()) + 1, np.int64)
+    np.maximum.at(most, own, counts)
+    repeats = len(a) - np.count_nonzero(most)  # rows whose value of a came before
+    spread = 1 - np.square(np.bincount(b) / len(b)).sum()  # how often two rows differ in b
+    return bool(len(a) - most.sum() <= EXCEPTIONS * len(a) and repeats * spread >= EVIDENCE)
+
+
+def _implications(
+    rows: pa.Table, discrete: Sequence[ColumnSchema], numbers: Sequence[ColumnSchema]
+) -> Iterator[Relation]:
+    """What a value of one column says of another: that it is missing, or one value."""
+    codes = {c.name: _codes(column_of(rows, c.name)) for c in (*discrete, *numbers)}
+    for cause in discrete:
+        own = codes[cause.name]
+        values = list(np.unique(own[own >= 0]))
+        if not 2 <= len(values) <= _MOST_CASES or not (
+            pt.is_string(cause.arrow_type) or pt.is_boolean(cause.arrow_type)
+        ):
+            continue
+        texts = column_of(rows, cause.name)
+        known = (texts if pt.is_dictionary(texts.type) else texts.dictionary_encode()).dictionary.to_pylist()
+        for effect in (*discrete, *numbers):
+            other = codes[effect.name]
+            if effect is cause or _decides(own, other):
+                continue
+            for value in values:
+                if (found := _implied(own == value, other, effect, rows)) is not None:
+                    rule, words = found
+                    case = f"{quoted(cause.name)} != {known[value]!r}"
+                    yield Relation(
+                        Expression(f"{case} or {rule}"), f"{words} where '{cause.name}' is {known[value]!r}", 0
+                    )
+
+
+def _implied(case: np.ndarray, other: np.ndarray, effect: ColumnSchema, rows: pa.Table) -> tuple[str, str] | None:
+    """(rule, words) for a column in the rows of a case; None where these say nothing that others do not."""
+    inside, outside = other[case], other[~case]
+    if len(inside) < EVIDENCE or len(outside) < EVIDENCE:
+        return None
+    name = quoted(effect.name)
+    if np.all(inside < 0):
+        return (f"isnull({name})", f"'{effect.name}' is missing") if np.mean(outside >= 0) > 0.5 else None
+    present = inside[inside >= 0]
+    first = present[0]
+    is_plain = not pt.is_temporal(effect.arrow_type) and not pt.is_decimal(effect.arrow_type)
+    if not is_plain or len(present) < EVIDENCE or np.any(present != first):
+        return None
+    if np.sum(outside[outside >= 0] != first) < EVIDENCE or np.mean(outside == first) > 0.5:
+        return None
+    at = int(np.flatnonzero(case & (other == first))[0])
+    value = column_of(rows, effect.name)[at].as_py()
+    return f"{name} == {value!r}", f"'{effect.name}' is {value!r}"
+
+
+# ---- all rows --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Counts:
+    """For each relation the rows in which it has values and those that break it: a summary with update and merge."""
+
+    constraints: tuple[Constraint, ...]
+    broken: BrokenRows = field(init=False)
+    present: list[int] = field(init=False)
+    pairs: dict[int, Counter[tuple[object, ...]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.broken = BrokenRows(self.constraints)
+        self.present = [0] * len(self.constraints)
+        fixed = [i for i, c in enumerate(self.constraints) if isinstance(c, FixedCombinations)]
+        self.pairs = {i: Counter() for i in fixed}
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block."""
+        self.broken.update(batch)
+        table = pa.Table.from_batches([batch])
+        for i, constraint in enumerate(self.constraints):
+            arrays = [column_of(table, n) for n in constraint.involves]
+            is_case = isinstance(constraint, Expression) and " or " in constraint.text
+            missing = [a.is_null().to_numpy(zero_copy_only=False) for a in (arrays[:1] if is_case else arrays)]
+            self.present[i] += int((~np.logical_or.reduce(missing)).sum())
+            if i in self.pairs:
+                rows, values = joint_codes(arrays)
+                for combination, n in zip(values, np.bincount(rows, minlength=len(values)).tolist(), strict=True):
+                    if combination[0] is not None:
+                        self.pairs[i][combination] += n
+
+    def merge(self, other: _Counts) -> None:
+        """Add the rows of another part of the table."""
+        self.broken.merge(other.broken)
+        self.present = [a + b for a, b in zip(self.present, other.present, strict=True)]
+        for i, counts in other.pairs.items():
+            self.pairs[i].update(counts)
+
+    def exceptions(self) -> list[int]:
+        """Rows that break each relation; of dependencies those that have not the most frequent values of their case."""
+        result = self.broken.counts()
+        for i, counts in self.pairs.items():
+            most: dict[object, int] = {}
+            for combination, n in counts.items():
+                if None not in combination[1:]:
+                    most[combination[0]] = max(n, most.get(combination[0], 0))
+            whole = sum(n for combination, n in counts.items() if None not in combination[1:])
+            result[i] = whole - sum(most.values())
+        return result

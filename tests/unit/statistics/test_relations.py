@@ -1,0 +1,124 @@
+"""Relations between columns: found where all rows keep them, not where chance does; exceptions are counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import raysynth as rs
+from raysynth.constraints import Expression, FixedCombinations, Inequality
+from raysynth.data.table import as_table
+from raysynth.errors import ParameterError
+from raysynth.statistics.findings import find
+from raysynth.statistics.relations import Relation
+
+N = 1_500
+
+
+def table(seed: int) -> pd.DataFrame:
+    """Parts and totals in cents, amounts, times, areas in regions, a follow-up that only some have."""
+    rng = np.random.default_rng(seed)
+    area = rng.integers(0, 30, N)
+    data = pd.DataFrame({name: rng.lognormal(2, 1, N).round(2) for name in ("rent", "food", "fuel", "rest")})
+    data["all costs"] = (data.rent + data.food + data.fuel + data.rest).round(2)
+    data["items"], data["each"] = rng.integers(1, 9, N), rng.integers(2, 60, N)
+    data["paid"] = data["items"] * data.each
+    data["low"] = rng.normal(50, 9, N).round(1)
+    data["high"] = (data.low + rng.gamma(2, 4, N)).round(1)
+    data["born"] = rng.integers(1940, 2000, N)
+    data["full_age"] = data.born + 18
+    data["begin"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 400, N), unit="D")
+    data["end"] = data.begin + pd.to_timedelta(rng.integers(0, 60, N), unit="D")
+    data["area"] = [f"area {i}" for i in area]
+    data["region"] = [f"region {i // 6}" for i in area]
+    data["code"] = area // 6 + 10
+    data["moved"] = rng.choice(["yes", "no"], N)
+    data["since"] = pd.Series(rng.integers(1, 200, N).astype(float)).where(data.moved == "yes")
+    data.loc[rng.random(N) < 0.1, "food"] = np.nan
+    data.loc[data.food.isna(), "all costs"] = np.nan
+    return data
+
+
+def rules(data: pd.DataFrame) -> dict[str, Relation]:
+    found = find(as_table(data)).rules
+    return {str(r.constraint): r for r in found}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_all_rows_keep_is_found(seed: int) -> None:
+    found = rules(table(seed))
+    expected = [
+        Expression("col('all costs') == rent + food + fuel + rest"),
+        Expression("paid == items * each"),
+        Expression("full_age == born + 18"),
+        Inequality("low", "high"),
+        Inequality("begin", "end"),
+        FixedCombinations(("area", "region", "code")),
+        Expression("moved != 'no' or isnull(since)"),
+    ]
+    assert {str(c) for c in expected} <= set(found)
+    assert all(r.exceptions == 0 for r in found.values())
+    assert found[str(expected[0])].rows == table(seed)["all costs"].notna().sum()
+    assert len(found) <= len(expected) + 3  # low < high of other kinds may hold, too; nothing of independent columns
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("seed", range(10))
+def test_independent_columns_have_no_rules(seed: int) -> None:
+    """A false rule has at least 20 rows that would each break it with a chance of a half or more: below 1e-6 a pair."""
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame({f"x{i}": rng.normal(i, 2, 400).round(1) for i in range(8)})
+    data["n"], data["m"], data["k"] = rng.poisson(1, 400), rng.poisson(2, 400), rng.integers(0, 2, 400)
+    data["a"], data["b"] = (
+        rng.choice(list("uvw"), 400, p=[0.9, 0.05, 0.05]),
+        rng.choice(["x", "y"], 400, p=[0.95, 0.05]),
+    )
+    assert rules(data) == {}
+
+
+def test_exceptions_are_counted_and_never_switched_on() -> None:
+    data = table(3)
+    data.loc[[4, 700], "high"] = 0.0
+    data.loc[9, "region"] = "region 0" if data.region[9] != "region 0" else "region 1"
+    found = rules(data)
+    order, areas = Inequality("low", "high"), FixedCombinations(("area", "region", "code"))
+    assert found[str(order)].exceptions == 2 and found[str(areas)].exceptions == 1
+    kept = find(as_table(data)).with_rules().constraints
+    assert order not in kept and areas not in kept and Inequality("begin", "end") in kept
+
+
+@pytest.mark.parametrize("method", [rs.GaussianCopula, rs.BayesianNetworkSynthesizer])
+def test_rules_auto_keeps_them_in_every_row(method: type, capsys: pytest.CaptureFixture[str]) -> None:
+    data = table(4)
+    made = method(seed=1, rules="auto").fit(data).sample(800, seed=2)
+    printed = capsys.readouterr().out
+    assert "rule kept: 'paid' is 'items' * 'each'" in printed and "rule found: 'since' is missing" in printed
+    assert (made.paid == made["items"] * made.each).all() and (made.end >= made.begin).all()
+    parts = (made.rent + made.food + made.fuel + made["rest"]).round(2)
+    assert np.allclose(parts[parts.notna()], made["all costs"][parts.notna()], atol=1e-9)
+    assert made["all costs"].dropna().map(lambda v: len(str(v).split(".")[1]) <= 2).all()
+    assert (made.low <= made.high).all()
+    assert not len(
+        made[["area", "region", "code"]]
+        .drop_duplicates()
+        .merge(data, how="left", indicator=True)
+        .query("_merge == 'left_only'")
+    )
+    assert abs(made["all costs"].isna().mean() - data["all costs"].isna().mean()) < 0.05
+
+
+def test_without_rules_they_are_proposed(capsys: pytest.CaptureFixture[str]) -> None:
+    rs.GaussianCopula(seed=1).fit(table(5))
+    printed = capsys.readouterr().out
+    assert "rule found: 'paid' is 'items' * 'each', in all 1,500 rows: {\"kind\": \"expression\"" in printed
+    assert "--rules auto" in printed
+    model = rs.GaussianCopula(seed=1, verbose=False).fit(table(5))
+    assert model.schema_.constraints == () and capsys.readouterr().out == ""
+
+
+def test_no_rules_by_rows_under_a_budget_or_of_sequences() -> None:
+    with pytest.raises(ParameterError, match="rules='auto' reads single rows and is not for a privacy budget"):
+        rs.GaussianCopula(rules="auto", epsilon=1.0).fit(table(6))
+    with pytest.raises(ParameterError, match="'auto'"):
+        rs.GaussianCopula(rules="all").fit(table(6))
