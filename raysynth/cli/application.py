@@ -21,7 +21,22 @@ from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 
-ORDER = ("fit", "sample", "evaluate", "demo", "attack", "submit", "look", "schema", "sweep", "info", "ledger")
+ORDER = (
+    "fit",
+    "sample",
+    "evaluate",
+    "demo",
+    "attack",
+    "submit",
+    "look",
+    "schema",
+    "sweep",
+    "info",
+    "ledger",
+    "audit",
+    "verify",
+    "compare",
+)
 
 
 class _InOrder(TyperGroup):

@@ -38,7 +38,7 @@ raysynth evaluate clinic/ synthetic/ --relations clinic/relations.json --holdout
 def evaluate(
     real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
     synthetic: Annotated[str, typer.Argument(help="The synthetic table.")],
-    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Report to write: HTML, or all figures as JSON (.json).")] = None,
     holdout: Annotated[
         str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
     ] = None,

@@ -117,7 +117,16 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         check_writable(model)
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
-            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv, "--rules": rules, "--odometer": odometer})
+            refuse(
+                {
+                    "--epsilon": epsilon,
+                    "--delta": delta,
+                    "--entity": entity,
+                    "--csv": csv,
+                    "--rules": rules,
+                    "--odometer": odometer,
+                }
+            )
             return fit_database(
                 data,
                 model,

@@ -163,6 +163,7 @@ class TableSchema:
                 f"this raysynth reads {FORMAT_VERSION}"
             )
         known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints", "releases"}
+        known |= {"$schema"}  # by which an editor completes entries; it says nothing of the table
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(column_from_dict(c) for c in content["columns"])
