@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 PRIVACY_METRICS = tuple(PARTS)
-_DRAWN_PAIRS = 40  # that differ most; more would make the page slow
 _ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}  # beyond 50 columns fewer, down to a tenth
 
 
@@ -320,8 +319,7 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
         for table, plan, label in zip((tables.real, tables.synthetic), plans, LABELS, strict=False)
     )
     found = Similarity(*compare_pass(columns, real, synthetic), *n_rows)
-    drawn = [(p.first, p.second) for p in found.least_accurate[:_DRAWN_PAIRS]]
-    return replace(found, joints=joints(drawn, tables.kinds, real, synthetic))
+    return replace(found, joints=joints(found.least_accurate_names, tables.kinds, real, synthetic))
 
 
 def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:

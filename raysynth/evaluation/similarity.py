@@ -190,6 +190,11 @@ class Similarity:
         return sorted(known, key=lambda p: p.accuracy - p.expected)
 
     @property
+    def least_accurate_names(self) -> list[tuple[str, str]]:
+        """The names of these pairs."""
+        return [(p.first, p.second) for p in self.least_accurate]
+
+    @property
     def estimates(self) -> dict[str, Estimate]:
         """'quality', 'column_shapes' and 'column_pair_trends' with 95 % intervals over draws of rows."""
         shapes = mean_around([(c.score, c.half_width) for c in self.columns])
