@@ -20,6 +20,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.key_pattern import ROW_NUMBERS_FROM
 from raysynth.statistics.persons import count_persons
 from raysynth.statistics.repeated_keys import MANY, names_persons
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
@@ -230,8 +231,11 @@ def _within(column: ColumnSchema, entity: str) -> ColumnSchema:
 
 
 def _chance(share: float) -> str:
-    if share >= 1:
-        return "their pattern has no other keys than the real ones: give it a wider `pattern`"
+    if share >= ROW_NUMBERS_FROM:
+        return (
+            f"row numbers, made anew in the same range and joined to any row: {min(share, 1.0):.0%} of them are real "
+            "ones by chance (a wider `pattern` makes that rarer)"
+        ).replace("%", " %")
     return f"one made key in {1 / share:,.0f} is a real one by chance (a wider `pattern` makes it rarer)"
 
 

@@ -14,7 +14,7 @@ from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
+from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import named_like_key, provider_by_name, words_of
 from raysynth.statistics.recognition import recognise_personal
@@ -330,7 +330,9 @@ def _key_pattern(seen: ColumnStatistics) -> str:
     """How the column's keys look, in the language of `encoding/pattern.py`."""
     if not is_text(seen.type) and seen.extremes is not None:
         bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if pt.is_integer(seen.type) else 53
-        return integer_pattern(int(seen.extremes[0]), int(seen.extremes[1]), seen.n_rows, min(2**bits, 2**63) - 1)
+        low, high, largest = int(seen.extremes[0]), int(seen.extremes[1]), min(2**bits, 2**63) - 1
+        numbers = row_number_pattern(low, high, seen.n_rows, largest) if seen.is_unique else None
+        return numbers or integer_pattern(low, high, seen.n_rows, largest)
     return infer_pattern(seen.examples(_EXAMPLES), seen.n_rows)
 
 

@@ -11,6 +11,8 @@ from itertools import groupby
 
 MAX_WIDTH = 256
 SPECIAL = "\\[]{}"
+ROW_NUMBERS_FROM = 0.25  # share of a range that whole numbers fill, each once, to be row numbers
+ROWS_BESIDE_AN_END = 10  # row numbers that the grid of their range has at least in each step
 MIN_SAMPLE = 5  # what fewer keys than this have in common could be most of a key: it stays no literal
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
@@ -59,6 +61,22 @@ def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) 
     if low < 0:
         return f"integer({-upper}, {upper if high > 0 else -1})"
     return f"integer({min(lower, upper)}, {upper})"
+
+
+def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str | None:
+    """'integer(low, high)' for row numbers: whole numbers of which each row has another, in a range that they fill.
+
+    None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen
+    yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at
+    least ten of the numbers in each step, so that they tell of no single one (but that counting begins at 0 or 1).
+    """
+    if low < 0 or n_rows < ROWS_BESIDE_AN_END or n_rows < ROW_NUMBERS_FROM * (high - low + 1):
+        return None
+    step = 1
+    while step * n_rows < ROWS_BESIDE_AN_END * (high - low + 1):
+        step *= 10
+    end = -(-high // step) * step
+    return f"integer({low if low < 2 else max(low // step * step, 1)}, {end})" if end <= largest else None
 
 
 def _aligned(keys: list[str]) -> list[list[str]] | None:

@@ -36,6 +36,7 @@ _CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+|[-+]?\d{1,3}(?:,\d{3})+")
 _WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|['’.\- ])*")
 _DIGITS = ("phone_number", "ssn", "credit_card_number", "ipv4", "mac_address")
+_AREA = re.compile(r"(?:^| )(?:state|country|county|region|province|district|type|kind)(?: |$)")  # 'addr_state'
 _PERSONAL = {
     **dict.fromkeys(("first_name", "last_name"), lambda v: _WORDS.fullmatch(v) is not None and len(v.split()) <= 4),
     **dict.fromkeys(("street_address", "address"), lambda v: re.search(r"[^\W\d_]{2}", v) is not None),
@@ -75,7 +76,7 @@ def personal_by_name(name: str, examples: Sequence[str], n_distinct: int) -> str
     """The Faker provider of a column of text that is personal by its name, where its many values do not contradict."""
     provider = provider_by_name(name)
     fits = _PERSONAL.get(provider)
-    if fits is None or n_distinct < MANY or not examples:
+    if fits is None or n_distinct < MANY or not examples or _AREA.search(words_of(name)):
         return None
     return provider if _share(fits, examples) >= _ENOUGH else None
 

@@ -1,7 +1,7 @@
 """The default method beside sequential CART on real tables: likeness to unseen rows, usefulness, copying, seconds.
 
     python tests/benchmarks/bench_trees.py --data FOLDER --more FOLDER --judge-python PYTHON --judge judge.py \
-        --cart cart.py --out results.jsonl [--tables magic OJ] [--splits 3]
+        --cart cart.py --out results.jsonl [--tables magic OJ] [--splits 3] [--methods auto]
 
 `--data` holds the tables of TABLES as CSV, `--more` further ones as Parquet; judge and yardstick are files
 of their own, so that nothing of this project judges itself. A run that was interrupted goes on from the lines in
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--judge-python", default=sys.executable)
     parser.add_argument("--tables", nargs="*", default=[*TABLES, *MORE])
     parser.add_argument("--splits", type=int)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
     options = parser.parse_args()
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     for name, split, method in planned(options):
@@ -73,7 +74,7 @@ def planned(options: argparse.Namespace) -> Iterator[tuple[str, int, str]]:
     for name in options.tables:
         splits = options.splits or (10 if len(table_of(options, name)) < SMALL else 3)
         for split in range(splits):
-            for method in METHODS:
+            for method in options.methods:
                 yield name, split, method
 
 

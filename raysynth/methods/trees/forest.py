@@ -145,10 +145,10 @@ class Forest:
 
     def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         node_N = leaf_N.copy()
-        rows = np.flatnonzero(rng.random(len(node_N)) >= self.keep[node_N])
+        rows = np.flatnonzero(rng.random(len(node_N)) >= self.keep.take(node_N))
         while len(rows):
-            node_N[rows] = self.parent[node_N[rows]]
-            rows = rows[rng.random(len(rows)) >= self.keep[node_N[rows]]]
+            node_N[rows] = up = self.parent.take(node_N.take(rows))
+            rows = rows[rng.random(len(rows)) >= self.keep.take(up)]
         return node_N
 
     def _between(self, start_N: np.ndarray, place: np.ndarray, node_N: np.ndarray, leaf_N: np.ndarray) -> np.ndarray:

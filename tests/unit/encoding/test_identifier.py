@@ -14,7 +14,7 @@ from raysynth.encoding.pattern import IntegerPattern, parse_pattern
 from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.schema.permutation import permute
-from raysynth.statistics.key_pattern import infer_pattern, integer_pattern
+from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 
 
 def encoder(pattern, dtype="string"):
@@ -184,6 +184,23 @@ def test_integers_leave_room_for_four_times_the_sample():
 def test_pattern_of_an_integer_column(low, high, n_rows, largest, pattern):
     assert integer_pattern(low, high, n_rows, largest) == pattern
     assert len(encoder(pattern, "int64").values(0, n_rows, 1).unique()) == n_rows
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n_rows", "largest", "pattern"),
+    [
+        (1, 30_000, 24_000, 2**63 - 1, "integer(1, 30000)"),
+        (0, 899, 900, 2**63 - 1, "integer(0, 900)"),
+        (3, 29_987, 12_000, 2**63 - 1, "integer(1, 30000)"),
+        (1_000_017, 1_029_987, 12_000, 2**63 - 1, "integer(1000000, 1030000)"),
+        (1, 30_000, 7_000, 2**63 - 1, None),
+        (-5, 30_000, 24_000, 2**63 - 1, None),
+        (1, 127, 120, 127, None),
+        (1, 9, 9, 127, None),
+    ],
+)
+def test_row_numbers_keep_their_range(low, high, n_rows, largest, pattern):
+    assert row_number_pattern(low, high, n_rows, largest) == pattern
 
 
 @settings(max_examples=150, deadline=None)

@@ -128,3 +128,10 @@ def test_a_column_without_values_is_kept_as_a_constant_of_none() -> None:
     assert (empty.kind, empty.value) == (Kind.CONSTANT, None) and "no value in any row" in empty.reason
     declared = TableSchema((ColumnSchema("empty", Kind.CONSTANT, "null"),))
     assert schema_of(frame, declared)["empty"].value is None
+
+
+def test_row_numbers_are_made_anew_in_their_range() -> None:
+    numbers = np.random.default_rng(1).permutation(5000)[:4000] + 1
+    column = one("ID", numbers)
+    assert (column.kind, column.pattern) == (Kind.IDENTIFIER, "integer(1, 5000)")
+    assert one("ID", numbers * 40).pattern == "integer(1, 999999)"

@@ -66,3 +66,8 @@ def test_personal_data_is_told_by_name_where_values_fit(name: str, form: str, pr
 
 def test_names_of_persons() -> None:
     assert names_persons("PatientNr") and names_persons("customer_id") and not names_persons("product_id")
+
+
+@pytest.mark.parametrize("name", ["addr_state", "address country", "Street Type"])
+def test_areas_and_kinds_of_addresses_are_none(name: str) -> None:
+    assert personal_by_name(name, [f"{a}{b}" for a in "ABCDEFG" for b in "KLMNOPQ"], 49) is None
