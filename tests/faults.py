@@ -141,9 +141,12 @@ def killing(made: Nodes, mark: Path, node_id: Callable[[], str]) -> Iterator[Non
     """Kills a node once the mark is there; an `AssertionError` where it never is."""
 
     def kill() -> None:
-        with contextlib.suppress(AssertionError):
-            wait_for(mark.exists)
-            made.kill(node_id())
+        try:
+            with contextlib.suppress(AssertionError):
+                wait_for(mark.exists)
+                made.kill(node_id())
+        finally:
+            mark.with_suffix(".over").touch()  # whoever waits to be killed waits no longer
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -164,8 +167,10 @@ def held_on(node_id: str, mark: Path, run: Callable[..., Any]) -> Callable[..., 
 
         if ray.get_runtime_context().get_node_id() == node_id:
             mark.touch()
-            time.sleep(1e6)  # until the node is killed
-        while not mark.exists():  # all others wait, so that the stage is not over before the node has a task
+            while not mark.with_suffix(".over").exists():  # until the node is killed
+                time.sleep(0.02)
+            raise AssertionError("the node was to be killed, and was not")
+        while not (mark.exists() or mark.with_suffix(".over").exists()):  # the stage must not be over before that
             time.sleep(0.02)
         return run(*args)
 
@@ -209,7 +214,8 @@ class HeldLearner(VaeLearner):
             whole = self.mark.with_suffix(f".{os.getpid()}")
             whole.write_text(self.node)
             whole.rename(self.mark)
-            time.sleep(1e6)  # until the node is killed
+            wait_for(self.mark.with_suffix(".over").exists, 2 * STAGE_SECONDS)  # until the node is killed
+            raise AssertionError("the node was to be killed, and was not")
         return super().step(batch, rng)
 
 

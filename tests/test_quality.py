@@ -15,7 +15,8 @@ ROOT = PACKAGE.parent
 FILES = files()
 MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 # Where Ray may be imported; everywhere else the code works, and is tested, without it.
-RAY_ROOMS = ("running/ray.py", "training/distributed.py", "tuning/", "jobs/cluster.py")
+RAY_ROOMS = ("running/ray.py", "running/metrics.py", "sampling/dataset.py", "training/distributed.py", "tuning/")
+RAY_ROOMS += ("jobs/cluster.py",)
 # Its config classes: as types, or made from options of the command line.
 RAY_FACES = ("methods/base.py", "methods/shared/neural.py", "fitting/method.py", "fitting/checks.py", "cli/steps.py")
 

@@ -39,7 +39,7 @@ class Outcome:
 class Attack:
     """An attack on a synthetic table.
 
-    Class attributes:
+    Attributes:
         name: short, for tables and options.
         title: for people.
         family: 'membership_inference', 'attribute_inference', 'linkability', 'singling_out' or 'model_inversion'.

@@ -18,7 +18,7 @@ from raysynth.campaigns.results import CampaignResults
 from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
-from raysynth.running.runner import WHERE, ray_is_running
+from raysynth.running.runner import WHERE, ray_pays
 
 _FIRST_LOOK = 10  # pairs of models before a group may stop
 
@@ -142,7 +142,7 @@ class AttackCampaign:
             yield work(world, trial)
 
     def _on_ray(self) -> bool:
-        return self.where == "ray" or (self.where == "auto" and (ray_is_running() or (os.cpu_count() or 1) > 1))
+        return self.where == "ray" or (self.where == "auto" and ray_pays())
 
     def _known(self, world: World, done: set[str]) -> dict[str, Mapping[str, np.ndarray]]:
         """Scores of the trials that are there, where stopping needs them."""

@@ -8,6 +8,7 @@ from typing import Any
 from raysynth.campaigns.plan import Trial
 from raysynth.campaigns.trial import Report, World
 from raysynth.errors import ClusterError
+from raysynth.running.metrics import count_done
 from raysynth.running.ray import start_ray
 
 
@@ -46,6 +47,7 @@ def reports_from_ray(
                 break
             ready, _ = ray.wait(list(running), num_returns=1, timeout=10.0)
             for ref in ready:
+                count_done("trials")
                 yield _report(ray, ref, running.pop(ref))
     finally:
         for ref in running:

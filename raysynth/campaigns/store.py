@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
-from raysynth.files.storage import local_path, make_folder, storage_error
+from raysynth.files.storage import local_path, make_folder, open_uri, storage_error
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 
@@ -130,10 +130,10 @@ class CampaignStore:
     def _at(self) -> tuple[pafs.FileSystem, str]:
         try:
             if "://" in self.path:
-                fs, root = pafs.FileSystem.from_uri(self.path)
+                fs, root = open_uri(self.path, "storage_path")
             else:
                 fs, root = pafs.LocalFileSystem(), self.path
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise self._error(error) from error
         return fs, root.rstrip("/")
 

@@ -15,12 +15,28 @@ from typer.core import TyperGroup
 
 from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
+from raysynth.jobs.supervised import end_with_parents
 from raysynth.methods.choice import AUTO
 from raysynth.methods.registry import METHODS
 from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 
-ORDER = ("fit", "sample", "evaluate", "demo", "attack", "submit", "look", "sweep", "info", "ledger")
+ORDER = (
+    "fit",
+    "sample",
+    "evaluate",
+    "demo",
+    "attack",
+    "submit",
+    "look",
+    "schema",
+    "sweep",
+    "info",
+    "ledger",
+    "audit",
+    "verify",
+    "compare",
+)
 
 
 class _InOrder(TyperGroup):
@@ -96,6 +112,7 @@ def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
     """
     try:
         write_logs()
+        end_with_parents()
         with (
             contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
             collect_stages() as stages,

@@ -4,7 +4,22 @@ Results go to standard output (with `--json`: one JSON object and nothing else),
 error. Exit codes: 0 done; 2 the input is at fault; 1 anything else; 130 interrupted with Ctrl-C.
 """
 
-from raysynth.cli import attack, demo, evaluate, fit, info, ledger, look, sample, submit, sweep  # noqa: F401
+from raysynth.cli import (  # noqa: F401
+    attack,
+    audit,
+    compare,
+    demo,
+    evaluate,
+    fit,
+    info,
+    ledger,
+    look,
+    sample,
+    schema,
+    submit,
+    sweep,
+    verify,
+)
 from raysynth.cli.application import app
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Method, app, command_line, run
+from raysynth.cli.database import demo_database, refuse
 from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
-from raysynth.files.storage import check_writable
+from raysynth.files.storage import check_writable, local_path
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ raysynth demo
 [dim]# your own table[/dim]
 
 raysynth demo patients.csv --out first-look --method ctgan --epochs 30
+
+[dim]# several tables with keys between them: a shop, made up[/dim]
+
+raysynth demo --database
 """
 )
 def demo(
@@ -60,6 +65,9 @@ def demo(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
     target: Annotated[str | None, typer.Option(help="Column to predict, for the machine-learning test.")] = None,
     entity: Entity = None,
+    database: Annotated[
+        bool, typer.Option("--database", help="Several tables: a shop, made up by a seeded generator.")
+    ] = False,
     csv: Csv = None,
     seed: Annotated[int, typer.Option(help="Whole number that makes the result repeatable.", min=0)] = 0,
     as_json: Json = False,
@@ -67,6 +75,9 @@ def demo(
     """Fit, sample and evaluate in one go, and say what was done and where the files are."""
 
     def work() -> Outcome:
+        if database:
+            refuse({"DATA": data, "--epochs": epochs, "--target": target, "--entity": entity, "--csv": csv})
+            return demo_database(out, method, seed)
         table = None if data is None else read_as(data, csv)
         result = run_demo(table, out, method=method, epochs=epochs, target=target, entity=entity, seed=seed)
         return Outcome({"command": "demo", **result.record()}, result.text())
@@ -141,6 +152,7 @@ def run_demo(
     Raises:
         RaysynthError: whatever a step raises; files of the steps before it stay.
     """
+    out = local_path(out, "--out")
     files = {"report": out / "report.html", "synthetic table": out / "synthetic.csv", "model": out / "model.raysynth"}
     for path in files.values():
         check_writable(path)

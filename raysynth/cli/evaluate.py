@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
+from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
 from raysynth.cli.steps import Outcome, evaluate_tables, read_as
 
 
@@ -28,12 +29,16 @@ raysynth evaluate train.csv synthetic.csv --model model.raysynth --out report.ht
 [dim]# sequences: many rows for each entity, also compared along time[/dim]
 
 raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
+
+[dim]# several tables: folders with a file a table, or database files[/dim]
+
+raysynth evaluate clinic/ synthetic/ --relations clinic/relations.json --holdout others/ --out report.html
 """
 )
 def evaluate(
     real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
     synthetic: Annotated[str, typer.Argument(help="The synthetic table.")],
-    out: Annotated[Path | None, typer.Option(help="HTML report to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Report to write: HTML, or all figures as JSON (.json).")] = None,
     holdout: Annotated[
         str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
     ] = None,
@@ -52,6 +57,7 @@ def evaluate(
     time_column: Annotated[str | None, typer.Option(help="Column that orders the rows of a sequence.")] = None,
     entity: Entity = None,
     odometer: OdometerFolder = None,
+    relations: Relations = None,
     csv: Csv = None,
     seed: Seed = None,
     as_json: Json = False,
@@ -67,6 +73,12 @@ def evaluate(
             if path is not None:
                 check_writable(path)
         record_use(odometer, "an exact evaluation")
+        if means_database(real, relations):
+            refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
+            refuse({"--time-column": time_column, "--csv": csv})
+            return evaluate_databases(
+                real, synthetic, relations=relations, entity=entity, holdout=holdout, out=out, seed=seed
+            )
         return evaluate_tables(
             read_as(real, csv),
             synthetic,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Method, OdometerFolder, Seed, Settings, app, run
+from raysynth.cli.database import Dangling, Relations, fit_database, means_database, refuse
 from raysynth.cli.steps import Outcome, new_model, read_as
 from raysynth.methods.registry import DEFAULT_METHOD
 
@@ -53,13 +54,25 @@ raysynth fit patients.csv --schema schema.json --model patients.raysynth --seed 
 
 raysynth fit patients.csv --schema schema.json --method bayesian_network --epsilon 1 --model patients.raysynth
 
+[dim]# several tables: a folder with a file a table, or a database; keys are declared, or inferred and printed[/dim]
+
+raysynth fit clinic/ --relations 'visits.patient_id -> patients.id' --model clinic.raysynth
+
+raysynth fit sqlite:///shop.db --model shop.raysynth
+
 [dim]# what can be set of a method?[/dim]
 
 raysynth fit --help-method ctgan
 """
 )
 def fit(
-    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://).")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://); several tables: a folder with a file "
+            "a table, an SQLite or DuckDB file, sqlite:///FILE."
+        ),
+    ],
     model: Annotated[Path, typer.Option(help="File to write the model to.")],
     method: Method = DEFAULT_METHOD,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data (neural methods).", min=1)] = None,
@@ -73,6 +86,8 @@ def fit(
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,
     entity: Entity = None,
     odometer: OdometerFolder = None,
+    relations: Relations = None,
+    dangling: Dangling = "error",
     rules: Annotated[
         str | None, typer.Option(help="auto: keep the sums, orderings and dependencies that all rows keep.")
     ] = None,
@@ -100,6 +115,27 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         from raysynth.files.storage import check_writable
 
         check_writable(model)
+        if means_database(data, relations):
+            refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
+            refuse(
+                {
+                    "--epsilon": epsilon,
+                    "--delta": delta,
+                    "--entity": entity,
+                    "--csv": csv,
+                    "--rules": rules,
+                    "--odometer": odometer,
+                }
+            )
+            return fit_database(
+                data,
+                model,
+                relations=relations,
+                method=method,
+                settings=settings,
+                dangling=dangling,
+                seed=seed,
+            )
         begun = time.perf_counter()
         fitted = new_model(
             method,
@@ -127,12 +163,14 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
 def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Outcome:
     """What `fit` learned, from how much, and where it is now."""
     columns = {c.name: str(c.kind) for c in model.schema_.columns}
-    size = file.stat().st_size
+    from raysynth.files.storage import place
+
+    size = place(file).size()
     record = {
         "command": "fit",
         "data": data,
         "method": model.method,
-        "model": str(file),
+        "model": str(place(file)),
         "rows": model.n_rows_,
         "columns": columns,
         "bytes": size,
@@ -144,6 +182,6 @@ def fit_outcome(model: Synthesizer, data: str, file: Path, seconds: float) -> Ou
     privacy = "" if spent is None else f"Privacy spent: {spent}\n"
     text = privacy + (
         f"Learned {model.n_rows_:,} rows x {len(columns)} columns with '{model.method}' in {seconds:.1f} s\n"
-        f"Model: {file} ({size / 1e6:.1f} MB). Next: raysynth sample {file} -n 1000 --out synthetic.csv"
+        f"Model: {place(file)} ({size / 1e6:.1f} MB). Next: raysynth sample {place(file)} -n 1000 --out synthetic.csv"
     )
     return Outcome(record, text)

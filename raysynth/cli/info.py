@@ -9,6 +9,7 @@ import typer
 
 from raysynth.cli.application import Json, app, run
 from raysynth.cli.steps import Outcome
+from raysynth.files.storage import place
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -51,7 +52,7 @@ def described(model: Synthesizer, file: Path) -> Outcome:
         "columns": {c.name: str(c.kind) for c in model.schema_.columns},
         "privacy": None if spent is None else spent.to_dict(),
         "versions": versions,
-        "bytes": file.stat().st_size,
+        "bytes": place(file).size(),
     }
     rows = f"{model.n_rows_:,}" + ("" if spent is None else " (with noise)")
     width = max(len(c.name) for c in model.schema_.columns)

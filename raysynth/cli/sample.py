@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raysynth.cli.application import Json, Seed, app, run
+from raysynth.cli.database import refuse, sample_database
 from raysynth.cli.steps import FILE_ENDINGS, Outcome, write_frame
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.files.storage import check_writable, local_path
+from raysynth.files.storage import check_writable, place
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -28,6 +29,12 @@ raysynth sample patients.raysynth -n 1000 --out synthetic.csv
 
 raysynth sample patients.raysynth -n 1000 --out men.csv --conditions '{"sex": "male", "age": {"min": 25, "max": 40}}'
 
+[dim]# several tables: twice as many, a folder of Parquet each, or a new SQLite file[/dim]
+
+raysynth sample shop.raysynth --scale 2 --out synthetic/
+
+raysynth sample shop.raysynth --out synthetic.db
+
 [dim]# a folder of Parquet, written by all cores; afterwards: is every file there and whole?[/dim]
 
 raysynth sample patients.raysynth -n 100000000 --out synthetic/
@@ -41,12 +48,16 @@ def sample(
     n: Annotated[
         int | None, typer.Option("-n", "--rows", help="Rows to draw; default: as many as were learned from.")
     ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Several tables: rows of the root tables by those learned from; default 1.")
+    ] = None,
     conditions: Annotated[
         str | None,
         typer.Option(
             metavar="JSON",
             help='What every row must satisfy: a value, a list of values, or {"min": a, "max": b} for each column; '
-            "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file.",
+            "a list of \\[conditions, n] gives quotas; @FILE reads the JSON from a file. Several tables: "
+            "such an object for each root table.",
         ),
     ] = None,
     partition_by: Annotated[
@@ -66,14 +77,21 @@ the same command goes on where it stopped.
 
     def work() -> Outcome:
         from raysynth.methods.loading import load_synthetic_model
+        from raysynth.related.synthesizer import RelationalSynthesizer
 
         if verify is not None:
             return verify_folder(verify)
         if file is None or out is None:
             raise ParameterError("say which model and where to: raysynth sample MODEL -n 1000 --out synthetic.csv")
-        check_out(out)
         begun = time.perf_counter()
-        model = load_synthetic_model(file)
+        model: Any = load_synthetic_model(file)
+        if isinstance(model, RelationalSynthesizer):
+            refuse({"-n": n, "--partition-by": partition_by})
+            asked = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
+            return sample_database(model, file, out, scale=scale or 1.0, conditions=asked or None, seed=seed)
+        if scale is not None:
+            raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
+        check_out(out)
         rows = write_sample(model, out, n, read_conditions(conditions), seed, partition_by=partition_by)
         seconds = time.perf_counter() - begun
         record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
@@ -87,7 +105,7 @@ def check_out(out: str) -> None:
     if Path(out).suffix.lower() in FILE_ENDINGS:
         check_writable(out)
     else:
-        check_writable(local_path(out, "--out") / "part")
+        check_writable(place(out, "--out") / "part")
 
 
 def write_sample(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.files.storage import atomic_path, local_path
+from raysynth.files.storage import atomic_path, local_path, write_atomically
 from raysynth.methods.choice import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from ray.train import RunConfig
 
+    from raysynth.evaluation import EvaluationResults
     from raysynth.methods.base import Synthesizer
 
 FILE_ENDINGS = (".csv", ".parquet")
@@ -131,6 +132,14 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
             frame.to_csv(temporary, index=False)
 
 
+def write_evaluation(results: EvaluationResults, path: Path) -> None:
+    """The report as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
+    if path.suffix.lower() == ".json":
+        write_atomically(path, results.to_json().encode())
+    else:
+        results.generate_report(path)
+
+
 def evaluate_tables(
     real: Any,
     synthetic: Any,
@@ -170,7 +179,7 @@ def evaluate_tables(
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:
-        results.generate_report(out)
+        write_evaluation(results, out)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     if shareable is not None:

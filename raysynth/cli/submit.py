@@ -59,7 +59,9 @@ def submit(
     memory: Annotated[float | None, typer.Option(metavar="GB", help="Reserved for it.", min=0)] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the log until the job is over.")] = True,
     status: Annotated[str | None, typer.Option(metavar="JOB", help="Say how a job stands.")] = None,
-    follow: Annotated[str | None, typer.Option(metavar="JOB", help="Follow the log of a job.")] = None,
+    follow: Annotated[
+        str | None, typer.Option("--follow", "--logs", metavar="JOB", help="Its log, to the end.")
+    ] = None,
     cancel: Annotated[str | None, typer.Option(metavar="JOB", help="Stop a job.")] = None,
     list_jobs: Annotated[bool, typer.Option("--list", help="All jobs of raysynth on the cluster.")] = False,
     allow_open_cluster: Annotated[

@@ -58,23 +58,23 @@ def read_database(tables: Mapping[str, Any], schema: DatabaseSchema) -> Database
     return Database({name: table.to_arrow() for name, table in opened.items()}, schema, pointers)
 
 
-def entity_table(database: Database, entity: str | None = None) -> str:
+def entity_table(schema: DatabaseSchema, entity: str | None = None) -> str:
     """The table whose rows, each with all that descends from it, are the database's persons.
 
     Args:
-        database: whose tables.
-        entity: its name; None: the root with the most rows below and in it, reference tables left out.
+        schema: of the database; the same answer for the whole of it and for a part.
+        entity: its name; None: the root with the most tables below it, the first declared of several; no reference
+            table.
 
     Raises:
         SchemaError: no such table. ParameterError: no table can be it.
     """
     if entity is not None:
-        return database.schema[entity].name
-    roots = [n for n in database.schema.roots() if not database.schema[n].reference]
+        return schema[entity].name
+    roots = [n for n in schema.roots() if not schema[n].reference]
     if not roots:
         raise ParameterError("every root of the database is a reference table; name the entity's table")
-    below = {n: sum(database.tables[t].num_rows for t in (n, *lineage(database.schema, n))) for n in roots}
-    return max(roots, key=lambda n: below[n])
+    return max(roots, key=lambda n: len(lineage(schema, n)))
 
 
 def lineage(schema: DatabaseSchema, entity: str) -> dict[str, Relation]:
@@ -101,7 +101,7 @@ def split_database(
         schema: tables and keys.
         fraction: of the entities, on the first side; in (0, 1).
         seed: of the draw.
-        entity: name of the entity's table; None: the root with the most rows below it.
+        entity: name of the entity's table; None: the root with the most tables below it.
 
     Returns:
         Two dicts by table: DataFrames where DataFrames were given, else Arrow tables.
@@ -113,7 +113,8 @@ def split_database(
         raise ParameterError(f"fraction must be between 0 and 1; found {fraction!r}")
     database = read_database(tables, schema)
     rng = np.random.default_rng(seed)
-    name, above = entity_table(database, entity), lineage(schema, entity_table(database, entity))
+    name = entity_table(schema, entity)
+    above = lineage(schema, name)
     n = database.tables[name].num_rows
     first: dict[str, np.ndarray] = {name: rng.permutation(n) < max(1, min(n - 1, round(fraction * n)))}
     for table in schema.topological():

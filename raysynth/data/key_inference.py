@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -42,12 +42,14 @@ class _Key:
     Args:
         table, columns: where.
         values: distinct and complete.
+        is_second: another column is named as the table's key: then only one of the same name points to this one.
         words: of each column's name.
     """
 
     table: str
     columns: tuple[str, ...]
     values: pa.Table
+    is_second: bool = False
 
 
 def as_database_schema(
@@ -116,7 +118,7 @@ def infer_relations(tables: Mapping[str, Any], *, verbose: bool = True) -> Datab
 
 def _relations_of(opened: Mapping[str, Table]) -> tuple[list[Relation], list[str]]:
     """Each child's keys, the single ones first; a composite one only where no single one leads to its parent."""
-    parents = {name: list(_unique_columns(name, table)) for name, table in opened.items()}
+    parents = {name: _keys_of(name, table) for name, table in opened.items()}
     relations: list[Relation] = []
     reasons: list[str] = []
     for child, table in opened.items():
@@ -176,7 +178,7 @@ def _candidates(
             is_text = pt.is_string(values.schema.field("k0").type)
             if likeness == 0 and not (is_text and different.num_rows >= LEAST_VALUES and key.table != child):
                 continue
-            if len(rows_without(different, key.values)) == different.num_rows:
+            if key.is_second and likeness < 2 or len(rows_without(different, key.values)) == different.num_rows:
                 continue
             found = 1 - len(rows_without(values, key.values)) / values.num_rows
             if found < (LEAST_FOUND if likeness else LEAST_FOUND_TEXT):
@@ -293,8 +295,14 @@ def _may_join(type_: pa.DataType) -> bool:
     return bool(pt.is_integer(type_) or pt.is_dictionary(type_) or pt.is_timestamp(type_) or pt.is_date(type_))
 
 
+def _keys_of(name: str, table: Table) -> list[_Key]:
+    """A table's unique columns, those beside its named key marked as second."""
+    keys, named = list(_unique_columns(name, table)), _named_key(name, table)
+    return [replace(k, is_second=named not in ((), k.columns)) for k in keys]
+
+
 def _named_key(name: str, table: Table) -> tuple[str, ...]:
-    """The primary key of a table that no other one points to: a unique column named as one, or nothing."""
+    """The unique column that is named as the table's key; () where none is."""
     own = _singular(_words(name))
     for key in _unique_columns(name, table):
         words = _words(key.columns[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ROC_SIZE = 220.0
 N_EXPERIMENTS, N_TARGETS = 10, 2_000
+FULL_COLUMNS, FEWEST_TARGETS = 50, 400  # targets, and rows in memory, are fewer in proportion beyond so many columns
 NEGLIGIBLE = 0.03  # of the success rate over the baseline, as of the other privacy figures
 TITLES = {
     "membership_inference": "Membership attack",
@@ -42,7 +44,12 @@ def attack_rows(records: Mapping[str, Records], asked: Asked, seed: int) -> tupl
     small = [label for label, found in records.items() if len(found) < FEWEST_ROWS]
     if small:
         return None, [f"no attack was run: the {small[0]} table has fewer than {FEWEST_ROWS} rows"]
-    return attack_records(records, asked, np.random.default_rng(seed)), []
+    width, notes = len(records["real"].rows.space.names), []
+    if width > FULL_COLUMNS:
+        n_targets = max(FEWEST_TARGETS, asked.n_targets * FULL_COLUMNS // width)
+        notes = [f"attacks: on {n_targets:,} targets, not {asked.n_targets:,}, since the table has {width} columns"]
+        asked = replace(asked, n_targets=n_targets)
+    return attack_records(records, asked, np.random.default_rng(seed)), notes
 
 
 def attack_checks(results: AttackResults) -> tuple[Check, ...]:

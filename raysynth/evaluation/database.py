@@ -9,7 +9,8 @@ held-back real database scores, since "perfect" is not 1 on finitely many rows.
   column of an ancestor, one, two or three keys up.
 - Told from real: area under the ROC curve of boosted trees that tell synthetic rows from real ones (two folds): child
   rows joined with their parent's, and parents' rows joined with aggregates of their children (C2ST-Agg).
-- Copying: entities with all that describes their children, nearer to an entity of the fit than to a held-back one.
+- Usefulness: a column of the entities predicted from their other columns and the aggregates of their children.
+- Copying and membership: entities with all that describes their children, nearer to one of the fit than to others.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from raysynth.comparison.intervals import UNDEFINED, Estimate, share
 from raysynth.comparison.neighbours import gower_metric, nearest
 from raysynth.comparison.pairing import Tables, pair_tables
 from raysynth.data.database import Database, entity_table, lineage, read_database
-from raysynth.data.keys import NOWHERE, distinct, key_values
+from raysynth.data.keys import MISSING, NOWHERE, distinct, key_values
 from raysynth.data.table import as_table
-from raysynth.errors import DataError
+from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.database_joins import OWNER, Aggregates, Chain, chains, choose_aggregates, joined
 from raysynth.evaluation.database_results import (
     Beside,
@@ -35,15 +36,17 @@ from raysynth.evaluation.database_results import (
     RelationFigures,
     TableFigures,
 )
+from raysynth.evaluation.efficacy import TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.evaluate import compare_tables, read_rows
 from raysynth.evaluation.measures import NAN, contingency_similarity, mean_of_defined
-from raysynth.evaluation.privacy import TIE, closer_to_training
+from raysynth.evaluation.privacy import TIE, closer_to_training, membership
 from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.similarity import Similarity
 from raysynth.running.progress import progress
 from raysynth.schema.relations import DatabaseSchema, Relation
 
 MOST_ROWS = 50_000  # of a joined table
+FEWEST_ROWS = 20  # of each side of a two-sample test
 
 
 def evaluate_synthetic_database(
@@ -53,6 +56,7 @@ def evaluate_synthetic_database(
     holdout: Mapping[str, Any] | None = None,
     *,
     entity: str | None = None,
+    target: str | None = None,
     seed: int = 0,
 ) -> DatabaseEvaluation:
     """Compare a synthetic database with the real one that it was made from.
@@ -63,7 +67,9 @@ def evaluate_synthetic_database(
         schema: keys between the tables. Reference tables, being kept as they are, are not compared.
         holdout: real tables of other entities (`split_database`); without them nothing stands beside the figures, and
             copying is not measured.
-        entity: name of the table whose rows are the entities; None: the root with the most rows below it.
+        entity: name of the table whose rows are the entities; None: as `split_database`.
+        target: column of the entities that boosted trees predict from the others and from aggregates of their
+            children, trained on real and on synthetic rows; None: one is chosen.
         seed: of subsamples and folds.
 
     Raises:
@@ -78,7 +84,7 @@ def evaluate_synthetic_database(
             sides[label] = read_database(tables, schema)
     whole, made, held = sides["real"], sides["synthetic"], sides.get("holdout")
     named = [n for n in schema.names if not schema[n].reference]
-    person = entity_table(whole, entity)
+    person = entity_table(schema, entity)
     below = {person, *lineage(schema, person)}
 
     def beside(*names: str) -> Database | None:
@@ -94,6 +100,9 @@ def evaluate_synthetic_database(
         hops = [_advanced(_hop(c, whole, made, beside(c.child, c.ancestor), seed), advance) for c in ways]
     with progress("telling real entities from synthetic ones", len(named)) as advance:
         told = {n: _advanced(_told_by_children(n, whole, made, beside(n), seed), advance) for n in named}
+    with progress("usefulness and copying of entities"):
+        efficacy = _efficacy(person, whole, made, held, target, seed)
+        copying = None if held is None else _copying(person, whole, made, held, seed)
     return DatabaseEvaluation(
         schema=schema,
         entity=person,
@@ -101,7 +110,8 @@ def evaluate_synthetic_database(
         tables=tables_found,
         hops=tuple(h for h in hops if h is not None),
         aggregated={n: t for n, t in told.items() if t is not None},
-        copying=None if held is None else _copying(person, whole, made, held, seed),
+        efficacy=efficacy,
+        copying=copying,
         has_holdout=held is not None,
     )
 
@@ -119,7 +129,7 @@ def _beside(measure: Any, made: Database, held: Database | None) -> Beside:
 def _relation(relation: Relation, real: Database, made: Database, held: Database | None) -> RelationFigures:
     """Integrity and numbers of children of one key."""
     pointer = made.pointers[relation]
-    missing = [float((d.pointers[relation] == -1).mean()) for d in (real, made)]
+    missing = [float((d.pointers[relation] == MISSING).mean()) for d in (real, made)]
     own = real.children_each(relation)
 
     def ks(other: Database) -> float:
@@ -130,7 +140,7 @@ def _relation(relation: Relation, real: Database, made: Database, held: Database
         width = max(int(c.max(initial=0)) for c in counts) + 1
         return contingency_similarity(*(np.bincount(c, minlength=width).astype(float) for c in counts))
 
-    complete = int((pointer != -1).sum())
+    complete = int((pointer != MISSING).sum())
     return RelationFigures(
         relation=str(relation),
         integrity=1.0 if complete == 0 else 1 - float((pointer == NOWHERE).sum()) / complete,
@@ -175,7 +185,10 @@ def _table(name: str, real: Database, made: Database, held: Database | None, see
 
 
 def _similarity(name: str, columns: list[str], sides: tuple[Database, Database], seed: int) -> Similarity:
-    return compare_tables(pair_tables(*(d.tables[name].select(columns) for d in sides)), seed)
+    try:
+        return compare_tables(pair_tables(*(d.tables[name].select(columns) for d in sides)), seed)
+    except DataError as error:
+        raise DataError(f"table '{name}': {error}") from None
 
 
 def _hop(chain: Chain, real: Database, made: Database, held: Database | None, seed: int) -> HopFigures | None:
@@ -215,7 +228,10 @@ def _hop(chain: Chain, real: Database, made: Database, held: Database | None, se
 
 
 def _told(pair: Tables, seed: int) -> Estimate:
+    """The AUC of the two-sample test; undefined for tables of so few rows that trees learn nothing of them."""
     rows = read_rows(pair, seed)
+    if min(len(r) for r in rows.values()) < FEWEST_ROWS:
+        return UNDEFINED
     return two_sample_test(rows["real"], rows["synthetic"], seed).auc
 
 
@@ -237,9 +253,37 @@ def _aggregated(aggregates: Aggregates, *databases: Database) -> Tables:
     return pair_tables(*(t for t, _ in tables), continuous_columns=tables[0][1])
 
 
+def _efficacy(
+    entity: str, real: Database, made: Database, held: Database | None, target: str | None, seed: int
+) -> TargetEfficacy | None:
+    """A column of the entities by the others and their children; None where no column can serve, and none was named."""
+    aggregates = choose_aggregates(real, entity)
+    own = real.own_columns(entity)
+    if target is not None and (aggregates is None or target not in own):
+        raise ParameterError(f"target '{target}' is no column of '{entity}' that its children could help to predict")
+    if aggregates is None or not own:
+        return None
+    rows = read_rows(_aggregated(aggregates, *(d for d in (real, made, held) if d is not None)), seed)
+    alone = target
+    if alone is None:
+        own_rows = read_rows(pair_tables(*(d.tables[entity].select(own) for d in (real, made))), seed)["real"]
+        alone = own[0] if len(own) == 1 else choose_target(own_rows)
+    if alone is None or alone not in rows["real"].space.names:
+        return None
+    try:
+        sides = rows["real"], rows["synthetic"], rows.get("holdout")
+        return targets_efficacy([alone], *sides, models=("gradient boosting",), seed=seed)[0]
+    except DataError:
+        if target is not None:
+            raise
+        return None  # the chosen column has too few values: nothing to be useful for
+
+
 def _copying(entity: str, real: Database, made: Database, held: Database, seed: int) -> Copying | None:
     """Entities as their own columns and the aggregates of their children: how near the synthetic ones come."""
     aggregates = choose_aggregates(real, entity) or Aggregates(entity, {}, {})
+    if not aggregates.numbers and not real.own_columns(entity):
+        return None
     pair = _aggregated(aggregates, real, made, held)
     if not pair.compared:
         return None
@@ -249,4 +293,5 @@ def _copying(entity: str, real: Database, made: Database, held: Database, seed: 
     others = nearest(rows["holdout"], rows["real"], metric, 2)
     closer, _ = closer_to_training(rows["synthetic"], rows["real"], rows["holdout"], to_real, rng)
     copies = [share(int((d.distances_QK[:, 0] <= TIE).sum()), len(d.distances_QK)) for d in (to_real, others)]
-    return Copying(closer.shown, copies[0], copies[1])
+    member, _ = membership(rows["real"], rows["synthetic"], rows["holdout"], metric, rng)
+    return Copying(closer.shown, member.shown, copies[0], copies[1])

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from raysynth.comparison.intervals import Estimate
+from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.measures import NAN, mean_of_defined
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.page import write_page
@@ -80,7 +81,8 @@ class HopFigures:
         hops: keys between both.
         n_pairs: of a column of the one and a column of the other.
         correlation, strong: mean pair scores, of all and of those that belong together in the real tables.
-        told, told_fresh: AUC of trees that tell synthetic (held-back) joined rows from real ones; one hop only.
+        told, told_fresh: AUC of trees that tell synthetic (held-back) joined rows from real ones; one hop only. The
+            interval takes rows as independent, though rows of one ancestor are alike: it is too narrow.
     """
 
     chain: str
@@ -98,10 +100,12 @@ class Copying:
 
     Args:
         closer: share of synthetic ones nearer to one of the fit than to a held-back one; 0.5 is what nobody's give.
+        membership: AUC of the attack that calls an entity a member where a synthetic one is near; 0.5 is guessing.
         copies, copies_fresh: share of synthetic (held-back) ones that equal one of the fit.
     """
 
     closer: Estimate
+    membership: Estimate
     copies: Estimate
     copies_fresh: Estimate
 
@@ -116,6 +120,7 @@ class DatabaseEvaluation:
         relations, tables, hops: each by itself.
         aggregated: C2ST-Agg of each table with children: the AUC of trees that tell its synthetic rows, with aggregates
             of their children, from real ones; and the same of held-back rows.
+        efficacy: of a column of the entities, with aggregates of their children; None where none can be predicted.
         copying: None without held-back rows.
         has_holdout: whether real rows that no model saw stand beside the figures.
     """
@@ -126,6 +131,7 @@ class DatabaseEvaluation:
     tables: tuple[TableFigures, ...]
     hops: tuple[HopFigures, ...]
     aggregated: Mapping[str, tuple[Estimate, Estimate]]
+    efficacy: TargetEfficacy | None
     copying: Copying | None
     has_holdout: bool
 
@@ -172,9 +178,14 @@ class DatabaseEvaluation:
         lines += [_line(f"  {n}", str(a), _fresh(b)) for n, (a, b) in self.aggregated.items()]
         joined = [h for h in self.hops if h.hops == 1 and not math.isnan(h.told.value)]
         lines += [_line(f"Told from real, {h.chain}", str(h.told), _fresh(h.told_fresh)) for h in joined]
+        if self.efficacy is not None:
+            model = self.efficacy.models[0]
+            note = f"{self.efficacy.measure}; trained on real rows {model.real}"
+            lines.append(_line(f"Predicting '{self.efficacy.target}' with children", str(model.synthetic), note))
         if self.copying is not None:
             c = self.copying
             lines.append(_line(f"Nearer to a '{self.entity}' of the fit", str(c.closer), "0.5: as anybody's"))
+            lines.append(_line("  Membership told (AUC)", str(c.membership), "0.5: guessing"))
             lines.append(_line("  Copies", str(c.copies), _fresh(c.copies_fresh)))
         if not self.has_holdout:
             lines.append(
@@ -204,6 +215,7 @@ class DatabaseEvaluation:
             "tables": tables,
             "along_keys": [asdict(h) for h in self.hops],
             "told_with_children": told,
+            "efficacy": None if self.efficacy is None else {"score": self.efficacy.score, **asdict(self.efficacy)},
             "copying": None if self.copying is None else asdict(self.copying),
         }
         return dict(plain(content))

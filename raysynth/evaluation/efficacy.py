@@ -26,6 +26,7 @@ from raysynth.running.runner import run_tasks
 TASKS = ("classification", "regression")
 MODELS = ("gradient boosting", "linear", "random forest")
 _TRAIN, _TEST, _CLASSES, _FEWEST = 20_000, 10_000, 50, 10
+_TRAINED_CELLS, _FEWEST_TRAINED = 1_000_000, 2_000  # rows times columns to train on; beyond 50 columns fewer rows
 _GUESS = {"classification": 0.5, "regression": 0.0}  # what guessing scores
 
 
@@ -132,7 +133,8 @@ def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, tas
         test, train = sides[0].split(max(len(sides[0]) // 5, 1), rng)
     else:
         train, test = sides[0], _with_target(holdout, target, "holdout")
-    n = min(len(train), len(sides[1]) or len(train), _TRAIN)  # synthetic rows without a target teach nothing
+    most = min(_TRAIN, max(_FEWEST_TRAINED, _TRAINED_CELLS // len(real.space.names)))
+    n = min(len(train), len(sides[1]) or len(train), most)  # synthetic rows without a target teach nothing
     tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
     _check_target(target, task, tables)
     return _Prepared(target, task, tables, _real_first(tables))

@@ -19,19 +19,19 @@ from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_note
 from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
-from raysynth.evaluation.attacks import asked_attacks, attack_checks, attack_rows
+from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.joint import joints
 from raysynth.evaluation.manifold import compare_manifolds
-from raysynth.evaluation.privacy import PrivacyFigures, privacy_figures
+from raysynth.evaluation.privacy import privacy_figures
 from raysynth.evaluation.provenance import told_of
 from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
-from raysynth.evaluation.similarity import Similarity, compare_column, compare_pass, plan_pass
+from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
 from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.progress import progress
 from raysynth.running.runner import summarise
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
 PRIVACY_METRICS = tuple(PARTS)
-_DRAWN_PAIRS = 40  # that differ most; more would make the page slow
-_ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}
+_ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}  # beyond 50 columns fewer, down to a tenth
 
 
 def evaluate_synthetic_data(
@@ -70,7 +69,8 @@ def evaluate_synthetic_data(
     """Compare a synthetic table with the real one that it was made from.
 
     Similarity and diagnostics are computed over all rows. Privacy, realism and machine-learning figures are computed on
-    up to 100,000 real, 100,000 holdout and 20,000 synthetic rows, drawn at random; the results say how many.
+    up to 100,000 real, 100,000 holdout and 20,000 synthetic rows, drawn at random; beyond 50 columns on fewer rows and
+    targets of attacks, and of more than 5,000 pairs on so many. The results say how many.
 
     Args:
         real_data: the rows that the synthesizer was fitted to: DataFrame, Arrow table, path or URI, Ray Dataset.
@@ -164,7 +164,7 @@ def _with_figures_of_rows(
     privacy = realism = manifold = embedding = None
     if "privacy_metrics" in wanted:
         with progress("distances and disclosure"):
-            privacy = _privacy(rows, attacks, seed)
+            privacy = privacy_figures(*sides, seed, () if attacks is None else attack_checks(attacks))
     if "realism" in wanted:
         with progress("telling real rows from synthetic ones"):
             realism = two_sample_test(rows["real"], rows["synthetic"], seed)
@@ -243,7 +243,9 @@ def privacy_risk_score(
         entity=entity,
     )
     records = _read_records(tables, seed)
-    found = _privacy({label: r.rows for label, r in records.items()}, _attacks(records, asked, seed)[0], seed)
+    rows, attacks = {label: r.rows for label, r in records.items()}, _attacks(records, asked, seed)[0]
+    checks = () if attacks is None else attack_checks(attacks)
+    found = privacy_figures(rows["real"], rows["synthetic"], rows.get("holdout"), seed, checks)
     keys = [key for metric in wanted for key in PARTS[metric]]
     score = PrivacyRisk(c for c in found.checks if c.key in keys)
     undefined = [m for m in wanted if math.isnan(score.of_metric(m))]
@@ -317,8 +319,7 @@ def compare_tables(tables: Tables, seed: int = 0) -> Similarity:
         for table, plan, label in zip((tables.real, tables.synthetic), plans, LABELS, strict=False)
     )
     found = Similarity(*compare_pass(columns, real, synthetic), *n_rows)
-    drawn = [(p.first, p.second) for p in found.least_accurate[:_DRAWN_PAIRS]]
-    return replace(found, joints=joints(drawn, tables.kinds, real, synthetic))
+    return replace(found, joints=joints(found.least_accurate_names, tables.kinds, real, synthetic))
 
 
 def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
@@ -327,12 +328,9 @@ def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
 
 
 def _read_records(tables: Tables, seed: int) -> dict[str, Records]:
-    return sample_records(tables, np.random.default_rng(seed), most_rows=_ROWS, columns=tables.compared)
-
-
-def _privacy(rows: dict[str, Rows], attacks: AttackResults | None, seed: int) -> PrivacyFigures:
-    more = () if attacks is None else attack_checks(attacks)
-    return privacy_figures(rows["real"], rows["synthetic"], rows.get("holdout"), seed, more)
+    share = min(1.0, max(0.1, FULL_COLUMNS / max(len(tables.compared), 1)))
+    most = {label: int(share * n) for label, n in _ROWS.items()}
+    return sample_records(tables, np.random.default_rng(seed), most_rows=most, columns=tables.compared)
 
 
 def _attacks(
@@ -376,8 +374,10 @@ def _notes(tables: Tables) -> list[str]:
             "no holdout rows were given: membership inference and the share nearer to training rows cannot be "
             "measured, and models were tested on real rows that the synthesizer may have seen"
         )
-    if skipped := [n for n in tables.kinds if n not in tables.compared]:
-        notes.append(f"not compared, since made anew for each row: {', '.join(skipped)}")
+    if skipped := ", ".join(n for n in tables.kinds if n not in tables.compared):
+        notes.append(f"not compared, since made anew for each row: {skipped}")
+    if (n := math.comb(len(tables.compared), 2)) > MOST_PAIRS:
+        notes.append(f"pairs: {MOST_PAIRS:,} of {n:,}, drawn at random; their means are estimates, with intervals")
     return notes
 
 

@@ -13,6 +13,8 @@ from raysynth.evaluation.counting import PassSummary, SparseCounts
 from raysynth.evaluation.templating import format_value
 from raysynth.schema.columns import Kind
 
+N_DRAWN = 40  # pairs of a page; more would make it slow
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -35,12 +37,12 @@ class Joint:
 def joints(
     pairs: Sequence[tuple[str, str]], kinds: Mapping[str, Kind], real: PassSummary, synthetic: PassSummary
 ) -> tuple[Joint, ...]:
-    """The named pairs of columns, from the counts of the second pass over both tables."""
+    """The first of the named pairs of columns, from the counts of the second pass over both tables."""
     n = len(real.plan.coders) // 2  # the coarse coders follow as many fine ones
     coarse = {coder.name: i + n for i, coder in enumerate(real.plan.coders[n:])}
     where = {s: i for i, s in enumerate(real.plan.sets)}
     found = []
-    for pair in pairs:
+    for pair in pairs[:N_DRAWN]:
         ends = sorted(coarse[name] for name in pair)
         coders = [real.plan.coders[e] for e in ends]
         sizes = [c.cardinality for c in coders]

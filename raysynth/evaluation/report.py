@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
 
 _WORST_PAIRS = 40
+_MAPPED = 100  # columns in the heat maps: more are no longer read, and slow the page
 _SCATTER = (640.0, 420.0)
 
 
@@ -127,13 +128,18 @@ def _columns_alone(results: EvaluationFigures) -> list[tuple[SyntheticColumn, Co
 def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:
     if similarity is None or not similarity.pairs:
         return None
-    names = [c.name for c in similarity.columns]
+    names, shown = [c.name for c in similarity.columns], list(similarity.pairs)
+    if len(names) > _MAPPED:  # the columns of the strongest pairs, in the table's order
+        strongest = sorted(shown, key=lambda p: 0.0 if math.isnan(p.real) else -abs(p.real))
+        kept = set(list(dict.fromkeys(name for p in strongest for name in (p.first, p.second)))[:_MAPPED])
+        names, shown = [n for n in names if n in kept], [p for p in shown if {p.first, p.second} <= kept]
     return {
         "names": names,
-        "maps": {which: heat_matrix(names, similarity.pairs, which) for which in ("real", "synthetic", "difference")},
+        "maps": {which: heat_matrix(names, shown, which) for which in ("real", "synthetic", "difference")},
         "worst": similarity.least_accurate[:_WORST_PAIRS],
         "joints": [_joint(j) for j in similarity.joints],
         "n": len(similarity.pairs),
+        "n_possible": similarity.n_possible_pairs,
         "n_strong": sum(p.is_strong for p in similarity.pairs),
     }
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from raysynth.evaluation.drawing import Drawing, draw
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.plain import results_to_dict
 from raysynth.evaluation.report import render_card, write_report
@@ -44,6 +45,14 @@ class EvaluationResults(EvaluationFigures):
         write_report(self, path, shareable=shareable, sections=sections)
 
     write_report = generate_report  # the name that other results had; all have both
+
+    def plot(self, *columns: str) -> Drawing:
+        """One column's distribution, or two columns' joint shares, of both tables: shown by a notebook, or saved.
+
+        Raises:
+            ParameterError: no such column, or a pair that was not kept (those that differ most are).
+        """
+        return draw(self, *columns)
 
     def _repr_html_(self) -> str:
         return render_card(self)

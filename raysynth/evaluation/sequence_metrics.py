@@ -70,7 +70,7 @@ def pair_arrays(real: Any, synthetic: Any) -> tuple[PaddedSequences, PaddedSeque
 def discriminative_score(
     real: Any, synthetic: Any, *, seed: int = 0, updates: int = 2000, hidden: int | None = None
 ) -> float:
-    """How well a classifier tells synthetic sequences from real ones: |accuracy - 0.5|, 0 (not at all) to 0.5.
+    """How well a classifier tells synthetic sequences from real ones: how far its accuracy is from 0.5, 0 to 0.5.
 
     A two-layer GRU is trained on 80 % of the sequences of each and tested on the others. Its accuracy varies by some
     hundredths with the seed: report the mean of several.

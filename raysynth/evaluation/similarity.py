@@ -27,7 +27,7 @@ from raysynth.comparison.coding import (
     quantile_coder,
     range_coder,
 )
-from raysynth.comparison.intervals import Estimate
+from raysynth.comparison.intervals import Z95, Estimate
 from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
 from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.measures import (
@@ -55,6 +55,7 @@ from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 N_TRIPLES = 60
+MOST_PAIRS = 5_000  # compared; of more (beyond 100 columns) so many, drawn at random
 STRONG_CORRELATION, STRONG_ASSOCIATION = 0.5, 0.3  # SDMetrics 0.32's defaults
 
 
@@ -163,6 +164,11 @@ class Similarity:
         return mean_of_defined([p.score for p in self.pairs if p.is_strong])
 
     @property
+    def n_possible_pairs(self) -> int:
+        """Pairs of the columns, compared or not."""
+        return math.comb(len(self.columns), 2)
+
+    @property
     def all_pair_trends(self) -> float:
         """Mean score of every pair, strong or not (not part of quality)."""
         return mean_of_defined([p.score for p in self.pairs])
@@ -184,12 +190,24 @@ class Similarity:
         return sorted(known, key=lambda p: p.accuracy - p.expected)
 
     @property
+    def least_accurate_names(self) -> list[tuple[str, str]]:
+        """The names of these pairs."""
+        return [(p.first, p.second) for p in self.least_accurate]
+
+    @property
     def estimates(self) -> dict[str, Estimate]:
         """'quality', 'column_shapes' and 'column_pair_trends' with 95 % intervals over draws of rows."""
         shapes = mean_around([(c.score, c.half_width) for c in self.columns])
-        trends = mean_around([(p.score, p.half_width) for p in self.pairs if p.is_strong])
+        trends = mean_around([(p.score, p.half_width + self._drawing_error) for p in self.pairs if p.is_strong])
         quality = mean_around([(e.value, (e.high - e.low) / 2) for e in (shapes, trends)])
         return {"quality": quality, "column_shapes": shapes, "column_pair_trends": trends}
+
+    @property
+    def _drawing_error(self) -> float:
+        """Half the 95 % interval of the mean score of strong pairs over draws of pairs; 0 where all are compared."""
+        scores = [p.score for p in self.pairs if p.is_strong and not math.isnan(p.score)]
+        left = 1 - len(self.pairs) / max(self.n_possible_pairs, 1)
+        return Z95 * float(np.std(scores)) * math.sqrt(left / len(scores)) if scores and left > 0 else 0.0
 
     @property
     def accuracies(self) -> dict[str, tuple[float, float]]:
@@ -233,7 +251,7 @@ def plan_pass(marginals: Mapping[str, tuple[Marginal, Marginal]], seed: int) -> 
         plans.append(
             PassPlan(
                 coders=(*fine, *coarse),
-                sets=(*_pair_sets(names, set(numeric)), *_coarse_sets(len(names), seed)),
+                sets=(*_pair_sets(names, set(numeric), seed), *_coarse_sets(len(names), seed)),
                 numbers=numeric,
                 centre=np.array([_finite(marginals[n][0].mean, 0.0) for n in numeric]),  # type: ignore[union-attr]
                 scale=np.array([_finite(marginals[n][0].std, 1.0) or 1.0 for n in numeric]),  # type: ignore[union-attr]
@@ -253,7 +271,7 @@ def compare_pass(
     position = {name: i for i, name in enumerate(real.plan.numbers)}
     correlations = real.correlations(), synthetic.correlations()
     pairs, names = [], [c.name for c in columns]
-    for a, b in itertools.combinations(range(n), 2):
+    for a, b in sorted((s[0] - n, s[1] - n) for s in coarse if len(s) == 2):
         ends, accuracy = (names[a], names[b]), coarse[a + n, b + n]
         if names[a] in position and names[b] in position:
             at = position[names[a]], position[names[b]]
@@ -305,14 +323,25 @@ def _coarse_coder(name: str, real: Marginal):  # type: ignore[no-untyped-def]
     return coarse_category_coder(name, real) if isinstance(real, CategoryCounts) else quantile_coder(name, real)
 
 
-def _pair_sets(names: list[str], numeric: set[str]) -> list[tuple[int, ...]]:
-    pairs = itertools.combinations(range(len(names)), 2)
+def compared_pairs(n: int, seed: int) -> list[tuple[int, int]]:
+    """All pairs of n columns, or `MOST_PAIRS` of them drawn at random, in order."""
+    total = math.comb(n, 2)
+    if total <= MOST_PAIRS:
+        return list(itertools.combinations(range(n), 2))
+    chosen = np.sort(np.random.default_rng([seed, n]).choice(total, MOST_PAIRS, replace=False, shuffle=False))
+    first_of = np.cumsum([0, *range(n - 1, 0, -1)])  # pairs that come before those of each first column
+    a = np.searchsorted(first_of, chosen, side="right") - 1
+    return list(zip(a.tolist(), (chosen - first_of[a] + a + 1).tolist(), strict=True))
+
+
+def _pair_sets(names: list[str], numeric: set[str], seed: int) -> list[tuple[int, ...]]:
+    pairs = compared_pairs(len(names), seed)
     return [(a, b) for a, b in pairs if not (names[a] in numeric and names[b] in numeric)]
 
 
 def _coarse_sets(n: int, seed: int) -> list[tuple[int, ...]]:
-    """Every column, every pair and some triples of the coarse coders, which follow the n fine ones."""
-    singles, pairs = itertools.combinations(range(n, 2 * n), 1), itertools.combinations(range(n, 2 * n), 2)
+    """Every column, the compared pairs and some triples of the coarse coders, which follow the n fine ones."""
+    singles, pairs = [(c,) for c in range(n, 2 * n)], [(a + n, b + n) for a, b in compared_pairs(n, seed)]
     return [*singles, *pairs, *_triple_sets(n, seed)]
 
 

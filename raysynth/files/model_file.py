@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.files.storage import atomic_path, local_path
+from raysynth.files.storage import atomic_path, place
 
 FORMAT_VERSION = 1
 _ENTRIES = ("model.json", "arrays.safetensors")
@@ -71,14 +71,14 @@ def software_versions() -> dict[str, str]:
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelContent:
-    """Read a model file; raises `ModelFileError` for anything that is none, `ParameterError` for a URI."""
+    """Read a model file; raises `ModelFileError` for anything that is none, `ParameterError` for a URI of no store."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     where = f"model file '{os.fspath(path)}'"
-    file = local_path(path, "model file")
+    file = place(path, "model file")
     try:
-        with zipfile.ZipFile(file) as archive:
+        with file.open() as content, zipfile.ZipFile(content) as archive:
             _check_entries(archive, where)
             meta = _parsed(archive.read("model.json"), where)
             arrays = load(archive.read("arrays.safetensors"))

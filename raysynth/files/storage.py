@@ -1,17 +1,30 @@
-"""Writing to disk: which path is meant, and no file that is half-written (temporary name, then rename)."""
+"""The one door for paths and URIs: which place is meant, reading, listing, and no file that is half-written.
+
+A local file is written under a temporary name and renamed. An object of a store (s3://, or what else pyarrow.fs and
+fsspec open) is written to this machine's temporary folder first and uploaded whole: a store shows an object only when
+its last byte has come.
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from raysynth.errors import ParameterError, StorageError
+from raysynth.errors import ParameterError, RaysynthError, StorageError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")  # one slash, too: `Path` makes s3://b/f into s3:/b/f
 
@@ -34,24 +47,226 @@ def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
     if scheme == "file":
         return Path(os.path.abspath("/" + unquote(urlsplit(f"file:///{rest}").path).lstrip("/")))
     raise ParameterError(
-        f"{what} '{found[1]}://{rest}' is a URI; only tables are read from object stores in this version, and nothing "
-        "is written there: give a local or mounted path"
+        f"{what} '{found[1]}://{rest}' is a URI, and what lies there is memory-mapped, locked or renamed: give a local "
+        "or mounted path (tables, models, schemas, samples and reports may lie in an object store)"
     )
 
 
+def is_uri(target: str | os.PathLike[str]) -> bool:
+    """Whether a path means an object of a store; nothing is looked up."""
+    found = _URI.match(os.fspath(target))
+    return found is not None and found[1].lower() != "file"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder, wherever it lies; it pickles for other processes.
+
+    Args:
+        filesystem: that it lies in; None: of this machine.
+        path: inside the file system.
+        name: as messages have it; without the keys that a URI may carry.
+    """
+
+    filesystem: pafs.FileSystem | None
+    path: str
+    name: str
+
+    def __truediv__(self, name: str) -> Place:
+        return Place(self.filesystem, f"{self.path}/{name}", f"{self.name}/{name}") if name else self
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, with the point."""
+        return Path(self.path).suffix
+
+    def open(self) -> BinaryIO:
+        """Its bytes, seekable; an object of a store is read whole. Raises `OSError` as `open` does."""
+        if self.filesystem is None:
+            return open(self.path, "rb")
+        with as_os_error(self.name), self.filesystem.open_input_stream(self.path, compression=None) as stream:
+            return io.BytesIO(stream.read())
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """Its bytes, some at a time; raises `OSError`."""
+        with (
+            as_os_error(self.name),
+            open(self.path, "rb")
+            if self.filesystem is None
+            else self.filesystem.open_input_stream(self.path, compression=None) as stream,
+        ):
+            while block := stream.read(size):
+                yield block
+
+    def sizes(self) -> dict[str, int]:
+        """The files below a folder, those in its folders, too: name inside it -> bytes; empty where it is missing.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        import pyarrow.fs as pafs
+
+        filesystem = self.filesystem or pafs.LocalFileSystem()
+        selector = pafs.FileSelector(self.path, recursive=True, allow_not_found=True)
+        try:
+            with as_os_error(self.name):
+                found = filesystem.get_file_info(selector)
+        except NotADirectoryError:
+            return {}
+        except OSError as error:
+            raise StorageError(f"cannot list '{self.name}': {error.strerror or error}") from error
+        return {f.path[len(self.path) :].lstrip("/"): f.size for f in found if f.is_file}
+
+    def size(self) -> int:
+        """Bytes of a file; raises `OSError`."""
+        if self.filesystem is None:
+            return os.stat(self.path).st_size
+        with as_os_error(self.name):
+            return int(self.filesystem.get_file_info(self.path).size or 0)
+
+    def delete(self) -> None:
+        """Delete a file; raises `OSError`."""
+        if self.filesystem is None:
+            Path(self.path).unlink(missing_ok=True)
+        else:
+            with as_os_error(self.name):
+                self.filesystem.delete_file(self.path)
+
+
+Target = str | os.PathLike[str] | Place
+
+
+def place(target: Target, what: str = "path") -> Place:
+    """The place that a path or URI names.
+
+    Args:
+        target: as `local_path` takes it, or the URI of an object store: s3://bucket/key.
+        what: the argument or option that it was given as, for the message.
+
+    Raises:
+        ParameterError: a scheme that nothing here can open; names it and the cure.
+        StorageError: the store cannot be reached.
+    """
+    if isinstance(target, Place):
+        return target
+    text = os.fspath(target)
+    found = _URI.match(text)
+    if found is None or found[1].lower() == "file":
+        path = str(local_path(text, what))
+        return Place(None, path, path)
+    filesystem, path = open_uri(f"{found[1].lower()}://{text[found.end() :]}", what)
+    return Place(filesystem, path.rstrip("/"), f"{found[1].lower()}://{path.rstrip('/')}")
+
+
+def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
+    """The file system of a URI and the path in it, by pyarrow.fs, else by fsspec.
+
+    Of S3, AWS_ENDPOINT_URL is heeded, as Amazon's own clients do. Other stores than S3 are untested here.
+
+    Raises:
+        ParameterError: a scheme that nothing here can open, or whose client is missing; says which.
+        StorageError: the store cannot be reached.
+    """
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
+    scheme = uri.partition("://")[0].lower()
+    shown = _without_keys(uri)
+    if scheme in _NOWHERE:
+        raise ParameterError(f"{what} '{shown}': {_NOWHERE[scheme]}")
+    try:
+        return pafs.FileSystem.from_uri(_with_endpoint(uri))
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise ParameterError(f"{what} '{shown}' is no URI that pyarrow.fs opens: {_first_line(error)}") from None
+    except ImportError as error:
+        raise ParameterError(f"{what} '{shown}': {scheme}:// needs a package that is not here ({error})") from None
+    except (OSError, pa.ArrowException) as error:
+        cure = _CLIENTS.get(scheme, "check the address and your rights to it")
+        raise StorageError(f"cannot reach {what} '{shown}': {_first_line(error)}; {cure}") from error
+    try:
+        from fsspec.core import url_to_fs
+
+        filesystem, path = url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise ParameterError(
+            f"{what} '{shown}': nothing here opens {scheme}:// ({_first_line(error)}); give a local or mounted path, "
+            "an s3:// or gs:// URI, or install the fsspec client of this scheme"
+        ) from None
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
+
+
+_WEB = "nothing can be listed or written there; download the file and give its path"
+_MEMORY = "what lies in the memory of one process is not seen by others; give a path, or the DataFrame itself"
+_NOWHERE = {"memory": _MEMORY, "http": _WEB, "https": _WEB}
+_JAVA = "this needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it"
+_GOOGLE = "give credentials (GOOGLE_APPLICATION_CREDENTIALS)"
+_AZURE = "give credentials (AZURE_CLIENT_ID and the like)"
+_CLIENTS = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
+_GOOGLE_SECONDS = 30  # in which a request is tried again; without a bound it is a quarter of an hour
+
+
+def _with_endpoint(uri: str) -> str:
+    """The URI with what the environment says of the store, where it says nothing itself."""
+    scheme, query = uri.partition("://")[0], parse_qs(urlsplit(uri).query)
+    more = []
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if scheme == "s3" and endpoint and "endpoint_override" not in query:
+        parts = urlsplit(endpoint)
+        more = [f"endpoint_override={quote(parts.netloc, safe='')}", f"scheme={parts.scheme or 'https'}"]
+        if "region" not in query:
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+            more.append(f"region={quote(region, safe='')}")
+    elif scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
+        more = [f"retry_limit_seconds={_GOOGLE_SECONDS}"]
+    return uri if not more else f"{uri}{'&' if query else '?'}{'&'.join(more)}"
+
+
+def _without_keys(uri: str) -> str:
+    """A URI as messages may have it: without user, password and query."""
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host if scheme.startswith('abfs') else host.rpartition('@')[2]}{slash}{path}"
+
+
 @contextmanager
-def atomic_path(target: str | os.PathLike[str], *, private: bool = False) -> Iterator[Path]:
-    """A temporary path in the folder of `target`, renamed to `target` when the block ends well, deleted when not.
+def as_os_error(name: str) -> Iterator[None]:
+    """What clients of object stores raise beside `OSError` (each has its own), as one that says where."""
+    try:
+        yield
+    except (OSError, RaysynthError):
+        raise
+    except Exception as error:
+        raise OSError(f"{name}: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def atomic_path(target: Target, *, private: bool = False) -> Iterator[Path]:
+    """A temporary path, on the disk of `target`, renamed to `target` when the block ends well, deleted when not.
+
+    Of an object store: a path in this machine's temporary folder, uploaded when the block ends well.
 
     The temporary name keeps the ending of `target`, since writers choose the format by it. Missing parent folders are
     made. An existing `target` is replaced in one step, only by a complete file. A `private` one, and the folders made
     for it, are the user's alone (0600, 0700); others have what the user's umask gives.
 
     Raises:
-        ParameterError: a URI. StorageError: the disk is full, permission is missing, or another operating-system error;
-            names the path.
+        ParameterError: a URI that nothing here opens. StorageError: the disk is full, permission is missing, or another
+            operating-system error; names the path.
     """
-    final = local_path(target)
+    where = place(target)
+    if where.filesystem is not None:
+        with _uploaded(where) as uploaded:
+            yield uploaded
+        return
+    final = Path(where.path)
     temporary: Path | None = None
     try:
         make_folder(final.parent, private=private)
@@ -67,7 +282,7 @@ def atomic_path(target: str | os.PathLike[str], *, private: bool = False) -> Ite
             temporary.unlink(missing_ok=True)
 
 
-def write_atomically(target: str | os.PathLike[str], content: bytes, *, private: bool = False) -> None:
+def write_atomically(target: Target, content: bytes, *, private: bool = False) -> None:
     """Write a whole file or none (see `atomic_path`); raises `StorageError`."""
     with atomic_path(target, private=private) as temporary:
         temporary.write_bytes(content)
@@ -86,14 +301,18 @@ def make_folder(folder: Path, *, private: bool) -> None:
         folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
 
 
-def check_writable(target: str | os.PathLike[str]) -> None:
-    """Find out before the work, not after it, that `target` cannot be written.
+def check_writable(target: Target) -> None:
+    """Find out before the work, not after it, that `target` cannot be written; of a store: that its bucket is there.
 
     Raises:
-        ParameterError: a URI.
+        ParameterError: a URI that nothing here opens.
         StorageError: `target` is a folder, or its folder cannot be made or written to; names the path and the cure.
     """
-    final = local_path(target)
+    where = place(target)
+    if where.filesystem is not None:
+        _check_bucket(where, where.filesystem)
+        return
+    final = Path(where.path)
     if final.is_dir():
         raise storage_error(OSError(errno.EISDIR, ""), final)
     parent = next(p for p in final.parents if p.exists())
@@ -103,7 +322,7 @@ def check_writable(target: str | os.PathLike[str]) -> None:
         raise storage_error(OSError(errno.EACCES, ""), final)
 
 
-def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
+def storage_error(error: OSError, path: Target) -> StorageError:
     """What to tell a user about an operating-system error on `path`."""
     cures = {
         errno.ENOSPC: "the disk is full; free some space or write elsewhere",
@@ -116,8 +335,9 @@ def storage_error(error: OSError, path: str | os.PathLike[str]) -> StorageError:
         errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
         errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
     }
-    reason = cures.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(f"cannot write '{os.fspath(path)}': {reason} (nothing half-written was left there)")
+    reason = cures.get(error.errno or 0, error.strerror or _first_line(error))
+    shown = path.name if isinstance(path, Place) else os.fspath(path)
+    return StorageError(f"cannot write '{shown}': {reason} (nothing half-written was left there)")
 
 
 def _new_file_beside(final: Path, mode: int) -> Path:
@@ -134,3 +354,42 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _uploaded(final: Place) -> Iterator[Path]:
+    """A path in the temporary folder, private, whose file is uploaded when the block ends well."""
+    assert final.filesystem is not None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="raysynth-"))
+    except OSError as error:
+        raise storage_error(error, tempfile.gettempdir()) from error
+    try:
+        temporary = folder / f"upload{final.suffix}"
+        yield temporary
+        with as_os_error(final.name), temporary.open("rb") as source:
+            with final.filesystem.open_output_stream(final.path, compression=None) as stream:
+                shutil.copyfileobj(source, stream, 1 << 23)
+            if final.size() != temporary.stat().st_size:
+                raise OSError("the store has another number of bytes than were sent")
+    except OSError as error:
+        raise storage_error(error, final) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:
+    """Raise `StorageError` where the bucket of a place is missing, or the place is a folder."""
+    import pyarrow.fs as pafs
+
+    bucket = where.path.partition("/")[0]
+    try:
+        with as_os_error(where.name):
+            found = filesystem.get_file_info([bucket, where.path])
+    except OSError as error:
+        cure = _CLIENTS.get(where.name.partition("://")[0], "check your rights to it")
+        raise StorageError(f"cannot write '{where}': {_first_line(error)}; {cure}") from error
+    if found[0].type == pafs.FileType.NotFound:
+        raise StorageError(f"cannot write '{where}': there is no bucket '{bucket}'; make it, or choose another")
+    if found[1].type == pafs.FileType.Directory:
+        raise storage_error(OSError(errno.EISDIR, ""), where)

@@ -1,14 +1,13 @@
 """The codes of a table kept aside for repeated counting: in memory while small, in temporary files beyond.
 
 A structure search counts several times. To read and encode the table each time would cost more than the counts, so the
-codes are written once, a byte or two for each cell, and counted from there by threads, each of which takes its share of
-the rows: no copies, and memory that does not grow with the rows. Over a Ray cluster of several nodes, which share no
+codes are written once, a byte or two for each cell, and counted from there by threads, which share the tables: memory
+that grows neither with the rows nor with the cores. Over a Ray cluster of several nodes, which share no
 scratch folder, each pass streams the table instead (`Prepared.count`).
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,9 +22,11 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import private_folder
 from raysynth.fitting.prepared import Prepared
-from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.running.local import cpu_count
+from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 IN_MEMORY_CELLS = 1 << 23
+COPIED_BYTES = 1 << 27  # of tables that threads may hold several copies of, each of some rows
 
 
 class CodeStore:
@@ -41,20 +42,37 @@ class CodeStore:
         self.parts = tuple(parts)
 
     def count(self, column_sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], np.ndarray]:
-        """Contingency tables of sets of columns over all rows: each thread counts some of the rows."""
+        """Contingency tables of sets of columns over all rows.
+
+        Threads share the tables: each counts some of them over all rows, so that memory does not grow with the cores.
+        Where there are fewer tables than threads, and room for several copies, each counts some of the rows as well.
+        """
         from raysynth.running.runner import run_tasks
 
-        shares = _even_shares(self.parts, os.cpu_count() or 1)
-        first, *others = run_tasks(partial(self._count, column_sets), shares, where="local", label="counting")
-        for counts in others:
-            first.merge(counts)
-        return first.tables
+        plan, n_threads = CountingPlan.of(self.cardinalities, column_sets), cpu_count()
+        groups = plan.split(min(n_threads, len(plan.blocks)))
+        copies = min(n_threads // max(len(groups), 1), COPIED_BYTES // max(8 * plan.n_cells, 1), _n_rows(self.parts))
+        shares = _even_shares(self.parts, copies) if copies > 1 else [list(self.parts)]
+        tasks = [(group, share) for group in groups for share in shares]
+        counted = run_tasks(self._count, tasks, where="local", label="counting")
+        result: dict[tuple[int, ...], np.ndarray] = {}
+        for first in range(0, len(counted), len(shares)):
+            counts, *others = counted[first : first + len(shares)]
+            for other in others:
+                counts.merge(other)
+            result |= counts.tables
+        return result
 
-    def _count(self, column_sets: Sequence[tuple[int, ...]], parts: Sequence[np.ndarray]) -> ContingencyCounts:
-        counts = ContingencyCounts(self.cardinalities, column_sets)
+    def _count(self, task: tuple[CountingPlan, list[np.ndarray]]) -> ContingencyCounts:
+        plan, parts = task
+        counts = ContingencyCounts(self.cardinalities, plan)
         for codes_CN in parts:
             counts.update_codes(codes_CN.T)
         return counts
+
+
+def _n_rows(parts: Sequence[np.ndarray]) -> int:
+    return sum(part.shape[1] for part in parts)
 
 
 def _even_shares(parts: Sequence[np.ndarray], n: int) -> list[list[np.ndarray]]:

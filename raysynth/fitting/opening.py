@@ -207,10 +207,12 @@ def open_table(
     """
     from raysynth.data.table import as_table
     from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.running.runner import check_room_for
     from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
     is_private = scope is not None
+    check_room_for(data)
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
@@ -250,7 +252,7 @@ def open_exactly(
     that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
-    from raysynth.fitting.prepared import check_constraints
+    from raysynth.fitting.prepared import check_constraints, with_ranges
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
@@ -263,8 +265,8 @@ def open_exactly(
         table, modelled = known.table, known.schema
         schema = as_written(modelled, table)
     kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
-    modelled = replace(modelled, constraints=(*modelled.constraints, *kept))
-    schema = replace(schema, constraints=modelled.constraints)
+    modelled = with_ranges(replace(modelled, constraints=(*modelled.constraints, *kept)), statistics)
+    schema = as_written(modelled, table)
     constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if constraints is not None:
         with stage("constraints", statistics.n_rows):

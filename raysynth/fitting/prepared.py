@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from raysynth.data.sequences import codes_of
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -118,7 +118,7 @@ class Prepared:
         from raysynth.running.runner import summarise
 
         encoder = encoder or self.encoder
-        make = partial(EncodedCounts, encoder, tuple(column_sets))
+        make = partial(EncodedCounts, encoder, CountingPlan.of(encoder.cardinalities, column_sets))
         counted = summarise(self.table, make, columns=list(encoder.names), label=label)
         return counted.counts.tables
 
@@ -126,9 +126,9 @@ class Prepared:
 class EncodedCounts:
     """Contingency counts of a table behind its encoder: a summary with update and merge."""
 
-    def __init__(self, encoder: TableEncoder, column_sets: tuple[tuple[int, ...], ...]) -> None:
+    def __init__(self, encoder: TableEncoder, plan: CountingPlan | Sequence[tuple[int, ...]]) -> None:
         self.encoder = encoder
-        self.counts = ContingencyCounts(encoder.cardinalities, column_sets)
+        self.counts = ContingencyCounts(encoder.cardinalities, plan)
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch."""
@@ -148,6 +148,25 @@ def _nothing(encoder: TableEncoder) -> EncodedBlock:
     return EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
 
 
+def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema:
+    """The schema with the protected range of each number that a rule makes from others, so that it stays there."""
+    from raysynth.encoding.numbers import protected_fields
+    from raysynth.schema.constraints import ConstraintSet
+
+    made = {name for r in ConstraintSet(schema.constraints, schema).replacements for name in r.changes}
+    columns = []
+    for column in schema.columns:
+        if column.name in made and column.kind.is_numeric and column.bounds is None:
+            seen = statistics.columns[column.name]
+            fields = protected_fields(column, seen.distribution().value, schema.rare_threshold)
+            cells = fields["distribution"]
+            if fields["line"] is None and cells.high[-1] > cells.low[0]:
+                bounds = (float(cells.low[0]), float(cells.high[-1]))
+                column = replace(column, bounds=bounds, inferred=(*column.inferred, "bounds"))
+        columns.append(column)
+    return replace(schema, columns=tuple(columns))
+
+
 def check_constraints(rules: ConstraintSet, table: Table) -> None:
     """Check the real rows, in one streaming pass. Not for a private budget: the error depends on rows.
 
@@ -161,3 +180,15 @@ def check_constraints(rules: ConstraintSet, table: Table) -> None:
     columns = [n for n in table.names if n in involved]
     make = partial(BrokenRows, rules.constraints)
     summarise(table, make, columns=columns, label="checking constraints").raise_if_any()
+
+
+def constraint_set(schema: TableSchema) -> ConstraintSet | None:
+    """The constraints of a written schema, on its columns as they are modelled; None without any."""
+    from raysynth.schema.constraints import ConstraintSet
+
+    if not schema.constraints:
+        return None
+    modelled = schema.as_modelled()
+    rules = ConstraintSet(modelled.constraints, modelled)
+    rules.validate(modelled)
+    return rules

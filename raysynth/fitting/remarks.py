@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from raysynth.encoding.categorical import RARE_LABEL, CategoricalEncoder
+from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
+from raysynth.statistics.findings import rare_words
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -39,7 +41,7 @@ def found_rules(
         return (), ()
     from raysynth.statistics.relations import chosen, relations, said
 
-    with stage("rules", n_rows):
+    with nullcontext() if rules is None else stage("rules", n_rows):
         found = relations(table, schema)
         kept = chosen(found, schema) if rules is not None else ()
     lines = [f"rule kept: {r.words}" for r in found if r.constraint in kept]
@@ -63,8 +65,4 @@ def undeclared(schema: TableSchema) -> list[str]:
 
 def _rare(encoder: TableEncoder) -> list[str]:
     found = [(c.name, c.rare_share) for c in encoder.columns if isinstance(c, CategoricalEncoder)]
-    return [
-        f"{name}: {share:.0%} will be '{RARE_LABEL}': identifier, personal, or leave it out?".replace("%", " %")
-        for name, share in found
-        if share >= RARE_SAID
-    ]
+    return [f"{name}: {rare_words(share)}" for name, share in found if share >= RARE_SAID]

@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from raysynth.errors import ParameterError
+from raysynth.files.storage import is_uri
+from raysynth.jobs.supervised import SUPERVISED
 
-_ENVIRONMENT = {"RAYSYNTH_LOG": "text"}  # stages in the job's log, beside the plain lines of progress
+# Stages in the job's log, beside the plain lines of progress; and the process ends with its supervisor.
+_ENVIRONMENT = {"RAYSYNTH_LOG": "text", SUPERVISED: "1"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Work:
 
     def validate(self) -> Work:
         """The work itself; raises `ParameterError` where its result would be lost, or its folder is missing."""
-        if self.result is not None and not PurePosixPath(self.result).is_absolute():
+        if self.result is not None and not (is_uri(self.result) or PurePosixPath(self.result).is_absolute()):
             raise ParameterError(
                 f"'{self.result}' is in the job's own folder, which is deleted with it; give an absolute path on "
-                "storage that all nodes share, for example /shared/results/model.raysynth"
+                "storage that all nodes share, for example /shared/results/model.raysynth or s3://bucket/model.raysynth"
             )
         folder = self.working_dir
         if folder is not None and "://" not in folder and not Path(folder).is_dir():

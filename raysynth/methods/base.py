@@ -16,10 +16,10 @@ from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
-from raysynth.files.storage import local_path
+from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
-from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.prepared import Prepared, constraint_set
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
@@ -29,6 +29,7 @@ from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from ray.data import Dataset
     from ray.train import RunConfig, ScalingConfig
 
     from raysynth.dp.accounting.scope import PrivacyScope
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.sampling.chunks import SamplingModel
+    from raysynth.sampling.conditions import Segment
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
 else:
@@ -260,11 +262,9 @@ class Synthesizer(Parameterised):
 
     def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
         """As `sample`, as an Arrow table (text as dictionary codes)."""
-        from raysynth.sampling.conditions import parse_conditions
         from raysynth.sampling.local import sample_table
 
-        model = self._fitted()
-        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        model, segments = self._asked(n_samples, conditions)
         with told(quiet=not self.verbose):
             return sample_table(model, segments, self._sampling_seed(seed))
 
@@ -284,7 +284,7 @@ class Synthesizer(Parameterised):
         """Write a folder of Parquet, from all workers, in constant memory; started again it writes what is missing.
 
         Args:
-            path: folder; made where missing. A folder that holds another run is refused.
+            path: folder or URI (s3://); made where missing. A folder that holds another run is refused.
             n_samples, conditions, seed: as in `sample`; the rows are the same.
             rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
@@ -294,24 +294,22 @@ class Synthesizer(Parameterised):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.sampling.conditions import parse_conditions
-        from raysynth.sampling.writer import write_parquet
+        from raysynth.sampling.writer import FileForm, write_parquet
 
-        model = self._fitted()
-        segments = parse_conditions(conditions, n_samples, model.schema, model.encoder)
-        given = seed if seed is not None else self.seed
-        return write_parquet(
-            model,
-            segments,
-            None if given is None else self._sampling_seed(given),
-            local_path(path),
-            digest=self._content().digest(),
-            rows_per_file=rows_per_file,
-            row_group_rows=row_group_rows,
-            partition_by=partition_by,
-            compression=compression,
-            where=where,
-        )
+        model, segments = self._asked(n_samples, conditions)
+        given = None if seed is None and self.seed is None else self._sampling_seed(seed)
+        form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
+        digest = self._content().digest()
+        return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
+
+    def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
+        """As `sample`, as a lazy `ray.data.Dataset`: the same rows in the same order, made as they are consumed.
+
+        Ray is started where it does not run. Raises `ConditionError` (at once outside the domain, else on execution).
+        """
+        from raysynth.sampling.dataset import sample_dataset
+
+        return sample_dataset(*self._asked(n_samples, conditions), self._sampling_seed(seed))
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed
@@ -319,6 +317,12 @@ class Synthesizer(Parameterised):
             return secrets.randbits(62)
         declared(Synthesizer)["seed"].check(seed)
         return int(seed)
+
+    def _asked(self, n_samples: int | None, conditions: Any) -> tuple[SamplingModel, tuple[Segment, ...]]:
+        from raysynth.sampling.conditions import parse_conditions
+
+        model = self._fitted()
+        return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
@@ -377,13 +381,7 @@ class Synthesizer(Parameterised):
         model._check_parameters()
         model.schema_ = TableSchema.from_dict(meta["schema"])
         model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
-        model.rules_ = None
-        if model.schema_.constraints:
-            from raysynth.schema.constraints import ConstraintSet
-
-            modelled = model.schema_.as_modelled()
-            model.rules_ = ConstraintSet(modelled.constraints, modelled)
-            model.rules_.validate(modelled)
+        model.rules_ = constraint_set(model.schema_)
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])

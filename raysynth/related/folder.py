@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from raysynth.errors import ParameterError
+from raysynth.files.storage import Place
 from raysynth.related.blocks import Blocks
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
@@ -25,7 +26,7 @@ from raysynth.sampling.writer import (
     RECORDS,
     Manifest,
     file_schema,
-    finished_part,
+    finished_parts,
     open_folder,
     part_name,
     write_record,
@@ -57,20 +58,20 @@ def check_compression(compression: str) -> None:
         raise ParameterError(f"compression {compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
 
 
-def opened(folder: Path, asked: FolderPlan, any_seed: bool) -> FolderPlan:
+def opened(folder: Place, asked: FolderPlan, any_seed: bool) -> FolderPlan:
     """The folder's plan: the one on disk where it fits what is asked for, else a new one; raises `StorageError`."""
     check_compression(asked.compression)
     return open_folder(folder, asked, any_seed)
 
 
-def write_folder(blocks: Blocks, folder: Path, plan: FolderPlan) -> Manifest:
+def write_folder(blocks: Blocks, folder: Place, plan: FolderPlan) -> Manifest:
     """Write the blocks that are missing, and the reference tables; raises `StorageError`."""
     records: list[FileRecord] = []
     first: Counter[str] = Counter(dict.fromkeys(blocks.model.schema.names, 0))
     with stage("sampling") as done, progress("writing blocks", blocks.number, public=True) as advance:
-        common = blocks.made_once()
+        common, finished = blocks.made_once(), finished_parts(folder, blocks.number)
         for index in range(blocks.number):
-            files = finished_part(folder, index)
+            files = finished.get(index)
             if files is None:
                 output = blocks.output(blocks.block(index, common), common, first)
                 once = set() if index == 0 else blocks.common | set(blocks.model.references)
@@ -78,7 +79,7 @@ def write_folder(blocks: Blocks, folder: Path, plan: FolderPlan) -> Manifest:
                 files = tuple(_write(folder, n, index, output.table(n), plan, blocks) for n in names)
                 write_record(folder / RECORDS / f"{part_name(index)}.json", {"files": [asdict(f) for f in files]})
             for file in files:
-                first[Path(file.name).parent.name] += file.rows
+                first[PurePosixPath(file.name).parent.name] += file.rows
             records += files
             advance(1)
         done.rows, done.bytes = sum(f.rows for f in records), sum(f.bytes for f in records)
@@ -87,7 +88,7 @@ def write_folder(blocks: Blocks, folder: Path, plan: FolderPlan) -> Manifest:
     return manifest
 
 
-def _write(folder: Path, name: str, index: int, rows: pa.Table, plan: FolderPlan, blocks: Blocks) -> FileRecord:
+def _write(folder: Place, name: str, index: int, rows: pa.Table, plan: FolderPlan, blocks: Blocks) -> FileRecord:
     (file,) = write_part(
         folder,
         f"{name}/{part_name(index)}.parquet",

@@ -23,7 +23,6 @@ MATCHED_EACH, MOST_MATCHED = 8, 100  # the same where children find the parent b
 LEVELS = 6  # of a category, whose shares are features
 LEARNED_FROM = 50_000  # parents
 WEAKEST = 0.1  # weight of a feature that differs between parents no more than by chance
-CLIPPED_AT = 4.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def _depended_on(parents: Sample, features_PF: np.ndarray) -> np.ndarray:
     columns = []
     for column in parents.columns:
         if column.kind.is_numeric:
-            columns.append(np.nan_to_num(_clipped(numbers(parents.rows.column(column.name)))))
+            columns.append(np.nan_to_num(_squeezed(numbers(parents.rows.column(column.name)))))
         else:
             code, _ = codes(parents.rows.column(column.name))
             frequent = np.argsort(-np.bincount(code[code >= 0], minlength=1), kind="stable")[:LEVELS]
@@ -100,7 +99,7 @@ def _features(
     parts = []
     for column in columns:
         if column.kind.is_numeric:
-            parts.append(_weighted(parent_N, _clipped(numbers(rows.column(column.name))), number_P))
+            parts.append(_weighted(parent_N, _squeezed(numbers(rows.column(column.name))), number_P))
         else:
             code, _ = codes(rows.column(column.name))
             frequent = np.argsort(-np.bincount(code[code >= 0], minlength=1), kind="stable")[:LEVELS]
@@ -108,14 +107,15 @@ def _features(
     return np.stack(parts, 1) if parts else np.zeros((len(number_P), 0))
 
 
-def _clipped(x: np.ndarray) -> np.ndarray:
-    """Standardised by median and quartiles, and clipped, so that a few large numbers are no cluster of their own."""
+def _squeezed(x: np.ndarray) -> np.ndarray:
+    """Standardised by median and quartiles, and large numbers as their logarithms: few are no cluster of their own."""
     there = x[~np.isnan(x)]
     if not len(there):
         return x
     low, middle, high = np.quantile(there, [0.25, 0.5, 0.75])
     spread = (high - low) / 1.35 or there.std() or 1.0
-    return np.clip((x - middle) / spread, -CLIPPED_AT, CLIPPED_AT)
+    squeezed: np.ndarray = np.arcsinh((x - middle) / spread)
+    return squeezed
 
 
 def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 
 MOST_ROWS = 400_000  # of one table that its model is fitted to: whole families, chosen at random
+FEWEST_NUMBERED = 10  # parents of several rows, in all of which a column has to number them
 MOST_GIVEN = 60  # columns of ancestors that a row sees; the nearest come first
 
 
@@ -42,7 +43,7 @@ class TableModel:
         context: the columns of ancestors that a row sees, by the name under which the parent's row has them.
         model: of its rows; None where nothing is to be drawn.
         n_rows: real rows; `n_alone`: of these without a primary parent.
-        line: column of the primary key that numbers the rows of a parent, and its first value; None: none.
+        line: column that numbers the rows of a parent, and its first value; None: none.
     """
 
     plan: TablePlan
@@ -271,21 +272,17 @@ def _given(
 
 
 def _line(table: OpenTable, plan: TablePlan, family: Family) -> tuple[str, int] | None:
-    """The column of a key that numbers the rows of each parent without gaps, and its first value; None: none."""
-    if plan.primary is None:
+    """The column that numbers the rows of each parent without gaps, and its first value; None: none."""
+    if plan.primary is None or int((family.number > 1).sum()) < FEWEST_NUMBERED:
         return None
-    for key in plan.keys:
-        rest = [c for c in key if c not in plan.primary.child_key]
-        if len(rest) != 1 or len(key) < 2 or rest[0] not in plan.learned:
-            continue
-        values = plain(table.rows.column(rest[0]))
+    for column in plan.learned:
+        values = plain(table.rows.column(column))
         if not pa.types.is_integer(values.type) or values.null_count:
             continue
         x = values.to_numpy()
-        place = Family.of(family.parent, len(family.number), x).place
         start = int(x.min())
-        if start in (0, 1) and np.array_equal(x, place + start):
-            return rest[0], start
+        if start in (0, 1) and np.array_equal(x, Family.of(family.parent, len(family.number), x).place + start):
+            return column, start
     return None
 
 

@@ -83,7 +83,7 @@ class OpenDatabase:
         return np.where(parent_N >= 0, above[np.maximum(parent_N, 0)] if len(above) else alone, alone)
 
 
-def open_database(
+def open_tables(
     tables: Mapping[str, Any],
     schema: DatabaseSchema,
     schemas: Mapping[str, TableSchema | str | os.PathLike[str]],

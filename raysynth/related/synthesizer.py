@@ -78,27 +78,29 @@ class RelationalSynthesizer(Parameterised):
 
     # ---- fit ---------------------------------------------------------------------------------------------------------
 
-    def fit(self, tables: Mapping[str, Any]) -> Self:
+    def fit(self, tables: Mapping[str, Any] | str | os.PathLike[str]) -> Self:
         """Learn the tables of a database.
 
         Args:
-            tables: by name, each in any form that `Synthesizer.fit` takes.
+            tables: by name, each in any form that `Synthesizer.fit` takes; or what `open_database` takes: a folder of
+                files, an SQLite or DuckDB file.
 
         Raises:
             DataError, SchemaError, ParameterError: name the table and the column, and say what to do.
         """
         from raysynth.data.key_inference import as_database_schema
+        from raysynth.data.sources.databases import open_database as open_source
         from raysynth.related.learning import learn
-        from raysynth.related.opened import open_database
+        from raysynth.related.opened import open_tables
 
         self._check_parameters()
-        if not isinstance(tables, Mapping) or not tables:
-            raise ParameterError("tables are a dict {name: DataFrame, path ...} with at least one table")
         self.__dict__.pop("stages_", None)
         with collect_stages() as stages, told(quiet=not self.verbose):
             with stage("keys"):
-                schema = as_database_schema(self.relations, tables, verbose=bool(self.verbose))
-                database = open_database(tables, schema, self.schemas or {}, self.dangling)
+                given, known = open_source(tables)
+                relations = known if self.relations is None else self.relations
+                schema = as_database_schema(relations, given, verbose=bool(self.verbose))
+                database = open_tables(given, schema, self.schemas or {}, self.dangling)
             seed = secrets.randbits(62) if self.seed is None else int(self.seed)
             self.database_ = learn(database, self._maker(database.schema, seed), seed, bool(self.verbose))
         self.stages_ = tuple(stages)
@@ -110,7 +112,13 @@ class RelationalSynthesizer(Parameterised):
                 "RelationalSynthesizer has no privacy budget in this version: the noise of a person with many rows in "
                 "several tables is not accounted for; leave out epsilon, or fit each table alone with a privacy_unit"
             )
+        from raysynth.methods.base import Synthesizer
+
         known = {name for cls in self._classes() for name in declared(cls)}
+        if taken := sorted(set(self.parameters or {}) & set(declared(Synthesizer))):
+            raise ParameterError(
+                f"parameters names '{taken[0]}', which is no parameter of rows alone; leave it out there"
+            )
         if unknown := sorted(set(self.parameters or {}) - known):
             raise ParameterError(f"parameters names '{unknown[0]}', which none of the methods of rows has")
 
@@ -215,14 +223,14 @@ class RelationalSynthesizer(Parameterised):
 
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
-        from raysynth.files.storage import local_path
+        from raysynth.files.storage import place
         from raysynth.related.blocks import Blocks, Request
         from raysynth.related.folder import FolderPlan, opened, write_folder
 
         roots = self._roots(scale, conditions, rows)
         asked = repr((float(scale), sorted((rows or {}).items()), conditions))
         chosen = seed if seed is not None else self.seed
-        folder = local_path(path)
+        folder = place(path)
         plan = FolderPlan(self._content().digest(), -1 if chosen is None else chosen, asked, compression)
         plan = opened(folder, plan, any_seed=chosen is None)
         with told(quiet=not self.verbose):

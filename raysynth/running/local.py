@@ -1,14 +1,52 @@
-"""Running in this process: summaries of blocks, the tree that merges them, tasks in threads."""
+"""Running in this process: how many CPUs it may use, summaries of blocks, the tree that merges them, threads."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
 FAN_IN = 8
+
+
+def cpu_count() -> int:
+    """CPUs that this process may use, at least 1: those of its affinity, fewer where a container's quota is smaller."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def cgroup_quota(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """The smallest CPU quota of this process's control group (Linux, version 1 or 2) and those above it; None: none."""
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / controllers if controllers else root
+        own = base / path.strip("/")
+        for folder in (own, *(p for p in own.parents if p == base or base in p.parents)):
+            quotas += _quota_of(folder)
+    return min(quotas, default=None)
+
+
+def _quota_of(folder: Path) -> list[float]:
+    """CPUs by `cpu.max` (version 2: 'QUOTA PERIOD', in microseconds) or the two files of version 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return [int(quota) / int(period)] if quota not in ("max", "-1") else []
+    except (OSError, ValueError, ZeroDivisionError):
+        return []  # no such controller here
 
 
 class Summary(Protocol):
@@ -80,7 +118,7 @@ def iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[
     """(index, result) of `fn` on each item, several at a time, as they are completed."""
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-    n_threads = min(len(items), os.cpu_count() or 1)
+    n_threads = min(len(items), cpu_count())
     if n_threads <= 1:
         yield from ((index, fn(item)) for index, item in enumerate(items))
         return

@@ -69,6 +69,11 @@ def told(*, quiet: bool = False, only_public: bool = False) -> Iterator[None]:
         _only_public.reset(tokens[1])
 
 
+def is_quiet() -> bool:
+    """Whether no line may be written here."""
+    return _quiet.get()
+
+
 def hides_counts() -> bool:
     """Whether only public counts may be shown here."""
     return _only_public.get()

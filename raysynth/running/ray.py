@@ -7,6 +7,7 @@ flight are bounded, and Ray runs a lost one again.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ import pyarrow as pa
 from raysynth.data.fragments import Fragment, Table
 from raysynth.errors import ClusterError, RaysynthError
 from raysynth.running.local import MergeTree, Summary, merge_all, summarise_blocks
+from raysynth.running.metrics import count_done
 from raysynth.running.plain_lines import told
 from raysynth.running.progress import progress
 
@@ -31,25 +33,87 @@ _RETRIES = 3  # of a task whose worker died
 _CONNECT_SECONDS = 10.0
 _IN_FLIGHT = 2  # tasks submitted for each core
 _LOOK_SECONDS = 2.0  # between two looks at how many cores the cluster has
+_FREE_SECONDS = 2.0  # in which a CPU that a task has just given back is seen as free
+_OOM_RETRIES = "RAY_task_oom_retries"  # Ray's own setting, unlimited otherwise; read when this process connects
+
+_logger = logging.getLogger("raysynth")
+_found_none: list[float] = []  # when no CPU was free: further looks of this process do not wait for one
 
 
 def start_ray() -> Any:
     """Ray, started on this machine or connected to the cluster of RAY_ADDRESS; raises `ClusterError`."""
-    import logging
-
     import ray
 
     if ray.is_initialized():
         return ray
     _require_reachable(os.environ.get("RAY_ADDRESS", ""))
-    os.environ.setdefault("RAY_task_oom_retries", str(_RETRIES))  # unlimited otherwise
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        with _variable(_OOM_RETRIES, str(_RETRIES)):
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         address = os.environ.get("RAY_ADDRESS")
         where = f"the cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise ClusterError(f"cannot reach or start {where} ({_first_line(error)}); check `ray status`") from error
     return ray
+
+
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """A variable of the environment, where the user has set none, for the duration of the block."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
+def has_free_cpu() -> bool:
+    """Whether a task of ours would start: a CPU of the running cluster is free, or it has none yet (nodes will come).
+
+    Who holds all CPUs (an actor, a trial, a placement group) and waits for a task on one of them waits for ever. So the
+    work then stays in this process, and the log says so once.
+    """
+    import ray
+
+    end = time.monotonic() + (0.0 if _found_none else _FREE_SECONDS)
+    while True:
+        total = ray.cluster_resources().get("CPU", 0.0)
+        free = ray.available_resources().get("CPU", 0.0)
+        if free >= 1 or not total:
+            _found_none.clear()
+            return True
+        if (now := time.monotonic()) >= end:
+            break
+        time.sleep(min(0.1, end - now))
+    if not _found_none:
+        _logger.warning(
+            "none of Ray's %g CPUs is free, so this work stays in this process; to spread it, start Ray with more, "
+            "or give the actor or trial that calls raysynth fewer (num_cpus=0)",
+            total,
+        )
+        _found_none.append(now)
+    return False
+
+
+def require_free_cpu() -> None:
+    """Raise `ClusterError` where a Ray Dataset could not be executed, since no CPU is free and none will be."""
+    if not has_free_cpu():
+        raise ClusterError(
+            "a Ray Dataset cannot be executed here: none of Ray's CPUs is free, and an actor, trial or placement group "
+            "that holds them would wait for itself. Give it fewer (num_cpus=0), start Ray with more, or give the path "
+            "of the files, which are read in this process"
+        )
+
+
+def _task(ray: Any, fn: Callable[..., Any]) -> Any:
+    """A function as a task on one CPU, outside of the caller's placement group, whose CPUs the caller holds."""
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]  # None: of no group
+    return ray.remote(num_cpus=1, max_retries=_RETRIES, scheduling_strategy=anywhere)(fn)
 
 
 def _require_reachable(address: str) -> None:
@@ -72,9 +136,10 @@ def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str]
     """`execution.summarise` over Ray."""
     ray = start_ray()
     if table.dataset is not None:
+        require_free_cpu()
         return _summarise_dataset(table, make, columns, label)
-    leaf = ray.remote(num_cpus=1, max_retries=_RETRIES)(_summarise_fragment)
-    node = ray.remote(num_cpus=1, max_retries=_RETRIES)(_merge_parts)
+    leaf = _task(ray, _summarise_fragment)
+    node = _task(ray, _merge_parts)
     tree: MergeTree[Any] = MergeTree(lambda parts: node.remote(*parts))
     memory = _shared(ray, table)
     calls = [partial(leaf.remote, f.bound(None), memory, columns, make) for f in table.fragments]
@@ -84,6 +149,7 @@ def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str]
             waiting[index] = ref
             while (turn := tree.added) in waiting:
                 tree.add(waiting.pop(turn))
+            count_done("fragments")
             advance(1)
         result: S = ray.get(tree.result()) if tree else make()
     return result
@@ -98,14 +164,16 @@ def for_each_fragment_on_ray(
     """`execution.for_each_fragment` over Ray."""
     ray = start_ray()
     if table.dataset is not None:
+        require_free_cpu()
         return _for_each_block(table, fn, columns, label)
-    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_apply_to_fragment)
+    task = _task(ray, _apply_to_fragment)
     results: dict[int, R] = {}
     memory = _shared(ray, table)
     calls = [partial(task.remote, fn, i, f.bound(None), memory, columns) for i, f in enumerate(table.fragments)]
     with progress(label, len(calls)) as advance, _user_errors(ray):
         for index, ref in _completed(ray, calls):
             results[index] = ray.get(ref)
+            count_done("fragments")
             advance(1)
     return [results[i] for i in range(len(calls))]
 
@@ -113,7 +181,7 @@ def for_each_fragment_on_ray(
 def iter_tasks_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
     """`execution.iter_tasks` over Ray."""
     ray = start_ray()
-    task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
+    task = _task(ray, _call)
     shared_fn = ray.put(fn)
     with _user_errors(ray):
         for index, ref in _completed(ray, [partial(task.remote, shared_fn, item) for item in items]):

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from raysynth.data.fragments import Table
 from raysynth.errors import ParameterError
-from raysynth.running.local import MergeTree, Summary, iter_tasks_in_threads, summarise_blocks
+from raysynth.running.local import MergeTree, Summary, cpu_count, iter_tasks_in_threads, summarise_blocks
 from raysynth.running.progress import progress
 
 RAY_ROWS = 2_000_000  # below, one process without Ray is faster (a Ray start costs 3 to 4 s)
@@ -33,15 +33,15 @@ I = TypeVar("I")  # noqa: E741
 def runs_on_ray(table: Table, where: str = "auto") -> bool:
     """Whether a pass over a table runs on Ray.
 
-    'auto': always for a Ray Dataset; otherwise for two or more fragments, if Ray runs already, or the table has over
-    2 M rows and there is more than one core (Ray is then started).
+    'auto': always for a Ray Dataset; otherwise for two or more fragments, if Ray runs already and has a free CPU, or
+    the table has over 2 M rows and there is more than one core (Ray is then started).
     """
     _check_where(where)
     if table.dataset is not None:
         return True
     if where != "auto":
         return where == "ray"
-    return len(table.fragments) > 1 and _pays(float("inf") if table.n_rows is None else table.n_rows)
+    return len(table.fragments) > 1 and ray_pays(float("inf") if table.n_rows is None else table.n_rows)
 
 
 @contextmanager
@@ -154,16 +154,32 @@ def iter_tasks(
     yield from iter_tasks_in_threads(fn, items)
 
 
-def _pays(n_rows: float) -> bool:
-    if _STAYS.get():
-        return False
-    return ray_is_running() or (n_rows > RAY_ROWS and (os.cpu_count() or 1) > 1)
+def ray_pays(n_rows: float = float("inf")) -> bool:
+    """Whether 'auto' work on so many rows goes over Ray: it runs and has room, or is worth its start."""
+    return _goes_over_ray(n_rows > RAY_ROWS and cpu_count() > 1)
+
+
+def check_room_for(data: object) -> None:
+    """Raise `ClusterError` where data is a Ray Dataset that would wait for ever to be executed: no CPU is free."""
+    if type(data).__module__.startswith("ray.data"):
+        from raysynth.running.ray import require_free_cpu, start_ray
+
+        start_ray()
+        require_free_cpu()
 
 
 def _cluster_waits(weight: float) -> bool:
+    return _goes_over_ray(weight > RAY_ROWS and bool(os.environ.get("RAY_ADDRESS")))
+
+
+def _goes_over_ray(is_worth_a_start: bool) -> bool:
     if _STAYS.get():
         return False
-    return ray_is_running() or (weight > RAY_ROWS and bool(os.environ.get("RAY_ADDRESS")))
+    if not ray_is_running():
+        return is_worth_a_start
+    from raysynth.running.ray import has_free_cpu
+
+    return has_free_cpu()
 
 
 def _check_where(where: str) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pyarrow as pa
 
+from raysynth.running.local import cpu_count
+from raysynth.running.plain_lines import is_quiet
 from raysynth.running.progress import progress
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
+from raysynth.sampling.effects import rule_effects
 
 
 def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> pa.Table:
@@ -25,6 +27,9 @@ def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int)
     Raises:
         ConditionError, ConstraintError: see `make_chunk`.
     """
+    if not is_quiet():
+        for line in rule_effects(model):
+            print(line)
     chunks = range(max(1, chunk_count(sum(s.n for s in segments))))
     with one_torch_thread(), progress("sampling", len(chunks)) as advance:
         if len(chunks) == 1:
@@ -44,7 +49,7 @@ def sample_table(model: SamplingModel, segments: tuple[Segment, ...], seed: int)
 
 def worker_threads() -> int:
     """Threads that make chunks side by side: one for each core that this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return cpu_count()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
-from raysynth.files.storage import atomic_path
+from raysynth.files.storage import Place, atomic_path, place
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 256  # each holds a file open
@@ -45,7 +45,7 @@ class FileRecord:
 
 
 def write_part(
-    folder: Path,
+    folder: Place,
     name: str,
     tables: Iterable[pa.Table],
     schema: pa.Schema,
@@ -74,8 +74,7 @@ def write_part(
         for table in tables:
             for subfolder, rows in _split(table.cast(schema), partition_by):
                 if subfolder not in files:
-                    path = folder / subfolder / name
-                    temporary = stack.enter_context(atomic_path(path))
+                    temporary = stack.enter_context(atomic_path(folder / subfolder / name))
                     files[subfolder] = stack.enter_context(
                         _RowGroups(temporary, file_schema, compression, row_group_rows)
                     )
@@ -144,17 +143,19 @@ class _RowGroups:
 
     def record(self, name: str) -> FileRecord:
         """Rows, bytes and digest of the finished file, for the manifest."""
-        return FileRecord(name, self.rows, self.path.stat().st_size, file_digest(self.path))
+        return FileRecord(name, self.rows, self.path.stat().st_size, file_digest(place(self.path)))
 
     def _write(self, table: pa.Table) -> None:
         assert self.writer is not None
         self.writer.write_table(table, row_group_size=self.row_group_rows)
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal text."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(file: Place) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text; raises `OSError`."""
+    digest = hashlib.sha256()
+    for block in file.chunks():
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _split(table: pa.Table, column: str | None) -> list[tuple[str, pa.Table]]:

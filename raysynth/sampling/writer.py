@@ -5,25 +5,26 @@
     folder/_raysynth/part-00000.json   one finished part: rows, bytes and SHA-256 of its files
     folder/_raysynth/manifest.json     all of them, written last
 
-Files and their record are all renamed into place, the record last, so a kill at any moment leaves whole files only, and
-the next run writes the missing parts.
+Files and their record all appear whole (see `files/storage.py`), the record last, so a kill at any moment leaves whole
+files only, and the next run writes the missing parts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import atomic_path, local_path, storage_error
+from raysynth.files.storage import Place, place, storage_error, write_atomically
+from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
@@ -57,6 +58,33 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class FileForm:
+    """How the files are cut and packed.
+
+    Args:
+        rows_per_file: rounded up to whole chunks; None: by the number of rows (see `chunks_of_a_file`).
+        row_group_rows: rows of each row group.
+        partition_by: the column whose values are folders, or None.
+        compression: of the pages; one of `COMPRESSIONS`.
+    """
+
+    rows_per_file: int | None = None
+    row_group_rows: int = 65_536
+    partition_by: str | None = None
+    compression: str = "zstd"
+
+    def check(self) -> None:
+        """Raise `ParameterError` for a number of rows below 1 or an unknown compression."""
+        for name, value in (("rows_per_file", self.rows_per_file), ("row_group_rows", self.row_group_rows)):
+            if name == "rows_per_file" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
+        if self.compression not in COMPRESSIONS:
+            raise ParameterError(f"compression {self.compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
+
+
+@dataclass(frozen=True)
 class _Plan:
     format_version: int
     model: str
@@ -73,13 +101,10 @@ def write_parquet(
     model: SamplingModel,
     segments: tuple[Segment, ...],
     seed: int | None,
-    folder: Path,
+    folder: Place,
+    form: FileForm,
     *,
     digest: str,
-    rows_per_file: int | None,
-    row_group_rows: int,
-    partition_by: str | None,
-    compression: str,
     where: str = "auto",
 ) -> Manifest:
     """Write the rows of all segments; parts that an earlier run of the same plan finished are kept.
@@ -90,14 +115,8 @@ def write_parquet(
     """
     from raysynth.running.runner import run_tasks
 
-    for name, value in (("rows_per_file", rows_per_file), ("row_group_rows", row_group_rows)):
-        if name == "rows_per_file" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
-    if compression not in COMPRESSIONS:
-        raise ParameterError(f"compression {compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
-    check_partition(partition_by, model.encoder)
+    form.check()
+    check_partition(form.partition_by, model.encoder)
     rows = sum(s.n for s in segments)
     asked = _Plan(
         FORMAT_VERSION,
@@ -105,21 +124,23 @@ def write_parquet(
         -1 if seed is None else seed,
         rows,
         _text(segments),
-        chunks_of_a_file(rows) if rows_per_file is None else chunk_count(rows_per_file),
-        row_group_rows,
-        partition_by,
-        compression,
+        chunks_of_a_file(rows) if form.rows_per_file is None else chunk_count(form.rows_per_file),
+        form.row_group_rows,
+        form.partition_by,
+        form.compression,
     )
     plan = open_folder(folder, asked, seed is None)
     n_parts = max(1, -(-chunk_count(rows) // plan.chunks_per_file))
-    missing = [i for i in range(n_parts) if finished_part(folder, i) is None]
-    write = partial(_write_part, model, segments, plan, str(folder))
+    records = finished_parts(folder, n_parts)
+    missing = [i for i in range(n_parts) if i not in records]
+    write = partial(_write_part, model, segments, plan, folder)
     with stage("sampling") as done, one_torch_thread():
         written = run_tasks(write, missing, where=where, label="writing Parquet", weight=rows * len(missing) / n_parts)
         done.rows = sum(f.rows for part in written for f in part)
         done.bytes = sum(f.bytes for part in written for f in part)
-    records = [f for i in range(n_parts) for f in finished_part(folder, i) or ()]
-    manifest = Manifest(plan.model, plan.seed, rows, tuple(records))
+    count_done("rows_written", done.rows)
+    records |= dict(zip(missing, written, strict=True))
+    manifest = Manifest(plan.model, plan.seed, rows, tuple(f for i in range(n_parts) for f in records[i]))
     write_record(folder / RECORDS / "manifest.json", asdict(manifest))
     return manifest
 
@@ -129,13 +150,14 @@ def chunks_of_a_file(rows: int) -> int:
     return min(max(1, -(-chunk_count(rows) // FILES)), MOST_CHUNKS)
 
 
-def verify(folder: str | Path) -> Manifest:
+def verify(path: str | os.PathLike[str]) -> Manifest:
     """Check every file of a finished folder against its manifest.
 
     Raises:
-        ParameterError: a URI. StorageError: names the files that are missing, damaged or left over.
+        ParameterError: a URI that nothing here opens. StorageError: names the files that are missing, damaged or left
+            over.
     """
-    folder = local_path(folder)
+    folder = place(path)
     content = read_record(folder / RECORDS / "manifest.json")
     try:
         if content is None:
@@ -144,15 +166,14 @@ def verify(folder: str | Path) -> Manifest:
         manifest = Manifest(content["model"], content["seed"], content["rows"], files)
     except (KeyError, TypeError):
         raise StorageError(f"'{folder}' has no finished manifest; run the same sampling again to complete it") from None
-    bad = []
+    bad, sizes = [], folder.sizes()
     for record in manifest.files:
-        path = folder / record.name
-        if not path.exists():
+        if record.name not in sizes:
             bad.append(f"{record.name} is missing")
-        elif path.stat().st_size != record.bytes or file_digest(path) != record.sha256:
+        elif sizes[record.name] != record.bytes or file_digest(folder / record.name) != record.sha256:
             bad.append(f"{record.name} is damaged")
     known = {r.name for r in manifest.files}
-    found = [p.relative_to(folder).as_posix() for p in folder.rglob("*.parquet") if not p.name.startswith(".")]
+    found = [name for name in sizes if name.endswith(".parquet") and not _last(name).startswith(".")]
     bad += [f"{name} is not of this run" for name in sorted(found) if name not in known]
     if bad:
         raise StorageError(
@@ -161,7 +182,7 @@ def verify(folder: str | Path) -> Manifest:
     return manifest
 
 
-def open_folder(folder: Path, asked: P, any_seed: bool) -> P:
+def open_folder(folder: Place, asked: P, any_seed: bool) -> P:
     """The folder's plan: the one on disk where it fits what is asked for, else a new one.
 
     Args:
@@ -171,6 +192,7 @@ def open_folder(folder: Path, asked: P, any_seed: bool) -> P:
     Raises `StorageError` where the folder holds another run, or Parquet files of none.
     """
     found = read_record(folder / RECORDS / "plan.json")
+    names = folder.sizes()
     if found is not None:
         if any_seed:
             asked = replace(asked, seed=found.get("seed", -1))
@@ -179,10 +201,11 @@ def open_folder(folder: Path, asked: P, any_seed: bool) -> P:
             raise StorageError(
                 f"'{folder}' holds another run (other {', '.join(differing)}); choose a new folder or delete it"
             )
-        for leftover in folder.rglob(f".{part_name(0)[:5]}*.tmp.parquet"):  # of a run that was killed while writing
-            leftover.unlink(missing_ok=True)
+        for name in names:  # of a run that was killed while writing
+            if _last(name).startswith(f".{part_name(0)[:5]}") and name.endswith(".tmp.parquet"):
+                (folder / name).delete()
         return asked
-    if folder.exists() and any(folder.rglob("*.parquet")):
+    if any(name.endswith(".parquet") for name in names):
         raise StorageError(f"'{folder}' already holds Parquet files that are no raysynth run; choose an empty folder")
     if any_seed:
         asked = replace(asked, seed=secrets.randbits(62))
@@ -190,25 +213,30 @@ def open_folder(folder: Path, asked: P, any_seed: bool) -> P:
     return asked
 
 
-def finished_part(folder: Path, index: int) -> tuple[FileRecord, ...] | None:
-    """The files of a part, where its record and all of them are there."""
-    content = read_record(folder / RECORDS / f"{part_name(index)}.json")
-    try:
-        records = tuple(FileRecord(**f) for f in (content or {})["files"])
-    except (KeyError, TypeError):
-        return None
-    paths = [folder / r.name for r in records]
-    whole = all(p.exists() and p.stat().st_size == r.bytes for p, r in zip(paths, records, strict=True))
-    return records if whole else None
+def finished_parts(folder: Place, n_parts: int) -> dict[int, tuple[FileRecord, ...]]:
+    """The files of each part whose record and files are all there."""
+    sizes, finished = folder.sizes(), {}
+    for index in range(n_parts):
+        record = f"{RECORDS}/{part_name(index)}.json"
+        if record not in sizes:
+            continue
+        content = read_record(folder / record)
+        try:
+            files = tuple(FileRecord(**f) for f in (content or {})["files"])
+        except (KeyError, TypeError):
+            continue
+        if all(sizes.get(f.name) == f.bytes for f in files):
+            finished[index] = files
+    return finished
 
 
 def _write_part(
-    model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: str, index: int
+    model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: Place, index: int
 ) -> tuple[FileRecord, ...]:
     """One part: its chunks one after the other; the record last."""
     try:
         records = write_part(
-            Path(folder),
+            folder,
             f"{part_name(index)}.parquet",
             _chunks(model, segments, plan, index),
             file_schema(model.schema),
@@ -218,7 +246,7 @@ def _write_part(
         )
     except OSError as error:  # before a file of this part was open
         raise storage_error(error, folder) from error
-    write_record(Path(folder) / RECORDS / f"{part_name(index)}.json", {"files": [asdict(r) for r in records]})
+    write_record(folder / RECORDS / f"{part_name(index)}.json", {"files": [asdict(r) for r in records]})
     return records
 
 
@@ -249,20 +277,24 @@ def _text(segments: tuple[Segment, ...]) -> str:
     return text if len(text) <= 2000 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, atomically; raises `StorageError`."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def write_record(target: Place, content: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all; raises `StorageError`."""
+    write_atomically(target, json.dumps(content, indent=1).encode("utf-8"))
+
+
+def read_record(source: Place) -> dict[str, Any] | None:
     """A JSON file; None where it is missing or no object. Raises `StorageError`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with source.open() as stream:
+            content = json.loads(stream.read().decode("utf-8"))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, source) from error
     except ValueError:
-        return None  # cannot be ours: records are renamed into place whole
+        return None  # cannot be ours: records are written whole
     return content if isinstance(content, dict) else None

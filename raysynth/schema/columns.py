@@ -15,13 +15,13 @@ from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.date_text import DateFormat
 from raysynth.schema.entries import (
     PANDAS_DTYPE,
-    PROVENANCE,
     are_rows_each,
     check_date_format,
     check_entries,
     plain,
     two_numbers,
 )
+from raysynth.schema.entries import PROVENANCE as PROVENANCE
 
 WHOLE_BY_FIT = "whole numbers, found with noise by the fit"  # the reason of integers that models see as doubles
 

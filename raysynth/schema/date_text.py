@@ -17,6 +17,7 @@ Anything else stands for itself ('T', 'Z', '+01:00'). What a format lacks is the
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -211,7 +212,7 @@ class _Parts:
     def _number(self, code: str) -> np.ndarray:
         thursday = self.day - (self.day + 3) % 7 + 3  # decides the ISO year and week
         iso_year = thursday.astype("datetime64[D]").astype("datetime64[Y]")
-        numbers = {
+        numbers: dict[str, Callable[[], np.ndarray]] = {
             "Y": lambda: self._year,
             "y": lambda: self._year % 100,
             "m": lambda: self._month,

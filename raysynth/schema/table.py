@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raysynth.errors import SchemaError
-from raysynth.files.storage import local_path, write_atomically
+from raysynth.files.storage import place, write_atomically
 from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
 
@@ -163,6 +163,7 @@ class TableSchema:
                 f"this raysynth reads {FORMAT_VERSION}"
             )
         known = {"format_version", "rare_threshold", "max_categories", "entity", "columns", "constraints", "releases"}
+        known |= {"$schema"}  # by which an editor completes entries; it says nothing of the table
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(column_from_dict(c) for c in content["columns"])
@@ -180,11 +181,12 @@ class TableSchema:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
         """Read what `save` wrote; raises `SchemaError` that names the file and the fault."""
-        file = local_path(path, "schema file")
+        file = place(path, "schema file")
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            with file.open() as stream:
+                content = json.loads(stream.read().decode("utf-8"))
         except OSError as error:
-            raise SchemaError(f"cannot read schema file '{path}': {error.strerror}") from error
+            raise SchemaError(f"cannot read schema file '{file}': {error.strerror or error}") from error
         except ValueError as error:
             raise SchemaError(f"schema file '{path}' is not valid JSON: {error}") from error
         return cls.from_dict(content)

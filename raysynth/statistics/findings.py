@@ -161,12 +161,15 @@ def _rare_share(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> floa
     return 1 - kept / present if present else 0.0
 
 
+def rare_words(share: float) -> str:
+    """What to say of a column of which this share of the rows has values too rare to leave."""
+    return f"{round(100 * share)} % will be '(rare)': identifier, personal, or leave it out?"
+
+
 def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[str]:
     advice = []
     if rare >= _MUCH_RARE and is_text(seen.type):
-        advice.append(
-            f"{rare:.0%} of the rows will be '(rare)': make it identifier or personal in the schema, or leave it out"
-        )
+        advice.append(rare_words(rare))
     elif rare >= _MUCH_RARE:
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
     if (value := _sentinel(column, seen)) is not None:

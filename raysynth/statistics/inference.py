@@ -299,7 +299,7 @@ def _check_rows(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> None
         raise SchemaError(
             f"{where} is declared not nullable, but {seen.missing:,} rows are missing; fill them or allow it"
         )
-    if column.bounds is not None and seen.extremes is not None:
+    if column.bounds is not None and seen.extremes is not None and "bounds" not in column.inferred:
         low, high = seen.extremes
         if low < column.bounds[0] or high > column.bounds[1]:
             raise SchemaError(

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
+from raysynth.data.total_cast import is_missing
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles, is_missing
+from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.table_statistics import TableStatistics

@@ -80,14 +80,14 @@ def train_worker(
     """One worker's part of a training; alone, it is the whole.
 
     The batch of a step is divided evenly: each worker takes batch_size / world_size of its own rows (a multiple of
-    `batch_multiple`, at least one), and an epoch has n_rows // batch_size steps on every worker. Gradients are
+    `batch_multiple`, at least one), and an epoch has `TrainSettings.steps_of` steps on every worker. Gradients are
     averaged, so that W workers follow the path of one with the same batch size.
     """
     share = job.settings.batch_size // world_size // job.batch_multiple * job.batch_multiple
     batches = job.batches(
         rows,
         batch_size=max(share, job.batch_multiple),
-        steps=max(1, n_rows // job.settings.batch_size),
+        steps=job.settings.steps_of(n_rows),
         rank=rank,
         device=device,
     )

@@ -37,6 +37,8 @@ class TrainSettings:
         accumulation: parts in which a worker's batch goes through the networks, one after the other, before their
             gradients' mean makes one update: memory for fewer rows, and the same batch.
         compile_step: take a step's arithmetic through `torch.compile` (see `compiled.py`), where a learner can.
+        epoch_rows: rows that one epoch shows at most, drawn anew each time; None: all. So schedules, scores of what is
+            held back and patience follow the rows seen, however large the table is.
     """
 
     epochs: int
@@ -46,6 +48,7 @@ class TrainSettings:
     checkpoint_every: int = 10
     accumulation: int = 1
     compile_step: bool = False
+    epoch_rows: int | None = None
 
     def validate(self) -> None:
         """Raise `ParameterError` for values out of range."""
@@ -59,7 +62,17 @@ class TrainSettings:
     @property
     def of_an_epoch(self) -> dict[str, Any]:
         """What changes an epoch: part of a checkpoint's signature. How many epochs there are may grow."""
-        return {k: v for k, v in asdict(self).items() if k not in ("epochs", "checkpoint_every", "compile_step")}
+        told = {k: v for k, v in asdict(self).items() if k not in ("epochs", "checkpoint_every", "compile_step")}
+        return told if self.epoch_rows is not None else {k: v for k, v in told.items() if k != "epoch_rows"}
+
+    def rows_shown(self, n_rows: int) -> int:
+        """Rows that all epochs of a table of so many show."""
+        return self.epochs * (n_rows if self.epoch_rows is None else min(n_rows, self.epoch_rows))
+
+    def steps_of(self, n_rows: int) -> int:
+        """Steps of an epoch of a table of so many rows."""
+        shown = n_rows if self.epoch_rows is None else min(n_rows, self.epoch_rows)
+        return max(1, shown // self.batch_size)
 
     def learning_rate_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch (counted from 0)."""

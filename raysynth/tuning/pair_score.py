@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from raysynth.data.fragments import Table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.opened import OpenedTable
 from raysynth.running.runner import summarise
-from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 SCORE_BINS = 8
 
@@ -61,6 +61,11 @@ class CoarseCells:
         width = len(self.cell_of)
         return tuple((i, j) for i in range(width) for j in range(i + 1, width)) or ((0,),)
 
+    @cached_property
+    def plan(self) -> CountingPlan:
+        """How they are counted, made once for all fragments."""
+        return CountingPlan.of(self.cardinalities, self.column_sets)
+
     def count(self, table: Table) -> dict[tuple[int, ...], np.ndarray]:
         """Rows in each cell of each pair, in one pass; exact, so private."""
         make = partial(CoarseCounts, self)
@@ -72,7 +77,7 @@ class CoarseCounts:
 
     def __init__(self, cells: CoarseCells) -> None:
         self.cells = cells
-        self.counts = ContingencyCounts(cells.cardinalities, cells.column_sets)
+        self.counts = ContingencyCounts(cells.cardinalities, cells.plan)
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch."""

@@ -46,6 +46,15 @@ def test_healthcare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (tmp_path / "report.html").stat().st_size > 1000
 
 
+def test_several_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("several_tables").main(None, customers=200, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "orders.customer_id -> customers.id: its name is that of the table" in said
+    assert "Keys that point somewhere                  100.00%" in said
+    assert {p.name for p in (tmp_path / "synthetic").iterdir()} >= {"customers.parquet", "relations.json"}
+    assert (tmp_path / "report.html").stat().st_size > 1000
+
+
 def test_large_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("large_table").main(rows=30_000, out=tmp_path)
     said = capsys.readouterr().out

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula, TableSchema
 from raysynth.constraints import Expression, Inequality, Unique
 from raysynth.data.table import as_table
-from raysynth.errors import StorageError
+from raysynth.errors import ConditionError, StorageError
 from raysynth.methods.base import Synthesizer
 from raysynth.sampling.writer import verify
 from raysynth.statistics.inference import infer_schema
@@ -125,3 +127,44 @@ def test_an_error_in_a_worker_reaches_the_user_as_it_is(models: dict[str, Synthe
         written(models["copula"], tmp_path, "ray")
     (tmp_path / "part-00001.parquet").rmdir()
     written(models["copula"], tmp_path, "ray")
+
+
+def test_a_dataset_gives_the_rows_of_sample_through_two_of_rays_writers(
+    models: dict[str, Synthesizer], tmp_path: Path
+) -> None:
+    """Text as text in Parquet, the order kept; the user's context of Ray Data stays as it was."""
+    from ray.data import DataContext
+
+    before = repr(DataContext.get_current().execution_options)
+    for name in ("copula with rules", "bayesian_network"):
+        expected = models[name].sample(ROWS, seed=7)
+        dataset = models[name].sample_dataset(ROWS, seed=7)
+        dataset.write_parquet(str(tmp_path / name / "parquet"))
+        dataset.write_csv(str(tmp_path / name / "csv"))
+        files = sorted((tmp_path / name / "parquet").glob("*.parquet"))
+        assert len(files) >= 3, "each task writes its own file"
+        columns = pq.read_schema(files[0])
+        assert columns.names == list(expected.columns) and columns.field("town").type == "string"
+        found = pd.concat([pd.read_parquet(f) for f in files]).sort_values("person_id", ignore_index=True)
+        pd.testing.assert_frame_equal(
+            found, expected.sort_values("person_id", ignore_index=True), check_dtype=False, check_exact=True
+        )
+        text = pd.concat([pd.read_csv(f) for f in (tmp_path / name / "csv").glob("*.csv")])
+        text = text.sort_values("person_id", ignore_index=True)
+        assert (text.town.fillna("-") == found.town.fillna("-")).all()
+        assert np.allclose(text.income, found.income, rtol=1e-12, equal_nan=True)
+    assert repr(DataContext.get_current().execution_options) == before
+
+
+def test_a_dataset_is_lazy_keeps_the_order_and_takes_conditions(models: dict[str, Synthesizer]) -> None:
+    """Three rows of 10^8 are taken at once; quotas whose border lies inside a chunk come in their order."""
+    endless = models["copula"].sample_dataset(10**8, seed=3)
+    assert len(endless.take(3)) == 3
+    quotas = [({"town": "Celle"}, 70_000), ({"age": (30, 40)}, 10_000)]
+    blocks = (
+        models["copula"].sample_dataset(conditions=quotas, seed=7).iter_batches(batch_format="pyarrow", batch_size=None)
+    )
+    found = pa.concat_tables(blocks)
+    assert found.equals(models["copula"].sample_arrow(conditions=quotas, seed=7).cast(found.schema))
+    with pytest.raises(ConditionError, match="town"):
+        models["copula"].sample_dataset(10, {"town": "Rome"})

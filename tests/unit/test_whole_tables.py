@@ -46,7 +46,7 @@ ALLOWED = {
     "methods/sequences/private_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "methods/sequences/private.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "methods/sequences/data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
-    "methods/trees/rows.py encoded": "where there are at most `most_rows`",
+    "fitting/sampled_codes.py encoded": "where there are at most `most_rows`",
     "fitting/shared_table.py encoded": "where `Prepared.fits_in_memory`",
 }
 

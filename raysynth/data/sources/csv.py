@@ -23,12 +23,11 @@ from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
-from raysynth.data.sources.streams import compression_of, open_plain, read_head
+from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, StorageError
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
 _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block decides the types
-_PACKED = 5  # a compressed file is taken for this many times its size
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def table_from_csv(
         DataError, StorageError: name the file and the column.
     """
     given, declared = given or CsvFile(source), declared or {}
-    n_bytes = sum(size * (_PACKED if compression_of(_start(filesystem, p)) else 1) for p, size in files)
+    n_bytes = sum(size * (PACKED if packing_of(filesystem, p) else 1) for p, size in files)
     paths = [path for path, _ in files]
     if n_bytes <= WHOLE_BYTES:
         texts = [_read(filesystem, path, given) for path in paths]
@@ -139,12 +138,6 @@ def table_from_csv(
         CsvFragment(filesystem, p, schema, d, forms, given.missing) for p, d in zip(paths, dialects, strict=True)
     )
     return Table(schema, fragments, None, f"'{source}'", notes=_notes(first.dialect, forms))
-
-
-def _start(filesystem: pafs.FileSystem, path: str) -> bytes:
-    with filesystem.open_input_stream(path, compression=None) as stream:
-        start: bytes = stream.read(4)
-    return start
 
 
 def _dialect(filesystem: pafs.FileSystem, path: str, given: CsvFile) -> Dialect:

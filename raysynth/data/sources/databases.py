@@ -70,6 +70,11 @@ def is_database(source: str | os.PathLike[str]) -> bool:
         return False  # whatever it is, the reader of one table says what is wrong
 
 
+def is_database_file(target: str) -> bool:
+    """Whether a path to write to means an SQLite file, not a folder."""
+    return target.startswith("sqlite:") or Path(target).suffix.lower() in SQLITE_ENDINGS
+
+
 def write_database(
     tables: Mapping[str, Any], schema: DatabaseSchema, target: str | os.PathLike[str], format: str = "parquet"
 ) -> None:

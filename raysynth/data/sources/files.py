@@ -14,7 +14,8 @@ from raysynth.data.fragments import Table
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.partitions import partition_of
 from raysynth.data.sources.streams import compression_of, open_plain
-from raysynth.errors import DataError, StorageError
+from raysynth.errors import DataError, ParameterError, StorageError
+from raysynth.files.storage import as_os_error, open_uri
 
 _PACKED = ("", ".gz", ".bz2", ".zst", ".xz", ".zip")
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
@@ -130,14 +131,9 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in path:
         return pafs.LocalFileSystem(), os.path.abspath(os.path.expanduser(path))
     try:
-        filesystem, root = pafs.FileSystem.from_uri(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"cannot read '{path}': {error}; give a local path or a URI that pyarrow.fs opens (s3://, gs://, file://)"
-        ) from None
-    except OSError as error:
-        raise StorageError(f"cannot reach '{path}': {error}") from error
-    return filesystem, root
+        return open_uri(path, "the table at")
+    except ParameterError as error:
+        raise DataError(f"cannot read {error}") from None
 
 
 def _found(paths: Sequence[str]) -> _Found:
@@ -151,7 +147,8 @@ def _found(paths: Sequence[str]) -> _Found:
             raise DataError(f"'{path}' lies in another file system than '{paths[0]}'; give files of one")
         filesystem = this
         try:
-            info = filesystem.get_file_info(root)
+            with as_os_error(path):
+                info = filesystem.get_file_info(root)
             if info.type == pafs.FileType.File:
                 files.append(info)
                 folders.append(())

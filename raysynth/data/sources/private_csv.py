@@ -29,11 +29,10 @@ from raysynth.data.sources.csv import WHOLE_BYTES
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
 from raysynth.data.sources.frame import in_memory
-from raysynth.data.sources.streams import compression_of, open_plain, read_head
+from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, ParameterError, StorageError
 
 PIECE_BYTES = 64 << 20
-_PACKED = 5  # a compressed file is taken for this many times its size
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 1 << 20  # bytes
 _READ_BYTES = 4 << 20
@@ -157,22 +156,16 @@ def private_table_from_csv(
         if odd := {n for n in form.names if n} ^ set(names):
             raise DataError(f"column '{sorted(odd)[0]}' is not in all files, see '{path}'")
         whole = PrivateCsvFragment(filesystem, path, schema, form)
-        is_packed = compression_of(_start(filesystem, path)) is not None
+        is_packed = packing_of(filesystem, path) is not None
         pieces = [whole] if is_packed else [replace(whole, start=s, end=s + PIECE_BYTES) for s in _starts(size)]
         fragments += pieces
-        n_bytes += size * (_PACKED if is_packed else 1)
+        n_bytes += size * (PACKED if is_packed else 1)
     table = Table(schema, tuple(fragments), None, f"'{source}'", untyped=frozenset(names))
     return in_memory(table) if n_bytes <= WHOLE_BYTES else table
 
 
 def _starts(size: int) -> range:
     return range(0, max(size, 1), PIECE_BYTES)
-
-
-def _start(filesystem: pafs.FileSystem, path: str) -> bytes:
-    with filesystem.open_input_stream(path, compression=None) as stream:
-        start: bytes = stream.read(4)
-    return start
 
 
 def _check(given: CsvFile) -> None:

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 
 from raysynth.errors import DataError
 
+PACKED = 5  # a compressed file is taken for this many times its size
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _MAGIC |= {b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}  # which Arrow does not unpack
 
@@ -23,14 +24,19 @@ def compression_of(head: bytes) -> str | None:
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def packing_of(filesystem: pafs.FileSystem, path: str) -> str | None:
+    """The compression of a file by its first bytes; None for none."""
+    with filesystem.open_input_stream(path, compression=None) as stream:
+        return compression_of(stream.read(4))
+
+
 def open_plain(filesystem: pafs.FileSystem, path: str) -> pa.NativeFile:
     """A stream of a file's content, unpacked where it is packed.
 
     Raises:
         OSError: it cannot be read. DataError: a zip archive that does not hold just one file.
     """
-    with filesystem.open_input_stream(path, compression=None) as stream:
-        packed = compression_of(stream.read(4))
+    packed = packing_of(filesystem, path)
     if packed == "xz":
         return pa.PythonFile(_Unpacked(lzma.open(filesystem.open_input_file(path))), mode="r")
     if packed == "zip":

@@ -29,6 +29,7 @@ import numpy as np
 
 from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
 from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.dp.accounting.sampled import sampled_gaussian_distribution
 from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6
@@ -183,6 +184,8 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     mechanism, first, second = part
+    if mechanism is Mechanism.GAUSSIAN and second < 1:
+        return sampled_gaussian_distribution(first, second, interval)
     if mechanism is Mechanism.GAUSSIAN:
         return pld.from_gaussian_mechanism(first, value_discretization_interval=interval, sampling_prob=second)
     if mechanism is Mechanism.DISCRETE_GAUSSIAN:

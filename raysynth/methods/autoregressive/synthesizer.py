@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +15,9 @@ from raysynth.fitting.checks import check_compile_step, check_whole
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.shared.training_parameters import (
+    FEWEST_EPOCHS,
     CheckpointEvery,
     ClipNorm,
     CompileStep,
@@ -26,6 +29,7 @@ from raysynth.methods.shared.training_parameters import (
     ValidationShare,
     WeightDecay,
     Width,
+    shown_by_default,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 
 ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
 SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
-EPOCHS = (3, 300)
+MOST_EPOCHS = 300
 PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
 
 
@@ -73,7 +77,8 @@ class AutoregressiveSynthesizer(Synthesizer):
             "passes over the table, see `patience`",
             at_least=1,
             otherwise=Computed(
-                "as many as show 700,000 rows, at least 3; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300"
+                "as many as show 700,000 rows; below 26,000 rows 27 * (26,000 / rows)^(1/3), at most 300; beyond "
+                "233,333 rows epochs of so many, 3 * (rows / 233,333)^(1/2)"
             ),
             under_budget=10,
         ),
@@ -110,6 +115,8 @@ class AutoregressiveSynthesizer(Synthesizer):
     compile_step: CompileStep = False
     clip_norm: ClipNorm = 1.0
 
+    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
     def log_prob(self, data: Any, *, n_orders: int = 8, seed: int = 0) -> pd.DataFrame:
@@ -133,7 +140,11 @@ class AutoregressiveSynthesizer(Synthesizer):
         codes = [block.codes_NC for block in encoded_blocks(self, data, min_rows=0)]
         if not codes:
             return pd.DataFrame({"log_prob": np.zeros(0), "spread": np.zeros(0)})
-        by_order = self.sampler_.log_prob(np.concatenate(codes), n_orders, np.random.default_rng(seed))
+        codes_NC = np.concatenate(codes)
+        within_N = np.zeros(len(codes_NC))
+        if self.grouping_ is not None:
+            codes_NC, within_N = self.grouping_.codes(codes_NC), self.grouping_.log_prob_within(codes_NC)
+        by_order = self.sampler_.log_prob(codes_NC, n_orders, np.random.default_rng(seed)) + within_N
         return pd.DataFrame({"log_prob": by_order.mean(0), "spread": by_order.std(0)})
 
     def impute(
@@ -164,16 +175,21 @@ class AutoregressiveSynthesizer(Synthesizer):
 
         if how not in ("sample", "best"):
             raise ParameterError(f"how must be 'sample' or 'best'; found {how!r}")
-        model, sampler = self._fitted(), self._generator()
+        model, sampler, groups = self._fitted(), self._sampler(), self.grouping_
         if self.rules_ is not None:
             raise ParameterError("impute cannot complete rows under constraints; fit without them")
         rows = partial_rows(data, model.schema, model.encoder)
         rng = np.random.default_rng(self._sampling_seed(seed))
-        conditionals = list(sampler.conditionals(rows.codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        codes_NC = rows.codes_NC if groups is None else groups.codes(rows.codes_NC)
+        conditionals = list(sampler.conditionals(codes_NC, rows.known_NC)) if confidence or how == "best" else []
+        if groups is not None:
+            conditionals = [(c, at, groups.spread(c, p)) for c, at, p in conditionals]
         if how == "best":
             result, sure = filled_with_best(rows, conditionals, model.schema, model.encoder, rng)
         else:
-            codes_NC = sampler.complete(rows.codes_NC, rows.known_NC, rng)
+            codes_NC = sampler.complete(codes_NC, rows.known_NC, rng)
+            if groups is not None:
+                codes_NC = np.where(rows.known_NC, rows.codes_NC, groups.values(codes_NC, rng))
             result = filled(rows, codes_NC, model.schema, model.encoder, rng)
             sure = pd.DataFrame(np.nan, index=result.index, columns=list(model.encoder.names))
             for c, at, p_NV in conditionals:
@@ -217,6 +233,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     def _fit_encoded(self, prepared: Prepared) -> None:
         from raysynth.methods.shared.neural import train_model
 
+        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
         job = self._job(prepared)
         train_model(self, job, prepared, lambda model, trained: model._keep(job, trained))
 
@@ -235,13 +252,15 @@ class AutoregressiveSynthesizer(Synthesizer):
         if prepared.privacy is not None:
             return self._private_job(prepared)
         batch_size = self.batch_size or default_batch_size(prepared.n_rows)
-        epochs = self.epochs or default_epochs(prepared.n_rows)
+        shown = default_epochs(prepared.n_rows)
+        epochs, epoch_rows = shown if self.epochs is None else (self.epochs, None)
         settings = TrainSettings(
             epochs,
             batch_size,
             prepared.seed,
             checkpoint_every=self.checkpoint_every,
             compile_step=self.compile_step,
+            epoch_rows=epoch_rows,
         )
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
@@ -249,7 +268,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             groups=max(g for g in (1, 2, 4, 8) if batch_size % g == 0),
             validation_share=self.validation_share,
             patience=self.patience,
-            total_steps=epochs * max(1, prepared.n_rows // batch_size),
+            total_steps=epochs * settings.steps_of(prepared.n_rows),
         )
         return AnyOrderJob(
             CodeLayout.of(prepared.encoder.layout),
@@ -288,7 +307,12 @@ class AutoregressiveSynthesizer(Synthesizer):
             plan,
         )
 
-    def _generator(self) -> AnyOrderSampler:
+    def _generator(self) -> AnyOrderSampler | GroupedGenerator:
+        sampler = self._sampler()
+        return sampler if self.grouping_ is None else GroupedGenerator(sampler, self.grouping_)
+
+    def _sampler(self) -> AnyOrderSampler:
+        """What draws codes, of groups where values are grouped, at the temperature of now."""
         from dataclasses import replace
 
         fast = None if self.precision == "auto" else self.precision == "bfloat16"
@@ -307,7 +331,7 @@ class AutoregressiveSynthesizer(Synthesizer):
             "order_rows": self.sampler_.order_rows,
             "history": releasable_history(self.history_, self.privacy_spent_),
         }
-        return meta, dict(self.sampler_.arrays)
+        return meta, {**self.sampler_.arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         from raysynth.methods.autoregressive.network import CodeLayout
@@ -319,16 +343,19 @@ class AutoregressiveSynthesizer(Synthesizer):
             self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
-        if layout.cardinalities != self.encoder_.cardinalities:
+        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
+        known = self.encoder_.cardinalities if self.grouping_ is None else self.grouping_.cardinalities(self.encoder_)
+        if layout.cardinalities != known:
             raise ModelFileError("the model file's network and encoder do not belong together; refit the model")
         self.history_ = list(meta["history"])
 
 
-def default_epochs(n_rows: int) -> int:
-    """Passes that show 700,000 rows; fewer of a small table, within bounds."""
-    n_rows = max(n_rows, 1)
-    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / n_rows) ** (1 / 3)
-    return int(np.clip(np.ceil(passes), *EPOCHS))
+def default_epochs(n_rows: int) -> tuple[int, int | None]:
+    """Passes that show 700,000 rows, fewer of a small table; of a large one parts (see `shown_by_default`)."""
+    if n_rows > ROWS_TO_SEE // FEWEST_EPOCHS:
+        return shown_by_default(n_rows, ROWS_TO_SEE)
+    passes = ROWS_TO_SEE / max(n_rows, SMALL) * max(1.0, SMALL / max(n_rows, 1)) ** (1 / 3)
+    return min(int(np.ceil(passes)), MOST_EPOCHS), None
 
 
 def default_batch_size(n_rows: int) -> int:

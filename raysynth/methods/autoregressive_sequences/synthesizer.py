@@ -20,6 +20,7 @@ from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_l
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import (
+    FEWEST_EPOCHS,
     CheckpointEvery,
     Dropout,
     Hidden,
@@ -151,7 +152,8 @@ class AutoregressiveSequences(SequenceSynthesizer):
         workers = most_workers(self)
         own = int(np.clip(rows_of_batch // length, 4, 256)) // workers * workers
         batch_size = divided_batch(self, self.batch_size or max(own, workers), n)
-        epochs = self.epochs or default_epochs(n_rows)
+        shown, part = default_epochs(n_rows)
+        epochs = self.epochs or (shown if part is None else FEWEST_EPOCHS)  # of all windows
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,

@@ -41,6 +41,9 @@ class Climb:
         self.fixed_CC = np.zeros((n, n), dtype=bool)
         for x, y in rules.required:
             self.fixed_CC[x, y] = True
+        self._reach_CC: np.ndarray | None = None  # of the edges as they are, when it is known
+        # Where an edge may be or is, in the order of [parent, child]: of many columns far fewer than all pairs.
+        self._x, self._y = np.nonzero(rules.allowed_CC | self.edge_CC)
         # Gains below the rounding of sums over all rows are none.
         self.rounding = 1e-6 + 1e-12 * families.scores.n_rows * np.log(families.scores.n_rows + 1.0)
         # Equivalent first edges tie: the parent with fewer codes leaves more room for further parents.
@@ -89,13 +92,17 @@ class Climb:
     def _toggle(self, x: int, y: int) -> None:
         self.edge_CC[x, y] ^= True
         self.parents[y] ^= 1 << x
+        if self.edge_CC[x, y] and self._reach_CC is not None:
+            self._reach_CC |= np.outer(self._reach_CC[:, x], self._reach_CC[y])
+        else:
+            self._reach_CC = None
 
     def _refresh(self, child: int) -> None:
         """Gains of all changes to one column's parents."""
         parents = self.parents[child]
         self.add_CC[:, child] = self.remove_CC[:, child] = -np.inf
         full = parents.bit_count() >= self.rules.max_parents
-        for x in range(self.rules.n_columns):
+        for x in np.flatnonzero(self.rules.allowed_CC[:, child] | self.edge_CC[:, child]).tolist():
             if parents >> x & 1:
                 if not self.fixed_CC[x, child]:
                     self.remove_CC[x, child] = -max(self.families.gain(child, parents ^ 1 << x, x), _WORST)
@@ -109,21 +116,34 @@ class Climb:
 
     def _best_move(self, seen: set[tuple[int, ...]]) -> Move | None:
         """The legal move of the largest gain that leads to a network not seen before."""
-        gain_KCC = np.stack(
+        if self._reach_CC is None:
+            self._reach_CC = reachable(self.edge_CC)
+        x_E, y_E = self._x, self._y
+        if not len(x_E):
+            return None
+        remove_E = self.remove_CC[x_E, y_E]
+        gain_KE = np.stack(
             [
-                np.where(reachable(self.edge_CC).T, -np.inf, self.add_CC + self.tie_CC),
-                self.remove_CC,
-                np.where(self._reversible(), self.remove_CC + self.add_CC.T, -np.inf),
+                np.where(self._reach_CC[y_E, x_E], -np.inf, self.add_CC[x_E, y_E] + self.tie_CC[x_E, y_E]),
+                remove_E,
+                remove_E + self.add_CC[y_E, x_E],
             ]
         )
         while True:
-            kind, x, y = (int(i) for i in np.unravel_index(gain_KCC.argmax(), gain_KCC.shape))
-            gain = float(gain_KCC[kind, x, y])
+            kind, e = (int(i) for i in np.unravel_index(gain_KE.argmax(), gain_KE.shape))
+            gain, x, y = float(gain_KE[kind, e]), int(x_E[e]), int(y_E[e])
             if gain == -np.inf:
                 return None
-            if self._after(KINDS[kind], x, y) not in seen:
+            if (kind < 2 or self._may_turn(x, y)) and self._after(KINDS[kind], x, y) not in seen:
                 return gain, KINDS[kind], x, y
-            gain_KCC[kind, x, y] = -np.inf
+            gain_KE[kind, e] = -np.inf
+
+    def _may_turn(self, x: int, y: int) -> bool:
+        """True where the edge x -> y is the only path from x to y."""
+        assert self._reach_CC is not None
+        others = self.edge_CC[x].copy()
+        others[y] = False
+        return not self._reach_CC[others, y].any()
 
     def _after(self, kind: str, x: int, y: int) -> tuple[int, ...]:
         parents = list(self.parents)

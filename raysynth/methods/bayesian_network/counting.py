@@ -1,18 +1,22 @@
 """Contingency tables of column sets, asked for in batches so that the rows are streamed as few times as possible.
 
 The search below asks for hundreds of small tables (a column, its parents, a candidate). A table of a larger set of
-columns holds all tables of its subsets, so the needed sets are packed into few blocks of columns (a covering design,
-found greedily) and each block is counted once. A set of columns is a bit mask: bit c is set for column c.
+columns holds all tables of its subsets, so the needed sets, where they are few, are packed into fewer blocks of
+columns (a covering design, found greedily) and each block is counted once. A set of columns is a bit mask: bit c is
+set for column c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
 from raysynth.errors import ParameterError
+
+BATCH_CELLS = 1 << 25  # of tables counted in one pass: 256 MB
+GREEDY_SETS = 2500  # sets of which a covering is worth its planning, which is of order their number squared
 
 Count = Callable[[Sequence[tuple[int, ...]]], Mapping[tuple[int, ...], np.ndarray]]
 """Tables of counts for sets of columns (ascending indices), shaped by the cardinalities: one pass over the rows."""
@@ -55,6 +59,7 @@ class SetCounts:
         self.n_tables = 0
         self._count = count
         self._kept: dict[int, np.ndarray] = {}
+        self._kept_with: list[list[int]] = [[] for _ in cardinalities]
         self._room = kept_bytes // 8
 
     def cells(self, mask: int) -> int:
@@ -62,43 +67,68 @@ class SetCounts:
         return int(np.prod([int(self.cardinalities[c]) for c in columns_of(mask)], dtype=object))
 
     def count(self, masks: Iterable[int]) -> dict[int, np.ndarray]:
-        """The table of each column set, axes in ascending order of columns; at most one pass over the rows.
+        """The table of each column set, axes in ascending order of columns; all of them in memory at once.
 
         Args:
             masks: column sets.
 
         Returns: counts, float64, for each mask shaped by the cardinalities of its columns.
         """
-        masks = list(dict.fromkeys(masks))
-        result: dict[int, np.ndarray] = {}
-        for mask in masks:
+        return dict(self.visit(masks))
+
+    def visit(self, masks: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Each column set with its table as in `count`, one after the other: a pass for each `BATCH_CELLS` of tables.
+
+        So memory does not grow with the number of sets, where a table is dropped before the next one is asked for.
+        """
+        missing = []
+        for mask in dict.fromkeys(masks):
             if (block := self._kept_block(mask)) is not None:
-                result[mask] = marginal(self._kept[block], block, mask)
-        missing = [m for m in masks if m not in result]
-        if missing:
-            for block, table in self._pass(plan_blocks(missing, self.cardinalities, self.block_cells)):
-                for mask in missing:
-                    if mask not in result and mask & block == mask:
-                        result[mask] = marginal(table, block, mask)
-        return result
+                yield mask, marginal(self._kept[block], block, mask)
+            else:
+                missing.append(mask)
+        members: dict[int, list[int]] = {mask: [mask] for mask in missing}
+        if len(missing) <= GREEDY_SETS:
+            members = {block: [] for block in plan_blocks(missing, self.cardinalities, self.block_cells)}
+            for mask in missing:
+                members[next(block for block in members if mask & block == mask)].append(mask)
+        for blocks in self._batches(members):
+            for block, table in self._pass(blocks):
+                for mask in members[block]:
+                    yield mask, marginal(table, block, mask)
+
+    def _batches(self, blocks: Iterable[int]) -> Iterator[list[int]]:
+        batch: list[int] = []
+        room = BATCH_CELLS
+        for block in blocks:
+            cells = self.cells(block)
+            if batch and cells > room:
+                yield batch
+                batch, room = [], BATCH_CELLS
+            batch.append(block)
+            room -= cells
+        if batch:
+            yield batch
 
     def _pass(self, blocks: Sequence[int]) -> Iterable[tuple[int, np.ndarray]]:
         names = {columns_of(block): block for block in blocks}
-        tables = self._count(list(names))
+        tables = dict(self._count(list(names)))
         self.n_passes += 1
         self.n_tables += len(names)
         for columns, block in names.items():
             if columns not in tables:
                 raise ParameterError(f"the counting function returned no table for the columns {columns}")
-            table = np.asarray(tables[columns]).reshape(self.cardinalities[list(columns)])
+            table = np.asarray(tables.pop(columns)).reshape(self.cardinalities[list(columns)])
             if table.size <= self._room:
                 self._room -= table.size
                 self._kept[block] = table
+                for c in columns:
+                    self._kept_with[c].append(block)
             yield block, table
 
     def _kept_block(self, mask: int) -> int | None:
-        covering = [block for block in self._kept if mask & block == mask]
-        return min(covering, key=lambda block: self._kept[block].size, default=None)
+        near = min((self._kept_with[c] for c in columns_of(mask)), key=len, default=[])
+        return min((b for b in near if mask & b == mask), key=lambda block: self._kept[block].size, default=None)
 
 
 def marginal(table: np.ndarray, block: int, mask: int) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from raysynth.errors import ParameterError
+from raysynth.methods.bayesian_network.counting import columns_of
+
+SMALL_TABLE = 1 << 16  # cells that a table may have however few rows there are
 
 Edge = tuple[int, int]
 
@@ -32,6 +36,16 @@ class EdgeRules:
     def n_columns(self) -> int:
         """Columns that the rules are about."""
         return len(self.allowed_CC)
+
+    def bounded(self, cardinalities: Sequence[int], cells: int) -> EdgeRules:
+        """Rules under which no table that is not required has more cells than these, or than a small table has."""
+        families = [
+            math.prod(cardinalities[c] for c in columns_of(p | 1 << y))
+            for y, p in enumerate(self.required_parents())
+            if p
+        ]
+        needed = max((n for n in families if n <= self.max_cells), default=0)
+        return replace(self, max_cells=min(self.max_cells, max(cells, SMALL_TABLE, needed)))
 
     def required_parents(self) -> list[int]:
         """The mask of required parents of each column."""

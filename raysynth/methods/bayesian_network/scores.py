@@ -15,7 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from raysynth.errors import ParameterError
-from raysynth.methods.bayesian_network.counting import SetCounts, columns_of
+from raysynth.methods.bayesian_network.counting import BATCH_CELLS, SetCounts, columns_of
 
 SCORES = ("bic", "bdeu")
 
@@ -46,7 +46,10 @@ class SetScores:
         Args:
             masks: column sets that together hold every column.
         """
-        tables = self.counts.count(masks)
+        masks = list(dict.fromkeys(masks))
+        cells = sum(self.counts.cells(m) for m in masks)
+        alone = [1 << c for c in range(len(self.seen))]
+        tables = self.counts.count(masks if cells <= BATCH_CELLS else alone)
         met: set[int] = set()
         for mask, table in tables.items():
             for axis, c in enumerate(columns_of(mask)):
@@ -58,11 +61,11 @@ class SetScores:
         self._g[0] = self._n_log_n[0] - 0.5 * np.log(max(self.n_rows, 1.0)) if self.score == "bic" else 0.0
         if self.score == "bdeu":
             self._g[0] = _log_gamma_sum(np.array([self.n_rows]), self.prior_rows)
-        self._add(tables)
+        self._add(tables.items() if cells <= BATCH_CELLS else self.counts.visit(masks))
 
     def require(self, masks: Iterable[int]) -> None:
-        """Make the scores of the given sets and of all their subsets known: at most one pass over the rows."""
-        self._add(self.counts.count(m for m in masks if m not in self._g))
+        """Make the scores of the given sets and of all their subsets known: a pass for each batch of tables."""
+        self._add(self.counts.visit(m for m in masks if m not in self._g))
 
     def knows(self, mask: int) -> bool:
         """True when the set's score needs no further pass."""
@@ -88,8 +91,8 @@ class SetScores:
         """Score of a whole network, parents given as a mask for each column."""
         return sum(self.family(child, mask) for child, mask in enumerate(parents))
 
-    def _add(self, tables: dict[int, np.ndarray]) -> None:
-        for mask, table in tables.items():
+    def _add(self, tables: Iterable[tuple[int, np.ndarray]]) -> None:
+        for mask, table in tables:
             self._add_with_subsets(mask, table)
 
     def _add_with_subsets(self, mask: int, table: np.ndarray) -> None:

@@ -26,7 +26,10 @@ MAX_RUNS = 20
 MAX_ROUNDS = 4
 RESTARTS = 6
 FIRST_PASS_BLOCKS = 200
-MAX_COLUMNS_OF_TRIPLES = 60
+MAX_COLUMNS_OF_TRIPLES = 24
+SCREENED_COLUMNS = 32  # beyond so many, a column's partners are screened
+PARTNERS = 10  # of each column, those that gain most alone; a column may be a partner of any number of others
+WIDE_RESTARTS = 128  # columns times perturbed climbs beyond `SCREENED_COLUMNS`, at least one, in one round
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,17 @@ def hill_climb(scores: SetScores, rules: EdgeRules, restarts: int = RESTARTS) ->
     Args:
         scores: scores of column sets; nothing needs to be counted yet.
         rules: allowed and required edges, limits on parents and tables.
-        restarts: perturbed climbs in a round; rounds go on while they improve, 4 at most; 0: one climb.
+        restarts: perturbed climbs in a round; rounds go on while they improve, 4 at most; 0: one climb. Beyond 32
+            columns there is one round of fewer, and edges are tried between each column and its best partners alone.
     """
     start_counts(scores, rules)
+    rounds = MAX_ROUNDS if restarts else 0
+    if rules.n_columns > SCREENED_COLUMNS:
+        rules = screened(scores, rules)
+        rounds, restarts = min(rounds, 1), min(restarts, max(1, WIDE_RESTARTS // rules.n_columns))
     families = Families(scores, rules)
     [best] = _tops(families, rules, [rules.required_parents()])
-    for attempt in range(MAX_ROUNDS if restarts else 0):
+    for attempt in range(rounds):
         starts = [Climb(families, rules, best).perturbed(np.random.default_rng([attempt, k])) for k in range(restarts)]
         top = max(_tops(families, rules, starts), key=scores.total)
         if scores.total(top) <= scores.total(best) + 1e-9 * abs(scores.total(best)):
@@ -116,6 +124,19 @@ def best_tree(scores: SetScores, rules: EdgeRules) -> Structure:
         raise ParameterError(f"structure 'tree' gives a column one parent; required_edges ask for more at {missing}")
     parents = [sum(1 << x for x, child in edges if child == y) for y in range(rules.n_columns)]
     return _structure(parents, Families(scores, rules))
+
+
+def screened(scores: SetScores, rules: EdgeRules) -> EdgeRules:
+    """Rules that allow edges between a column and its best partners alone: those whose edge alone gains most."""
+    gain_CC = _pair_gains(scores, rules)
+    gain_CC = np.maximum(gain_CC, gain_CC.T)
+    best_CC = np.zeros_like(rules.allowed_CC)
+    best = np.argsort(-gain_CC, axis=1, kind="stable")[:, :PARTNERS]
+    np.put_along_axis(best_CC, best, True, axis=1)
+    kept_CC = (best_CC | best_CC.T) & (gain_CC > 0)
+    for x, y in rules.required:
+        kept_CC[x, y] = True
+    return replace(rules, allowed_CC=rules.allowed_CC & kept_CC)
 
 
 def start_counts(scores: SetScores, rules: EdgeRules) -> None:

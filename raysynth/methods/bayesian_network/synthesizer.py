@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -37,6 +37,7 @@ from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
 from raysynth.methods.parameters import Computed, Parameter
+from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
 
 KEPT_CONDITIONS = 32
+CELLS_A_ROW = 8  # of the table of a column with its parents, at most, beyond `edge_rules.SMALL_TABLE`
 
 
 @dataclass(frozen=True)
@@ -175,8 +177,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
     max_table_cells: Annotated[
         int,
         Parameter(
-            "largest table of a column with its parents; candidates beyond it are dropped, for the reason in "
-            "`dropped_candidates_`",
+            "largest table of a column with its parents; candidates beyond it (or beyond 8 cells a row, where that is "
+            "less and over 65,536) are dropped, for the reason in `dropped_candidates_`",
             at_least=4,
             at_most=10**8,
         ),
@@ -192,6 +194,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
         ),
     ] = None
 
+    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+
     # ---- what was learned --------------------------------------------------------------------------------------------
 
     @property
@@ -204,7 +208,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
             raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
         from raysynth.methods.bayesian_network.export import to_pgmpy
 
-        return to_pgmpy(self.model_, self.encoder_.names, [code_names(c) for c in self.encoder_.columns])
+        encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
+        return to_pgmpy(self.model_, encoder.names, [code_names(c) for c in encoder.columns])
 
     @property
     def edges_(self) -> tuple[tuple[str, str], ...]:
@@ -222,10 +227,12 @@ class BayesianNetworkSynthesizer(Synthesizer):
         if not hasattr(self, "model_"):
             raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
         if isinstance(data, np.ndarray):
-            return self.model_.log_prob(data)
+            if self.grouping_ is None:
+                return self.model_.log_prob(data)
+            return self.model_.log_prob(self.grouping_.codes(data)) + self.grouping_.log_prob_within(data)
         from raysynth.fitting.encoded_rows import encoded_blocks
 
-        parts = [self.model_.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
+        parts = [self.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------
@@ -238,6 +245,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
         if prepared.privacy is not None:
             self._fit_privately(prepared, prepared.privacy, rules)
             return
+        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
+        rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
             counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
             scores = SetScores(counts, self.score, self.equivalent_sample_size)
@@ -256,6 +265,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
+        self.grouping_ = None
         self.model_ = learn_privately(prepared, scope, rules, self.private_rounds)
         self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
         if self.verbose:
@@ -279,21 +289,24 @@ class BayesianNetworkSynthesizer(Synthesizer):
             + (f"; {dropped} candidates dropped, for example {self.dropped_candidates_[0]}" if dropped else "")
         )
 
-    def _generator(self) -> NetworkGenerator:
+    def _generator(self) -> NetworkGenerator | GroupedGenerator:
         ready: NetworkGenerator | None = getattr(self, "_ready", None)
         if ready is None or ready.network is not self.model_:
             ready = self._ready = NetworkGenerator(self.model_, tuple(self.encoder_.names))
-        return ready
+        return ready if self.grouping_ is None else GroupedGenerator(ready, self.grouping_)
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = self.model_.to_state()
         dropped = [[c, list(own), why] for c, own, why in self.dropped_candidates_]
         score = None if np.isnan(self.score_) else self.score_  # under a privacy budget no score leaves
-        return {**meta, "score": score, "n_passes": self.n_passes_, "dropped": dropped}, arrays
+        groups = {} if self.grouping_ is None else self.grouping_.to_arrays()
+        return {**meta, "score": score, "n_passes": self.n_passes_, "dropped": dropped}, {**arrays, **groups}
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.model_ = Network.from_state(meta, arrays)
-        if self.model_.cardinalities != tuple(self.encoder_.cardinalities):
+        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
+        known = self.encoder_.cardinalities if self.grouping_ is None else self.grouping_.cardinalities(self.encoder_)
+        if self.model_.cardinalities != tuple(known):
             raise ModelFileError("the model file's Bayesian network does not fit its encoder; refit the model")
         self.score_ = float("nan") if meta["score"] is None else float(meta["score"])
         self.n_passes_ = int(meta["n_passes"])

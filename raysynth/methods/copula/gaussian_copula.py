@@ -23,6 +23,10 @@ RIDGE = 0.01
 INTEGRAL_CELLS = 600  # pair tables of up to so many inner corners take the integral, larger ones the series
 INTEGRAL_STEPS = 200
 GIBBS_SWEEPS = 40
+PAIRS_AT_ONCE = 1 << 12  # so that their series stay in the cache
+BISECTIONS = 24
+NEIGHBOURS = 100  # axes that tell what is implied of an unseen pair: those of the largest correlation with either
+REPAIR_WORK = 2e10  # sweeps times the cube of the latents that the repair may take
 SCALING_ROUNDS = 5
 
 
@@ -197,6 +201,31 @@ def correlation_of_scores(x: np.ndarray, y: np.ndarray, wanted: float) -> float:
     return (low + high) / 2
 
 
+def inverted_series(terms_DH: np.ndarray, rows: np.ndarray, others: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Correlations (P,) of pairs of axes at which their Hermite series have these sums, by bisection, all at once.
+
+    Args:
+        terms_DH: Hermite coefficients of each axis.
+        rows, others: the axes of each pair, (P,).
+        wanted: mean product of each pair's scores, (P,).
+    """
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        series_HP = np.ascontiguousarray((terms_DH[rows[part]] * terms_DH[others[part]]).T)
+        low, high = (np.full(series_HP.shape[1], sign * MAX_CORRELATION) for sign in (-1, 1))
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            total = np.zeros_like(middle)
+            for term in series_HP[::-1]:
+                total += term
+                total *= middle
+            below = total < wanted[part]
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        found[part] = (low + high) / 2
+    return found
+
+
 def _correlation_by_integral(
     x: np.ndarray, score_x: np.ndarray, y: np.ndarray, score_y: np.ndarray, wanted: float
 ) -> float:
@@ -226,6 +255,9 @@ def with_implied(correlation: np.ndarray, unseen: Sequence[tuple[int, int]], swe
     for _ in range(sweeps if len(result) > 2 else 0):
         for i, j in unseen:
             others = np.setdiff1d(np.arange(len(result)), (i, j))
+            if len(others) > NEIGHBOURS:
+                strength = np.maximum(np.abs(result[i, others]), np.abs(result[j, others]))
+                others = np.sort(others[np.argsort(-strength, kind="stable")[:NEIGHBOURS]])
             inner = result[np.ix_(others, others)] + RIDGE * np.eye(len(others))
             implied = result[i, others] @ np.linalg.solve(inner, result[others, j])
             result[i, j] = result[j, i] = np.clip(implied, -MAX_CORRELATION, MAX_CORRELATION)
@@ -235,6 +267,7 @@ def with_implied(correlation: np.ndarray, unseen: Sequence[tuple[int, int]], swe
 def nearest_correlation(matrix: np.ndarray, floor: float = 1e-4, sweeps: int = 100) -> np.ndarray:
     """The nearest positive-definite correlation matrix, by alternating projections (Higham 2002)."""
     current, correction = matrix.copy(), np.zeros_like(matrix)
+    sweeps = min(sweeps, max(5, int(REPAIR_WORK / len(matrix) ** 3)))
     for _ in range(sweeps):
         shifted = current - correction
         values, vectors = np.linalg.eigh(shifted)

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import ndtri
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.scope import PrivacyScope
@@ -28,31 +26,13 @@ from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.noised import shrunk
-from raysynth.methods.copula.gaussian_copula import (
-    Copula,
-    Margin,
-    correlation_of_scores,
-    latent_orders,
-    nearest_correlation,
-    normal_scores,
-    with_implied,
-)
+from raysynth.methods.copula.axes import Axis, assembled, axes_of, correlations_of_products
+from raysynth.methods.copula.gaussian_copula import Copula, latent_orders, normal_scores
 from raysynth.running.runner import summarise
 
 ORDER_SHARE = 0.3  # of what the statistics left of the rho
 ORDER_BINS = 8
-RAREST = 1e-9  # share of values beside missing ones, however many of these the noise makes
 NORM_SLACK = 1.3  # clipping norm squared over the mean squared norm of the scores
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One latent axis: which column it belongs to, the score of each code, and the shares of its steps in order."""
-
-    column: int
-    scores_K: np.ndarray
-    steps: np.ndarray
-    present: float
 
 
 def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
@@ -63,7 +43,7 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     pairs = [(i, j) for i in range(width) for j in range(i + 1, width) if not (is_ordered[i] and is_ordered[j])]
     share = ORDER_SHARE if pairs else 0.0
     if width == 1:
-        return _copula(encoder, _axes(encoder, [np.arange(encoder.cardinalities[0])]), np.zeros(0))
+        return assembled(encoder, axes_of(encoder, [np.arange(encoder.cardinalities[0])]), np.eye(1))
     k = scope.rows_per_unit
     scale = scope.calibrated(lambda x: _planned(x, share, len(pairs), k), start=4.0)
     planned = _planned(scale, share, len(pairs), k)
@@ -72,7 +52,7 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     if pairs:
         assert planned[0].noise_multiplier is not None
         orders = _orders(prepared, scope, pairs, planned[0].noise_multiplier * planned[0].sensitivity)
-    axes = _axes(encoder, orders)
+    axes = axes_of(encoder, orders)
     radius = clipping_radius(axes)
     make = partial(ScoreMoments, encoder, tuple(axes), radius)
     moments = summarise(prepared.table, make, columns=list(encoder.names), label="moments of scores")
@@ -81,7 +61,7 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     noised = gaussian_vector(
         moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=k * radius**2 / math.sqrt(2)
     )
-    return _copula(encoder, axes, noised / scope.n_rows)
+    return assembled(encoder, axes, correlations_of_products(axes, noised / scope.n_rows))
 
 
 class ScoreMoments:
@@ -144,71 +124,3 @@ def _orders(
     ordered = [isinstance(c, BinEncoder) for c in coarse.columns]
     found = latent_orders(tables, ordered)
     return [np.arange(n) if o else order for n, o, order in zip(fine.cardinalities, ordered, found, strict=True)]
-
-
-def _axes(encoder: TableEncoder, orders: Sequence[np.ndarray]) -> list[Axis]:
-    """A latent axis for each column, then one for each number that may be missing."""
-    axes, missing_axes = [], []
-    for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
-        is_number = isinstance(column, BinEncoder)
-        order = orders[i][:-1] if is_number else orders[i]
-        missing = float(shares[-1]) if is_number else 0.0
-        axes.append(_axis(i, order, shares, 1 - missing))
-        if missing > 0:
-            scores = normal_scores(np.array([1 - missing, missing]))
-            by_code = np.append(np.full(len(shares) - 1, scores[0]), scores[1])
-            missing_axes.append(Axis(i, by_code, np.array([1 - missing, missing]), 1.0))
-    return axes + missing_axes
-
-
-def _axis(column: int, order: np.ndarray, shares: np.ndarray, present: float) -> Axis:
-    seen = order[shares[order] > 0]
-    scores_K = np.zeros(len(shares))
-    if len(seen):
-        scores_K[seen] = normal_scores(shares[seen])
-    return Axis(column, scores_K, shares[seen] if len(seen) else np.ones(1), present)
-
-
-def _copula(encoder: TableEncoder, axes: Sequence[Axis], products: np.ndarray) -> Copula:
-    """The copula whose scores have these mean products (the upper triangle, row by row)."""
-    width = len(encoder.columns)
-    correlation = np.eye(len(axes))
-    upper = zip(*(x.tolist() for x in np.triu_indices(len(axes), 1)), strict=True)
-    for (a, b), product in zip(upper, products.tolist(), strict=True):
-        if axes[a].column == axes[b].column or min(len(axes[a].steps), len(axes[b].steps)) < 2:
-            continue
-        both = axes[a].present * axes[b].present
-        found = correlation_of_scores(axes[a].steps, axes[b].steps, product / max(both, 1e-9))
-        correlation[a, b] = correlation[b, a] = found
-    margins: list[Margin] = []
-    missing: list[tuple[int, int, float] | None] = []
-    unseen: list[tuple[int, int]] = []
-    n_missing = 0
-    for i, (column, shares) in enumerate(zip(encoder.columns, encoder.frequencies(), strict=True)):
-        if isinstance(column, BinEncoder):
-            margins.append(Margin(np.arange(len(shares) - 1), _some(shares[:-1])))
-            if shares[-1] > 0:
-                latent = width + n_missing
-                missing.append((len(shares) - 1, latent, float(ndtri(max(1 - shares[-1], RAREST)))))
-                unseen.append((i, latent))
-                n_missing += 1
-            else:
-                missing.append(None)
-            continue
-        rest = np.flatnonzero(shares <= 0)
-        order = np.concatenate([_order_of(axes[i].scores_K, shares), rest])
-        margins.append(Margin(order, _some(shares[order])))
-        missing.append(None)
-    repaired = nearest_correlation(with_implied(correlation, unseen))
-    return Copula(tuple(margins), tuple(missing), repaired)
-
-
-def _some(shares: np.ndarray) -> np.ndarray:
-    """Shares, even ones where the noise left none: of a table so small no error may come."""
-    return shares if shares.sum() > 0 else np.full(len(shares), 1 / len(shares))
-
-
-def _order_of(scores_K: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Codes that occur, in the order of their scores."""
-    seen = np.flatnonzero(shares > 0)
-    return seen[np.argsort(scores_K[seen], kind="stable")]

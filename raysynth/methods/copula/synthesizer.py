@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
 
 FINE_BINS = 1024
+COLUMNS_BY_PAIR = 64  # of more, correlations come from moments of scores (see `wide.py`), not from tables of pairs
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,18 @@ class GaussianCopula(Synthesizer):
         if prepared.privacy is not None:
             self._fit_privately(prepared, prepared.privacy)
             return
+        self.families_: dict[str, str] = {}
+        if self.marginals == "parametric":
+            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
+        if len(self.encoder_.columns) > COLUMNS_BY_PAIR:
+            from raysynth.methods.copula.wide import learn_wide
+
+            self.copula_ = learn_wide(replace(prepared, encoder=self.encoder_))
+            return
         coarse = build_encoder(prepared.schema, prepared.statistics.columns, numeric="bins", n_bins=self.n_bins)
         width = len(coarse.columns)
         pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
         tables = prepared.count(pairs, encoder=coarse, label="counting pairs")
-        self.families_: dict[str, str] = {}
-        if self.marginals == "parametric":
-            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
         self.copula_ = fit_copula(self.encoder_, coarse, tables)
 
     def _fit_privately(self, prepared: Prepared, scope: PrivacyScope) -> None:

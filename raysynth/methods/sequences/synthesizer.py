@@ -182,6 +182,10 @@ class SequenceSynthesizer(Synthesizer):
         """Not for sequences, which are made in one process; raises `ParameterError`."""
         raise ParameterError("sequences are not written as a folder; use sample() and write its result to one file")
 
+    def sample_dataset(self, *args: Any, **kwargs: Any) -> Any:
+        """Not for sequences, which are made in one process; raises `ParameterError`."""
+        raise ParameterError("sequences are not made as a Dataset; use ray.data.from_pandas(model.sample(...))")
+
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_together(self) -> None:

@@ -80,11 +80,11 @@ def train_prepared(
         if prepared.fits_in_memory and prepared.keep_shards is None:
             block = prepared.encoded()
             rows = MemoryRows(EncodedBlock(np.ascontiguousarray(block.codes_NC), np.ascontiguousarray(block.values_NV)))
-            with stage("training", prepared.n_rows * job.settings.epochs):
+            with stage("training", job.settings.rows_shown(prepared.n_rows)):
                 return train_here(job, _with_owners(rows, prepared), store=store, label=label, watch=watch)
         with private_folder(Path(tempfile.gettempdir())) as folder:
             shards = _encoded(job, prepared, folder, ROWS_PER_SHARD, workers=1)
-            with stage("training", prepared.n_rows * job.settings.epochs):
+            with stage("training", job.settings.rows_shown(prepared.n_rows)):
                 own = _with_owners(shards.share(0, 1), prepared)
                 return train_here(job, own, store=store, label=label, watch=watch)
     return _train_on_ray(job, prepared, scaling_config, run_config)
@@ -183,7 +183,7 @@ def train_on_workers(
     with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
         shards = write(scratch, workers)
         job = _with_journal(job, scratch)
-        with stage("training", n_rows * job.settings.epochs):
+        with stage("training", job.settings.rows_shown(n_rows)):
             curves = None if folder is None else CurveFolder(folder)
             return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
 

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from raysynth.methods.parameters import Parameter
+
+FEWEST_EPOCHS = 3
+
+
+def shown_by_default(n_rows: int, rows_to_see: int) -> tuple[int, int | None]:
+    """Epochs of a table that three passes show more than `rows_to_see` rows of, and the rows that each shows at most.
+
+    The rows seen grow with the root of the table's from there on, in epochs of a third of `rows_to_see`: 10^7 rows are
+    not seen three times, but as many as a larger table can teach the same network; and what watches epochs (scores of
+    rows held back, patience) comes as often as in a small table. (epochs, None) where the table is smaller: whole ones.
+    """
+    most = rows_to_see // FEWEST_EPOCHS
+    if n_rows <= most:
+        return -(-rows_to_see // max(n_rows, 1)), None
+    return math.ceil(FEWEST_EPOCHS * math.sqrt(n_rows / most)), most
+
 
 CheckpointEvery = Annotated[
     int,

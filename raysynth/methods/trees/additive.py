@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from raysynth.methods.trees.columns import ColumnView
 
 MOST_GROUPS = 32  # of the codes of a column
+DENSE_ROWS = 4096
 MOST_TERMS = 1200  # of the design, by coarser groups where a table is wide
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
@@ -164,4 +166,15 @@ def _products(
             blocks.append(sparse.csr_matrix(s[codes_N]))
     terms = sparse.hstack(blocks, format="csr")
     means = np.asarray(terms.mean(0)).ravel()
-    return np.asarray((terms.T @ terms).todense()) - n * np.outer(means, means), means
+    return _cross_products(terms) - n * np.outer(means, means), means
+
+
+def _cross_products(terms: Any) -> np.ndarray:
+    """terms' terms as a dense array; of many columns by blocks of dense rows, since each row has two terms of six."""
+    if terms.shape[1] <= MOST_TERMS:
+        return np.asarray((terms.T @ terms).todense())
+    total = np.zeros((terms.shape[1], terms.shape[1]))
+    for start in range(0, terms.shape[0], DENSE_ROWS):
+        part = terms[start : start + DENSE_ROWS].toarray()
+        total += part.T @ part
+    return total

@@ -24,6 +24,8 @@ COARSE = 32
 SCORE_RANKS = 512
 SCORE_STEPS = 8192
 MOST_SCORES = 3
+INPUTS_OF_ALL, FEWEST_INPUTS = 6_000, 12
+SCREENED_ROWS, SCREENED_GROUPS = 8_192, 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ColumnTask:
 
     Args:
         column: index in the layout.
-        inputs: the columns before it.
+        inputs: columns before it: all, or of a wide table those that it depends on most.
         seed: of bags and of ties.
     """
 
@@ -57,7 +59,8 @@ def learn_table(
     from raysynth.running.runner import run_tasks
 
     design = design_of(codes_CN, columns)
-    tasks = [ColumnTask(c, tuple(order[:place]), seed + c) for place, c in enumerate(order)]
+    inputs = screened_inputs(codes_CN, columns, order)
+    tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]
     learn = partial(learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold)
@@ -65,6 +68,40 @@ def learn_table(
     forests = run_tasks(partial(learn, design=design), tasks[::-1], where="local", label="growing trees")
     by_column = leaves | {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
     return tuple(by_column[c] for c in range(len(columns)))
+
+
+def screened_inputs(
+    codes_CN: np.ndarray, columns: Sequence[ColumnView], order: Sequence[int]
+) -> dict[int, tuple[int, ...]]:
+    """For each column those before it that it is learned from, in the order of drawing.
+
+    All, up to `INPUTS_OF_ALL` over the number of columns (at least `FEWEST_INPUTS`); else so many of the largest mean
+    square contingency with it, in at most 16 groups of codes and some rows: the cost of a tree grows with its inputs.
+    """
+    from scipy import sparse
+
+    most = max(FEWEST_INPUTS, INPUTS_OF_ALL // len(order))
+    result = {c: tuple(order[:place]) for place, c in enumerate(order)}
+    if len(order) - 1 <= most:
+        return result
+    n = codes_CN.shape[1]
+    rows = np.arange(n) if n <= SCREENED_ROWS else np.linspace(0, n - 1, SCREENED_ROWS).astype(np.int64)
+    groups = [_coarse(codes_CN[c][rows], columns[c]) * SCREENED_GROUPS // COARSE for c in order]
+    shares = [np.bincount(g, minlength=SCREENED_GROUPS) / len(rows) for g in groups]
+    first = np.arange(len(order)) * SCREENED_GROUPS
+    places = (np.stack(groups) + first[:, None]).T
+    weight = np.stack([1 / np.sqrt(np.maximum(s[g], 1e-12)) for s, g in zip(shares, groups, strict=True)]).T
+    ends = np.arange(len(rows) + 1) * len(order)
+    shape = (len(rows), len(order) * SCREENED_GROUPS)
+    terms = sparse.csr_matrix((weight.astype(np.float32).ravel(), places.ravel(), ends), shape=shape)
+    for place, c in enumerate(order):
+        if place > most:
+            own = terms[:, first[place] : first[place] + SCREENED_GROUPS]
+            shared = np.asarray((own.T @ terms[:, : first[place]]).todense()) / len(rows)
+            strength = (shared.reshape(SCREENED_GROUPS, place, SCREENED_GROUPS) ** 2).sum(axis=(0, 2))
+            best = np.argsort(-strength, kind="stable")[:most]
+            result[c] = tuple(order[i] for i in sorted(best.tolist()))
+    return result
 
 
 def learn_column(

@@ -21,6 +21,8 @@ def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str,
     arrays: dict[str, np.ndarray] = {}
     for c, forest in enumerate(forests):
         own: dict[str, np.ndarray] = {k: getattr(forest, k).astype(t) for k, t in (_STORED | _STORED_TOO).items()}
+        if set(forest.inputs) != set(order[: order.index(c)]):
+            own["inputs"] = np.array(forest.inputs, np.int32)
         for i, places in enumerate(forest.orders):
             if places is not None:
                 own[f"order.{i}"] = places
@@ -42,10 +44,20 @@ def from_state(
     forests: list[Forest | None] = [None] * len(columns)
     for place, column in enumerate(order):
         own = under(f"{column}.", arrays)
-        forest = _forest(own, order[:place], int(meta["scores"][column]), columns, columns[column])
+        forest = _forest(own, _inputs(own, order[:place]), int(meta["scores"][column]), columns, columns[column])
         _check(forest, columns[column].cardinality)
         forests[column] = forest
     return tuple(f for f in forests if f is not None), order
+
+
+def _inputs(own: Mapping[str, np.ndarray], before: tuple[int, ...]) -> tuple[int, ...]:
+    """The columns that a forest looks at: all before it where none are named."""
+    if "inputs" not in own:
+        return before
+    inputs = tuple(int(c) for c in own["inputs"].ravel())
+    if not inputs or len(set(inputs)) < len(inputs) or not set(inputs) <= set(before):
+        raise _broken("a column is drawn from one that is not drawn before it")
+    return inputs
 
 
 def _forest(

@@ -15,13 +15,14 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import NotFittedError
 from raysynth.fitting.prepared import Prepared
+from raysynth.fitting.sampled_codes import learned_codes
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Parameter
+from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
 from raysynth.methods.trees.recipe import learn_table
-from raysynth.methods.trees.rows import learned_codes
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, to_state
 
@@ -61,6 +62,7 @@ class SequentialTrees(Synthesizer):
     ] = None
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
+    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
     _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
@@ -78,10 +80,12 @@ class SequentialTrees(Synthesizer):
         """
         generator, floor = self._learned(), 0.5 / (self.n_rows_ + 1.0)
         if isinstance(data, np.ndarray):
-            return generator.log_prob(data, floor)
+            if self.grouping_ is None:
+                return generator.log_prob(data, floor)
+            return generator.log_prob(self.grouping_.codes(data), floor) + self.grouping_.log_prob_within(data)
         from raysynth.fitting.encoded_rows import encoded_blocks
 
-        parts = [generator.log_prob(block.codes_NC, floor) for block in encoded_blocks(self, data, min_rows=0)]
+        parts = [self.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     # ---- hooks -------------------------------------------------------------------------------------------------------
@@ -90,6 +94,7 @@ class SequentialTrees(Synthesizer):
         return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
         codes_CN = learned_codes(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
@@ -100,8 +105,8 @@ class SequentialTrees(Synthesizer):
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given))
         self.model_ = TreesGenerator(forests, order, names)
 
-    def _generator(self) -> TreesGenerator:
-        return self.model_
+    def _generator(self) -> TreesGenerator | GroupedGenerator:
+        return self.model_ if self.grouping_ is None else GroupedGenerator(self.model_, self.grouping_)
 
     def _learned(self) -> TreesGenerator:
         if not hasattr(self, "model_"):
@@ -109,8 +114,11 @@ class SequentialTrees(Synthesizer):
         return self.model_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return to_state(self.model_.forests, self.model_.order)
+        meta, arrays = to_state(self.model_.forests, self.model_.order)
+        return meta, {**arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
 
     def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        forests, order = from_state(meta, arrays, views(self.encoder_.columns))
+        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
+        encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
+        forests, order = from_state(meta, arrays, views(encoder.columns))
         self.model_ = TreesGenerator(forests, order, tuple(self.encoder_.names))

@@ -23,6 +23,7 @@ from raysynth.methods.shared.training_parameters import (
     Schedule,
     ValidationShare,
     WeightDecay,
+    shown_by_default,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from raysynth.training.loop import TrainResult
 
 ROWS_TO_SEE = 1_000_000  # by default, rows that training looks at, repeats counted
-EPOCHS = (3, 600)
+MOST_EPOCHS = 600
 
 
 HiddenLayers = Annotated[
@@ -105,7 +106,10 @@ class TabularVAE(Synthesizer):
         Parameter(
             "passes over the table",
             at_least=1,
-            otherwise=Computed("as many as show a million rows, 3 to 600"),
+            otherwise=Computed(
+                "as many as show a million rows, at most 600; beyond 333,333 rows epochs of so many, "
+                "3 * (rows / 333,333)^(1/2)"
+            ),
             under_budget=25,
         ),
     ] = None
@@ -207,23 +211,12 @@ class TabularVAE(Synthesizer):
 
         scope, plan = prepared.privacy, None
         sizes = self._settled(under_budget=scope is not None)
-        epochs = sizes.epochs or default_epochs(prepared.n_rows)
+        shown = default_epochs(prepared.n_rows)
+        epochs, epoch_rows = (sizes.epochs, None) if sizes.epochs or scope is not None else shown
         batch_size = self.batch_size or (default_batch_size if scope is None else private_batch_size)(prepared.n_units)
-        steps = epochs * max(1, prepared.n_rows // batch_size)
         if scope is not None:
             released = "gradients of encoder and decoder"
             plan = charged_plan(prepared, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
-            steps = plan.steps
-        networks = VaeNetworks(sizes.latent_dim, sizes.encoder_layers, sizes.decoder_layers, sizes.prior_components)
-        training = VaeSettings(
-            learning_rate=sizes.learning_rate,
-            weight_decay=self.weight_decay,
-            loss_factor=sizes.loss_factor,
-            warm_up_steps=int(sizes.warm_up * steps),
-            ema_decay=sizes.ema_decay,
-            validation_share=self.validation_share if scope is None else 0.0,
-            patience=self.patience if scope is None else 0,
-        )
         accumulation = self.accumulation if scope is None else 1
         settings = TrainSettings(
             epochs,
@@ -233,6 +226,18 @@ class TabularVAE(Synthesizer):
             self.checkpoint_every,
             accumulation,
             self.compile_step,
+            epoch_rows,
+        )
+        steps = epochs * settings.steps_of(prepared.n_rows) if plan is None else plan.steps
+        networks = VaeNetworks(sizes.latent_dim, sizes.encoder_layers, sizes.decoder_layers, sizes.prior_components)
+        training = VaeSettings(
+            learning_rate=sizes.learning_rate,
+            weight_decay=self.weight_decay,
+            loss_factor=sizes.loss_factor,
+            warm_up_steps=int(sizes.warm_up * steps),
+            ema_decay=sizes.ema_decay,
+            validation_share=self.validation_share if scope is None else 0.0,
+            patience=self.patience if scope is None else 0,
         )
         has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
         return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings, plan)
@@ -258,9 +263,10 @@ class TabularVAE(Synthesizer):
         self.history_ = list(meta["history"])
 
 
-def default_epochs(n_rows: int) -> int:
-    """Passes that show a million rows, within bounds."""
-    return int(np.clip(-(-ROWS_TO_SEE // max(n_rows, 1)), *EPOCHS))
+def default_epochs(n_rows: int) -> tuple[int, int | None]:
+    """Passes that show a million rows, 600 at most; of a large table parts (`shown_by_default`)."""
+    epochs, epoch_rows = shown_by_default(n_rows, ROWS_TO_SEE)
+    return min(epochs, MOST_EPOCHS), epoch_rows
 
 
 def default_batch_size(n_rows: int) -> int:

@@ -121,6 +121,7 @@ class Gap:
             dtype=self.low.dtype if self.low.dtype == self.high.dtype else mixed,
             decimals=_most_decimals(both),
             bounds=_hull(both),
+            inferred=_private(both),
             pandas_dtype=None,
         )
 
@@ -140,6 +141,7 @@ class Gap:
             dtype=dtype,
             nullable=self.low.nullable or self.high.nullable,
             bounds=bounds,
+            inferred=() if bounds is None else _private(both),
             decimals=_most_decimals(both) if kind is Kind.CONTINUOUS else None,
             reason=f"from the constraint '{self.low.name}' <= '{self.high.name}'",
         )
@@ -217,6 +219,11 @@ def _filled(
 def _most_decimals(columns: tuple[ColumnSchema, ColumnSchema]) -> int | None:
     decimals = [0 if pa.types.is_integer(c.arrow_type) else c.decimals for c in columns]
     return None if None in decimals else max(d for d in decimals if d is not None)
+
+
+def _private(columns: tuple[ColumnSchema, ColumnSchema]) -> tuple[str, ...]:
+    """Says where a range follows from one that was read from the rows."""
+    return ("bounds",) if any("bounds" in c.inferred for c in columns) else ()
 
 
 def _hull(columns: tuple[ColumnSchema, ColumnSchema]) -> tuple[float, float] | None:

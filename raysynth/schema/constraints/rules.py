@@ -16,7 +16,7 @@ from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.numbers import implied
-from raysynth.schema.constraints.values import column_of, one_array
+from raysynth.schema.constraints.values import column_of, numbers_of, one_array
 from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
@@ -102,11 +102,18 @@ class ConstraintSet:
         return table.select([n for n in self._schema.names if n in table.column_names])
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether all constraints hold, shape (N,) bool; constants are added, keys taken as unique."""
+        """For each row whether all constraints hold, shape (N,) bool; constants are added, keys taken as unique.
+
+        And whether a computed column is within its bounds.
+        """
         table = self._with_constants(table)
         result = np.ones(table.num_rows, bool)
         for constraint in self._checked:
             result &= constraint.holds(table)
+        for made in self.replacements:
+            if isinstance(made, Derived) and made.column.bounds is not None:
+                values, absent = numbers_of(column_of(table, made.column.name))
+                result &= absent | ((values >= made.column.bounds[0]) & (values <= made.column.bounds[1]))
         return result
 
     def hashes(self, table: pa.Table) -> list[np.ndarray]:

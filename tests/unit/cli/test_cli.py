@@ -20,6 +20,7 @@ from raysynth.cli import sample as cli_sample
 from raysynth.cli import steps as cli_steps
 from raysynth.cli.demo import split as demo_split
 from raysynth.errors import ClusterError, ConditionError, ParameterError, TrainingError
+from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.fitting.persons import entity_of
 from raysynth.methods.registry import METHODS
 
@@ -354,26 +355,27 @@ def test_storage_that_would_not_help_is_refused(
 @pytest.mark.parametrize(
     "command",
     [
-        "fit {table} --method copula --model s3://bucket/m",
+        "fit {table} --method copula --model memory://bucket/m",
         "fit {table} --method tvae --seed 1 --storage gs://bucket/runs/a --model m",
         "fit {table} --method tvae --set keep_shards=s3://bucket/shards --model m",
-        "sample {model} -n 3 --out s3://bucket/t.csv",
-        "sample {model} -n 3 --out s3://bucket/t",
-        "sample --verify s3://bucket/t",
-        "evaluate {table} {table} --out s3://bucket/r.html",
-        "evaluate {table} {table} --shareable s3://bucket/r.html",
-        "attack {table} {table} --out s3://bucket/r.html",
+        "sample {model} -n 3 --out memory://bucket/t.csv",
+        "sample {model} -n 3 --out memory://bucket/t",
+        "sample --verify memory://bucket/t",
+        "evaluate {table} {table} --out memory://bucket/r.html",
+        "evaluate {table} {table} --shareable memory://bucket/r.html",
+        "attack {table} {table} --out memory://bucket/r.html",
         "sweep {table} --methods copula --out s3://bucket/choice",
         "demo {table} --out s3://bucket/first",
     ],
 )
-def test_results_for_an_object_store_are_refused_before_any_work(
+def test_results_for_a_store_that_cannot_hold_them_are_refused_before_any_work(
     command: str, table: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else they would lie in a folder named 's3:' while the command reports success."""
     monkeypatch.chdir(tmp_path)
     result = run(*command.format(table=table, model=model).split())
-    assert result.exit_code == 2 and "is a URI" in result.output
+    assert result.exit_code == 2
+    assert ("memory of one process" if "memory" in command else "is a URI") in result.output
     assert os.listdir(tmp_path) == []
 
 
@@ -419,3 +421,37 @@ def test_the_demonstration_keeps_persons_apart_as_wholes() -> None:
     train, held = demo_split(rows, 3, entity)
     assert train.num_rows + held.num_rows == 150 and held.num_rows > 0
     assert not set(train["patient_id"].to_pylist()) & set(held["patient_id"].to_pylist())
+
+
+def test_two_evaluations_are_set_side_by_side(table: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(table)
+    worse = frame.assign(age=frame["age"].sample(frac=1, random_state=0).to_numpy() + 3)
+    for name, synthetic in (("a.json", frame), ("b.json", worse)):
+        results = evaluate_synthetic_data(frame, synthetic, metrics="statistical_similarity")
+        cli_steps.write_evaluation(results, tmp_path / name)
+    found = json.loads(run("compare", tmp_path / "a.json", tmp_path / "b.json", "--json").stdout)
+    assert found["figures"]["Quality"]["first"] == 1.0 and found["figures"]["Quality"]["change"] < 0
+    assert next(iter(found["columns"])) == "age"
+    shown = run("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
+    assert "Quality" in shown and "Columns whose shape moved most" in shown
+    for wrong in (table, tmp_path / "none.json"):
+        result = run("compare", wrong, tmp_path / "a.json")
+        assert result.exit_code == 2 and "raysynth evaluate REAL SYNTHETIC --out NAME.json" in result.stderr
+
+
+def test_a_folder_is_verified_and_a_changed_file_is_named(model: Path, tmp_path: Path) -> None:
+    assert run("sample", model, "-n", "200", "--out", tmp_path / "rows", "--seed", "1").exit_code == 0
+    result = run("verify", tmp_path / "rows")
+    assert result.exit_code == 0 and "is whole: 200 rows" in result.stdout
+    part = next((tmp_path / "rows").rglob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+    result = run("verify", tmp_path / "rows")
+    assert result.exit_code == 1 and f"{part.name} is damaged" in result.stderr
+
+
+def test_a_claim_is_audited(tmp_path: Path) -> None:
+    pd.DataFrame({"c": ["a", "b"] * 25}).to_csv(tmp_path / "t.csv", index=False)
+    result = run("audit", tmp_path / "t.csv", "--epsilon", "1", "--fits", "32", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["epsilon"] == 1 and found["lower_bound"] <= 1

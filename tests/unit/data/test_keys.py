@@ -48,6 +48,18 @@ def test_text_keys_are_found_by_their_values_and_half_found_ones_by_their_names(
     assert set(map(str, found.relations)) == {"flights.dest -> airports.faa", "flights.tailnum -> planes.tailnum"}
 
 
+def test_a_copied_text_column_is_no_key_where_the_table_has_one() -> None:
+    """An order repeats its customer's address, and a list of prices has the name and the code of each country."""
+    streets = [f"{n} High Street" for n in range(40)]
+    customers = pd.DataFrame({"CustomerId": range(1, 41), "Address": streets})
+    orders = pd.DataFrame({"CustomerId": list(range(1, 41)) * 3, "BillingAddress": streets * 3, "Total": range(120)})
+    countries = pd.DataFrame({"id": range(100, 130), "iso": [f"C{n}" for n in range(30)]})
+    prices = pd.DataFrame({"iso": [f"C{n}" for n in range(30)] * 2, "price": range(60)})
+    tables = {"Customer": customers, "Order": orders, "countries": countries, "prices": prices}
+    found = set(map(str, infer_relations(tables, verbose=False).relations))
+    assert found == {"Order.CustomerId -> Customer.CustomerId", "prices.iso -> countries.iso"}
+
+
 def test_relations_as_users_write_them(tmp_path: Path) -> None:
     tables = shop()
     texts = ["orders.customer_id -> customers.id", "orders.rank >= customers.stars"]

@@ -124,8 +124,12 @@ def _by_convolution(events: Sequence[dict[str, Any]], delta: float, more: bool) 
         n_losses += steps
     total = np.roll(np.fft.irfft(spectrum, len(edges)), zero)
 
+    from_above = np.append(np.cumsum(total[::-1])[::-1], 0.0)  # of the losses at and above each edge
+    weighted = np.append(np.cumsum((total * np.exp(-np.maximum(edges, 0.0)))[::-1])[::-1], 0.0)
+
     def delta_at(epsilon: float) -> float:
-        return lost + float((total * np.maximum(1 - np.exp(np.minimum(epsilon - edges, 0.0)), 0.0)).sum())
+        first = int(np.searchsorted(edges, epsilon, "right"))
+        return lost + float(from_above[first] - math.exp(epsilon) * weighted[first])
 
     return _root(delta_at, delta), n_losses * WIDTH
 

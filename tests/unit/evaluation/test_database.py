@@ -11,7 +11,7 @@ import pytest
 
 from raysynth.data.database import read_database, split_database
 from raysynth.data.key_inference import as_database_schema
-from raysynth.errors import DataError
+from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation.database import evaluate_synthetic_database
 from raysynth.evaluation.database_joins import choose_aggregates
 from raysynth.evaluation.database_results import DatabaseEvaluation
@@ -81,6 +81,9 @@ def test_what_was_broken_is_found_and_held_back_rows_are_not_told(found: Databas
     assert along.told.value > 0.6 and abs(along.told_fresh.value - 0.5) < 0.08
     assert all(t.shapes.value > 0.95 for t in found.tables)  # each table by itself is unharmed
     assert found.tables[0].unique_keys == 1
+    assert found.efficacy is not None and found.efficacy.target == "group"  # told by how many visits, how high
+    model = found.efficacy.models[0]
+    assert model.real.value > 0.9 > 0.7 > model.synthetic.value
 
 
 def test_copied_entities_are_found() -> None:
@@ -90,6 +93,7 @@ def test_copied_entities_are_found() -> None:
     assert copied is not None
     assert copied.copies.value == 1 > 0.5 > copied.copies_fresh.value
     assert copied.closer.value > 0.7
+    assert copied.membership.value > 0.7
 
 
 def test_a_reader_gets_words_json_and_a_page(found: DatabaseEvaluation, tmp_path: Path) -> None:
@@ -102,6 +106,15 @@ def test_a_reader_gets_words_json_and_a_page(found: DatabaseEvaluation, tmp_path
     page = (tmp_path / "page.html").read_text()
     for words in ("Told from real", "visits.patient -&gt; patients.id", "with aggregates of its children", "<svg"):
         assert words in page
+
+
+def test_targets_and_tables_of_few_rows(found: DatabaseEvaluation) -> None:
+    real = clinic(patients=12)
+    few = evaluate_synthetic_database(real, real, SCHEMA)
+    assert np.isnan(few.aggregated["patients"][0].value) and few.copying is None
+    assert "give holdout=" in few.summary()
+    with pytest.raises(ParameterError, match="target 'ward' is no column of 'patients'"):
+        evaluate_synthetic_database(real, real, SCHEMA, target="ward")
 
 
 def test_a_table_that_is_not_there_is_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from raysynth.comparison.intervals import Estimate
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import Ledger
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.errors import ParameterError
 from raysynth.evaluation import EvaluationResults, evaluate_synthetic_data
 from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.diagnostics import Diagnostic
@@ -133,3 +135,21 @@ def test_pairs_are_drawn_with_the_shares_of_both_tables(results: EvaluationResul
     assert np.abs(both.real - both.synthetic).sum() / 2 == pytest.approx(
         1 - next(p.accuracy for p in similarity.pairs if {p.first, p.second} == {"x", "y"})
     )
+
+
+def test_a_notebook_draws_columns_and_pairs_and_a_wrong_name_is_said(
+    results: EvaluationResults, tmp_path: Path
+) -> None:
+    assert "<svg" in results.plot("x").html and "high" in results.plot("c").html
+    pair = results.plot("y", "x")
+    assert pair.html.count("<table") == 2 and pair._repr_html_() == pair.html
+    pair.save(tmp_path / "pair.html")
+    assert (tmp_path / "pair.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(ParameterError, match="no column 'z'; there are: x, y, c"):
+        results.plot("z")
+    with pytest.raises(ParameterError, match="one column or two"):
+        results.plot()
+    assert results.similarity is not None
+    without = replace(results, similarity=replace(results.similarity, joints=()))
+    with pytest.raises(ParameterError, match="were not kept"):
+        without.plot("x", "y")

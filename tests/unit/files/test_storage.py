@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import atomic_path, check_writable, local_path, write_atomically
+from raysynth.files.storage import atomic_path, check_writable, local_path, place, write_atomically
 
 
 def test_file_appears_whole_with_the_users_permissions(tmp_path: Path) -> None:
@@ -71,19 +71,35 @@ def test_a_path_is_absolute_from_the_door_on(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/a", "gs://b/a.csv", "abfs://c@d/e", "HDFS://host/x", "s3:/b"])
-@pytest.mark.parametrize("write", [atomic_path, check_writable, local_path])
-def test_a_uri_is_refused_and_becomes_no_folder(
-    uri: str, write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_uri_where_files_are_mapped_or_locked_is_refused(uri: str) -> None:
+    for target in (uri, Path(uri)):
+        with pytest.raises(ParameterError, match="is a URI.*give a local or mounted path"):
+            local_path(target)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("memory://a/b", "memory of one process"),
+        ("foo://a/b", "nothing here opens foo://.*give a local or mounted path"),
+        ("hdfs://host:1/x", "hdfs://host:1/x.*this needs Java and Hadoop"),
+        ("https://user:secret@host/x?key=secret", r"https://host/x': .*download the file"),
+    ],
+)
+@pytest.mark.parametrize("write", [atomic_path, check_writable, place])
+def test_a_uri_that_nothing_opens_is_refused_by_name_and_becomes_no_folder(
+    uri: str, says: str, write: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for target in (uri, Path(uri)):
+    for target in (uri, Path(uri)) if "@" not in uri else (uri,):
         with (
-            pytest.raises(ParameterError, match="is a URI.*give a local or mounted path"),
+            pytest.raises((ParameterError, StorageError), match=says) as caught,
             contextlib.ExitStack() as stack,
         ):
             made = write(target)
             if isinstance(made, contextlib.AbstractContextManager):
                 stack.enter_context(made)
+        assert "secret" not in str(caught.value)
     assert os.listdir(tmp_path) == []
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,4 +34,28 @@ def test_counts_are_those_of_one_pass(n_parts: int) -> None:
     whole.update_codes(codes_CN.T)
     found = CodeStore(cardinalities, np.array_split(codes_CN, n_parts, axis=1)).count(sets)
     for columns in sets:
-        np.testing.assert_array_equal(found[columns], whole.table(columns))
+        np.testing.assert_array_equal(found[columns], whole.tables[columns])
+
+
+def test_tables_and_their_memory_do_not_depend_on_the_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    cardinalities = [1000] * 12
+    codes_CN = rng.integers(0, 1000, (12, 2_000)).astype(np.uint16)
+    sets = list(combinations(range(12), 2))  # 66 tables of 8 MB
+    found, peaks = [], []
+    for cores in (1, 64):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        tracemalloc.start()
+        found.append(CodeStore(cardinalities, [codes_CN]).count(sets))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+    for columns in sets:
+        np.testing.assert_array_equal(found[0][columns], found[1][columns])
+
+
+def test_few_tables_are_counted_by_rows_on_many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    codes_CN = np.random.default_rng(0).integers(0, 5, (2, 1_000)).astype(np.uint8)
+    [table] = CodeStore([5, 5], np.array_split(codes_CN, 3, axis=1)).count([(0, 1)]).values()
+    np.testing.assert_array_equal(table, np.bincount(codes_CN[0] * 5 + codes_CN[1], minlength=25).reshape(5, 5))

@@ -49,12 +49,15 @@ def test_the_same_work_has_the_same_key_and_a_new_id() -> None:
         (["fit", "data.csv"], "raysynth fit: .*--model"),
         (["fit", "data.csv", "--model", "model.raysynth"], "'model.raysynth' is in the job's own folder"),
         (["sample", "/m", "-n", "many", "--out", "/x"], "raysynth sample: .*--rows"),
-        (["sample", "/m", "-n", "5", "--out", "s3://bucket/x"], "absolute path"),
     ],
 )
 def test_work_that_cannot_run_is_refused_here(words: list[str], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         work_of(words, COMMANDS)
+
+
+def test_a_bucket_is_a_place_for_a_result() -> None:
+    assert work_of(["sample", "/m", "-n", "5", "--out", "s3://bucket/x"], COMMANDS).result == "s3://bucket/x"
 
 
 def test_runtime_environment(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def people(n: int = 1500) -> pd.DataFrame:
     return pd.DataFrame({"age": age, "income": income, "job": job, "car": np.where(job == "driver", "yes", "no")})
 
 
+@pytest.mark.slow  # two whole fits of each; `test_compiled.py` compares every loss and gradient
 @pytest.mark.parametrize("method", [TabularVAE, AutoregressiveSynthesizer])
 def test_the_quality_is_that_of_a_plain_fit(method: type[Synthesizer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")

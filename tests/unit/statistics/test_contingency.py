@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.errors import ParameterError
-from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 
 
 def codes_of(cardinalities: list[int], n: int, seed: int = 0) -> np.ndarray:
@@ -68,3 +69,30 @@ def test_a_large_table_is_counted_too() -> None:
 def test_an_ill_formed_set_is_refused(columns: tuple[int, ...]) -> None:
     with pytest.raises(ParameterError, match="column set"):
         ContingencyCounts([3, 3], [columns])
+
+
+def test_planning_many_pairs_is_linear_in_them() -> None:
+    cardinalities = [2, 3, 24, 5, 40, 2, 900] * 30
+    sets = list(combinations(range(len(cardinalities)), 2))
+    start = time.process_time()
+    plan = CountingPlan.of(cardinalities, sets)
+    assert time.process_time() - start < 2  # 21,945 pairs; a greedy cover takes minutes
+    assert len(plan.blocks) < len(sets) / 2
+    for columns, block in zip(plan.column_sets, plan.block_of, strict=True):
+        assert set(columns) <= {c for part in plan.blocks[block] for c in part}
+
+
+def test_pairs_of_tiles_and_parts_of_a_plan_give_each_table() -> None:
+    cardinalities = [2, 3, 24, 5, 40, 2, 7, 3, 2, 2, 11, 300, 4, 2, 6, 3, 3, 2, 2, 8, 9, 2, 3, 4, 5, 6]
+    sets = [*combinations(range(26), 2), (3, 1, 0), (11, 4, 2)]
+    codes_NC = codes_of(cardinalities, 3000)
+    plan = CountingPlan.of(cardinalities, sets)
+    found = {}
+    for part in plan.split(5):
+        counts = ContingencyCounts(cardinalities, part)
+        counts.update_codes(codes_NC)
+        found |= counts.tables
+    assert set(found) == set(sets)
+    for columns, table in found.items():
+        flat = np.ravel_multi_index([codes_NC[:, c] for c in columns], table.shape)
+        np.testing.assert_array_equal(table, np.bincount(flat, minlength=table.size).reshape(table.shape))

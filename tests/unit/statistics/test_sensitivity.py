@@ -261,6 +261,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
 OTHERS = {
     "_RowHashes",
     "PersonSummary",  # of persons, without a budget alone
+    "PairMoments",  # of wide tables, without a budget alone
     "TableSummary",
     "ExactSum",
     "DistinctSample",

@@ -11,6 +11,7 @@ import pytest
 
 from raysynth.errors import ConditionError, DataError, ModelFileError, NotFittedError, ParameterError
 from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer, default_batch_size, default_epochs
+from raysynth.training.batches import Batches
 
 CITIES = np.array(["Aachen", "Bonn", "Celle", "Dresden"])
 COUNTRY = {"Aachen": "west", "Bonn": "west", "Celle": "north", "Dresden": "east"}
@@ -191,5 +192,24 @@ def test_a_table_of_one_column_and_few_rows_can_be_learned() -> None:
 
 
 def test_defaults_follow_the_size_of_the_table() -> None:
-    assert [default_epochs(n) for n in (100, 13_000, 26_000, 10**8)] == [172, 34, 27, 3]
+    assert [default_epochs(n) for n in (100, 13_000, 26_000, 233_333)] == [
+        (172, None),
+        (34, None),
+        (27, None),
+        (4, None),
+    ]
+    assert [default_epochs(n) for n in (300_000, 10**7, 10**8)] == [(4, 233_333), (20, 233_333), (63, 233_333)]
     assert [default_batch_size(n) for n in (100, 10_000, 10**8)] == [64, 200, 512]
+
+
+def test_epochs_of_a_large_table_show_a_part_of_it_and_patience_can_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 4,000 rows where 600 are to be seen: 14 epochs of 200 rows, not 3 of all; patience of 1 ends them earlier."""
+    monkeypatch.setattr("raysynth.methods.autoregressive.synthesizer.ROWS_TO_SEE", 600)
+    table = pd.DataFrame({"x": np.random.default_rng(0).integers(0, 3, 4_000), "y": ["a", "b"] * 2_000})
+    whole = AutoregressiveSynthesizer(verbose=False, seed=0, batch_size=64, patience=0).fit(table)
+    assert len(whole.history_) == 14 and whole.sampler_ is not None
+    steps: list[int] = []
+    epoch = Batches.epoch
+    monkeypatch.setattr(Batches, "epoch", lambda self, number: steps.append(self.steps) or epoch(self, number))
+    stopped = AutoregressiveSynthesizer(verbose=False, seed=0, batch_size=64, patience=1, learning_rate=1.0).fit(table)
+    assert set(steps) == {3} and len(stopped.history_) < 14

@@ -275,6 +275,8 @@ def test_a_table_without_anything_that_varies_is_refused(method: Method, visits:
 def test_a_folder_is_refused_with_the_cure(of_visits: SequenceSynthesizer, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="not written as a folder; use sample"):
         of_visits.sample_to(tmp_path / "folder", 10)
+    with pytest.raises(ParameterError, match="not made as a Dataset; use"):
+        of_visits.sample_dataset(10)
 
 
 def test_methods_take_the_same() -> None:

