@@ -47,6 +47,14 @@ ALLOWED = {
     "methods/sequences/private.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "methods/sequences/data.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "fitting/sampled_codes.py encoded": "where there are at most `most_rows`",
+    "cli/audit.py to_arrow": "an audit refits hundreds of times, on few rows",
+    "cli/audit.py to_pandas": "an audit refits hundreds of times, on few rows",
+    "data/database.py to_arrow": "several tables are held in memory (README, 'Limits')",
+    "data/sources/databases.py to_arrow": "several tables are held in memory (README, 'Limits')",
+    "fitting/prepared.py to_arrow": "one column: whose each row is",
+    "related/opened.py to_arrow": "several tables are held in memory (README, 'Limits')",
+    "related/state.py read_all": "a reference table, which a model file keeps",
+    "related/synthesizer.py to_arrow": "parents that the user gives",
     "fitting/shared_table.py encoded": "where `Prepared.fits_in_memory`",
 }
 
