@@ -16,6 +16,7 @@ import pandas as pd
 
 from raysynth.api import new_synthesizer
 from raysynth.campaigns import AttackCampaign
+from raysynth.dp.mechanisms import counts
 from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.privacy import MembershipAttack, Records, ThreatModel, View
 from raysynth.schema import ColumnSchema, Kind, TableSchema
@@ -60,7 +61,12 @@ def region_campaign(folder: str | os.PathLike[str], game: str, n_models: int) ->
 @contextmanager
 def noise_times(factor: float) -> Iterator[None]:
     """The same code with all noise scaled by a factor; 0 removes it."""
-    normal, uniform = OsNoise.normal, OsNoise.uniform
+    normal, uniform, of_counts, of_one = (
+        OsNoise.normal,
+        OsNoise.uniform,
+        counts.discrete_gaussian,
+        counts.discrete_laplace,
+    )
 
     def scaled(self: OsNoise, shape: Any) -> np.ndarray:
         return factor * normal(self, shape)
@@ -68,8 +74,16 @@ def noise_times(factor: float) -> Iterator[None]:
     def to_the_middle(self: OsNoise, shape: Any) -> np.ndarray:
         return uniform(self, shape) if factor else np.full(shape, 0.5)
 
+    def scaled_counts(sigma: float, n: int, noise: Any) -> np.ndarray:
+        return of_counts(factor * sigma, n, noise) if factor else np.zeros(n, np.int64)
+
+    def scaled_one(scale: float, n: int, noise: Any) -> np.ndarray:
+        return of_one(scale, n, noise) if factor else np.zeros(n, np.int64)
+
     OsNoise.normal, OsNoise.uniform = scaled, to_the_middle  # type: ignore[method-assign]
+    counts.discrete_gaussian, counts.discrete_laplace = scaled_counts, scaled_one  # type: ignore[attr-defined]
     try:
         yield
     finally:
         OsNoise.normal, OsNoise.uniform = normal, uniform  # type: ignore[method-assign]
+        counts.discrete_gaussian, counts.discrete_laplace = of_counts, of_one  # type: ignore[attr-defined]
