@@ -152,7 +152,7 @@ def run_demo(
     Raises:
         RaysynthError: whatever a step raises; files of the steps before it stay.
     """
-    out = local_path(out, "--out")
+    local_path(out, "--out")  # a URI is refused; the paths are shown as they were given
     files = {"report": out / "report.html", "synthetic table": out / "synthetic.csv", "model": out / "model.raysynth"}
     for path in files.values():
         check_writable(path)
