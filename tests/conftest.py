@@ -65,6 +65,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named or cores < 2 else min(cores, MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Markers by what a test needs, and what stays in one worker.
 
