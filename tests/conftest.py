@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,21 +66,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if named or cores < 2 else min(cores, MOST_WORKERS)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Markers by what a test needs, and what stays in one worker.
-
-    'ray' where it starts Ray: in `integration/`, but for WITHOUT_RAY. One worker has all of those, since one Ray takes
-    all cores; another whole files, whose fixtures are then made once.
-    """
+    """Markers by what a test needs: 'ray' where it starts Ray, in `integration/`, but for WITHOUT_RAY."""
     for item in items:
         name, is_integration = item.path.stem, "integration" in item.path.parts
         if name == "test_report_browser":
             item.add_marker(pytest.mark.browser)
         if is_integration and name not in WITHOUT_RAY:
             item.add_marker(pytest.mark.ray)
-        uses_ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if uses_ray else item.location[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What workers are dealt: all that starts Ray to one of them, since one Ray takes all cores; else whole files, whose
+    fixtures are then made once. (`--dist loadgroup` of xdist 3.8 does nothing under pytest 9.2.)"""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.split("::", 1)[0])
+            return "ray" if "integration" in file.parts and file.stem not in WITHOUT_RAY else str(file)
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
