@@ -78,8 +78,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """What workers are dealt: all that starts Ray to one of them, since one Ray takes all cores; else whole files, whose
-    fixtures are then made once. (`--dist loadgroup` of xdist 3.8 does nothing under pytest 9.2.)"""
+    """What workers are dealt: all that starts Ray to one of them, since one Ray takes all cores; else whole files.
+
+    A file's fixtures are then made once. (`--dist loadgroup` of xdist 3.8 does nothing under pytest 9.2.)
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class WholeFiles(LoadScopeScheduling):
