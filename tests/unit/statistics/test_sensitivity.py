@@ -178,7 +178,7 @@ def _of_numbers(s: NumericSummary) -> dict[Hashable, float]:
 
 
 def _tables(counts: ContingencyCounts) -> Vectors:
-    return {str(s): dict(enumerate(counts.table(s).reshape(-1).tolist())) for s in counts.column_sets}
+    return {str(s): dict(enumerate(table.reshape(-1).tolist())) for s, table in counts.tables.items()}
 
 
 def _array(values: np.ndarray) -> dict[Hashable, float]:
