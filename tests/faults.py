@@ -141,12 +141,15 @@ def killing(made: Nodes, mark: Path, node_id: Callable[[], str]) -> Iterator[Non
     """Kills a node once the mark is there; an `AssertionError` where it never is."""
 
     def kill() -> None:
+        killed = False
         try:
             with contextlib.suppress(AssertionError):
                 wait_for(mark.exists)
                 made.kill(node_id())
+                killed = True
         finally:
-            mark.with_suffix(".over").touch()  # whoever waits to be killed waits no longer
+            if not killed:  # whoever waits to be killed waits no longer; a process that is being killed must not see it
+                mark.with_suffix(".over").touch()
 
     killer = threading.Thread(target=kill)
     killer.start()
