@@ -58,9 +58,15 @@ def left_in(folder: Path) -> list[str]:
 def started(script: str, *arguments: Any) -> subprocess.Popen[str]:
     """A process that has come to where it waits."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=_heeds_ctrl_c, **pipes)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
+
+
+def _heeds_ctrl_c() -> None:
+    """A suite that was started in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended_by(process: subprocess.Popen[str], number: signal.Signals) -> None:
