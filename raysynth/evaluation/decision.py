@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
 
 STRICT, WEAK = 3.0, 10.0  # epsilon up to which a guarantee is strict, and above which it promises little
+_ANSWERS = {"good": "yes", "fair": "with care", "bad": "no"}
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,25 @@ def guarantee_words(results: EvaluationFigures) -> str:
             return "none: the ledger holds what voids it"
         units = sorted({event.unit for event in spent.ledger})
         return f"epsilon {spent.epsilon:.3g}, delta {spent.delta:.2g}, by {' and '.join(units) or 'row'}"
+    told = _told(results)
+    return "not known: no model was given" if told is None else told
+
+
+def _told(results: EvaluationFigures) -> str | None:
+    """What the caller says of the guarantee, where no ledger was given."""
     told = (results.model_info or {}).get("differential privacy")
-    return "not known: no model was given" if told is None else str(told)
+    return None if told is None else str(told)
+
+
+def _level_of(epsilon: float) -> str:
+    return "good" if epsilon <= STRICT else "fair" if epsilon <= WEAK else "bad"
 
 
 def _guarantee_card(results: EvaluationFigures) -> Card:
     title, spent = "Guarantee (differential privacy)", results.spent
     if spent is None:
-        told = (results.model_info or {}).get("differential privacy")
-        value = "not known" if told is None else str(told)
+        told = _told(results)
+        value = "not known" if told is None else told
         words = (
             "Nothing was told of how the table was made."
             if told is None
@@ -97,7 +108,7 @@ def _guarantee_card(results: EvaluationFigures) -> Card:
         return Card(title, value, "none", words, "making" if told is None else "ledger")
     if not spent.guarantee:
         return Card(title, "none", "bad", "Noise was seeded, or something is not covered: see the ledger.", "ledger")
-    level = "good" if spent.epsilon <= STRICT else "fair" if spent.epsilon <= WEAK else "bad"
+    level = _level_of(spent.epsilon)
     how = {"good": "A strict bound", "fair": "A bound", "bad": "A bound that promises little"}[level]
     unit = guarantee_words(results).rpartition("by ")[2]
     words = f"{how} on what the table tells about any one {unit}, whatever an attacker knows (delta {spent.delta:.2g})."
@@ -169,7 +180,7 @@ def _analysis(results: EvaluationFigures) -> Purpose:
         if level == "good"
         else f"Look at '{worst.name}' ({worst.score:.3f}) first; then try another method, or more rows to learn from."
     )
-    return Purpose(name, {"good": "yes", "fair": "with care", "bad": "no"}[level], level, reason, step)
+    return Purpose(name, _ANSWERS[level], level, reason, step)
 
 
 def _prediction(results: EvaluationFigures) -> Purpose:
@@ -188,8 +199,7 @@ def _prediction(results: EvaluationFigures) -> Purpose:
         if level == "good"
         else "Try another method, or declare the target's kind; see Usefulness."
     )
-    answer = {"good": "yes", "fair": "with care", "bad": "no"}[level]
-    return Purpose(name, answer, level, wording.usefulness(score, results.target), step)
+    return Purpose(name, _ANSWERS[level], level, wording.usefulness(score, results.target), step)
 
 
 def _sharing(results: EvaluationFigures) -> Purpose:
@@ -204,10 +214,9 @@ def _sharing(results: EvaluationFigures) -> Purpose:
         )
         return Purpose(name, "no", "bad", f"Real rows may be recognised: {', '.join(failed)}.", step)
     if covered and spent is not None:
-        level = "good" if spent.epsilon <= STRICT else "fair" if spent.epsilon <= WEAK else "bad"
-        answer = {"good": "yes", "fair": "with care", "bad": "no"}[level]
+        level = _level_of(spent.epsilon)
         step = "State epsilon, delta and the unit with the table." if level != "bad" else "Fit with a smaller epsilon."
-        return Purpose(name, answer, level, f"A guarantee holds: {guarantee_words(results)}.", step)
+        return Purpose(name, _ANSWERS[level], level, f"A guarantee holds: {guarantee_words(results)}.", step)
     if results.privacy is None:
         return Purpose(name, "not decided", "none", "Leakage was not measured.", "Evaluate with privacy metrics.")
     if not results.has_holdout:

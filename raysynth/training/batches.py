@@ -64,6 +64,28 @@ class RowSource(Protocol):
 
 
 @dataclass(frozen=True)
+class RowsOf:
+    """Rows of another source as they are (a `RowSource`), for classes that know more about them.
+
+    Args:
+        rows: the source.
+    """
+
+    rows: RowSource
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> EncodedBlock:
+        """The rows at the given indices, in that order."""
+        return self.rows.take(rows)
+
+    def column(self, column: int) -> np.ndarray:
+        """The codes (R) of one column."""
+        return self.rows.column(column)
+
+
+@dataclass(frozen=True)
 class MemoryRows:
     """Rows of a table that fits in memory."""
 

@@ -13,7 +13,7 @@ import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.running.device_copies import codes_to_device, to_device
-from raysynth.training.batches import Batch, Batches, ConditionTables, RowSource
+from raysynth.training.batches import Batch, Batches, ConditionTables, RowsOf, RowSource
 
 MAX_VALIDATION_ROWS = 8192
 VALIDATION_BATCH = 2048
@@ -86,7 +86,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class RowsOfPersons:
+class RowsOfPersons(RowsOf):
     """Rows of persons who have several (a `RowSource`): a validation loss is to tell of others, not of copies.
 
     Args:
@@ -94,19 +94,7 @@ class RowsOfPersons:
         persons_N: a number for the person of each row.
     """
 
-    rows: RowSource
     persons_N: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: np.ndarray) -> EncodedBlock:
-        """The rows at the given indices, in that order."""
-        return self.rows.take(rows)
-
-    def column(self, column: int) -> np.ndarray:
-        """The codes of one column."""
-        return self.rows.column(column)
 
     def of_random_persons(self, n_rows: int, rng: np.random.Generator) -> np.ndarray:
         """All rows, ascending, of persons drawn at random who have about `n_rows` together; not of all of them."""

@@ -33,10 +33,9 @@ from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.files.storage import write_atomically
 from raysynth.running.device_copies import codes_to_device, to_device
-from raysynth.training.batches import Batch, RowSource
+from raysynth.training.batches import Batch, RowsOf, RowSource
 
 if TYPE_CHECKING:
-    from raysynth.encoding.block import EncodedBlock
     from raysynth.statistics.units import UnitIndex
     from raysynth.training.average import Average
 
@@ -67,7 +66,7 @@ class PrivateBatch:
 
 
 @dataclass(frozen=True)
-class RowsOfUnits:
+class RowsOfUnits(RowsOf):
     """Rows of which units are to be drawn, not single rows (a `RowSource`).
 
     Args:
@@ -75,23 +74,11 @@ class RowsOfUnits:
         units: which are whose.
     """
 
-    rows: RowSource
     units: UnitIndex
 
     def __post_init__(self) -> None:
         if len(self.units.row_R) != len(self.rows):
             raise ValueError("the rows and the index of their units are not of the same table")
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def take(self, rows: np.ndarray) -> EncodedBlock:
-        """The rows at the given indices, in that order."""
-        return self.rows.take(rows)
-
-    def column(self, column: int) -> np.ndarray:
-        """The codes (R) of one column."""
-        return self.rows.column(column)
 
 
 class PoissonBatches:

@@ -44,9 +44,9 @@
   }
 
   // Heat maps: drawn when they come into view, again when the page turns dark or is resized.
-  const source = $("#pair-data");
+  const source = $("#pair-data"), pairs = source && JSON.parse(source.textContent);
   if (source) {
-    const { names, maps } = JSON.parse(source.textContent), n = names.length;
+    const { names, maps } = pairs, n = names.length;
     const dark = matchMedia("screen and (prefers-color-scheme: dark)");
     const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
     const colour = (value) => {
@@ -98,7 +98,7 @@
   // Two columns together: a table for each side, its cells shaded by their shares.
   const pick = $("#joint-pick"), at = $("#joint");
   if (pick) {
-    const { joints } = JSON.parse(source.textContent);
+    const { joints } = pairs;
     const cell = (kind, text, scope) => {
       const made = document.createElement(kind);
       made.textContent = text;
