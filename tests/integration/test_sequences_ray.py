@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
+from raysynth.methods.sequences.learned import Coders
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanLearner
 from raysynth.training.average import Average
@@ -74,8 +75,8 @@ class FragileGan(TimeSeriesGAN):
 
     die: Path = field(init=False)
 
-    def _job(self, seed: int, n_sequences: int) -> TimeGanJob:
-        job = super()._job(seed, n_sequences)
+    def _job(self, coders: Coders, seed: int, n_sequences: int) -> TimeGanJob:
+        job = super()._job(coders, seed, n_sequences)
         return FragileJob(**{f.name: getattr(job, f.name) for f in fields(job)}, die=self.die)
 
 
