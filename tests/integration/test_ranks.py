@@ -111,7 +111,7 @@ def rank_of_all_jobs(rank: int, size: int, shards: dict[str, Shares], folder: st
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=["2 ranks", "4 ranks"])
 def ranks(
     request: pytest.FixtureRequest, shards: dict[str, Shares], tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
