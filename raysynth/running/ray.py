@@ -36,6 +36,8 @@ _DATASET_LEVELS = 2  # of merging, where the number of blocks is not known
 
 def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:
     """`runner.summarise` by Ray Data."""
+    if table.dataset is None and not table.fragments:
+        return make()
     ray = start_ray()
     if table.dataset is not None:
         require_free_cpu()
@@ -63,6 +65,8 @@ def for_each_fragment_on_ray(
     label: str,
 ) -> list[R]:
     """`runner.for_each_fragment` by Ray Data."""
+    if table.dataset is None and not table.fragments:
+        return []
     ray = start_ray()
     if table.dataset is not None:
         require_free_cpu()
@@ -78,6 +82,8 @@ def for_each_fragment_on_ray(
 
 def iter_items_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
     """`runner.iter_tasks` by Ray Data, for items that stand for the rows of a table; as they are completed."""
+    if not items:
+        return
     ray = start_ray()
     with user_errors(ray):
         for index, _, result in _rows(_mapped(ray, _Work(_call, (fn,), items), _WORKER_BYTES), "rows"):
@@ -183,7 +189,7 @@ def _mapped(ray: Any, work: _Work, task_bytes: int, *, ordered: bool = False) ->
     context.enable_progress_bars = context.print_on_execution_start = False
     n = len(work.items)
     with ray.data.DataContext.current(context), _of_remote_arguments():
-        numbers = ray.data.from_items(list(range(n)), override_num_blocks=max(n, 1))
+        numbers = ray.data.from_items(list(range(n)), override_num_blocks=n)
         return numbers.map_batches(
             work, batch_format="pyarrow", batch_size=None, num_cpus=1, memory=task_bytes, max_retries=RETRIES
         )

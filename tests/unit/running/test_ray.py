@@ -7,6 +7,7 @@ import logging
 import pyarrow as pa
 import pytest
 
+from raysynth.data.fragments import Table
 from raysynth.errors import DataError
 from raysynth.running import ray as passes
 from raysynth.running.local import FAN_IN, MergeTree
@@ -55,9 +56,18 @@ def test_an_error_of_a_fragment_travels_through_the_tree_as_a_result() -> None:
     assert level == 1 and isinstance(part, DataError) and str(part) == "column 'a' is refused"
 
 
+def test_where_there_is_nothing_to_do_ray_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample whose files are all there already; a table without rows, which is no error under a budget."""
+    monkeypatch.delattr(passes, "start_ray")
+    empty = Table(pa.schema([("a", pa.int64())]), (), 0, "a table")
+    assert list(passes.iter_items_on_ray(lambda item: item, [])) == []
+    assert passes.for_each_fragment_on_ray(empty, lambda index, blocks: index, None, "reading") == []
+    assert passes.summarise_on_ray(empty, lambda: Text("nothing"), None, "reading").text == "nothing"
+
+
 def test_the_memory_of_a_task_follows_from_the_number_of_columns_alone() -> None:
     assert passes._task_bytes(15) == passes._WORKER_BYTES + 15 * (1 << 20) * passes._VALUE_BYTES
-    assert passes._task_bytes(10_000) < 1 << 31
+    assert passes._task_bytes(1_000) < 1 << 30, "blocks of a wide table have fewer rows"
 
 
 def test_lines_of_ray_data_go_to_its_files_while_a_pass_of_ours_runs() -> None:
