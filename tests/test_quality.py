@@ -15,8 +15,8 @@ ROOT = PACKAGE.parent
 FILES = files()
 MOST_LINES, MOST_FUNCTION_LINES = 400, 50
 # Where Ray may be imported; everywhere else the code works, and is tested, without it.
-RAY_ROOMS = ("running/ray.py", "running/metrics.py", "sampling/dataset.py", "training/distributed.py", "tuning/")
-RAY_ROOMS += ("jobs/cluster.py",)
+RAY_ROOMS = ("running/ray.py", "running/ray_session.py", "running/metrics.py", "sampling/dataset.py")
+RAY_ROOMS += ("training/distributed.py", "tuning/", "jobs/cluster.py")
 # Its config classes: as types, or made from options of the command line.
 RAY_FACES = ("methods/base.py", "methods/shared/neural.py", "fitting/method.py", "fitting/checks.py", "cli/steps.py")
 
@@ -71,6 +71,13 @@ def test_no_file_imports_itself_over_others() -> None:
 def test_ray_stands_at_the_edge() -> None:
     allowed = (*RAY_ROOMS, *RAY_FACES)
     assert [name for name in ray_users() if not name.startswith(allowed)] == []
+
+
+def test_ray_data_carries_every_table() -> None:
+    """No task or actor of Ray Core where passes over tables and samples run: it has no back-pressure of its own."""
+    for name in ("running/ray.py", "sampling/dataset.py"):
+        calls = [n for n in ast.walk(tree_of(PACKAGE / name)) if isinstance(n, ast.Attribute) and n.attr == "remote"]
+        assert calls == [], name
 
 
 def ray_users() -> list[str]:

@@ -9,7 +9,7 @@ from raysynth.campaigns.plan import Trial
 from raysynth.campaigns.trial import Report, World
 from raysynth.errors import ClusterError
 from raysynth.running.metrics import count_done
-from raysynth.running.ray import start_ray
+from raysynth.running.ray_session import start_ray
 
 
 def reports_from_ray(

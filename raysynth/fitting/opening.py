@@ -210,13 +210,13 @@ def open_table(
     """
     from raysynth.data.table import as_table
     from raysynth.fitting.encoder_form import EncoderForm
-    from raysynth.running.runner import check_room_for
+    from raysynth.running.runner import executed_once
     from raysynth.statistics.dated_table import declared_types
 
     declared, kinds = model._declared_schema(), model._listed_kinds()
     is_private = scope is not None
-    check_room_for(data)
-    table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
+    types = declared_types(declared)
+    table = as_table(executed_once(data), min_rows=0 if is_private else 2, declared=types, private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
     public, unit, keep = model.public_types, None, None

@@ -84,34 +84,29 @@ def merge_all(parts: Sequence[S]) -> S:
 class MergeTree(Generic[S]):
     """Merges results as they come, in order, eight at a time, and those results eight at a time again.
 
-    The shape depends on the number of results alone. `merge` may be any function of a list in order, so that the same
-    tree merges summaries here and references to summaries over Ray. At most 7 results wait on each level.
+    The shape depends on the number of results alone. At most 7 results wait on each level.
     """
 
-    def __init__(self, merge: Callable[[Sequence[S]], S] = merge_all) -> None:
-        self._merge = merge
+    def __init__(self) -> None:
         self._levels: list[list[S]] = []
-        self.added = 0
 
     def __bool__(self) -> bool:
         return any(self._levels)
 
-    def add(self, part: S) -> None:
-        """Add the next result."""
-        self.added += 1
-        for level in range(len(self._levels) + 1):
-            if level == len(self._levels):
-                self._levels.append([])
+    def add(self, part: S, level: int = 0) -> None:
+        """Add the next result: one part, or 8 ** level of them that were merged elsewhere in the same tree."""
+        while True:
+            self._levels += [[] for _ in range(level + 1 - len(self._levels))]
             self._levels[level].append(part)
             if len(self._levels[level]) < FAN_IN:
                 return
-            part = self._merge(self._levels[level])
+            part = merge_all(self._levels[level])
             self._levels[level] = []
+            level += 1
 
     def result(self) -> S:
         """All results merged; those of the higher levels came first."""
-        parts = [part for level in reversed(self._levels) for part in level]
-        return parts[0] if len(parts) == 1 else self._merge(parts)
+        return merge_all([part for level in reversed(self._levels) for part in level])
 
 
 def iter_tasks_in_threads(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:

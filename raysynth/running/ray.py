@@ -1,158 +1,61 @@
-"""Running over Ray: the same passes as in `running/runner.py`, as tasks on the cluster.
+"""Passes over tables by Ray Data: the same results as in `running/runner.py`, from the processors of a cluster.
 
-A task holds one fragment (about a million rows) and gives back its summary; summaries are merged by tasks too, in the
-tree that `execution.MergeTree` fixes, so that the driver receives one result whatever the number of rows. Tasks in
-flight are bounded, and Ray runs a lost one again.
+A table is a Dataset of the numbers of its fragments (of about a million rows), or the user's own Dataset. A task reads
+one fragment and gives back one row that holds what was made of it, pickled: a summary, never rows. Summaries are merged
+by further operators, eight at a time, in the tree that `local.MergeTree` fixes. What is in flight, retries,
+back-pressure and autoscaling are Ray Data's, on a copy of the user's `DataContext`; progress is told here.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import time
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
-from functools import partial
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from raysynth.data.fragments import Fragment, Table
+from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.errors import ClusterError, RaysynthError
-from raysynth.running.local import MergeTree, Summary, merge_all, summarise_blocks
+from raysynth.running.local import FAN_IN, MergeTree, Summary, merge_all, summarise_blocks
 from raysynth.running.metrics import count_done
-from raysynth.running.plain_lines import told
 from raysynth.running.progress import progress
+from raysynth.running.ray_session import RETRIES, one_thread, require_free_cpu, start_ray, user_errors
 
 S = TypeVar("S", bound=Summary)
 R = TypeVar("R")
 I = TypeVar("I")  # noqa: E741
 
-_RETRIES = 3  # of a task whose worker died
-_CONNECT_SECONDS = 10.0
-_IN_FLIGHT = 2  # tasks submitted for each core
-_LOOK_SECONDS = 2.0  # between two looks at how many cores the cluster has
-_FREE_SECONDS = 2.0  # in which a CPU that a task has just given back is seen as free
-_OOM_RETRIES = "RAY_task_oom_retries"  # Ray's own setting, unlimited otherwise; read when this process connects
-
-_logger = logging.getLogger("raysynth")
-_found_none: list[float] = []  # when no CPU was free: further looks of this process do not wait for one
-
-
-def start_ray() -> Any:
-    """Ray, started on this machine or connected to the cluster of RAY_ADDRESS; raises `ClusterError`."""
-    import ray
-
-    if ray.is_initialized():
-        return ray
-    _require_reachable(os.environ.get("RAY_ADDRESS", ""))
-    try:
-        with _variable(_OOM_RETRIES, str(_RETRIES)):
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        address = os.environ.get("RAY_ADDRESS")
-        where = f"the cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-        raise ClusterError(f"cannot reach or start {where} ({_first_line(error)}); check `ray status`") from error
-    return ray
-
-
-@contextmanager
-def _variable(name: str, value: str) -> Iterator[None]:
-    """A variable of the environment, where the user has set none, for the duration of the block."""
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-
-
-def has_free_cpu() -> bool:
-    """Whether a task of ours would start: a CPU of the running cluster is free, or it has none yet (nodes will come).
-
-    Who holds all CPUs (an actor, a trial, a placement group) and waits for a task on one of them waits for ever. So the
-    work then stays in this process, and the log says so once.
-    """
-    import ray
-
-    end = time.monotonic() + (0.0 if _found_none else _FREE_SECONDS)
-    while True:
-        total = ray.cluster_resources().get("CPU", 0.0)
-        free = ray.available_resources().get("CPU", 0.0)
-        if free >= 1 or not total:
-            _found_none.clear()
-            return True
-        if (now := time.monotonic()) >= end:
-            break
-        time.sleep(min(0.1, end - now))
-    if not _found_none:
-        _logger.warning(
-            "none of Ray's %g CPUs is free, so this work stays in this process; to spread it, start Ray with more, "
-            "or give the actor or trial that calls raysynth fewer (num_cpus=0)",
-            total,
-        )
-        _found_none.append(now)
-    return False
-
-
-def require_free_cpu() -> None:
-    """Raise `ClusterError` where a Ray Dataset could not be executed, since no CPU is free and none will be."""
-    if not has_free_cpu():
-        raise ClusterError(
-            "a Ray Dataset cannot be executed here: none of Ray's CPUs is free, and an actor, trial or placement group "
-            "that holds them would wait for itself. Give it fewer (num_cpus=0), start Ray with more, or give the path "
-            "of the files, which are read in this process"
-        )
-
-
-def _task(ray: Any, fn: Callable[..., Any]) -> Any:
-    """A function as a task on one CPU, outside of the caller's placement group, whose CPUs the caller holds."""
-    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-    anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]  # None: of no group
-    return ray.remote(num_cpus=1, max_retries=_RETRIES, scheduling_strategy=anywhere)(fn)
-
-
-def _require_reachable(address: str) -> None:
-    """Raise `ClusterError` at once where nobody listens at host:port (Ray itself would try for minutes)."""
-    import socket
-
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
-        raise ClusterError(
-            f"cannot reach the cluster at RAY_ADDRESS={address} ({error.strerror or error}); check the address and "
-            "`ray status`, or unset RAY_ADDRESS to use this machine"
-        ) from error
+_WORKER_BYTES = 1 << 28  # of a worker beside the rows that it reads: libraries, codes, a summary
+_VALUE_BYTES = 16  # of a value in a block: read, and canonical or encoded
+_DATASET_LEVELS = 2  # of merging, where the number of blocks is not known
 
 
 def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:
-    """`execution.summarise` over Ray."""
+    """`runner.summarise` by Ray Data."""
+    if table.dataset is None and not table.fragments:
+        return make()
     ray = start_ray()
     if table.dataset is not None:
         require_free_cpu()
-        return _summarise_dataset(table, make, columns, label)
-    leaf = _task(ray, _summarise_fragment)
-    node = _task(ray, _merge_parts)
-    tree: MergeTree[Any] = MergeTree(lambda parts: node.remote(*parts))
-    memory = _shared(ray, table)
-    calls = [partial(leaf.remote, f.bound(None), memory, columns, make) for f in table.fragments]
-    with progress(label, len(calls)) as advance, _user_errors(ray):
-        waiting: dict[int, Any] = {}  # done, but not yet in turn: the tree takes them in order
-        for index, ref in _completed(ray, calls):
-            waiting[index] = ref
-            while (turn := tree.added) in waiting:
-                tree.add(waiting.pop(turn))
-            count_done("fragments")
-            advance(1)
-        result: S = ray.get(tree.result()) if tree else make()
-    return result
+        blocks = _SummariseBlock(table.schema, make, columns)
+        results = table.dataset.map_batches(blocks, batch_format="pyarrow", batch_size=None)
+        n_parts, levels = None, _DATASET_LEVELS
+    else:
+        n_parts = len(table.fragments)
+        results, levels = _fragments(ray, table, _summarise_fragment, make, columns, ordered=True), _levels(n_parts)
+    for level in range(levels):
+        results = _merged(results, level)
+    tree: MergeTree[S] = MergeTree()
+    with progress(label, n_parts) as advance, user_errors(ray):
+        for _, level, part in _rows(results, label):
+            tree.add(part, level)
+            count_done("fragments", FAN_IN**level)
+            advance(FAN_IN**level)
+    return tree.result() if tree else make()
 
 
 def for_each_fragment_on_ray(
@@ -161,93 +64,263 @@ def for_each_fragment_on_ray(
     columns: Sequence[str] | None,
     label: str,
 ) -> list[R]:
-    """`execution.for_each_fragment` over Ray."""
+    """`runner.for_each_fragment` by Ray Data."""
+    if table.dataset is None and not table.fragments:
+        return []
     ray = start_ray()
     if table.dataset is not None:
         require_free_cpu()
         return _for_each_block(table, fn, columns, label)
-    task = _task(ray, _apply_to_fragment)
-    results: dict[int, R] = {}
-    memory = _shared(ray, table)
-    calls = [partial(task.remote, fn, i, f.bound(None), memory, columns) for i, f in enumerate(table.fragments)]
-    with progress(label, len(calls)) as advance, _user_errors(ray):
-        for index, ref in _completed(ray, calls):
-            results[index] = ray.get(ref)
+    made: dict[int, R] = {}
+    with progress(label, len(table.fragments)) as advance, user_errors(ray):
+        for index, _, result in _rows(_fragments(ray, table, _apply_to_fragment, fn, columns), label):
+            made[index] = result
             count_done("fragments")
             advance(1)
-    return [results[i] for i in range(len(calls))]
+    return [made[i] for i in range(len(table.fragments))]
 
 
-def iter_tasks_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
-    """`execution.iter_tasks` over Ray."""
+def iter_items_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
+    """`runner.iter_tasks` by Ray Data, for items that stand for the rows of a table; as they are completed."""
+    if not items:
+        return
     ray = start_ray()
-    task = _task(ray, _call)
-    shared_fn = ray.put(fn)
-    with _user_errors(ray):
-        for index, ref in _completed(ray, [partial(task.remote, shared_fn, item) for item in items]):
-            yield index, ray.get(ref)
+    with user_errors(ray):
+        for index, _, result in _rows(_mapped(ray, _Work(_call, (fn,), items), _WORKER_BYTES), "rows"):
+            yield index, result
 
 
-def _completed(ray: Any, calls: Sequence[Callable[[], Any]]) -> Iterator[tuple[int, Any]]:
-    """(index, reference) of each call as it is completed; a bounded number is in flight. An error is raised at once.
+def keep_dataset(dataset: Any) -> Any:
+    """`runner.executed_once` of a Dataset; the user's own is left as it is."""
+    ray = start_ray()
+    require_free_cpu()
+    with progress("executing the Dataset", None), user_errors(ray):
+        try:
+            return dataset.materialize()
+        except (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError) as error:
+            raise ClusterError(
+                "Ray has no room to keep the Dataset for several passes, in its object store and on its disks; write "
+                "it to files (dataset.write_parquet) and give their path, or start Ray with more room"
+            ) from error
 
-    The bound follows the cluster: an autoscaler adds nodes for the tasks that wait, which lets more of them wait.
+
+# ---- Datasets whose rows are results ---------------------------------------------------------------------------------
+
+
+class _Work:
+    """What a task makes of the item whose number it gets: `run(number, item, *arguments)`.
+
+    Args:
+        run: a function of this module. arguments: of it.
+        items: pickled here, so that a task opens its own one only.
+        memory: a reference to the rows of a table in memory, or None.
     """
-    bound, looked = 0, -_LOOK_SECONDS
-    waiting = iter(enumerate(calls))
-    running: dict[Any, int] = {}
-    try:
-        while True:
-            if time.monotonic() - looked >= _LOOK_SECONDS:
-                looked = time.monotonic()
-                bound = _IN_FLIGHT * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            while len(running) < bound and (entry := next(waiting, None)) is not None:
-                running[entry[1]()] = entry[0]
-            if not running:
-                return
-            done, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS, fetch_local=False)
-            for ref in done:
-                yield running.pop(ref), ref
-    finally:
-        for ref in running:
-            ray.cancel(ref)
+
+    def __init__(
+        self, run: Callable[..., Any], arguments: tuple[Any, ...], items: Sequence[Any], memory: Any = None
+    ) -> None:
+        from ray import cloudpickle
+
+        self.run, self.arguments, self.memory = run, arguments, memory
+        self.items = [cloudpickle.dumps(item) for item in items]
+
+    def __call__(self, numbers: pa.Table) -> pa.Table:
+        import ray
+        from ray import cloudpickle
+
+        (index,) = numbers.column("item").to_pylist()
+        item = cloudpickle.loads(self.items[index])
+        if self.memory is not None:
+            item = item.bound(ray.get(self.memory))
+        return _row(index, 0, lambda: self.run(index, item, *self.arguments))
 
 
-def _shared(ray: Any, table: Table) -> Any:
-    """A reference to the rows of an in-memory table, put once; None for files."""
-    return None if table.memory is None else ray.put(table.memory)
+@dataclass(frozen=True)
+class _SummariseBlock:
+    """One row that holds the pickled summary of a block of the user's Dataset."""
 
+    schema: pa.Schema
+    make: Callable[[], Summary]
+    columns: Sequence[str] | None
 
-def _summarise_dataset(table: Table, make: Callable[[], S], columns: Sequence[str] | None, label: str) -> S:
-    """One summary of a Ray Dataset: each block becomes one row that holds its pickled summary.
-
-    An error about the rows travels as such a row too, since Ray Data does not hand exceptions of a map on.
-    """
-    import ray
-    from ray import cloudpickle
-
-    def partial_summary(block: pa.Table) -> pa.Table:
+    def __call__(self, block: pa.Table) -> pa.Table:
         from raysynth.data.dataset_blocks import canonical_batches
 
-        part: S | RaysynthError
-        with _one_thread():
-            try:
-                part = summarise_blocks(canonical_batches(block, table_schema, columns), make)
-            except RaysynthError as error:
-                part = error
-        return pa.table({"summary": pa.array([cloudpickle.dumps(part)], pa.large_binary())})
+        return _row(0, 0, lambda: summarise_blocks(canonical_batches(block, self.schema, self.columns), self.make))
 
-    table_schema = table.schema
-    parts = table.dataset.map_batches(partial_summary, batch_format="pyarrow", batch_size=None)
-    tree: MergeTree[S] = MergeTree()
-    with progress(label, None) as advance, _user_errors(ray):
-        for row in parts.iter_rows():
-            part = cloudpickle.loads(row["summary"])
-            if isinstance(part, RaysynthError):
-                raise part
-            tree.add(part)
-            advance(1)
-    return tree.result() if tree else make()
+
+@dataclass(frozen=True)
+class _MergeSummaries:
+    """One summary of eight of a level, as `MergeTree` has it; what is left of a level goes on as it is."""
+
+    level: int
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        if rows.num_rows < FAN_IN or set(rows.column("level").to_pylist()) != {self.level}:
+            return rows
+        parts = [part for _, _, part in _unpickled(rows)]
+        failed = next((part for part in parts if isinstance(part, RaysynthError)), None)
+        return _row(0, self.level + 1, lambda: merge_all(parts) if failed is None else failed)
+
+
+def _fragments(
+    ray: Any, table: Table, run: Callable[..., Any], what: Any, columns: Sequence[str] | None, *, ordered: bool = False
+) -> Any:
+    """A Dataset with a row for each fragment of a table: `run(index, fragment, what, columns)`."""
+    memory = None if table.memory is None else ray.put(table.memory)
+    work = _Work(run, (what, columns), [f.bound(None) for f in table.fragments], memory)
+    return _mapped(ray, work, _task_bytes(len(table.names if columns is None else columns)), ordered=ordered)
+
+
+def _mapped(ray: Any, work: _Work, task_bytes: int, *, ordered: bool = False) -> Any:
+    """A Dataset with a row for each item, each from a task of its own; it is executed when it is read.
+
+    Raises:
+        ClusterError: no node has the memory for one task, which would wait for ever.
+    """
+    most = [int(n["Resources"].get("memory", 0)) for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+    if most and max(most) < task_bytes:
+        raise ClusterError(
+            f"a task of this pass needs about {task_bytes >> 20:,} MB, and the largest node of the cluster offers "
+            f"{max(most) >> 20:,} MB; add a larger node, start Ray with more memory, or learn from fewer columns"
+        )
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order |= ordered
+    context.enable_progress_bars = context.print_on_execution_start = False
+    n = len(work.items)
+    with ray.data.DataContext.current(context), _of_remote_arguments():
+        numbers = ray.data.from_items(list(range(n)), override_num_blocks=n)
+        return numbers.map_batches(
+            work, batch_format="pyarrow", batch_size=None, num_cpus=1, memory=task_bytes, max_retries=RETRIES
+        )
+
+
+def _merged(results: Any, level: int) -> Any:
+    """Summaries of a level merged by eight.
+
+    Without a CPU, which Ray Data would keep free for it all the time; with an amount of memory of its own, or Ray Data
+    would make one operator of several.
+    """
+    merge = _MergeSummaries(level)
+    with _of_remote_arguments():
+        return results.map_batches(
+            merge,
+            batch_format="pyarrow",
+            batch_size=FAN_IN,
+            num_cpus=0,
+            memory=_WORKER_BYTES + level,
+            max_retries=RETRIES,
+        )
+
+
+@contextmanager
+def _of_remote_arguments() -> Iterator[None]:
+    """Ray 2.60 warns that `max_retries` will need another way from 2.64 on, and has none; without, they never end."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        yield
+
+
+def _levels(n_parts: int) -> int:
+    """Levels of the tree that tasks merge; the few summaries that are left after them are merged by the driver."""
+    levels = 0
+    while n_parts > FAN_IN ** (levels + 1):
+        levels += 1
+    return levels
+
+
+def _task_bytes(n_columns: int) -> int:
+    """Memory of a task that reads a fragment; it follows from the number of columns alone, which is public."""
+    return _WORKER_BYTES + _VALUE_BYTES * n_columns * block_rows(n_columns)
+
+
+def _row(index: int, level: int, make: Callable[[], Any]) -> pa.Table:
+    """One row with a pickled result. An error about the data travels as a result: Ray Data would log its text."""
+    from ray import cloudpickle
+
+    with one_thread():
+        try:
+            result = make()
+        except RaysynthError as error:
+            result = error
+    pickled = pa.array([cloudpickle.dumps(result)], pa.large_binary())
+    return pa.table({"index": pa.array([index], pa.int64()), "level": pa.array([level], pa.int32()), "result": pickled})
+
+
+def _unpickled(rows: pa.Table) -> Iterator[tuple[int, int, Any]]:
+    """(index, level, result) of each row; the arrays of a result can be changed."""
+    from ray import cloudpickle
+
+    for index, level, result in zip(*(rows.column(c) for c in ("index", "level", "result")), strict=True):
+        yield index.as_py(), level.as_py(), cloudpickle.loads(result.as_buffer())
+
+
+def _rows(results: Any, label: str) -> Iterator[tuple[int, int, Any]]:
+    """(index, level, result) of a Dataset of results, as they come; the execution ends with the iteration.
+
+    Raises:
+        RaysynthError: what a task raised.
+    """
+    results.set_name(f"raysynth {label}")
+    batches = iter(results.iter_batches(batch_format="pyarrow", batch_size=None))
+    with _only_in_files.here(), closing(batches):
+        for rows in batches:
+            for index, level, result in _unpickled(rows):
+                if isinstance(result, RaysynthError):
+                    raise result
+                yield index, level, result
+
+
+class _OnlyInFiles(logging.Filter):
+    """While an execution of ours runs, what Ray Data logs goes to its files and not to the console, errors apart.
+
+    Marked as Ray Data itself marks such records; on loggers, since it makes its handlers anew for each execution.
+    """
+
+    running = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every record passes."""
+        if self.running and record.levelno < logging.ERROR:
+            record.hide = True
+        return True
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """An execution of ours."""
+        for name in [n for n in logging.root.manager.loggerDict if n.startswith("ray.data")]:
+            logging.getLogger(name).addFilter(self)
+        with _lock:
+            self.running += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                self.running -= 1
+
+
+_lock = threading.Lock()
+_only_in_files = _OnlyInFiles()
+
+
+# ---- what a task does ------------------------------------------------------------------------------------------------
+
+
+def _summarise_fragment(index: int, fragment: Fragment, make: Callable[[], S], columns: Sequence[str] | None) -> S:
+    return summarise_blocks(fragment.blocks(columns), make)
+
+
+def _apply_to_fragment(
+    index: int,
+    fragment: Fragment,
+    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
+    columns: Sequence[str] | None,
+) -> R:
+    return fn(index, fragment.blocks(columns))
+
+
+def _call(index: int, item: I, fn: Callable[[I], R]) -> R:
+    return fn(item)
 
 
 def _for_each_block(
@@ -266,14 +339,14 @@ def _for_each_block(
     from raysynth.data.dataset_blocks import canonical_batches
 
     class EachBlock(Datasink):
-        """Applies `fn`; an error about the rows travels as a result, as in `_summarise_dataset`."""
+        """Applies `fn`; an error about the rows travels as a result, as in `_row`."""
 
         results: list[tuple[int, R | RaysynthError]] = []
 
         def write(self, blocks: Any, ctx: Any) -> tuple[int, R | RaysynthError]:
             """One task."""
             batches = (batch for block in blocks for batch in canonical_batches(block, table_schema, columns))
-            with _one_thread():
+            with one_thread():
                 try:
                     return ctx.task_idx, fn(ctx.task_idx, batches)
                 except RaysynthError as error:
@@ -286,7 +359,7 @@ def _for_each_block(
     table_schema = table.schema
     sink = EachBlock()
     as_arrow = table.dataset.map_batches(_same, batch_format="pyarrow", batch_size=None)
-    with progress(label, None), _user_errors(ray):
+    with progress(label, None), user_errors(ray):
         as_arrow.write_datasink(sink)
     results: list[R] = []
     for _, result in sink.results:
@@ -299,91 +372,3 @@ def _for_each_block(
 def _same(block: pa.Table) -> pa.Table:
     """A block of a Dataset, whatever it is made of, as Arrow."""
     return block
-
-
-def _summarise_fragment(
-    fragment: Fragment, memory: pa.Table | None, columns: Sequence[str] | None, make: Callable[[], S]
-) -> S:
-    with _one_thread():
-        return summarise_blocks(fragment.bound(memory).blocks(columns), make)
-
-
-def _merge_parts(*parts: S) -> S:
-    return merge_all([_writable(parts[0]), *parts[1:]])
-
-
-def _apply_to_fragment(
-    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
-    index: int,
-    fragment: Fragment,
-    memory: pa.Table | None,
-    columns: Sequence[str] | None,
-) -> R:
-    with _one_thread():
-        return fn(index, fragment.bound(memory).blocks(columns))
-
-
-def _call(fn: Callable[[I], R], item: I) -> R:
-    with _one_thread():
-        return fn(item)
-
-
-def _writable(part: S) -> S:
-    """A copy whose arrays can be changed: those of Ray's object store are read-only."""
-    return deepcopy(part)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Arrow keeps to the one core that a task holds (Ray sees to OpenMP); progress is the driver's to tell."""
-    n_threads = pa.cpu_count()
-    pa.set_cpu_count(1)
-    try:
-        with told(quiet=True):
-            yield
-    finally:
-        pa.set_cpu_count(n_threads)
-
-
-@contextmanager
-def _user_errors(ray: Any) -> Iterator[None]:
-    """Errors of the user's data come out as they were raised; lost workers as `ClusterError`."""
-    try:
-        yield
-    except Exception as error:
-        if (cause := _cause(error)) is not None:
-            raise cause from None
-        lost = (
-            ray.exceptions.WorkerCrashedError,
-            ray.exceptions.OutOfMemoryError,
-            ray.exceptions.ObjectLostError,
-            ray.exceptions.NodeDiedError,
-            ray.exceptions.RaySystemError,
-        )
-        if isinstance(error, lost):
-            raise ClusterError(
-                f"the cluster lost a task more often than {_RETRIES} retries allow ({_first_line(error)}); "
-                "check its memory and nodes"
-            ) from error
-        raise
-
-
-def _cause(error: BaseException) -> RaysynthError | None:
-    """The raysynth error inside the layers that Ray wraps around it."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        inner = getattr(current, "cause", None)
-        if isinstance(inner, BaseException) and inner is not current:
-            current = inner
-        elif isinstance(current, RaysynthError) and not hasattr(current, "cause"):
-            return current
-        else:
-            current = current.__cause__ or current.__context__
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -130,7 +130,7 @@ def run_tasks(
         where: 'local' (threads of this process), 'ray', or 'auto': Ray where it runs already, or where RAY_ADDRESS
             names a cluster and there are over 2 M rows of work; else threads, which need no start and share the model.
         label: what the progress bar says.
-        weight: how many rows all items stand for.
+        weight: how many rows all items stand for; with rows, it is a pass over a table, and Ray Data carries it.
     """
     work = list(items)
     results: dict[int, R] = {}
@@ -147,9 +147,11 @@ def iter_tasks(
     """(index, result) of `fn` on each item, as they are completed; see `run_tasks`."""
     _check_where(where)
     if where == "ray" or (where == "auto" and len(items) > 1 and _cluster_waits(weight)):
-        from raysynth.running.ray import iter_tasks_on_ray
-
-        yield from iter_tasks_on_ray(fn, items)
+        if weight:
+            from raysynth.running.ray import iter_items_on_ray as spread
+        else:
+            from raysynth.running.ray_session import iter_tasks_on_ray as spread
+        yield from spread(fn, items)
         return
     yield from iter_tasks_in_threads(fn, items)
 
@@ -159,13 +161,18 @@ def ray_pays(n_rows: float = float("inf")) -> bool:
     return _goes_over_ray(n_rows > RAY_ROWS and cpu_count() > 1)
 
 
-def check_room_for(data: object) -> None:
-    """Raise `ClusterError` where data is a Ray Dataset that would wait for ever to be executed: no CPU is free."""
-    if type(data).__module__.startswith("ray.data"):
-        from raysynth.running.ray import require_free_cpu, start_ray
+def executed_once(data: Any) -> Any:
+    """Data for several passes: a Ray Dataset is executed, and its blocks are kept in Ray's object store as long as the
+    result lives (on disk where they are too many), so that no pass executes it again; other data as it is.
 
-        start_ray()
-        require_free_cpu()
+    Raises:
+        ClusterError: it would wait for ever, since no CPU is free; or Ray has no room for its blocks.
+    """
+    if not type(data).__module__.startswith("ray.data"):
+        return data
+    from raysynth.running.ray import keep_dataset
+
+    return keep_dataset(data)
 
 
 def _cluster_waits(weight: float) -> bool:
@@ -177,7 +184,7 @@ def _goes_over_ray(is_worth_a_start: bool) -> bool:
         return False
     if not ray_is_running():
         return is_worth_a_start
-    from raysynth.running.ray import has_free_cpu
+    from raysynth.running.ray_session import has_free_cpu
 
     return has_free_cpu()
 

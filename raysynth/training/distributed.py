@@ -58,7 +58,7 @@ def train_on_ray(
     from ray.train import TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    from raysynth.running.ray import start_ray
+    from raysynth.running.ray_session import start_ray
 
     check_division(job, scaling_config)
     check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
@@ -106,7 +106,7 @@ def check_storage(*, is_shared: bool) -> None:
     """
     if is_shared:
         return
-    from raysynth.running.ray import start_ray
+    from raysynth.running.ray_session import start_ray
 
     nodes = [node for node in start_ray().nodes() if node["Alive"]]
     if len(nodes) > 1 or not all(node["Resources"].get("CPU") for node in nodes):  # an autoscaler will add nodes

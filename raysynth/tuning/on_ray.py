@@ -98,7 +98,7 @@ def run_choices(
     """
     from ray import tune
 
-    from raysynth.running.ray import start_ray
+    from raysynth.running.ray_session import start_ray
     from raysynth.tuning.trial_progress import trials_shown
 
     at_once = room.at_once(start_ray().cluster_resources())

@@ -40,7 +40,7 @@ NETWORKS = ("asia", "sachs", "alarm")
 FIT = """
 import sys, time, json
 from raysynth import BayesianNetworkSynthesizer
-from raysynth.running.ray import start_ray
+from raysynth.running.ray_session import start_ray
 start_ray()
 begun = time.perf_counter()
 model = BayesianNetworkSynthesizer(n_bins=10, score="bic", max_parents=3, seed=0, verbose=False).fit(sys.argv[1])

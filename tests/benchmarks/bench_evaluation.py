@@ -75,7 +75,7 @@ print(json.dumps({k + end: float(v[column].mean()) for k, v in parts.items()
 """
 MEMORY_STAGE = """
 import sys
-from raysynth.running.ray import start_ray
+from raysynth.running.ray_session import start_ray
 start_ray()  # the larger table starts it anyway; both sizes are measured with it
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation import evaluate_synthetic_data

@@ -81,7 +81,7 @@ def run_stage(stage: str, path: str, where: str, repeat: int) -> dict[str, float
     from raysynth.statistics import collect
 
     if where == "ray":
-        from raysynth.running.ray import start_ray
+        from raysynth.running.ray_session import start_ray
 
         start_ray()
     seconds = []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from raysynth.statistics import TableStatistics, TableSummary, collect
 
 N = 5000
 ROWS = 300  # of a fragment
-GATHERING = ("to_pandas", "take_all", "materialize", "to_arrow_refs", "to_numpy_refs", "to_pandas_refs", "count")
+GATHERING = ("to_pandas", "take_all", "to_arrow_refs", "to_numpy_refs", "to_pandas_refs", "count")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,6 +107,30 @@ def test_a_ray_dataset_gives_the_same(parquet: Table, blocks: str) -> None:
     assert [i for i, _ in rows] == list(range(len(rows))) and sum(n for _, n in rows) == N
     counted = collect(table.select(["whole"]).mapped(lambda block: block))
     assert counted.columns["whole"].n_distinct == 50
+
+
+def test_a_dataset_is_executed_once_for_all_passes_of_a_fit(ray_session: Any, tmp_path: Path) -> None:
+    """Statistics, dates that are text, a constraint, codes and counts: and each block of the Dataset is made once."""
+    import ray
+
+    from raysynth import BayesianNetworkSynthesizer, infer_schema
+    from raysynth.constraints import Inequality
+
+    def made(block: pa.Table) -> pa.Table:
+        (tmp_path / f"block-{uuid.uuid4()}").touch()
+        numbers = block.column("id").to_numpy()
+        days = (np.datetime64("2024-01-01") + numbers % 300).astype(str)
+        return pa.table({"day": days, "low": numbers % 7, "high": numbers % 7 + numbers % 3, "group": numbers % 5})
+
+    dataset = ray.data.range(N, override_num_blocks=5).map_batches(made, batch_format="pyarrow", batch_size=None)
+    context = deepcopy(dataset.context)
+    schema = replace(infer_schema(made(pa.table({"id": np.arange(900)}))), constraints=(Inequality("low", "high"),))
+    for mark in tmp_path.iterdir():
+        mark.unlink()
+    model = BayesianNetworkSynthesizer(seed=0, verbose=False, schema=schema).fit(dataset)
+    assert model.n_rows_ == N
+    assert len(list(tmp_path.iterdir())) == 5
+    assert dataset.context == context
 
 
 def test_an_error_of_the_data_comes_out_as_it_is(parquet: Table) -> None:

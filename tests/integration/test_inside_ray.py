@@ -17,7 +17,7 @@ import pytest
 
 from raysynth import GaussianCopula
 from raysynth.errors import ClusterError
-from raysynth.running import ray as over_ray
+from raysynth.running import ray_session
 
 SECONDS = 90.0
 
@@ -131,9 +131,9 @@ def test_where_a_cpu_is_free_the_work_goes_over_ray_and_out_of_the_group(
 
 def test_the_environment_of_the_process_is_as_it_was(one_cpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = dict(os.environ)
-    with over_ray._variable("RAYSYNTH_TEST", "1"):
+    with ray_session._variable("RAYSYNTH_TEST", "1"):
         assert os.environ["RAYSYNTH_TEST"] == "1"
     monkeypatch.setenv("RAYSYNTH_SET", "mine")
-    with over_ray._variable("RAYSYNTH_SET", "1"):
+    with ray_session._variable("RAYSYNTH_SET", "1"):
         assert os.environ["RAYSYNTH_SET"] == "mine"
     assert {k: v for k, v in os.environ.items() if k != "RAYSYNTH_SET"} == before
