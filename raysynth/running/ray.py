@@ -288,7 +288,7 @@ class _OnlyInFiles(logging.Filter):
     @contextmanager
     def here(self) -> Iterator[None]:
         """An execution of ours."""
-        for name in [n for n in logging.root.manager.loggerDict if n.startswith("ray.data")]:
+        for name in [n for n in list(logging.root.manager.loggerDict) if n.startswith("ray.data")]:
             logging.getLogger(name).addFilter(self)
         with _lock:
             self.running += 1
