@@ -14,6 +14,7 @@ ATTACKS: dict[str, str] = {
     "critic": "raysynth.attacks.white_box:CriticAttack",
     "reconstruction": "raysynth.attacks.white_box:ReconstructionAttack",
     "likelihood_ratio": "raysynth.attacks.likelihood:LikelihoodRatioAttack",
+    "likelihood": "raysynth.attacks.likelihood:NeighbourLikelihoodAttack",
     "shadow": "raysynth.attacks.shadow:ShadowQueryAttack",
     "shadow_summary": "raysynth.attacks.shadow:ShadowSummaryAttack",
     "attribute_nearest": "raysynth.attacks.attribute:NearestAttributeAttack",
