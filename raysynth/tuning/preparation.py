@@ -17,6 +17,7 @@ from raysynth.tuning.trials import Setting
 from raysynth.tuning.winners import Budget
 
 if TYPE_CHECKING:
+    from raysynth.data.fragments import Table
     from raysynth.methods.base import Synthesizer
 
 _FEWEST_ROWS = 40
@@ -65,13 +66,12 @@ def split(
     from raysynth.data.sequences import codes_of
     from raysynth.fitting.persons import entity_of
 
-    reading: dict[str, Any] = {} if private is None else {"declared": private, "private": True}
-    rng, table = np.random.default_rng(seed), as_table(data, **reading)
+    rng, table = np.random.default_rng(seed), _opened(data, private)
     rows, numbers = numbered_rows(table, list(table.names), max_rows, rng)
     if rows.num_rows < _FEWEST_ROWS:
         raise DataError(f"a sweep needs at least {_FEWEST_ROWS} rows; {table.source} has {rows.num_rows}")
     if holdout is not None:
-        held_rows, held_numbers = numbered_rows(as_table(holdout, **reading), list(table.names), max_rows, rng)
+        held_rows, held_numbers = numbered_rows(_opened(holdout, private), list(table.names), max_rows, rng)
         return Division(rows, held_rows, numbers, held_numbers)
     entity = entity_of(rows, entity)
     owners = None if entity is None else codes_of(rows.column(entity))
@@ -79,9 +79,16 @@ def split(
     return Division(rows.take(kept), rows.take(held), numbers[kept], numbers[held])
 
 
+def _opened(data: Any, private: Mapping[str, pa.DataType] | None) -> Table:
+    """A table as it is, or through the private door: columns of a CSV file are of the declared types, or text."""
+    from raysynth.statistics.public_schema import cast_to
+
+    return as_table(data) if private is None else cast_to(as_table(data, declared=private, private=True), private)
+
+
 def _read_privately(data: Any, numbers: np.ndarray, types: Mapping[str, pa.DataType]) -> pa.Table:
     """Rows of these numbers (sorted), through the private door."""
-    exact, table = as_table(data), as_table(data, declared=types, private=True)
+    exact, table = as_table(data), _opened(data, types)
     names, parts, seen = list(exact.names), [], 0
     for block in table.blocks(names):
         mine = numbers[(numbers >= seen) & (numbers < seen + block.num_rows)] - seen

@@ -38,6 +38,7 @@ from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
+from raysynth.methods.shared.workload import GivenWorkload, Workload, workload_of
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
@@ -193,6 +194,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
             under_budget=Computed("by the number of columns and the budget"),
         ),
     ] = None
+    workload: GivenWorkload = None
 
     grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
 
@@ -241,9 +243,11 @@ class BayesianNetworkSynthesizer(Synthesizer):
         return {"n_bins": self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
-        rules = self._edge_rules(prepared.encoder.names)
+        names = prepared.encoder.names
+        rules = self._edge_rules(names)
+        workload = workload_of(self.workload, names, is_private=prepared.privacy is not None)
         if prepared.privacy is not None:
-            self._fit_privately(prepared, prepared.privacy, rules)
+            self._fit_privately(prepared, prepared.privacy, rules, workload)
             return
         prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
@@ -261,12 +265,14 @@ class BayesianNetworkSynthesizer(Synthesizer):
         if self.verbose:
             print(self._summary(counts))
 
-    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
+    def _fit_privately(
+        self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
+    ) -> None:
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
         self.grouping_ = None
-        self.model_ = learn_privately(prepared, scope, rules, self.private_rounds)
+        self.model_ = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload)
         self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
         if self.verbose:
             print(f"network of {len(self.model_.edges)} edges within {scope.spent}")

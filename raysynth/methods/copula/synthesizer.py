@@ -26,6 +26,7 @@ from raysynth.methods.copula.gaussian_copula import (
     with_implied,
 )
 from raysynth.methods.parameters import Parameter
+from raysynth.methods.shared.workload import GivenWorkload, Workload, workload_of
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
@@ -85,13 +86,15 @@ class GaussianCopula(Synthesizer):
             tried=(12, 24, 48),
         ),
     ] = 24
+    workload: GivenWorkload = None
 
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": FINE_BINS}
 
     def _fit_encoded(self, prepared: Prepared) -> None:
+        workload = workload_of(self.workload, prepared.encoder.names, is_private=prepared.privacy is not None)
         if prepared.privacy is not None:
-            self._fit_privately(prepared, prepared.privacy)
+            self._fit_privately(prepared, prepared.privacy, workload)
             return
         self.families_: dict[str, str] = {}
         if self.marginals == "parametric":
@@ -107,13 +110,13 @@ class GaussianCopula(Synthesizer):
         tables = prepared.count(pairs, encoder=coarse, label="counting pairs")
         self.copula_ = fit_copula(self.encoder_, coarse, tables)
 
-    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope) -> None:
+    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, workload: Workload | None) -> None:
         from raysynth.methods.copula.private import learn_privately
 
         self.families_ = {}
         if self.marginals == "parametric":
             self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
-        self.copula_ = learn_privately(replace(prepared, encoder=self.encoder_), scope)
+        self.copula_ = learn_privately(replace(prepared, encoder=self.encoder_), scope, workload)
 
     def _generator(self) -> CopulaGenerator:
         return CopulaGenerator(self.copula_)
