@@ -105,8 +105,11 @@ class Dossier:
             )
             return f"An attack, or the direct comparison, surely finds more here than chance does. {rest}"
         looked = "Some finds are to be looked at by hand first (see the annex). " if level == "fair" else ""
-        if self.guarantee:
-            return f"{looked}What was not tried is bounded by the guarantee: {bound}."
+        if self.spent is not None and self.guarantee:
+            return (
+                f"{looked}No attack that was tried is sure to gain much, and what was not tried the guarantee bounds: "
+                f"at best {_right(self.spent):.1%} of guesses about one {units_in_words(self.spent)} are right."
+            )
         return (
             f"{looked}No attack that was tried is sure to gain much, and nothing bounds one that was not tried: hand "
             "it over to recipients who are bound by contract, and not to the public."
@@ -275,11 +278,15 @@ def most_often_right(spent: PrivacySpent) -> str:
 
     At best (e^epsilon + delta) / (e^epsilon + 1) of its guesses are right (Kairouz et al. 2015, theorem 2.1).
     """
-    right = (math.exp(min(spent.epsilon, 50.0)) + spent.delta) / (math.exp(min(spent.epsilon, 50.0)) + 1)
     return (
         f"whoever is to tell whether one {units_in_words(spent)} was learned from, with even odds before, is right "
-        f"{min(right, 1.0):.1%} of the time at best, where guessing gives 50 %"
+        f"{_right(spent):.1%} of the time at best, where guessing gives 50 %"
     )
+
+
+def _right(spent: PrivacySpent) -> float:
+    odds = math.exp(min(spent.epsilon, 50.0))
+    return min((odds + spent.delta) / (odds + 1), 1.0)
 
 
 def rounded(value: float) -> str:
