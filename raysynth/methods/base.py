@@ -25,7 +25,8 @@ from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
