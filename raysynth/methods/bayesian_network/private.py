@@ -19,7 +19,7 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.noised import NoisedSearch, Rounds
-from raysynth.methods.shared.workload import Workload
+from raysynth.methods.bayesian_network.workload import Workload
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
 

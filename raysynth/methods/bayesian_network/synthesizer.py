@@ -36,9 +36,9 @@ from raysynth.methods.bayesian_network.presence import gaps_together, presence_p
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.bayesian_network.workload import GivenWorkload, Workload, workload_of
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.methods.shared.workload import GivenWorkload, Workload, workload_of
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork

@@ -7,9 +7,6 @@ Margins come from the noised statistics. Two releases follow, by discrete and by
    products have norm at most r^2 / sqrt(2) (the off-diagonal half of an outer product). Latent correlations follow from
    these means as from exact ones, and the matrix is repaired to the nearest correlation matrix.
 
-Where a workload names pairs of columns, the scores of their columns are multiplied by up to `EMPHASIS` before they are
-clipped, and the noised sums divided again: the noise of a pair shrinks by the factors of its columns.
-
 With k rows of one privacy unit at most, both sensitivities are k times as large.
 """
 
@@ -31,17 +28,15 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.noised import shrunk
 from raysynth.methods.copula.axes import Axis, assembled, axes_of, correlations_of_products
 from raysynth.methods.copula.gaussian_copula import Copula, latent_orders, normal_scores
-from raysynth.methods.shared.workload import Workload
 from raysynth.running.runner import summarise
 
 ORDER_SHARE = 0.3  # of what the statistics left of the rho
 ORDER_BINS = 8
-EMPHASIS = 3.0  # of the column with most pairs of a workload; one in none has 1
 NORM_SLACK = 1.3  # clipping norm squared over the mean squared norm of the scores
 
 
-def learn_privately(prepared: Prepared, scope: PrivacyScope, workload: Workload | None = None) -> Copula:
-    """The copula of a prepared table; spends all that the scope has left, on the workload's pairs first."""
+def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
+    """The copula of a prepared table; spends all that the scope has left."""
     encoder = prepared.encoder
     width = len(encoder.columns)
     is_ordered = [isinstance(c, BinEncoder) or c.cardinality <= 2 for c in encoder.columns]
@@ -51,24 +46,22 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope, workload: Workload 
         return assembled(encoder, axes_of(encoder, [np.arange(encoder.cardinalities[0])]), np.eye(1))
     k = scope.rows_per_unit
     scale = scope.calibrated(lambda x: _planned(x, share, len(pairs), k), start=4.0)
-    planned = _planned(scale, share, len(pairs), k, "" if workload is None else f", {workload.words}")
+    planned = _planned(scale, share, len(pairs), k)
     scope.charge(*planned)
     orders = [np.arange(c) for c in encoder.cardinalities]
     if pairs:
         assert planned[0].noise_multiplier is not None
         orders = _orders(prepared, scope, pairs, planned[0].noise_multiplier * planned[0].sensitivity)
     axes = axes_of(encoder, orders)
-    factor_D = emphasis(axes, workload)
-    radius = clipping_radius(axes, factor_D)
-    make = partial(ScoreMoments, encoder, tuple(axes), radius, factor_D)
+    radius = clipping_radius(axes)
+    make = partial(ScoreMoments, encoder, tuple(axes), radius)
     moments = summarise(prepared.table, make, columns=list(encoder.names), label="moments of scores")
     upper = np.triu_indices(len(axes), 1)
     assert planned[-1].noise_multiplier is not None
     noised = gaussian_vector(
         moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=k * radius**2 / math.sqrt(2)
     )
-    means = noised / (scope.n_rows * np.outer(factor_D, factor_D)[upper])
-    return assembled(encoder, axes, correlations_of_products(axes, means))
+    return assembled(encoder, axes, correlations_of_products(axes, noised / scope.n_rows))
 
 
 class ScoreMoments:
@@ -78,20 +71,16 @@ class ScoreMoments:
         encoder: rows to codes.
         axes: codes to scores.
         radius: largest norm of z.
-        factor_D: what each score is multiplied by before it is clipped.
     """
 
-    def __init__(
-        self, encoder: TableEncoder, axes: tuple[Axis, ...], radius: float, factor_D: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, encoder: TableEncoder, axes: tuple[Axis, ...], radius: float) -> None:
         self.encoder, self.axes, self.radius = encoder, axes, radius
-        self.factor_D = np.ones(len(axes)) if factor_D is None else factor_D
         self.sums_DD = np.zeros((len(axes), len(axes)))
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a batch."""
         codes_NC = self.encoder.encode(batch).codes_NC
-        z_ND = np.stack([a.scores_K[codes_NC[:, a.column]] for a in self.axes], axis=1) * self.factor_D
+        z_ND = np.stack([a.scores_K[codes_NC[:, a.column]] for a in self.axes], axis=1)
         norm_N = np.sqrt((z_ND**2).sum(axis=1))
         z_ND *= np.minimum(1.0, self.radius / np.maximum(norm_N, 1e-12))[:, None]
         self.sums_DD += z_ND.T @ z_ND
@@ -101,30 +90,15 @@ class ScoreMoments:
         self.sums_DD += other.sums_DD
 
 
-def emphasis(axes: Sequence[Axis], workload: Workload | None) -> np.ndarray:
-    """What the scores of each axis are multiplied by (D,), by the pairs of the workload that its column is in."""
-    if workload is None:
-        return np.ones(len(axes))
-    pairs = np.array([workload.of_column(a.column) for a in axes], dtype=float)
-    result: np.ndarray = 1 + (EMPHASIS - 1) * pairs / max(float(pairs.max()), 1.0)
-    return result
-
-
-def clipping_radius(axes: Sequence[Axis], factor_D: np.ndarray) -> float:
+def clipping_radius(axes: Sequence[Axis]) -> float:
     """The norm that scores are clipped to: from noised shares alone."""
-    squared = sum(
-        f**2 * a.present * float(a.steps @ normal_scores(a.steps) ** 2) / a.steps.sum()
-        for a, f in zip(axes, factor_D, strict=True)
-    )
+    squared = sum(a.present * float(a.steps @ normal_scores(a.steps) ** 2) / a.steps.sum() for a in axes)
     return math.sqrt(max(NORM_SLACK * squared, 1e-6))
 
 
-def _planned(scale: float, share: float, n_pairs: int, k: int, purpose: str = "") -> list[events.Event]:
-    """The two releases at a scale of noise, and what they go to first.
-
-    The sensitivity of the moments is in units of r^2 / sqrt(2).
-    """
-    moments = events.gaussian(f"moments of clipped normal scores{purpose}", scale / math.sqrt(1 - share), sensitivity=k)
+def _planned(scale: float, share: float, n_pairs: int, k: int) -> list[events.Event]:
+    """The two releases at a scale of noise; the sensitivity of the moments is in units of r^2 / sqrt(2)."""
+    moments = events.gaussian("moments of clipped normal scores", scale / math.sqrt(1 - share), sensitivity=k)
     if not share:
         return [moments]
     tables = "pair tables, for the order of categories"

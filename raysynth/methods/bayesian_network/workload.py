@@ -31,10 +31,6 @@ class Workload:
     pairs: frozenset[tuple[int, int]]
     words: str
 
-    def of_column(self, column: int) -> int:
-        """In how many pairs a column is."""
-        return sum(column in pair for pair in self.pairs)
-
 
 def workload_of(given: Given | None, names: Sequence[str], *, is_private: bool) -> Workload | None:
     """The workload by positions of the modelled columns; None: everything matters alike.
