@@ -306,7 +306,7 @@ def _attacked(results: Sequence[AttackResult], edition: Edition) -> Cell:
     measured = [r for r in results if not math.isnan(r.gain.value)]
     if not measured:
         return Cell("none", "not measured")
-    worst = max(measured, key=lambda r: (r.found, r.gain.value))
+    worst = max(measured, key=lambda r: (r.found, r.gain.value if r.found else -_p_value(r), r.gain.value))
     level = "good" if not worst.found else "fair" if worst.in_words == "slight gain" else "bad"
     shown = (
         (f"{worst.success.value:.3f}", f"{worst.baseline.value:.3f}")
@@ -314,6 +314,10 @@ def _attacked(results: Sequence[AttackResult], edition: Edition) -> Cell:
         else (rounded(worst.success.value), rounded(worst.baseline.value))
     )
     return Cell(level, worst.in_words, f"{worst.title}: {shown[0]}, baseline {shown[1]}")
+
+
+def _p_value(result: AttackResult) -> float:
+    return 1.0 if result.verdict is None or math.isnan(result.verdict.p_value) else result.verdict.p_value
 
 
 def _compared(comparisons: Sequence[Comparison], edition: Edition) -> Cell:
