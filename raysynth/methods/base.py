@@ -327,10 +327,13 @@ class Synthesizer(Parameterised):
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
+        from raysynth.sampling.persons import person_columns
 
         self._require_fitted()
-        made = regenerators(self.schema_)
-        return SamplingModel(self._generator(), self.encoder_, self.schema_, self.rules_, made, self.identifier_key_)
+        generator, made = self._generator(), regenerators(self.schema_)
+        persons = person_columns(self.schema_, self.encoder_, made, generator, self.rules_)
+        key = self.identifier_key_
+        return SamplingModel(generator, self.encoder_, self.schema_, self.rules_, made, key, persons)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "stages_"):

@@ -187,6 +187,11 @@ class GroupedGenerator:
         block = self.generator.generate(n, rng, self.grouping.weights(weights) if weights else weights)
         return replace(block, codes_NC=self.grouping.values(block.codes_NC, rng, weights))
 
+    def completes(self, known: Sequence[int]) -> bool:
+        """Whether the method draws all other columns given these."""
+        completer: Any = self.generator
+        return hasattr(completer, "completes") and bool(completer.completes(known))
+
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) with all columns but the `known` ones drawn given these, by a method that completes rows."""
         completer: Any = self.generator
