@@ -264,12 +264,14 @@ def _said(entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold
     )
 
 
-def said_of_constant(columns: Sequence[str], kept: bool) -> str:
+def said_of_constant(columns: Sequence[str], kept: bool) -> list[str]:
     """What a fit says of columns that are the same in all rows of a person: whether they are in those of a made one."""
     names = ", ".join(f"'{n}'" for n in columns)
+    if not columns:
+        return []
     if kept:
-        return f"the same in all rows of a person, and drawn once for each made one: {names}"
-    return (
+        return [f"the same in all rows of a person, and drawn once for each made one: {names}"]
+    return [
         f"the same in all rows of a person, but may vary within a made one, whose rows are made singly: {names} "
         "(methods 'trees' and 'autoregressive' draw them once for each)"
-    )
+    ]

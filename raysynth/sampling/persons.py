@@ -7,7 +7,7 @@ make them alike without talk. Rows under conditions are made singly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,17 +46,23 @@ def person_columns(
         schema: the user's, in which a modelled column may be `within` the entity.
         encoder: of the modelled columns.
         regenerators: of the columns that are made anew.
-        generator: of encoded rows; `completes(columns)` says whether it draws the others given these.
+        generator: of encoded rows.
         rules: constraints, or None; where rows must be unique, they are made singly.
     """
     made = None if schema.entity is None else regenerators.get(schema.entity)
-    if not isinstance(made, RepeatedEncoder) or encoder.n_values or not hasattr(generator, "completes"):
+    if not isinstance(made, RepeatedEncoder) or encoder.n_values:
         return None
     within = {c.name for c in schema.modelled if c.within == schema.entity}
     columns = tuple(i for i, c in enumerate(encoder.columns) if c.kind.is_modelled and c.name in within)
-    if not columns or not generator.completes(columns) or (rules is not None and rules.has_unique):
+    if not columns or not completes(generator, columns) or (rules is not None and rules.has_unique):
         return None
     return PersonColumns(made.entity, made.rows_each, columns)
+
+
+def completes(generator: Any, known: Sequence[int]) -> bool:
+    """Whether a generator draws all other columns given these: any that has `generate_given`, unless it says it cannot."""
+    says = getattr(generator, "completes", None)
+    return hasattr(generator, "generate_given") and (says is None or bool(says(known)))
 
 
 def rows_of_persons(

@@ -223,10 +223,6 @@ class AnyOrderSampler:
         """The vectors (V, H) of column c's codes."""
         return self._columns(self._fast)[c].embedding_VH
 
-    def completes(self, known: Sequence[int]) -> bool:
-        """Any columns may be known."""
-        return True
-
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, in random orders."""
         result = np.array(codes_NC, np.int64)

@@ -30,6 +30,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.sampled_codes import learned_codes
+from raysynth.sampling.persons import completes
 from raysynth.sampling.protocol import Generator
 
 MANY_VALUES = 64  # codes of a column that is never grouped
@@ -189,8 +190,7 @@ class GroupedGenerator:
 
     def completes(self, known: Sequence[int]) -> bool:
         """Whether the method draws all other columns given these."""
-        completer: Any = self.generator
-        return hasattr(completer, "completes") and bool(completer.completes(known))
+        return completes(self.generator, known)
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) with all columns but the `known` ones drawn given these, by a method that completes rows."""
