@@ -60,7 +60,7 @@ def person_columns(
 
 
 def completes(generator: Any, known: Sequence[int]) -> bool:
-    """Whether a generator draws all other columns given these: any that has `generate_given`, unless it says it cannot."""
+    """Whether a generator draws all other columns given these: where it has `generate_given`, unless it denies it."""
     says = getattr(generator, "completes", None)
     return hasattr(generator, "generate_given") and (says is None or bool(says(known)))
 
