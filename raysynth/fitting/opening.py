@@ -118,7 +118,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         ParameterError: no column is left to model.
     """
     from raysynth.fitting.encoder_form import EncoderForm
-    from raysynth.fitting.persons import design_effect
+    from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared
 
@@ -126,7 +126,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
-        print(*opened.said, sep="\n", end="\n" if opened.said else "")
+        kept = getattr(model, "completes_rows", False) and not (opened.rules and opened.rules.has_unique)
+        print(*opened.said, *said_of_constant(opened.constant, kept), sep="\n", end="\n" if opened.said else "")
         if scope is not None:
             print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
