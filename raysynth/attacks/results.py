@@ -15,6 +15,7 @@ from raysynth.attacks.figures import figures
 from raysynth.attacks.verdicts import Verdict, in_words
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import Estimate
+from raysynth.files.notebook import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,6 +175,11 @@ class AttackResults(Mapping[str, float]):
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
             lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        rows = [(r.title, r.threat, r.success, r.baseline, r.in_words) for r in self.details.values()]
+        header = ("attack", "the attacker has", "success", "baseline", "verdict")
+        return html_table("Attacks on the synthetic table", header, rows, self.notes)
 
     def __repr__(self) -> str:
         return f"AttackResults({', '.join(f'{k}={v:.4f}' for k, v in self.items())})"

@@ -22,7 +22,8 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared, constraint_set
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
+from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.table import Kind, TableSchema
@@ -54,7 +55,7 @@ Epsilon = Annotated[
 ]
 
 
-class Synthesizer(Parameterised):
+class Synthesizer(Shown):
     """The public calls of every method, and the arguments that all have.
 
     What a fit learns are attributes that end in an underscore.

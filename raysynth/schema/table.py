@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raysynth.errors import SchemaError
+from raysynth.files.notebook import html_table
 from raysynth.files.storage import place, write_atomically
 from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
@@ -195,6 +196,11 @@ class TableSchema:
         """One line a column: name, kind and why; what `fit` prints."""
         width = max(len(c.name) for c in self.columns)
         return "\n".join(f"{c.name:<{width}}  {c.kind:<12} {c.reason or 'declared'}" for c in self.columns)
+
+    def _repr_html_(self) -> str:
+        rows = [(c.name, c.kind, c.dtype or "", c.reason or "declared") for c in self.columns]
+        caption = f"TableSchema of {len(self.columns)} columns"
+        return html_table(caption, ("column", "kind", "type", "why"), rows, [f"Rule: {c!r}" for c in self.constraints])
 
 
 def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:

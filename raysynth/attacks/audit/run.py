@@ -28,6 +28,7 @@ from raysynth.attacks.audit.bounds import game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
+from raysynth.files.notebook import html_table
 from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import in_this_process, run_tasks
 
@@ -120,6 +121,11 @@ class EpsilonAudit:
         claim = f"claim: epsilon = {self.epsilon:g}, delta = {self.delta:g} for one {self.unit} more or less"
         lines = [f"{claim}: {verdict}"]
         return "\n".join([*lines, *(f"  {a}" for a in self.attacks)])
+
+    def _repr_html_(self) -> str:
+        rows = [(a.name, f"{a.lower_bound:.3g}", f"{a.largest:.3g}", a.looked_at) for a in self.attacks]
+        header = ("attack", "epsilon is at least", "a perfect attack", "went by")
+        return html_table(str(self).partition("\n")[0], header, rows)
 
 
 def audit_epsilon(

@@ -1,0 +1,147 @@
+"""The gallery's pictures: pages made from tables that dependencies ship, opened in a headless Chromium.
+
+    python docs/pictures.py [NAME ...]
+
+writes `docs/_static/gallery/NAME.webp` (each below 150 kB), and README's picture, `examples/images/report.webp`. Needs
+the test extra and a Chromium; takes some minutes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+HERE = Path(__file__).parent
+LARGEST = 150_000  # bytes
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A part of a page.
+
+    Args:
+        page: file name of the page, in the folder where all are made.
+        part: CSS selector of what is shown; None: the page's first screen.
+        width, height: of the browser's window, in pixels; a part is cut at `height`.
+    """
+
+    page: str
+    part: str | None = None
+    width: int = 1200
+    height: int = 900
+
+
+PICTURES = {
+    "report": Picture("report.html", height=960),
+    "columns": Picture("report.html", "#columns"),
+    "pairs": Picture("report.html", "#pairs"),
+    "attacks": Picture("report.html", "#attacks"),
+    "ledger": Picture("private.html", "#ledger", height=700),
+    "private": Picture("private.html"),
+    "sweep": Picture("sweep.html", height=1000),
+    "database": Picture("database.html"),
+    "losses": Picture("losses.html", width=640, height=520),
+}
+
+
+def make_pages(folder: Path, wanted: set[str]) -> None:
+    """The pages of the wanted pictures."""
+    pages = {PICTURES[name].page for name in wanted}
+    from statsmodels.datasets import fair
+
+    table = fair.load_pandas().data
+    train, unseen = table.iloc[:5000], table.iloc[5000:]
+    if "report.html" in pages:
+        _evaluated(folder / "report.html", train, unseen, "trees")
+    if "private.html" in pages:
+        _evaluated(folder / "private.html", train, unseen, "bayesian_network")
+    if "losses.html" in pages:
+        from raysynth import AutoregressiveSynthesizer
+
+        AutoregressiveSynthesizer(epochs=30, seed=0, verbose=False).fit(train).plot_losses().save(
+            folder / "losses.html"
+        )
+    if "sweep.html" in pages:
+        from raysynth.tuning import sweep
+
+        methods = ["bayesian_network", "copula"]
+        found = sweep(train, methods, (0.5, 2.0, 8.0), out=str(folder / "sweep"), n_seeds=3, target="children", seed=0)
+        found.generate_report(folder / "sweep.html")
+    if "database.html" in pages:
+        from raysynth.cli.database import demo_database
+        from raysynth.methods.registry import DEFAULT_METHOD
+
+        demo_database(folder / "shop", DEFAULT_METHOD, 0)
+        shutil.copy(folder / "shop" / "report.html", folder / "database.html")
+
+
+def _evaluated(path: Path, train: Any, unseen: Any, method: str) -> None:
+    from raysynth import BayesianNetworkSynthesizer, SequentialTrees, infer_schema
+    from raysynth.evaluation import evaluate_synthetic_data
+
+    model: Any = SequentialTrees(seed=0, verbose=False)
+    if method == "bayesian_network":  # the questionnaire's answers are public
+        schema = infer_schema(train).declared_public()
+        model = BayesianNetworkSynthesizer(epsilon=1.0, delta=1e-5, schema=schema, seed=0, verbose=False)
+    made = model.fit(train).sample(len(train), seed=1)
+    results = evaluate_synthetic_data(
+        train, made, holdout_data=unseen, target_columns="children", model_info=model, seed=0
+    )
+    results.generate_report(path)
+
+
+def take(page: Any, picture: Picture) -> bytes:
+    """The picture as WebP, of the best quality below `LARGEST` bytes."""
+    png = page.screenshot()
+    if picture.part is not None:
+        box = page.locator(picture.part).bounding_box()
+        left, top = max(box["x"] - 16, 0), box["y"]
+        clip = {"x": left, "y": top, "width": box["width"] + 32, "height": min(box["height"], picture.height)}
+        png = page.screenshot(full_page=True, clip=clip)
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    for quality in (90, 80, 70, 60, 50):
+        packed = io.BytesIO()
+        image.save(packed, "WEBP", quality=quality, method=6)
+        if packed.tell() < LARGEST:
+            break
+    return packed.getvalue()
+
+
+def main(names: list[str]) -> None:
+    """Make the named pictures, or all."""
+    from playwright.sync_api import sync_playwright
+
+    os.environ.setdefault("RAYSYNTH_QUIET", "1")
+    wanted = set(names or PICTURES)
+    (HERE / "_static" / "gallery").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
+        make_pages(Path(made), wanted)
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        for name in sorted(wanted):
+            picture = PICTURES[name]
+            page = browser.new_page(viewport={"width": picture.width, "height": picture.height}, color_scheme="light")
+            page.goto((Path(made) / picture.page).as_uri())
+            for section in page.query_selector_all("section"):
+                section.scroll_into_view_if_needed()  # charts are drawn when they come into view
+            page.evaluate("window.scrollTo(0, 0)")
+            packed = take(page, picture)
+            (HERE / "_static" / "gallery" / f"{name}.webp").write_bytes(packed)
+            if name == "report":
+                (HERE.parent / "examples" / "images" / "report.webp").write_bytes(packed)
+            print(f"{name}: {len(packed):,} bytes")
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
