@@ -132,7 +132,7 @@ class CampaignResults:
         plan: the grid.
         games: one for each method, budget and attack with finished trials.
         failures: trials that failed, and why.
-        seconds: that trials took, one after the other.
+        seconds: summed over all trials.
     """
 
     plan: Plan
@@ -196,7 +196,7 @@ class CampaignResults:
         }
 
     def summary(self) -> str:
-        """The table as text."""
+        """The figures as text, one game a line."""
         lines = [f"Attack campaign: {len(self.games)} games, {len(self.failures)} failed trials"]
         for game in self.games:
             row = self._row(game)

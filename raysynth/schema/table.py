@@ -25,9 +25,9 @@ class TableSchema:
     Args:
         columns: one `ColumnSchema` for each column, in the order of the output.
         constraints: `raysynth.constraints.Constraint` values; each must hold in every sampled row.
-        rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
-            numbers, never leave (default 5; 1 switches the protection off).
-        max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        rare_threshold: categories in fewer rows than this are never sampled, nor are this many of the smallest and of
+            the largest numbers (default 5; 1 switches the protection off).
+        max_categories: most categories of a column with a code of their own; the rest shares one (default 1,000).
         entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
             persons, and the column is made anew. None: found by `fit`, where a column looks like it.
         releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
@@ -86,17 +86,18 @@ class TableSchema:
         return replace(self, columns=tuple(column if c.name == name else c for c in self.columns))
 
     def declared_public(self) -> TableSchema:
-        """The same with everything that was read from the rows declared: the word of who knows it without them.
+        """The same schema with all fields declared public; call it only if you know them without looking at the rows.
 
-        What a column was taken for, and why, is no longer told: the reasons count rows.
+        The reasons of the inference are left out, since they count rows.
         """
         columns = (replace(c, inferred=(), reason="declared") if c.inferred else c for c in self.columns)
         return replace(self, columns=tuple(columns))
 
     def require_public(self) -> None:
-        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget.
+        """Raise `SchemaError` unless the schema may be used under a privacy budget.
 
-        And where one was released with noise by a fit, whose ledger the schema does not carry: nobody would pay for it.
+        It may not where a field was read from the rows without noise, or was released with noise by a fit whose ledger
+        the schema does not carry, so that its cost would be counted nowhere.
         """
         if self.releases is None and (unpaid := [c for c in self.columns if c.released]):
             raise SchemaError(
@@ -193,7 +194,7 @@ class TableSchema:
         return cls.from_dict(content)
 
     def describe(self) -> str:
-        """One line a column: name, kind and why; what `fit` prints."""
+        """One line for each column with its name, its kind and the reason; this is what `fit` prints."""
         width = max(len(c.name) for c in self.columns)
         return "\n".join(f"{c.name:<{width}}  {c.kind:<12} {c.reason or 'declared'}" for c in self.columns)
 

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -67,12 +68,13 @@ def test_the_snippets_of_a_page_run_in_order_in_an_empty_folder(
     monkeypatch.chdir(tmp_path)
     if "s3://bucket" in "".join(code for _, code in snippets(page)):
         request.getfixturevalue("bucket")
-    names: dict[str, object] = {"__name__": "__page__"}
+    module = types.ModuleType("__page__")  # where classes of a page look up the names in their annotations
+    monkeypatch.setitem(sys.modules, "__page__", module)
     for kind, code in snippets(page):
         if kind == "bash":
             run_commands(code)
         else:
-            exec(compile(code, page.name, "exec"), names)
+            exec(compile(code, page.name, "exec"), vars(module))
 
 
 def run_commands(lines: str) -> None:
