@@ -92,6 +92,9 @@ def typed(line: str, terminal: bool, told_by: str = "") -> str:
         pid = child.proc.pid
     shown, longest = listened(child, pid)
     code = child.wait()
+    if not terminal:
+        child.proc.stdin.close()
+        child.proc.stdout.close()
     cause = f"'{line}'" + (f", advised by '{told_by}'," if told_by else "")
     assert code == 0, f"{cause} ended with {code}:\n{shown}"
     assert longest <= SILENCE, f"{cause} computed for {longest:.0f} s without a word:\n{shown}"
