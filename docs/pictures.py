@@ -59,7 +59,7 @@ def make_pages(folder: Path, wanted: set[str]) -> None:
     from statsmodels.datasets import fair
 
     table = fair.load_pandas().data
-    train, unseen = table.iloc[:5000], table.iloc[5000:]
+    train, unseen = table.iloc[:3000], table.iloc[3000:4500]
     if "report.html" in pages:
         _evaluated(folder / "report.html", train, unseen, "trees")
     if "private.html" in pages:
