@@ -138,8 +138,8 @@ def closer_to_training(
     """Share of synthetic rows nearer to a training row than to a holdout row, and SDMetrics' overfitting protection.
 
     The share compares equal numbers of training and holdout rows (the larger side is sampled), one distance for both,
-    and counts ties half: 0.5 is what rows of people in neither table give. Synthetic rows with the same nearest row are not independent
-    (a row in a crowd is nearest to many), which the interval allows for.
+    and counts ties half: 0.5 is what rows of people in neither table give. Synthetic rows with the same nearest row
+    are not independent (a row in a crowd is nearest to many), which the interval allows for.
     SDMetrics' DCROverfittingProtection takes all rows, each side's own ranges, and counts ties for the holdout:
     min(2 * (1 - share), 1).
     """
