@@ -26,7 +26,8 @@ from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, dec
 from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
