@@ -49,7 +49,7 @@ else:
 Epsilon = Annotated[
     float | None,
     Parameter(
-        "of the guarantee, by row (1 is strict, 10 is weak); alone it asks for differential privacy",
+        "of the guarantee (1 is strict, 10 is weak); giving it turns differential privacy on",
         above=0,
         under_budget=1.0,
     ),
@@ -109,7 +109,7 @@ class Synthesizer(Shown):
         ),
     ] = None
     about_rows: Annotated[
-        float | None, Parameter("the public order of magnitude of the number of rows", at_least=1)
+        float | None, Parameter("the number of rows as it is publicly known, roughly", at_least=1)
     ] = None
     public_types: Annotated[
         bool,
@@ -121,7 +121,7 @@ class Synthesizer(Shown):
     statistics_share: Annotated[
         float | None,
         Parameter(
-            "of the budget's rho, for the columns' own statistics (see `dp/accounting/calibration.py`)",
+            "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
             under_budget=Computed("a tenth"),
@@ -135,7 +135,7 @@ class Synthesizer(Shown):
         ),
     ] = None
     max_rows_per_unit: Annotated[
-        int, Parameter("so many random rows of a person count; noise of counts grows as many times", at_least=1)
+        int, Parameter("most rows of a person that count, drawn at random; noise grows with it", at_least=1)
     ] = 1
     secure_mode: Annotated[
         bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")
@@ -147,7 +147,9 @@ class Synthesizer(Shown):
     ] = None
     rules: Annotated[
         str | None,
-        Parameter("'auto': sums, orderings, dependencies that all rows keep are kept; None: printed", one_of=("auto",)),
+        Parameter(
+            "'auto': keep the sums, orderings and dependencies that all rows keep; None: print them", one_of=("auto",)
+        ),
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
