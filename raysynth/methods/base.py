@@ -49,9 +49,7 @@ else:
 Epsilon = Annotated[
     float | None,
     Parameter(
-        "of the guarantee (1 is strict, 10 is weak); giving it turns differential privacy on",
-        above=0,
-        under_budget=1.0,
+        "of the guarantee (1 is strict, 10 is weak); giving it turns differential privacy on", above=0, under_budget=1.0
     ),
 ]
 
@@ -147,9 +145,7 @@ class Synthesizer(Shown):
     ] = None
     rules: Annotated[
         str | None,
-        Parameter(
-            "'auto': keep the sums, orderings and dependencies that all rows keep; None: print them", one_of=("auto",)
-        ),
+        Parameter("'auto': keep sums, orderings, dependencies that all rows keep; None: print them", one_of=("auto",)),
     ] = None
 
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
