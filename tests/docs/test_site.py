@@ -6,10 +6,8 @@ import importlib
 import inspect
 import json
 import re
-import shlex
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -20,11 +18,10 @@ import pandas as pd
 import pytest
 import yaml
 from object_store import object_store
-from typer.testing import CliRunner
+from pages import DOCS, PAGES, TUTORIALS, blocks, run_page, starts_ray
 
 import raysynth
 from raysynth import ColumnSchema, DatabaseSchema, TableSchema, constraints, infer_schema
-from raysynth.cli import app
 from raysynth.cli.attack import CAMPAIGN_KEYS
 from raysynth.dp.accounting.ledger import Event, Mechanism
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
@@ -32,26 +29,9 @@ from raysynth.files.model_file import read_model
 from raysynth.schema.constraint_json import KINDS as CONSTRAINT_KINDS
 from raysynth.schema.constraint_json import constraint_from_dict
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SNIPPET = re.compile(r"(<!-- not run: [^>]*-->\n)?```(python|bash|\{code-cell\} ipython3)\n(.*?)```", re.DOTALL)
+ROOT = DOCS.parent
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-TUTORIALS = ROOT / "docs" / "tutorials"
-
-
-def snippets(page: Path) -> list[tuple[str, str]]:
-    """(language, code) of the blocks of a page that are run, in order."""
-    found = [(kind, code) for left_out, kind, code in SNIPPET.findall(page.read_text(encoding="utf-8")) if not left_out]
-    if page.parent == TUTORIALS:  # their command lines are played by tests/integration/test_three_ways.py
-        found = [(kind, code) for kind, code in found if kind != "bash"]
-    return found
-
-
-def needs(page: Path) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.ray] if "import ray\n" in page.read_text(encoding="utf-8") else []
-
-
-WITH_CODE = [pytest.param(p, marks=needs(p), id=str(p.relative_to(ROOT / "docs"))) for p in PAGES if snippets(p)]
+WITH_CODE = [p for p in PAGES if any(b.is_run for b in blocks(p)) and not starts_ray(p)]
 
 
 @pytest.fixture
@@ -61,29 +41,15 @@ def bucket() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("page", WITH_CODE)
-def test_the_snippets_of_a_page_run_in_order_in_an_empty_folder(
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: str(p.relative_to(DOCS)))
+def test_the_blocks_of_a_page_run_in_order_in_an_empty_folder(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    """Command lines of tutorials are typed by `tests/integration/test_three_ways.py`."""
     monkeypatch.chdir(tmp_path)
-    if "s3://bucket" in "".join(code for _, code in snippets(page)):
+    if any(b.is_run and "s3://bucket" in b.code for b in blocks(page)):
         request.getfixturevalue("bucket")
-    module = types.ModuleType("__page__")  # where classes of a page look up the names in their annotations
-    monkeypatch.setitem(sys.modules, "__page__", module)
-    for kind, code in snippets(page):
-        if kind == "bash":
-            run_commands(code)
-        else:
-            exec(compile(code, page.name, "exec"), vars(module))
-
-
-def run_commands(lines: str) -> None:
-    """Command lines of raysynth, each in this process; other commands are for pages to mark as not run."""
-    for line in lines.splitlines():
-        program, *words = shlex.split(line, comments=True)
-        assert program == "raysynth", f"'{line}' is run by no test; mark its block <!-- not run: why -->"
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, f"{line}\n{done.output}"
+    run_page(page, monkeypatch, shell=page.parent != TUTORIALS)
 
 
 def test_links_lead_to_pages_that_are_there() -> None:

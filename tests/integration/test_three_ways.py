@@ -17,9 +17,8 @@ from pathlib import Path
 import pexpect
 import pexpect.popen_spawn
 import pytest
+from pages import TUTORIALS, blocks
 
-TUTORIALS = Path(__file__).parent.parent.parent / "docs" / "tutorials"
-BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?```(bash|\{code-cell\} ipython3)\n(.*?)```", re.DOTALL)
 ADVICE = re.compile(r"^(?:.*Next: |\s*)(raysynth (?:fit|sample|evaluate|verify|info|ledger) .*)$", re.MULTILINE)
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SILENCE = 8.0  # seconds of computing without a word, start of the process included
@@ -36,11 +35,11 @@ def typed_and_prepared(tutorial: str) -> tuple[list[str], list[str]]:
     """The command lines of a tutorial, and its cells before the first of them, which make the tables."""
     lines: list[str] = []
     cells: list[str] = []
-    for left_out, kind, code in BLOCK.findall((TUTORIALS / f"{tutorial}.md").read_text(encoding="utf-8")):
-        if kind == "bash" and not left_out:
-            lines += code.splitlines()
-        elif kind != "bash" and not lines:
-            cells.append(code)
+    for block in (b for b in blocks(TUTORIALS / f"{tutorial}.md") if b.is_run):
+        if block.is_shell:
+            lines += block.code.splitlines()
+        elif not lines:
+            cells.append(block.code)
     return lines, cells
 
 
