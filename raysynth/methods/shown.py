@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 from raysynth.errors import NotFittedError, ParameterError
 from raysynth.files.notebook import STYLE, Drawing, html_table
 from raysynth.methods.parameters import Parameterised, declared
-
-if TYPE_CHECKING:
-    from raysynth.methods.base import Synthesizer
 
 _WIDTH, _HEIGHT = 420.0, 130.0
 _COLOURS = ("#1d5fd1", "#b3261e", "#0b6e3b", "#7a4b00", "#6a3fb5", "#566072")
@@ -53,7 +50,7 @@ class Shown(Parameterised):
             return html_table(
                 f"{type(self).__name__}, not fitted", ("parameter", "value"), given, ("All others: defaults.",)
             )
-        model = cast("Synthesizer", self)
+        model: Any = self  # fitted, so it has what `Synthesizer` sets
         spent = model.privacy_spent_
         facts = [
             ("rows", f"{model.n_rows_:,}" + ("" if spent is None else " (with noise)")),
