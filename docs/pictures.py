@@ -21,6 +21,17 @@ HERE = Path(__file__).parent
 LARGEST = 150_000  # bytes
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
+QUESTIONNAIRE = [  # column, least and largest answer, digits after the point: public
+    ("rate_marriage", 1, 5, 0),
+    ("age", 17.5, 42, 1),
+    ("yrs_married", 0.5, 23, 1),
+    ("children", 0, 5.5, 1),
+    ("religious", 1, 4, 0),
+    ("educ", 9, 20, 0),
+    ("occupation", 1, 6, 0),
+    ("occupation_husb", 1, 6, 0),
+    ("affairs", 0, 60, None),
+]
 TO_WEBP = """async ([data, quality]) => {
     const image = new Image();
     image.src = "data:image/png;base64," + data;
@@ -67,7 +78,7 @@ def make_pages(folder: Path, wanted: set[str]) -> None:
     pages = {PICTURES[name].page for name in wanted}
     from statsmodels.datasets import fair
 
-    table = fair.load_pandas().data
+    table = fair.load_pandas().data.sample(frac=1, random_state=0, ignore_index=True)  # the file is sorted
     train, unseen = table.iloc[:3000], table.iloc[3000:4500]
     if "report.html" in pages:
         _evaluated(folder / "report.html", train, unseen, "trees")
@@ -99,7 +110,10 @@ def _evaluated(path: Path, train: Any, unseen: Any, method: str) -> None:
 
     model: Any = SequentialTrees(seed=0, verbose=False)
     if method == "bayesian_network":  # the questionnaire's answers are public
-        schema = infer_schema(train).declared_public()
+        schema = infer_schema(train)
+        for name, low, high, decimals in QUESTIONNAIRE:
+            schema = schema.with_column(name, kind="continuous", bounds=(low, high), decimals=decimals)
+        schema = schema.declared_public()
         model = BayesianNetworkSynthesizer(epsilon=1.0, delta=1e-5, schema=schema, seed=0, verbose=False)
     made = model.fit(train).sample(len(train), seed=1)
     results = evaluate_synthetic_data(
