@@ -6,7 +6,7 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,9 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     family = Family(
         np.concatenate([family.parent, alone]), np.append(family.place, np.zeros(n_alone, np.int64)), number
     )
+    if model.summaries is not None:
+        own = {n: parents.rows.column(n) for n in parents.rows.column_names}
+        parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
     context = _context(model, parents, relation.parent, family.parent)
     if model.model is None:
         rows = pa.table({"": pa.nulls(len(family.parent))})
@@ -150,6 +153,8 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     else:
         rows = _sets(model, family, context, rng)
     rows = model.forms.inverse(rows, parents.rows, family.parent)
+    if model.summaries is not None and model.model is not None:
+        rows = model.summaries.inverse(rows, parents.rows, family)
     return Made(rows, context, {relation: family.parent}, family.place)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raysynth.related.grouping import Family, codes, group_means, group_modes, numbers, take_or_null
+from raysynth.related.grouping import Family, codes, group_means, group_modes, numbers, take_or_null, values_of
 from raysynth.schema.columns import ColumnSchema, Kind
 
 PLACE = "place among siblings"
@@ -113,7 +113,7 @@ class Siblings:
                 code, distinct = codes(values)
                 mode, share = group_modes(group, code, len(parents))
                 taken = np.append(mode, -1)[of_own]
-                result[_typical(column)] = _values(distinct, taken)
+                result[_typical(column)] = values_of(distinct, taken)
                 result[_share(column)] = _floats(np.append(share, np.nan)[of_own])
         return pa.table(result)
 
@@ -210,14 +210,6 @@ def _runs_before(code_N: np.ndarray, order: np.ndarray, place_N: np.ndarray) -> 
     result = np.empty(len(code))
     result[order] = np.where(first, np.nan, np.append(np.nan, run[:-1]))
     return result
-
-
-def _values(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
-    """Values by their number, null for -1; text stays dictionary codes."""
-    indices = pa.array(np.maximum(taken, 0).astype(np.int32), mask=taken < 0)
-    if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
-        return pa.DictionaryArray.from_arrays(indices, distinct)
-    return distinct.take(indices)
 
 
 def _floats(x: np.ndarray) -> pa.Array:

@@ -17,6 +17,7 @@ from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.plan import TablePlan, plan_of
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
+from raysynth.related.summaries import Summaries
 from raysynth.schema.columns import ColumnSchema, column_from_dict, column_to_dict
 from raysynth.schema.relations import DatabaseSchema
 from raysynth.schema.table import TableSchema
@@ -80,6 +81,7 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
         "compared": list(table.forms.compared),
         "order": table.forms.order,
         "siblings": [column_to_dict(c) for c in table.siblings.columns],
+        "summaries": None if table.summaries is None else table.summaries.to_dict(),
         "context": list(table.context),
         "n_rows": table.n_rows,
         "n_alone": table.n_alone,
@@ -91,14 +93,22 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> TableModel:
     columns = _columns(meta["columns"])
+    above = meta.get("summaries")  # files of the first versions have none
+    summaries = None
+    if above is not None:
+        if plan.primary is None:
+            raise ModelFileError(f"table '{plan.name}' has no parent to summarise it; refit the model")
+        summaries = Summaries.from_dict(plan.primary, above)
     compared = {c: r for c, r in plan.compared.items() if c in meta["compared"]}
+    is_sequence = plan.order is not None or (summaries is not None and summaries.order is not None)
     line = meta["line"]
     return TableModel(
         plan=plan,
         schema=TableSchema.from_dict(meta["schema"]),
         keys={c: IdentifierEncoder.from_dict(k) for c, k in meta["keys"].items()},
         forms=Forms(columns, compared, meta["order"]),
-        siblings=Siblings(_columns(meta["siblings"]), plan.order is not None),
+        siblings=Siblings(_columns(meta["siblings"]), is_sequence),
+        summaries=summaries,
         context=tuple(meta["context"]),
         model=None if meta["model"] is None else RowModel.from_state(meta["model"], arrays),
         n_rows=int(meta["n_rows"]),
