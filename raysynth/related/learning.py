@@ -248,7 +248,11 @@ def _learn_table(
         values |= own.above.forward(values, extended[plan.primary.parent].own, family.parent)
         drawn = own.above.learned(drawn)
     siblings = _siblings(plan, own, drawn)
-    given, given_schema = _given(own, siblings, values, family)
+    shown = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
+    siblings = siblings.with_repeated(shown, family)
+    given, given_schema = _given(own, siblings, shown, family)
+    values |= siblings.forward(shown, family)
+    drawn = siblings.learned(drawn)
     regenerated = [c for c in table.schema.columns if c.name in names and not c.kind.is_modelled]
     values |= {c.name: one_array(table.rows.column(c.name)) for c in regenerated}
     schema = TableSchema(
@@ -321,12 +325,11 @@ def _siblings(plan: TablePlan, own: _Extended, drawn: dict[str, ColumnSchema]) -
 
 
 def _given(
-    own: _Extended, siblings: Siblings, values: dict[str, pa.Array], family: Family
+    own: _Extended, siblings: Siblings, rows: pa.Table, family: Family
 ) -> tuple[dict[str, pa.Array], tuple[ColumnSchema, ...]]:
     """What rows are completed from: what they see of ancestors and siblings, and its schema."""
     if not len(family.number):
         return {}, ()
-    rows = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
     seen = siblings.of_all(rows, family)
     given = {**own.context, **{c: one_array(seen.column(c)) for c in seen.column_names}}
     return given, (*own.context_schema.values(), *siblings.schema)

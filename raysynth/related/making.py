@@ -143,7 +143,8 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
         np.concatenate([family.parent, alone]), np.append(family.place, np.zeros(n_alone, np.int64)), number
     )
     if model.summaries is not None:
-        own = {n: parents.rows.column(n) for n in parents.rows.column_names}
+        known = model.summaries.repaired(parents.rows, number)
+        own = {n: known.column(n) for n in known.column_names}
         parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
     context = _context(model, parents, relation.parent, family.parent)
     if model.model is None:
@@ -202,6 +203,7 @@ def _sequences(
         own = by_place[start:stop]
         kept = np.arange(len(own)) if place == 0 else np.searchsorted(family.parent[last], family.parent[own])
         rows = model.model.draw(_beside(context.take(pa.array(own)), walk.seen(place, kept)), len(own), rng)
+        rows = model.siblings.inverse(rows, None if walk.last is None else walk.last.take(pa.array(kept)))
         if model.forms.order is not None:
             before_P = model.forms.absolute(rows, None if before_P is None else before_P[kept])
             rows = rows.append_column(*model.forms.order_column(before_P, parents, family.parent[own]))

@@ -19,7 +19,7 @@ from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
 from raysynth.related.summaries import Summaries
 from raysynth.schema.columns import ColumnSchema, column_from_dict, column_to_dict
-from raysynth.schema.relations import DatabaseSchema
+from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 
 METHOD = "relational"
@@ -62,7 +62,8 @@ def from_content(content: ModelContent) -> DatabaseModel:
     columns |= {n: own for n, (_, own) in references.items()}
     types = {n: pa.schema([(c.name, c.arrow_type) for c in s.columns]) for n, s in columns.items()}
     rows = {n: int(t["n_rows"]) for n, t in meta["tables"].items()} | dict.fromkeys(references, 0)
-    plans = {p.name: p for p in plan_of(schema, types, rows)}
+    closest = {Relation.parse(t["primary"]): 1.0 for t in meta["tables"].values() if t.get("primary")}
+    plans = {p.name: p for p in plan_of(schema, types, rows, closest)}
     if list(plans) != list(meta["order"]):
         raise ModelFileError("the model file's tables do not fit its relations; refit the model")
     tables = {
@@ -75,12 +76,14 @@ def from_content(content: ModelContent) -> DatabaseModel:
 def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     rows, arrays = (None, {}) if table.model is None else table.model.to_state()
     meta = {
+        "primary": None if table.plan.primary is None else str(table.plan.primary),
         "schema": table.schema.to_dict(),
         "keys": {c: k.to_dict() for c, k in table.keys.items()},
         "columns": [column_to_dict(c) for c in table.forms.columns],
         "compared": list(table.forms.compared),
         "order": table.forms.order,
         "siblings": [column_to_dict(c) for c in table.siblings.columns],
+        "repeated": sorted(table.siblings.repeated),
         "summaries": None if table.summaries is None else table.summaries.to_dict(),
         "context": list(table.context),
         "n_rows": table.n_rows,
@@ -107,7 +110,7 @@ def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, n
         schema=TableSchema.from_dict(meta["schema"]),
         keys={c: IdentifierEncoder.from_dict(k) for c, k in meta["keys"].items()},
         forms=Forms(columns, compared, meta["order"]),
-        siblings=Siblings(_columns(meta["siblings"]), is_sequence),
+        siblings=Siblings(_columns(meta["siblings"]), is_sequence, frozenset(meta.get("repeated", ()))),
         summaries=summaries,
         context=tuple(meta["context"]),
         model=None if meta["model"] is None else RowModel.from_state(meta["model"], arrays),

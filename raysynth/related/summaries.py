@@ -78,7 +78,7 @@ class Summaries:
     @property
     def schema(self) -> tuple[ColumnSchema, ...]:
         """The columns of the parent."""
-        result = []
+        result: list[ColumnSchema] = []
         for column in self.numbers:
             least = replace(column, name=self._named("least", column), bounds=None, inferred=(), reason="")
             result += [least, replace(difference_of(column), name=self._named("range of", column))]
@@ -88,7 +88,7 @@ class Summaries:
             result.append(ColumnSchema(named, column.kind, column.dtype, categories=column.categories))
             result.append(_float(self._named("typical share of", column)))
             result.append(number_column(self._named("different", column)))
-        return tuple(result)
+        return tuple(replace(c, nullable=True) for c in result)  # missing without children
 
     def of(self, children: pa.Table, parent_N: np.ndarray, n_parents: int) -> dict[str, pa.Array]:
         """The columns of each parent, (P,); missing without children.
@@ -102,7 +102,8 @@ class Summaries:
             least, largest, mean, deviation = _moments(
                 parent_N[there], numbers(children.column(column.name))[there], n_parents
             )
-            width = largest - least
+            several = np.bincount(parent_N[there], minlength=n_parents) > 1
+            width = np.where(several, largest - least, np.nan)
             with np.errstate(invalid="ignore", divide="ignore"):
                 middle, spread = (np.where(width > 0, x / width, np.nan) for x in (mean - least, deviation))
             columns = (least, width, middle, spread)
@@ -178,6 +179,29 @@ class Summaries:
             result[column.name] = pa.array(place, mask=np.isnan(place))
         return result
 
+    def repaired(self, parents: pa.Table, number_P: np.ndarray) -> pa.Table:
+        """Made parents whose summaries say something of every column without missing values.
+
+        A parent with children that was drawn as one without, or as one with a single child, takes these summaries from
+        the parent nearest in number of children.
+        """
+        result = {n: parents.column(n) for n in parents.column_names}
+        for column in (c for c in self.numbers if not c.nullable):
+            names = [c.name for c in self._of_number(column)]
+            for first, fewest in ((0, 1), (1, 2)):
+                asked = number_P >= fewest
+                known = asked & parents.column(names[first]).is_valid().to_numpy()
+                lost, whole = np.flatnonzero(asked & ~known), np.flatnonzero(known)
+                if not len(lost) or not len(whole):
+                    continue
+                whole = whole[np.argsort(number_P[whole], kind="stable")]
+                taken = np.arange(len(number_P))
+                near = np.searchsorted(number_P[whole], number_P[lost])
+                taken[lost] = whole[np.minimum(near, len(whole) - 1)]
+                result |= {n: result[n].take(pa.array(taken)) for n in names[first:]}
+                parents = pa.table(result)
+        return parents
+
     def inverse(self, rows: pa.Table, parents: pa.Table, family: Family) -> pa.Table:
         """Made rows with the numbers as the table has them, each family between the least and the largest of its own.
 
@@ -190,7 +214,7 @@ class Summaries:
         for column in self.numbers:
             x = np.array(numbers(rows.column(column.name)))
             ends = self._numbers({n: parents.column(n) for n in parents.column_names}, column)
-            least, width = _repaired(ends["least"], ends["width"], family.number, column.nullable)
+            least, width = ends["least"], np.where(family.number > 1, ends["width"], 0.0)
             if column.name in self.relative:
                 if column.name == self.order:
                     x[held] = _ascending(x[held], parent_N)
@@ -284,22 +308,6 @@ def _moments(parent_N: np.ndarray, x_N: np.ndarray, n_parents: int) -> tuple[np.
     return tuple(result)
 
 
-def _repaired(
-    least_P: np.ndarray, width_P: np.ndarray, number_P: np.ndarray, nullable: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of families without contradictions: no width of one child; of a family that says nothing of a column that
-    has no missing values those of the family nearest in number of children."""
-    width_P = np.where(number_P > 1, width_P, 0.0)
-    lost, whole = np.flatnonzero(np.isnan(least_P) & (number_P > 0)), np.flatnonzero(~np.isnan(least_P))
-    if nullable or not len(lost) or not len(whole):
-        return least_P, width_P
-    whole = whole[np.argsort(number_P[whole], kind="stable")]
-    taken = whole[np.minimum(np.searchsorted(number_P[whole], number_P[lost]), len(whole) - 1)]
-    least_P, width_P = least_P.copy(), width_P.copy()
-    least_P[lost], width_P[lost] = least_P[taken], np.where(number_P[lost] > 1, width_P[taken], 0.0)
-    return least_P, width_P
-
-
 def _ascending(x_N: np.ndarray, parent_N: np.ndarray) -> np.ndarray:
     """The values of each family in ascending order along its rows, which stand family by family; missing ones last."""
     return x_N[np.lexsort((x_N, parent_N))]
@@ -320,4 +328,4 @@ def _reaching(x_N: np.ndarray, parent_N: np.ndarray, least_P: np.ndarray, width_
 
 
 def _float(name: str) -> ColumnSchema:
-    return ColumnSchema(name, Kind.CONTINUOUS, "double")
+    return ColumnSchema(name, Kind.CONTINUOUS, "double", nullable=True)
