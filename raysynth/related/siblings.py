@@ -146,8 +146,7 @@ class Siblings:
 
     def learned(self, columns: Mapping[str, ColumnSchema]) -> dict[str, ColumnSchema]:
         """Columns as they are learned."""
-        free = {"categories": None, "levels": None}
-        return {n: replace(c, **free) if n in self.repeated else c for n, c in columns.items()}
+        return {n: replace(c, categories=None, levels=None) if n in self.repeated else c for n, c in columns.items()}
 
     def forward(self, rows: pa.Table, family: Family) -> dict[str, pa.Array]:
         """The repeated columns as they are learned, (N,)."""
