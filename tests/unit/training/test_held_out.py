@@ -45,17 +45,7 @@ def test_whole_persons_are_held_back() -> None:
 
 def test_given_rows_are_held_back_and_others_left_out() -> None:
     held, left_out = np.array([7, 8, 9]), np.array([5, 6, 10])
-    made = HeldOut.split(
-        numbered(30),
-        0.5,
-        batch_size=8,
-        steps=3,
-        seed=3,
-        rank=0,
-        device=torch.device("cpu"),
-        held=held,
-        left_out=left_out,
-    )
+    made = HeldOut.split(Batches(numbered(30), 8, 3, seed=3), 0.5, held=held, left_out=left_out)
     assert made.validation is not None and made.validation.codes_NC.ravel().tolist() == [7, 8, 9]
     trained = torch.cat([b.codes_NC for b in made.epoch(0) if not isinstance(b, ValidationBatch)]).ravel().tolist()
     assert sorted(trained) == [*range(5), *range(11, 30)]
