@@ -20,6 +20,7 @@ from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
+from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
 from raysynth.fitting.opened import OpenedTable, RowsOfUnits, as_modelled
 from raysynth.fitting.remarks import found_rules, remarks
@@ -116,7 +117,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         ParameterError: no column is left to model.
     """
     from raysynth.fitting.encoder_form import EncoderForm
-    from raysynth.fitting.persons import design_effect
+    from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared
 
@@ -124,7 +125,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
-        print(*opened.said, sep="\n", end="\n" if opened.said else "")
+        kept = getattr(model, "completes_rows", False) and not (opened.rules and opened.rules.has_unique)
+        print(*opened.said, *said_of_constant(opened.constant, kept), sep="\n", end="\n" if opened.said else "")
         if scope is not None:
             print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
@@ -208,7 +210,6 @@ def open_table(
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
     from raysynth.data.table import as_table
-    from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.running.runner import check_room_for
     from raysynth.statistics.dated_table import declared_types
 
@@ -218,12 +219,10 @@ def open_table(
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
-    unit, kept = None, None
+    unit = None
     if model.privacy_unit is not None:
         unit = RowsOfUnits(model.privacy_unit, model.max_rows_per_unit, draws_units(model))
-    if (folder := shards_folder(model)) is not None:
-        kept = (folder, EncoderForm.of(model).described)
-    earlier = Earlier(run, released, kept)
+    earlier = Earlier(run, released, checks.kept_by(model))
     return open_privately(table, declared, kinds, scope, public_types=model.public_types, unit=unit, earlier=earlier)
 
 
@@ -290,12 +289,12 @@ class Earlier:
     Args:
         run: that a fit resumes; it has its statistics already.
         released: statistics that several fits share.
-        kept: the folder, and the form of the encoder, of what another fit kept.
+        kept: the folder, the form of the encoder, and what is said of the table, of what another fit kept.
     """
 
     run: PrivateRun | None = None
     released: NoisedStatistics | None = None
-    kept: tuple[Path, Mapping[str, Any]] | None = None
+    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None
 
 
 def open_privately(
@@ -350,7 +349,7 @@ def open_privately(
 
 
 def _keeping(
-    kept: tuple[Path, Mapping[str, Any]],
+    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]],
     whole: Table,
     schema: TableSchema,
     modelled: TableSchema,
@@ -361,7 +360,8 @@ def _keeping(
     from raysynth.training.kept_releases import looked_up
 
     owners = None if unit is None else whole.select([unit.column])
-    return looked_up(*kept, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
+    folder, form, said = kept
+    return looked_up(folder, form, as_modelled(whole, schema)[0], modelled, scope.unit, owners, said)
 
 
 def validate_rows(
