@@ -344,9 +344,12 @@ class Synthesizer(Parameterised):
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
+        from raysynth.sampling.persons import person_columns
 
-        of, made = self._require_fitted(), regenerators(self.schema_)
-        return SamplingModel(self._generator(), of.encoder, of.schema, of.rules, made, of.identifier_key)
+        of, generator = self._require_fitted(), self._generator()
+        made = regenerators(of.schema)
+        persons = person_columns(of.schema, of.encoder, made, generator, of.rules)
+        return SamplingModel(generator, of.encoder, of.schema, of.rules, made, of.identifier_key, persons)
 
     def _require_fitted(self) -> Fitted:
         """What was fitted; raises `NotFittedError` where nothing was."""
