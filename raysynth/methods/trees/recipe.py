@@ -15,7 +15,7 @@ import numpy as np
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
-from raysynth.methods.trees.grow import GrowthRule, grow
+from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
@@ -128,8 +128,9 @@ def learn_column(
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
-    grown: dict[str, Any] = grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng)
-    return replace(forest, **grown)
+    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), classes)
+    grown, in_use = grow(data, rule, rng)
+    return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 
 def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
