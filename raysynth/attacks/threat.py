@@ -49,17 +49,20 @@ class Records:
     Args:
         rows: numbers and codes, N rows.
         table: the same N rows as they were read.
+        numbers_N: the number of each row in its table, from 0; None: not known.
     """
 
     rows: Rows
     table: pa.Table
+    numbers_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray) -> Records:
         """The rows at the given indices."""
-        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)))
+        numbers = None if self.numbers_N is None else self.numbers_N[chosen]
+        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)), numbers)
 
     def sample(self, n: int, rng: np.random.Generator) -> Records:
         """n rows drawn without replacement, in random order; all where there are no more."""

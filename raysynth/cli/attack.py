@@ -15,7 +15,7 @@ from raysynth.errors import ParameterError
 CAMPAIGN_KEYS = (
     *("data", "storage_path", "methods", "attacks", "epsilons", "n_models", "n_targets", "targets", "n_training"),
     *("n_synthetic", "game", "delta", "seed", "num_cpus", "num_gpus", "max_in_flight", "max_retries"),
-    *("confidence_target", "where"),
+    *("confidence_target", "where", "odometer"),
 )
 _NEEDED = ("data", "storage_path", "methods")
 
@@ -69,7 +69,7 @@ def attack(
         if campaign is not None:
             if real is not None:
                 raise ParameterError("give either REAL and SYNTHETIC, or --campaign")
-            return attack_campaign(campaign, out=out, seed=seed)
+            return attack_campaign(campaign, out=out, seed=seed, odometer=odometer)
         if real is None or synthetic is None:
             raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
         record_use(odometer, "attacks on exact rows")
@@ -131,13 +131,15 @@ def attack_tables(
     return Outcome(record, text)
 
 
-def attack_campaign(file: Path, *, out: Path | None, seed: int | None) -> Outcome:
+def attack_campaign(file: Path, *, out: Path | None, seed: int | None, odometer: Path | None = None) -> Outcome:
     """Run the campaign that a YAML file describes, or go on with it."""
     from raysynth.campaigns import AttackCampaign
 
     settings = read_campaign(file)
     if seed is not None:
         settings["seed"] = seed
+    if odometer is not None:
+        settings["odometer"] = odometer
     data, methods, path = (settings.pop(key) for key in ("data", "methods", "storage_path"))
     results = AttackCampaign(data, methods, path, **settings).run()
     record: dict[str, Any] = {"command": "attack", "campaign": str(file), "storage_path": path, **results.to_dict()}

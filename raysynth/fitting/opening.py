@@ -20,6 +20,7 @@ from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
+from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
 from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.remarks import found_rules, remarks
@@ -117,6 +118,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         ParameterError: no column is left to model.
     """
     from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared
 
@@ -124,7 +126,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         about = "" if scope is None else "about "
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
-        print(*opened.said, sep="\n", end="\n" if opened.said else "")
+        kept = getattr(model, "completes_rows", False) and not (opened.rules and opened.rules.has_unique)
+        print(*opened.said, *said_of_constant(opened.constant, kept), sep="\n", end="\n" if opened.said else "")
         if scope is not None:
             print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
@@ -157,6 +160,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         units=opened.units,
         shared=known,
         entity=opened.schema.entity,
+        constant=opened.constant,
+        design_effect=design_effect(opened.schema) if scope is None else 1.0,
     )
 
 
@@ -206,7 +211,6 @@ def open_table(
         released: noised statistics of the same table that were released before, so that nothing is released now.
     """
     from raysynth.data.table import as_table
-    from raysynth.fitting.encoder_form import EncoderForm
     from raysynth.running.runner import check_room_for
     from raysynth.statistics.dated_table import declared_types
 
@@ -216,13 +220,12 @@ def open_table(
     table = as_table(data, min_rows=0 if is_private else 2, declared=declared_types(declared), private=is_private)
     if scope is None:
         return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
-    public, unit, keep = model.public_types, None, None
+    unit = None
     if model.privacy_unit is not None:
         unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
-    if (folder := shards_folder(model)) is not None:
-        keep = (folder, EncoderForm.of(model).described)
+    keep = checks.kept_by(model)
     return open_privately(
-        table, declared, kinds, scope, public_types=public, unit=unit, run=run, released=released, keep=keep
+        table, declared, kinds, scope, public_types=model.public_types, unit=unit, run=run, released=released, keep=keep
     )
 
 
@@ -277,7 +280,9 @@ def open_exactly(
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
             statistics = sharing(table, modelled, statistics, schema.entity)
-    return OpenedTable(table, schema, modelled, constraints, statistics, said=(*known.said, *lines))
+    return OpenedTable(
+        table, schema, modelled, constraints, statistics, said=(*known.said, *lines), constant=known.constant
+    )
 
 
 def open_privately(
@@ -290,15 +295,15 @@ def open_privately(
     unit: tuple[str, int, bool] | None = None,
     run: PrivateRun | None = None,
     released: NoisedStatistics | None = None,
-    keep: tuple[Path, Mapping[str, Any]] | None = None,
+    keep: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
     With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
     for every later pass too; where units are drawn, their number is released as well.
     A fit that resumes `run` has its statistics already, one of several fits the `released` ones: nothing is
-    released again. Nor where `keep` (a folder, the form of the encoder) holds what another fit released of the table:
-    the scope pays for that.
+    released again. Nor where `keep` (a folder, the form of the encoder, what is said of the table) holds what another
+    fit released of the table: the scope pays for that.
     """
     from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.noised import earlier_statistics, release_statistics
@@ -335,7 +340,7 @@ def open_privately(
 
 
 def _keeping(
-    keep: tuple[Path, Mapping[str, Any]],
+    keep: tuple[Path, Mapping[str, Any], Mapping[str, Any]],
     whole: Table,
     schema: TableSchema,
     modelled: TableSchema,
@@ -346,7 +351,8 @@ def _keeping(
     from raysynth.training.kept_releases import looked_up
 
     owners = None if unit is None else whole.select([unit[0]])
-    return looked_up(*keep, as_modelled(whole, schema)[0], modelled, scope.unit, owners)
+    folder, form, said = keep
+    return looked_up(folder, form, as_modelled(whole, schema)[0], modelled, scope.unit, owners, said)
 
 
 def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:

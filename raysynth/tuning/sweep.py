@@ -147,11 +147,13 @@ class EvaluatedTrials(Trials):
         require_same_sweep(folder, note)
         rows, holdout = self._rows(data, budget, folder)
         # where every trial has a budget, rows are read as these read them; exact ones need what a sniffer finds
-        private = None if any(map(math.isinf, self.epsilons)) else declared_types(budget.schema) or {}
-        train, held_out = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
-        task = prepared_task(
-            train, held_out, targets=targets, objective=self.objective, budget=budget, folder=folder, entity=entity
-        )
+        types = declared_types(budget.schema) or {}
+        private = None if any(map(math.isinf, self.epsilons)) else types
+        parts = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
+        prepared = partial(prepared_task, objective=self.objective, budget=budget, folder=folder, entity=entity)
+        task = prepared(parts.train, parts.holdout, targets=targets)
+        if private is None and not all(map(math.isinf, self.epsilons)):
+            task = replace(task, private=prepared(*parts.read_privately(rows, holdout, types), targets=task.targets))
         claim(folder, note)
         room = Room(self.cpus_per_trial, self.max_concurrent_trials, self.scaling_config)
         trials, repeated = run_search(search, task, room)

@@ -18,6 +18,7 @@ import numpy as np
 
 from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.persons import RowsOfPersons
 
 TRIED = 2  # trees by which forms of growth are compared
 LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
@@ -48,6 +49,8 @@ class ColumnData:
         own_N: codes of the column. cardinality: R.
         n_columns: how many of the inputs are columns.
         classes: whether targets are classes.
+        persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
+        one_each: all rows of a person say the same, so splits are found from one of each.
     """
 
     x_FN: np.ndarray
@@ -56,6 +59,14 @@ class ColumnData:
     cardinality: int
     n_columns: int
     classes: bool
+    persons: RowsOfPersons | None = None
+    one_each: bool = False
+
+    def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
+        """The rows that the splits of one tree are found from."""
+        if self.persons is not None:
+            return self.persons.bag(share, rng)
+        return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
 def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], int]:
@@ -66,11 +77,8 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
     rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
     within one standard error.
     """
-    n, every = len(data.own_N), len(data.x_FN)
-    judged = rng.permutation(n)[:JUDGED_ROWS]
-    bags = [
-        (rng.permutation(n)[: max(2, round(rule.bag_share * n))], int(rng.integers(2**31))) for _ in range(rule.n_trees)
-    ]
+    judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
+    bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
     x_NF = np.ascontiguousarray(data.x_FN.T, dtype=np.float32)
     first = partial(_Growth, data, x_NF, rule, judged)
     best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
@@ -81,9 +89,7 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
         likeliest = max([best, *larger], key=lambda g: g.likelihood)
         best = [g for g in (best, *larger) if not is_less_likely(g.chosen.log_p_N, likeliest.chosen.log_p_N)][-1]
     best.grow(bags[TRIED:])
-    keeps = [keep_of(tree, best.chosen.alpha, best.chosen.of_pure) for tree in best.trees]
-    trees = [{**tree, "keep": keep} for tree, keep in zip(best.trees, keeps, strict=True)]
-    return _joined(trees), best.n_inputs
+    return _joined(best.settled()), best.n_inputs
 
 
 class _Growth:
@@ -96,17 +102,31 @@ class _Growth:
         self.bag_rows = math.ceil(factor * rule.leaf_rows * rule.bag_share)
         self.judge = BackOff(data.own_N, data.cardinality, judged)
         self.trees: list[dict[str, np.ndarray]] = []
+        self.few: list[np.ndarray | None] = []  # nodes of too few persons
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
-        data = self.data
+        data, persons = self.data, self.data.persons
         for bag, seed in bags:
-            fitted = _fitted(self.x_NF[bag], data.targets_NK[bag], self.bag_rows, data.classes, seed)
-            tree, leaf_N, order_N = _filled(Nodes.of(fitted), self.x_NF, data.own_N, self.rule.leaf_rows)
-            self.judge.add(tree, leaf_N, order_N, bag)
+            rows = persons.one_each(bag) if persons is not None and data.one_each else bag
+            fitted = _fitted(self.x_NF[rows], data.targets_NK[rows], self.bag_rows, data.classes, seed)
+            nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
+            tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
+            if persons is None:
+                self.judge.add(tree, leaf_N, order_N, bag)
+            else:  # rows of a person know each other: judged are persons by others
+                others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
+                self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
+            self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
         self.chosen = self.judge.best()
         return self
+
+    def settled(self) -> list[dict[str, np.ndarray]]:
+        """The arrays of the trees with `keep`, which is 0 where too few persons stand behind a node."""
+        keeps = [keep_of(tree, self.chosen.alpha, self.chosen.of_pure) for tree in self.trees]
+        keeps = [k if f is None else np.where(f, np.float32(0), k) for k, f in zip(keeps, self.few, strict=True)]
+        return [{**tree, "keep": keep} for tree, keep in zip(self.trees, keeps, strict=True)]
 
     @property
     def likelihood(self) -> float:
@@ -162,11 +182,12 @@ class Nodes:
                 return end
             end = further
 
-    def join_small(self, leaf_N: np.ndarray, least: int) -> bool:
-        """Takes out splits that leave fewer than `least` rows on a side; whether there were any.
+    def without_small(self, x_NF: np.ndarray, least: int) -> Nodes:
+        """The same without splits that leave fewer than `least` of the rows on a side.
 
         These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
         """
+        leaf_N = self.leaves(x_NF)
         before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(self.left)))])
         rows = before[self.ends()] - before[:-1]
         fewest = np.minimum(rows[self.left], rows[self.right])
@@ -178,16 +199,12 @@ class Nodes:
             else:
                 for array in (self.feature, self.threshold, self.left, self.right):
                     array[node] = array[child]
-        return bool(len(small))
+        return self
 
 
-def _filled(
-    nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray, least: int
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """One tree with whole thresholds, children side by side, and the counts of all rows in its leaves."""
     leaf_N = nodes.leaves(x_NF)
-    if nodes.join_small(leaf_N, least):
-        leaf_N = nodes.leaves(x_NF)
     inner = _reached(nodes) & (nodes.left >= 0)
     size = 1 + 2 * int(inner.sum())
     new = np.zeros(len(inner), np.int64)  # nodes in pairs: 0 the root, then both children of each inner node
