@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -182,13 +182,18 @@ def check_constraints(rules: ConstraintSet, table: Table) -> None:
     summarise(table, make, columns=columns, label="checking constraints").raise_if_any()
 
 
-def constraint_set(schema: TableSchema) -> ConstraintSet | None:
-    """The constraints of a written schema, on its columns as they are modelled; None without any."""
+def constraint_set(schema: TableSchema, thinning: Mapping[str, Any] | None = None) -> ConstraintSet | None:
+    """The constraints of a written schema, on its columns as they are modelled; None without any.
+
+    `thinning`: the weights of rejection, as a model file has them; None: without (models of earlier versions, too).
+    """
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.constraints.thinning import Thinning
 
     if not schema.constraints:
         return None
     modelled = schema.as_modelled()
-    rules = ConstraintSet(modelled.constraints, modelled)
+    weights = None if thinning is None else Thinning.from_dict(thinning)
+    rules = ConstraintSet(modelled.constraints, modelled, weights)
     rules.validate(modelled)
     return rules

@@ -25,6 +25,7 @@ from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
+from raysynth.sampling.effects import with_thinning
 from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class Synthesizer(Parameterised):
             learn()
         label_history(self)
         self.stages_ = tuple(stages)
+        self.rules_ = self.rules_ and with_thinning(self._fitted())
         return self
 
     def _fit_table(self, data: Any) -> None:
@@ -234,7 +236,7 @@ class Synthesizer(Parameterised):
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
-            return None if self.schema is None else self.schema.validate()
+            return None if self.schema is None else self.schema.validate(complete=False)
         return TableSchema.load(self.schema)
 
     def _fit_seed(self) -> int:
@@ -358,6 +360,7 @@ class Synthesizer(Parameterised):
             "n_rows": self.n_rows_,
             "identifier_key": self.identifier_key_,
             "privacy": None if self.privacy_spent_ is None else self.privacy_spent_.to_dict(),
+            **({"thinning": self.rules_.thinning.to_dict()} if self.rules_ and self.rules_.thinning else {}),
         }
         return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
 
@@ -379,9 +382,9 @@ class Synthesizer(Parameterised):
             )
         model = cls(**meta["parameters"])
         model._check_parameters()
-        model.schema_ = TableSchema.from_dict(meta["schema"])
+        model.schema_ = TableSchema.from_dict(meta["schema"]).validate()
         model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
-        model.rules_ = constraint_set(model.schema_)
+        model.rules_ = constraint_set(model.schema_, meta.get("thinning"))
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
         model.n_rows_ = int(meta["n_rows"])
         model.identifier_key_ = int(meta["identifier_key"])

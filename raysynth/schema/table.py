@@ -22,7 +22,8 @@ class TableSchema:
     """All columns in order, the constraints between them, and the protection of rare values.
 
     Args:
-        columns: one `ColumnSchema` for each column, in the order of the output.
+        columns: one `ColumnSchema` for each column, in the order of the output. A schema for a fit without a budget may
+            leave columns out: these are inferred.
         constraints: `raysynth.constraints.Constraint` values; each must hold in every sampled row.
         rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
             numbers, never leave (default 5; 1 switches the protection off).
@@ -33,7 +34,7 @@ class TableSchema:
             pays for; None: nothing was.
     """
 
-    columns: tuple[ColumnSchema, ...]
+    columns: tuple[ColumnSchema, ...] = ()
     constraints: tuple[Any, ...] = ()
     rare_threshold: int = 5
     max_categories: int = 1000
@@ -42,6 +43,8 @@ class TableSchema:
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("columns", "constraints"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         self._by_name.update({c.name: c for c in self.columns})
 
     def __getitem__(self, name: str) -> ColumnSchema:
@@ -115,9 +118,14 @@ class TableSchema:
             "take its lists 'inferred' out, or use schema.declared_public()"
         )
 
-    def validate(self) -> TableSchema:
-        """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self."""
-        if not self.columns:
+    def validate(self, *, complete: bool = True) -> TableSchema:
+        """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self.
+
+        Args:
+            complete: whether the schema declares all columns of its table. If not, constraints on others are not
+                checked yet: where the table is opened, its other columns are inferred, and the whole is checked.
+        """
+        if not self.columns and not (self.constraints or self.entity):
             raise SchemaError("the schema has no columns")
         if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise SchemaError(f"column names must be unique; repeated: {', '.join(repeated)}")
@@ -133,7 +141,8 @@ class TableSchema:
             if column.within is not None and column.within not in self:
                 raise SchemaError(f"column '{column.name}' is within '{column.within}', which the schema does not have")
         for constraint in self.constraints:
-            constraint.validate(self)
+            if complete or all(name in self for name in constraint.involves):
+                constraint.validate(self)
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,9 +163,12 @@ class TableSchema:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableSchema:
-        """The inverse of `to_dict`, validated; raises `SchemaError`."""
-        if not isinstance(content, Mapping) or not isinstance(content.get("columns"), list):
-            raise SchemaError("a schema is a JSON object with a list 'columns'")
+        """The inverse of `to_dict`, validated as far as it goes (see `validate`); raises `SchemaError`."""
+        listed = (
+            content.get("columns", [] if content.get("constraints") else None) if isinstance(content, Mapping) else 0
+        )
+        if not isinstance(listed, list):
+            raise SchemaError("a schema is a JSON object with a list 'columns', or 'constraints', or both")
         if content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
             raise SchemaError(
                 f"schema format_version {content['format_version']!r} is not known; "
@@ -166,12 +178,12 @@ class TableSchema:
         known |= {"$schema"}  # by which an editor completes entries; it says nothing of the table
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
-        columns = tuple(column_from_dict(c) for c in content["columns"])
+        columns = tuple(column_from_dict(c) for c in content.get("columns", ()))
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
         limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
-        return cls(columns=columns, constraints=constraints, **limits).validate()
+        return cls(columns=columns, constraints=constraints, **limits).validate(complete=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, meant to be edited by hand."""

@@ -55,6 +55,7 @@ class Copula:
     Args:
         margins: of each column's codes ('missing' left out where the column has a latent of its own for it).
         missing: for each column (missing code, index of its latent, threshold above which it is missing), or None.
+            Columns that are missing together share a latent.
         correlation: of all latents, columns first, shape (D, D).
 
     Raises:
@@ -67,10 +68,11 @@ class Copula:
 
     def __post_init__(self) -> None:
         own = [m for m in self.missing if m is not None]
-        width, size = len(self.margins), len(self.margins) + len(own)
+        width, latents = len(self.margins), sorted({m[1] for m in own})
+        size = width + len(latents)
         if self.correlation.shape != (size, size) or len(self.missing) != width:
-            raise ValueError(f"{width} columns, {len(own)} of which may be missing, need {size} latents")
-        if sorted(m[1] for m in own) != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
+            raise ValueError(f"{width} columns, {len(latents)} groups of which may be missing, need {size} latents")
+        if latents != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
             raise ValueError("the latents of what is missing are not in order")
         if not np.isfinite(self.correlation).all():
             raise ValueError("the correlations are no numbers")
@@ -314,6 +316,10 @@ def sample_conditional(
     Raises:
         ValueError: the evidence has probability 0.
     """
+    for column, weight in weights.items():
+        missing = copula.missing[column]
+        if missing is not None and weight[missing[0]] > 0 and weight[: missing[0]].any():
+            return _either(copula, n, rng, weights, column)
     pieces = _evidence(copula, weights)
     if any(not p.weight.any() for p in pieces.values()):
         raise ValueError("the conditions have probability 0 under the copula")
@@ -329,6 +335,28 @@ def sample_conditional(
         root = np.linalg.cholesky(spread + 1e-10 * np.eye(len(free)))
         latent[:, free] = z_given @ gain.T + rng.standard_normal((n, len(free))) @ root.T
     return latent_to_codes(copula, latent)
+
+
+def _either(
+    copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray], column: int
+) -> np.ndarray:
+    """As `sample_conditional`, where a column with a latent for what is missing may be missing or have a value.
+
+    Of both, as many rows as the column's own margin has: exact where no other condition bears on it.
+    """
+    code, _, threshold = copula.missing[column] or (0, 0, 0.0)
+    weight, margin = weights[column], copula.margins[column]
+    without, alone = weight.copy(), np.zeros_like(weight)
+    without[code], alone[code] = 0.0, weight[code]
+    cases = [{**weights, column: w} for w in (without, alone)]
+    present = float(weight[margin.order] @ margin.share / margin.share.sum()) * ndtr(threshold)
+    mass = np.array([present, weight[code] * ndtr(-threshold)])
+    mass *= [all(p.weight.any() for p in _evidence(copula, case).values()) for case in cases]
+    if not mass.any():
+        raise ValueError("the conditions have probability 0 under the copula")
+    counts = rng.multinomial(n, mass / mass.sum())
+    parts = [sample_conditional(copula, m, rng, case) for m, case in zip(counts, cases, strict=True) if m]
+    return rng.permutation(np.concatenate(parts)) if n else np.zeros((0, len(copula.margins)), np.uint16)
 
 
 @dataclass(frozen=True)
@@ -349,11 +377,10 @@ def _evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, _P
         if missing is not None:
             code, latent, threshold = missing
             asks_missing = weight[code] > 0 and not ordered.any()
-            pieces[latent] = _Pieces(
-                np.array([-np.inf, threshold]),
-                np.array([threshold, np.inf]),
-                np.array([0.0, 1.0] if asks_missing else [1.0, 0.0]),
-            )
+            asked = np.array([0.0, 1.0] if asks_missing else [1.0, 0.0])
+            if latent in pieces:  # of another column that is missing in the same rows
+                asked = asked * pieces[latent].weight
+            pieces[latent] = _Pieces(np.array([-np.inf, threshold]), np.array([threshold, np.inf]), asked)
             if asks_missing:
                 continue
         starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) != 0]))

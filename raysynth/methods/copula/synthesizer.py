@@ -178,19 +178,23 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     missing: list[tuple[int, int, float] | None] = []
     axes: list[_Axis] = []
     missing_axes: list[_Axis] = []
+    leaders = missing_together(both_ways, width)
     for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
         last = column.cardinality - 1
-        if not isinstance(column, BinEncoder):
+        if not isinstance(column, BinEncoder) and i not in leaders:
             order = orders[i]
             margins.append(Margin(order, shares[order]))
             missing.append(None)
             axes.append(_Axis(i, np.argsort(order), last + 1))
             continue
-        present = shares[:-1] if shares[:-1].any() else np.ones(last)  # of a column without any value: any will do
-        margins.append(Margin(np.arange(len(shares) - 1), present))
-        axes.append(_Axis(i, np.append(np.arange(last), -1), last))
-        if shares[-1] <= 0:
-            missing.append(None)
+        present = shares[:-1] if shares[:-1].any() else np.ones(len(shares) - 1)  # of a column without a value: any do
+        is_number = isinstance(column, BinEncoder)
+        order = np.arange(len(shares) - 1) if is_number else orders[i][orders[i] != last]
+        margins.append(Margin(order, present[order]))
+        axes.append(_Axis(i, np.append(np.arange(last) if is_number else np.argsort(order), -1), last))
+        leader = missing[leaders[i]] if leaders.get(i, i) != i else None
+        if shares[-1] <= 0 or leader is not None:
+            missing.append(None if leader is None else (len(shares) - 1, *leader[1:]))
             continue
         missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(max(1 - shares[-1], LEAST_PRESENT)))))
         missing_axes.append(_Axis(i, np.append(np.zeros(last, int), 1), 2))
@@ -202,6 +206,23 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
                 correlation[a, b] = correlation[b, a] = _correlation(both_ways, axes[a], axes[b])
     unseen = [(i, m[1]) for i, m in enumerate(missing) if m is not None]  # a number and whether it is missing
     return Copula(tuple(margins), tuple(missing), nearest_correlation(with_implied(correlation, unseen)))
+
+
+def missing_together(tables: Mapping[tuple[int, int], np.ndarray], width: int) -> dict[int, int]:
+    """For each column that is missing in just the rows in which others are, the first of them: they share a latent.
+
+    Args:
+        tables: counts (K_i, K_j) of every pair of columns i != j, both ways round; the last code is 'missing'.
+        width: number of columns.
+    """
+    leaders: dict[int, int] = {}
+    for j in range(1, width):
+        for i in range(j):
+            table = tables[i, j]
+            if leaders.get(i, i) == i and 0 < table[-1, -1] == table[-1].sum() == table[:, -1].sum() < table.sum():
+                leaders[i] = leaders[j] = i
+                break
+    return leaders
 
 
 def _correlation(tables: Mapping[tuple[int, int], np.ndarray], a: _Axis, b: _Axis) -> float:

@@ -42,6 +42,7 @@ def one(name: str, values: Any) -> ColumnSchema:
         ("price", RNG.gamma(2, 10, N), Kind.CONTINUOUS),
         ("weight", RNG.permutation(np.arange(N) * 37 + 5), Kind.CONTINUOUS),  # unique, but no key: like fnlwgt
         ("customer_id", RNG.permutation(np.arange(N) * 37 + 5), Kind.IDENTIFIER),
+        ("patient_id", pd.Series(RNG.permutation(np.arange(N) * 37 + 5.0)).where(np.arange(N) > 9), Kind.IDENTIFIER),
         ("x", np.arange(100, 100 + N), Kind.IDENTIFIER),
         ("patnum", RNG.permutation(np.arange(100_000, 100_000 + 3 * N))[:N], Kind.IDENTIFIER),  # drawn without repeats
         ("income", RNG.permutation(np.arange(10_000, 10_000 + 40 * N * N))[:N], Kind.CONTINUOUS),
