@@ -22,10 +22,10 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared, constraint_set
 from raysynth.fitting.private_history import label_history
 from raysynth.fitting.regenerators import regenerators
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared, saved_parameters
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
-from raysynth.sampling.effects import with_thinning
+from raysynth.sampling.effects import Rules, with_rules, with_thinning
 from raysynth.schema.table import Kind, TableSchema
 
 if TYPE_CHECKING:
@@ -248,25 +248,30 @@ class Synthesizer(Parameterised):
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 
-    def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pd.DataFrame:
         """Synthetic rows as a DataFrame; the same (model, seed, n_samples, conditions) gives the same rows.
 
         Args:
             n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
             conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+            constraints: further rules (`raysynth.constraints`) that every row keeps: others are rejected.
 
         Raises `ConditionError` (outside the domain, or too rare), `ConstraintError` (constraints too rarely met).
         """
         from raysynth.sampling.frame import to_frame
 
-        return to_frame(self.sample_arrow(n_samples, conditions, seed), self._fitted().schema)
+        return to_frame(self.sample_arrow(n_samples, conditions, seed, constraints), self._fitted().schema)
 
-    def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+    def sample_arrow(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pa.Table:
         """As `sample`, as an Arrow table (text as dictionary codes)."""
         from raysynth.sampling.local import sample_table
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         with told(quiet=not self.verbose):
             return sample_table(model, segments, self._sampling_seed(seed))
 
@@ -276,6 +281,7 @@ class Synthesizer(Parameterised):
         n_samples: int | None = None,
         conditions: Any = None,
         seed: int | None = None,
+        constraints: Rules = (),
         *,
         rows_per_file: int | None = None,
         row_group_rows: int = 65_536,
@@ -287,7 +293,7 @@ class Synthesizer(Parameterised):
 
         Args:
             path: folder or URI (s3://); made where missing. A folder that holds another run is refused.
-            n_samples, conditions, seed: as in `sample`; the rows are the same.
+            n_samples, conditions, seed, constraints: as in `sample`; the rows are the same.
             rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
@@ -298,10 +304,10 @@ class Synthesizer(Parameterised):
         """
         from raysynth.sampling.writer import FileForm, write_parquet
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
-        digest = self._content().digest()
+        digest = self._content().digest() + "".join(f" {c}" for c in constraints)
         return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
@@ -311,7 +317,7 @@ class Synthesizer(Parameterised):
         """
         from raysynth.sampling.dataset import sample_dataset
 
-        return sample_dataset(*self._asked(n_samples, conditions), self._sampling_seed(seed))
+        return sample_dataset(*self._asked(n_samples, conditions, ()), self._sampling_seed(seed))
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed
@@ -320,10 +326,10 @@ class Synthesizer(Parameterised):
         declared(Synthesizer)["seed"].check(seed)
         return int(seed)
 
-    def _asked(self, n_samples: int | None, conditions: Any) -> tuple[SamplingModel, tuple[Segment, ...]]:
+    def _asked(self, n_samples: int | None, conditions: Any, rules: Rules) -> tuple[SamplingModel, tuple[Segment, ...]]:
         from raysynth.sampling.conditions import parse_conditions
 
-        model = self._fitted()
+        model = with_rules(self._fitted(), rules)
         return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
 
     def _fitted(self) -> SamplingModel:
@@ -365,13 +371,7 @@ class Synthesizer(Parameterised):
         return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
 
     def _saved_parameters(self) -> dict[str, Any]:
-        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
-        return {
-            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
-            for k, v in self.get_params().items()
-            if k not in left_out
-        }
+        return saved_parameters(self)
 
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:

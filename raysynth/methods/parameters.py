@@ -291,3 +291,13 @@ def _is_whole(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def saved_parameters(model: Parameterised) -> dict[str, Any]:
+    """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
+    left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
+    return {
+        k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
+        for k, v in model.get_params().items()
+        if k not in left_out
+    }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import RowRules, SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
-from raysynth.schema.constraints import Constraint, ConstraintSet
+from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
 from raysynth.schema.constraints.thinning import learned
 from raysynth.schema.constraints.values import column_of, numbers_of
 
@@ -21,6 +23,8 @@ _TOLD = 0.005  # share of rows rejected from which on a rule is told, and reject
 _MOVED = 0.1  # change of a share, or of a mean in standard deviations, that is called a distortion
 _KEPT = 4_096  # rows that keep the rules, which the weights are found with
 _MOST_PILOTS = 32
+
+Rules: TypeAlias = Sequence[Constraint]
 
 
 def with_thinning(model: SamplingModel) -> RowRules | None:
@@ -43,6 +47,28 @@ def with_thinning(model: SamplingModel) -> RowRules | None:
     if n_made - n_kept < _TOLD * n_made:
         return rules
     return replace(rules, thinning=learned(rows, _kept(rules, rows), [n for n in rows.column_names if n in names]))
+
+
+def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:
+    """A model whose rows keep further rules, which it has not learned: others are rejected, so shares move as they do.
+
+    An equality is met by computing one column from the others, a range by the nearest value.
+
+    Raises:
+        ConstraintError: a rule does not fit the model's columns, or is one that only a fit can learn.
+    """
+    if not extra:
+        return model
+    schema = model.schema.as_modelled()
+    for rule in extra:
+        if isinstance(rule, FixedCombinations) and rule.combinations is None:
+            raise ConstraintError(
+                f"{rule}: combinations are learned by a fit; when rows are drawn, list them, or fit with this rule"
+            )
+    rules = model.rules if isinstance(model.rules, ConstraintSet) else ConstraintSet((), schema)
+    rules = replace(rules, extra=(*rules.extra, *extra))
+    rules.validate(schema)
+    return replace(model, rules=rules)
 
 
 def _pilots(model: SamplingModel) -> Iterator[pa.Table]:

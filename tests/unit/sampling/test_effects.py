@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import raysynth as rs
-from raysynth.constraints import Expression
+from raysynth.constraints import Expression, FixedCombinations, Range
 from raysynth.sampling.chunks import make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.schema.constraints.thinning import Thinning, learned
@@ -39,6 +39,45 @@ def test_a_rejecting_rule_is_told_with_what_it_moves(capsys: pytest.CaptureFixtu
 
 def test_a_rule_that_rejects_nothing_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rejected" not in sampled("a > -100", capsys)[1]
+
+
+@pytest.fixture(scope="module")
+def orders() -> tuple[pd.DataFrame, rs.GaussianCopula]:
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"unit": rng.integers(1, 40, 800), "n": rng.integers(1, 9, 800), "id": np.arange(800) + 1})
+    data["total"] = (data.unit * data.n * rng.choice([1.0, 0.9], 800)).round(1)
+    data.loc[rng.random(800) < 0.1, "total"] = np.nan
+    data["g"] = rng.choice(["x", "y"], 800)
+    return data, rs.GaussianCopula(seed=1, verbose=False).fit(data)
+
+
+def test_rules_given_with_the_sample_hold_and_the_model_is_as_before(
+    orders: tuple[pd.DataFrame, rs.GaussianCopula], tmp_path: Path
+) -> None:
+    model, before = orders[1], orders[1].sample(300, seed=1)
+    rules = [Expression("total == unit * n"), Expression("g != 'x' or unit <= 20"), Range("n", 2, 7)]
+    made = model.sample(300, seed=1, constraints=rules)
+    known = made.dropna()
+    assert (known.total == known.unit * known.n).all() and 0.02 < made.total.isna().mean() < 0.25
+    assert (made.unit[made.g == "x"] <= 20).all() and made.n.between(2, 7).all() and made.id.is_unique
+    assert (model.sample(100, {"g": "y"}, seed=1, constraints=rules[:2]).g == "y").all()
+    model.sample_to(tmp_path / "rows", 300, seed=1, constraints=rules)
+    assert pd.read_parquet(tmp_path / "rows").total.to_numpy() == pytest.approx(made.total.to_numpy(), nan_ok=True)
+    assert model.sample(300, seed=1).equals(before)
+    with pytest.raises(rs.errors.StorageError):  # another run than the folder's
+        model.sample_to(tmp_path / "rows", 300, seed=1)
+
+
+def test_rules_of_a_sample_that_cannot_be_met_say_why(orders: tuple[pd.DataFrame, rs.GaussianCopula]) -> None:
+    for rule, said in (
+        (FixedCombinations(("g", "n")), "list them"),
+        (Expression("id < 5"), "'id' is identifier"),
+        (Expression("nothing < 5"), "no column 'nothing'"),
+    ):
+        with pytest.raises(rs.ConstraintError, match=said):
+            orders[1].sample(10, seed=1, constraints=[rule])
+    with pytest.raises(rs.ConditionError, match="made anew.*set the column of the sample afterwards"):
+        orders[1].sample(10, {"id": 3}, seed=1)
 
 
 def ruled(seed: int, n: int = 3000) -> pd.DataFrame:
