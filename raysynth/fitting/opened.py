@@ -32,6 +32,7 @@ class OpenedTable:
         keeping: under a budget, where encoded rows are to be kept.
         units: which rows a privacy unit has, where training draws units of several rows.
         said: of persons with several rows, line by line; never under a budget.
+        constant: modelled columns that are the same in all rows of each person; likewise.
     """
 
     table: Table
@@ -43,3 +44,4 @@ class OpenedTable:
     keeping: Keeping | None = None
     units: UnitIndex | None = None
     said: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()

@@ -117,6 +117,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         ParameterError: no column is left to model.
     """
     from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.persons import design_effect
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared
 
@@ -157,6 +158,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         units=opened.units,
         shared=known,
         entity=opened.schema.entity,
+        constant=opened.constant,
+        design_effect=design_effect(opened.schema) if scope is None else 1.0,
     )
 
 
@@ -277,7 +280,9 @@ def open_exactly(
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
             statistics = sharing(table, modelled, statistics, schema.entity)
-    return OpenedTable(table, schema, modelled, constraints, statistics, said=(*known.said, *lines))
+    return OpenedTable(
+        table, schema, modelled, constraints, statistics, said=(*known.said, *lines), constant=known.constant
+    )
 
 
 def open_privately(

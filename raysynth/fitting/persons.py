@@ -5,7 +5,7 @@ Without a privacy budget only: under one, `privacy_unit` says whose a row is, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,12 +43,14 @@ class Persons:
         schema: with what identifiers and personal data repeat like, and `entity`.
         statistics: with who shares each value, where there are persons of several rows.
         said: what is to be told of it, line by line.
+        constant: modelled columns that are the same in all rows of each person, where persons have several.
     """
 
     table: Table
     schema: TableSchema
     statistics: TableStatistics
     said: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
 
 
 def known_persons(
@@ -96,11 +98,11 @@ def with_persons(
     made_anew = (Kind.IDENTIFIER, Kind.PERSONAL)
     within = [n for n in counted.constant if schema[n].kind in made_anew and not statistics.columns[n].missing]
     columns = tuple(_within(c, entity) if c.name in within else c for c in schema.columns)
-    varying = [n for n in counted.constant if schema[n].kind.is_modelled]
-    said = _said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold, varying)
+    constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
+    said = _said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold, constant)
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
-    return Persons(table, replace(schema, columns=columns), statistics, said)
+    return Persons(table, replace(schema, columns=columns), statistics, said, constant)
 
 
 def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str | None) -> TableStatistics:
@@ -153,6 +155,18 @@ def with_repeated_keys(schema: TableSchema, statistics: TableStatistics) -> Tabl
     """The schema with the rows that share a value of each key, where keys repeat."""
     seen, rare = statistics.columns, schema.rare_threshold
     return replace(schema, columns=tuple(_with_rows_each(c, seen[c.name], rare, None) for c in schema.columns))
+
+
+def design_effect(schema: TableSchema) -> float:
+    """How many rows of a table count as one where all rows of a person say the same (Kish 1965, section 8.2).
+
+    The sum of squares of the persons' numbers of rows over their sum; 1 where each has one row.
+    """
+    each = None if schema.entity is None else schema[schema.entity].rows_each
+    if each is None:
+        return 1.0
+    rows, persons = (np.array(x, dtype=float) for x in zip(*each, strict=True))
+    return float((persons * rows**2).sum() / (persons * rows).sum())
 
 
 def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:
@@ -240,7 +254,7 @@ def _chance(share: float) -> str:
 
 
 def _said(
-    entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold: int, varying: list[str]
+    entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold: int, varying: Sequence[str]
 ) -> tuple[str, ...]:
     how = "" if is_declared else ", found by its name and values"
     lines = [

@@ -48,6 +48,8 @@ class Prepared:
         privacy: what a fit under a privacy budget may spend (see `dp/accounting/scope.py`); None without one.
         units: which rows a privacy unit has, where training draws units of several rows; None: it draws rows.
         entity: the column of the table that says whose each row is, without a budget; None: each row is a person's.
+        constant: columns that are the same in all rows of each person, where persons have several.
+        design_effect: how many rows then count as one; 1 where each person has one.
         shared: rows that were encoded beforehand, for several fits (see `shared_table.py`); None: none were.
     """
 
@@ -64,6 +66,8 @@ class Prepared:
     units: UnitIndex | None = None
     shared: EncodedTable | None = None
     entity: str | None = None
+    constant: tuple[str, ...] = ()
+    design_effect: float = 1.0
 
     def persons(self) -> np.ndarray | None:
         """A number for the person of each row (N,), in the table's order; None: each row is one."""
@@ -82,6 +86,11 @@ class Prepared:
     def n_rows(self) -> int:
         """Rows of the table; under a privacy budget the noised number of them."""
         return self.statistics.n_rows if self.privacy is None else self.privacy.n_rows
+
+    @property
+    def repeated_columns(self) -> tuple[int, ...]:
+        """The `constant` columns by their place in the encoder."""
+        return tuple(c for c, name in enumerate(self.encoder.names) if name in self.constant)
 
     @property
     def n_units(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.fitting.prepared import Prepared
+from raysynth.statistics.persons import value_hashes
 
 
 def learned_codes(prepared: Prepared, most_rows: int) -> np.ndarray:
@@ -17,21 +19,34 @@ def learned_codes(prepared: Prepared, most_rows: int) -> np.ndarray:
 
     Memory does not grow with the table beyond so many rows.
     """
+    return learned_rows(replace(prepared, entity=None), most_rows)[0]
+
+
+def learned_rows(prepared: Prepared, most_rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The same, and a number for the person of each row, (N,); None: each row is one person's only one."""
     from raysynth.running.runner import for_each_fragment
 
     share = min(1.0, most_rows / max(prepared.n_rows, 1))
     if share == 1.0:
-        return np.ascontiguousarray(prepared.encoded().codes_NC.T)
-    take = partial(_taken, prepared.encoder, share, prepared.seed)
-    parts = for_each_fragment(prepared.table, take, columns=list(prepared.encoder.names), label="encoding a sample")
-    return np.concatenate(parts, axis=1)
+        return np.ascontiguousarray(prepared.encoded().codes_NC.T), prepared.persons()
+    entity = prepared.entity if prepared.privacy is None and prepared.entity in prepared.table.names else None
+    columns = [*prepared.encoder.names, *([] if entity is None else [entity])]
+    take = partial(_taken, prepared.encoder, share, prepared.seed, entity)
+    parts = for_each_fragment(prepared.table, take, columns=columns, label="encoding a sample")
+    codes_CN = np.concatenate([codes for codes, _ in parts], axis=1)
+    return codes_CN, None if entity is None else np.concatenate([persons for _, persons in parts])
 
 
-def _taken(encoder: TableEncoder, share: float, seed: int, index: int, blocks: Iterable[pa.RecordBatch]) -> np.ndarray:
-    """Codes (C, rows) of about this share of the rows of a fragment; the draw depends on its index alone."""
+def _taken(
+    encoder: TableEncoder, share: float, seed: int, entity: str | None, index: int, blocks: Iterable[pa.RecordBatch]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (C, rows) and persons of about this share of a fragment's rows; the draw depends on its index alone."""
     rng = np.random.default_rng([seed, index])
-    parts = [np.empty((len(encoder.columns), 0), np.uint16)]
+    parts, persons = [np.empty((len(encoder.columns), 0), np.uint16)], [np.empty(0, np.uint64)]
     for block in blocks:
-        rows = np.flatnonzero(rng.random(block.num_rows) < share)
-        parts.append(np.ascontiguousarray(encoder.encode(block.take(pa.array(rows))).codes_NC.T))
-    return np.concatenate(parts, axis=1)
+        rows = pa.array(np.flatnonzero(rng.random(block.num_rows) < share))
+        taken = block.take(rows)
+        parts.append(np.ascontiguousarray(encoder.encode(taken).codes_NC.T))
+        if entity is not None:
+            persons.append(value_hashes(taken.column(entity)))
+    return np.concatenate(parts, axis=1), np.concatenate(persons)

@@ -26,7 +26,8 @@ from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Par
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.sampling.effects import Rules, with_rules, with_thinning
-from raysynth.schema.table import Kind, TableSchema
+from raysynth.schema.columns import Kind
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -231,8 +232,7 @@ class Synthesizer(Parameterised):
         return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
-        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
+        return {Kind.CATEGORICAL: listed(self.categorical_columns), Kind.CONTINUOUS: listed(self.continuous_columns)}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):

@@ -87,7 +87,7 @@ class Families:
         for p in columns_of(parents):
             part = parents ^ 1 << p
             if self.scores.knows(part | 1 << new):
-                limit = min(limit, -self.scores.log_likelihood(new, part))
+                limit = min(limit, -self.scores.log_likelihood(new, part, child))
         return limit
 
     def _drop(self, child: int, parents: int, whole: int) -> None:

@@ -6,6 +6,10 @@ equivalent networks and lets one table serve every column in it:
 - BDeu (Heckerman, Geiger and Chickering 1995, section 7): g(S) = sum_cells lnGamma(n + a / |S|) - lnGamma(a / |S|) with
   the equivalent sample size a.
 |S| is the number of cells of S over the codes that occur in the data (a code that never occurs is no parameter).
+
+Where a column is the same in all rows of a person who has several, its rows are no evidence of their own: counts of its
+families are divided by the design effect (Kish 1965, section 8.2; Rao and Scott 1984 for tables of counts), and the
+scores are no longer those of equivalent networks.
 """
 
 from __future__ import annotations
@@ -27,9 +31,18 @@ class SetScores:
         counts: where tables come from.
         score: 'bic' or 'bdeu'.
         equivalent_sample_size: prior rows of BDeu.
+        repeated: columns that are the same in all rows of each person.
+        design_effect: by which the rows of these are divided, at least 1.
     """
 
-    def __init__(self, counts: SetCounts, score: str = "bic", equivalent_sample_size: float = 10.0) -> None:
+    def __init__(
+        self,
+        counts: SetCounts,
+        score: str = "bic",
+        equivalent_sample_size: float = 10.0,
+        repeated: Iterable[int] = (),
+        design_effect: float = 1.0,
+    ) -> None:
         if score not in SCORES:
             raise ParameterError(f"score must be one of {', '.join(SCORES)}; found {score!r}")
         self.counts = counts
@@ -37,8 +50,10 @@ class SetScores:
         self.prior_rows = equivalent_sample_size
         self.n_rows = 0.0
         self.seen: np.ndarray = np.ones(len(counts.cardinalities), dtype=np.int64)
+        self._effects = (1.0,) if design_effect == 1.0 else (1.0, design_effect)
+        self._repeated = frozenset(repeated) if design_effect > 1.0 else frozenset()
         self._n_log_n: dict[int, float] = {}
-        self._g: dict[int, float] = {}
+        self._g: dict[int, tuple[float, ...]] = {}  # for each of the effects
 
     def start(self, masks: Iterable[int]) -> None:
         """First pass: the given sets, and with them the number of rows and of the codes that occur.
@@ -58,9 +73,7 @@ class SetScores:
                     self.seen[c], self.n_rows = max(1, np.count_nonzero(codes)), float(codes.sum())
                     met.add(c)
         self._n_log_n[0] = self.n_rows * np.log(max(self.n_rows, 1.0))
-        self._g[0] = self._n_log_n[0] - 0.5 * np.log(max(self.n_rows, 1.0)) if self.score == "bic" else 0.0
-        if self.score == "bdeu":
-            self._g[0] = _log_gamma_sum(np.array([self.n_rows]), self.prior_rows)
+        self._g[0] = self._scored(np.array([max(self.n_rows, 1.0)]), 1.0)
         self._add(tables.items() if cells <= BATCH_CELLS else self.counts.visit(masks))
 
     def require(self, masks: Iterable[int]) -> None:
@@ -77,15 +90,24 @@ class SetScores:
 
     def family(self, child: int, parents: int) -> float:
         """score(child | parents) in nats; both sets must be known."""
-        return self._g[parents | 1 << child] - self._g[parents]
+        at = int(child in self._repeated)
+        return self._g[parents | 1 << child][at] - self._g[parents][at]
 
-    def log_likelihood(self, child: int, parents: int) -> float:
-        """Maximum log-likelihood of the child's column given its parents, in nats; both sets must be known."""
-        return self._n_log_n[parents | 1 << child] - self._n_log_n[parents]
+    def log_likelihood(self, child: int, parents: int, rows_of: int | None = None) -> float:
+        """Maximum log-likelihood of the child's column given its parents, in nats; both sets must be known.
+
+        `rows_of`: the column whose rows count, by its design effect; None: the child.
+        """
+        effect = self._effect(child if rows_of is None else rows_of)
+        return (self._n_log_n[parents | 1 << child] - self._n_log_n[parents]) / effect
 
     def penalty(self, child: int, parents: int) -> float:
         """BIC's price of the family's free parameters (an approximation of BDeu's), in nats."""
-        return 0.5 * np.log(max(self.n_rows, 2.0)) * (self.cells(parents | 1 << child) - self.cells(parents))
+        rows = max(self.n_rows / self._effect(child), 2.0)
+        return 0.5 * np.log(rows) * (self.cells(parents | 1 << child) - self.cells(parents))
+
+    def _effect(self, child: int) -> float:
+        return self._effects[int(child in self._repeated)]
 
     def total(self, parents: Iterable[int]) -> float:
         """Score of a whole network, parents given as a mask for each column."""
@@ -100,14 +122,19 @@ class SetScores:
             return
         seen = table[table > 0]
         self._n_log_n[mask] = float((seen * np.log(seen)).sum())
-        cells = self.cells(mask)
-        if self.score == "bic":
-            self._g[mask] = self._n_log_n[mask] - 0.5 * np.log(max(self.n_rows, 1.0)) * cells
-        else:
-            self._g[mask] = _log_gamma_sum(seen, self.prior_rows / cells)
+        self._g[mask] = self._scored(seen, self.cells(mask))
         for axis, c in enumerate(columns_of(mask)):
             if table.ndim > 1 and mask ^ 1 << c not in self._g:
                 self._add_with_subsets(mask ^ 1 << c, table.sum(axis=axis))
+
+    def _scored(self, seen: np.ndarray, cells: float) -> tuple[float, ...]:
+        """g from the counts above 0, with the rows divided by each of the effects."""
+        if self.score == "bdeu":
+            return tuple(_log_gamma_sum(seen / e, self.prior_rows / cells) for e in self._effects)
+        n_log_n, rows = float((seen * np.log(seen)).sum()), float(seen.sum())
+        return tuple(
+            n_log_n / e - rows * np.log(e) / e - 0.5 * np.log(max(self.n_rows / e, 1.0)) * cells for e in self._effects
+        )
 
 
 def _log_gamma_sum(counts: np.ndarray, prior: float) -> float:

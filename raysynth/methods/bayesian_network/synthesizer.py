@@ -249,7 +249,8 @@ class BayesianNetworkSynthesizer(Synthesizer):
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
             counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
-            scores = SetScores(counts, self.score, self.equivalent_sample_size)
+            prior, effect = self.equivalent_sample_size, prepared.design_effect
+            scores = SetScores(counts, self.score, prior, prepared.repeated_columns, effect)
             found = find_structure(self.structure, scores, rules, self.restarts)
             gaps = gaps_together(scores, rules) if self.structure != "tree" else {}  # a tree stays one
             parents, leaders = presence_parents(found.parents, gaps, scores, rules)

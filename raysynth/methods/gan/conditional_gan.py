@@ -173,7 +173,8 @@ def given_network(prepared: Prepared, columns: Sequence[int]) -> Network:
     own, rules = _of_columns(prepared, columns)
     with open_counts(own) as source:
         counts = SetCounts(source.count, own.encoder.cardinalities, own.n_rows)
-        found = hill_climb(SetScores(counts, "bdeu", 10.0), rules)
+        scores = SetScores(counts, "bdeu", 10.0, own.repeated_columns, own.design_effect)
+        found = hill_climb(scores, rules)
         return estimate(counts, found.parents, None)
 
 

@@ -45,7 +45,15 @@ class BackOff:
         self.total_AN = np.zeros((len(self.candidates), n))
         self.trees_N = np.zeros(n)
 
-    def add(self, tree: dict[str, np.ndarray], leaf_N: np.ndarray, order_N: np.ndarray, bag: np.ndarray) -> None:
+    def add(
+        self,
+        tree: dict[str, np.ndarray],
+        leaf_N: np.ndarray,
+        order_N: np.ndarray,
+        bag: np.ndarray,
+        *,
+        holds_judged: bool = True,
+    ) -> None:
         """Judge the rows that a tree's splits were found without.
 
         Args:
@@ -53,13 +61,15 @@ class BackOff:
             leaf_N: each row's leaf.
             order_N: the row of each entry of `codes`.
             bag: the rows that the splits were found from.
+            holds_judged: whether the leaves count the judged rows, too, which are then taken out one by one; else they
+                count rows of the bag alone.
         """
         left_out = np.ones(len(leaf_N), bool)
         left_out[bag] = False
         rows = self.judged[left_out[self.judged]]
         if not len(rows):
             return
-        path = path_of(tree, leaf_N[rows], self.group_N[order_N], self.group_N[rows])
+        path = path_of(tree, leaf_N[rows], self.group_N[order_N], self.group_N[rows], own=int(holds_judged))
         for a, (alpha, pure) in enumerate(self.candidates):
             self.total_AN[a, rows] += likelihood(path, alpha, pure)
         self.trees_N[rows] += 1
@@ -85,8 +95,10 @@ def grouped(own_N: np.ndarray, cardinality: int) -> np.ndarray:
     return grouped_N
 
 
-def path_of(tree: dict[str, np.ndarray], leaf_N: np.ndarray, group_L: np.ndarray, group_N: np.ndarray) -> Path:
-    """The path of rows from their leaves up, with the counts of others."""
+def path_of(
+    tree: dict[str, np.ndarray], leaf_N: np.ndarray, group_L: np.ndarray, group_N: np.ndarray, own: int = 1
+) -> Path:
+    """The path of rows from their leaves up, with the counts of others; each is counted there `own` times itself."""
     stride = len(group_L) + 1
     key = np.sort(group_L * stride + np.arange(len(group_L)))
     changes = _changes(tree["codes"])
@@ -95,7 +107,8 @@ def path_of(tree: dict[str, np.ndarray], leaf_N: np.ndarray, group_L: np.ndarray
         start, stop = tree["start"][node].astype(np.int64), tree["stop"][node].astype(np.int64)
         alike = np.searchsorted(key, group_N * stride + stop) - np.searchsorted(key, group_N * stride + start)
         others = changes[np.maximum(stop - 1, 0)] - changes[np.minimum(start, len(changes) - 1)]
-        levels.append((stop - start - 1, alike - 1, (others == 0) | (others == 1) & (alike == 1)))
+        pure = (others == 0) | (others == 1) & (alike == 1) & (own == 1)
+        levels.append((stop - start - own, alike - own, pure))
         if not node.any():
             break
         node = tree["parent"][node]

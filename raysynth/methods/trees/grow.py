@@ -15,6 +15,7 @@ import numpy as np
 
 from raysynth.methods.trees.backoff import BackOff, keep_of
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.persons import RowsOfPersons
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,39 @@ def grow(
     *,
     classes: bool,
     rng: np.random.Generator,
+    persons: RowsOfPersons | None = None,
+    one_each: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The arrays of a `Forest`: roots, feature, threshold, left, parent, start, stop, codes, keep."""
+    """The arrays of a `Forest`: roots, feature, threshold, left, parent, start, stop, codes, keep.
+
+    With `persons` a leaf is drawn from where `leaf_rows` of them stand behind it; `one_each`: all rows of a person say
+    the same, so splits are found from one of each.
+    """
     n = len(own_N)
     x_NF = np.ascontiguousarray(x_FN.T, dtype=np.float32)
     judge = BackOff(own_N, cardinality, rng)
-    trees = []
+    trees, few = [], []
     for _ in range(rule.n_trees):
-        bag = rng.permutation(n)[: max(2, round(rule.bag_share * n))]
-        fitted = _fitted(x_NF[bag], targets_NK[bag], rule, classes, int(rng.integers(2**31)))
+        bag = (
+            rng.permutation(n)[: max(2, round(rule.bag_share * n))]
+            if persons is None
+            else persons.bag(rule.bag_share, rng)
+        )
+        rows = persons.one_each(bag) if persons is not None and one_each else bag
+        fitted = _fitted(x_NF[rows], targets_NK[rows], rule, classes, int(rng.integers(2**31)))
         tree, leaf_N, order_N = _filled(fitted, x_NF, own_N)
-        judge.add(tree, leaf_N, order_N, bag)
+        if persons is None:
+            judge.add(tree, leaf_N, order_N, bag)
+        else:  # rows of a person know each other: judged are persons by others
+            others, _, order = _filled(fitted, x_NF[rows], own_N[rows])
+            judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
         trees.append(tree)
+        few.append(None if persons is None else persons.too_few(tree, order_N, rule.leaf_rows))
     alpha, of_pure = judge.best()
     alpha = max(alpha, rule.min_alpha)
-    return _joined([{**tree, "keep": keep_of(tree, alpha, of_pure)} for tree in trees])
+    keeps = [keep_of(tree, alpha, of_pure) for tree in trees]
+    keeps = [keep if f is None else np.where(f, np.float32(0), keep) for keep, f in zip(keeps, few, strict=True)]
+    return _joined([{**tree, "keep": keep} for tree, keep in zip(trees, keeps, strict=True)])
 
 
 def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, rule: GrowthRule, classes: bool, seed: int) -> Any:

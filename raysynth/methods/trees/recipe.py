@@ -16,6 +16,7 @@ from raysynth.methods.trees.additive import AdditivePrediction, Design, additive
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import GrowthRule, grow
+from raysynth.methods.trees.persons import RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
@@ -51,10 +52,12 @@ def learn_table(
     rare_threshold: int,
     seed: int,
     given: int = 0,
+    persons: RowsOfPersons | None = None,
 ) -> tuple[Forest, ...]:
     """The forest of each column, by its index, from the codes (C, N) of all; columns are learned side by side.
 
-    The first `given` columns of the order are never drawn: their forests are one leaf.
+    The first `given` columns of the order are never drawn: their forests are one leaf. `persons`: whose each row is,
+    where persons have several.
     """
     from raysynth.running.runner import run_tasks
 
@@ -63,7 +66,9 @@ def learn_table(
     tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]
-    learn = partial(learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold)
+    learn = partial(
+        learn_column, codes_CN=codes_CN, columns=columns, rule=rule, rare_threshold=rare_threshold, persons=persons
+    )
     # the last ones have most inputs: begin with them
     forests = run_tasks(partial(learn, design=design), tasks[::-1], where="local", label="growing trees")
     by_column = leaves | {task.column: forest for task, forest in zip(tasks[::-1], forests, strict=True)}
@@ -111,6 +116,7 @@ def learn_column(
     rule: GrowthRule,
     rare_threshold: int,
     design: Design | None,
+    persons: RowsOfPersons | None = None,
 ) -> Forest:
     """The forest of one column, from the codes (C, N) of all."""
     rng = np.random.default_rng(task.seed)
@@ -128,7 +134,10 @@ def learn_column(
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
-    grown: dict[str, Any] = grow(x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng)
+    one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
+    grown: dict[str, Any] = grow(
+        x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng, persons=persons, one_each=one_each
+    )
     return replace(forest, **grown)
 
 

@@ -15,13 +15,14 @@ import numpy as np
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import NotFittedError
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.sampled_codes import learned_codes
+from raysynth.fitting.sampled_codes import learned_rows
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
+from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, to_state
@@ -95,14 +96,16 @@ class SequentialTrees(Synthesizer):
 
     def _fit_encoded(self, prepared: Prepared) -> None:
         prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
-        codes_CN = learned_codes(prepared, self.max_rows)
+        codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
         rule = GrowthRule(self.n_trees, max(self.leaf_rows, 2 * rare), self.bag_share)
         names = tuple(prepared.encoder.names)
         given = [n for n in self._given if n in names]
-        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or ())])
-        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given))
+        persons = RowsOfPersons.of(persons_N, codes_CN)
+        same = [] if persons is None else [n for c, n in enumerate(names) if c in persons.constant and n not in given]
+        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or same)])
+        forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
         self.model_ = TreesGenerator(forests, order, names)
 
     def _generator(self) -> TreesGenerator | GroupedGenerator:

@@ -27,6 +27,7 @@ FIRST = ("Anna", "Ben", "Carla", "David", "Eva", "Felix", "Greta", "Hans", "Ida"
 LAST = ("Schmidt", "Weber", "Koch", "Bauer", "Klein", "Wolf", "Neumann", "Braun", "Zimmer", "Krause", "Lange", "Beck")
 METHODS: dict[str, dict[str, Any]] = {
     "bayesian_network": {},
+    "trees": {},
     "copula": {},
     "autoregressive": {"epochs": 1},
     "ctgan": {"epochs": 1},

@@ -50,6 +50,22 @@ def test_equivalent_networks_score_the_same(rows, count_of):
         assert scores.total([0, 0b1, 0, 0]) == pytest.approx(scores.total([0b10, 0, 0, 0]), abs=1e-8)
 
 
+@pytest.mark.parametrize("score", ["bic", "bdeu"])
+def test_rows_repeated_for_their_persons_score_as_these_persons_once(rows, count_of, score):
+    codes, cards = rows
+    once = known(rows, count_of, score)
+    again = SetScores(
+        SetCounts(count_of(np.repeat(codes, 7, axis=0), cards), cards, 7 * len(codes)), score, 10, range(4), 7
+    )
+    again.start(all_subsets(4, 2))
+    again.require(all_subsets(4, 3))
+    for child in range(4):
+        for parents in (0, 1 << (child + 1) % 4, 1 << (child + 1) % 4 | 1 << (child + 2) % 4):
+            assert again.family(child, parents) == pytest.approx(once.family(child, parents), abs=1e-6)
+            assert again.log_likelihood(child, parents) == pytest.approx(once.log_likelihood(child, parents), abs=1e-6)
+            assert again.penalty(child, parents) == pytest.approx(once.penalty(child, parents), abs=1e-6)
+
+
 def test_codes_that_never_occur_are_no_parameters(rows, count_of):
     assert known(rows, count_of, "bic").seen.tolist() == [3, 3, 2, 3]
 
