@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from raysynth.fitting.encoder_form import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.constraints.thinning import Factors
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.statistics.units import UnitIndex
@@ -174,6 +175,27 @@ def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema
                 column = replace(column, bounds=bounds, inferred=(*column.inferred, "bounds"))
         columns.append(column)
     return replace(schema, columns=tuple(columns))
+
+
+def wanted_shares(rules: ConstraintSet, schema: TableSchema, statistics: TableStatistics) -> tuple[Factors, ...]:
+    """Of each number that an equality computes, the protected shares of its cells: those that made rows should have."""
+    from raysynth.encoding.numbers import protected_fields
+    from raysynth.schema.constraints.derived import Derived
+    from raysynth.schema.constraints.thinning import COMPUTED_CELLS, Factors
+
+    result: list[Factors] = []
+    for name in [r.column.name for r in rules.replacements if isinstance(r, Derived)]:
+        column = schema[name]
+        if not column.kind.is_numeric:
+            continue
+        fields = protected_fields(column, statistics.columns[name].distribution().value, schema.rare_threshold)
+        cells = fields["distribution"]
+        if fields["line"] is None:
+            ends = np.unique(cells.quantile(np.arange(1, COMPUTED_CELLS) / COMPUTED_CELLS))
+            below = np.array([0.0, *(cells.rank_below(float(e), inclusive=False) for e in ends), 1.0])
+            shares = (*(np.diff(below) * (1 - cells.missing_share)).tolist(), float(cells.missing_share))
+            result.append(Factors(name, tuple(ends.tolist()), (), shares))
+    return tuple(result)
 
 
 def check_constraints(rules: ConstraintSet, table: Table) -> None:

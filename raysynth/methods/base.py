@@ -203,7 +203,7 @@ class Synthesizer(Parameterised):
             learn()
         label_history(self)
         self.stages_ = tuple(stages)
-        self.rules_ = self.rules_ and with_thinning(self._fitted())
+        self.rules_ = with_thinning(self._fitted()) if self.__dict__["rules_"] else None
         return self
 
     def _fit_table(self, data: Any) -> None:
@@ -382,7 +382,7 @@ class Synthesizer(Parameterised):
             )
         model = cls(**meta["parameters"])
         model._check_parameters()
-        model.schema_ = TableSchema.from_dict(meta["schema"]).validate()
+        model.schema_ = TableSchema.from_dict(meta["schema"])
         model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
         model.rules_ = constraint_set(model.schema_, meta.get("thinning"))
         model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)

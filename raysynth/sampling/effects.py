@@ -11,42 +11,47 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.sampling.chunks import RowRules, SamplingModel, chunk_stream
+from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
-from raysynth.schema.constraints.thinning import learned
+from raysynth.schema.constraints.thinning import is_off, learned
 from raysynth.schema.constraints.values import column_of, numbers_of
 
 PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the sample does not depend on them
 _SEED = 0x52756C6573
 _TOLD = 0.005  # share of rows rejected from which on a rule is told, and rejection is weighted
 _MOVED = 0.1  # change of a share, or of a mean in standard deviations, that is called a distortion
-_KEPT = 4_096  # rows that keep the rules, which the weights are found with
+_KEPT = 8_192  # rows that keep the rules, which the weights are found with
 _MOST_PILOTS = 32
 
 Rules: TypeAlias = Sequence[Constraint]
 
 
-def with_thinning(model: SamplingModel) -> RowRules | None:
-    """The model's rules, with weights where rejection takes a share of its rows (see `constraints/thinning.py`).
+def with_thinning(model: SamplingModel) -> ConstraintSet | None:
+    """The model's rules, with weights where rejection takes a share of its rows, or a computed column is off.
 
-    From made rows alone: nothing is read from real ones.
+    See `constraints/thinning.py`. From made rows, and the shares that the rules bring.
     """
     rules = model.rules
-    if not isinstance(rules, ConstraintSet) or not rules.rejecting:
+    if not isinstance(rules, ConstraintSet):
+        return None
+    if not rules.rejecting and not rules.shares:
         return rules
     pilots: list[pa.Table] = []
     n_kept = n_made = 0
     for rows in islice(_pilots(model), _MOST_PILOTS):
         pilots.append(rows)
         n_made, n_kept = n_made + rows.num_rows, n_kept + int(_kept(rules, rows).sum())
-        if n_kept >= _KEPT or n_made - n_kept < _TOLD * n_made:
+        if n_kept >= _KEPT or (n_made - n_kept < _TOLD * n_made and not rules.shares):
             break
     rows = pa.concat_tables(pilots).unify_dictionaries()
-    names = {n for c in rules.rejecting for n in c.involves if n in rows.column_names}
-    if n_made - n_kept < _TOLD * n_made:
+    kept = _kept(rules, rows)
+    if n_made - n_kept < _TOLD * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
         return rules
-    return replace(rules, thinning=learned(rows, _kept(rules, rows), [n for n in rows.column_names if n in names]))
+    names = {n for c in rules.rejecting for n in c.involves} | {c.column for c in rules.shares}
+    names |= {n for r in rules.replacements for n in r.needs if set(r.needs) & names}
+    columns = [n for n in rows.column_names if n in names]
+    return replace(rules, thinning=learned(rows, kept, columns, rules.shares))
 
 
 def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:

@@ -151,8 +151,9 @@ class TableSchema:
             "format_version": FORMAT_VERSION,
             "rare_threshold": self.rare_threshold,
             "max_categories": self.max_categories,
-            "columns": [column_to_dict(c) for c in self.columns],
         }
+        if self.columns:
+            result["columns"] = [column_to_dict(c) for c in self.columns]
         if self.entity is not None:
             result["entity"] = self.entity
         if self.constraints:
@@ -162,8 +163,11 @@ class TableSchema:
         return result
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TableSchema:
-        """The inverse of `to_dict`, validated as far as it goes (see `validate`); raises `SchemaError`."""
+    def from_dict(cls, content: Mapping[str, Any], *, complete: bool = True) -> TableSchema:
+        """The inverse of `to_dict`, validated; raises `SchemaError`.
+
+        `complete`: see `validate`; a schema without the entry 'columns' is not.
+        """
         listed = (
             content.get("columns", [] if content.get("constraints") else None) if isinstance(content, Mapping) else 0
         )
@@ -179,11 +183,15 @@ class TableSchema:
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
         columns = tuple(column_from_dict(c) for c in content.get("columns", ()))
+        if "columns" in content and not columns:
+            raise SchemaError("the schema has no columns; leave 'columns' out where all are to be inferred")
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
         limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
-        return cls(columns=columns, constraints=constraints, **limits).validate(complete=False)
+        return cls(columns=columns, constraints=constraints, **limits).validate(
+            complete=complete and "columns" in content
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, meant to be edited by hand."""
@@ -192,7 +200,7 @@ class TableSchema:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
-        """Read what `save` wrote; raises `SchemaError` that names the file and the fault."""
+        """Read what `save` wrote, or part of it; raises `SchemaError` that names the file and the fault."""
         file = place(path, "schema file")
         try:
             with file.open() as stream:
@@ -201,7 +209,7 @@ class TableSchema:
             raise SchemaError(f"cannot read schema file '{file}': {error.strerror or error}") from error
         except ValueError as error:
             raise SchemaError(f"schema file '{path}' is not valid JSON: {error}") from error
-        return cls.from_dict(content)
+        return cls.from_dict(content, complete=False)
 
     def describe(self) -> str:
         """One line a column: name, kind and why; what `fit` prints."""

@@ -274,7 +274,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         Kind.CONTINUOUS: is_numeric(seen.type) and not pt.is_temporal(seen.type),
         Kind.DATETIME: pt.is_timestamp(seen.type) or pt.is_date32(seen.type),
         Kind.TIMEDELTA: pt.is_duration(seen.type),
-        Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type),
+        Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type) or _are_whole(seen),
         Kind.PERSONAL: is_text(seen.type) or pt.is_integer(seen.type),
     }
     if not fits.get(column.kind, True):
@@ -283,6 +283,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
             Kind.CONTINUOUS: "declare it categorical, or convert it with pd.to_numeric",
             Kind.DATETIME: "declare its `date_format`, for example '%d/%m/%Y', or convert it with pd.to_datetime",
             Kind.TIMEDELTA: "convert it with pd.to_timedelta",
+            Kind.IDENTIFIER: "a key is text or a whole number; declare it continuous or categorical",
         }
         cure = cures.get(column.kind, "declare another kind, or convert it to text")
         raise SchemaError(
@@ -346,6 +347,11 @@ def _decimals(seen: ColumnStatistics) -> int | None:
     if pt.is_decimal(seen.type):
         return min(seen.type.scale, 15)
     return decimals
+
+
+def _are_whole(seen: ColumnStatistics) -> bool:
+    """Whether a column of doubles or decimals holds whole numbers, as a frame has integers with gaps."""
+    return is_numeric(seen.type) and not pt.is_temporal(seen.type) and _decimals(seen) == 0
 
 
 def _is_sequence(seen: ColumnStatistics) -> bool:

@@ -94,7 +94,9 @@ class AutoregressiveSequences(SequenceSynthesizer):
 
     sampler_: AutoregressiveSequenceSampler = field(init=False)
 
-    def sample_arrow(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+    def sample_arrow(  # type: ignore[override]
+        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
+    ) -> pa.Table:
         """As `sample`, as an Arrow table of all steps."""
         self._require_fitted()
         if self.sampler_.first.temperature != self.temperature:

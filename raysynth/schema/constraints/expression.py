@@ -67,7 +67,8 @@ class Expression(Constraint):
 
     def validate(self, schema: TableSchema) -> None:
         """Known columns, and operations that their types allow."""
-        quoted = [n.value for n in ast.walk(parse(self.text)) if isinstance(n, ast.Constant) and n.value in schema]
+        texts = [n.value for n in ast.walk(parse(self.text)) if isinstance(n, ast.Constant)]
+        quoted = [str(t) for t in texts if isinstance(t, str) and t in schema]
         cure = f"; '{quoted[0]}' in quotes is a text: for the column write `{quoted[0]}`" if quoted else ""
         if not self.involves:
             raise ConstraintError(f"{self} names no column{cure}")

@@ -16,7 +16,7 @@ from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.numbers import implied
-from raysynth.schema.constraints.thinning import Thinning
+from raysynth.schema.constraints.thinning import Factors, Thinning
 from raysynth.schema.constraints.values import column_of, numbers_of, one_array
 from raysynth.schema.table import TableSchema
 
@@ -35,6 +35,8 @@ class ConstraintSet:
         constraints: in order.
         schema: of the user's table, complete. Needed for all but `validate`.
         thinning: with what probability a row that `holds` is used, where rejection alone would move shares and means.
+        shares: of columns that are computed from others, the real shares of their cells, protected: what `thinning` is
+            found by. A model file does not hold them.
         extra: rules that the model knows nothing of, given when rows are drawn: they are met by rejection, or by the
             nearest value or computed column where the rule has one.
     """
@@ -43,6 +45,7 @@ class ConstraintSet:
     schema: TableSchema | None = None
     thinning: Thinning | None = None
     extra: tuple[Constraint, ...] = ()
+    shares: tuple[Factors, ...] = ()
 
     def bound(self, schema: TableSchema) -> ConstraintSet:
         """The same constraints on a given schema."""

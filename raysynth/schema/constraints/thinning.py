@@ -1,10 +1,12 @@
-"""Rejection that moves no share and no mean: rows that keep the rules are used with probabilities that undo the shift.
+"""Rules that move no share and no mean: rows that keep them are used with probabilities that undo the shift.
 
 A model whose rows break a rule breaks it more often in some places than in others, so rejection alone changes the
-distribution of every column of the rule. In the real table all rows keep it, and the model has each column's own
-distribution right: it is the joint one that is off. So each row that is left gets a weight, a product of one factor for
-each column (by deciles, categories, missing), under which the columns of the rule have their shares before rejection
-(raking; Deming and Stephan 1940), and is used with a probability in proportion to it.
+distribution of every column of the rule; and a column that is computed from others has the distribution that their
+joint one gives it. In the real table all rows keep the rules, and the model has each column's own distribution right:
+it is the joint one that is off. So each row that is left gets a weight, a product of one factor for each column (by
+cells of numbers, categories, missing), under which the columns of the rules have the shares that they should (raking;
+Deming and Stephan 1940), and is used with a probability in proportion to it. Where a, b and a + b have their
+variances, a and b have their covariance: so computed columns mend relations, too.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from raysynth.errors import ModelFileError
 from raysynth.schema.constraints.values import column_of, missing, numbers_of
 
 CELLS = 10  # of a column of numbers
+COMPUTED_CELLS = 32  # of a computed one: of few values each
 MOST_VALUES = 20  # of a column of categories with a cell of their own
-MOST = 10.0  # weight of a row in mean weights: beyond that, too many rows would be made for one
+MOST = 8.0  # weight of a row in mean weights: beyond that, too many rows would be made for one
+OFF = 0.025  # share of rows in other cells than wanted, from which on a computed column is mended
 _SWEEPS = 60
 
 
@@ -35,7 +39,8 @@ class Factors:
         column: its name.
         ends: of numbers and times (integers of their unit): ascending ends of the cells; None for categories.
         values: of categories: those with a cell of their own, as text.
-        factors: one for each cell, then (categories) one for all other values, then one for a missing value.
+        factors: one for each cell, then (categories) one for all other values, then one for a missing value; of a
+            column whose shares are wanted (see `learned`): these shares.
     """
 
     column: str
@@ -101,20 +106,27 @@ class Thinning:
         return cls(tuple(columns), most)
 
 
-def learned(rows: pa.Table, kept: np.ndarray, columns: Sequence[str]) -> Thinning | None:
-    """The thinning under which kept rows have the shares that all rows have; None where no row is kept.
+def learned(
+    rows: pa.Table, kept: np.ndarray, columns: Sequence[str], shares: Sequence[Factors] = ()
+) -> Thinning | None:
+    """The thinning under which kept rows have the wanted shares, else those that all rows have; None: no row is kept.
 
     Args:
         rows: made rows, before rejection.
         kept: for each whether it keeps all rules, (N,) bool.
         columns: those of the rules.
+        shares: for some of them the share of each cell that is wanted.
     """
     if not kept.any() or not columns:
         return None
-    empty = [_cells_of(rows, name) for name in columns]
+    given = {c.column: c for c in shares}
+    empty = [given.get(name) or _cells_of(rows, name) for name in columns]
     cells = [c.cells(rows) for c in empty]
     sizes = [len(c.ends if c.ends is not None else c.values) + 2 for c in empty]
-    wanted = [np.bincount(c, minlength=k) / len(c) for c, k in zip(cells, sizes, strict=True)]
+    wanted = [
+        np.asarray(c.factors) if c.column in given else np.bincount(at, minlength=k) / len(at)
+        for c, at, k in zip(empty, cells, sizes, strict=True)
+    ]
     own = [c[kept] for c in cells]
     factors = [np.ones(k) for k in sizes]
     weight = np.ones(int(kept.sum()))
@@ -128,6 +140,14 @@ def learned(rows: pa.Table, kept: np.ndarray, columns: Sequence[str]) -> Thinnin
         factors[0] /= scale
     made = (Factors(c.column, c.ends, c.values, tuple(f.tolist())) for c, f in zip(empty, factors, strict=True))
     return Thinning(tuple(made), min(float(weight.max()), MOST))
+
+
+def is_off(rows: pa.Table, kept: np.ndarray, column: Factors) -> bool:
+    """Whether the shares of a column among kept rows are further from the wanted ones than chance takes them."""
+    wanted = np.asarray(column.factors)
+    found = np.bincount(column.cells(rows)[kept], minlength=len(wanted)) / max(kept.sum(), 1)
+    by_chance = np.sqrt(2 / np.pi * wanted * (1 - wanted) / max(kept.sum(), 1)).sum()
+    return bool(np.abs(found - wanted).sum() > 2 * OFF + by_chance)
 
 
 def _cells_of(rows: pa.Table, name: str) -> Factors:
