@@ -191,7 +191,8 @@ def wanted_shares(rules: ConstraintSet, schema: TableSchema, statistics: TableSt
         fields = protected_fields(column, statistics.columns[name].distribution().value, schema.rare_threshold)
         cells = fields["distribution"]
         if fields["line"] is None:
-            ends = np.unique(cells.quantile(np.arange(1, COMPUTED_CELLS) / COMPUTED_CELLS))
+            few = len(cells.low) <= 2 * COMPUTED_CELLS and (cells.low == cells.high).all()  # values of their own
+            ends = cells.low if few else np.unique(cells.quantile(np.arange(1, COMPUTED_CELLS) / COMPUTED_CELLS))
             below = np.array([0.0, *(cells.rank_below(float(e), inclusive=False) for e in ends), 1.0])
             shares = (*(np.diff(below) * (1 - cells.missing_share)).tolist(), float(cells.missing_share))
             result.append(Factors(name, tuple(ends.tolist()), (), shares))

@@ -14,6 +14,7 @@ from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
+from raysynth.schema.constraints.base import Replacement
 from raysynth.schema.constraints.thinning import is_off, learned
 from raysynth.schema.constraints.values import column_of, numbers_of
 
@@ -21,8 +22,9 @@ PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the s
 _SEED = 0x52756C6573
 _TOLD = 0.005  # share of rows rejected from which on a rule is told, and rejection is weighted
 _MOVED = 0.1  # change of a share, or of a mean in standard deviations, that is called a distortion
-_KEPT = 8_192  # rows that keep the rules, which the weights are found with
+_KEPT = 16_384  # rows that keep the rules, which the weights are found with
 _MOST_PILOTS = 32
+_MOST_COLUMNS = 40  # whose shares the weights keep: those of the rules, and others, which would move with them
 
 Rules: TypeAlias = Sequence[Constraint]
 
@@ -48,10 +50,13 @@ def with_thinning(model: SamplingModel) -> ConstraintSet | None:
     kept = _kept(rules, rows)
     if n_made - n_kept < _TOLD * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
         return rules
-    names = {n for c in rules.rejecting for n in c.involves} | {c.column for c in rules.shares}
-    names |= {n for r in rules.replacements for n in r.needs if set(r.needs) & names}
-    columns = [n for n in rows.column_names if n in names]
+    ruled = {n for c in (*rules.rejecting, *rules.replacements) for n in _columns(c)}
+    columns = sorted(rows.column_names, key=lambda n: n not in ruled)[: max(_MOST_COLUMNS, len(ruled))]
     return replace(rules, thinning=learned(rows, kept, columns, rules.shares))
+
+
+def _columns(rule: Constraint | Replacement) -> tuple[str, ...]:
+    return rule.involves if isinstance(rule, Constraint) else rule.needs
 
 
 def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:

@@ -25,10 +25,10 @@ from raysynth.schema.constraints.values import column_of, missing, numbers_of
 
 CELLS = 10  # of a column of numbers
 COMPUTED_CELLS = 32  # of a computed one: of few values each
-MOST_VALUES = 20  # of a column of categories with a cell of their own
-MOST = 8.0  # weight of a row in mean weights: beyond that, too many rows would be made for one
+MOST_VALUES = 20  # with a cell of their own
+MOST = 10.0  # weight of a row in mean weights: beyond that, too many rows would be made for one
 OFF = 0.025  # share of rows in other cells than wanted, from which on a computed column is mended
-_SWEEPS = 60
+_SWEEPS = 20
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def _cells_of(rows: pa.Table, name: str) -> Factors:
         counted = sorted(pc.value_counts(_texts(array).drop_null()).to_pylist(), key=lambda c: -c["counts"])
         return Factors(name, None, tuple(c["values"] for c in counted[:MOST_VALUES]), ())
     numbers, absent = numbers_of(array)
-    ends = (
-        np.unique(np.quantile(numbers[~absent].astype(float), np.arange(1, CELLS) / CELLS)) if (~absent).any() else ()
-    )
+    ends = np.unique(numbers[~absent].astype(float))
+    if len(ends) > MOST_VALUES:
+        ends = np.unique(np.quantile(numbers[~absent].astype(float), np.arange(1, CELLS) / CELLS))
     return Factors(name, tuple(map(float, ends)), (), ())
 
 
