@@ -67,7 +67,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Markers by what a test needs: 'ray' where it starts Ray, in `integration/`, but for WITHOUT_RAY."""
+    """Markers by what a test needs: 'ray' where it starts Ray, in `integration/`, but for WITHOUT_RAY.
+
+    They come first, since all of them go to one worker, and the other workers take the rest meanwhile; of these the
+    modules that share one Ray come last, so that it is started once.
+    """
+    sharing = {item.path for item in items if "two_cpus" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: 2 if "integration" not in item.path.parts else int(item.path in sharing))
     for item in items:
         name, is_integration = item.path.stem, "integration" in item.path.parts
         if name == "test_report_browser":

@@ -35,6 +35,10 @@ from raysynth.training.batches import Batch
 from raysynth.training.private_batches import PrivateBatch
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
+QUICK_TRAIN = {  # environment of Ray Train: what a report, and the workers that a lost one leaves behind, wait for
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the next look at the workers
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",  # the end of a reduction that will not come; 30 s otherwise
+}
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = STAGE_SECONDS) -> None:
@@ -115,7 +119,7 @@ def nodes(n: int, folder: Path, *, store_bytes: int = 150 << 20) -> Iterator[Nod
 def _environment() -> dict[str, str]:
     """Of workers: they find this module, and a report waits for a short time only for Ray's next look at them."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(paths), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+    return {"PYTHONPATH": os.pathsep.join(paths), **QUICK_TRAIN}
 
 
 @contextmanager

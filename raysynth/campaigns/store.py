@@ -14,7 +14,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import StorageError
-from raysynth.files.storage import local_path, make_folder, open_uri, storage_error
+from raysynth.files.storage import local_path, make_folder, storage_error
+from raysynth.files.stores import open_uri
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"
 

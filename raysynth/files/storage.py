@@ -1,8 +1,8 @@
 """The one door for paths and URIs: which place is meant, reading, listing, and no file that is half-written.
 
 A local file is written under a temporary name and renamed. An object of a store (s3://, or what else pyarrow.fs and
-fsspec open) is written to this machine's temporary folder first and uploaded whole: a store shows an object only when
-its last byte has come.
+fsspec open) is written to this machine's temporary folder first, uploaded under a temporary key, and put into its place
+by the store itself once its last byte has come.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from raysynth.errors import ParameterError, RaysynthError, StorageError
+from raysynth.files.stores import CLIENTS, first_line, open_uri
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
+_MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")  # one slash, too: `Path` makes s3://b/f into s3:/b/f
 
 
@@ -161,77 +163,6 @@ def place(target: Target, what: str = "path") -> Place:
     return Place(filesystem, path.rstrip("/"), f"{found[1].lower()}://{path.rstrip('/')}")
 
 
-def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
-    """The file system of a URI and the path in it, by pyarrow.fs, else by fsspec.
-
-    Of S3, AWS_ENDPOINT_URL is heeded, as Amazon's own clients do. Other stores than S3 are untested here.
-
-    Raises:
-        ParameterError: a scheme that nothing here can open, or whose client is missing; says which.
-        StorageError: the store cannot be reached.
-    """
-    import pyarrow as pa
-    import pyarrow.fs as pafs
-
-    scheme = uri.partition("://")[0].lower()
-    shown = _without_keys(uri)
-    if scheme in _NOWHERE:
-        raise ParameterError(f"{what} '{shown}': {_NOWHERE[scheme]}")
-    try:
-        return pafs.FileSystem.from_uri(_with_endpoint(uri))
-    except pa.ArrowInvalid as error:
-        if "Unrecognized filesystem type" not in str(error):
-            raise ParameterError(f"{what} '{shown}' is no URI that pyarrow.fs opens: {_first_line(error)}") from None
-    except ImportError as error:
-        raise ParameterError(f"{what} '{shown}': {scheme}:// needs a package that is not here ({error})") from None
-    except (OSError, pa.ArrowException) as error:
-        cure = _CLIENTS.get(scheme, "check the address and your rights to it")
-        raise StorageError(f"cannot reach {what} '{shown}': {_first_line(error)}; {cure}") from error
-    try:
-        from fsspec.core import url_to_fs
-
-        filesystem, path = url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        raise ParameterError(
-            f"{what} '{shown}': nothing here opens {scheme}:// ({_first_line(error)}); give a local or mounted path, "
-            "an s3:// or gs:// URI, or install the fsspec client of this scheme"
-        ) from None
-    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
-
-
-_WEB = "nothing can be listed or written there; download the file and give its path"
-_MEMORY = "what lies in the memory of one process is not seen by others; give a path, or the DataFrame itself"
-_NOWHERE = {"memory": _MEMORY, "http": _WEB, "https": _WEB}
-_JAVA = "this needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it"
-_GOOGLE = "give credentials (GOOGLE_APPLICATION_CREDENTIALS)"
-_AZURE = "give credentials (AZURE_CLIENT_ID and the like)"
-_CLIENTS = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
-_GOOGLE_SECONDS = 30  # in which a request is tried again; without a bound it is a quarter of an hour
-
-
-def _with_endpoint(uri: str) -> str:
-    """The URI with what the environment says of the store, where it says nothing itself."""
-    scheme, query = uri.partition("://")[0], parse_qs(urlsplit(uri).query)
-    more = []
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if scheme == "s3" and endpoint and "endpoint_override" not in query:
-        parts = urlsplit(endpoint)
-        more = [f"endpoint_override={quote(parts.netloc, safe='')}", f"scheme={parts.scheme or 'https'}"]
-        if "region" not in query:
-            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-            more.append(f"region={quote(region, safe='')}")
-    elif scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
-        more = [f"retry_limit_seconds={_GOOGLE_SECONDS}"]
-    return uri if not more else f"{uri}{'&' if query else '?'}{'&'.join(more)}"
-
-
-def _without_keys(uri: str) -> str:
-    """A URI as messages may have it: without user, password and query."""
-    scheme, _, rest = uri.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("/")
-    return f"{scheme}://{host if scheme.startswith('abfs') else host.rpartition('@')[2]}{slash}{path}"
-
-
 @contextmanager
 def as_os_error(name: str) -> Iterator[None]:
     """What clients of object stores raise beside `OSError` (each has its own), as one that says where."""
@@ -240,11 +171,7 @@ def as_os_error(name: str) -> Iterator[None]:
     except (OSError, RaysynthError):
         raise
     except Exception as error:
-        raise OSError(f"{name}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise OSError(f"{name}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -335,7 +262,7 @@ def storage_error(error: OSError, path: Target) -> StorageError:
         errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
         errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
     }
-    reason = cures.get(error.errno or 0, error.strerror or _first_line(error))
+    reason = cures.get(error.errno or 0, error.strerror or first_line(error))
     shown = path.name if isinstance(path, Place) else os.fspath(path)
     return StorageError(f"cannot write '{shown}': {reason} (nothing half-written was left there)")
 
@@ -367,15 +294,35 @@ def _uploaded(final: Place) -> Iterator[Path]:
     try:
         temporary = folder / f"upload{final.suffix}"
         yield temporary
-        with as_os_error(final.name), temporary.open("rb") as source:
-            with final.filesystem.open_output_stream(final.path, compression=None) as stream:
-                shutil.copyfileobj(source, stream, 1 << 23)
-            if final.size() != temporary.stat().st_size:
-                raise OSError("the store has another number of bytes than were sent")
+        with as_os_error(final.name):
+            _replace_object(final.filesystem, final.path, temporary)
     except OSError as error:
         raise storage_error(error, final) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_object(filesystem: pafs.FileSystem, path: str, source: Path) -> None:
+    """Upload a file, and replace the object by it only when it is there whole; raises what the store's client raises.
+
+    A stream of pyarrow is completed even where its block fails or is interrupted, so a half object would replace the
+    old one. What is too large for a store to copy in one step is written without the detour.
+    """
+    folder, _, name = path.rpartition("/")
+    size = source.stat().st_size
+    beside = f"{folder}/.{Path(name).stem}.{secrets.token_hex(4)}.tmp{Path(name).suffix}"
+    written = path if size > _MOST_COPIED else beside
+    try:
+        with source.open("rb") as content, filesystem.open_output_stream(written, compression=None) as stream:
+            shutil.copyfileobj(content, stream, 1 << 23)
+        if filesystem.get_file_info(written).size != size:
+            raise OSError("the store has another number of bytes than were sent")
+        if written == beside:
+            filesystem.copy_file(beside, path)
+    finally:
+        with suppress(Exception):  # not there, or may not be deleted: what was written counts
+            if written == beside:
+                filesystem.delete_file(beside)
 
 
 def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:
@@ -387,8 +334,8 @@ def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:
         with as_os_error(where.name):
             found = filesystem.get_file_info([bucket, where.path])
     except OSError as error:
-        cure = _CLIENTS.get(where.name.partition("://")[0], "check your rights to it")
-        raise StorageError(f"cannot write '{where}': {_first_line(error)}; {cure}") from error
+        cure = CLIENTS.get(where.name.partition("://")[0], "check your rights to it")
+        raise StorageError(f"cannot write '{where}': {first_line(error)}; {cure}") from error
     if found[0].type == pafs.FileType.NotFound:
         raise StorageError(f"cannot write '{where}': there is no bucket '{bucket}'; make it, or choose another")
     if found[1].type == pafs.FileType.Directory:

@@ -69,10 +69,10 @@ class Method(Protocol):
         """The constructor's arguments as JSON values."""
         ...
 
-    def _fit_with(self, learn: Callable[[], None], resume: str | os.PathLike[str] | None = None) -> Self:
+    def _fit_with(self, learn: Callable[[], Any], resume: str | os.PathLike[str] | None = None) -> Self:
         """Check the parameters, then `learn`."""
         ...
 
-    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None) -> None:
-        """The encoder, and what the method learns."""
+    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None) -> Any:
+        """The fitted value: the encoder, and what the method learns."""
         ...

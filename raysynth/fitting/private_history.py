@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class PrivateHistory(list[dict[str, float]]):
     """The losses of a fit under a budget: exact figures of the rows, for the data's holder in this process alone.
@@ -18,9 +16,3 @@ class PrivateHistory(list[dict[str, float]]):
 
     def __reduce__(self) -> tuple[type[PrivateHistory], tuple[()]]:
         return PrivateHistory, ()
-
-
-def label_history(model: Any) -> None:
-    """Label `history_` of a model that was just fitted under a budget as private."""
-    if model.privacy_spent_ is not None and hasattr(model, "history_"):
-        model.history_ = PrivateHistory(model.history_)

@@ -38,17 +38,17 @@ class Watcher:
 class Watched(Protocol):
     """A model that may be looked at while it trains."""
 
-    stages_: tuple[Any, ...]
+    _state: Any
     _watcher: Watcher | None
 
 
-def watching(model: Watched, epochs: int, learned: Callable[[Any, TrainResult], None]) -> Watch | None:
+def watching(model: Watched, epochs: int, fitted: Callable[[TrainResult], Any]) -> Watch | None:
     """What a training in this process calls after each epoch; None where nobody looks.
 
     Args:
         model: in the middle of its fit.
         epochs: of the whole training.
-        learned: `learned(model, result)` sets what a training that ended with this result would have set.
+        fitted: what a training that ended with this result would have fitted.
     """
     from raysynth.training.loop import TrainResult
 
@@ -60,8 +60,7 @@ def watching(model: Watched, epochs: int, learned: Callable[[Any, TrainResult], 
     def watch(epoch: int, state: Callable[[], dict[str, Any]]) -> None:
         if epoch in due:
             seen = copy.copy(model)
-            learned(seen, TrainResult(state(), []))
-            seen.stages_ = ()
+            seen._state = fitted(TrainResult(state(), []))
             watcher.look(seen, Fraction(epoch, epochs))
 
     return watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -19,9 +19,9 @@ from raysynth.files.named_arrays import under
 from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
-from raysynth.fitting.prepared import Prepared, constraint_set
-from raysynth.fitting.private_history import label_history
+from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared, saved_parameters
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     from raysynth.fitting.opened import OpenedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
+    from raysynth.running.stages import Stage
     from raysynth.sampling.chunks import SamplingModel
     from raysynth.sampling.conditions import Segment
     from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
+    from raysynth.schema.constraints.rules import ConstraintSet
 else:
     ScalingConfig = RunConfig = Any  # annotations of arguments are read when the class is made, and need no Ray
 
@@ -59,7 +61,7 @@ Epsilon = Annotated[
 class Synthesizer(Parameterised):
     """The public calls of every method, and the arguments that all have.
 
-    What a fit learns are attributes that end in an underscore.
+    It holds its parameters and, once fitted, one `Fitted`, whose fields are attributes that end in an underscore.
     """
 
     method: ClassVar[str]
@@ -150,7 +152,16 @@ class Synthesizer(Parameterised):
         Parameter("'auto': sums, orderings, dependencies that all rows keep are kept; None: printed", one_of=("auto",)),
     ] = None
 
-    versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
+    schema_: TableSchema = field(init=False)
+    modelled_schema_: TableSchema = field(init=False)
+    encoder_: TableEncoder = field(init=False)
+    rules_: ConstraintSet | None = field(init=False)
+    n_rows_: int = field(init=False)
+    identifier_key_: int = field(init=False)
+    privacy_spent_: PrivacySpent | None = field(init=False)
+    stages_: tuple[Stage, ...] = field(init=False)
+    versions_: dict[str, str] | None = field(init=False)
+    _state: Fitted | None = field(default=None, init=False)
     _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
     _watcher: Watcher | None = field(default=None, init=False)  # looks at the model while it trains (see watching.py)
 
@@ -160,8 +171,8 @@ class Synthesizer(Parameterised):
         """Arguments for `build_encoder` beside the form of the numbers (n_bins, n_modes)."""
         return {}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
-        """Learn from the prepared table; sets fitted attributes ending in an underscore."""
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        """Learn from the prepared table: `begun.with_learned(...)` with a frozen dataclass of what was learned."""
         raise NotImplementedError
 
     def _generator(self) -> Generator:
@@ -169,11 +180,11 @@ class Synthesizer(Parameterised):
         raise NotImplementedError
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """JSON values and arrays that `_set_model_state` reads."""
+        """JSON values and arrays that `_from_state` reads."""
         raise NotImplementedError
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Restore the fitted attributes."""
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
+        """As `_fit_encoded`, from a file."""
         raise NotImplementedError
 
     # ---- fit ---------------------------------------------------------------------------------------------------------
@@ -189,38 +200,45 @@ class Synthesizer(Parameterised):
         """
         return self._fit_with(lambda: self._fit_table(data), resume)
 
-    def _fit_with(self, learn: Callable[[], None], resume: str | os.PathLike[str] | None = None) -> Self:
-        """Check the parameters, then `learn`, which sets the fitted attributes."""
+    def _fit_with(self, learn: Callable[[], Fitted], resume: str | os.PathLike[str] | None = None) -> Self:
+        """Check the parameters, then `learn`."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
         run_folder(self.run_config)  # raises for storage that cannot be written
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range
-        self.privacy_spent_: PrivacySpent | None = None
-        self.__dict__.pop("stages_", None)  # a fit that fails half-way leaves no fitted model
+        self._state = None  # a fit that fails half-way leaves no fitted model
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
-            learn()
-        label_history(self)
-        self.stages_ = tuple(stages)
-        self.rules_ = with_thinning(self._fitted()) if self.__dict__["rules_"] else None
+            fitted = learn()
+        self._state = fitted.ended(tuple(stages))
+        if fitted.rules is not None:
+            self._state = replace(self._state, rules=with_thinning(self._fitted()))
         return self
 
-    def _fit_table(self, data: Any) -> None:
+    def _fit_table(self, data: Any) -> Fitted:
         """Open the table and learn it."""
-        self._learn(*open_for_fit(self, data))
+        return self._learn(*open_for_fit(self, data))
 
-    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> None:
-        """The encoder, and what the method learns; sets the fitted attributes."""
-        self.n_rows_ = opened.statistics.n_rows
+    def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> Fitted:
+        """The encoder, and what the method learns."""
         prepared = prepare(self, opened, scope, run)
-        self.schema_, self.modelled_schema_ = prepared.written_schema(opened.schema), opened.modelled_schema
-        self.encoder_, self.rules_ = prepared.encoder, opened.rules
-        self.identifier_key_ = self._new_identifier_key()
-        with stage("fit", self.n_rows_), spending_told(scope):
-            self._fit_encoded(prepared)
-        if scope is not None:
-            self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget, scope.joint)
+        schemas, key = (prepared.written_schema(opened.schema), opened.modelled_schema), self._new_identifier_key()
+        begun = Fitted(*schemas, prepared.encoder, opened.rules, opened.statistics.n_rows, key)
+        with stage("fit", begun.n_rows), spending_told(scope):
+            fitted = self._fit_encoded(prepared, begun)
+        if scope is None:
+            return fitted
+        return replace(fitted, privacy_spent=PrivacySpent.of(scope.ledger, scope.budget, scope.joint))
+
+    if not TYPE_CHECKING:  # what a fit learns is declared above and by each method
+
+        def __getattr__(self, name: str) -> Any:
+            """What was fitted; raises `AttributeError` before, and for anything else that is not there."""
+            state = self.__dict__.get("_state")
+            if state is None or not name.endswith("_"):
+                raise AttributeError(f"this {type(self).__name__} has no {name}; fit(data) comes first")
+            return state.attribute(name[:-1])
 
     def validate(self, data: Any) -> TableSchema:
         """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.
@@ -263,7 +281,7 @@ class Synthesizer(Parameterised):
         """
         from raysynth.sampling.frame import to_frame
 
-        return to_frame(self.sample_arrow(n_samples, conditions, seed, constraints), self._fitted().schema)
+        return to_frame(self.sample_arrow(n_samples, conditions, seed, constraints), self._require_fitted().schema)
 
     def sample_arrow(
         self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
@@ -335,13 +353,14 @@ class Synthesizer(Parameterised):
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
 
-        self._require_fitted()
-        made = regenerators(self.schema_)
-        return SamplingModel(self._generator(), self.encoder_, self.schema_, self.rules_, made, self.identifier_key_)
+        of, made = self._require_fitted(), regenerators(self.schema_)
+        return SamplingModel(self._generator(), of.encoder, of.schema, of.rules, made, of.identifier_key)
 
-    def _require_fitted(self) -> None:
-        if not hasattr(self, "stages_"):
+    def _require_fitted(self) -> Fitted:
+        """What was fitted; raises `NotFittedError` where nothing was."""
+        if self._state is None:
             raise NotFittedError(f"this {type(self).__name__} is not fitted; call fit(data) first")
+        return self._state
 
     # ---- save and load -----------------------------------------------------------------------------------------------
 
@@ -350,25 +369,13 @@ class Synthesizer(Parameterised):
 
         Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
         """
-        self._require_fitted()
         write_model(path, self._content())
 
     def _content(self) -> ModelContent:
-        encoder_meta, encoder_arrays = self.encoder_.to_state()
+        common, common_arrays = self._require_fitted().to_content()
         meta, arrays = self._model_state()
-        content = {
-            "method": self.method,
-            "parameters": self._saved_parameters(),
-            "schema": self.schema_.to_dict(),
-            "modelled_schema": self.modelled_schema_.to_dict(),
-            "encoder": encoder_meta,
-            "model": meta,
-            "n_rows": self.n_rows_,
-            "identifier_key": self.identifier_key_,
-            "privacy": None if self.privacy_spent_ is None else self.privacy_spent_.to_dict(),
-            **({"thinning": self.rules_.thinning.to_dict()} if self.rules_ and self.rules_.thinning else {}),
-        }
-        return ModelContent(content, {**encoder_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
+        content = {"method": self.method, "parameters": self._saved_parameters(), **common, "model": meta}
+        return ModelContent(content, {**common_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
 
     def _saved_parameters(self) -> dict[str, Any]:
         return saved_parameters(self)
@@ -382,19 +389,11 @@ class Synthesizer(Parameterised):
             )
         model = cls(**meta["parameters"])
         model._check_parameters()
-        model.schema_ = TableSchema.from_dict(meta["schema"])
-        model.modelled_schema_ = TableSchema.from_dict(meta["modelled_schema"])
-        model.rules_ = constraint_set(model.schema_, meta.get("thinning"))
-        model.encoder_ = TableEncoder.from_state(model.modelled_schema_, meta["encoder"], content.arrays)
-        model.n_rows_ = int(meta["n_rows"])
-        model.identifier_key_ = int(meta["identifier_key"])
-        spent = meta.get("privacy")
-        model.privacy_spent_ = None if spent is None else PrivacySpent.from_dict(spent).check_claim()
-        model._set_model_state(meta["model"], under("model.", content.arrays))
-        model.stages_ = ()
+        begun = Fitted.from_content(content)
+        model._state = model._from_state(meta["model"], under("model.", content.arrays), begun)
         model._try_out()
         return model
 
     def _try_out(self) -> None:
         """Generate a few rows, so that parts that do not fit together are found on loading; errors as they come."""
-        try_out(self._fitted(), self.modelled_schema_)
+        try_out(self._fitted(), self._require_fitted().modelled_schema)

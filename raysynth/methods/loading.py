@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.errors import InputError, ModelFileError
 from raysynth.files.model_file import read_model
 
 if TYPE_CHECKING:
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.files.model_file import ModelContent
     from raysynth.methods.base import Synthesizer
 
+M = TypeVar("M", bound="Synthesizer")
 _WHAT_A_DAMAGED_FILE_RAISES = (
     *(KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError),
     *(AssertionError, StopIteration),
@@ -35,9 +38,7 @@ def load_synthetic_model(
     """
     content = read_model(path)
     try:
-        model = model_from_content(content, allow_methods)
-        model.versions_ = {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
-        return model
+        return model_from_content(content, allow_methods)
     except InputError as error:
         raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
     except _WHAT_A_DAMAGED_FILE_RAISES as error:
@@ -61,3 +62,9 @@ def model_from_content(content: ModelContent, allow_methods: Sequence[str | type
         model: Synthesizer = of_tables._from_content(content)
         return model
     return class_for_file(method, allow_methods)._from_content(content)
+
+
+def with_ledger(model: M, spent: PrivacySpent | None) -> M:
+    """A fitted model whose ledger is that of a whole which its fit is a part of; the model itself is changed."""
+    model._state = replace(model._require_fitted(), privacy_spent=spent)
+    return model

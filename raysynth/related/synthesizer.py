@@ -14,6 +14,7 @@ from raysynth.errors import NotFittedError, ParameterError, SchemaError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.fitting.checks import check_whole
 from raysynth.methods.choice import AUTO
+from raysynth.methods.fitted import written_by
 from raysynth.methods.parameters import Parameter, Parameterised, declared
 from raysynth.related.grouping import plain
 from raysynth.running.plain_lines import told
@@ -339,6 +340,6 @@ class RelationalSynthesizer(Parameterised):
 
         model = cls(**content.meta["parameters"])
         model._check_parameters()
-        model.database_, model.stages_ = from_content(content), ()
+        model.database_, model.stages_, model.versions_ = from_content(content), (), written_by(content)
         model.sample_arrow(rows=dict.fromkeys(model.database_.roots, 2), seed=0)  # parts that do not fit are found now
         return model

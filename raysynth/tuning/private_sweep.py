@@ -158,13 +158,13 @@ def released(
 
     Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
     """
-    from raysynth.methods.loading import load_synthetic_model
+    from raysynth.methods.loading import load_synthetic_model, with_ledger
 
     if winner is None:
         return None, None
     setting = winner.trial.setting
-    model = load_synthetic_model(task.model_path(winner.trial))
-    model.privacy_spent_ = spent = task.plan.ledger(files.charged())
+    spent = task.plan.ledger(files.charged())
+    model = with_ledger(load_synthetic_model(task.model_path(winner.trial)), spent)
     trial = Trial(Setting(setting.method, spent.epsilon, setting.parameters), 0)
     line = replace(winner, trial=trial, figures={"epsilon_of_one_fit": setting.epsilon})
     return line, model

@@ -33,12 +33,11 @@ class Budget:
 
 def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     """'internal': the model of the candidate's best seed; its ledger says that the choice is not covered."""
-    from raysynth.methods.loading import load_synthetic_model
+    from raysynth.methods.loading import load_synthetic_model, with_ledger
 
     model = load_synthetic_model(task.model_path(candidate.best_result.trial))
-    if (spent := getattr(model, "privacy_spent_", None)) is not None:
-        model.privacy_spent_ = spent.with_note(SELECTION_NOTE)
-    return model
+    spent = model.privacy_spent_
+    return model if spent is None else with_ledger(model, spent.with_note(SELECTION_NOTE))
 
 
 def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: Path, seed: int) -> Any:
@@ -93,14 +92,14 @@ def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     """The model with a ledger of both fits; as it is where one of them has no epsilon."""
     from raysynth.dp.accounting.budget import PrivacyBudget
     from raysynth.dp.accounting.ledger import Ledger
+    from raysynth.methods.loading import with_ledger
 
     first, second = (getattr(m, "privacy_spent_", None) for m in (proxy, model))
     if first is None or second is None:
         return model
     ledger = Ledger((*(replace(e, released=f"proxy: {e.released}") for e in first.ledger), *second.ledger))
     both = PrivacyBudget(first.budget.epsilon + second.budget.epsilon, first.budget.delta + second.budget.delta)
-    model.privacy_spent_ = type(second).of(ledger, both)
-    return model
+    return with_ledger(model, type(second).of(ledger, both))
 
 
 def _accepted(setting: Setting, fixed: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ import pandas as pd
 
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer, Learned
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.registry import synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
@@ -39,11 +40,11 @@ NAMES = ("shapes", "pairs", "quality", "TRTR", "TSTR", "C2ST")
 class Independent(BayesianNetworkSynthesizer):
     """The baseline: noised marginals that take nearly the whole budget, and no relation between columns."""
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         shares = prepared.encoder.frequencies()
         tables = tuple(s[None, :] / s.sum() for s in shares)
-        self.model_ = Network(prepared.encoder.cardinalities, ((),) * len(shares), tables, prepared.n_rows)
-        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+        network = Network(prepared.encoder.cardinalities, ((),) * len(shares), tables, prepared.n_rows)
+        return begun.with_learned(Learned(network))
 
 
 def main() -> None:

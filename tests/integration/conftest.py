@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from faults import QUICK_TRAIN
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.training.shards import ShardSet, write_block
 
 
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    """One Ray for a module; it fails where an earlier module has left one running."""
+@pytest.fixture(scope="session")
+def _ray_at_the_end(own_home: None) -> Iterator[None]:
+    yield
     import ray
 
-    ray.init(num_cpus=2, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
-    yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def two_cpus(_ray_at_the_end: None) -> Any:
+    """The one Ray of all modules that lose no node and no driver; these come last and leave it running."""
+    import ray
+
+    if not ray.is_initialized():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("RAY_ADDRESS", raising=False)
+            ray.init(
+                num_cpus=2,
+                object_store_memory=2 * 10**8,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": QUICK_TRAIN},
+            )
+    return ray
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,19 +12,6 @@ import pandas as pd
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """One Ray for those that use it, as on a cluster."""
-    import ray
-
-    was_running = ray.is_initialized()
-    if not was_running:
-        ray.init(num_cpus=2, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
-    yield
-    if not was_running:
-        ray.shutdown()
 
 
 def load(name: str) -> ModuleType:
@@ -69,13 +55,13 @@ def test_private_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert set(pd.read_csv(tmp_path / "synthetic.csv")["physlm"].dropna()) <= {"no", "yes"}
 
 
-def test_attack_campaign(cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attack_campaign(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("attack_campaign").main(rows=400, models=4, targets=4, out=tmp_path)
     assert "bayesian_network" in capsys.readouterr().out
     assert (tmp_path / "campaign.html").stat().st_size > 1000
 
 
-def test_sweep(cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("sweep").main(rows=400, seeds=1, out=tmp_path, epsilons=(math.inf,))
     assert "finished" in capsys.readouterr().out
     assert (tmp_path / "best.raysynth").exists() and (tmp_path / "sweep.html").exists()

@@ -26,19 +26,12 @@ GATHERING = ("to_pandas", "take_all", "materialize", "to_arrow_refs", "to_numpy_
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def ray_session(two_cpus: Any) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setattr(table_module, "_BLOCK_ROWS", ROWS)
         patch.setattr(table_module, "_FEWEST_ROWS", ROWS)
-        import ray
-
-        was_running = ray.is_initialized()
-        if not was_running:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        yield ray
-        if not was_running:
-            ray.shutdown()
+        yield two_cpus
 
 
 def frame() -> pd.DataFrame:

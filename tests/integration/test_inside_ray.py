@@ -26,6 +26,7 @@ SECONDS = 90.0
 def one_cpu() -> Iterator[Any]:
     import ray
 
+    ray.shutdown()  # the one that other modules share
     ray.init(num_cpus=1, object_store_memory=2 * 10**8, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()

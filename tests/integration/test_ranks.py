@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.multiprocessing as mp
+from faults import QUICK_TRAIN
 
 from raysynth import DPTabularVAE
 from raysynth.data.sequences import Windows
@@ -110,7 +111,7 @@ def rank_of_all_jobs(rank: int, size: int, shards: dict[str, Shares], folder: st
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=["2 ranks", "4 ranks"])
 def ranks(
     request: pytest.FixtureRequest, shards: dict[str, Shares], tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
@@ -157,8 +158,8 @@ def one_cpu() -> Iterator[Any]:
         patch.delenv("RAY_ADDRESS", raising=False)
         if ray.is_initialized():
             ray.shutdown()
-        env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}  # a report waits for the next look at the workers
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": env})
+        environment = {"env_vars": QUICK_TRAIN}
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=environment)
         yield ray
         ray.shutdown()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,8 @@ ROWS = 150_000  # three chunks of 65,536 rows, the last one cut
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        import ray
-
-        was_running = ray.is_initialized()
-        if not was_running:
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        yield ray
-        if not was_running:
-            ray.shutdown()
+def ray_session(two_cpus: Any) -> Any:
+    return two_cpus
 
 
 def people(n: int = 3000) -> pd.DataFrame:

@@ -115,8 +115,8 @@ def test_a_stopped_trial_is_not_run_again(stopped: SweepResult, table: pd.DataFr
 
 def test_optuna_and_asha_together_also_at_a_finite_epsilon(table: pd.DataFrame, tmp_path: Path) -> None:
     space = {"tvae": {"learning_rate": (1e-6, 1e-2), "epochs": [6]}, "copula": {"n_bins": (4, 40)}}
-    options = {"search": "optuna", "scheduler": "asha", "n_seeds": 1, "n_trials": 2, "epsilons": [5.0]}
+    options = {"search": "optuna", "scheduler": "asha", "n_seeds": 1, "n_trials": 1, "epsilons": [5.0]}
     found = run(table, tmp_path / "s", ["tvae", "copula"], space, **options)
-    assert not found.failed and found.table["method"].tolist() == ["tvae", "tvae", "copula", "copula"]
+    assert not found.failed and found.table["method"].tolist() == ["tvae", "copula"]
     assert (found.table.loc[found.table["method"] == "copula", "status"] == "finished").all()
     assert "for the data's holder only" in found.label

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -23,28 +24,15 @@ from raysynth.methods.shared.spans import Spans
 from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
-from raysynth.training.loop import TrainSettings
+from raysynth.training.job import train_worker
+from raysynth.training.loop import TrainResult, TrainSettings
 from raysynth.training.shards import ShardSet
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
+pytestmark = pytest.mark.usefixtures("two_cpus")
 
 SPANS = Spans((3, 3, 2), (2,))
 NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    if not ray.is_initialized():
-        env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}  # a report waits for the next look at the workers
-        ray.init(
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env={"env_vars": env},
-        )
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +68,7 @@ class FragileJob(GanJob):
             seed=self.settings.seed,
             device=device,
             average=average,
-            die=self.die if _rank() == 1 else None,
+            die=self.die if self.die is not None and _rank() == 1 else None,
         )
 
 
@@ -109,18 +97,53 @@ def run_config(folder: Path, name: str, retries: int) -> object:
 def scaling() -> object:
     from ray.train import ScalingConfig
 
-    return ScalingConfig(num_workers=2, use_gpu=False)
+    return ScalingConfig(num_workers=2)
+
+
+class OverThreads:
+    """Averages and sums over two threads, each a rank (an `Average`)."""
+
+    n_workers = 2
+
+    def __init__(self) -> None:
+        self.held: list[list[Tensor]] = []
+        self.all_there, self.all_read = Barrier(2, timeout=60), Barrier(2, self._done, timeout=60)
+
+    def __call__(self, tensors: Iterable[Tensor]) -> None:
+        """The mean, in place."""
+        self.total(tensors, 1 / 2)
+
+    def total(self, tensors: Iterable[Tensor], factor: float = 1.0) -> None:
+        """The sum, in place."""
+        own = list(tensors)
+        self.held.append(own)
+        self.all_there.wait()
+        sums = [(a + b) * factor for a, b in zip(*self.held, strict=True)]
+        self.all_read.wait()
+        for tensor, found in zip(own, sums, strict=True):
+            tensor.copy_(found)
+
+    def _done(self) -> None:
+        self.held = []
+
+
+def undisturbed_training(of: FragileJob, shards: ShardSet) -> TrainResult:
+    """Both ranks in threads of this process; nothing of a learner is global."""
+    average, cpu = OverThreads(), torch.device("cpu")
+
+    def rank(number: int) -> TrainResult:
+        place = {"rank": number, "world_size": 2, "device": cpu, "average": average, "store": None, "label": "rank"}
+        return train_worker(of, shards.share(number, 2), n_rows=shards.n_rows, **place)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(2) as both:
+        return next(both.map(rank, range(2)))
 
 
 def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
     """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one."""
     mark = tmp_path / "died"
-    with ThreadPoolExecutor(2) as both:
-        fits = [
-            both.submit(train_on_ray, job(6, die=mark), shards, scaling(), run_config(tmp_path, "lost", 1)),  # type: ignore[arg-type]
-            both.submit(train_on_ray, job(6), shards, scaling(), run_config(tmp_path, "whole", 0)),  # type: ignore[arg-type]
-        ]
-        lost, undisturbed = (f.result() for f in fits)
+    lost = train_on_ray(job(6, die=mark), shards, scaling(), run_config(tmp_path, "lost", 1))  # type: ignore[arg-type]
+    undisturbed = undisturbed_training(job(6), shards)
     assert mark.exists()
     assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
     assert lost.state["weights"]["steps"] == 6 * 10
@@ -149,7 +172,7 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
             privacy_unit="person_id",
             verbose=False,
             keep_shards=True,
-            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
+            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
             run_config=RunConfig(name=name, storage_path=str(tmp_path)),
         )
         models.append(model.fit(rows).privacy_spent_)

@@ -15,7 +15,8 @@ from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.partitions import partition_of
 from raysynth.data.sources.streams import compression_of, open_plain
 from raysynth.errors import DataError, ParameterError, StorageError
-from raysynth.files.storage import as_os_error, open_uri
+from raysynth.files.storage import as_os_error
+from raysynth.files.stores import open_uri
 
 _PACKED = ("", ".gz", ".bz2", ".zst", ".xz", ".zip")
 PARQUET_ENDINGS = (".parquet", ".pq", ".parq")

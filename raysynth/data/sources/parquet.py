@@ -1,11 +1,12 @@
-"""Parquet files: footers give the rows, and a fragment is a few row groups."""
+"""Parquet files: footers give the rows, and a fragment is a few row groups, or a part of a very large one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -19,17 +20,22 @@ from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
 from raysynth.errors import DataError, StorageError
 
+_MOST_PARTS = 4  # of a row group
 _READERS = 16  # footers read at a time; they wait for storage more than for the processor
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some row groups of one file, their rows, and the file's values in the columns that its folders give."""
+    """Some row groups of one file, their rows, and the file's values in the columns that its folders give.
+
+    `start`: of a part of one row group, its first row there; None: whole row groups.
+    """
 
     path: str
     row_groups: tuple[int, ...]
     n_rows: int
     values: tuple[Any, ...] = ()
+    start: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,9 @@ class ParquetFragment:
             self.filesystem.open_input_file(piece.path) as stream,
             pq.ParquetFile(stream, read_dictionary=text, pre_buffer=not self._is_local) as file,
         ):
-            if piece.n_rows > 2 * rows:
-                for batch in file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names):
+            if piece.n_rows > 2 * rows or piece.start is not None:
+                batches = file.iter_batches(batch_size=rows, row_groups=list(piece.row_groups), columns=names)
+                for batch in batches if piece.start is None else _window(batches, piece.start, piece.n_rows):
                     yield _completed(batch, schema)
             else:
                 table = file.read_row_groups(list(piece.row_groups), columns=names)
@@ -133,7 +140,8 @@ def table_from_parquet(
     schema = lenient(schema) if private else schema
     groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
     n_rows = sum(n for _, _, n in groups)
-    pieces = _grouped(groups, block_rows(len(schema)), dict(zip(paths, values, strict=True)))
+    rows = block_rows(len(schema))
+    pieces = _grouped(_cut(groups, rows), rows, dict(zip(paths, values, strict=True)))
     fragments: tuple[Fragment, ...] = tuple(
         ParquetFragment(filesystem, p, schema, tuple(folders.names), may_lack) for p in pieces
     )
@@ -210,22 +218,48 @@ def _footer(filesystem: pafs.FileSystem, path: str) -> tuple[pa.Schema, list[int
         raise _unreadable(path, error) from error
 
 
+def _cut(groups: Sequence[tuple[str, int, int]], rows: int) -> Iterator[tuple[str, int, int, int | None]]:
+    """(path, group, rows, start) of row groups (path, group, rows): one far above `rows` is cut into even parts.
+
+    Few parts, since a reader decodes what comes before its part, too.
+    """
+    for path, group, n in groups:
+        parts = min(_MOST_PARTS, round(n / rows))
+        if parts < 2:
+            yield path, group, n, None
+            continue
+        ends = [n * i // parts for i in range(parts + 1)]
+        yield from ((path, group, high - low, low) for low, high in pairwise(ends))
+
+
 def _grouped(
-    groups: Sequence[tuple[str, int, int]], rows: int, values: Mapping[str, tuple[Any, ...]]
+    groups: Iterable[tuple[str, int, int, int | None]], rows: int, values: Mapping[str, tuple[Any, ...]]
 ) -> list[tuple[Piece, ...]]:
-    """Row groups (path, group, rows), in order, in fragments of about `rows` rows."""
+    """Row groups (path, group, rows, start), in order, in fragments of about `rows` rows."""
     fragments: list[tuple[Piece, ...]] = []
     current: list[Piece] = []
-    for path, group, n in groups:
+    for path, group, n, start in groups:
         if current and sum(p.n_rows for p in current) + n > rows:
             fragments.append(tuple(current))
             current = []
-        if current and current[-1].path == path:
-            last = current.pop()
-            current.append(Piece(path, (*last.row_groups, group), last.n_rows + n, last.values))
+        last = current[-1] if current else None
+        if last is not None and last.path == path and last.start is None and start is None:
+            current[-1] = Piece(path, (*last.row_groups, group), last.n_rows + n, last.values)
         else:
-            current.append(Piece(path, (group,), n, values[path]))
+            current.append(Piece(path, (group,), n, values[path], start))
     return [*fragments, tuple(current)] if current else fragments
+
+
+def _window(batches: Iterable[pa.RecordBatch], start: int, n: int) -> Iterator[pa.RecordBatch]:
+    """n rows of some batches, from a row on; no batch after them is read."""
+    at = 0
+    for batch in batches:
+        low, high = max(start - at, 0), min(start + n - at, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        at += batch.num_rows
+        if at >= start + n:
+            return
 
 
 def _constant(value: Any, n: int, field: pa.Field) -> pa.Array:

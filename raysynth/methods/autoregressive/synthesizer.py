@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from raysynth.errors import ModelFileError, ParameterError
 from raysynth.fitting.checks import check_compile_step, check_whole
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.shared.training_parameters import (
@@ -41,6 +42,15 @@ ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counte
 SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
 MOST_EPOCHS = 300
 PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The network that draws, the losses of its epochs, and how values of columns of many are grouped."""
+
+    sampler: AnyOrderSampler
+    history: list[dict[str, float]]
+    grouping: Grouping | None
 
 
 class AutoregressiveSynthesizer(Synthesizer):
@@ -115,7 +125,10 @@ class AutoregressiveSynthesizer(Synthesizer):
     compile_step: CompileStep = False
     clip_norm: ClipNorm = 1.0
 
-    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+    sampler_: AnyOrderSampler = field(init=False)
+    history_: list[dict[str, float]] = field(init=False)
+    grouping_: Grouping | None = field(init=False)
+    _tempered: Tempered[AnyOrderSampler] = field(default=None, init=False)
 
     # ---- what the model knows ----------------------------------------------------------------------------------------
 
@@ -230,19 +243,18 @@ class AutoregressiveSynthesizer(Synthesizer):
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        from raysynth.methods.autoregressive.sampler import AnyOrderSampler
         from raysynth.methods.shared.neural import train_model
 
-        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
+        prepared, encoder, grouping = group_values(prepared, self.verbose)
         job = self._job(prepared)
-        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained))
 
-    def _keep(self, job: AnyOrderJob, trained: TrainResult) -> None:
-        """Set what was learned."""
-        from raysynth.methods.autoregressive.sampler import AnyOrderSampler
+        def fitted(trained: TrainResult) -> Fitted:
+            sampler = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
+            return begun.with_learned(Learned(sampler, trained.history, grouping), encoder)
 
-        self.history_ = trained.history
-        self.sampler_ = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
+        return train_model(self, job, prepared, fitted)
 
     def _job(self, prepared: Prepared) -> AnyOrderJob:
         from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
@@ -316,10 +328,12 @@ class AutoregressiveSynthesizer(Synthesizer):
         from dataclasses import replace
 
         fast = None if self.precision == "auto" else self.precision == "bfloat16"
-        if (self.sampler_.temperature, self.sampler_.bfloat16) != (self.temperature, fast):
+        learned, (of, found) = self.sampler_, self._tempered or (None, None)
+        if found is None or of is not learned or (found.temperature, found.bfloat16) != (self.temperature, fast):
             self._check_parameters()
-            self.sampler_ = replace(self.sampler_, temperature=float(self.temperature), bfloat16=fast)
-        return self.sampler_
+            found = replace(learned, temperature=float(self.temperature), bfloat16=fast)
+            self._tempered = learned, found
+        return found
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         from raysynth.fitting.private_training import releasable_history
@@ -333,21 +347,21 @@ class AutoregressiveSynthesizer(Synthesizer):
         }
         return meta, {**self.sampler_.arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         from raysynth.methods.autoregressive.network import CodeLayout
         from raysynth.methods.autoregressive.sampler import FIRST_ORDER_ROWS, AnyOrderSampler
 
         try:
             layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
             order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
-            self.sampler_ = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
+            sampler = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
-        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
-        known = self.encoder_.cardinalities if self.grouping_ is None else self.grouping_.cardinalities(self.encoder_)
+        grouping = Grouping.from_arrays(begun.encoder, arrays)
+        known = begun.encoder.cardinalities if grouping is None else grouping.cardinalities(begun.encoder)
         if layout.cardinalities != known:
             raise ModelFileError("the model file's network and encoder do not belong together; refit the model")
-        self.history_ = list(meta["history"])
+        return begun.with_learned(Learned(sampler, list(meta["history"]), grouping))
 
 
 def default_epochs(n_rows: int) -> tuple[int, int | None]:

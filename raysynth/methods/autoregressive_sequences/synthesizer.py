@@ -7,7 +7,6 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from raysynth.data.sequences import held_back
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
@@ -15,8 +14,10 @@ from raysynth.errors import ParameterError
 from raysynth.fitting.checks import is_private
 from raysynth.methods.autoregressive_sequences.encoded_changes import coded_steps, few_values, step_form
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
+from raysynth.methods.sequences.learned import Coders, Keep
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import (
@@ -93,16 +94,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     checkpoint_every: CheckpointEvery = 10
 
     sampler_: AutoregressiveSequenceSampler = field(init=False)
-
-    def sample_arrow(  # type: ignore[override]
-        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
-    ) -> pa.Table:
-        """As `sample`, as an Arrow table of all steps."""
-        self._require_fitted()
-        if self.sampler_.first.temperature != self.temperature:
-            self._check_parameters()
-            self.sampler_ = self.sampler_.at_temperature(float(self.temperature))
-        return super().sample_arrow(n_sequences, conditions, seed)
+    _tempered: Tempered[AutoregressiveSequenceSampler] = field(default=None, init=False)
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
@@ -123,21 +115,29 @@ class AutoregressiveSequences(SequenceSynthesizer):
     def _step_encoder(self, tables: SequenceTables) -> TableEncoder:
         return tables.step_encoder(binned=few_values(tables.step_encoder()))
 
-    def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
+    def _maker(self) -> SequenceMaker:
+        learned, (of, found) = self.sampler_, self._tempered or (None, None)
+        if found is None or of is not learned or found.first.temperature != self.temperature:
+            self._check_parameters()
+            found = learned.at_temperature(float(self.temperature))
+            self._tempered = learned, found
+        return found
+
+    def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
         from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
         from raysynth.methods.sequences.training import train_sequences
 
-        coded = coded_steps(rows, self.encoder_, tables.ordered.starts, self.n_bins, tables.rare_rows)
-        job = self._job(coded, tables, seed)
+        coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
+        job = self._job(coded, tables, coders, seed)
 
-        def keep(model: AutoregressiveSequences, trained: TrainResult) -> None:
-            model.history_ = trained.history
+        def learned(trained: TrainResult) -> Fitted:
             network = job.network_of(trained.state)
-            model.sampler_ = AutoregressiveSequenceSampler.of(network, coded.form, coded.changes, job.frequencies)
+            sampler = AutoregressiveSequenceSampler.of(network, coded.form, coded.changes, job.frequencies)
+            return fitted(sampler, trained.history)
 
-        train_sequences(self, job, coded.rows, keep, first=job.held)
+        return train_sequences(self, job, coded.rows, learned, first=job.held)
 
-    def _job(self, coded: CodedSteps, tables: SequenceTables, seed: int) -> SequenceJob:
+    def _job(self, coded: CodedSteps, tables: SequenceTables, coders: Coders, seed: int) -> SequenceJob:
         from raysynth.methods.autoregressive.network import NetworkSettings
         from raysynth.methods.autoregressive.recipe import AnyOrderSettings
         from raysynth.methods.autoregressive.synthesizer import default_epochs
@@ -167,9 +167,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
         held, left_out = held_back(tables.ordered, tables.windows, self.validation_share, MAX_VALIDATION_ROWS, rng)
         if len(held) < workers:  # each has to have one: a loss is averaged over all of them
             held, left_out = held[:0], left_out[:0]
-        layout = SequenceCodes(
-            self.sequence_length_, coded.layout, coded.form.n_numbers, vector_layout(self.context_encoder_)
-        )
+        layout = SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context))
         return SequenceJob(
             layout,
             NetworkSettings(self.width, self.hidden, self.layers, self.dropout),

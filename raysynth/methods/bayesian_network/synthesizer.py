@@ -18,7 +18,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm
-from raysynth.errors import ConditionError, ModelFileError, NotFittedError
+from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
@@ -36,6 +36,7 @@ from raysynth.methods.bayesian_network.presence import gaps_together, presence_p
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.scope import PrivacyScope
 
 KEPT_CONDITIONS = 32
+Dropped = tuple[str, tuple[str, ...], str]  # a candidate that was left out: child, parents, reason
 CELLS_A_ROW = 8  # of the table of a column with its parents, at most, beyond `edge_rules.SMALL_TABLE`
 
 
@@ -116,6 +118,20 @@ Edges = Annotated[
         "(`required_edges`) or must not have (`forbidden_edges`)"
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The network, how values are grouped, and of its search score, passes and candidates left out.
+
+    Under a privacy budget the first alone: no score of the rows leaves.
+    """
+
+    model: Network
+    grouping: Grouping | None = None
+    score: float = float("nan")
+    n_passes: int = 0
+    dropped_candidates: tuple[Dropped, ...] = ()
 
 
 class BayesianNetworkSynthesizer(Synthesizer):
@@ -194,7 +210,11 @@ class BayesianNetworkSynthesizer(Synthesizer):
         ),
     ] = None
 
-    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+    model_: Network = field(init=False)
+    grouping_: Grouping | None = field(init=False)
+    score_: float = field(init=False)
+    n_passes_: int = field(init=False)
+    dropped_candidates_: tuple[Dropped, ...] = field(init=False)
 
     # ---- what was learned --------------------------------------------------------------------------------------------
 
@@ -204,8 +224,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
         States are named by category, by value or by the range of a bin; characters that BIF reserves become '_'.
         """
-        if not hasattr(self, "model_"):
-            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        self._require_fitted()
         from raysynth.methods.bayesian_network.export import to_pgmpy
 
         encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
@@ -214,8 +233,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     @property
     def edges_(self) -> tuple[tuple[str, str], ...]:
         """(parent, child) pairs of column names."""
-        if not hasattr(self, "model_"):
-            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        self._require_fitted()
         return tuple((self.encoder_.names[p], self.encoder_.names[c]) for p, c in self.model_.edges)
 
     def log_prob(self, data: Any) -> np.ndarray:
@@ -224,8 +242,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         Args:
             data: rows in any form that `fit` takes, or their codes (N, C) by `encoder_` as a NumPy array.
         """
-        if not hasattr(self, "model_"):
-            raise NotFittedError("this BayesianNetworkSynthesizer is not fitted; call fit(data) first")
+        self._require_fitted()
         if isinstance(data, np.ndarray):
             if self.grouping_ is None:
                 return self.model_.log_prob(data)
@@ -240,12 +257,11 @@ class BayesianNetworkSynthesizer(Synthesizer):
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         rules = self._edge_rules(prepared.encoder.names)
         if prepared.privacy is not None:
-            self._fit_privately(prepared, prepared.privacy, rules)
-            return
-        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
+            return begun.with_learned(Learned(self._learned_privately(prepared, prepared.privacy, rules)))
+        prepared, encoder, grouping = group_values(prepared, self.verbose)
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
             counts = SetCounts(source.count, prepared.encoder.cardinalities, prepared.n_rows)
@@ -254,23 +270,22 @@ class BayesianNetworkSynthesizer(Synthesizer):
             found = find_structure(self.structure, scores, rules, self.restarts)
             gaps = gaps_together(scores, rules) if self.structure != "tree" else {}  # a tree stays one
             parents, leaders = presence_parents(found.parents, gaps, scores, rules)
-            self.model_ = with_presence(estimate(counts, parents, self.smoothing), leaders, gaps)
+            model = with_presence(estimate(counts, parents, self.smoothing), leaders, gaps)
         names = prepared.encoder.names
-        self.score_ = found.score
-        self.n_passes_ = counts.n_passes
-        self.dropped_candidates_ = tuple((names[c], tuple(names[p] for p in own), why) for c, own, why in found.dropped)
+        dropped = tuple((names[c], tuple(names[p] for p in own), why) for c, own, why in found.dropped)
+        learned = Learned(model, grouping, found.score, counts.n_passes, dropped)
         if self.verbose:
-            print(self._summary(counts))
+            print(self._summary(learned, counts))
+        return begun.with_learned(learned, encoder)
 
-    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
+    def _learned_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> Network:
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
-        self.grouping_ = None
-        self.model_ = learn_privately(prepared, scope, rules, self.private_rounds)
-        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+        model = learn_privately(prepared, scope, rules, self.private_rounds)
         if self.verbose:
-            print(f"network of {len(self.model_.edges)} edges within {scope.spent}")
+            print(f"network of {len(model.edges)} edges within {scope.spent}")
+        return model
 
     def _edge_rules(self, names: Sequence[str]) -> EdgeRules:
         return edge_rules(
@@ -282,12 +297,12 @@ class BayesianNetworkSynthesizer(Synthesizer):
             max_cells=self.max_table_cells,
         )
 
-    def _summary(self, counts: SetCounts) -> str:
-        dropped = len(self.dropped_candidates_)
+    def _summary(self, learned: Learned, counts: SetCounts) -> str:
+        model, dropped = learned.model, learned.dropped_candidates
         return (
-            f"network of {len(self.model_.edges)} edges, {self.model_.n_parameters:,} parameters, {self.score} "
-            f"{self.score_:,.0f}; {counts.n_tables:,} tables counted in {counts.n_passes} passes over the codes"
-            + (f"; {dropped} candidates dropped, for example {self.dropped_candidates_[0]}" if dropped else "")
+            f"network of {len(model.edges)} edges, {model.n_parameters:,} parameters, {self.score} "
+            f"{learned.score:,.0f}; {counts.n_tables:,} tables counted in {counts.n_passes} passes over the codes"
+            + (f"; {len(dropped)} candidates dropped, for example {dropped[0]}" if dropped else "")
         )
 
     def _generator(self) -> NetworkGenerator | GroupedGenerator:
@@ -303,15 +318,15 @@ class BayesianNetworkSynthesizer(Synthesizer):
         groups = {} if self.grouping_ is None else self.grouping_.to_arrays()
         return {**meta, "score": score, "n_passes": self.n_passes_, "dropped": dropped}, {**arrays, **groups}
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.model_ = Network.from_state(meta, arrays)
-        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
-        known = self.encoder_.cardinalities if self.grouping_ is None else self.grouping_.cardinalities(self.encoder_)
-        if self.model_.cardinalities != tuple(known):
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
+        model = Network.from_state(meta, arrays)
+        grouping = Grouping.from_arrays(begun.encoder, arrays)
+        known = begun.encoder.cardinalities if grouping is None else grouping.cardinalities(begun.encoder)
+        if model.cardinalities != tuple(known):
             raise ModelFileError("the model file's Bayesian network does not fit its encoder; refit the model")
-        self.score_ = float("nan") if meta["score"] is None else float(meta["score"])
-        self.n_passes_ = int(meta["n_passes"])
-        self.dropped_candidates_ = tuple((c, tuple(own), why) for c, own, why in meta["dropped"])
+        score = float("nan") if meta["score"] is None else float(meta["score"])
+        dropped = tuple((c, tuple(own), why) for c, own, why in meta["dropped"])
+        return begun.with_learned(Learned(model, grouping, score, int(meta["n_passes"]), dropped))
 
 
 def code_names(column: ColumnEncoder) -> list[str]:

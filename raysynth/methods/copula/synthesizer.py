@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -25,10 +25,8 @@ from raysynth.methods.copula.gaussian_copula import (
     sample_conditional,
     with_implied,
 )
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
-
-if TYPE_CHECKING:
-    from raysynth.dp.accounting.scope import PrivacyScope
 
 FINE_BINS = 1024
 COLUMNS_BY_PAIR = 64  # of more, correlations come from moments of scores (see `wide.py`), not from tables of pairs
@@ -53,6 +51,14 @@ class CopulaGenerator:
             except ValueError as error:
                 raise ConditionError(f"{error}; widen them") from None
         return EncodedBlock(codes, np.empty((n, 0), np.float32))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The copula, and the names of fitted families by column."""
+
+    copula: Copula
+    families: dict[str, str]
 
 
 class GaussianCopula(Synthesizer):
@@ -86,34 +92,33 @@ class GaussianCopula(Synthesizer):
         ),
     ] = 24
 
+    copula_: Copula = field(init=False)
+    families_: dict[str, str] = field(init=False)
+
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": FINE_BINS}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
-        if prepared.privacy is not None:
-            self._fit_privately(prepared, prepared.privacy)
-            return
-        self.families_: dict[str, str] = {}
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        families: dict[str, str] = {}
         if self.marginals == "parametric":
-            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
-        if len(self.encoder_.columns) > COLUMNS_BY_PAIR:
+            encoder, families = with_parametric_marginals(prepared.encoder)
+            prepared = replace(prepared, encoder=encoder)
+        return begun.with_learned(Learned(self._copula(prepared), families), prepared.encoder)
+
+    def _copula(self, prepared: Prepared) -> Copula:
+        if prepared.privacy is not None:
+            from raysynth.methods.copula.private import learn_privately
+
+            return learn_privately(prepared, prepared.privacy)
+        if len(prepared.encoder.columns) > COLUMNS_BY_PAIR:
             from raysynth.methods.copula.wide import learn_wide
 
-            self.copula_ = learn_wide(replace(prepared, encoder=self.encoder_))
-            return
+            return learn_wide(prepared)
         coarse = build_encoder(prepared.schema, prepared.statistics.columns, numeric="bins", n_bins=self.n_bins)
         width = len(coarse.columns)
         pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
         tables = prepared.count(pairs, encoder=coarse, label="counting pairs")
-        self.copula_ = fit_copula(self.encoder_, coarse, tables)
-
-    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope) -> None:
-        from raysynth.methods.copula.private import learn_privately
-
-        self.families_ = {}
-        if self.marginals == "parametric":
-            self.encoder_, self.families_ = with_parametric_marginals(prepared.encoder)
-        self.copula_ = learn_privately(replace(prepared, encoder=self.encoder_), scope)
+        return fit_copula(prepared.encoder, coarse, tables)
 
     def _generator(self) -> CopulaGenerator:
         return CopulaGenerator(self.copula_)
@@ -127,14 +132,14 @@ class GaussianCopula(Synthesizer):
             "missing": [None if m is None else list(m) for m in self.copula_.missing],
         }, arrays
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.families_ = dict(meta["families"])
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         missing = tuple(None if m is None else (int(m[0]), int(m[1]), float(m[2])) for m in meta["missing"])
         margins = tuple(Margin(arrays[f"order.{i}"], arrays[f"share.{i}"]) for i in range(len(missing)))
-        self.copula_ = Copula(margins, missing, arrays["correlation"])
-        known = self.encoder_.cardinalities
-        if len(known) != len(margins) or any(a > b for a, b in zip(self.copula_.cardinalities, known, strict=True)):
+        copula = Copula(margins, missing, arrays["correlation"])
+        known = begun.encoder.cardinalities
+        if len(known) != len(margins) or any(a > b for a, b in zip(copula.cardinalities, known, strict=True)):
             raise ModelFileError("the copula and the encoder in the file do not fit together; refit the model")
+        return begun.with_learned(Learned(copula, dict(meta["families"])))
 
 
 def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict[str, str]]:

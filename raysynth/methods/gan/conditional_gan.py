@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from raysynth.methods.bayesian_network.sampler import draw, network_steps
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import hill_climb
 from raysynth.methods.bayesian_network.synthesizer import NetworkGenerator
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.gan.synthesizer import GanSynthesizer
 from raysynth.methods.parameters import Parameter
 
@@ -146,14 +146,15 @@ class ConditionalTabularGAN(GanSynthesizer):
         network_meta, network_arrays = given.network.to_state()
         return {**meta, "given": network_meta}, {**arrays, **{f"given.{k}": v for k, v in network_arrays.items()}}
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> ConditionalGanSampler:
         from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
 
         network = Network.from_state(meta["given"], under("given.", arrays))
-        generator = NetworkGenerator(network, self._given_names(self.encoder_))
-        self._restore(partial(ConditionalGanSampler.restored, given=generator), meta, arrays)
-        if network.cardinalities != self.sampler_.conditions.cardinalities:
+        given = NetworkGenerator(network, self._given_names(begun.encoder))
+        sampler = ConditionalGanSampler.restored(meta, arrays, given=given)
+        if network.cardinalities != sampler.conditions.cardinalities:
             raise ModelFileError("the model file's given columns and generator do not fit together; refit the model")
+        return sampler
 
     def _given_names(self, encoder: TableEncoder) -> tuple[str, ...]:
         return tuple(encoder.names[c] for c in self._condition_columns(encoder))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from raysynth.fitting.checks import (
 )
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
     Accumulation,
@@ -55,6 +56,15 @@ LearningRate = Annotated[
 ]
 Decay = Annotated[float, Parameter("weight decay of Adam", at_least=0, at_most=10)]
 Pac = Annotated[int, Parameter("rows that the discriminator judges together (PacGAN)", at_least=1)]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The generator, the losses of its epochs, and the discriminator, which is in no file."""
+
+    sampler: GanSampler
+    history: list[dict[str, float]]
+    critic: Critic | None = None
 
 
 class GanSynthesizer(Synthesizer):
@@ -130,16 +140,20 @@ class GanSynthesizer(Synthesizer):
     compile_step: CompileStep = False
     clip_norm: ClipNorm = 1.0
 
+    sampler_: GanSampler = field(init=False)
+    history_: list[dict[str, float]] = field(init=False)
+    critic_: Critic | None = field(init=False)
+
     def critic_score(self, data: Any) -> np.ndarray:
         """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
 
         Only right after `fit`: a model file holds no critic (it was taught on the real rows and serves no sampling).
         """
-        if getattr(self, "critic_", None) is None:
+        if (critic := getattr(self, "critic_", None)) is None:
             raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
         from raysynth.fitting.encoded_rows import encoded_blocks
 
-        return np.concatenate([self.critic_.score(block) for block in encoded_blocks(self, data, min_rows=1)])
+        return np.concatenate([critic.score(block) for block in encoded_blocks(self, data, min_rows=1)])
 
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
@@ -175,20 +189,17 @@ class GanSynthesizer(Synthesizer):
             )
         check_rows_of_part(self, sizes.batch_size, "the generator's batch normalisation")
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.methods.shared.neural import train_model
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        from raysynth.methods.shared.neural import calibrate, train_model
 
         job = self._job(prepared)
-        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained, prepared))
 
-    def _keep(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> None:
-        """Set what was learned."""
-        from raysynth.methods.shared.neural import calibrate
+        def fitted(trained: TrainResult) -> Fitted:
+            sampler = self._sampler(job, trained, prepared)
+            sampler = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+            return begun.with_learned(Learned(sampler, trained.history, self._critic(job, trained)))
 
-        self.history_ = trained.history
-        self.critic_ = self._critic(job, trained)
-        sampler = self._sampler(job, trained, prepared)
-        self.sampler_ = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+        return train_model(self, job, prepared, fitted)
 
     def _generator(self) -> GanSampler:
         return self.sampler_
@@ -199,21 +210,20 @@ class GanSynthesizer(Synthesizer):
         meta, arrays = self.sampler_.to_state()
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        from raysynth.methods.gan.sampler import GanSampler
-
-        self._restore(GanSampler.from_state, meta, arrays)
-
-    def _restore(
-        self, make: Callable[[dict[str, Any], dict[str, np.ndarray]], Any], meta: dict[str, Any], arrays: Any
-    ) -> None:
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         try:
-            self.sampler_ = make(meta, arrays)
+            sampler = self._sampler_of(meta, arrays, begun)
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
-        if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
+        if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
-        self.history_ = list(meta["history"])
+        return begun.with_learned(Learned(sampler, list(meta["history"])))
+
+    def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> GanSampler:
+        """From a file; raises `KeyError`, `ValueError` or `TypeError` for what is incomplete."""
+        from raysynth.methods.gan.sampler import GanSampler
+
+        return GanSampler.from_state(meta, arrays)
 
     # ---- stages of a fit ---------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from raysynth.data.sequences import LENGTH
@@ -41,10 +42,15 @@ from raysynth.fitting.opening import fit_opened, privacy_scope
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.released_schema import pay_for_schema
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
+from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.private import learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+from raysynth.methods.fitted import Fitted
+from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
+from raysynth.methods.sequences.learned import Keep, Learned, drawn_entities
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
+from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
 from raysynth.methods.timegan.summary import SequenceSummary
@@ -71,6 +77,7 @@ class PrivateSequences:
         released: everything released so far that a generator can learn from.
         scope: pays for the rest.
         seed: of initial weights and of sampling.
+        fitted: makes the fit's value from what the method learns.
     """
 
     rows: WindowRows
@@ -78,6 +85,7 @@ class PrivateSequences:
     released: ReleasedSequences
     scope: PrivacyScope
     seed: int
+    fitted: Keep
 
 
 def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
@@ -89,7 +97,7 @@ def sequence_scope(model: SequenceSynthesizer) -> PrivacyScope:
 
 
 def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope) -> PrivateSequences:
-    """Everything before DP-SGD: sets what a model knows of columns and entities, by releases alone.
+    """Everything before DP-SGD: what a model knows of columns and entities, by releases alone.
 
     Args:
         model: in the middle of its fit.
@@ -108,15 +116,18 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
         encoder, context = _encoders(sequences, *statistics)
     if (warning := scope.budget.warning(scope.n_rows)) is not None:
         warnings.warn(warning, stacklevel=6)
-    model.schema_, model.modelled_schema_, model.rules_ = sequences.schema, sequences.step_schema, None
-    model.encoder_, model.context_encoder_, model.entity_schema_ = encoder, context, sequences.entity_schema
-    model.static_columns_, model.sequence_length_ = sequences.static, sequences.length
-    model.n_rows_ = scope.n_rows
-    model.identifier_key_ = model._new_identifier_key()
+    begun = Fitted(
+        schema=sequences.schema,
+        modelled_schema=sequences.step_schema,
+        encoder=encoder,
+        rules=None,
+        n_rows=scope.n_rows,
+        identifier_key=model._new_identifier_key(),
+    )
     if model.verbose:
         print(f"about {scope.n_rows:,} sequences of at most {sequences.length} rows\n{sequences.schema.describe()}")
     rest = 1 - scope.preprocessing_share
-    model.entities_ = _entities(sequences, statistics[1], scope, n_columns, rest * NETWORK_SHARE, seed)
+    entities = _entities(sequences, statistics[1], scope, n_columns, rest * NETWORK_SHARE, seed)
     with stage("encoding", scope.n_rows):
         rows = WindowRows(
             encoder.encode(sequences.steps.to_arrow()),
@@ -125,11 +136,17 @@ def opened_privately(model: SequenceSynthesizer, data: Any, scope: PrivacyScope)
             sequences.length,
         )
     layout = SequenceLayout(sequences.length, vector_layout(encoder), vector_layout(context))
-    released = _drawn_context(model, seed, ranked_vectors(encoder, layout.step))
+    drawn = drawn_entities(entities, sequences.entity_schema, CONTEXTS, None, seed % 2**62)
+    released = _drawn_context(drawn, context, ranked_vectors(encoder, layout.step))
     with stage("summaries", scope.n_rows):
         summary = released.summary(layout)
         moments_D = learn_summary(rows, layout, summary, scope, share=rest * SUMMARY_SHARE)
-    return PrivateSequences(rows, layout, replace(released, moments_D=moments_D), scope, seed)
+    wholes = (context, sequences.entity_schema, entities, sequences.static, sequences.length)
+
+    def fitted(sampler: SequenceMaker, history: list[dict[str, float]]) -> Fitted:
+        return begun.with_learned(Learned(sampler, history, *wholes))
+
+    return PrivateSequences(rows, layout, replace(released, moments_D=moments_D), scope, seed, fitted)
 
 
 def bounded_sequences(model: SequenceSynthesizer, data: Any, noise: NoiseSource) -> BoundedSequences:
@@ -262,8 +279,7 @@ def _entities(
     model = _EntityNetwork(schema=schema, seed=seed % 2**62, verbose=False)
     model.share = share
     fit_opened(model, OpenedTable(sequences.entities, schema, schema, None, statistics), of_entities)
-    model.privacy_spent_ = None  # the ledger is that of the whole
-    return model
+    return with_ledger(model, None)  # the ledger is that of the whole
 
 
 class _EntityNetwork(BayesianNetworkSynthesizer):
@@ -271,17 +287,15 @@ class _EntityNetwork(BayesianNetworkSynthesizer):
 
     share: float = field(init=False)
 
-    def _fit_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> None:
-        self.model_ = learn_privately(prepared, scope, rules, share=self.share)
-        self.score_, self.n_passes_, self.dropped_candidates_ = float("nan"), 0, ()
+    def _learned_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> Network:
+        return learn_privately(prepared, scope, rules, share=self.share)
 
 
-def _drawn_context(model: SequenceSynthesizer, seed: int, quantiles_MW: np.ndarray) -> ReleasedSequences:
+def _drawn_context(drawn: pa.Table, encoder: TableEncoder, quantiles_MW: np.ndarray) -> ReleasedSequences:
     """Lengths and context as sampling will draw them."""
-    drawn = model._draw_entities(CONTEXTS, None, seed % 2**62)
     lengths = drawn.column(LENGTH).to_numpy().astype(np.int64)
-    if model.context_encoder_.columns:
-        context = model.context_encoder_.encode(as_table(drawn).to_arrow())
+    if encoder.columns:
+        context = encoder.encode(as_table(drawn).to_arrow())
     else:
         context = EncodedBlock(np.zeros((CONTEXTS, 0), np.uint16), np.zeros((CONTEXTS, 0), np.float32))
     return ReleasedSequences(quantiles_MW, lengths, context.codes_NC, context.values_NV)

@@ -25,8 +25,10 @@ from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
 from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
+from raysynth.methods.sequences.learned import Coders, Keep, Learned, drawn_entities
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
@@ -93,9 +95,13 @@ class SequenceSynthesizer(Synthesizer):
         ),
     ] = 1
 
-    sequence_length_: int = field(init=False)
     sampler_: SequenceMaker = field(init=False)
     history_: list[dict[str, float]] = field(init=False)
+    context_encoder_: TableEncoder = field(init=False)
+    entity_schema_: TableSchema = field(init=False)
+    entities_: Synthesizer | None = field(init=False)
+    static_columns_: tuple[str, ...] = field(init=False)
+    sequence_length_: int = field(init=False)
 
     # ---- hooks of a method -------------------------------------------------------------------------------------------
 
@@ -107,9 +113,13 @@ class SequenceSynthesizer(Synthesizer):
         """Codes and values of each step."""
         return tables.step_encoder()
 
-    def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
-        """Learn the steps; sets `sampler_` and `history_`."""
+    def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
+        """Learn the steps: `fitted(sampler, history)`."""
         raise NotImplementedError
+
+    def _maker(self) -> SequenceMaker:
+        """What makes steps, as the parameters of now ask."""
+        return self.sampler_
 
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:
         """From `sampler_.to_state()`; raises `KeyError`, `ValueError`, `TypeError` or `RuntimeError`."""
@@ -166,21 +176,20 @@ class SequenceSynthesizer(Synthesizer):
         from raysynth.methods.sequences.rows import SequenceForm
         from raysynth.sampling.local import one_torch_thread
 
-        self._require_fitted()
-        drawn = self._sampling_seed(seed)
+        fitted, drawn = self._require_fitted(), self._sampling_seed(seed)
         entities = self._draw_entities(n_sequences, conditions, drawn)
         form = SequenceForm(
-            schema=self.schema_,
-            step_schema=self.modelled_schema_,
-            encoder=self.encoder_,
+            schema=fitted.schema,
+            step_schema=fitted.modelled_schema,
+            encoder=fitted.encoder,
             context=self.context_encoder_,
             static=self.static_columns_,
             key=self.sequence_key,
             time=self.time_column,
-            identifier_key=self.identifier_key_,
+            identifier_key=fitted.identifier_key,
         )
         with one_torch_thread():
-            return form.rows(self.sampler_, entities, drawn)
+            return form.rows(self._maker(), entities, drawn)
 
     def sample_to(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
         """Not for sequences, which are made in one process; raises `ParameterError`."""
@@ -199,24 +208,31 @@ class SequenceSynthesizer(Synthesizer):
         if self.keep_shards:
             raise ParameterError(f"{name} keeps no encoded rows for a second fit; leave out keep_shards")
 
-    def _fit_table(self, data: Any) -> None:
+    def _fit_table(self, data: Any) -> Fitted:
         with stage("statistics") as done:
-            tables = self._divided_array(data) if is_array(data) else self._divided_table(data)
+            tables, length = self._divided_array(data) if is_array(data) else self._divided_table(data)
             done.rows = tables.ordered.rows.num_rows
-            encoder, context = self._step_encoder(tables), tables.context_encoder()
-            rows = tables.window_rows(encoder, context, self.sequence_length_)
+            coders = Coders(self._step_encoder(tables), tables.context_encoder(), length)
+            rows = tables.window_rows(*coders)
         if self.verbose:
-            self._describe(tables)
-        self.schema_, self.modelled_schema_, self.rules_ = tables.schema, tables.step_schema, None
-        self.encoder_, self.context_encoder_ = encoder, context
-        self.static_columns_, self.entity_schema_ = tables.static, tables.entity_schema
+            self._describe(tables, length)
         wanted = tables.ordered.rows.num_rows / float(tables.windows.length.mean())
-        self.n_rows_ = len(data) if is_array(data) else max(1, round(wanted))
-        self.identifier_key_ = self._new_identifier_key()
+        begun = Fitted(
+            schema=tables.schema,
+            modelled_schema=tables.step_schema,
+            encoder=coders.step,
+            rules=None,
+            n_rows=len(data) if is_array(data) else max(1, round(wanted)),
+            identifier_key=self._new_identifier_key(),
+        )
         seed = self._fit_seed()
-        self.entities_ = self._learn_entities(tables, seed)
+        wholes = (coders.context, tables.entity_schema, self._learn_entities(tables, seed), tables.static, length)
+
+        def fitted(sampler: SequenceMaker, history: list[dict[str, float]]) -> Fitted:
+            return begun.with_learned(Learned(sampler, history, *wholes))
+
         with stage("fit", len(rows)):
-            self._train(tables, rows, seed)
+            return self._train(tables, rows, coders, seed, fitted)
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         from raysynth.fitting.private_training import releasable_history
@@ -238,20 +254,18 @@ class SequenceSynthesizer(Synthesizer):
         all_arrays |= {f"entities.{k}": v for k, v in (entities.arrays if entities else {}).items()}
         return meta, all_arrays
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         try:
-            self.sampler_ = self._sampler_of(meta["network"], under("network.", arrays))
+            sampler = self._sampler_of(meta["network"], under("network.", arrays))
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise ModelFileError(f"the model file's networks are incomplete ({error}); refit the model") from error
-        self.entity_schema_ = TableSchema.from_dict(meta["entity_schema"])
-        self.context_encoder_ = TableEncoder.from_state(self.entity_schema_, meta["context"], under("context.", arrays))
-        self.entities_ = None
+        schema, entities = TableSchema.from_dict(meta["entity_schema"]), None
+        context = TableEncoder.from_state(schema, meta["context"], under("context.", arrays))
         if meta["entities"] is not None:
             content = ModelContent(meta["entities"], under("entities.", arrays))
-            self.entities_ = self._entity_class()._from_content(content)
-        self.static_columns_ = tuple(meta["static_columns"])
-        self.sequence_length_ = int(meta["sequence_length"])
-        self.history_ = list(meta["history"])
+            entities = self._entity_class()._from_content(content)
+        static, length = tuple(meta["static_columns"]), int(meta["sequence_length"])
+        return begun.with_learned(Learned(sampler, list(meta["history"]), context, schema, entities, static, length))
 
     def _try_out(self) -> None:
         if not self._fits_encoders():
@@ -260,18 +274,19 @@ class SequenceSynthesizer(Synthesizer):
 
     # ---- stages of a fit ---------------------------------------------------------------------------------------------
 
-    def _divided_array(self, data: Any) -> SequenceTables:
+    def _divided_array(self, data: Any) -> tuple[SequenceTables, int]:
+        """The tables to learn, and the most steps of a sequence."""
         for name in ("sequence_key", "time_column", "static_columns", "schema", "entity"):
             if getattr(self, name) is not None:
                 raise ParameterError(f"{name} belongs to a long table; for an array leave it out")
         values = array_of(data, length=self.sequence_length, features=self.features)
-        self.sequence_length_ = int(values.shape[1])
+        length = int(values.shape[1])
         ordered = rows_of_sliding_windows(values) if self.joins_windows else rows_of_array(values)
         kinds = {Kind.CONTINUOUS: list(ordered.rows.column_names)}
-        windows = windows_of(ordered, self.sequence_length_, self.window_step)
-        return divide(ordered, windows, (), declared=None, kinds=kinds)
+        windows = windows_of(ordered, length, self.window_step)
+        return divide(ordered, windows, (), declared=None, kinds=kinds), length
 
-    def _divided_table(self, data: Any) -> SequenceTables:
+    def _divided_table(self, data: Any) -> tuple[SequenceTables, int]:
         from raysynth.data.table import as_table
         from raysynth.statistics.dated_table import as_written, dated, declared_types
         from raysynth.statistics.table_statistics import collect
@@ -288,19 +303,19 @@ class SequenceSynthesizer(Synthesizer):
         table, _ = dated(table, collect(table, label="statistics"), declared, kinds)  # rows are ordered by time
         ordered = order_rows(table, self.sequence_key, self.time_column)
         static = static_columns(ordered, self.static_columns)
-        self.sequence_length_ = longest(ordered, self.sequence_length)
-        windows = windows_of(ordered, self.sequence_length_, self.window_step)
+        length = longest(ordered, self.sequence_length)
+        windows = windows_of(ordered, length, self.window_step)
         if len(windows) < 2:
             raise DataError(
                 f"sequence_key '{self.sequence_key}' names one sequence of {ordered.rows.num_rows:,} rows, and it is "
-                f"learned in windows of {self.sequence_length_:,}; give a smaller sequence_length, or more rows"
+                f"learned in windows of {length:,}; give a smaller sequence_length, or more rows"
             )
         tables = divide(ordered, windows, static, declared=declared, kinds=kinds, given=table, entity=self.entity)
-        return replace(tables, schema=as_written(tables.schema, table))
+        return replace(tables, schema=as_written(tables.schema, table)), length
 
-    def _describe(self, tables: SequenceTables) -> None:
+    def _describe(self, tables: SequenceTables, length: int) -> None:
         ordered, cut = tables.ordered, len(tables.windows) != tables.ordered.n_entities
-        windows = f", learned in {len(tables.windows):,} windows of {self.sequence_length_} rows" if cut else ""
+        windows = f", learned in {len(tables.windows):,} windows of {length} rows" if cut else ""
         print(f"{ordered.n_entities:,} sequences, {ordered.rows.num_rows:,} rows{windows}")
         print(tables.schema.describe())
         if tables.static:
@@ -326,13 +341,7 @@ class SequenceSynthesizer(Synthesizer):
         self._check_conditions(conditions)
         has_number = isinstance(conditions, (list, tuple)) or type(conditions).__name__ == "DataFrame"
         n = self.n_rows_ if n_sequences is None and not has_number else n_sequences
-        if self.entities_ is not None:
-            return self.entities_.sample_arrow(n, conditions, seed)
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise ParameterError(f"n_sequences must be a whole number of at least 0; found {n!r}")
-        from raysynth.sampling.chunks import assemble
-
-        return assemble(_no_columns(int(n)), self.entity_schema_, {}, 0, 0)
+        return drawn_entities(self.entities_, self.entity_schema_, n, conditions, seed)
 
     def _check_conditions(self, conditions: Any) -> None:
         if conditions is None:
@@ -356,7 +365,3 @@ class SequenceSynthesizer(Synthesizer):
 def is_array(data: Any) -> bool:
     """Whether data is an array of sequences (NumPy, torch, nested lists) rather than a table."""
     return isinstance(data, (np.ndarray, list, tuple)) or type(data).__module__.split(".")[0] == "torch"
-
-
-def _no_columns(n: int) -> pa.Table:
-    return pa.table({"row": np.zeros(n, np.int8)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from raysynth.training.loop import TrainResult
 from raysynth.training.window_shards import NONE_FIRST, WindowShards, write_windows
 
 if TYPE_CHECKING:
+    from raysynth.methods.fitted import Fitted
     from raysynth.methods.sequences.data import WindowRows
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 
@@ -27,17 +28,17 @@ def train_sequences(
     model: SequenceSynthesizer,
     job: Job,
     rows: WindowRows,
-    keep: Callable[[Any, TrainResult], None],
+    fitted: Callable[[TrainResult], Fitted],
     *,
     first: np.ndarray = NONE_FIRST,
-) -> None:
-    """Train a method's job as the model's parameters say, and keep what was learned (see `neural.train_model`).
+) -> Fitted:
+    """Train a method's job as the model's parameters say (see `neural.train_model`).
 
     Args:
         model: in the middle of its fit.
         job: over wide rows.
         rows: all sequences, in memory.
-        keep: `keep(model, result)` sets what was learned.
+        fitted: makes the fit's value.
         first: sequences of which each worker is to have as many as any other.
     """
     for folder in storage_folders(model.run_config):
@@ -46,7 +47,7 @@ def train_sequences(
     n, epochs = len(rows), job.settings.epochs
     if model.scaling_config is None:
         store = local_store(model.run_config, model._resume, start)
-        watch = watching(model, epochs, keep)
+        watch = watching(model, epochs, fitted)
         with stage("training", n * epochs):
             trained = train_here(job, rows, store=store, label=f"training {model.method}", watch=watch)
     else:
@@ -58,7 +59,7 @@ def train_sequences(
             return shards
 
         trained = train_on_workers(job, n, write, model.scaling_config, model.run_config, start)
-    keep(model, trained)
+    return fitted(trained)
 
 
 def divided_batch(model: SequenceSynthesizer, wanted: int, n_sequences: int) -> int:

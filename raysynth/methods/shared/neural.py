@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from raysynth.fitting.prepared import Prepared
     from raysynth.methods.base import Synthesizer
+    from raysynth.methods.fitted import Fitted
 
 Sampler = TypeVar("Sampler", bound=RowSampler)
 
@@ -39,13 +40,12 @@ SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
 
 
-def train_model(model: Synthesizer, job: Job, prepared: Prepared, keep: Callable[[Any, TrainResult], None]) -> None:
-    """Train a method's job as the model's parameters say, and keep what was learned.
+def train_model(model: Synthesizer, job: Job, prepared: Prepared, fitted: Callable[[TrainResult], Fitted]) -> Fitted:
+    """Train a method's job as the model's parameters say.
 
     Args:
         model: in the middle of its fit.
-        keep: `keep(model, result)` sets what was learned; called with the model at the end, and on the way with a copy
-            for whoever watches it (see `watching.py`).
+        fitted: makes the fit's value; called at the end, and on the way for whoever watches (see `watching.py`).
     """
     trained = train_prepared(
         job,
@@ -53,9 +53,9 @@ def train_model(model: Synthesizer, job: Job, prepared: Prepared, keep: Callable
         scaling_config=model.scaling_config,
         run_config=model.run_config,
         label=f"training {model.method}",
-        watch=watching(model, job.settings.epochs, keep),
+        watch=watching(model, job.settings.epochs, fitted),
     )
-    keep(model, trained)
+    return fitted(trained)
 
 
 def train_prepared(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,8 +13,10 @@ from raysynth.encoding.table_encoder import NumericForm
 from raysynth.fitting.checks import is_private
 from raysynth.fitting.opening import spending_told
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
+from raysynth.methods.sequences.learned import Coders, Keep
 from raysynth.methods.sequences.rows import SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
@@ -113,13 +115,10 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
             check_private(self)
 
-    def _fit_table(self, data: Any) -> None:
-        if is_private(self):
-            self._fit_privately(data)
-        else:
-            super()._fit_table(data)
+    def _fit_table(self, data: Any) -> Fitted:
+        return self._fit_privately(data) if is_private(self) else super()._fit_table(data)
 
-    def _fit_privately(self, data: Any) -> None:
+    def _fit_privately(self, data: Any) -> Fitted:
         """Within a budget: releases, then the discriminator by DP-SGD; see `methods/sequences/private.py`."""
         from raysynth.methods.sequences.private import opened_privately, sequence_scope
         from raysynth.methods.timegan.private_recipe import averaged_networks
@@ -129,12 +128,12 @@ class TimeSeriesGAN(SequenceSynthesizer):
         scope = sequence_scope(self)
         with spending_told(scope):
             opened = opened_privately(self, data, scope)
-            with stage("fit", self.n_rows_):
+            with stage("fit", scope.n_rows):
                 job = self._private_job(opened)
                 trained = train_here(job, opened.rows, label="training timegan")
-        self.history_ = trained.history
-        self.sampler_ = SequenceSampler.of(job.layout, job.sizes, *averaged_networks(job, trained.state))
-        self.privacy_spent_ = PrivacySpent.of(scope.ledger, scope.budget)
+        sampler = SequenceSampler.of(job.layout, job.sizes, *averaged_networks(job, trained.state))
+        fitted = opened.fitted(sampler, trained.history)
+        return replace(fitted, privacy_spent=PrivacySpent.of(scope.ledger, scope.budget))
 
     def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
         """The plan of DP-SGD, charged, and what it trains."""
@@ -163,32 +162,29 @@ class TimeSeriesGAN(SequenceSynthesizer):
         layout = self.sampler_.layout
         return (vector_layout(self.encoder_), vector_layout(self.context_encoder_)) == (layout.step, layout.context)
 
-    def _train(self, tables: SequenceTables, rows: WindowRows, seed: int) -> None:
+    def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
         from raysynth.methods.sequences.training import train_sequences
         from raysynth.methods.timegan.recipe import averaged_weights
         from raysynth.methods.timegan.sampler import SequenceSampler
 
-        job = self._job(seed, len(rows))
+        job = self._job(coders, seed, len(rows))
         rng = np.random.default_rng([seed, 4])
         compared = rows.take(rng.choice(len(rows), min(len(rows), COMPARED), replace=False))
 
-        def keep(model: TimeSeriesGAN, trained: TrainResult) -> None:
-            model.history_ = trained.history
+        def learned(trained: TrainResult) -> Fitted:
             networks = averaged_weights(job, trained.state)
             sampler = SequenceSampler.of(job.layout, job.sizes, *networks)
-            model.sampler_ = sampler.with_levels_of(compared, seed)
+            return fitted(sampler.with_levels_of(compared, seed), trained.history)
 
-        train_sequences(self, job, rows, keep)
+        return train_sequences(self, job, rows, learned)
 
-    def _job(self, seed: int, n_sequences: int) -> TimeGanJob:
+    def _job(self, coders: Coders, seed: int, n_sequences: int) -> TimeGanJob:
         from raysynth.methods.sequences.training import divided_batch
         from raysynth.methods.timegan.network import SequenceLayout
         from raysynth.methods.timegan.recipe import TimeGanJob
         from raysynth.training.loop import TrainSettings
 
-        layout = SequenceLayout(
-            self.sequence_length_, vector_layout(self.encoder_), vector_layout(self.context_encoder_)
-        )
+        layout = SequenceLayout(coders.length, vector_layout(coders.step), vector_layout(coders.context))
         batch_size = divided_batch(self, self._settled(under_budget=False).batch_size, n_sequences)
         epochs = self.epochs or default_epochs(n_sequences, batch_size)
         return TimeGanJob(

@@ -7,16 +7,16 @@ not grow with the rows. Columns are learned independently of each other, each fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
-from raysynth.errors import NotFittedError
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.sampled_codes import learned_rows
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.columns import views
@@ -28,6 +28,14 @@ from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, to_state
 
 N_BINS = 2000  # every protected cell of a number is a code of its own
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The trees, and how values of columns of many are grouped."""
+
+    model: TreesGenerator
+    grouping: Grouping | None
 
 
 class SequentialTrees(Synthesizer):
@@ -63,7 +71,8 @@ class SequentialTrees(Synthesizer):
     ] = None
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
-    grouping_: Grouping | None = field(default=None, init=False)  # of the values of columns of many
+    model_: TreesGenerator = field(init=False)
+    grouping_: Grouping | None = field(init=False)
     _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
@@ -94,8 +103,8 @@ class SequentialTrees(Synthesizer):
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": N_BINS}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
-        prepared, self.encoder_, self.grouping_ = group_values(prepared, self.verbose)
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        prepared, encoder, grouping = group_values(prepared, self.verbose)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
@@ -106,22 +115,21 @@ class SequentialTrees(Synthesizer):
         same = [] if persons is None else [n for c, n in enumerate(names) if c in persons.constant and n not in given]
         order = drawing_order(codes_CN, columns, names, [*given, *(self.order or same)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
-        self.model_ = TreesGenerator(forests, order, names)
+        return begun.with_learned(Learned(TreesGenerator(forests, order, names), grouping), encoder)
 
     def _generator(self) -> TreesGenerator | GroupedGenerator:
         return self.model_ if self.grouping_ is None else GroupedGenerator(self.model_, self.grouping_)
 
     def _learned(self) -> TreesGenerator:
-        if not hasattr(self, "model_"):
-            raise NotFittedError("this SequentialTrees is not fitted; call fit(data) first")
+        self._require_fitted()
         return self.model_
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = to_state(self.model_.forests, self.model_.order)
         return meta, {**arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.grouping_ = Grouping.from_arrays(self.encoder_, arrays)
-        encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
+        grouping = Grouping.from_arrays(begun.encoder, arrays)
+        encoder = begun.encoder if grouping is None else grouping.encoder(begun.encoder)
         forests, order = from_state(meta, arrays, views(encoder.columns))
-        self.model_ = TreesGenerator(forests, order, tuple(self.encoder_.names))
+        return begun.with_learned(Learned(TreesGenerator(forests, order, tuple(encoder.names)), grouping))

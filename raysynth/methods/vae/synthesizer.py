@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from raysynth.errors import ModelFileError, NotFittedError, ParameterError
 from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Epsilon, Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.training_parameters import (
     Accumulation,
@@ -29,6 +31,7 @@ from raysynth.methods.shared.training_parameters import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from raysynth.methods.vae.rebuilding import Rebuilder
     from raysynth.methods.vae.recipe import VaeJob
     from raysynth.methods.vae.sampler import VaeSampler
     from raysynth.training.loop import TrainResult
@@ -41,6 +44,15 @@ HiddenLayers = Annotated[
     tuple[int, ...] | None,
     Parameter("units of each hidden layer", at_least=1, otherwise=(128, 128), under_budget=(128,)),
 ]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The decoder, the losses of its epochs, and both networks for who rebuilds rows, which are in no file."""
+
+    sampler: VaeSampler
+    history: list[dict[str, float]]
+    rebuilder: Rebuilder | None = None
 
 
 class TabularVAE(Synthesizer):
@@ -148,6 +160,10 @@ class TabularVAE(Synthesizer):
     compile_step: CompileStep = False
     clip_norm: ClipNorm = 1.0
 
+    sampler_: VaeSampler = field(init=False)
+    history_: list[dict[str, float]] = field(init=False)
+    rebuilder_: Rebuilder | None = field(init=False)
+
     # ---- what attackers with the whole model ask -------------------------------------------------------------------
 
     def reconstruction_error(self, data: Any) -> np.ndarray:
@@ -155,11 +171,11 @@ class TabularVAE(Synthesizer):
 
         Only right after `fit`: a model file holds no encoder (it looks at real rows and serves no sampling).
         """
-        if getattr(self, "rebuilder_", None) is None:
+        if (rebuilder := getattr(self, "rebuilder_", None)) is None:
             raise NotFittedError("the encoder exists only right after fit(data); a model file does not hold it")
         from raysynth.fitting.encoded_rows import encoded_blocks
 
-        return np.concatenate([self.rebuilder_.errors(block) for block in encoded_blocks(self, data, min_rows=1)])
+        return np.concatenate([rebuilder.errors(block) for block in encoded_blocks(self, data, min_rows=1)])
 
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the decoder by a search of its place; for attacks on the model.
@@ -178,28 +194,25 @@ class TabularVAE(Synthesizer):
         if self.patience and not self.validation_share:
             raise ParameterError("patience needs rows that are held back; set validation_share, for example to 0.05")
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
-        from raysynth.methods.shared.neural import train_model
-
-        job = self._job(prepared)
-        train_model(self, job, prepared, lambda model, trained: model._keep(job, trained, prepared))
-
-    def _keep(self, job: VaeJob, trained: TrainResult, prepared: Prepared) -> None:
-        """Set what was learned."""
-        from raysynth.methods.shared.neural import calibrate
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        from raysynth.methods.shared.neural import calibrate, train_model
         from raysynth.methods.vae.rebuilding import Rebuilder
         from raysynth.methods.vae.sampler import VaeSampler, decoder_arrays
 
-        self.history_ = trained.history
-        networks = job.model_of(trained.state)
-        self.rebuilder_ = Rebuilder(networks)
-        sampler = VaeSampler(
-            spans=job.spans,
-            arrays=decoder_arrays(networks),
-            code_bias_S=np.zeros(job.spans.n_codes),
-            latent_dim=job.networks.latent_dim,
-        )
-        self.sampler_ = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+        job = self._job(prepared)
+
+        def fitted(trained: TrainResult) -> Fitted:
+            networks = job.model_of(trained.state)
+            sampler = VaeSampler(
+                spans=job.spans,
+                arrays=decoder_arrays(networks),
+                code_bias_S=np.zeros(job.spans.n_codes),
+                latent_dim=job.networks.latent_dim,
+            )
+            sampler = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
+            return begun.with_learned(Learned(sampler, trained.history, Rebuilder(networks)))
+
+        return train_model(self, job, prepared, fitted)
 
     def _job(self, prepared: Prepared) -> VaeJob:
         from raysynth.fitting.private_training import charged_plan, private_batch_size
@@ -251,16 +264,16 @@ class TabularVAE(Synthesizer):
         meta, arrays = self.sampler_.to_state()
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         from raysynth.methods.vae.sampler import VaeSampler
 
         try:
-            self.sampler_ = VaeSampler.from_state(meta, arrays)
+            sampler = VaeSampler.from_state(meta, arrays)
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"the model file's decoder is incomplete ({error}); refit the model") from error
-        if self.sampler_.spans.cardinalities != self.encoder_.cardinalities:
+        if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's decoder and encoder do not belong together; refit the model")
-        self.history_ = list(meta["history"])
+        return begun.with_learned(Learned(sampler, list(meta["history"])))
 
 
 def default_epochs(n_rows: int) -> tuple[int, int | None]:

@@ -16,6 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from raysynth.data import fragments
 from raysynth.data.arrow_types import TEXT
 from raysynth.data.fragments import Table
 from raysynth.data.sources import csv as csv_source
@@ -240,6 +241,21 @@ def test_bad_paths(tmp_path: Path) -> None:
     fails("empty", "no Parquet or CSV file")
     with pytest.raises(DataError, match="nosuch://.*URI"):
         as_table("nosuch://bucket/x")
+
+
+def test_row_groups_of_any_size_are_fragments_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One group of 5,000 rows, and 40 of 25, where a block has 1,000: no fragment of a few rows, none of all."""
+    monkeypatch.setattr(fragments, "_BLOCK_ROWS", 1000)
+    monkeypatch.setattr(fragments, "_FEWEST_ROWS", 1000)
+    rows = pa.table({"n": range(6000), "text": [str(i % 7) for i in range(6000)]})
+    pq.write_table(rows[:5000], tmp_path / "a.parquet", row_group_size=5000)
+    pq.write_table(rows[5000:], tmp_path / "b.parquet", row_group_size=25)
+    table = as_table(tmp_path)
+    assert [f.n_rows for f in table.fragments] == [1250, 1250, 1250, 1250, 1000]
+    found = [pa.Table.from_batches(list(f.blocks())) for f in pickle.loads(pickle.dumps(table.fragments))]
+    assert [f.num_rows for f in found] == [1250, 1250, 1250, 1250, 1000]
+    assert table.to_arrow().cast(rows.schema).equals(rows)
+    assert table.to_arrow(["n"]).column("n").to_pylist() == list(range(6000))
 
 
 def test_a_damaged_parquet_page_is_an_error_that_names_the_file(tmp_path: Path) -> None:

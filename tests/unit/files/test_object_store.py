@@ -6,8 +6,10 @@ No access to other machines, no Ray: what workers do with a `Place` they do here
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from raysynth import GaussianCopula, TableSchema, load_synthetic_model
 from raysynth.cli import app
 from raysynth.errors import DataError, ModelFileError, StorageError
 from raysynth.evaluation import evaluate_synthetic_data
+from raysynth.files import storage
 from raysynth.files.storage import atomic_path, check_writable, place, write_atomically
 from raysynth.sampling.writer import verify
 
@@ -119,6 +122,33 @@ def test_a_write_that_fails_leaves_the_old_object(store: pafs.FileSystem) -> Non
         raise ValueError("bug")
     with place("s3://bucket/kept").open() as stream:
         assert stream.read() == b"old"
+
+
+@pytest.mark.parametrize("error", [OSError("connection reset"), KeyboardInterrupt()], ids=["failed", "interrupted"])
+def test_an_upload_that_breaks_half_way_leaves_the_old_object_and_nothing_else(
+    store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def half(source: BinaryIO, stream: BinaryIO, size: int) -> None:
+        stream.write(source.read(1000))
+        raise error
+
+    write_atomically("s3://bucket/broken/kept", b"old")
+    monkeypatch.setattr(shutil, "copyfileobj", half)
+    with pytest.raises(StorageError if isinstance(error, OSError) else KeyboardInterrupt):
+        write_atomically("s3://bucket/broken/kept", bytes(1 << 20))
+    with place("s3://bucket/broken/kept").open() as stream:
+        assert stream.read() == b"old"
+    assert list(place("s3://bucket/broken").sizes()) == ["kept"]
+
+
+def test_what_a_store_does_not_copy_in_one_step_is_written_in_place(
+    store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_MOST_COPIED", 3)
+    write_atomically("s3://bucket/large", b"1234")
+    write_atomically("s3://bucket/large", b"56789")
+    with place("s3://bucket/large").open() as stream:
+        assert stream.read() == b"56789"
 
 
 def test_what_is_not_there_is_said_before_the_work(store: pafs.FileSystem) -> None:

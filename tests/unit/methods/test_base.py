@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -15,9 +16,18 @@ from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import NotFittedError, ParameterError, SchemaError, TrainingError
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.loading import load_synthetic_model
 from raysynth.methods.parameters import Parameter
 from raysynth.schema import Kind, TableSchema
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Each column's distribution, and what it came from."""
+
+    shares: list[np.ndarray]
+    prepared: Prepared | None = None
 
 
 class Marginals(Synthesizer):
@@ -32,11 +42,13 @@ class Marginals(Synthesizer):
     def _encoder_options(self) -> dict[str, Any]:
         return {"n_bins": self.n_bins}
 
-    def _fit_encoded(self, prepared: Prepared) -> None:
+    shares_: list[np.ndarray] = field(init=False)
+    prepared_: Prepared | None = field(init=False)
+
+    def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         if self.fails:
             raise TrainingError("planted")
-        self.prepared = prepared
-        self.shares_ = prepared.encoder.frequencies()
+        return begun.with_learned(Learned(prepared.encoder.frequencies(), prepared))
 
     def _generator(self) -> Marginals:
         return self
@@ -50,8 +62,8 @@ class Marginals(Synthesizer):
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {}, {str(i): s for i, s in enumerate(self.shares_)}
 
-    def _set_model_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.shares_ = [arrays[str(i)] for i in range(len(arrays))]
+    def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
+        return begun.with_learned(Learned([arrays[str(i)] for i in range(len(arrays))]))
 
 
 load_marginals = partial(load_synthetic_model, allow_methods=[Marginals])
@@ -162,7 +174,7 @@ def test_a_table_of_keys_alone_is_fitted(frame: pd.DataFrame) -> None:
 
 
 def test_prepared_gives_rows_and_counts(frame: pd.DataFrame) -> None:
-    prepared = make().fit(frame).prepared
+    prepared = make().fit(frame).prepared_
     block = prepared.encoded()
     assert len(block) == prepared.n_rows == 500 and prepared.fits_in_memory
     table = prepared.count([(0, 1)])[0, 1]

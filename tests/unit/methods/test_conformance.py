@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from raysynth import check_synthesizer
 from raysynth.methods.conformance import CHECKS
 from raysynth.methods.copula.synthesizer import GaussianCopula
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.registry import METHODS, synthesizer_class
 
 GAN = {"epochs": 1, "batch_size": 60, "embedding_dim": 8, "generator_dim": (8,), "discriminator_dim": (8,)}
@@ -51,9 +53,8 @@ class Secretive(GaussianCopula):
     def _check_parameters(self) -> None:
         pass
 
-    def _learn(self, *given: Any) -> None:
-        super()._learn(*given)
-        self.privacy_spent_ = None
+    def _learn(self, *given: Any) -> Fitted:
+        return replace(super()._learn(*given), privacy_spent=None)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,10 @@ JOBS: dict[str, Callable[[], Job]] = {
 }
 
 
+USUAL = ("vae", "ctgan", "conditional gan", "any order")  # a recipe each; their variants are `slow`
+EACH_RECIPE = [pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in JOBS]
+
+
 def with_compiled(job: Any, wanted: bool = True, seed: int = 1) -> Job:
     return replace(job, settings=replace(job.settings, compile_step=wanted, seed=seed))
 
@@ -123,7 +127,7 @@ def tensors(state: Any) -> list[torch.Tensor]:
     return [t for part in state for t in tensors(part)] if isinstance(state, list | tuple) else []
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", EACH_RECIPE)
 def test_a_compiled_step_does_what_a_plain_one_does(name: str) -> None:
     job = JOBS[name]()
     close(after_steps(job), after_steps(with_compiled(job)))
@@ -136,7 +140,7 @@ def test_machine_code_does_what_a_plain_step_does(monkeypatch: pytest.MonkeyPatc
     close(after_steps(job), after_steps(with_compiled(job)))
 
 
-@pytest.mark.parametrize("name", ["vae", "any order"])
+@pytest.mark.parametrize("name", ["vae", pytest.param("any order", marks=pytest.mark.slow)])
 def test_one_seed_gives_one_model_and_another_one_another(name: str) -> None:
     job = any_order() if name == "any order" else JOBS[name]()
     first, again, other = (train_here(with_compiled(job, seed=s), rows(), device=CPU) for s in (1, 1, 2))

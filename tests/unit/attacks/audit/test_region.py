@@ -17,10 +17,11 @@ from raysynth.campaigns import CampaignResults
 from tests.benchmarks.region_game import EPSILONS, noise_times, region_campaign
 
 pytestmark = pytest.mark.filterwarnings("ignore:delta = 0.01 exceeds one over")  # large on purpose, see region_game.py
+GAMES = ["add_remove", pytest.param("replace_one", marks=pytest.mark.slow)]
 MODELS = 240  # of each game; half of them with the target, and half of the trials choose thresholds
 
 
-@pytest.mark.parametrize("game", ["add_remove", "replace_one"])
+@pytest.mark.parametrize("game", GAMES)
 def test_private_fits_stay_in_their_region(game: str, tmp_path: Path) -> None:
     results = region_campaign(tmp_path, game, MODELS).run()
     assert not results.failures
@@ -29,7 +30,7 @@ def test_private_fits_stay_in_their_region(game: str, tmp_path: Path) -> None:
     assert results.to_frame()["respects_epsilon"].all()
 
 
-@pytest.mark.parametrize("game", ["add_remove", "replace_one"])
+@pytest.mark.parametrize("game", GAMES)
 def test_the_same_code_without_noise_leaves_the_region(game: str, tmp_path: Path) -> None:
     with noise_times(0.0):
         results = region_campaign(tmp_path, game, MODELS).run()

@@ -172,6 +172,7 @@ def test_a_method_for_sequences_without_a_guarantee_names_the_one_that_has_it() 
 # ---- the build as it is ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the gradients, below, and files of tables (`test_run.py`) are asked each time
 def test_the_file_does_not_refute_the_claim() -> None:
     found = audit(stays(), "file")
     assert not found.refuted, str(found)
@@ -189,6 +190,7 @@ def test_the_gradients_do_not_refute_the_claim(data: Any) -> None:
 # ---- the build with bugs ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # so are the same bug in tables, and another one in sequences
 def test_noise_omitted_from_the_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their number is noised still, and hides one of few sequences from whoever sees shares alone: so there are 600."""
     silent = "raysynth.dp.mechanisms.counts.discrete_gaussian"

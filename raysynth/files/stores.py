@@ -1,0 +1,88 @@
+"""Object stores: which file system a URI means, and what is said where none can be opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, quote, urlsplit
+
+from raysynth.errors import ParameterError, StorageError
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
+
+
+def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
+    """The file system of a URI and the path in it, by pyarrow.fs, else by fsspec.
+
+    Of S3, AWS_ENDPOINT_URL is heeded, as Amazon's own clients do. Other stores than S3 are untested here.
+
+    Raises:
+        ParameterError: a scheme that nothing here can open, or whose client is missing; says which.
+        StorageError: the store cannot be reached.
+    """
+    import pyarrow as pa
+    import pyarrow.fs as pafs
+
+    scheme = uri.partition("://")[0].lower()
+    shown = _without_keys(uri)
+    if scheme in _NOWHERE:
+        raise ParameterError(f"{what} '{shown}': {_NOWHERE[scheme]}")
+    try:
+        return pafs.FileSystem.from_uri(_with_endpoint(uri))
+    except pa.ArrowInvalid as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise ParameterError(f"{what} '{shown}' is no URI that pyarrow.fs opens: {first_line(error)}") from None
+    except ImportError as error:
+        raise ParameterError(f"{what} '{shown}': {scheme}:// needs a package that is not here ({error})") from None
+    except (OSError, pa.ArrowException) as error:
+        cure = CLIENTS.get(scheme, "check the address and your rights to it")
+        raise StorageError(f"cannot reach {what} '{shown}': {first_line(error)}; {cure}") from error
+    try:
+        from fsspec.core import url_to_fs
+
+        filesystem, path = url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise ParameterError(
+            f"{what} '{shown}': nothing here opens {scheme}:// ({first_line(error)}); give a local or mounted path, "
+            "an s3:// or gs:// URI, or install the fsspec client of this scheme"
+        ) from None
+    return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
+
+
+_WEB = "nothing can be listed or written there; download the file and give its path"
+_MEMORY = "what lies in the memory of one process is not seen by others; give a path, or the DataFrame itself"
+_NOWHERE = {"memory": _MEMORY, "http": _WEB, "https": _WEB}
+_JAVA = "this needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it"
+_GOOGLE = "give credentials (GOOGLE_APPLICATION_CREDENTIALS)"
+_AZURE = "give credentials (AZURE_CLIENT_ID and the like)"
+CLIENTS = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
+_GOOGLE_SECONDS = 30  # in which a request is tried again; without a bound it is a quarter of an hour
+
+
+def _with_endpoint(uri: str) -> str:
+    """The URI with what the environment says of the store, where it says nothing itself."""
+    scheme, query = uri.partition("://")[0], parse_qs(urlsplit(uri).query)
+    more = []
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if scheme == "s3" and endpoint and "endpoint_override" not in query:
+        parts = urlsplit(endpoint)
+        more = [f"endpoint_override={quote(parts.netloc, safe='')}", f"scheme={parts.scheme or 'https'}"]
+        if "region" not in query:
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+            more.append(f"region={quote(region, safe='')}")
+    elif scheme in ("gs", "gcs") and "retry_limit_seconds" not in query:
+        more = [f"retry_limit_seconds={_GOOGLE_SECONDS}"]
+    return uri if not more else f"{uri}{'&' if query else '?'}{'&'.join(more)}"
+
+
+def _without_keys(uri: str) -> str:
+    """A URI as messages may have it: without user, password and query."""
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host if scheme.startswith('abfs') else host.rpartition('@')[2]}{slash}{path}"
+
+
+def first_line(error: BaseException) -> str:
+    """Of its message; the name of its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
