@@ -14,7 +14,6 @@ from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
-from raysynth.schema.constraints.base import Replacement
 from raysynth.schema.constraints.thinning import is_off, learned
 from raysynth.schema.constraints.values import column_of, numbers_of
 
@@ -50,13 +49,9 @@ def with_thinning(model: SamplingModel) -> ConstraintSet | None:
     kept = _kept(rules, rows)
     if n_made - n_kept < _TOLD * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
         return rules
-    ruled = {n for c in (*rules.rejecting, *rules.replacements) for n in _columns(c)}
+    ruled = {n for c in rules.rejecting for n in c.involves} | {n for r in rules.replacements for n in r.needs}
     columns = sorted(rows.column_names, key=lambda n: n not in ruled)[: max(_MOST_COLUMNS, len(ruled))]
     return replace(rules, thinning=learned(rows, kept, columns, rules.shares))
-
-
-def _columns(rule: Constraint | Replacement) -> tuple[str, ...]:
-    return rule.involves if isinstance(rule, Constraint) else rule.needs
 
 
 def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:
