@@ -13,6 +13,7 @@ from raysynth.comparison.coding import Marginal, text_of
 from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
+from raysynth.encoding.categorical import RARE_LABEL
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.evaluation.measures import cdf
 from raysynth.schema.columns import Kind
@@ -63,17 +64,21 @@ def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> 
 
 
 def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
-    unseen = {}
+    unseen, rare = {}, []
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
             declared = tables.schema[name].categories
             known = {text_of(v) for v in (declared or real.values)}
             total = float(synthetic.counts.sum())
+            if RARE_LABEL not in known and RARE_LABEL in synthetic.values:
+                rare.append(name)
+            known.add(RARE_LABEL)
             new = sum(
                 float(n) for v, n in zip(synthetic.values, synthetic.counts, strict=True) if text_of(v) not in known
             )
             unseen[name] = new / total if total else 0.0
-    return _shares("Categories known", unseen, "values that the real table does not have")
+    found = _shares("Categories known", unseen, "values that the real table does not have")
+    return replace(found, detail=found.detail + _named(rare, f"; '{RARE_LABEL}' stands for protected ones in "))
 
 
 def _missing(marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:

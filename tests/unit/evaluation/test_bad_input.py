@@ -92,6 +92,13 @@ def test_copied_keys_are_found_in_any_number_of_keys() -> None:
     assert not details["copied"].passed and "25.00%" in details["copied"].detail
 
 
+def test_the_label_of_protected_values_is_known_and_said() -> None:
+    synthetic = FEW.assign(town=["a", "b", "(rare)"] * 20)
+    results = evaluate_synthetic_data(FEW, synthetic, metrics="statistical_similarity")
+    known = next(d for d in results.diagnostics if d.name == "Categories known")
+    assert known.passed and "'(rare)' stands for protected ones in 'town'" in known.detail
+
+
 _CODES = np.random.default_rng(1).permutation(9000)[:360]
 
 
