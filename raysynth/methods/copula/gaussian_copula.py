@@ -316,11 +316,7 @@ def sample_conditional(
     Raises:
         ValueError: the evidence has probability 0.
     """
-    for column, weight in weights.items():
-        missing = copula.missing[column]
-        if missing is not None and weight[missing[0]] > 0 and weight[: missing[0]].any():
-            return _either(copula, n, rng, weights, column)
-    pieces = _evidence(copula, weights)
+    pieces = evidence(copula, weights)
     if any(not p.weight.any() for p in pieces.values()):
         raise ValueError("the conditions have probability 0 under the copula")
     given = np.array(sorted(pieces))
@@ -337,30 +333,8 @@ def sample_conditional(
     return latent_to_codes(copula, latent)
 
 
-def _either(
-    copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray], column: int
-) -> np.ndarray:
-    """As `sample_conditional`, where a column with a latent for what is missing may be missing or have a value.
-
-    Of both, as many rows as the column's own margin has: exact where no other condition bears on it.
-    """
-    code, _, threshold = copula.missing[column] or (0, 0, 0.0)
-    weight, margin = weights[column], copula.margins[column]
-    without, alone = weight.copy(), np.zeros_like(weight)
-    without[code], alone[code] = 0.0, weight[code]
-    cases = [{**weights, column: w} for w in (without, alone)]
-    present = float(weight[margin.order] @ margin.share / margin.share.sum()) * ndtr(threshold)
-    mass = np.array([present, weight[code] * ndtr(-threshold)])
-    mass *= [all(p.weight.any() for p in _evidence(copula, case).values()) for case in cases]
-    if not mass.any():
-        raise ValueError("the conditions have probability 0 under the copula")
-    counts = rng.multinomial(n, mass / mass.sum())
-    parts = [sample_conditional(copula, m, rng, case) for m, case in zip(counts, cases, strict=True) if m]
-    return rng.permutation(np.concatenate(parts)) if n else np.zeros((0, len(copula.margins)), np.uint16)
-
-
 @dataclass(frozen=True)
-class _Pieces:
+class Pieces:
     """Intervals of one latent axis, each with the weight of what lies in it."""
 
     low: np.ndarray
@@ -368,9 +342,9 @@ class _Pieces:
     weight: np.ndarray
 
 
-def _evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, _Pieces]:
+def evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, Pieces]:
     """Evidence on codes as evidence on latents; neighbouring codes of equal weight are one interval."""
-    pieces: dict[int, _Pieces] = {}
+    pieces: dict[int, Pieces] = {}
     for column, weight in weights.items():
         margin, missing = copula.margins[column], copula.missing[column]
         ordered = weight[margin.order]
@@ -380,16 +354,16 @@ def _evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, _P
             asked = np.array([0.0, 1.0] if asks_missing else [1.0, 0.0])
             if latent in pieces:  # of another column that is missing in the same rows
                 asked = asked * pieces[latent].weight
-            pieces[latent] = _Pieces(np.array([-np.inf, threshold]), np.array([threshold, np.inf]), asked)
+            pieces[latent] = Pieces(np.array([-np.inf, threshold]), np.array([threshold, np.inf]), asked)
             if asks_missing:
                 continue
         starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) != 0]))
         edges = np.concatenate([[-np.inf], margin.thresholds, [np.inf]])
-        pieces[column] = _Pieces(edges[starts], edges[np.append(starts[1:], len(ordered))], ordered[starts])
+        pieces[column] = Pieces(edges[starts], edges[np.append(starts[1:], len(ordered))], ordered[starts])
     return pieces
 
 
-def _truncated(correlation: np.ndarray, pieces: list[_Pieces], n: int, rng: np.random.Generator) -> np.ndarray:
+def _truncated(correlation: np.ndarray, pieces: list[Pieces], n: int, rng: np.random.Generator) -> np.ndarray:
     """Latents (N, len(pieces)) of a normal restricted to weighted intervals on each axis."""
     z = np.column_stack([_draw(p, np.zeros(n), 1.0, rng) for p in pieces])
     if len(pieces) == 1:
@@ -402,7 +376,7 @@ def _truncated(correlation: np.ndarray, pieces: list[_Pieces], n: int, rng: np.r
     return z
 
 
-def _draw(pieces: _Pieces, mean: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
+def _draw(pieces: Pieces, mean: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
     """One draw a row from N(mean, std^2) restricted to the weighted intervals, by inverse distribution function."""
     kept = pieces.weight > 0
     low = (pieces.low[kept][None, :] - mean[:, None]) / std

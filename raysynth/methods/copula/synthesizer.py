@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
@@ -18,6 +18,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.copula.gaussian_copula import (
     Copula,
     Margin,
+    evidence,
     latent_correlation,
     latent_orders,
     nearest_correlation,
@@ -47,7 +48,7 @@ class CopulaGenerator:
             codes = sample_codes(self.copula, n, rng)
         else:
             try:
-                codes = sample_conditional(self.copula, n, rng, weights)
+                codes = sample_given(self.copula, n, rng, weights)
             except ValueError as error:
                 raise ConditionError(f"{error}; widen them") from None
         return EncodedBlock(codes, np.empty((n, 0), np.float32))
@@ -59,6 +60,37 @@ class Learned:
 
     copula: Copula
     families: dict[str, str]
+
+
+def sample_given(copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Codes (N, columns) given evidence; raises `ValueError` where it has probability 0 (see `sample_conditional`)."""
+    for column, weight in weights.items():
+        missing = copula.missing[column]
+        if missing is not None and weight[missing[0]] > 0 and weight[: missing[0]].any():
+            return _either(copula, n, rng, weights, column)
+    return sample_conditional(copula, n, rng, weights)
+
+
+def _either(
+    copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray], column: int
+) -> np.ndarray:
+    """As `sample_given`, where a column with a latent for what is missing may be missing or have a value.
+
+    Of both, as many rows as the column's own margin has: exact where no other condition bears on it.
+    """
+    code, _, threshold = copula.missing[column] or (0, 0, 0.0)
+    weight, margin = weights[column], copula.margins[column]
+    without, alone = weight.copy(), np.zeros_like(weight)
+    without[code], alone[code] = 0.0, weight[code]
+    cases = [{**weights, column: w} for w in (without, alone)]
+    present = float(weight[margin.order] @ margin.share / margin.share.sum()) * ndtr(threshold)
+    mass = np.array([present, weight[code] * ndtr(-threshold)])
+    mass *= [all(p.weight.any() for p in evidence(copula, case).values()) for case in cases]
+    if not mass.any():
+        raise ValueError("the conditions have probability 0 under the copula")
+    counts = rng.multinomial(n, mass / mass.sum())
+    parts = [sample_given(copula, m, rng, case) for m, case in zip(counts, cases, strict=True) if m]
+    return rng.permutation(np.concatenate(parts)) if n else np.zeros((0, len(copula.margins)), np.uint16)
 
 
 class GaussianCopula(Synthesizer):
