@@ -19,7 +19,7 @@ from raysynth.comparison.kept_results import KeptResults, content_key
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
 from raysynth.comparison.rows import Rows
 
-_NEIGHBOURS = 16  # farther rows add next to nothing to a density
+NEIGHBOURS = 16  # farther rows add next to nothing to a density
 _CHOSEN_BY = 1_000  # reference rows that choose the bandwidth
 _SHARPER = 0.5
 _BANDWIDTHS = np.geomspace(1 / 32, 2, 13)  # in median distances to the nearest row
@@ -37,12 +37,17 @@ class DensityRatioAttack(MembershipAttack):
         """Log of the ratio of both kernel densities at each target."""
         assert view.reference is not None
         reference, metric = view.reference.rows, gower_metric(view.reference.rows)
-        bandwidth = _SHARPER * _best_bandwidth(reference.sample(_CHOSEN_BY, rng), metric)
+        bandwidth = sharp_bandwidth(reference, metric, rng)
         densities = []
         for rows in (view.synthetic.rows, reference):
-            found = nearest(targets.rows, rows, metric, min(_NEIGHBOURS, len(rows))).distances_QK
-            densities.append(_log_mean_kernel(found, bandwidth, len(rows)))
+            found = nearest(targets.rows, rows, metric, min(NEIGHBOURS, len(rows))).distances_QK
+            densities.append(log_mean_kernel(found, bandwidth, len(rows)))
         return densities[0] - densities[1]
+
+
+def sharp_bandwidth(reference: Rows, metric: Metric, rng: np.random.Generator) -> float:
+    """Half the bandwidth under which the reference rows are likeliest; see the module."""
+    return _SHARPER * _best_bandwidth(reference.sample(_CHOSEN_BY, rng), metric)
 
 
 def _best_bandwidth(reference: Rows, metric: Metric) -> float:
@@ -59,18 +64,18 @@ def _best_bandwidth(reference: Rows, metric: Metric) -> float:
 
 
 def _likeliest_bandwidth(reference: Rows, metric: Metric) -> float:
-    k = min(_NEIGHBOURS, len(reference) - 1)
+    k = min(NEIGHBOURS, len(reference) - 1)
     distances = nearest(reference, reference, metric, k, same_rows=True).distances_QK
     unit = float(np.median(distances[:, 0])) or float(distances.mean()) or 1.0
     candidates = unit * _BANDWIDTHS
     likelihoods = [
-        float(_log_mean_kernel(distances, h, len(reference) - 1).mean()) - _log_volume(reference, metric, h)
+        float(log_mean_kernel(distances, h, len(reference) - 1).mean()) - _log_volume(reference, metric, h)
         for h in candidates
     ]
     return float(candidates[int(np.argmax(likelihoods))])
 
 
-def _log_mean_kernel(distances_QK: np.ndarray, bandwidth: float, n: int) -> np.ndarray:
+def log_mean_kernel(distances_QK: np.ndarray, bandwidth: float, n: int) -> np.ndarray:
     """Log of the mean kernel over n rows, of which only the K nearest count (Q,)."""
     nearest_Q1 = distances_QK[:, :1]
     tail = np.exp(-(distances_QK - nearest_Q1) / bandwidth).sum(axis=1)

@@ -7,8 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.attacks.threat import Records, ThreatModel, View
+from raysynth.comparison.neighbours import gower_metric, nearest
+
+_NEIGHBOURS, _REFERENCE = 8, 4_000
 
 
 class LikelihoodRatioAttack(ShadowAttack):
@@ -34,6 +38,33 @@ class LikelihoodRatioAttack(ShadowAttack):
     def tell(self, found_NF: np.ndarray, shadows_SNF: np.ndarray, inside_SN: np.ndarray) -> np.ndarray:
         """Log likelihood ratio of membership (N,)."""
         return likelihood_ratio(found_NF[:, 0], shadows_SNF[:, :, 0], inside_SN)
+
+
+class NeighbourLikelihoodAttack(MembershipAttack):
+    """The model's log-likelihood of a row beside that of its neighbours, real rows of other people (Mattern et al.
+    2023, "Membership inference attacks against language models via neighbourhood comparison", equation 2).
+
+    No shadow models: a row that the model has learned by heart is likelier than rows like it.
+    """
+
+    name: ClassVar[str] = "likelihood"
+    title: ClassVar[str] = "Likelihood beside that of neighbours"
+    threat: ClassVar[ThreatModel] = ThreatModel(reference=True, model=True)
+
+    def fits(self, view: View) -> bool:
+        """Where the model has a likelihood."""
+        return super().fits(view) and hasattr(view.model, "log_prob")
+
+    def score(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
+        """Log-likelihood of each target minus the mean of its neighbours' (N,)."""
+        assert view.reference is not None
+        reference = view.reference.sample(_REFERENCE, rng)
+        k = min(_NEIGHBOURS, len(reference))
+        near_NK = nearest(targets.rows, reference.rows, gower_metric(reference.rows), k).rows_QK
+        result: np.ndarray = log_likelihood(view.model, targets.table) - log_likelihood(view.model, reference.table)[
+            near_NK
+        ].mean(axis=1)
+        return result
 
 
 def likelihood_ratio(found_N: np.ndarray, shadows_SN: np.ndarray, inside_SN: np.ndarray) -> np.ndarray:

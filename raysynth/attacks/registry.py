@@ -11,9 +11,12 @@ from raysynth.errors import ParameterError
 ATTACKS: dict[str, str] = {
     "distance": "raysynth.attacks.distance:DistanceAttack",
     "density_ratio": "raysynth.attacks.density:DensityRatioAttack",
+    "local_likelihood": "raysynth.attacks.neighbourhood:LocalLikelihoodAttack",
+    "plagiarism": "raysynth.attacks.neighbourhood:PlagiarismAttack",
     "critic": "raysynth.attacks.white_box:CriticAttack",
     "reconstruction": "raysynth.attacks.white_box:ReconstructionAttack",
     "likelihood_ratio": "raysynth.attacks.likelihood:LikelihoodRatioAttack",
+    "likelihood": "raysynth.attacks.likelihood:NeighbourLikelihoodAttack",
     "shadow": "raysynth.attacks.shadow:ShadowQueryAttack",
     "shadow_summary": "raysynth.attacks.shadow:ShadowSummaryAttack",
     "attribute_nearest": "raysynth.attacks.attribute:NearestAttributeAttack",

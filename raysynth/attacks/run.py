@@ -17,7 +17,7 @@ from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
 from raysynth.attacks.threat import Records, Scene, View
 from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
-from raysynth.comparison.rows import row_space, sample_rows
+from raysynth.comparison.rows import numbered_rows, row_space
 from raysynth.data.sequences import codes_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
@@ -50,7 +50,7 @@ def run_privacy_attacks(
     seed: int | None = None,
     odometer: str | os.PathLike[str] | None = None,
 ) -> AttackResults:
-    """Attack a synthetic table and measure what the attacks learn of the rows that it was made from.
+    """Attack a synthetic table, and measure what the attacks learn about the rows that it was made from.
 
     Experiments take targets of their own and fresh random choices; their trials are pooled. Intervals are over targets,
     for this synthetic table; to learn about a method over its runs, see `raysynth.campaigns`.
@@ -119,7 +119,7 @@ class Asked:
 
 def ask(attack_types: Sequence[str | Attack], n_experiments: int, n_targets: int, *, has_holdout: bool) -> Asked:
     """The attacks of the types; raises `ParameterError` for an unknown one, before any work."""
-    _check_counts(n_experiments, n_targets)
+    check_counts(n_experiments, n_targets)
     return Asked(tuple(_resolve(attack_types, has_holdout)), n_experiments, n_targets)
 
 
@@ -167,17 +167,18 @@ def sample_records(
         most_rows: how many of each; None: 100,000.
         columns: those that are kept as they were read, the compared ones among them; None: all.
     """
-    drawn = {}
+    drawn, numbers = {}, {}
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
             names = list(table.names if columns is None else columns)
             names += [] if tables.entity is None or tables.entity in names else [tables.entity]
-            drawn[label] = sample_rows(table, names, limit, rng)
+            drawn[label], numbers[label] = numbered_rows(table, names, limit, rng)
     space = row_space(tables.marginals(), drawn)
     owners = {label: _owners(rows, tables.entity) for label, rows in drawn.items()}
     return {
-        label: Records(space.encode(rows.select(tables.compared), owners[label]), rows) for label, rows in drawn.items()
+        label: Records(space.encode(rows.select(tables.compared), owners[label]), rows, numbers[label])
+        for label, rows in drawn.items()
     }
 
 
@@ -341,6 +342,7 @@ def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:
     return notes
 
 
-def _check_counts(n_experiments: int, n_targets: int) -> None:
+def check_counts(n_experiments: int, n_targets: int) -> None:
+    """Raise `ParameterError` unless both are whole numbers, and there are two targets at least."""
     check_whole("n_experiments", n_experiments)
     check_whole("n_targets", n_targets, 2)

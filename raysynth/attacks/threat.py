@@ -44,22 +44,25 @@ class ThreatModel:
 
 @dataclass(frozen=True)
 class Records:
-    """Some rows in both forms: arrays for distances, an Arrow table for models.
+    """Rows in two forms: as arrays for distances, and as an Arrow table for models.
 
     Args:
         rows: numbers and codes, N rows.
         table: the same N rows as they were read.
+        numbers_N: the number of each row in its table, from 0; None: not known.
     """
 
     rows: Rows
     table: pa.Table
+    numbers_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray) -> Records:
         """The rows at the given indices."""
-        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)))
+        numbers = None if self.numbers_N is None else self.numbers_N[chosen]
+        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)), numbers)
 
     def sample(self, n: int, rng: np.random.Generator) -> Records:
         """n rows drawn without replacement, in random order; all where there are no more."""
@@ -95,7 +98,7 @@ def _joined_owners(first_N: np.ndarray | None, second_M: np.ndarray | None) -> n
 
 @dataclass(frozen=True)
 class View:
-    """All that an attacker sees.
+    """Everything that an attacker may look at.
 
     Args:
         synthetic: the published rows.
@@ -128,7 +131,7 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """One experiment as its judge sees it: who was in the training table, who was not, and what the attacker sees.
+    """One experiment with its truth: who was in the training table, who was not, and what the attacker sees.
 
     Args:
         members: targets from the training table.

@@ -67,12 +67,17 @@ class Verdict:
         return Verdict(raised(self.p_value), None if self.p_of_mean is None else raised(self.p_of_mean))
 
 
-def corrected(outcomes: Mapping[str, tuple[Outcome, bool]], rounds: Sequence[tuple[int, int]]) -> dict[str, Verdict]:
+def corrected(
+    outcomes: Mapping[str, tuple[Outcome, bool]],
+    rounds: Sequence[tuple[int, int]],
+    more: Mapping[str, float] | None = None,
+) -> dict[str, Verdict]:
     """The verdict on each attack.
 
     Args:
         outcomes: of each attack its pooled trials, and whether they are scores.
         rounds: members and others of each experiment, in the order of the pooled trials.
+        more: two-sided p-values of further tests, by name, which are judged with the attacks.
     """
     sizes = tuple(sum(part) for part in zip(*rounds, strict=True))
     joint = {name: found for name, found in outcomes.items() if _can_be_permuted(found[0], sizes)}
@@ -80,6 +85,7 @@ def corrected(outcomes: Mapping[str, tuple[Outcome, bool]], rounds: Sequence[tup
     for name, (outcome, scores) in outcomes.items():
         if name not in joint:
             units.append({name: Verdict(p_of_intervals(outcome, scores))})
+    units += [{name: Verdict(p)} for name, p in (more or {}).items()]
     measured = [u for u in units if not all(math.isnan(v.p_value) for v in u.values())]
     undefined = {name: v for u in units if u not in measured for name, v in u.items()}
     return _holm(measured) | undefined

@@ -17,6 +17,7 @@ from raysynth.campaigns.plan import Plan, Trial
 from raysynth.campaigns.results import CampaignResults
 from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
+from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
 from raysynth.running.runner import WHERE, ray_pays
 
@@ -40,6 +41,7 @@ class AttackCampaign:
         confidence_target: stop a (method, epsilon) once the success rate of every attack is known to within this (half
             the width of a confidence sequence, valid whenever it is looked at); None: run all models.
         where: 'auto' (Ray where it runs already, or where there are several cores), 'local' or 'ray'.
+        odometer: private folder that counts what is released of the table; each run is listed there as a whole.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AttackCampaign:
         max_retries: int = 3,
         confidence_target: float | None = None,
         where: str = "auto",
+        odometer: str | os.PathLike[str] | None = None,
     ) -> None:
         named = methods if isinstance(methods, Mapping) else {name: {"method": name} for name in methods}
         self.plan = Plan(
@@ -87,6 +90,7 @@ class AttackCampaign:
         self.max_in_flight, self.max_retries = max_in_flight, max_retries
         self.confidence_target = confidence_target
         self.where = where
+        self.odometer = odometer
         self._check()
 
     def run(self) -> CampaignResults:
@@ -96,6 +100,7 @@ class AttackCampaign:
             StorageError: the folder holds another campaign or cannot be written.
             ClusterError: every trial failed, or the cluster was lost.
         """
+        record_use(self.odometer, "an attack campaign on exact rows")
         world = make_world(self.plan, self.data)
         if self.confidence_target is not None and any(isinstance(a, ShadowAttack) for a in world.attacks):
             raise ParameterError("confidence_target needs attacks that score at once; leave out those by shadow models")

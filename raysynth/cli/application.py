@@ -27,6 +27,7 @@ ORDER = (
     "evaluate",
     "demo",
     "attack",
+    "dossier",
     "submit",
     "look",
     "schema",

@@ -9,6 +9,7 @@ from raysynth.cli import (  # noqa: F401
     audit,
     compare,
     demo,
+    dossier,
     evaluate,
     fit,
     info,

@@ -211,4 +211,4 @@ def kept_of_sample(out: str | None) -> str:
         return "Nothing was written."
     if Path(out).suffix.lower() in FILE_ENDINGS:
         return f"Nothing was written to '{out}'."
-    return f"Finished parts stay in '{out}'; the same command goes on from there."
+    return f"Finished parts stay in '{out}'; the same command resumes there."

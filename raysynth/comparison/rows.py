@@ -134,17 +134,29 @@ def row_space(marginals: Mapping[str, tuple[Marginal, Marginal]], tables: Mappin
 
 def sample_rows(table: Table, columns: Sequence[str], n: int, rng: np.random.Generator) -> pa.Table:
     """Up to n rows of a table of any size, drawn without replacement in one pass, in their order."""
+    return numbered_rows(table, columns, n, rng)[0]
+
+
+def numbered_rows(
+    table: Table, columns: Sequence[str], n: int, rng: np.random.Generator
+) -> tuple[pa.Table, np.ndarray]:
+    """As `sample_rows`, and the number of each row in its table (N,), from 0."""
     schema = pa.schema([table.schema.field(c) for c in columns])
     if table.n_rows is not None and table.n_rows <= n:
-        return pa.Table.from_batches(list(table.blocks(columns)), schema=schema)
-    keys, parts = np.zeros(0), []
+        found = pa.Table.from_batches(list(table.blocks(columns)), schema=schema)
+        return found, np.arange(found.num_rows)
+    keys, parts, numbers, seen = np.zeros(0), [], np.zeros(0, dtype=np.int64), 0
     for block in table.blocks(columns):
         parts.append(block)
         keys = np.concatenate([keys, rng.random(block.num_rows)])
+        numbers = np.concatenate([numbers, np.arange(seen, seen + block.num_rows)])
+        seen += block.num_rows
         if len(keys) > 4 * n:
             kept = _smallest(keys, n)
-            keys, parts = keys[kept], pa.Table.from_batches(parts, schema=schema).take(kept).to_batches()
-    return pa.Table.from_batches(parts, schema=schema).take(_smallest(keys, n))
+            keys, numbers = keys[kept], numbers[kept]
+            parts = pa.Table.from_batches(parts, schema=schema).take(kept).to_batches()
+    kept = _smallest(keys, n)
+    return pa.Table.from_batches(parts, schema=schema).take(kept), numbers[kept]
 
 
 def _smallest(keys: np.ndarray, n: int) -> np.ndarray:

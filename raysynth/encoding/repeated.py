@@ -67,6 +67,12 @@ class RowsEach:
             persons.append(cycle * CYCLE + np.searchsorted(ends, np.arange(begin, end), side="right"))
         return np.concatenate(persons)
 
+    def first_row(self, person: int, key: int, label: str) -> int:
+        """Number of the first row of a person within the whole output; arguments as of `persons`."""
+        cycle, place = divmod(person, CYCLE)
+        order = permute(np.arange(CYCLE, dtype=np.uint64), CYCLE, key, f"{label}/rows/{cycle}").view(np.int64)
+        return cycle * int(self.lengths.sum()) + int(self.lengths[order[:place]].sum())
+
 
 @dataclass(frozen=True)
 class RepeatedEncoder:

@@ -88,7 +88,10 @@ class TableEncoder:
         return [c.shares / max(c.shares.sum(), 1e-300) for c in self.columns]
 
     def encode(self, batch: pa.RecordBatch | pa.Table) -> EncodedBlock:
-        """Encoded rows of a batch that has the modelled columns (others are ignored)."""
+        """Encoded rows of a batch that has the modelled columns (others are ignored).
+
+        Values far out overflow and are clipped in silence: a warning would tell of a row.
+        """
         codes = np.empty((batch.num_rows, len(self.columns)), np.uint16, order="F")
         values = np.empty((batch.num_rows, self.n_values), np.float32, order="F")
         for i, (column, place) in enumerate(zip(self.columns, self.layout, strict=True)):
@@ -96,7 +99,8 @@ class TableEncoder:
             if isinstance(array, pa.ChunkedArray):
                 array = array.combine_chunks()
                 array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
-            codes[:, i], value = column.encode(array)
+            with np.errstate(all="ignore"):
+                codes[:, i], value = column.encode(array)
             if place.value_index is not None:
                 values[:, place.value_index] = value
         return EncodedBlock(codes, values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raysynth.evaluation.database import evaluate_synthetic_database
 from raysynth.evaluation.database_results import DatabaseEvaluation
+from raysynth.evaluation.dossier import Dossier, privacy_dossier
 from raysynth.evaluation.evaluate import (
     evaluate_synthetic_data,
     machine_learning_efficacy,
@@ -20,6 +21,7 @@ from raysynth.evaluation.sequence_metrics import (
 
 __all__ = [
     "DatabaseEvaluation",
+    "Dossier",
     "EvaluationResults",
     "autocorrelation_difference",
     "cross_correlation_difference",
@@ -28,6 +30,7 @@ __all__ = [
     "evaluate_synthetic_database",
     "machine_learning_efficacy",
     "predictive_score",
+    "privacy_dossier",
     "privacy_risk_score",
     "statistical_similarity_score",
 ]

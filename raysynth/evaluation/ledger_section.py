@@ -31,7 +31,12 @@ def ledger_section(spent: PrivacySpent | None) -> Section:
         return Section(_ANCHOR, _TITLE, section_body("raysynth.evaluation", "no_ledger.html.j2"), releasable=True)
     rows = [_row(event) for event in spent.ledger]
     body = section_body(
-        "raysynth.evaluation", "ledger.html.j2", spent=spent, rows=rows, json=spent.ledger.to_json(), unit=_unit(spent)
+        "raysynth.evaluation",
+        "ledger.html.j2",
+        spent=spent,
+        rows=rows,
+        json=spent.ledger.to_json(),
+        unit=units_in_words(spent),
     )
     return Section(_ANCHOR, _TITLE, body, releasable=True)
 
@@ -59,6 +64,7 @@ def _row(event: Event) -> dict[str, Any]:
     }
 
 
-def _unit(spent: PrivacySpent) -> str:
+def units_in_words(spent: PrivacySpent) -> str:
+    """What one unit of the guarantee is."""
     units = sorted({event.unit for event in spent.ledger})
     return units[0] if units else "row"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.odometer import Odometer
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.storage import local_path
+from raysynth.fitting.encoder_form import EncoderForm
 
 if TYPE_CHECKING:
     from ray.train import RunConfig
@@ -161,6 +163,19 @@ def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path
     if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
     return local_path(resume, "resume")
+
+
+def said_of_table(model: Method) -> dict[str, Any]:
+    """What the user says of the table, by which it is told from others; nothing of its rows."""
+    odometer = None if model.odometer is None else str(Odometer(model.odometer).folder)
+    said = {"about_rows": model.about_rows, "odometer": odometer}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def kept_by(model: Method) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+    """Where a model keeps encoded rows, the form of its encoder, and what is said of its table; None: it keeps none."""
+    folder = shards_folder(model)
+    return None if folder is None else (folder, EncoderForm.of(model).described, said_of_table(model))
 
 
 def shards_folder(model: Method) -> Path | None:

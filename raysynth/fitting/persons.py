@@ -97,9 +97,9 @@ def with_persons(
     counted = count_persons(table, schema, statistics, entity)
     made_anew = (Kind.IDENTIFIER, Kind.PERSONAL)
     within = [n for n in counted.constant if schema[n].kind in made_anew and not statistics.columns[n].missing]
-    columns = tuple(_within(c, entity) if c.name in within else c for c in schema.columns)
     constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
-    said = _said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold, constant)
+    columns = tuple(_within(c, entity) if c.name in (*within, *constant) else c for c in schema.columns)
+    said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
     return Persons(table, replace(schema, columns=columns), statistics, said, constant)
@@ -239,6 +239,8 @@ def _with_shared_levels(column: ColumnSchema, statistics: TableStatistics, rare:
 
 def _within(column: ColumnSchema, entity: str) -> ColumnSchema:
     read = (*(f for f in column.inferred if f not in ("within", "rows_each")), "within")
+    if column.kind.is_modelled:
+        return replace(column, within=entity, inferred=read)
     return replace(
         column, within=entity, rows_each=None, reason=f"{column.reason}; one for each '{entity}'", inferred=read
     )
@@ -253,18 +255,23 @@ def _chance(share: float) -> str:
     return f"one made key in {1 / share:,.0f} is a real one by chance (a wider `pattern` makes it rarer)"
 
 
-def _said(
-    entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold: int, varying: Sequence[str]
-) -> tuple[str, ...]:
+def _said(entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold: int) -> str:
     how = "" if is_declared else ", found by its name and values"
-    lines = [
+    return (
         f"protection counts persons: '{entity}'{how} has {seen.n_distinct:,} values, of "
         f"{float(np.mean(seen.rows_per_value())):.3g} rows on average; what fewer than {rare_threshold} of them share "
         "does not leave"
+    )
+
+
+def said_of_constant(columns: Sequence[str], kept: bool) -> list[str]:
+    """What a fit says of columns that are the same in all rows of a person: whether they are in those of a made one."""
+    names = ", ".join(f"'{n}'" for n in columns)
+    if not columns:
+        return []
+    if kept:
+        return [f"the same in all rows of a person, and drawn once for each made one: {names}"]
+    return [
+        f"the same in all rows of a person, but may vary within a made one, whose rows are made singly: {names} "
+        "(methods 'trees' and 'autoregressive' draw them once for each)"
     ]
-    if varying:
-        names = ", ".join(f"'{n}'" for n in varying)
-        lines.append(
-            f"the same in all rows of a person, but may vary within a made one (rows are made singly): {names}"
-        )
-    return tuple(lines)

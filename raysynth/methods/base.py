@@ -22,7 +22,8 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared, saved_parameters
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared, saved_parameters
+from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.sampling.effects import Rules, with_rules, with_thinning
@@ -51,14 +52,12 @@ else:
 Epsilon = Annotated[
     float | None,
     Parameter(
-        "of the guarantee, by row (1 is strict, 10 is weak); alone it asks for differential privacy",
-        above=0,
-        under_budget=1.0,
+        "of the guarantee (1 is strict, 10 is weak); giving it turns differential privacy on", above=0, under_budget=1.0
     ),
 ]
 
 
-class Synthesizer(Parameterised):
+class Synthesizer(Shown):
     """The public calls of every method, and the arguments that all have.
 
     It holds its parameters and, once fitted, one `Fitted`, whose fields are attributes that end in an underscore.
@@ -111,7 +110,7 @@ class Synthesizer(Parameterised):
         ),
     ] = None
     about_rows: Annotated[
-        float | None, Parameter("the public order of magnitude of the number of rows", at_least=1)
+        float | None, Parameter("the number of rows as it is publicly known, roughly", at_least=1)
     ] = None
     public_types: Annotated[
         bool,
@@ -123,7 +122,7 @@ class Synthesizer(Parameterised):
     statistics_share: Annotated[
         float | None,
         Parameter(
-            "of the budget's rho, for the columns' own statistics (see `dp/accounting/calibration.py`)",
+            "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
             under_budget=Computed("a tenth"),
@@ -137,7 +136,7 @@ class Synthesizer(Parameterised):
         ),
     ] = None
     max_rows_per_unit: Annotated[
-        int, Parameter("so many random rows of a person count; noise of counts grows as many times", at_least=1)
+        int, Parameter("most rows of a person that count, drawn at random; noise grows with it", at_least=1)
     ] = 1
     secure_mode: Annotated[
         bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")
@@ -149,7 +148,7 @@ class Synthesizer(Parameterised):
     ] = None
     rules: Annotated[
         str | None,
-        Parameter("'auto': sums, orderings, dependencies that all rows keep are kept; None: printed", one_of=("auto",)),
+        Parameter("'auto': keep sums, orderings, dependencies that all rows keep; None: print them", one_of=("auto",)),
     ] = None
 
     schema_: TableSchema = field(init=False)
@@ -352,9 +351,12 @@ class Synthesizer(Parameterised):
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
+        from raysynth.sampling.persons import person_columns
 
-        of, made = self._require_fitted(), regenerators(self.schema_)
-        return SamplingModel(self._generator(), of.encoder, of.schema, of.rules, made, of.identifier_key)
+        of, generator = self._require_fitted(), self._generator()
+        made = regenerators(of.schema)
+        persons = person_columns(of.schema, of.encoder, made, generator, of.rules)
+        return SamplingModel(generator, of.encoder, of.schema, of.rules, made, of.identifier_key, persons)
 
     def _require_fitted(self) -> Fitted:
         """What was fitted; raises `NotFittedError` where nothing was."""

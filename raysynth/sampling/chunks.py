@@ -7,7 +7,8 @@ the rows depend on (model, seed, n, conditions) alone, never on who made them or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
+from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.sampling.protocol import Generator
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.date_text import DateFormat
@@ -71,6 +73,7 @@ class SamplingModel:
         rules: constraints, or None.
         regenerators: for identifier and personal columns.
         key: permutes identifiers; part of the model, so that keys differ between models.
+        persons: what is drawn once for each made person; None: rows are made singly.
     """
 
     generator: Generator
@@ -79,6 +82,7 @@ class SamplingModel:
     rules: RowRules | None = None
     regenerators: Mapping[str, Regenerator] = field(default_factory=dict)
     key: int = 0
+    persons: PersonColumns | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,26 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     rng = chunk_stream(seed, chunk)
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
-    tables = [
-        assemble(_modelled_rows(model, p, rng, distinct), model.schema, model.regenerators, model.key, p.first_row)
+    rows = [
+        _modelled_rows(model, p, rng, distinct)
+        if model.persons is None or p.conditions or not p.n
+        else _of(model, p, seed)
         for p in pieces
     ]
+    tables = [
+        assemble(r, model.schema, model.regenerators, model.key, p.first_row) for r, p in zip(rows, pieces, strict=True)
+    ]
     return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _of(model: SamplingModel, piece: Piece, seed: int) -> pa.Table:
+    """The rows of a piece without conditions, person by person."""
+    singly = replace(model, persons=None)
+
+    def draw(n: int, rng: np.random.Generator) -> pa.Table:
+        return _modelled_rows(singly, Piece((), 0, n), rng, DistinctRows(0, 1))
+
+    return rows_of_persons(model, piece.first_row, piece.n, CHUNK_ROWS, draw, partial(chunk_stream, seed))
 
 
 class DistinctRows:

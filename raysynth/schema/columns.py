@@ -71,7 +71,8 @@ class ColumnSchema:
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
         rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
             values); None: every row has a value of its own.
-        within: identifiers and personal data only: the column of persons within each of which the value is the same.
+        within: the column of persons in all rows of each of whom the value is the same; methods that complete rows
+            (`trees`, `autoregressive`) draw a modelled one once for each made person.
         value: constants only: the value.
         date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
             dtype is then that of the text.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raysynth.errors import SchemaError
+from raysynth.files.notebook import html_table
 from raysynth.files.storage import place, write_atomically
 from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
@@ -25,9 +26,9 @@ class TableSchema:
         columns: one `ColumnSchema` for each column, in the order of the output. A schema for a fit without a budget may
             leave columns out: these are inferred.
         constraints: `raysynth.constraints.Constraint` values; each must hold in every sampled row.
-        rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
-            numbers, never leave (default 5; 1 switches the protection off).
-        max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        rare_threshold: categories in fewer rows than this are never sampled, nor are this many of the smallest and of
+            the largest numbers (default 5; 1 switches the protection off).
+        max_categories: most categories of a column with a code of their own; the rest shares one (default 1,000).
         entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
             persons, and the column is made anew. None: found by `fit`, where a column looks like it.
         releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
@@ -88,17 +89,18 @@ class TableSchema:
         return replace(self, columns=tuple(column if c.name == name else c for c in self.columns))
 
     def declared_public(self) -> TableSchema:
-        """The same with everything that was read from the rows declared: the word of who knows it without them.
+        """The same schema with all fields declared public; call it only if you know them without looking at the rows.
 
-        What a column was taken for, and why, is no longer told: the reasons count rows.
+        The reasons of the inference are left out, since they count rows.
         """
         columns = (replace(c, inferred=(), reason="declared") if c.inferred else c for c in self.columns)
         return replace(self, columns=tuple(columns))
 
     def require_public(self) -> None:
-        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget.
+        """Raise `SchemaError` unless the schema may be used under a privacy budget.
 
-        And where one was released with noise by a fit, whose ledger the schema does not carry: nobody would pay for it.
+        It may not where a field was read from the rows without noise, or was released with noise by a fit whose ledger
+        the schema does not carry, so that its cost would be counted nowhere.
         """
         if self.releases is None and (unpaid := [c for c in self.columns if c.released]):
             raise SchemaError(
@@ -212,9 +214,14 @@ class TableSchema:
         return cls.from_dict(content, complete=False)
 
     def describe(self) -> str:
-        """One line a column: name, kind and why; what `fit` prints."""
+        """One line for each column with its name, its kind and the reason; this is what `fit` prints."""
         width = max(len(c.name) for c in self.columns)
         return "\n".join(f"{c.name:<{width}}  {c.kind:<12} {c.reason or 'declared'}" for c in self.columns)
+
+    def _repr_html_(self) -> str:
+        rows = [(c.name, c.kind, c.dtype or "", c.reason or "declared") for c in self.columns]
+        caption = f"TableSchema of {len(self.columns)} columns"
+        return html_table(caption, ("column", "kind", "type", "why"), rows, [f"Rule: {c!r}" for c in self.constraints])
 
 
 def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:

@@ -97,7 +97,12 @@ def _is_comparable(table: Table, field: pa.Field, column: ColumnSchema) -> bool:
 
 def as_declared(table: Table, schema: TableSchema) -> Table:
     """The table with the schema's types: a pure function of each row, in which what does not fit is missing."""
-    types = {c.name: TEXT if pt.is_string(c.arrow_type) else c.arrow_type for c in schema.columns}
+    return cast_to(table, {c.name: c.arrow_type for c in schema.columns})
+
+
+def cast_to(table: Table, declared: Mapping[str, pa.DataType]) -> Table:
+    """As `as_declared`, for types by column; a column without one stays as it is."""
+    types = {n: TEXT if pt.is_string(t) else t for n, t in declared.items() if n in table.names}
     if all(table.schema.field(n).type.equals(t) for n, t in types.items()):
         return table
     return table.mapped(partial(_cast_rows, types))

@@ -14,8 +14,10 @@ first fit drew of each unit: fits that take them draw none of their own (`statis
 
 Which releases a fit takes depends on public things alone (folder, schema, unit, form of the encoder), never on its
 rows: else two models would show whether their tables are equal. So a folder is for one table and its later versions:
-all of them are encoded by what was released of the first. The rows that are kept there are taken again only where they
-are the fit's own, by a fingerprint that is private as they are; nothing that leaves depends on it.
+all of them are encoded by what was released of the first. What the user says of the table (`about_rows`, its odometer)
+is public, too, and tells tables apart: where it is not what an earlier fit was told, the folder is refused. The rows
+that are kept there are taken again only where they are the fit's own, by a fingerprint that is private as they are;
+nothing that leaves depends on it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from raysynth.dp.accounting.accountant import Spent, spent
 from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ModelFileError
+from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
 from raysynth.training.fingerprints import encoder_digest, fingerprint, schema_digest
@@ -56,17 +58,40 @@ class ReleaseKey:
         schema: digest of their schema.
         unit: of privacy, in words.
         form: of the encoder that the method asks for, as JSON.
+        declared: what the user says of the table, as JSON; tells it from others.
     """
 
     data: str
     schema: str
     unit: str
     form: str
+    declared: str = "{}"
 
     @classmethod
-    def of(cls, data: str, schema: TableSchema, unit: str, form: Mapping[str, Any]) -> ReleaseKey:
+    def of(
+        cls,
+        data: str,
+        schema: TableSchema,
+        unit: str,
+        form: Mapping[str, Any],
+        declared: Mapping[str, Any] | None = None,
+    ) -> ReleaseKey:
         """From a fingerprint (`kept_shards.fingerprint`), and what is public."""
-        return cls(data, schema_digest(schema), unit, json.dumps(form, sort_keys=True))
+        form_text, declared_text = (json.dumps(x, sort_keys=True) for x in (form, declared or {}))
+        return cls(data, schema_digest(schema), unit, form_text, declared_text)
+
+    def serves(self, other: Mapping[str, Any], folder: Path) -> bool:
+        """Whether releases of another key may be taken; raises `ParameterError` where they are of another table."""
+        if {**other, "data": self.data, "declared": self.declared} != asdict(self):
+            return False
+        own, earlier = json.loads(self.declared), json.loads(other.get("declared", "{}"))
+        for name in own.keys() & earlier.keys():
+            if own[name] != earlier[name]:
+                raise ParameterError(
+                    f"keep_shards: '{folder}' keeps what was released of a table with {name}={earlier[name]!r}, and "
+                    f"this fit says {own[name]!r}: a folder is for one table, so give another one its own"
+                )
+        return True
 
 
 @dataclass(frozen=True)
@@ -149,7 +174,13 @@ class Keeping:
 
 
 def looked_up(
-    folder: Path, form: Mapping[str, Any], table: Table, schema: TableSchema, unit: str, owners: Table | None = None
+    folder: Path,
+    form: Mapping[str, Any],
+    table: Table,
+    schema: TableSchema,
+    unit: str,
+    owners: Table | None = None,
+    declared: Mapping[str, Any] | None = None,
 ) -> Keeping:
     """What earlier fits kept of a table: reads its rows once, for what only their holder sees.
 
@@ -160,11 +191,15 @@ def looked_up(
         schema: of the modelled columns.
         unit: of privacy, in words.
         owners: the column that names the unit of each row; None: each row is one.
+        declared: what the user says of the table: `about_rows`, its odometer.
+
+    Raises:
+        ParameterError: the folder keeps releases of a table of which something else was said.
     """
     data = fingerprint(table, [c.name for c in schema.columns])
     if owners is not None:
         data += fingerprint(owners, owners.names)
-    key = ReleaseKey.of(data, schema, unit, form)
+    key = ReleaseKey.of(data, schema, unit, form, declared)
     return Keeping(folder, key, tuple(_found(folder, key, schema)))
 
 
@@ -173,11 +208,13 @@ def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptR
     for path in sorted(folder.glob(f"under-budget-*/{RELEASES}")):
         try:
             content = read_model(path)
-            if {**content.meta["key"], "data": key.data} != asdict(key):
+            if not key.serves(content.meta["key"], folder):
                 continue
             encoder = TableEncoder.from_state(schema, content.meta["encoder"], content.arrays)
             events = Ledger.from_dict(content.meta["ledger"]).events
             n_rows, delta = int(content.meta["n_rows"]), float(content.meta["delta"])
+        except ParameterError:
+            raise
         except (ModelFileError, KeyError, TypeError, ValueError) as error:
             _logger.warning("the releases kept in '%s' are not used: %s", path, error)
             continue

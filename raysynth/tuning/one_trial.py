@@ -55,6 +55,8 @@ class Task:
         fixed: constructor arguments of every synthesizer (scaling_config ...).
         folder: where models and results are kept.
         shared: statistics, encoders and encoded rows for fits without a budget, computed once; None: each its own.
+        private: the same task for every finite epsilon, its rows read through the private door, where other trials
+            have no budget and need what an exact reading finds; None: this one serves all.
     """
 
     train: pa.Table
@@ -67,6 +69,11 @@ class Task:
     folder: Path
     fixed: dict[str, Any] = field(default_factory=dict)
     shared: SharedTable | None = None
+    private: Task | None = None
+
+    def of(self, setting: Setting) -> Task:
+        """The task as a setting's trials see it."""
+        return self if self.private is None or math.isinf(setting.epsilon) else self.private
 
     def schema_of(self, setting: Setting) -> TableSchema | None:
         """What a fit may know of the columns: under a budget nothing that was inferred from the rows."""
@@ -92,7 +99,7 @@ class Task:
                 tell(told(kept.course[: i + 1]))  # type: ignore[misc]
             return told(kept.course, kept)
         TrialResult(trial, STARTED).write(self.result_path(trial))
-        result = run_trial(trial, self, tell)
+        result = run_trial(trial, self.of(trial.setting), tell)
         return told(result.course, result)
 
 

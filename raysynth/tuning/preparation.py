@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,33 @@ from raysynth.tuning.trials import Setting
 from raysynth.tuning.winners import Budget
 
 if TYPE_CHECKING:
+    from raysynth.data.fragments import Table
     from raysynth.methods.base import Synthesizer
 
 _FEWEST_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Division:
+    """Rows to learn from, and rows that no trial sees, each with the numbers of its rows in their table."""
+
+    train: pa.Table
+    holdout: pa.Table
+    train_numbers: np.ndarray
+    holdout_numbers: np.ndarray
+
+    def read_privately(self, data: Any, holdout: Any, types: Mapping[str, pa.DataType]) -> tuple[pa.Table, pa.Table]:
+        """The same rows through the private door: nothing of how they are read depends on any of them.
+
+        Args:
+            data, holdout: what was divided; no holdout: None, both parts are of one table.
+            types: the declared ones.
+
+        Raises `DataError` where both doors do not find the same rows.
+        """
+        parts = ((data, self.train_numbers), (data if holdout is None else holdout, self.holdout_numbers))
+        train, held = (_read_privately(source, numbers, types) for source, numbers in parts)
+        return train, held
 
 
 def split(
@@ -31,29 +55,52 @@ def split(
     entity: str | None = None,
     *,
     private: Mapping[str, pa.DataType] | None = None,
-) -> tuple[pa.Table, pa.Table]:
+) -> Division:
     """Rows to learn from, and rows that no trial sees; at most `max_rows` together (and of a given holdout).
 
     With an `entity` all rows of a person go to the same side; without one, those of the column that looks like it.
 
     `private`: the declared types, where the rows are to be read through the private door; None: through the other.
     """
-    from raysynth.comparison.rows import divided, sample_rows
+    from raysynth.comparison.rows import divided, numbered_rows
     from raysynth.data.sequences import codes_of
     from raysynth.fitting.persons import entity_of
 
-    reading: dict[str, Any] = {} if private is None else {"declared": private, "private": True}
-    rng, table = np.random.default_rng(seed), as_table(data, **reading)
-    rows = sample_rows(table, list(table.names), max_rows, rng)
+    rng, table = np.random.default_rng(seed), _opened(data, private)
+    rows, numbers = numbered_rows(table, list(table.names), max_rows, rng)
     if rows.num_rows < _FEWEST_ROWS:
         raise DataError(f"a sweep needs at least {_FEWEST_ROWS} rows; {table.source} has {rows.num_rows}")
     if holdout is not None:
-        other = as_table(holdout, **reading)
-        return rows, sample_rows(other, list(table.names), max_rows, rng)
+        held_rows, held_numbers = numbered_rows(_opened(holdout, private), list(table.names), max_rows, rng)
+        return Division(rows, held_rows, numbers, held_numbers)
     entity = entity_of(rows, entity)
     owners = None if entity is None else codes_of(rows.column(entity))
-    held, kept = divided(rows.num_rows, max(10, round(share * rows.num_rows)), owners, rng)
-    return rows.take(np.sort(kept)), rows.take(np.sort(held))
+    held, kept = map(np.sort, divided(rows.num_rows, max(10, round(share * rows.num_rows)), owners, rng))
+    return Division(rows.take(kept), rows.take(held), numbers[kept], numbers[held])
+
+
+def _opened(data: Any, private: Mapping[str, pa.DataType] | None) -> Table:
+    """A table as it is, or through the private door: columns of a CSV file are of the declared types, or text."""
+    from raysynth.statistics.public_schema import cast_to
+
+    return as_table(data) if private is None else cast_to(as_table(data, declared=private, private=True), private)
+
+
+def _read_privately(data: Any, numbers: np.ndarray, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Rows of these numbers (sorted), through the private door."""
+    exact, table = as_table(data), _opened(data, types)
+    names, parts, seen = list(exact.names), [], 0
+    for block in table.blocks(names):
+        mine = numbers[(numbers >= seen) & (numbers < seen + block.num_rows)] - seen
+        parts.append(block.take(pa.array(mine)))
+        seen += block.num_rows
+    n_rows = sum(block.num_rows for block in exact.blocks(names[:1]))
+    if seen != n_rows:
+        raise DataError(
+            f"{exact.source} has {n_rows:,} rows, but {seen:,} where each line is a row, as fits under a budget read "
+            "it (values hold line breaks): sweep finite epsilons and inf apart, or give a Parquet file"
+        )
+    return pa.Table.from_batches(parts, schema=pa.schema([table.schema.field(n) for n in names]))
 
 
 def prepared_task(

@@ -147,11 +147,13 @@ class EvaluatedTrials(Trials):
         require_same_sweep(folder, note)
         rows, holdout = self._rows(data, budget, folder)
         # where every trial has a budget, rows are read as these read them; exact ones need what a sniffer finds
-        private = None if any(map(math.isinf, self.epsilons)) else declared_types(budget.schema) or {}
-        train, held_out = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
-        task = prepared_task(
-            train, held_out, targets=targets, objective=self.objective, budget=budget, folder=folder, entity=entity
-        )
+        types = declared_types(budget.schema) or {}
+        private = None if any(map(math.isinf, self.epsilons)) else types
+        parts = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
+        prepared = partial(prepared_task, objective=self.objective, budget=budget, folder=folder, entity=entity)
+        task = prepared(parts.train, parts.holdout, targets=targets)
+        if private is None and not all(map(math.isinf, self.epsilons)):
+            task = replace(task, private=prepared(*parts.read_privately(rows, holdout, types), targets=task.targets))
         claim(folder, note)
         room = Room(self.cpus_per_trial, self.max_concurrent_trials, self.scaling_config)
         trials, repeated = run_search(search, task, room)
@@ -289,7 +291,7 @@ def sweep(
 def proxy_sweep(
     data: Any, methods: Sequence[str] | None = None, epsilons: Sequence[float] = (math.inf,), **options: Any
 ) -> SweepResult:
-    """As `sweep`, on stand-in rows: the private rows are opened twice at most.
+    """A sweep on stand-in rows, which may be shown to anybody; the private rows are opened twice at most.
 
     A Bayesian network with a budget of its own (`proxy_epsilon`) is fitted to them once, or `proxy_data` takes its
     place; the whole sweep runs on those rows; `best()` fits the winner, alone, to the private rows. Its ledger holds
@@ -307,7 +309,7 @@ def proxy_sweep(
 def private_selection(
     data: Any, methods: Sequence[str] | None = None, epsilons: Sequence[float] = (1.0,), **options: Any
 ) -> SweepResult:
-    """The best of a random number of fits of random settings, by one mechanism (Papernot and Steinke 2022).
+    """A sweep within the budget: the best of a random number of fits (Papernot and Steinke 2022).
 
     Statistics are released once, every fit has a noised score of its own, and only the winner is kept and shown; its
     ledger covers the choice. All is charged for the largest epsilon: with ten fits on average about 2.4 times it. All

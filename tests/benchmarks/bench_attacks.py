@@ -44,7 +44,8 @@ from raysynth.privacy import MembershipAttack, Records, ThreatModel, View, run_p
 from raysynth.running.runner import iter_tasks
 
 TABLE_ATTACKS = (
-    *("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability"),
+    *("distance", "density_ratio", "local_likelihood", "plagiarism"),
+    *("attribute_nearest", "attribute_model", "linkability"),
     *("singling_out_univariate", "singling_out_multivariate", "inversion_table"),
 )
 PLANTED = 0.05

@@ -34,7 +34,16 @@ from raysynth.evaluation.privacy import privacy_figures
 from raysynth.running.runner import iter_tasks
 from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
-BY_NAME = ("distance", "density_ratio", "attribute_nearest", "attribute_model", "linkability", "inversion_table")
+BY_NAME = (
+    "distance",
+    "density_ratio",
+    "local_likelihood",
+    "plagiarism",
+    "attribute_nearest",
+    "attribute_model",
+    "linkability",
+    "inversion_table",
+)
 FALSE_ALARMS, POWER = 0.05, 0.9
 
 

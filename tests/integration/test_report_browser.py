@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from raysynth import GaussianCopula
-from raysynth.evaluation import evaluate_synthetic_data
+from raysynth.evaluation import evaluate_synthetic_data, privacy_dossier
 
 SECTIONS = [
     "overview",
@@ -134,6 +134,18 @@ def test_charts_have_names_and_controls_are_reached_by_keyboard(browser: Any, re
     page.close()
 
 
+@pytest.mark.parametrize(("name", "scheme"), [("small", "light"), ("small", "dark"), ("shareable", "light")])
+def test_the_page_keeps_the_rules_of_wcag_aa(browser: Any, reports: dict[str, Path], name: str, scheme: str) -> None:
+    """axe-core finds no fault of levels A and AA: contrast, names, structure, what scrolls and is not reached."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, _ = opened(browser, reports[name], color_scheme=scheme, viewport={"width": 1400, "height": 900})
+    levels = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
+    faults = Axe().run(page, options=levels).response["violations"]
+    assert [(f["id"], [n["target"] for n in f["nodes"]][:3]) for f in faults] == []
+    page.close()
+
+
 def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[str, Path]) -> None:
     """On paper nothing scrolls or is closed: no text is cut off, no heading stands without its panel."""
     page, trouble = opened(browser, reports["small"], color_scheme="dark", viewport={"width": 720, "height": 1000})
@@ -180,4 +192,23 @@ def test_a_hundred_columns_open_in_two_seconds(browser: Any, reports: dict[str, 
     assert [s.get_attribute("id") for s in page.query_selector_all("section")] == SECTIONS
     assert page.locator(".column").count() == 100 and page.locator("svg.roc").count() == 3
     assert min(took) < 2000
+    page.close()
+
+
+@pytest.mark.parametrize("edition", ["private", "releasable"])
+def test_a_dossier_is_two_printed_pages_and_an_annex(browser: Any, tmp_path: Path, edition: Any) -> None:
+    """A4 with the page's own margins is 688 x 1024 pixels; the annex begins a page of its own."""
+    rng = np.random.default_rng(0)
+    tables = [pd.DataFrame({"x": rng.normal(size=n), "c": rng.choice(list("ab"), n)}) for n in (60, 60, 120)]
+    model = GaussianCopula(verbose=False, seed=0).fit(tables[0])
+    path = tmp_path / "dossier.html"
+    privacy_dossier(model, *tables, n_targets=20, n_experiments=1).write(path, edition)
+    page, trouble = opened(browser, path, viewport={"width": 390, "height": 800})
+    assert trouble == [] and page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 688, "height": 1024})
+    place = "s => document.querySelector(s).getBoundingClientRect().top + scrollY"
+    second, annex = (page.evaluate(place, selector) for selector in (".page-two", ".annex"))
+    assert 300 < second < 1024 and 300 < annex - second < 1024
+    assert page.evaluate("getComputedStyle(document.querySelector('.annex')).breakBefore") == "page"
     page.close()

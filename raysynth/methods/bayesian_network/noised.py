@@ -8,6 +8,9 @@ and those that the network so far expects, cell by cell, as far as their differe
 measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every
 table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
 
+Where a workload names pairs of columns, a round picks among the edges that measure one of them which is not measured
+yet, until all are or none can be; which are is seen from what was picked, so the choice stays the mechanism's.
+
 Sensitivity (one row more or less): a table's counts change in one cell by 1, so each score by at most 1, and each
 measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. All else here sees noised values only.
 
@@ -69,6 +72,7 @@ class NoisedSearch:
         rules: allowed edges, most parents, most cells.
         noise: of choices and measurements.
         rng: of drawn rows, which are no release.
+        first: pairs of columns (the smaller first) that are measured before others.
     """
 
     count: Count
@@ -79,6 +83,7 @@ class NoisedSearch:
     rules: EdgeRules
     noise: NoiseSource
     rng: np.random.Generator
+    first: frozenset[tuple[int, int]] = frozenset()
     parents: list[tuple[int, ...]] = field(init=False)
     tables: list[np.ndarray] = field(init=False)
     measured: list[Measured] = field(init=False, default_factory=list)
@@ -97,7 +102,7 @@ class NoisedSearch:
         """All rounds, then agreement."""
         drawn_SC = self._draw()
         for _ in range(self.rounds.n):
-            candidates = self._candidates()
+            candidates = self._for_workload(self._candidates())
             if not candidates:
                 break
             scores, sensitivity = self._scores(candidates, drawn_SC), self.rounds.rows_per_unit
@@ -126,6 +131,12 @@ class NoisedSearch:
             and len(self.parents[c]) < self.rules.max_parents
             and np.prod([len(self.shares[x]) for x in (*self.parents[c], p, c)], dtype=float) <= most
         ]
+
+    def _for_workload(self, candidates: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those whose edge is a pair of the workload that no measured table holds; all, where there are none."""
+        tables = [set(m.columns) for m in self.measured]
+        waiting = {p for p in self.first if not any(p[0] in t and p[1] in t for t in tables)}
+        return [(c, p) for c, p in candidates if (min(c, p), max(c, p)) in waiting] or candidates
 
     def _scores(self, candidates: Sequence[tuple[int, int]], drawn_SC: np.ndarray) -> np.ndarray:
         keys = [tuple(sorted((*self.parents[c], p, c))) for c, p in candidates]

@@ -19,12 +19,19 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.noised import NoisedSearch, Rounds
+from raysynth.methods.bayesian_network.workload import Workload
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
 
 
 def learn_privately(
-    prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, rounds: int | None = None, *, share: float | None = None
+    prepared: Prepared,
+    scope: PrivacyScope,
+    rules: EdgeRules,
+    rounds: int | None = None,
+    *,
+    share: float | None = None,
+    workload: Workload | None = None,
 ) -> Network:
     """The network of a prepared table.
 
@@ -34,6 +41,7 @@ def learn_privately(
         rules: which edges may be.
         rounds: None: `default_rounds`.
         share: of the budget's rho; None: all that the scope has left.
+        workload: pairs that are measured first; None: all alike.
     """
     encoder = prepared.encoder
     shares = [np.maximum(s, 0.0) for s in encoder.frequencies()]
@@ -42,11 +50,12 @@ def learn_privately(
     if len(shares) < 2:
         return Network(encoder.cardinalities, ((),) * len(shares), tuple(s[None, :] for s in shares), scope.n_rows)
     k = scope.rows_per_unit
+    purpose = "" if workload is None else f", {workload.words}"
     if share is None:
         scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
     else:
         scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
-    choice, table = scope.charge(*planned(n_rounds, scale, k))
+    choice, table = scope.charge(*planned(n_rounds, scale, k, purpose))
     assert choice.epsilon is not None and table.noise_multiplier is not None
     with open_counts(prepared) as source:
         search = NoisedSearch(
@@ -58,6 +67,7 @@ def learn_privately(
             rules=rules,
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
+            first=frozenset() if workload is None else workload.pairs,
         )
         return search.run()
 
@@ -70,15 +80,16 @@ def default_rounds(n_columns: int) -> int:
     return max(1, min(round(2.7 * n_columns), n_columns * (n_columns - 1) // 2))
 
 
-def planned(n_rounds: int, scale: float, k: int = 1) -> tuple[Event, Event]:
+def planned(n_rounds: int, scale: float, k: int = 1, purpose: str = "") -> tuple[Event, Event]:
     """The events of all rounds at a scale of noise: choices (their rho is epsilon^2 / 8) and tables.
 
-    A unit of k rows changes a score by at most k, and a table by at most k in L2 norm.
+    A unit of k rows changes a score by at most k, and a table by at most k in L2 norm. `purpose`: what they go to
+    first, for the ledger.
     """
     sigma = scale * math.sqrt(n_rounds)
     rho_of_choice = CHOICE_SHARE / (1 - CHOICE_SHARE) / (2 * sigma**2)
     choice = events.exponential(
-        "choice of a further parent", math.sqrt(8 * rho_of_choice), steps=n_rounds, sensitivity=k
+        f"choice of a further parent{purpose}", math.sqrt(8 * rho_of_choice), steps=n_rounds, sensitivity=k
     )
-    table = events.discrete_gaussian("table of a column with its parents", sigma, rows=k, steps=n_rounds)
+    table = events.discrete_gaussian(f"table of a column with its parents{purpose}", sigma, rows=k, steps=n_rounds)
     return choice, table

@@ -36,6 +36,7 @@ from raysynth.methods.bayesian_network.presence import gaps_together, presence_p
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.bayesian_network.workload import GivenWorkload, Workload, workload_of
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
@@ -135,7 +136,7 @@ class Learned:
 
 
 class BayesianNetworkSynthesizer(Synthesizer):
-    """A Bayesian network over categories and quantile bins; fits in seconds, from counts, any number of rows.
+    """A Bayesian network over categories and bins of numbers, learned from counts in a few passes over the table.
 
     Columns that are missing together stay so (`methods/bayesian_network/presence.py`; not under a budget).
 
@@ -209,6 +210,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
             under_budget=Computed("by the number of columns and the budget"),
         ),
     ] = None
+    workload: GivenWorkload = None
 
     model_: Network = field(init=False)
     grouping_: Grouping | None = field(init=False)
@@ -258,9 +260,11 @@ class BayesianNetworkSynthesizer(Synthesizer):
         return {"n_bins": self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        rules = self._edge_rules(prepared.encoder.names)
+        names = prepared.encoder.names
+        rules = self._edge_rules(names)
+        workload = workload_of(self.workload, names, is_private=prepared.privacy is not None)
         if prepared.privacy is not None:
-            return begun.with_learned(Learned(self._learned_privately(prepared, prepared.privacy, rules)))
+            return begun.with_learned(Learned(self._learned_privately(prepared, prepared.privacy, rules, workload)))
         prepared, encoder, grouping = group_values(prepared, self.verbose)
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
@@ -278,11 +282,13 @@ class BayesianNetworkSynthesizer(Synthesizer):
             print(self._summary(learned, counts))
         return begun.with_learned(learned, encoder)
 
-    def _learned_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> Network:
+    def _learned_privately(
+        self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
+    ) -> Network:
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
-        model = learn_privately(prepared, scope, rules, self.private_rounds)
+        model = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload)
         if self.verbose:
             print(f"network of {len(model.edges)} edges within {scope.spent}")
         return model

@@ -94,7 +94,7 @@ def _either(
 
 
 class GaussianCopula(Synthesizer):
-    """Gaussian copula on mixed columns, fitted from two streaming passes of counts.
+    """A Gaussian copula of numbers and categories, fitted from counts in two passes over the table.
 
     Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
     missing numbers have a latent of their own, so that missingness depends on the other columns.

@@ -45,6 +45,7 @@ from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.private import learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
+from raysynth.methods.bayesian_network.workload import Workload
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
@@ -287,8 +288,10 @@ class _EntityNetwork(BayesianNetworkSynthesizer):
 
     share: float = field(init=False)
 
-    def _learned_privately(self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules) -> Network:
-        return learn_privately(prepared, scope, rules, share=self.share)
+    def _learned_privately(
+        self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
+    ) -> Network:
+        return learn_privately(prepared, scope, rules, share=self.share, workload=workload)
 
 
 def _drawn_context(drawn: pa.Table, encoder: TableEncoder, quantiles_MW: np.ndarray) -> ReleasedSequences:

@@ -30,6 +30,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.sampled_codes import learned_codes
+from raysynth.sampling.persons import completes
 from raysynth.sampling.protocol import Generator
 
 MANY_VALUES = 64  # codes of a column that is never grouped
@@ -186,6 +187,10 @@ class GroupedGenerator:
         """n encoded rows."""
         block = self.generator.generate(n, rng, self.grouping.weights(weights) if weights else weights)
         return replace(block, codes_NC=self.grouping.values(block.codes_NC, rng, weights))
+
+    def completes(self, known: Sequence[int]) -> bool:
+        """Whether the method draws all other columns given these."""
+        return completes(self.generator, known)
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) with all columns but the `known` ones drawn given these, by a method that completes rows."""

@@ -43,13 +43,17 @@ class TreesGenerator:
         codes_CN = self._conditioned(n, fast, weights) if weights else self._free(n, fast)
         return EncodedBlock(codes_CN.T, np.empty((n, 0), np.float32))
 
+    def completes(self, known: Sequence[int]) -> bool:
+        """Whether the known columns come first in the order, so that all others can be drawn given them."""
+        return set(self.order[: len(known)]) == set(known)
+
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, which come first in the order.
 
         Raises:
             ParameterError: a column that is not known comes before one that is.
         """
-        if set(self.order[: len(known)]) != set(known):
+        if not self.completes(known):
             raise ParameterError(
                 "trees complete rows whose known columns come first in the order; give them by `order`"
             )

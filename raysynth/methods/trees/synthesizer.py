@@ -30,6 +30,17 @@ from raysynth.methods.trees.state import from_state, to_state
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 
+def _of_persons(prepared: Prepared, persons: RowsOfPersons | None, given: Sequence[str]) -> list[str]:
+    """Columns that are the same in all rows of each person, those first whose very values are."""
+    if persons is None:
+        return []
+    names = prepared.encoder.names
+    return [
+        *(n for n in names if n in prepared.constant and n not in given),
+        *(n for c, n in enumerate(names) if c in persons.constant and n not in (*prepared.constant, *given)),
+    ]
+
+
 @dataclass(frozen=True)
 class Learned:
     """The trees, and how values of columns of many are grouped."""
@@ -45,6 +56,7 @@ class SequentialTrees(Synthesizer):
     its leaf. Splits lie on the encoder's grid, of which at least `rare_threshold` rows share each cell; a leaf holds
     counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
     protected distribution of the whole column. An additive prediction from all columns before it is one more input.
+    Columns that are the same in all rows of a person come first, whatever `order` says, and are drawn once for each.
 
     After `fit`: `order_`, the names of the columns as they are drawn.
     """
@@ -112,8 +124,8 @@ class SequentialTrees(Synthesizer):
         names = tuple(prepared.encoder.names)
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)
-        same = [] if persons is None else [n for c, n in enumerate(names) if c in persons.constant and n not in given]
-        order = drawing_order(codes_CN, columns, names, [*given, *(self.order or same)])
+        first = [*given, *_of_persons(prepared, persons, given)]
+        order = drawing_order(codes_CN, columns, names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
         return begun.with_learned(Learned(TreesGenerator(forests, order, names), grouping), encoder)
 

@@ -155,6 +155,11 @@ class ConstraintSet:
         return result
 
     @property
+    def has_unique(self) -> bool:
+        """Whether rejection has to meet a `Unique`."""
+        return any(isinstance(c, Unique) for c in self._checked)
+
+    @property
     def _schema(self) -> TableSchema:
         if self.schema is None:
             raise ValueError("this ConstraintSet has no schema; make it with ConstraintSet(schema.constraints, schema)")

@@ -12,6 +12,7 @@ import pytest
 
 from raysynth.campaigns import AttackCampaign, Trial, campaign
 from raysynth.campaigns.trial import make_world, training_table
+from raysynth.dp.accounting.odometer import Odometer
 from raysynth.errors import DataError, ParameterError, StorageError
 from tests.unit.campaigns.conftest import Independent, Memoriser
 
@@ -23,7 +24,9 @@ def new(data: pd.DataFrame, path: Path, **changes: Any) -> AttackCampaign:
 
 
 def test_a_memoriser_is_found_and_independent_rows_are_not(data: pd.DataFrame, tmp_path: Path) -> None:
-    results = new(data, tmp_path, attacks=["distance", "density_ratio"]).run()
+    odometer = Odometer(tmp_path / "odometer")
+    results = new(data, tmp_path, attacks=["distance", "density_ratio"], odometer=odometer.folder).run()
+    assert [(c.what, c.guarantee) for c in odometer.charges] == [("an attack campaign on exact rows", False)]
     copies, fresh = (results.game(m, "distance") for m in ("copies", "fresh"))
     assert copies.auc().value == 1 and copies.auc().low > 0.65  # exact, of ten pairs of models
     assert fresh.auc().low < 0.5 < fresh.auc().high  # misses 0.5 in 5 % of campaigns; the seed is fixed

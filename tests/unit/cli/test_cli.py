@@ -281,7 +281,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 130 and "No model was written to" in result.stderr
     result = run("sample", model, "--out", tmp_path / "folder")
-    assert result.exit_code == 130 and "the same command goes on from there" in result.stderr
+    assert result.exit_code == 130 and "the same command resumes there" in result.stderr
     result = run("sample", model, "--out", tmp_path / "rows.csv")
     assert result.exit_code == 130 and "Nothing was written to" in result.stderr
 

@@ -152,3 +152,18 @@ def test_only_statistics_are_asked_for_never_rows(learned: Any) -> None:
     town = encoder.columns[1]
     assert town.values == ("Bonn", "Ulm")  # type: ignore[union-attr]
     assert set(town.tail_values) <= {"Bonn", "Ulm"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("numeric", ["bins", "modes", "scaled"])
+@pytest.mark.filterwarnings("error")
+def test_no_value_makes_itself_heard(learned: Any, numeric: NumericForm) -> None:
+    """The largest doubles, over scales as small as the column's: no warning, and numbers that training can take."""
+    encoder = encoder_of(learned, numeric)
+    hostile = [1.7e308, -1.7e308, np.inf, -np.inf, np.nan, 5e-324, -0.0, None]
+    rows = learned[0].slice(0, len(hostile))
+    rows = rows.set_column(rows.column_names.index("x"), "x", pa.array(hostile, pa.float64(), from_pandas=False))
+    narrow = learned[0].set_column(rows.column_names.index("x"), "x", pa.array(np.linspace(0, 1e-12, N)))
+    statistics = collect(as_table(narrow))
+    for made in (encoder, build_encoder(learned[1], statistics.columns, numeric=numeric)):
+        block = made.encode(rows)
+        assert np.isfinite(block.values_NV).all()

@@ -269,6 +269,16 @@ def test_a_fit_that_goes_on_takes_its_own_kept_rows(
     assert homes(tmp_path / "new") == [], "its releases are not told from its training, so they are not kept"
 
 
+def test_a_folder_is_refused_to_a_table_of_which_something_else_is_said(work: Work, tmp_path: Path) -> None:
+    """By public words alone: neither fit's rows play a part, and what is left unsaid differs from nothing."""
+    vae(tmp_path / "kept", about_rows=3000, odometer=tmp_path / "one").fit(rows())
+    for said, name in (({"about_rows": 90_000}, "about_rows=3000"), ({"odometer": tmp_path / "other"}, "odometer=")):
+        with pytest.raises(ParameterError, match=f"(?s){name}.*a folder is for one table"):
+            vae(tmp_path / "kept", **said).fit(rows())
+    vae(tmp_path / "kept").fit(rows())
+    assert work.released == 1
+
+
 def test_a_table_without_a_row_is_no_error(tmp_path: Path) -> None:
     """No error under a budget depends on a row."""
     model = vae(tmp_path, categorical_columns=["a"], continuous_columns=["b"])

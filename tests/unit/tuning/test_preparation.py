@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from raysynth.attacks import density
+from raysynth.errors import DataError
 from raysynth.evaluation import efficacy
 from raysynth.fitting import opening
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from raysynth.tuning import SweepResult, sweep
 from raysynth.tuning.one_trial import Task
 from raysynth.tuning.preparation import split
@@ -110,7 +114,37 @@ def test_held_out_rows_are_of_other_persons() -> None:
     rows = pd.DataFrame({"patient_id": ids, "x": np.random.default_rng(0).normal(size=240)})
     for frame, entity in ((rows, None), (rows.rename(columns={"patient_id": "p"}).assign(x=1.5), "p")):
         name = frame.columns[0]
-        train, held = split(frame, None, 0.2, 1000, 0, entity)
+        parts = split(frame, None, 0.2, 1000, 0, entity)
+        train, held = parts.train, parts.holdout
         assert train.num_rows + held.num_rows == 240
         assert 30 <= held.num_rows <= 60
         assert not set(train[name].to_pylist()) & set(held[name].to_pylist())
+
+
+def test_a_finite_epsilon_beside_inf_is_read_through_the_private_door(
+    table: pd.DataFrame, tmp_path: Path, tasks: list[Task]
+) -> None:
+    """A sniffer takes digits for numbers and so looks at rows; the private door takes what is declared, or text."""
+    file = tmp_path / "rows.csv"
+    table.assign(code=np.arange(400) % 5).to_csv(file, index=False)
+    schema = TableSchema(tuple(ColumnSchema(n, Kind.CONTINUOUS, "double", bounds=(-9, 9)) for n in ("x", "y")))
+    found = sweep(
+        str(file), ["copula"], [1.0, math.inf], out=tmp_path / "a", n_seeds=1, objective="similarity", schema=schema
+    )
+    assert not found.failed, found.failed
+    exact, private = tasks[0], tasks[0].private
+    assert private is not None and private.private is None
+    assert pa.types.is_integer(exact.train.schema.field("code").type)
+    assert not pa.types.is_integer(private.train.schema.field("code").type)
+    assert exact.train["x"].to_pylist() == private.train["x"].to_pylist(), "the same rows"
+    assert exact.holdout["x"].to_pylist() == private.holdout["x"].to_pylist()
+    finite, other = (Trial(s.setting, 0).setting for s in (r.trial for r in found.results))
+    assert {exact.of(finite) is exact, exact.of(other) is exact} == {True, False}
+
+
+def test_lines_that_are_no_rows_are_refused_where_both_doors_are_used(table: pd.DataFrame, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    table.assign(c=np.where(np.arange(400) == 7, "a\nb", table["c"])).to_csv(file, index=False)
+    parts = split(str(file), None, 0.2, 1000, 0)
+    with pytest.raises(DataError, match="400 rows, but 401"):
+        parts.read_privately(str(file), None, {})
