@@ -22,7 +22,7 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared, saved_parameters
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
 from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
@@ -378,9 +378,6 @@ class Synthesizer(Shown):
         meta, arrays = self._model_state()
         content = {"method": self.method, "parameters": self._saved_parameters(), **common, "model": meta}
         return ModelContent(content, {**common_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
-
-    def _saved_parameters(self) -> dict[str, Any]:
-        return saved_parameters(self)
 
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:
