@@ -26,6 +26,7 @@ from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, dec
 from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
+from raysynth.sampling.effects import Rules, with_rules, with_thinning
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
@@ -210,6 +211,8 @@ class Synthesizer(Shown):
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
             fitted = learn()
         self._state = fitted.ended(tuple(stages))
+        if fitted.rules is not None:
+            self._state = replace(self._state, rules=with_thinning(self._fitted()))
         return self
 
     def _fit_table(self, data: Any) -> Fitted:
@@ -246,12 +249,11 @@ class Synthesizer(Shown):
         return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
-        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
+        return {Kind.CATEGORICAL: listed(self.categorical_columns), Kind.CONTINUOUS: listed(self.continuous_columns)}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
-            return None if self.schema is None else self.schema.validate()
+            return None if self.schema is None else self.schema.validate(complete=False)
         return TableSchema.load(self.schema)
 
     def _fit_seed(self) -> int:
@@ -263,25 +265,30 @@ class Synthesizer(Shown):
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 
-    def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pd.DataFrame:
         """Synthetic rows as a DataFrame; the same (model, seed, n_samples, conditions) gives the same rows.
 
         Args:
             n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
             conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+            constraints: further rules (`raysynth.constraints`) that every row keeps: others are rejected.
 
         Raises `ConditionError` (outside the domain, or too rare), `ConstraintError` (constraints too rarely met).
         """
         from raysynth.sampling.frame import to_frame
 
-        return to_frame(self.sample_arrow(n_samples, conditions, seed), self._require_fitted().schema)
+        return to_frame(self.sample_arrow(n_samples, conditions, seed, constraints), self._require_fitted().schema)
 
-    def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+    def sample_arrow(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pa.Table:
         """As `sample`, as an Arrow table (text as dictionary codes)."""
         from raysynth.sampling.local import sample_table
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         with told(quiet=not self.verbose):
             return sample_table(model, segments, self._sampling_seed(seed))
 
@@ -291,6 +298,7 @@ class Synthesizer(Shown):
         n_samples: int | None = None,
         conditions: Any = None,
         seed: int | None = None,
+        constraints: Rules = (),
         *,
         rows_per_file: int | None = None,
         row_group_rows: int = 65_536,
@@ -302,7 +310,7 @@ class Synthesizer(Shown):
 
         Args:
             path: folder or URI (s3://); made where missing. A folder that holds another run is refused.
-            n_samples, conditions, seed: as in `sample`; the rows are the same.
+            n_samples, conditions, seed, constraints: as in `sample`; the rows are the same.
             rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
@@ -313,10 +321,10 @@ class Synthesizer(Shown):
         """
         from raysynth.sampling.writer import FileForm, write_parquet
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
-        digest = self._content().digest()
+        digest = self._content().digest() + "".join(f" {c}" for c in constraints)
         return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
@@ -326,7 +334,7 @@ class Synthesizer(Shown):
         """
         from raysynth.sampling.dataset import sample_dataset
 
-        return sample_dataset(*self._asked(n_samples, conditions), self._sampling_seed(seed))
+        return sample_dataset(*self._asked(n_samples, conditions, ()), self._sampling_seed(seed))
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed
@@ -335,10 +343,10 @@ class Synthesizer(Shown):
         declared(Synthesizer)["seed"].check(seed)
         return int(seed)
 
-    def _asked(self, n_samples: int | None, conditions: Any) -> tuple[SamplingModel, tuple[Segment, ...]]:
+    def _asked(self, n_samples: int | None, conditions: Any, rules: Rules) -> tuple[SamplingModel, tuple[Segment, ...]]:
         from raysynth.sampling.conditions import parse_conditions
 
-        model = self._fitted()
+        model = with_rules(self._fitted(), rules)
         return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
 
     def _fitted(self) -> SamplingModel:
@@ -370,15 +378,6 @@ class Synthesizer(Shown):
         meta, arrays = self._model_state()
         content = {"method": self.method, "parameters": self._saved_parameters(), **common, "model": meta}
         return ModelContent(content, {**common_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
-
-    def _saved_parameters(self) -> dict[str, Any]:
-        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
-        return {
-            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
-            for k, v in self.get_params().items()
-            if k not in left_out
-        }
 
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:

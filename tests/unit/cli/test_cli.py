@@ -116,6 +116,10 @@ def test_sample_with_conditions_and_quotas(model: Path, tmp_path: Path) -> None:
     rows = pd.read_csv(out)
     assert set(rows["region"]) == {"north"} and rows["age"].between(25, 35).all() and len(rows) == 50
 
+    (tmp_path / "rules.json").write_text('{"constraints": [{"kind": "range", "column": "age", "high": 40}]}')
+    assert run("sample", model, "-n", "50", "--out", out, "--rules", tmp_path / "rules.json").exit_code == 0
+    assert pd.read_csv(out)["age"].max() <= 40 and len(pd.read_csv(out)) == 50
+
     (tmp_path / "quotas.json").write_text('[[{"region": "north"}, 30], [{"region": "south"}, 10]]')
     assert run("sample", model, "--out", out, "--conditions", f"@{tmp_path / 'quotas.json'}").exit_code == 0
     assert pd.read_csv(out)["region"].value_counts().to_dict() == {"north": 30, "south": 10}
