@@ -67,8 +67,6 @@ PICTURES = {
     "attacks": Picture("report.html", "#attacks"),
     "ledger": Picture("private.html", "#ledger", height=700),
     "private": Picture("private.html"),
-    "sweep": Picture("sweep.html", height=1000),
-    "database": Picture("database.html"),
     "losses": Picture("losses.html", width=640, height=520),
 }
 
@@ -90,18 +88,6 @@ def make_pages(folder: Path, wanted: set[str]) -> None:
         AutoregressiveSynthesizer(epochs=30, seed=0, verbose=False).fit(train).plot_losses().save(
             folder / "losses.html"
         )
-    if "sweep.html" in pages:
-        from raysynth.tuning import sweep
-
-        methods = ["bayesian_network", "copula"]
-        found = sweep(train, methods, (0.5, 2.0, 8.0), out=str(folder / "sweep"), n_seeds=3, target="children", seed=0)
-        found.generate_report(folder / "sweep.html")
-    if "database.html" in pages:
-        from raysynth.cli.database import demo_database
-        from raysynth.methods.registry import DEFAULT_METHOD
-
-        demo_database(folder / "shop", DEFAULT_METHOD, 0)
-        shutil.copy(folder / "shop" / "report.html", folder / "database.html")
 
 
 def _evaluated(path: Path, train: Any, unseen: Any, method: str) -> None:
