@@ -207,7 +207,8 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
         return TEXT_FORM
     different = {(m.decimal, m.type) for m in matches}
     best = matches[0]
-    if len(different) > 1:  # '1,234': a thousand and more, or one and a bit
+    has_separators = best.thousands is not None or not pa.types.is_integer(best.type)
+    if len(different) > 1 and has_separators:  # '1,234': a thousand and more, or one and a bit
         best = next((m for m in matches if m.thousands is not None), best)
         return replace(best, unsettled=True)
     return best

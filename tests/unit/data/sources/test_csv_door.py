@@ -225,3 +225,10 @@ def test_a_declared_encoding_and_lines_before_the_header(tmp_path: Path) -> None
     assert table.names == ("a", "b") and table.to_arrow().column("a")[0].as_py() == "é1"
     with pytest.raises(DataError, match="not written in utf-8.*--csv encoding=latin-1"):
         as_table(CsvFile(tmp_path / "t.csv", encoding="utf-8"))
+
+
+def test_numbers_without_separators_are_not_called_unsettled() -> None:
+    for sign in ("cm", " kg", "%", "€"):
+        form = form_of(pa.array([f"{i}{sign}" for i in range(150, 190)]))
+        assert form.thousands is None and not form.unsettled and pa.types.is_integer(form.type)
+    assert form_of(pa.array([f"{i},125 €" for i in range(1, 90)])).unsettled
