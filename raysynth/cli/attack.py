@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raysynth.cli.application import Entity, Json, OdometerFolder, Seed, app, run
 from raysynth.cli.steps import Outcome
 from raysynth.errors import ParameterError
+
+if TYPE_CHECKING:
+    from raysynth.attacks.results import AttackResults
 
 CAMPAIGN_KEYS = (
     *("data", "storage_path", "methods", "attacks", "epsilons", "n_models", "n_targets", "targets", "n_training"),
@@ -61,8 +63,10 @@ def attack(
     """
 
     def work() -> Outcome:
+        from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
         from raysynth.dp.accounting.odometer import record_use
         from raysynth.files.storage import check_writable
+        from raysynth.methods.loading import load_synthetic_model
 
         if out is not None:
             check_writable(out)
@@ -73,59 +77,33 @@ def attack(
         if real is None or synthetic is None:
             raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
         record_use(odometer, "attacks on exact rows")
-        return attack_tables(
+        results = run_privacy_attacks(
             real,
             synthetic,
-            holdout=holdout,
-            attacks=attacks,
-            model=model,
-            n_experiments=experiments,
+            list(attacks) if attacks else DEFAULT_TYPES,
+            experiments,
+            holdout,
+            None if model is None else load_synthetic_model(model),
             n_targets=targets,
-            out=out,
             entity=entity,
             seed=seed,
         )
+        tables = [("Table", real), ("Synthetic table", synthetic), ("Holdout rows", holdout or "none")]
+        return attacked(results, tables, out)
 
     kept = "No report was written."
     run(work, as_json, kept=kept if campaign is None else "Finished trials are kept; the same command goes on.")
 
 
-def attack_tables(
-    real: str,
-    synthetic: str,
-    *,
-    holdout: str | None,
-    attacks: Sequence[str] | None,
-    model: Path | None,
-    n_experiments: int,
-    n_targets: int,
-    out: Path | None,
-    entity: str | None,
-    seed: int | None,
-) -> Outcome:
-    """Attack a synthetic table, and give the figures; the report where `out` says so."""
-    from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
-    from raysynth.methods.loading import load_synthetic_model
-
-    results = run_privacy_attacks(
-        real,
-        synthetic,
-        list(attacks) if attacks else DEFAULT_TYPES,
-        n_experiments,
-        holdout,
-        None if model is None else load_synthetic_model(model),
-        n_targets=n_targets,
-        entity=entity,
-        seed=seed,
-    )
+def attacked(results: AttackResults, tables: list[tuple[str, str]], out: Path | None) -> Outcome:
+    """What attacks on a synthetic table found; the report, which names the tables, where `out` says so."""
     record: dict[str, Any] = {"command": "attack", **results.to_dict()}
     text = results.summary()
     if out is not None:
         from raysynth.evaluation.attacks import attack_section
         from raysynth.evaluation.page import write_page
 
-        facts = [("Table", str(real)), ("Synthetic table", str(synthetic)), ("Holdout rows", str(holdout or "none"))]
-        write_page(out, "Privacy attacks", [attack_section(results)], facts)
+        write_page(out, "Privacy attacks", [attack_section(results)], tables)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     return Outcome(record, text)

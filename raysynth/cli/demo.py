@@ -13,7 +13,7 @@ import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Method, app, command_line, run
 from raysynth.cli.database import demo_database, refuse
-from raysynth.cli.steps import Outcome, evaluate_tables, new_model, read_as, write_frame
+from raysynth.cli.steps import Outcome, Reports, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
 from raysynth.files.storage import check_writable, local_path
 from raysynth.methods.registry import DEFAULT_METHOD
@@ -181,14 +181,12 @@ def run_demo(
         judged = evaluate_tables(
             train,
             synthetic,
-            out=files["report"],
-            holdout=holdout,
-            target=target,
-            seed=seed,
+            Reports(files["report"], source=source, command=command_line()),
             model=model,
+            seed=seed,
+            holdout_data=holdout,
+            target_columns=target or None,
             entity=entity,
-            source=source,
-            command=command_line(),
         )
     return DemoResult(
         source=source,

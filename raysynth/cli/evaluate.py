@@ -9,7 +9,7 @@ import typer
 
 from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
 from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
-from raysynth.cli.steps import Outcome, evaluate_tables, read_as
+from raysynth.cli.steps import Outcome, Reports, evaluate_tables, read_as
 
 
 @app.command(
@@ -82,17 +82,14 @@ def evaluate(
         return evaluate_tables(
             read_as(real, csv),
             synthetic,
-            out=out,
-            holdout=None if holdout is None else read_as(holdout, csv),
-            target=target,
-            seed=seed,
+            Reports(out, shareable, real, command_line()),
             model=None if model is None else load_synthetic_model(model),
-            shareable=shareable,
+            seed=seed,
+            holdout_data=None if holdout is None else read_as(holdout, csv),
+            target_columns=target or None,
             sequence_key=sequence_key,
             time_column=time_column,
             entity=entity,
-            source=real,
-            command=command_line(),
         )
 
     run(work, as_json, kept="No report was written." if out is None else f"No report was written to '{out}'.")

@@ -10,7 +10,7 @@ import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Method, OdometerFolder, Seed, Settings, app, run
 from raysynth.cli.database import Dangling, Relations, fit_database, means_database, refuse
-from raysynth.cli.steps import Outcome, new_model, read_as
+from raysynth.cli.steps import Outcome, Spread, new_model, read_as
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ raysynth fit patients.csv --model patients.raysynth
 
 raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu --model visits.raysynth
 
-[dim]# checkpoints on storage: after a crash the same command goes on from the last one[/dim]
+[dim]# checkpoints on storage: after a crash the same command resumes from the last one[/dim]
 
 raysynth fit visits.csv --method ctgan --seed 1 --storage /shared/runs/visits --model visits.raysynth
 
@@ -139,17 +139,15 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         begun = time.perf_counter()
         fitted = new_model(
             method,
-            epochs=epochs,
             schema=schema,
-            workers=workers,
-            gpu=gpu,
-            storage=storage,
+            spread=Spread(workers, gpu, storage),
+            settings=settings,
+            seed=seed,
+            epochs=epochs,
             epsilon=epsilon,
             delta=delta,
-            settings=settings,
             entity=entity,
             rules=rules,
-            seed=seed,
         )
         if odometer is not None:
             fitted.set_params(odometer=odometer)

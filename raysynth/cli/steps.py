@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,27 +39,39 @@ class Outcome:
         return Outcome({**self.record, "stages": [s.record() for s in stages]}, text)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Where a fit runs: on so many workers of Ray, on GPUs, with checkpoints in a folder."""
+
+    workers: int | None = None
+    gpu: bool = False
+    storage: Path | None = None
+
+
 def new_model(
     method: str,
     *,
-    epochs: int | None = None,
     schema: Path | None = None,
-    workers: int | None = None,
-    gpu: bool = False,
-    storage: Path | None = None,
-    epsilon: float | None = None,
-    delta: float | None = None,
+    spread: Spread | None = None,
     settings: list[str] | None = None,
-    entity: str | None = None,
-    rules: str | None = None,
     seed: int | None = None,
+    **options: Any,
 ) -> Synthesizer:
-    """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`."""
+    """The unfitted synthesizer that the options of `fit` describe; raises `ParameterError`, `SchemaError`.
+
+    Args:
+        method: a name, or 'auto'.
+        schema: file of one.
+        spread: where the fit runs; None: in this process.
+        settings: `NAME=VALUE` of further parameters.
+        seed: of the fit.
+        **options: parameters that have an option of their own; None: not given.
+    """
     from raysynth.api import new_synthesizer
 
+    workers, gpu, storage = astuple(spread or Spread())
     parameters: dict[str, Any] = {"seed": seed, **read_settings(settings or [])}
-    given = {"epochs": epochs, "epsilon": epsilon, "delta": delta, "entity": entity, "rules": rules}
-    parameters.update({name: value for name, value in given.items() if value is not None})
+    parameters.update({name: value for name, value in options.items() if value is not None})
     if schema is not None:
         from raysynth.schema.table import TableSchema
 
@@ -73,7 +85,7 @@ def new_model(
         method = choice.method
         print(choice)
     if storage is not None:
-        parameters["run_config"] = run_config(storage, method, seed=seed, is_private=epsilon is not None)
+        parameters["run_config"] = run_config(storage, method, seed=seed, is_private=options.get("epsilon") is not None)
     return new_synthesizer(method, **parameters)
 
 
@@ -140,42 +152,46 @@ def write_evaluation(results: EvaluationResults, path: Path) -> None:
         results.generate_report(path)
 
 
-def evaluate_tables(
-    real: Any,
-    synthetic: Any,
-    *,
-    out: Path | None = None,
-    holdout: Any = None,
-    target: Sequence[str] | str | None = None,
-    seed: int | None = None,
-    model: Synthesizer | None = None,
-    shareable: Path | None = None,
-    sequence_key: str | None = None,
-    time_column: str | None = None,
-    entity: str | None = None,
-    source: str = "",
-    command: str = "",
-) -> Outcome:
-    """Compare two tables, write the reports where `out` and `shareable` say so, and give the figures.
+@dataclass(frozen=True)
+class Reports:
+    """The reports of an evaluation: files, and what their header says.
 
-    `model`: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
-    `source` and `command` stand in the report's header: the real table's name, and the command that makes it again.
+    Args:
+        out: for the data's holder; None: none is written.
+        shareable: the same of releasable figures alone.
+        source: name of the real table. command: that makes the report again.
+    """
+
+    out: Path | None = None
+    shareable: Path | None = None
+    source: str = ""
+    command: str = ""
+
+
+def evaluate_tables(
+    real: Any, synthetic: Any, reports: Reports, *, model: Synthesizer | None = None, seed: int | None, **options: Any
+) -> Outcome:
+    """Compare two tables, write the reports, and give the figures.
+
+    Args:
+        real, synthetic: tables.
+        reports: what is written.
+        model: the one that made the synthetic table, where it is known: the report then shows how, and its ledger.
+        seed: of what is drawn.
+        **options: of `evaluate_synthetic_data`.
     """
     from raysynth.evaluation import evaluate_synthetic_data
 
     results = evaluate_synthetic_data(
         real,
         synthetic,
-        holdout_data=holdout,
-        target_columns=target or None,
         schema=None if model is None else model.schema_,
         model_info=model,
         seed=seed or 0,
-        sequence_key=sequence_key,
-        time_column=time_column,
-        entity=entity,
+        **options,
     )
-    results = replace(results, source=source or results.source, command=command)
+    out, shareable = reports.out, reports.shareable
+    results = replace(results, source=reports.source or results.source, command=reports.command)
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:

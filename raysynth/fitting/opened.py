@@ -45,3 +45,32 @@ class OpenedTable:
     units: UnitIndex | None = None
     said: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowsOfUnits:
+    """The column of the privacy unit, the most rows of one that count, and whether training draws units."""
+
+    column: str
+    most_rows: int
+    are_drawn: bool
+
+
+def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
+    """A table with the types of its public schema, after the constraints' change of columns; no row is read.
+
+    Returns the table, the schema of its columns, and the constraints (None without any).
+    """
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import declared_forms, with_forms
+    from raysynth.statistics.public_schema import as_declared, public_schema
+
+    table = with_forms(as_declared(table, schema), declared_forms(schema))
+    schema = schema.as_modelled()
+    if not schema.constraints:
+        return table, schema, None
+    rules = ConstraintSet(schema.constraints, schema)
+    rules.validate(schema)
+    table = table.mapped(rules.forward)
+    modelled = public_schema(table, rules.forward_schema(schema), {})
+    return as_declared(table, modelled), modelled, rules

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.opened import OpenedTable, RowsOfUnits, as_modelled
 from raysynth.fitting.remarks import found_rules, remarks
 from raysynth.running.stages import stage
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.columns import Kind
-    from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.training.kept_releases import Keeping
@@ -222,11 +221,9 @@ def open_table(
         return open_exactly(table, declared, kinds, model.entity, rules=model.rules, told=bool(model.verbose))
     unit = None
     if model.privacy_unit is not None:
-        unit = (model.privacy_unit, model.max_rows_per_unit, draws_units(model))
-    keep = checks.kept_by(model)
-    return open_privately(
-        table, declared, kinds, scope, public_types=model.public_types, unit=unit, run=run, released=released, keep=keep
-    )
+        unit = RowsOfUnits(model.privacy_unit, model.max_rows_per_unit, draws_units(model))
+    earlier = Earlier(run, released, checks.kept_by(model))
+    return open_privately(table, declared, kinds, scope, public_types=model.public_types, unit=unit, earlier=earlier)
 
 
 def fit_opened(model: M, opened: OpenedTable, scope: PrivacyScope | None) -> M:
@@ -255,7 +252,7 @@ def open_exactly(
     that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
-    from raysynth.fitting.prepared import check_constraints, with_ranges
+    from raysynth.fitting.prepared import check_constraints, wanted_shares, with_ranges
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
@@ -275,6 +272,7 @@ def open_exactly(
         with stage("constraints", statistics.n_rows):
             constraints.validate(modelled)
             check_constraints(constraints, table)
+            constraints = replace(constraints, shares=wanted_shares(constraints, modelled, statistics))
             modelled = constraints.forward_schema(modelled)
             table = table.mapped(constraints.forward)
             statistics = collect(table, label="statistics of constrained columns")
@@ -285,6 +283,21 @@ def open_exactly(
     )
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What was released of the table before.
+
+    Args:
+        run: that a fit resumes; it has its statistics already.
+        released: statistics that several fits share.
+        kept: the folder, the form of the encoder, and what is said of the table, of what another fit kept.
+    """
+
+    run: PrivateRun | None = None
+    released: NoisedStatistics | None = None
+    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None
+
+
 def open_privately(
     table: Table,
     declared: TableSchema | None,
@@ -292,18 +305,14 @@ def open_privately(
     scope: PrivacyScope,
     *,
     public_types: bool,
-    unit: tuple[str, int, bool] | None = None,
-    run: PrivateRun | None = None,
-    released: NoisedStatistics | None = None,
-    keep: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None,
+    unit: RowsOfUnits | None = None,
+    earlier: Earlier | None = None,
 ) -> OpenedTable:
     """Statistics of a table through the door with noise; warns where delta exceeds one over the noised n.
 
-    With a `unit` (its column, most rows of it that count, whether training draws units) other rows are left out first,
-    for every later pass too; where units are drawn, their number is released as well.
-    A fit that resumes `run` has its statistics already, one of several fits the `released` ones: nothing is
-    released again. Nor where `keep` (a folder, the form of the encoder, what is said of the table) holds what another
-    fit released of the table: the scope pays for that.
+    With a `unit` its rows beyond the cap are left out first, for every later pass too; where training draws units,
+    their number is released as well. What was released `earlier` is not released again; of what another fit kept the
+    scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
     from raysynth.statistics.noised import earlier_statistics, release_statistics
@@ -312,18 +321,19 @@ def open_privately(
 
     whole, units = table, None
     if unit is not None:
-        table = bounded(whole, *unit[:2], scope.noise)
-        units = UnitIndex.of(table, unit[0]) if unit[2] else None
+        table = bounded(whole, unit.column, unit.most_rows, scope.noise)
+        units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
     schema = public_schema(table, declared, kinds, public_types=public_types)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
-    if released is not None:
-        return opened(released)
-    keeping = None if keep is None else _keeping(keep, whole, schema, modelled, scope, unit)
-    if run is not None:
-        earlier = opened(earlier_statistics(scope), keeping=keeping)
-        run.check_schema(earlier)
-        return earlier
+    earlier = earlier or Earlier()
+    if earlier.released is not None:
+        return opened(earlier.released)
+    keeping = None if earlier.kept is None else _keeping(earlier.kept, whole, schema, modelled, scope, unit)
+    if earlier.run is not None:
+        resumed = opened(earlier_statistics(scope), keeping=keeping)
+        earlier.run.check_schema(resumed)
+        return resumed
     if keeping is not None and keeping.found:
         scope.replay(keeping.found[0].events, keeping.found[0].n_rows)
         statistics = earlier_statistics(scope)
@@ -340,39 +350,19 @@ def open_privately(
 
 
 def _keeping(
-    keep: tuple[Path, Mapping[str, Any], Mapping[str, Any]],
+    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]],
     whole: Table,
     schema: TableSchema,
     modelled: TableSchema,
     scope: PrivacyScope,
-    unit: tuple[str, int, bool] | None,
+    unit: RowsOfUnits | None,
 ) -> Keeping:
     """What is kept of the same table: of all its rows, since each fit draws those of a unit anew."""
     from raysynth.training.kept_releases import looked_up
 
-    owners = None if unit is None else whole.select([unit[0]])
-    folder, form, said = keep
+    owners = None if unit is None else whole.select([unit.column])
+    folder, form, said = kept
     return looked_up(folder, form, as_modelled(whole, schema)[0], modelled, scope.unit, owners, said)
-
-
-def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
-    """A table with the types of its public schema, after the constraints' change of columns; no row is read.
-
-    Returns the table, the schema of its columns, and the constraints (None without any).
-    """
-    from raysynth.schema.constraints import ConstraintSet
-    from raysynth.statistics.dated_table import declared_forms, with_forms
-    from raysynth.statistics.public_schema import as_declared, public_schema
-
-    table = with_forms(as_declared(table, schema), declared_forms(schema))
-    schema = schema.as_modelled()
-    if not schema.constraints:
-        return table, schema, None
-    rules = ConstraintSet(schema.constraints, schema)
-    rules.validate(schema)
-    table = table.mapped(rules.forward)
-    modelled = public_schema(table, rules.forward_schema(schema), {})
-    return as_declared(table, modelled), modelled, rules
 
 
 def validate_rows(

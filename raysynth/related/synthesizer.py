@@ -237,6 +237,28 @@ class RelationalSynthesizer(Parameterised):
         with told(quiet=not self.verbose):
             return write_folder(Blocks.of(self.database_, Request(roots, scale, plan.seed)), folder, plan)
 
+    def sample_database(
+        self,
+        target: str | os.PathLike[str],
+        scale: float = 1.0,
+        seed: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write the tables of `sample` with types, primary and foreign keys into a database.
+
+        Args:
+            target: an SQLite or DuckDB file that is new or empty ('shop.db', 'sqlite:///shop.db', 'shop.duckdb').
+            scale, seed, conditions, rows: as in `sample`.
+
+        Raises:
+            ParameterError: the target is no such file, or holds tables. StorageError: it cannot be written.
+        """
+        from raysynth.data.sources.databases import check_empty, write_database
+
+        check_empty(target)
+        write_database(self.sample_arrow(scale, seed, conditions, rows), self.schema_, target)
+
     def _made(self, roots: Mapping[str, Roots], scale: float, seed: int | None) -> dict[str, pa.Table]:
         """All blocks, one below the other."""
         from raysynth.related.blocks import Blocks, Request

@@ -22,7 +22,7 @@ from raysynth.errors import ClusterError, ParameterError, RaysynthError, Trainin
 from raysynth.running.plain_lines import told
 from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
 from raysynth.training.curves import CurveFolder
-from raysynth.training.job import Job, train_worker
+from raysynth.training.job import Job, Place, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
 from raysynth.training.shards import Shares
 
@@ -233,11 +233,8 @@ def _worker(config: dict[str, Any]) -> None:
         train_worker(
             job,
             shards.share(rank, world_size),
+            Place(rank, world_size, get_device(), average_over_workers),
             n_rows=shards.n_rows,
-            rank=rank,
-            world_size=world_size,
-            device=get_device(),
-            average=average_over_workers,
             store=RayStore(rank, config["start"], config["curves"]),
             label="training",
         )

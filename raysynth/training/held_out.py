@@ -6,7 +6,7 @@ Not under differential privacy (design, 'No choice by the data'): a share of 0 h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -41,25 +41,22 @@ class HeldOut:
     @classmethod
     def split(
         cls,
-        rows: RowSource,
+        batches: Batches,
         share: float,
         *,
-        batch_size: int,
-        steps: int,
-        seed: int,
-        rank: int,
-        device: torch.device,
         tables: Callable[[RowSource], ConditionTables | None] | None = None,
         held: np.ndarray | None = None,
         left_out: np.ndarray | None = None,
     ) -> HeldOut:
-        """Hold back a share of a worker's rows, at most 8,192; batches of the others, shuffled or drawn by `tables`.
+        """Hold back a share of the rows of a worker's batches, at most 8,192; of the others such batches are made.
 
+        They are shuffled, or drawn by `tables`.
         Where rows overlap, `held` says which are held back, and `left_out` which are not learned from either. Of
         `RowsOfPersons` whole persons are held back, who have about so many rows together.
         """
+        rows = batches.rows
         if held is None:
-            rng = np.random.default_rng([seed, rank, 2])
+            rng = np.random.default_rng([batches.seed, batches.rank, 2])
             n_held = min(int(share * len(rows)), MAX_VALIDATION_ROWS)
             if isinstance(rows, RowsOfPersons):
                 held = rows.of_random_persons(n_held, rng)
@@ -68,8 +65,8 @@ class HeldOut:
         unseen = held if left_out is None else np.union1d(held, left_out)
         n_held = len(held)
         kept: RowSource = RowsWithout(rows, unseen) if len(unseen) else rows
-        training = Batches(kept, batch_size, steps, seed, rank, tables(kept) if tables else None, device)
-        return cls(training, rows.take(held) if n_held else None, device)
+        training = replace(batches, rows=kept, tables=tables(kept) if tables else None)
+        return cls(training, rows.take(held) if n_held else None, torch.device(batches.device))
 
     def seed_of(self, number: int) -> int:
         """That of the training batches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -64,15 +65,22 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands: its rank among `world_size`, its device, and what it says to the others."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    average: Average
+
+
 def train_worker(
     job: Job,
     rows: RowSource,
+    place: Place,
     *,
     n_rows: int,
-    rank: int,
-    world_size: int,
-    device: torch.device,
-    average: Average,
     store: Store | None,
     label: str,
     watch: Watch | None = None,
@@ -83,12 +91,13 @@ def train_worker(
     `batch_multiple`, at least one), and an epoch has `TrainSettings.steps_of` steps on every worker. Gradients are
     averaged, so that W workers follow the path of one with the same batch size.
     """
-    share = job.settings.batch_size // world_size // job.batch_multiple * job.batch_multiple
+    device, average = place.device, place.average
+    share = job.settings.batch_size // place.world_size // job.batch_multiple * job.batch_multiple
     batches = job.batches(
         rows,
         batch_size=max(share, job.batch_multiple),
         steps=job.settings.steps_of(n_rows),
-        rank=rank,
+        rank=place.rank,
         device=device,
     )
     is_private = isinstance(batches, PoissonBatches)
@@ -118,16 +127,5 @@ def train_here(
     watch: Watch | None = None,
 ) -> TrainResult:
     """Train in this process; the same result as `training.distributed.train_on_ray` gives."""
-    device = device or default_device()
-    return train_worker(
-        job,
-        rows,
-        n_rows=len(rows),
-        rank=0,
-        world_size=1,
-        device=device,
-        average=average_alone,
-        store=store,
-        label=label,
-        watch=watch,
-    )
+    place = Place(0, 1, device or default_device(), average_alone)
+    return train_worker(job, rows, place, n_rows=len(rows), store=store, label=label, watch=watch)

@@ -14,8 +14,8 @@ from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import gaussian
 from raysynth.dp.accounting.run_scope import RunScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
-from raysynth.fitting.opened import OpenedTable
-from raysynth.fitting.opening import as_modelled, fit_opened, open_table
+from raysynth.fitting.opened import OpenedTable, as_modelled
+from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
 from raysynth.statistics.noised import NoisedStatistics
 from raysynth.tuning.one_trial import Tell

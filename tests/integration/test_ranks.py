@@ -30,7 +30,7 @@ from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
 from raysynth.methods.vae.network import VaeNetworks
 from raysynth.methods.vae.recipe import VaeJob, VaeSettings
-from raysynth.training.job import Job, train_worker
+from raysynth.training.job import Job, Place, train_worker
 from raysynth.training.loop import TrainSettings
 from raysynth.training.shards import ShardSet, Shares
 from raysynth.training.window_shards import write_windows
@@ -99,11 +99,8 @@ def rank_of_all_jobs(rank: int, size: int, shards: dict[str, Shares], folder: st
         result = train_worker(
             job(),
             shards[name].share(rank, size),
+            Place(rank, size, torch.device("cpu"), average_over_workers),
             n_rows=shards[name].n_rows,
-            rank=rank,
-            world_size=size,
-            device=torch.device("cpu"),
-            average=average_over_workers,
             store=None,
             label=name,
         )

@@ -24,7 +24,7 @@ from raysynth.methods.shared.spans import Spans
 from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
-from raysynth.training.job import train_worker
+from raysynth.training.job import Place, train_worker
 from raysynth.training.loop import TrainResult, TrainSettings
 from raysynth.training.shards import ShardSet
 
@@ -132,8 +132,8 @@ def undisturbed_training(of: FragileJob, shards: ShardSet) -> TrainResult:
     average, cpu = OverThreads(), torch.device("cpu")
 
     def rank(number: int) -> TrainResult:
-        place = {"rank": number, "world_size": 2, "device": cpu, "average": average, "store": None, "label": "rank"}
-        return train_worker(of, shards.share(number, 2), n_rows=shards.n_rows, **place)  # type: ignore[arg-type]
+        place = Place(number, 2, cpu, average)
+        return train_worker(of, shards.share(number, 2), place, n_rows=shards.n_rows, store=None, label="rank")
 
     with ThreadPoolExecutor(2) as both:
         return next(both.map(rank, range(2)))

@@ -23,7 +23,7 @@ from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout, NetworkSettings, random_places
 from raysynth.training.average import Average
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
-from raysynth.training.batches import Batch, RowSource
+from raysynth.training.batches import Batch, Batches, RowSource
 from raysynth.training.compiled import add_gradients, compiled
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import average_alone
@@ -108,15 +108,8 @@ class AnyOrderJob:
         """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
         if self.plan is not None:
             return PoissonBatches(rows, self.plan, rank=rank, multiple=self.batch_multiple, device=device)
-        return HeldOut.split(
-            rows,
-            self.training.validation_share,
-            batch_size=batch_size,
-            steps=steps,
-            seed=self.settings.seed,
-            rank=rank,
-            device=device,
-        )
+        batches = Batches(rows, batch_size, steps, self.settings.seed, rank, device=device)
+        return HeldOut.split(batches, self.training.validation_share)
 
     def network_of(self, state: dict[str, Any]) -> AnyOrderNetwork:
         """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""

@@ -17,7 +17,7 @@ from raysynth.methods.autoregressive.network import NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderSettings, AveragedLearner
 from raysynth.methods.autoregressive_sequences.network import SequenceCodes, SequenceNetwork
 from raysynth.training.average import Average
-from raysynth.training.batches import Batch, RowSource
+from raysynth.training.batches import Batch, Batches, RowSource
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
@@ -81,17 +81,8 @@ class SequenceJob:
         held, left_out = self.held, self.left_out
         if isinstance(rows, WindowShare):
             held, left_out = (np.flatnonzero(np.isin(rows.numbers, which)) for which in (held, left_out))
-        return HeldOut.split(
-            rows,
-            self.training.validation_share,
-            batch_size=batch_size,
-            steps=max(1, round(steps / self.passes)),
-            seed=self.settings.seed,
-            rank=rank,
-            device=device,
-            held=held,
-            left_out=left_out,
-        )
+        batches = Batches(rows, batch_size, max(1, round(steps / self.passes)), self.settings.seed, rank, device=device)
+        return HeldOut.split(batches, self.training.validation_share, held=held, left_out=left_out)
 
     def network_of(self, state: dict[str, Any]) -> SequenceNetwork:
         """The network with the weights that leave, from a learner's state; on the CPU, without dropout."""

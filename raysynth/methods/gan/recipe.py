@@ -17,7 +17,7 @@ from raysynth.methods.gan.network import Conditions, Generator
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.average import Average
 from raysynth.training.averaging import copy_all
-from raysynth.training.batches import ConditionTables, RowSource
+from raysynth.training.batches import Batches, ConditionTables, RowSource
 from raysynth.training.held_out import HeldOut
 from raysynth.training.job import average_alone
 from raysynth.training.loop import TrainSettings
@@ -100,16 +100,8 @@ class GanJob:
         if self.plan is not None:
             return PoissonBatches(rows, self.plan, rank=rank, device=device)
         share = self.networks.validation_share
-        return HeldOut.split(
-            rows,
-            share if share * len(rows) >= LEAST_HELD_ROWS else 0.0,
-            batch_size=batch_size,
-            steps=steps,
-            seed=self.settings.seed,
-            rank=rank,
-            device=device,
-            tables=self._tables,
-        )
+        batches = Batches(rows, batch_size, steps, self.settings.seed, rank, device=device)
+        return HeldOut.split(batches, share if share * len(rows) >= LEAST_HELD_ROWS else 0.0, tables=self._tables)
 
     def _tables(self, rows: RowSource) -> ConditionTables | None:
         """For training-by-sampling, where there is a condition vector."""

@@ -18,7 +18,7 @@ from raysynth.methods.shared.spans import SpanIndex, Spans
 from raysynth.methods.vae.network import TabularVae, VaeNetworks
 from raysynth.training.average import Average
 from raysynth.training.averaging import BestAverage, copy_all, on_cpu
-from raysynth.training.batches import Batch, RowSource
+from raysynth.training.batches import Batch, Batches, RowSource
 from raysynth.training.compiled import add_gradients, compiled
 from raysynth.training.held_out import HeldOut, ValidationBatch
 from raysynth.training.job import average_alone
@@ -93,15 +93,8 @@ class VaeJob:
         """Shuffled batches of this worker's rows, and its validation rows at the end of each epoch."""
         if self.plan is not None:
             return PoissonBatches(rows, self.plan, rank=rank, device=device)
-        return HeldOut.split(
-            rows,
-            self.training.validation_share,
-            batch_size=batch_size,
-            steps=steps,
-            seed=self.settings.seed,
-            rank=rank,
-            device=device,
-        )
+        batches = Batches(rows, batch_size, steps, self.settings.seed, rank, device=device)
+        return HeldOut.split(batches, self.training.validation_share)
 
     def model_of(self, state: dict[str, Any]) -> TabularVae:
         """The networks with the weights that leave, from a learner's state; on the CPU."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.training.batches import MemoryRows
+from raysynth.training.batches import Batches, MemoryRows
 from raysynth.training.held_out import HeldOut, RowsOfPersons, ValidationBatch
 
 
@@ -16,7 +16,7 @@ def numbered(n: int) -> MemoryRows:
 
 
 def test_every_row_is_trained_on_or_held_back() -> None:
-    made = HeldOut.split(numbered(100), 0.2, batch_size=16, steps=5, seed=3, rank=0, device=torch.device("cpu"))
+    made = HeldOut.split(Batches(numbered(100), 16, 5, seed=3), 0.2)
     for epoch in range(2):
         batches = list(made.epoch(epoch))
         held = torch.cat([b.codes_NC for b in batches if isinstance(b, ValidationBatch)]).ravel().tolist()
@@ -26,7 +26,7 @@ def test_every_row_is_trained_on_or_held_back() -> None:
 
 
 def test_no_share_holds_nothing_back() -> None:
-    made = HeldOut.split(numbered(32), 0.0, batch_size=16, steps=2, seed=3, rank=0, device=torch.device("cpu"))
+    made = HeldOut.split(Batches(numbered(32), 16, 2, seed=3), 0.0)
     assert [isinstance(b, ValidationBatch) for b in made.epoch(0)] == [False, False]
 
 
@@ -34,7 +34,7 @@ def test_whole_persons_are_held_back() -> None:
     """Persons of 1 to 5 rows, in any order: none is on both sides, and about the share is held back."""
     persons_N = np.random.default_rng(0).permutation(np.repeat(np.arange(100), np.arange(100) % 5 + 1))
     rows = RowsOfPersons(numbered(len(persons_N)), persons_N)
-    made = HeldOut.split(rows, 0.2, batch_size=16, steps=20, seed=3, rank=0, device=torch.device("cpu"))
+    made = HeldOut.split(Batches(rows, 16, 20, seed=3), 0.2)
     batches = list(made.epoch(0))
     held = torch.cat([b.codes_NC for b in batches if isinstance(b, ValidationBatch)]).ravel().tolist()
     trained = torch.cat([b.codes_NC for b in batches if not isinstance(b, ValidationBatch)]).ravel().tolist()
@@ -45,17 +45,7 @@ def test_whole_persons_are_held_back() -> None:
 
 def test_given_rows_are_held_back_and_others_left_out() -> None:
     held, left_out = np.array([7, 8, 9]), np.array([5, 6, 10])
-    made = HeldOut.split(
-        numbered(30),
-        0.5,
-        batch_size=8,
-        steps=3,
-        seed=3,
-        rank=0,
-        device=torch.device("cpu"),
-        held=held,
-        left_out=left_out,
-    )
+    made = HeldOut.split(Batches(numbered(30), 8, 3, seed=3), 0.5, held=held, left_out=left_out)
     assert made.validation is not None and made.validation.codes_NC.ravel().tolist() == [7, 8, 9]
     trained = torch.cat([b.codes_NC for b in made.epoch(0) if not isinstance(b, ValidationBatch)]).ravel().tolist()
     assert sorted(trained) == [*range(5), *range(11, 30)]
