@@ -73,14 +73,15 @@ def infer_schema(
     max_rows_per_unit: int = 1,
     odometer: str | os.PathLike[str] | None = None,
 ) -> TableSchema:
-    """What raysynth takes each column of `data` for; print `.describe()`, edit it, and pass it as `schema=`.
+    """Infer the kind, type and domain of each column; print `.describe()`, edit, and pass it on as `schema=`.
 
-    The way to change a kind (`schema.with_column('zip', kind='categorical')`), to add constraints, or to switch the
-    protection of rare values off (`dataclasses.replace(schema, rare_threshold=1)`).
+    Change a kind by `schema.with_column('zip', kind='categorical')`; add constraints, or switch the protection of rare
+    values off, by `dataclasses.replace(schema, constraints=(...), rare_threshold=1)`.
 
-    Without `epsilon` it tells of single rows: it is private, its fields are marked `inferred`, and fits under a privacy
-    budget refuse it. With `epsilon` kinds follow from public facts, and domains, ranges, digits and missing values are
-    released with noise; what that costs stands in the schema, and every fit with it pays for it out of its own budget.
+    Without `epsilon` the schema reveals single rows, such as the largest value: it is private, its fields are marked
+    `inferred`, and fits under a privacy budget refuse it. With `epsilon` kinds follow from public facts, and domains,
+    ranges, digits and missing values are released with noise. The schema says what that cost, and every fit with it
+    pays for it out of its own budget.
 
     Args:
         data: any table, as in `generate_synthetic_data`.

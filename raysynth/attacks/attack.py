@@ -23,7 +23,7 @@ class Outcome:
         members: of targets in the training table (N,).
         others: of targets outside it, or of the baseline (M,); empty where there is none.
         member_clusters, other_clusters: trials of one number depend on each other; None: all are independent.
-        known_baseline: what rows of nobody would get, where theory says so and `others` is empty.
+        known_baseline: the score on rows of people in neither table, where theory gives it and `others` is empty.
         by_target: each trial is about one target, members first as they were dealt out, and would be the same had the
             target been on the other side: then who is a member can be permuted (`raysynth.attacks.verdicts`).
     """
@@ -75,7 +75,7 @@ class Attack:
 
 
 class MembershipAttack(Attack):
-    """Separates members from others by a score."""
+    """An attack that scores each target: the higher, the likelier it was in the training table."""
 
     family: ClassVar[str] = "membership_inference"
     scores: ClassVar[bool] = True
@@ -99,7 +99,7 @@ class MembershipAttack(Attack):
 
 
 class RecordAttack(Attack):
-    """Finds something out about each target, from what it is given to know of it."""
+    """An attack that finds out something secret about each target from the columns that it is given."""
 
     def succeed(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
         """Success on each target (N,), 0 to 1. The attack must look at the secret part of a target to judge only."""
@@ -120,7 +120,7 @@ class RecordAttack(Attack):
 
 
 class ClaimAttack(Attack):
-    """Makes claims about the training table, which its rows bear out or not."""
+    """An attack that makes claims about the training table, each of which its rows confirm or not."""
 
     def claim(self, view: View, rng: np.random.Generator) -> Any:
         """Claims, in any form that `check` reads."""

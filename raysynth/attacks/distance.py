@@ -38,7 +38,8 @@ class ProximityAttack(Attack):
     """Share of real rows nearer to the synthetic table than to equally many other real rows.
 
     Not membership: without rows that the synthesizer never saw, there is nobody to tell members from. 0.5 is what
-    rows of nobody give; more says that the synthetic table hugs the real rows. Keep a holdout to measure membership.
+    rows of people in neither table give; more says that the synthetic table lies too near to the real rows. Keep a
+    holdout to measure membership.
     """
 
     name: ClassVar[str] = "proximity"
@@ -59,4 +60,4 @@ class ProximityAttack(Attack):
 
     def baseline(self, has_holdout: bool) -> str:
         """Rows that are in neither table are as near to one as to the other."""
-        return "rows of nobody, by symmetry"
+        return "rows of people in neither table, by symmetry"

@@ -25,7 +25,7 @@ def success_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Es
 
 
 def baseline_of(outcome: Outcome, scores: bool, level: float = rates.LEVEL) -> Estimate:
-    """What rows of nobody get."""
+    """What rows of people in neither table get."""
     if scores:
         return Estimate(0.5, 0.5, 0.5)
     if outcome.known_baseline is not None:

@@ -15,6 +15,7 @@ from raysynth.attacks.figures import figures
 from raysynth.attacks.verdicts import Verdict, in_words
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import Estimate
+from raysynth.files.notebook import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ class AttackResult:
         outcome: the trials themselves.
         baseline_is: what the baseline is, in words.
         n_trials, n_experiments: how many.
-        verdict: whether it surely gains, all attacks considered that were run with it; None: judged by itself.
+        verdict: significance, corrected for all attacks of the run; None: judged by its own interval.
     """
 
     name: str
@@ -58,7 +59,7 @@ class AttackResult:
 
     @property
     def found(self) -> bool:
-        """Whether the attack surely gains something: its p-value, corrected over all attacks, is 0.05 at most."""
+        """Whether the attack has a significant gain: its p-value, corrected for all attacks, is at most 0.05."""
         return self.gain.low > 0 if self.verdict is None else self.verdict.found
 
     @property
@@ -85,7 +86,7 @@ class AttackResult:
 
 
 class AttackResults(Mapping[str, float]):
-    """Attack types with their success rates, as asked for; a family stands for its strongest attack.
+    """Success rates of attacks by type; for a family of attacks that of its strongest one.
 
     Iterated as a mapping of floats. Of a family the attack with the largest gain counts, and its interval
     (`intervals`) is Bonferroni's over the family, since the strongest of several is picked.
@@ -119,7 +120,7 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type that gains most, of those that surely gain where any does."""
+        """The attack of a type with the largest gain, among those with a significant gain if there are any."""
         found = [self.details[name] for name in self.families[key]]
         return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
 
@@ -136,7 +137,7 @@ class AttackResults(Mapping[str, float]):
 
     @property
     def risk(self) -> float:
-        """The largest risk of any attack that surely gains; 0 where none does; NaN: nothing measured."""
+        """The largest risk of any attack with a significant gain; 0 if none has one, NaN if none was measured."""
         known = [r for r in self.details.values() if not math.isnan(r.risk.value)]
         return max([max(r.risk.value, 0.0) for r in known if r.found], default=0.0 if known else float("nan"))
 
@@ -174,6 +175,11 @@ class AttackResults(Mapping[str, float]):
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
             lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        rows = [(r.title, r.threat, r.success, r.baseline, r.in_words) for r in self.details.values()]
+        header = ("attack", "the attacker has", "success", "baseline", "verdict")
+        return html_table("Attacks on the synthetic table", header, rows, self.notes)
 
     def __repr__(self) -> str:
         return f"AttackResults({', '.join(f'{k}={v:.4f}' for k, v in self.items())})"

@@ -50,7 +50,7 @@ def run_privacy_attacks(
     seed: int | None = None,
     odometer: str | os.PathLike[str] | None = None,
 ) -> AttackResults:
-    """Attack a synthetic table and measure what the attacks learn of the rows that it was made from.
+    """Attack a synthetic table, and measure what the attacks learn about the rows that it was made from.
 
     Experiments take targets of their own and fresh random choices; their trials are pooled. Intervals are over targets,
     for this synthetic table; to learn about a method over its runs, see `raysynth.campaigns`.

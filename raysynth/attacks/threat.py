@@ -44,7 +44,7 @@ class ThreatModel:
 
 @dataclass(frozen=True)
 class Records:
-    """Some rows in both forms: arrays for distances, an Arrow table for models.
+    """Rows in two forms: as arrays for distances, and as an Arrow table for models.
 
     Args:
         rows: numbers and codes, N rows.
@@ -98,7 +98,7 @@ def _joined_owners(first_N: np.ndarray | None, second_M: np.ndarray | None) -> n
 
 @dataclass(frozen=True)
 class View:
-    """All that an attacker sees.
+    """Everything that an attacker may look at.
 
     Args:
         synthetic: the published rows.
@@ -131,7 +131,7 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """One experiment as its judge sees it: who was in the training table, who was not, and what the attacker sees.
+    """One experiment with its truth: who was in the training table, who was not, and what the attacker sees.
 
     Args:
         members: targets from the training table.

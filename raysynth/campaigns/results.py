@@ -17,6 +17,7 @@ from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.report import write_report
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
+from raysynth.files.notebook import html_table
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +132,7 @@ class CampaignResults:
         plan: the grid.
         games: one for each method, budget and attack with finished trials.
         failures: trials that failed, and why.
-        seconds: that trials took, one after the other.
+        seconds: summed over all trials.
     """
 
     plan: Plan
@@ -195,7 +196,7 @@ class CampaignResults:
         }
 
     def summary(self) -> str:
-        """The table as text."""
+        """The figures as text, one game a line."""
         lines = [f"Attack campaign: {len(self.games)} games, {len(self.failures)} failed trials"]
         for game in self.games:
             row = self._row(game)
@@ -209,6 +210,15 @@ class CampaignResults:
                 f"{shown} ({row['models']} models{kept})"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        budgets = ["none" if g.epsilon is None else f"{g.epsilon:g}" for g in self.games]
+        rows = [
+            (g.method, budget, g.attack, g.auc(), g.tpr_at_fpr(0.01), f"{g.epsilon_bound(self.plan.delta).low:.2f}")
+            for g, budget in zip(self.games, budgets, strict=True)
+        ]
+        header = ("method", "epsilon", "attack", "AUC", "TPR at 1 % FPR", "epsilon is at least")
+        return html_table(f"Attack campaign of {len(rows)} games, {len(self.failures)} failed trials", header, rows)
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
         """Write one self-contained HTML file with table, ROC curves and the risk of each record."""

@@ -42,7 +42,7 @@ raysynth fit patients.csv --model patients.raysynth
 
 raysynth fit 's3://bucket/visits/' --method ctgan --epochs 100 --workers 8 --gpu --model visits.raysynth
 
-[dim]# checkpoints on storage: after a crash the same command goes on from the last one[/dim]
+[dim]# checkpoints on storage: after a crash the same command resumes from the last one[/dim]
 
 raysynth fit visits.csv --method ctgan --seed 1 --storage /shared/runs/visits --model visits.raysynth
 

@@ -42,7 +42,7 @@ def look(
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
-    """Say what each column is taken for and why, which values are too rare to leave, and what had better be decided.
+    """Show what a fit would take each column for and why, which values are too rare to appear, and what to decide.
 
     Reads real rows without noise: the output, the schema and the page are as private as the table.
     """

@@ -17,6 +17,7 @@ from raysynth.files.storage import check_writable, place
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
+    from raysynth.sampling.effects import Rules
 
 
 @app.command(
@@ -28,6 +29,10 @@ raysynth sample patients.raysynth -n 1000 --out synthetic.csv
 [dim]# every row satisfies the conditions[/dim]
 
 raysynth sample patients.raysynth -n 1000 --out men.csv --conditions '{"sex": "male", "age": {"min": 25, "max": 40}}'
+
+[dim]# and further rules, {"constraints": \\[{"kind": "inequality", "low": "admitted", "high": "left"}]}[/dim]
+
+raysynth sample patients.raysynth -n 1000 --out synthetic.csv --rules rules.json
 
 [dim]# several tables: twice as many, a folder of Parquet each, or a new SQLite file[/dim]
 
@@ -60,6 +65,10 @@ def sample(
             "such an object for each root table.",
         ),
     ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON of constraints, as in a schema, that every row keeps beside its own."),
+    ] = None,
     partition_by: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Divide a folder by a column of few values: COLUMN=VALUE/.")
     ] = None,
@@ -78,6 +87,7 @@ the same command goes on where it stopped.
     def work() -> Outcome:
         from raysynth.methods.loading import load_synthetic_model
         from raysynth.related.synthesizer import RelationalSynthesizer
+        from raysynth.schema import TableSchema
 
         if verify is not None:
             return verify_folder(verify)
@@ -86,13 +96,15 @@ the same command goes on where it stopped.
         begun = time.perf_counter()
         model: Any = load_synthetic_model(file)
         if isinstance(model, RelationalSynthesizer):
-            refuse({"-n": n, "--partition-by": partition_by})
-            asked = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
-            return sample_database(model, file, out, scale=scale or 1.0, conditions=asked or None, seed=seed)
+            refuse({"-n": n, "--partition-by": partition_by, "--rules": rules})
+            wanted = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
+            return sample_database(model, file, out, scale=scale or 1.0, conditions=wanted or None, seed=seed)
         if scale is not None:
             raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
         check_out(out)
-        rows = write_sample(model, out, n, read_conditions(conditions), seed, partition_by=partition_by)
+        kept = () if rules is None else TableSchema.load(rules).constraints
+        asked = read_conditions(conditions)
+        rows = write_sample(model, out, n, asked, seed, partition_by=partition_by, constraints=kept)
         seconds = time.perf_counter() - begun
         record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
         return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
@@ -109,23 +121,34 @@ def check_out(out: str) -> None:
 
 
 def write_sample(
-    model: Synthesizer, out: str, n: int | None, conditions: Any, seed: int | None, *, partition_by: str | None = None
+    model: Synthesizer,
+    out: str,
+    n: int | None,
+    conditions: Any,
+    seed: int | None,
+    *,
+    partition_by: str | None = None,
+    constraints: Rules = (),
 ) -> int:
     """Draw rows and write them as the ending of `out` says (.csv, .parquet, else a folder); returns how many.
 
     `n` None: as many as were learned from, or as the quotas in `conditions` add up to. `partition_by`: of a folder.
+    `constraints`: that rows keep beside the model's own.
     """
     from raysynth.sampling.frame import with_whole_numbers
 
     if n is None and not isinstance(conditions, list):
         n = model.n_rows_
     if Path(out).suffix.lower() not in FILE_ENDINGS:
-        return model.sample_to(out, n, conditions=conditions, seed=seed, partition_by=partition_by).rows
+        return model.sample_to(
+            out, n, conditions=conditions, seed=seed, constraints=constraints, partition_by=partition_by
+        ).rows
     if partition_by is not None:
         raise ParameterError(
             f"--partition-by {partition_by} divides a folder; '{out}' is one file: give --out a folder"
         )
-    frame = model.sample(n, conditions=conditions, seed=seed)
+    more = {"constraints": constraints} if constraints else {}  # sequences take none
+    frame = model.sample(n, conditions=conditions, seed=seed, **more)
     write_frame(with_whole_numbers(frame, model.schema_), Path(out))
     return len(frame)
 
@@ -188,4 +211,4 @@ def kept_of_sample(out: str | None) -> str:
         return "Nothing was written."
     if Path(out).suffix.lower() in FILE_ENDINGS:
         return f"Nothing was written to '{out}'."
-    return f"Finished parts stay in '{out}'; the same command goes on from there."
+    return f"Finished parts stay in '{out}'; the same command resumes there."

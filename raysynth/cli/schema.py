@@ -36,7 +36,7 @@ def schema(
     csv: Csv = None,
     as_json: Json = False,
 ) -> None:
-    """Write the schema of a table for a fit under a privacy budget: what to declare of each column stands open in it.
+    """Write a schema for a fit under a privacy budget, without reading a row; what to declare is left open in it.
 
     Reads the names of the columns and the types that a file stores, no row.
     """

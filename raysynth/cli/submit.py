@@ -72,7 +72,7 @@ def submit(
     """Run any command of raysynth as a job on a Ray cluster.
 
     The job's log is followed here; Ctrl-C leaves the job running. Submitted again, the same work takes a new id and \
-goes on from what is on storage.
+resumes from what is on storage.
     """
 
     def work() -> Outcome:

@@ -110,7 +110,7 @@ def sweep(
             seed=seed,
         )
 
-    run(work, as_json, kept=f"Finished trials stay in '{out}'; the same command goes on from there.")
+    run(work, as_json, kept=f"Finished trials stay in '{out}'; the same command resumes there.")
 
 
 def sweep_outcome(

@@ -92,9 +92,9 @@ def as_database_schema(
 
 
 def infer_relations(tables: Mapping[str, Any], *, verbose: bool = True) -> DatabaseSchema:
-    """The keys of a database by its rows; each is printed with the reason why it is believed.
+    """Find the keys of a database from names and values; each is printed with the reason for it.
 
-    It reads rows, so it is nothing to do under a privacy budget: there relations are declared.
+    It reads rows without noise; under a privacy budget declare the relations instead.
 
     Args:
         tables: by name anything that `fit` takes.

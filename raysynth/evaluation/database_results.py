@@ -112,17 +112,17 @@ class Copying:
 
 @dataclass(frozen=True)
 class DatabaseEvaluation:
-    """Figures of one synthetic database.
+    """All figures of one synthetic database beside those of held-back rows.
 
     Args:
-        schema: of the database.
+        schema: keys and tables that were compared.
         entity: the table whose rows are the entities.
-        relations, tables, hops: each by itself.
+        relations, tables, hops: figures of each key, of each table, and of columns along each chain of keys.
         aggregated: C2ST-Agg of each table with children: the AUC of trees that tell its synthetic rows, with aggregates
             of their children, from real ones; and the same of held-back rows.
         efficacy: of a column of the entities, with aggregates of their children; None where none can be predicted.
-        copying: None without held-back rows.
-        has_holdout: whether real rows that no model saw stand beside the figures.
+        copying: whether synthetic rows lie nearer to learned rows than to held-back ones; None without such rows.
+        has_holdout: whether real rows that the model has not seen were given.
     """
 
     schema: DatabaseSchema
@@ -137,7 +137,7 @@ class DatabaseEvaluation:
 
     @property
     def integrity(self) -> float:
-        """The smallest share of keys that name a row; 1: every key does."""
+        """Of the worst foreign key, the share of values that point to a row; 1: all do."""
         return min((r.integrity for r in self.relations), default=NAN)
 
     @property
@@ -146,7 +146,7 @@ class DatabaseEvaluation:
         return _mean([r.ks for r in self.relations])
 
     def correlation(self, hops: int) -> Beside:
-        """Mean over the ways of so many keys of their pair scores."""
+        """Mean pair score of columns that are so many keys apart."""
         return _mean([h.correlation for h in self.hops if h.hops == hops])
 
     @property

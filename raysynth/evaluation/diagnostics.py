@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.stats import binom
 
 from raysynth.comparison.coding import Marginal, text_of
 from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
+from raysynth.data.arrow_types import is_text
+from raysynth.encoding.categorical import RARE_LABEL
+from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.evaluation.measures import cdf
 from raysynth.schema.columns import Kind
+from raysynth.statistics.inference import key_pattern
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
@@ -59,17 +64,21 @@ def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> 
 
 
 def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
-    unseen = {}
+    unseen, rare = {}, []
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
             declared = tables.schema[name].categories
             known = {text_of(v) for v in (declared or real.values)}
             total = float(synthetic.counts.sum())
+            if RARE_LABEL not in known and RARE_LABEL in synthetic.values:
+                rare.append(name)
+            known.add(RARE_LABEL)
             new = sum(
                 float(n) for v, n in zip(synthetic.values, synthetic.counts, strict=True) if text_of(v) not in known
             )
             unseen[name] = new / total if total else 0.0
-    return _shares("Categories known", unseen, "values that the real table does not have")
+    found = _shares("Categories known", unseen, "values that the real table does not have")
+    return replace(found, detail=found.detail + _named(rare, f"; '{RARE_LABEL}' stands for protected ones in "))
 
 
 def _missing(marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
@@ -84,23 +93,73 @@ def _keys(tables: Tables) -> list[Diagnostic]:
         return []
     single = [n for n in keys if tables.real_statistics.columns[n].summary.all_unique]
     repeated = [n for n in single if not tables.synthetic_statistics.columns[n].is_unique]
-    copied = {n: _copied_share(tables, n) for n in keys}
     unique = Diagnostic(
         "Keys unique", not repeated, f"{len(keys)} key columns{_named(repeated, '; repeated values in ')}"
     )
-    return [unique, _shares("Keys not copied", copied, "keys that occur in the real table")]
+    return [unique, _copied([_found(tables, n) for n in keys])]
 
 
-def _copied_share(tables: Tables, name: str) -> float:
-    """Share of up to 100,000 synthetic keys that occur anywhere in the real column; numbered keys are no secret."""
-    if pa.types.is_integer(tables.real.schema.field(name).type):
-        return 0.0
+@dataclass(frozen=True)
+class _Found:
+    """Made keys of one column that occur in the real table, beside how many would by chance.
+
+    Keys that are drawn from a space of D codes, of which the real table uses R, equal a real one with probability R/D:
+    of n made ones at most the 99.9 % quantile of a binomial (n, R/D), which lies above that of draws without repeats.
+
+    Args:
+        name: of the column.
+        equal: made keys that occur in the real column.
+        made: different made keys that were looked up, at most 100,000.
+        chance: R/D, from 0 to 1.
+        space: D, the codes of the pattern, or, for numbers, of the range that made ones fill where that is narrower.
+    """
+
+    name: str
+    equal: int
+    made: int
+    chance: float
+    space: int
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether more keys are equal than chance explains (it does once in 1,000 columns)."""
+        return self.equal > binom.ppf(0.999, self.made, self.chance) if self.made else False
+
+    @property
+    def words(self) -> str:
+        """The share that is equal, and where chance has a part in it, how large that is."""
+        text = f"'{self.name}' ({self.equal / self.made:.2%}"
+        return text + (f"; {self.chance:.2%} by chance, of {self.space:,} codes)" if self.chance > 1e-4 else ")")
+
+
+def _found(tables: Tables, name: str) -> _Found:
+    """Looks up to 100,000 made keys of a column up anywhere in the real one."""
     drawn = sample_rows(tables.synthetic, [name], _KEYS, np.random.default_rng(0)).column(name)
     keys = _texts(drawn).drop_null().unique()
-    found = np.zeros(len(keys), dtype=bool)
+    equal = np.zeros(len(keys), dtype=bool)
     for block in tables.real.blocks([name]):
-        found |= pc.is_in(keys, value_set=_texts(block.column(0))).to_numpy(zero_copy_only=False)
-    return float(found.mean()) if len(found) else 0.0
+        equal |= pc.is_in(keys, value_set=_texts(block.column(0))).to_numpy(zero_copy_only=False)
+    column, real = tables.schema[name], tables.real_statistics.columns[name]
+    space = IdentifierEncoder.from_schema(column).size
+    if not is_text(real.type):  # of row numbers a part may be left of the real ones, too few to fill their range
+        made = replace(column, pattern=key_pattern(tables.synthetic_statistics.columns[name]))
+        space = min(space, IdentifierEncoder.from_schema(made).size)
+    # many that repeat are counted within 2 %
+    used = real.n_rows - real.missing if real.summary.all_unique else 1.05 * real.n_distinct
+    return _Found(name, int(equal.sum()), len(keys), min(1.0, used / space), space)
+
+
+def _copied(columns: list[_Found]) -> Diagnostic:
+    copied = sorted((c for c in columns if c.is_copied), key=lambda c: -c.equal / c.made)
+    by_chance = [c for c in columns if not c.is_copied and c.equal]
+    what = "keys that occur in the real table"
+    text = f"{what}: {_listed(copied)}" if copied else f"no more {what} than by chance in {len(columns)} columns"
+    return Diagnostic("Keys not copied", not copied, text + (f"; {_listed(by_chance)}" if by_chance else ""))
+
+
+def _listed(columns: list[_Found]) -> str:
+    more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
+    return ", ".join(c.words for c in columns[:_NAMED]) + more
 
 
 def _texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raysynth.errors import ParameterError
@@ -11,29 +9,10 @@ from raysynth.evaluation.charts import HEIGHT, WIDTH, column_chart
 from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.section import section_body
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
-from raysynth.files.storage import write_atomically
+from raysynth.files.notebook import Drawing
 
 if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of real and synthetic rows; a notebook shows it, `save` writes it. Private, as the rows are.
-
-    Args:
-        html: the figure, self-contained.
-    """
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as an HTML file; raises `StorageError`."""
-        page = f'<!doctype html><meta charset="utf-8"><body style="background:#fff">{self.html}</body>'
-        write_atomically(path, page.encode())
 
 
 def draw(results: EvaluationFigures, *columns: str) -> Drawing:

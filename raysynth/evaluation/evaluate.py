@@ -212,10 +212,10 @@ def privacy_risk_score(
     seed: int | None = None,
     entity: str | None = None,
 ) -> float:
-    """Risk in [0, 1]: the largest among the asked metrics' parts, each its excess over what rows of nobody would score.
+    """Privacy risk in [0, 1]: the largest part among the metrics, each measured beyond what unseen people's rows score.
 
-    0: no part found a leak (which is no proof that there is none); 1: every row is given away. The result is a float
-    that carries its parts (`.parts`, `.summary()`); the rule is that of `PrivacyRisk`.
+    0: no metric found a leak, which does not prove that there is none; 1: every row is disclosed. The result is a float
+    that carries its parts (`.parts`, `.summary()`), combined as `PrivacyRisk` says.
 
     - 'identifiability': Yoon et al. (2020); 'closer_to_training' and 'exact_copies': by distances.
     - 'membership_inference': the larger of the attack by plain distance and the strongest of `run_privacy_attacks`
@@ -276,7 +276,7 @@ def machine_learning_efficacy(
     seed: int | None = None,
     entity: str | None = None,
 ) -> float:
-    """How much of the real table's use for prediction the synthetic one keeps, in [0, 1].
+    """The share of what models learn from real rows that they also learn from synthetic ones, in [0, 1].
 
     Of the model that does best when trained on real rows: (score trained on synthetic - guessing) / (score trained on
     real - guessing), both tested on the same real rows, by AUC (macro for several classes) or R2; NaN where even the

@@ -138,8 +138,8 @@ def closer_to_training(
     """Share of synthetic rows nearer to a training row than to a holdout row, and SDMetrics' overfitting protection.
 
     The share compares equal numbers of training and holdout rows (the larger side is sampled), one distance for both,
-    and counts ties half: 0.5 is what rows of nobody give. Synthetic rows with the same nearest row are not independent
-    (a row in a crowd is nearest to many), which the interval allows for.
+    and counts ties half: 0.5 is what rows of people in neither table give. Synthetic rows with the same nearest row
+    are not independent (a row in a crowd is nearest to many), which the interval allows for.
     SDMetrics' DCROverfittingProtection takes all rows, each side's own ranges, and counts ties for the holdout:
     min(2 * (1 - share), 1).
     """
@@ -224,7 +224,7 @@ def _quantiles(distances: np.ndarray) -> tuple[float, ...]:
 
 
 def _share_check(key: str, title: str, found: Judged) -> Check:
-    """A figure that is 0.5 for rows of nobody."""
+    """A figure that is 0.5 for rows of people in neither table."""
     value = found.shown.value
     passed = None if math.isnan(value) else value <= 0.53 or not found.decides.low > 0.5
     rule = f"passes up to 0.53, or while 0.5 is inside its {100 * VERDICT_LEVEL:.0f} % interval"

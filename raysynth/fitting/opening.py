@@ -252,7 +252,7 @@ def open_exactly(
     that are found; where they are `told`, they are looked for in tables that this costs little.
     """
     from raysynth.fitting.persons import known_persons, sharing
-    from raysynth.fitting.prepared import check_constraints, with_ranges
+    from raysynth.fitting.prepared import check_constraints, wanted_shares, with_ranges
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.statistics.dated_table import as_written
     from raysynth.statistics.inference import infer_schema
@@ -272,6 +272,7 @@ def open_exactly(
         with stage("constraints", statistics.n_rows):
             constraints.validate(modelled)
             check_constraints(constraints, table)
+            constraints = replace(constraints, shares=wanted_shares(constraints, modelled, statistics))
             modelled = constraints.forward_schema(modelled)
             table = table.mapped(constraints.forward)
             statistics = collect(table, label="statistics of constrained columns")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from raysynth.fitting.encoder_form import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.constraints.thinning import Factors
     from raysynth.statistics.noised import NoisedStatistics
     from raysynth.statistics.table_statistics import TableStatistics
     from raysynth.statistics.units import UnitIndex
@@ -176,6 +177,28 @@ def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema
     return replace(schema, columns=tuple(columns))
 
 
+def wanted_shares(rules: ConstraintSet, schema: TableSchema, statistics: TableStatistics) -> tuple[Factors, ...]:
+    """Of each number that an equality computes, the protected shares of its cells: those that made rows should have."""
+    from raysynth.encoding.numbers import protected_fields
+    from raysynth.schema.constraints.derived import Derived
+    from raysynth.schema.constraints.thinning import COMPUTED_CELLS, Factors
+
+    result: list[Factors] = []
+    for name in [r.column.name for r in rules.replacements if isinstance(r, Derived)]:
+        column = schema[name]
+        if not column.kind.is_numeric:
+            continue
+        fields = protected_fields(column, statistics.columns[name].distribution().value, schema.rare_threshold)
+        cells = fields["distribution"]
+        if fields["line"] is None:
+            few = len(cells.low) <= 2 * COMPUTED_CELLS and (cells.low == cells.high).all()  # values of their own
+            ends = cells.low if few else np.unique(cells.quantile(np.arange(1, COMPUTED_CELLS) / COMPUTED_CELLS))
+            below = np.array([0.0, *(cells.rank_below(float(e), inclusive=False) for e in ends), 1.0])
+            shares = (*(np.diff(below) * (1 - cells.missing_share)).tolist(), float(cells.missing_share))
+            result.append(Factors(name, tuple(ends.tolist()), (), shares))
+    return tuple(result)
+
+
 def check_constraints(rules: ConstraintSet, table: Table) -> None:
     """Check the real rows, in one streaming pass. Not for a private budget: the error depends on rows.
 
@@ -191,13 +214,18 @@ def check_constraints(rules: ConstraintSet, table: Table) -> None:
     summarise(table, make, columns=columns, label="checking constraints").raise_if_any()
 
 
-def constraint_set(schema: TableSchema) -> ConstraintSet | None:
-    """The constraints of a written schema, on its columns as they are modelled; None without any."""
+def constraint_set(schema: TableSchema, thinning: Mapping[str, Any] | None = None) -> ConstraintSet | None:
+    """The constraints of a written schema, on its columns as they are modelled; None without any.
+
+    `thinning`: the weights of rejection, as a model file has them; None: without (models of earlier versions, too).
+    """
     from raysynth.schema.constraints import ConstraintSet
+    from raysynth.schema.constraints.thinning import Thinning
 
     if not schema.constraints:
         return None
     modelled = schema.as_modelled()
-    rules = ConstraintSet(modelled.constraints, modelled)
+    weights = None if thinning is None else Thinning.from_dict(thinning)
+    rules = ConstraintSet(modelled.constraints, modelled, weights)
     rules.validate(modelled)
     return rules

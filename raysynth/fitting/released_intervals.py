@@ -55,7 +55,7 @@ class ReleasedInterval:
 
 
 def released_intervals(model: Any, level: float = 0.95) -> pd.DataFrame:
-    """Intervals of all counts, shares and means that a model fitted under a privacy budget has released.
+    """How far each count, share and mean that a private fit released may be off because of its noise.
 
     Args:
         model: a fitted synthesizer of one table.

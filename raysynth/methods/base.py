@@ -22,9 +22,11 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, Parameterised, declared
+from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
+from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
+from raysynth.sampling.effects import Rules, with_rules, with_thinning
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
@@ -50,14 +52,12 @@ else:
 Epsilon = Annotated[
     float | None,
     Parameter(
-        "of the guarantee, by row (1 is strict, 10 is weak); alone it asks for differential privacy",
-        above=0,
-        under_budget=1.0,
+        "of the guarantee (1 is strict, 10 is weak); giving it turns differential privacy on", above=0, under_budget=1.0
     ),
 ]
 
 
-class Synthesizer(Parameterised):
+class Synthesizer(Shown):
     """The public calls of every method, and the arguments that all have.
 
     It holds its parameters and, once fitted, one `Fitted`, whose fields are attributes that end in an underscore.
@@ -110,7 +110,7 @@ class Synthesizer(Parameterised):
         ),
     ] = None
     about_rows: Annotated[
-        float | None, Parameter("the public order of magnitude of the number of rows", at_least=1)
+        float | None, Parameter("the number of rows as it is publicly known, roughly", at_least=1)
     ] = None
     public_types: Annotated[
         bool,
@@ -122,7 +122,7 @@ class Synthesizer(Parameterised):
     statistics_share: Annotated[
         float | None,
         Parameter(
-            "of the budget's rho, for the columns' own statistics (see `dp/accounting/calibration.py`)",
+            "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
             under_budget=Computed("a tenth"),
@@ -136,7 +136,7 @@ class Synthesizer(Parameterised):
         ),
     ] = None
     max_rows_per_unit: Annotated[
-        int, Parameter("so many random rows of a person count; noise of counts grows as many times", at_least=1)
+        int, Parameter("most rows of a person that count, drawn at random; noise grows with it", at_least=1)
     ] = 1
     secure_mode: Annotated[
         bool, Parameter("with differential privacy: cryptographic noise, hardened against floating-point attacks")
@@ -148,7 +148,7 @@ class Synthesizer(Parameterised):
     ] = None
     rules: Annotated[
         str | None,
-        Parameter("'auto': sums, orderings, dependencies that all rows keep are kept; None: printed", one_of=("auto",)),
+        Parameter("'auto': keep sums, orderings, dependencies that all rows keep; None: print them", one_of=("auto",)),
     ] = None
 
     schema_: TableSchema = field(init=False)
@@ -211,6 +211,8 @@ class Synthesizer(Parameterised):
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=scope is not None):
             fitted = learn()
         self._state = fitted.ended(tuple(stages))
+        if fitted.rules is not None:
+            self._state = replace(self._state, rules=with_thinning(self._fitted()))
         return self
 
     def _fit_table(self, data: Any) -> Fitted:
@@ -247,12 +249,11 @@ class Synthesizer(Parameterised):
         return validate_rows(data, self._declared_schema(), self._listed_kinds(), self.entity)
 
     def _listed_kinds(self) -> dict[Kind, Any]:
-        categories, numbers = listed(self.categorical_columns), listed(self.continuous_columns)
-        return {Kind.CATEGORICAL: categories, Kind.CONTINUOUS: numbers}
+        return {Kind.CATEGORICAL: listed(self.categorical_columns), Kind.CONTINUOUS: listed(self.continuous_columns)}
 
     def _declared_schema(self) -> TableSchema | None:
         if self.schema is None or isinstance(self.schema, TableSchema):
-            return None if self.schema is None else self.schema.validate()
+            return None if self.schema is None else self.schema.validate(complete=False)
         return TableSchema.load(self.schema)
 
     def _fit_seed(self) -> int:
@@ -264,25 +265,30 @@ class Synthesizer(Parameterised):
 
     # ---- sample ------------------------------------------------------------------------------------------------------
 
-    def sample(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pd.DataFrame:
         """Synthetic rows as a DataFrame; the same (model, seed, n_samples, conditions) gives the same rows.
 
         Args:
             n_samples: rows; may be left out where `conditions` are quotas or a DataFrame.
             conditions: None; {column: value, [values] or (low, high)}; a list of (conditions, n); or rows to complete.
             seed: 0 .. 2^62; None takes the constructor's, else a fresh one.
+            constraints: further rules (`raysynth.constraints`) that every row keeps: others are rejected.
 
         Raises `ConditionError` (outside the domain, or too rare), `ConstraintError` (constraints too rarely met).
         """
         from raysynth.sampling.frame import to_frame
 
-        return to_frame(self.sample_arrow(n_samples, conditions, seed), self._require_fitted().schema)
+        return to_frame(self.sample_arrow(n_samples, conditions, seed, constraints), self._require_fitted().schema)
 
-    def sample_arrow(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+    def sample_arrow(
+        self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
+    ) -> pa.Table:
         """As `sample`, as an Arrow table (text as dictionary codes)."""
         from raysynth.sampling.local import sample_table
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         with told(quiet=not self.verbose):
             return sample_table(model, segments, self._sampling_seed(seed))
 
@@ -292,6 +298,7 @@ class Synthesizer(Parameterised):
         n_samples: int | None = None,
         conditions: Any = None,
         seed: int | None = None,
+        constraints: Rules = (),
         *,
         rows_per_file: int | None = None,
         row_group_rows: int = 65_536,
@@ -303,7 +310,7 @@ class Synthesizer(Parameterised):
 
         Args:
             path: folder or URI (s3://); made where missing. A folder that holds another run is refused.
-            n_samples, conditions, seed: as in `sample`; the rows are the same.
+            n_samples, conditions, seed, constraints: as in `sample`; the rows are the same.
             rows_per_file: rounded up to whole chunks of 65,536; None: 32 files or more, of at most a million rows.
             row_group_rows: rows of each row group of a file.
             partition_by: a column of few values: rows go to folders `COLUMN=VALUE/`, as Hive and Spark have it.
@@ -314,10 +321,10 @@ class Synthesizer(Parameterised):
         """
         from raysynth.sampling.writer import FileForm, write_parquet
 
-        model, segments = self._asked(n_samples, conditions)
+        model, segments = self._asked(n_samples, conditions, constraints)
         given = None if seed is None and self.seed is None else self._sampling_seed(seed)
         form = FileForm(rows_per_file, row_group_rows, partition_by, compression)
-        digest = self._content().digest()
+        digest = self._content().digest() + "".join(f" {c}" for c in constraints)
         return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
@@ -327,7 +334,7 @@ class Synthesizer(Parameterised):
         """
         from raysynth.sampling.dataset import sample_dataset
 
-        return sample_dataset(*self._asked(n_samples, conditions), self._sampling_seed(seed))
+        return sample_dataset(*self._asked(n_samples, conditions, ()), self._sampling_seed(seed))
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed
@@ -336,10 +343,10 @@ class Synthesizer(Parameterised):
         declared(Synthesizer)["seed"].check(seed)
         return int(seed)
 
-    def _asked(self, n_samples: int | None, conditions: Any) -> tuple[SamplingModel, tuple[Segment, ...]]:
+    def _asked(self, n_samples: int | None, conditions: Any, rules: Rules) -> tuple[SamplingModel, tuple[Segment, ...]]:
         from raysynth.sampling.conditions import parse_conditions
 
-        model = self._fitted()
+        model = with_rules(self._fitted(), rules)
         return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
 
     def _fitted(self) -> SamplingModel:
@@ -371,15 +378,6 @@ class Synthesizer(Parameterised):
         meta, arrays = self._model_state()
         content = {"method": self.method, "parameters": self._saved_parameters(), **common, "model": meta}
         return ModelContent(content, {**common_arrays, **{f"model.{k}": v for k, v in arrays.items()}})
-
-    def _saved_parameters(self) -> dict[str, Any]:
-        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
-        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
-        return {
-            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
-            for k, v in self.get_params().items()
-            if k not in left_out
-        }
 
     @classmethod
     def _from_content(cls, content: ModelContent) -> Self:

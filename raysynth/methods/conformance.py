@@ -64,7 +64,7 @@ NOT_IN_FILES = {
 
 
 def check_synthesizer(cls: type[Synthesizer], **parameters: Any) -> tuple[str, ...]:
-    """Check that a method keeps the promises that all methods make; for its tests.
+    """Check that a method keeps what all methods promise; call it in the tests of a method of your own.
 
     Args:
         cls: the class of the method.

@@ -78,6 +78,7 @@ class Fitted:
             "n_rows": self.n_rows,
             "identifier_key": self.identifier_key,
             "privacy": None if self.privacy_spent is None else self.privacy_spent.to_dict(),
+            **({"thinning": self.rules.thinning.to_dict()} if self.rules and self.rules.thinning else {}),
         }, arrays
 
     @classmethod
@@ -89,7 +90,7 @@ class Fitted:
             schema=schema,
             modelled_schema=modelled,
             encoder=TableEncoder.from_state(modelled, meta["encoder"], content.arrays),
-            rules=constraint_set(schema),
+            rules=constraint_set(schema, meta.get("thinning")),
             n_rows=int(meta["n_rows"]),
             identifier_key=int(meta["identifier_key"]),
             privacy_spent=None if spent is None else PrivacySpent.from_dict(spent).check_claim(),

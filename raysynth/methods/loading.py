@@ -26,12 +26,12 @@ _WHAT_A_DAMAGED_FILE_RAISES = (
 def load_synthetic_model(
     path: str | os.PathLike[str], *, allow_methods: Sequence[str | type[Synthesizer]] = ()
 ) -> Synthesizer:
-    """The fitted synthesizer that `save` wrote (of several tables a `RelationalSynthesizer`), whatever its ending.
+    """Load the fitted synthesizer that `save` wrote (for several tables a `RelationalSynthesizer`).
 
     Args:
-        path: of the file.
-        allow_methods: names of methods that other packages bring and that the file may have imported, or their classes;
-            without them a file has nothing imported beyond raysynth's own methods.
+        path: of the file, whatever its ending.
+        allow_methods: methods of other packages, by name or class, that the file may use; without this, loading a file
+            imports nothing but raysynth's own methods.
 
     Raises:
         ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.

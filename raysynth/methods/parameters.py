@@ -211,6 +211,15 @@ class Parameterised:
     def _parameter_names(cls) -> list[str]:
         return list(declared(cls))
 
+    def _saved_parameters(self) -> dict[str, Any]:
+        """Hyper-parameters that a file can hold; how the fit was spread and its schema object stay behind."""
+        left_out = {"scaling_config", "run_config", "keep_shards", "schema", "odometer"}
+        return {
+            k: list(v) if isinstance(v, tuple) or (k.endswith("_columns") and v is not None) else v
+            for k, v in self.get_params().items()
+            if k not in left_out
+        }
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Constructor arguments by name."""
         return {name: getattr(self, name) for name in declared(type(self))}

@@ -43,7 +43,7 @@ class Forms:
         result = []
         for column in self.columns:
             if column.name in self._differences:
-                column = _as_difference(column)
+                column = difference_of(column)
             if column.name == self.order:
                 first = replace(column, bounds=None, inferred=(), reason="")
                 result += [replace(first, name=first_of(column.name)), _step(column)]
@@ -70,12 +70,12 @@ class Forms:
                 x = numbers(values) - _beside(rule, parents, family.parent)
                 _check(rule, x)
             if column.name in self._differences:
-                values = _of_type(np.abs(x), _as_difference(column))
+                values = of_type(np.abs(x), difference_of(column))
             if column.name == self.order:
                 first, step = _along(numbers(values), family)
-                held = _as_difference(column) if column.name in self._differences else column
-                result[first_of(column.name)] = _of_type(first, held)
-                result[step_of(column.name)] = _of_type(step, _step(column))
+                held = difference_of(column) if column.name in self._differences else column
+                result[first_of(column.name)] = of_type(first, held)
+                result[step_of(column.name)] = of_type(step, _step(column))
             else:
                 result[column.name] = values
         return result
@@ -95,7 +95,7 @@ class Forms:
             beside = _beside(rule, parents, parent_N)
             below = beside - (1.0 if rule.kind == "<" else 0.0)
             value_N = value_N + beside if self.order in self._differences else np.minimum(value_N, below)
-        return self.order, _of_type(value_N, column)
+        return self.order, of_type(value_N, column)
 
     def inverse(self, drawn: pa.Table, parents: pa.Table | None, parent_N: np.ndarray) -> pa.Table:
         """Columns as the table has them, from drawn ones; others stay, as does an order column that is there."""
@@ -108,7 +108,7 @@ class Forms:
                 rule = self.compared[column.name]
                 sign = 1.0 if rule.kind in (">", ">=") else -1.0
                 x = sign * numbers(drawn.column(column.name)) + _beside(rule, parents, parent_N)
-                result[column.name] = _of_type(x, column)
+                result[column.name] = of_type(x, column)
         return pa.table(result)
 
 
@@ -122,14 +122,14 @@ def step_of(name: str) -> str:
     return f"step of {name}"
 
 
-def _as_difference(column: ColumnSchema) -> ColumnSchema:
+def difference_of(column: ColumnSchema) -> ColumnSchema:
     whole = column.kind is not Kind.CONTINUOUS or column.decimals == 0
     dtype = "int64" if whole else "double"
     return ColumnSchema(column.name, Kind.CONTINUOUS, dtype, decimals=0 if whole else column.decimals)
 
 
 def _step(column: ColumnSchema) -> ColumnSchema:
-    return replace(_as_difference(column), name=step_of(column.name))
+    return replace(difference_of(column), name=step_of(column.name))
 
 
 def _beside(rule: CrossTableRule, parents: pa.Table, parent_N: np.ndarray) -> np.ndarray:
@@ -161,7 +161,7 @@ def _check(rule: CrossTableRule, difference_N: np.ndarray) -> None:
         )
 
 
-def _of_type(x: np.ndarray, column: ColumnSchema) -> pa.Array:
+def of_type(x: np.ndarray, column: ColumnSchema) -> pa.Array:
     """Numbers as a column's Arrow type, null where NaN."""
     mask, type_ = np.isnan(x), column.arrow_type
     if pa.types.is_floating(type_):

@@ -5,7 +5,6 @@ Everything is an array operation: no loop over rows or parents. Shape legend: N 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.numbers import to_float
-from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.table import TableSchema
+from raysynth.schema.columns import ColumnSchema, Kind
 
 NO_PARENT = -1
 MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle
@@ -84,9 +82,22 @@ def codes(values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
     return indices, coded.dictionary
 
 
-def modelled(schema: TableSchema, names: Sequence[str]) -> tuple[ColumnSchema, ...]:
-    """Those of some columns whose values a model learns, as it sees them."""
-    return tuple(c.as_modelled() for c in schema.columns if c.name in names and c.kind.is_modelled)
+def values_of(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
+    """Values by their number, null for -1; text stays dictionary codes."""
+    indices = pa.array(np.maximum(taken, 0).astype(np.int32), mask=taken < 0)
+    if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
+        return pa.DictionaryArray.from_arrays(indices, distinct)
+    return distinct.take(indices)
+
+
+def number_column(name: str) -> ColumnSchema:
+    """A whole number that models see as a number, however few its values are."""
+    return ColumnSchema(name, Kind.CONTINUOUS, "int64", decimals=0)
+
+
+def code_column(name: str) -> ColumnSchema:
+    """A small number that names a category."""
+    return ColumnSchema(name, Kind.CATEGORICAL, "int64")
 
 
 def group_means(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -73,11 +73,10 @@ def _depended_on(parents: Sample, features_PF: np.ndarray) -> np.ndarray:
     columns = []
     for column in parents.columns:
         if column.kind.is_numeric:
-            columns.append(np.nan_to_num(_squeezed(numbers(parents.rows.column(column.name)))))
+            columns.append(np.nan_to_num(squeezed(numbers(parents.rows.column(column.name)))))
         else:
             code, _ = codes(parents.rows.column(column.name))
-            frequent = np.argsort(-np.bincount(code[code >= 0], minlength=1), kind="stable")[:LEVELS]
-            columns += [(code == level).astype(float) for level in frequent]
+            columns += [(code == level).astype(float) for level in frequent_levels(code)]
     n = len(features_PF)
     own_PO = np.stack(columns, 1) if columns else np.zeros((n, 0))
     own_PO, theirs_PF = (_standardised(x) for x in (own_PO, features_PF))
@@ -99,15 +98,14 @@ def _features(
     parts = []
     for column in columns:
         if column.kind.is_numeric:
-            parts.append(_weighted(parent_N, _squeezed(numbers(rows.column(column.name))), number_P))
+            parts.append(_weighted(parent_N, squeezed(numbers(rows.column(column.name))), number_P))
         else:
             code, _ = codes(rows.column(column.name))
-            frequent = np.argsort(-np.bincount(code[code >= 0], minlength=1), kind="stable")[:LEVELS]
-            parts += [_weighted(parent_N, (code == level).astype(float), number_P) for level in frequent]
+            parts += [_weighted(parent_N, (code == level).astype(float), number_P) for level in frequent_levels(code)]
     return np.stack(parts, 1) if parts else np.zeros((len(number_P), 0))
 
 
-def _squeezed(x: np.ndarray) -> np.ndarray:
+def squeezed(x: np.ndarray) -> np.ndarray:
     """Standardised by median and quartiles, and large numbers as their logarithms: few are no cluster of their own."""
     there = x[~np.isnan(x)]
     if not len(there):
@@ -118,26 +116,39 @@ def _squeezed(x: np.ndarray) -> np.ndarray:
     return squeezed
 
 
-def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> np.ndarray:
-    """One feature (P,): parents' means, standardised, times the square root of the share that is no chance.
+def frequent_levels(code_N: np.ndarray) -> np.ndarray:
+    """The codes of the most frequent categories, at most `LEVELS`."""
+    frequent: np.ndarray = np.argsort(-np.bincount(code_N[code_N >= 0], minlength=1), kind="stable")[:LEVELS]
+    return frequent
 
-    That share is 1 - (variance within parents / children) / variance between means, as in an analysis of variance.
+
+def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> np.ndarray:
+    """One feature (P,): parents' means, standardised, times the square root of the share that is no chance."""
+    mean, n = group_means(parent_N, x_N, len(number_P))
+    has = n > 0
+    if not has.any() or (between := float(np.var(mean[has]))) <= 1e-12:
+        return np.zeros(len(mean))
+    signal = max(share_of_parents(parent_N, x_N, number_P)[0], WEAKEST)
+    if (n[has] - 1).sum() < has.sum() / 10:  # nearly all have one child: between and within cannot be told apart
+        signal = 1.0
+    return np.where(has, (mean - mean[has].mean()) / np.sqrt(between), 0.0) * np.sqrt(signal)
+
+
+def share_of_parents(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> tuple[float, float]:
+    """How much parents differ in a number of their children, by an analysis of variance: two shares in [0, 1].
+
+    The first is that of the variance between parents' means that is no chance, 1 - (variance within parents / children)
+    / variance between means; the second that of the variance of children that is between parents.
     """
     mean, n = group_means(parent_N, x_N, len(number_P))
     has = n > 0
-    if not has.any():
-        return np.zeros(len(mean))
-    centre = float(np.average(mean[has], weights=None))
-    between = float(np.var(mean[has]))
-    if between <= 1e-12:
-        return np.zeros(len(mean))
-    residual = (x_N - mean[parent_N]) ** 2
+    if not has.any() or (between := float(np.var(mean[has]))) <= 1e-12:
+        return 0.0, 0.0
     freedom = max(float((n[has] - 1).sum()), 1.0)
-    within = float(np.nansum(residual)) / freedom
-    signal = np.clip(1.0 - within * float(np.mean(1.0 / n[has])) / between, WEAKEST, 1.0)
-    if freedom < has.sum() / 10:  # nearly all have one child: between and within cannot be told apart
-        signal = 1.0
-    return np.where(has, (mean - centre) / np.sqrt(between), 0.0) * np.sqrt(signal)
+    within = float(np.nansum((x_N - mean[parent_N]) ** 2)) / freedom
+    by_chance = within * float(np.mean(1.0 / n[has]))
+    own = max(between - by_chance, 0.0)
+    return own / between, own / (own + within)
 
 
 def _clusters(features_PF: np.ndarray, k: int, persons_P: np.ndarray, rare: int, seed: int) -> np.ndarray:

@@ -13,12 +13,23 @@ import pyarrow.compute as pc
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
-from raysynth.related.grouping import NO_PARENT, Family, levels, one_array, plain, take_or_null
+from raysynth.related.grouping import (
+    NO_PARENT,
+    Family,
+    code_column,
+    levels,
+    number_column,
+    numbers,
+    one_array,
+    plain,
+    take_or_null,
+)
 from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
-from raysynth.related.rows import RowModel, code_column, number_column
+from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
+from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
@@ -27,7 +38,7 @@ from raysynth.schema.table import TableSchema
 
 MOST_ROWS = 400_000  # of one table that its model is fitted to: whole families, chosen at random
 FEWEST_NUMBERED = 10  # parents of several rows, in all of which a column has to number them
-MOST_GIVEN = 60  # columns of ancestors that a row sees; the nearest come first
+MOST_GIVEN = 120  # columns of ancestors that a row sees; the nearest come first
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class TableModel:
         keys: makers of the columns that are made anew.
         forms: how its columns are learned.
         siblings: what its rows see of each other.
+        summaries: of its columns, in the rows of its primary parent; None: none.
         context: the columns of ancestors that a row sees, by the name under which the parent's row has them.
         model: of its rows; None where nothing is to be drawn.
         n_rows: real rows; `n_alone`: of these without a primary parent.
@@ -51,6 +63,7 @@ class TableModel:
     keys: dict[str, IdentifierEncoder]
     forms: Forms
     siblings: Siblings
+    summaries: Summaries | None
     context: tuple[str, ...]
     model: RowModel | None
     n_rows: int
@@ -87,12 +100,19 @@ class DatabaseModel:
 
 @dataclass
 class _Extended:
-    """A table with its summaries and what its rows see of ancestors, as it is learned."""
+    """A table with its summaries and what its rows see of ancestors, as it is learned.
+
+    `above`: its summaries in its primary parent's rows; `line`: see `TableModel`; `private`: columns that none but the
+    table itself and the children that they are about see.
+    """
 
     own: dict[str, pa.Array]
     schema: dict[str, ColumnSchema]
     context: dict[str, pa.Array]
     context_schema: dict[str, ColumnSchema]
+    line: tuple[str, int] | None
+    above: Summaries | None = None
+    private: frozenset[str] = frozenset()
 
 
 def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int, verbose: bool) -> DatabaseModel:
@@ -131,7 +151,7 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             if _is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
                 own[place_of(relation)] = _numbers_or_null(place)
                 schema[place_of(relation)] = code_column(place_of(relation))
-        result[plan.name] = _Extended(own, schema, {}, {})
+        result[plan.name] = _Extended(own, schema, {}, {}, _line(table, plan, database))
     own_columns = {name: dict(table.schema) for name, table in result.items()}
     for at, plan in enumerate(reversed(database.plans)):
         persons, n = database.persons(plan.name), database.tables[plan.name].rows.num_rows
@@ -144,6 +164,8 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             children = _sample(child, child.schema, len(parent_N))
             code = children_codes(children, parent_N, persons, rare, seed + 101 * at, parents)
             _add_summary(result[plan.name], relation, number, code)
+            if is_primary:
+                _add_summaries(result[plan.name], child, database, relation)
     for plan in database.plans:
         for relation in plan.matched:
             parent_N = database.parents[relation]
@@ -174,6 +196,27 @@ def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code:
         table.schema[code_of(relation)] = code_column(code_of(relation))
 
 
+def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, relation: Relation) -> None:
+    """What the children's columns are like, beside the number and the code of the children."""
+    plan, parent_N = database.plan(relation.child), database.parents[relation]
+    n = database.tables[relation.parent].rows.num_rows
+    left_out = {*child.private, *plan.compared, *(c for c in (plan.order,) if c), *(code_of(r) for r in plan.brings)}
+    left_out |= {c for x in database.tables[relation.child].schema.constraints for c in x.involves}
+    left_out |= set() if child.line is None else {child.line[0]}
+    children = _sample(child, child.schema, len(parent_N))
+    chosen = choose_summaries(relation, children, parent_N, n, frozenset(left_out))
+    if chosen is None:
+        return
+    if plan.order is not None:  # its steps are what is learned
+        chosen = replace(chosen, relative={}, order=None)
+    summaries = chosen.of(children.rows, parent_N, n)
+    rare = database.tables[relation.parent].schema.rare_threshold
+    child.above = with_most(chosen, summaries, database.persons(relation.parent), rare)
+    table.own |= summaries
+    table.schema |= {c.name: c for c in chosen.schema}
+    table.private |= {c.name for c in chosen.schema}
+
+
 def _is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
     """Whether at least `rare` persons share one of the codes, so that a model may know it."""
     there = code_N != NO_PARENT
@@ -194,18 +237,24 @@ def _learn_table(
     seed: int,
 ) -> TableModel:
     table, own, rng = database.tables[plan.name], extended[plan.name], np.random.default_rng(seed)
-    family, parents = _family(database, plan, rng)
+    family, parents = _family(database, plan, own, rng)
     if plan.primary is not None:
         _inherit(own, extended[plan.primary.parent], plan.primary.parent, family.parent)
-    line = _line(table, plan, family)
-    names = [c for c in plan.learned if line is None or c != line[0]]
+    names = [c for c in plan.learned if own.line is None or c != own.line[0]]
     columns = tuple(c for c in table.modelled if c.name in names)
     order = plan.order if plan.order in {c.name for c in columns} else None  # else it is the number of the row
     forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order)
     values = {**own.own, **forms.forward(table.rows, parents, family)}
     drawn = {c.name: c for c in forms.schema} | {k: c for k, c in own.schema.items() if k not in plan.columns}
+    if own.above is not None and plan.primary is not None:
+        values |= own.above.forward(values, extended[plan.primary.parent].own, family.parent)
+        drawn = own.above.learned(drawn)
     siblings = _siblings(plan, own, drawn)
-    given, given_schema = _given(own, siblings, values, family)
+    shown = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
+    siblings = siblings.with_repeated(shown, family)
+    given, given_schema = _given(own, siblings, shown, family)
+    values |= siblings.forward(shown, family)
+    drawn = siblings.learned(drawn)
     regenerated = [c for c in table.schema.columns if c.name in names and not c.kind.is_modelled]
     values |= {c.name: one_array(table.rows.column(c.name)) for c in regenerated}
     schema = TableSchema(
@@ -222,11 +271,15 @@ def _learn_table(
         model = RowModel.learn(make, rows, schema, tuple(given), persons)
     n = len(family.parent)
     alone = 0 if plan.primary is None else int((family.parent == NO_PARENT).sum())
-    return TableModel(plan, table.schema, dict(table.keys), forms, siblings, tuple(own.context), model, n, alone, line)
+    return TableModel(
+        plan, table.schema, dict(table.keys), forms, siblings, own.above, tuple(own.context), model, n, alone, own.line
+    )
 
 
-def _family(database: OpenDatabase, plan: TablePlan, rng: np.random.Generator) -> tuple[Family, pa.Table | None]:
-    """The rows and their primary parents, in random order or in the declared one; and the parents' table."""
+def _family(
+    database: OpenDatabase, plan: TablePlan, own: _Extended, rng: np.random.Generator
+) -> tuple[Family, pa.Table | None]:
+    """The rows and their primary parents, in a random order, in the declared or in a found one; the parents' table."""
     rows = database.tables[plan.name].rows
     if plan.primary is None:
         nothing = np.full(rows.num_rows, NO_PARENT)
@@ -236,44 +289,60 @@ def _family(database: OpenDatabase, plan: TablePlan, rng: np.random.Generator) -
     if plan.order is not None:
         order = np.empty(rows.num_rows)
         order[pc.array_sort_indices(plain(rows.column(plan.order))).to_numpy()] = np.arange(rows.num_rows)
+    elif own.above is not None and own.above.order is not None:
+        order = np.empty(rows.num_rows)
+        found = np.lexsort((rng.random(rows.num_rows), numbers(own.own[own.above.order])))
+        order[found] = np.arange(rows.num_rows)
     return Family.of(database.parents[plan.primary], parents.num_rows, order), parents
 
 
 def _inherit(own: _Extended, parent: _Extended, name: str, parent_N: np.ndarray) -> None:
-    """What each row sees of its ancestors: its parent's columns first, then what the parent sees."""
-    sources = [(f"{name}: {c}", parent.own[c], column) for c, column in parent.schema.items()]
-    sources += [(c, parent.context[c], column) for c, column in parent.context_schema.items()]
+    """What each row sees of its ancestors: its parent's columns first, with what they say of it and its siblings."""
+    sources = [(f"{name}: {c}", parent.own[c], x) for c, x in parent.schema.items() if c not in parent.private]
+    if own.above is not None:
+        seen = own.above.seen(parent.own)
+        sources += [(f"{name}: {c.name}", seen[c.name], c) for c in own.above.seen_schema]
+        own.private |= {f"{name}: {c.name}" for c in own.above.seen_schema}
+    sources += [(c, parent.context[c], x) for c, x in parent.context_schema.items() if c not in parent.private]
     for label, values, column in sources[:MOST_GIVEN]:
         own.context[label] = one_array(take_or_null(values, parent_N))
         own.context_schema[label] = replace(column, name=label)
 
 
 def _siblings(plan: TablePlan, own: _Extended, drawn: dict[str, ColumnSchema]) -> Siblings:
-    """Which columns siblings show each other: all but what their own children are like."""
+    """Which columns siblings show each other: all but what their own children are like.
+
+    Where a family's numbers are summarised in the parent's row, and siblings stand in no order, these are not shown.
+    """
     if plan.primary is None:
         return Siblings((), False)
-    hidden = {code_of(r) for r in plan.brings}
+    hidden = {*(code_of(r) for r in plan.brings), *own.private}
+    found = own.above is not None and own.above.order is not None
+    if own.above is not None and not found and plan.order is None:
+        hidden |= {c.name for c in own.above.numbers}
     shown = tuple(c for c in drawn.values() if c.name not in hidden)
     if plan.order is not None and plan.order in own.schema:
         shown = (*shown, own.schema[plan.order])
-    return Siblings(shown, plan.order is not None)
+    return Siblings(shown, found or plan.order is not None)
 
 
 def _given(
-    own: _Extended, siblings: Siblings, values: dict[str, pa.Array], family: Family
+    own: _Extended, siblings: Siblings, rows: pa.Table, family: Family
 ) -> tuple[dict[str, pa.Array], tuple[ColumnSchema, ...]]:
     """What rows are completed from: what they see of ancestors and siblings, and its schema."""
     if not len(family.number):
         return {}, ()
-    rows = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
     seen = siblings.of_all(rows, family)
     given = {**own.context, **{c: one_array(seen.column(c)) for c in seen.column_names}}
     return given, (*own.context_schema.values(), *siblings.schema)
 
 
-def _line(table: OpenTable, plan: TablePlan, family: Family) -> tuple[str, int] | None:
+def _line(table: OpenTable, plan: TablePlan, database: OpenDatabase) -> tuple[str, int] | None:
     """The column that numbers the rows of each parent without gaps, and its first value; None: none."""
-    if plan.primary is None or int((family.number > 1).sum()) < FEWEST_NUMBERED:
+    if plan.primary is None:
+        return None
+    parent_N, n_parents = database.parents[plan.primary], database.tables[plan.primary.parent].rows.num_rows
+    if int((np.bincount(parent_N[parent_N >= 0], minlength=n_parents) > 1).sum()) < FEWEST_NUMBERED:
         return None
     for column in plan.learned:
         values = plain(table.rows.column(column))
@@ -281,7 +350,7 @@ def _line(table: OpenTable, plan: TablePlan, family: Family) -> tuple[str, int] 
             continue
         x = values.to_numpy()
         start = int(x.min())
-        if start in (0, 1) and np.array_equal(x, Family.of(family.parent, len(family.number), x).place + start):
+        if start in (0, 1) and np.array_equal(x, Family.of(parent_N, n_parents, x).place + start):
             return column, start
     return None
 

@@ -6,7 +6,7 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,10 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     family = Family(
         np.concatenate([family.parent, alone]), np.append(family.place, np.zeros(n_alone, np.int64)), number
     )
+    if model.summaries is not None:
+        known = model.summaries.repaired(parents.rows, number)
+        own = {n: known.column(n) for n in known.column_names}
+        parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
     context = _context(model, parents, relation.parent, family.parent)
     if model.model is None:
         rows = pa.table({"": pa.nulls(len(family.parent))})
@@ -150,6 +154,8 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     else:
         rows = _sets(model, family, context, rng)
     rows = model.forms.inverse(rows, parents.rows, family.parent)
+    if model.summaries is not None and model.model is not None:
+        rows = model.summaries.inverse(rows, parents.rows, family)
     return Made(rows, context, {relation: family.parent}, family.place)
 
 
@@ -197,6 +203,7 @@ def _sequences(
         own = by_place[start:stop]
         kept = np.arange(len(own)) if place == 0 else np.searchsorted(family.parent[last], family.parent[own])
         rows = model.model.draw(_beside(context.take(pa.array(own)), walk.seen(place, kept)), len(own), rng)
+        rows = model.siblings.inverse(rows, None if walk.last is None else walk.last.take(pa.array(kept)))
         if model.forms.order is not None:
             before_P = model.forms.absolute(rows, None if before_P is None else before_P[kept])
             rows = rows.append_column(*model.forms.order_column(before_P, parents, family.parent[own]))

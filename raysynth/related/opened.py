@@ -17,8 +17,9 @@ from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
-from raysynth.related.grouping import NO_PARENT, one_array
-from raysynth.related.plan import TablePlan, plan_of
+from raysynth.related.grouping import NO_PARENT, codes, numbers, one_array
+from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
+from raysynth.related.plan import TablePlan, bringing, plan_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
@@ -102,16 +103,48 @@ def open_tables(
                 f"table '{name}' has {table.num_rows} rows; at least 2 are needed to learn from: leave it out, with "
                 "the relations that name it"
             )
-    plans = plan_of(schema, {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()})
     parents = {}
     for r in (r for r in schema.relations if not schema[r.child].reference):
         found = parent_rows(key_values(opened[r.child], r.child_key), key_values(opened[r.parent], r.parent_key))
         parents[r] = np.maximum(found, NO_PARENT)  # what points nowhere is missing, if that was allowed
+    alike = _alike(schema, rows, parents)
+    plans = plan_of(schema, {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()}, alike)
     known = {}
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)
         known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
     return OpenDatabase(schema, plans, known, parents)
+
+
+def _alike(
+    schema: DatabaseSchema, rows: Mapping[str, pa.Table], parents: Mapping[Relation, np.ndarray]
+) -> dict[Relation, float]:
+    """Of each key of tables that several could bring: the mean share of a column's variance that is between parents.
+
+    A user's ratings lie within an evening, a film's within years: ratings are made for users, and films matched.
+    """
+    aside, result = set(schema.set_aside()), {}
+    for name in schema.names:
+        keys = [] if schema[name].reference else bringing(schema, name, aside)
+        own = set(rows[name].column_names) - {c for r in schema.parents_of(name) for c in r.child_key}
+        for relation in keys if len(keys) > 1 else []:
+            parent_N = parents[relation]
+            there = np.flatnonzero(parent_N >= 0)
+            number = np.bincount(parent_N[there], minlength=rows[relation.parent].num_rows)
+            shares = [0.0]
+            for column in own - set(schema[name].primary_key):
+                features = _as_features(rows[name].column(column))
+                shares.append(max(share_of_parents(parent_N[there], x[there], number)[1] for x in features))
+            result[relation] = float(np.sum(shares)) / max(len(shares) - 1, 1)
+    return result
+
+
+def _as_features(values: pa.ChunkedArray) -> list[np.ndarray]:
+    """A column as numbers: its own, or whether it is each of the most frequent values."""
+    if pa.types.is_temporal(values.type) or pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+        return [squeezed(numbers(values))]
+    code, _ = codes(values)
+    return [(code == level).astype(float) for level in frequent_levels(code)]
 
 
 def _declared(schema: TableSchema | str | os.PathLike[str] | None) -> TableSchema | None:

@@ -99,12 +99,18 @@ def place_of(relation: Relation) -> str:
     return f"row of {relation.parent} by {'+'.join(relation.child_key)}"
 
 
-def plan_of(schema: DatabaseSchema, types: Mapping[str, pa.Schema], rows: Mapping[str, int]) -> tuple[TablePlan, ...]:
+def plan_of(
+    schema: DatabaseSchema,
+    types: Mapping[str, pa.Schema],
+    rows: Mapping[str, int],
+    alike: Mapping[Relation, float] | None = None,
+) -> tuple[TablePlan, ...]:
     """The plan of each table that is made (reference tables are not), parents before children.
 
     Args:
         schema: of the database, valid.
         types: columns of each table. rows: of each table.
+        alike: how much rows of one parent are alike, where a table has several.
 
     Raises:
         SchemaError: a cycle of keys, keys of one table that share columns in a way that cannot be filled, a rule that
@@ -112,7 +118,7 @@ def plan_of(schema: DatabaseSchema, types: Mapping[str, pa.Schema], rows: Mappin
     """
     aside = set(schema.set_aside())
     made = [n for n in schema.topological() if not schema[n].reference]
-    primary = {n: _primary(schema, n, aside, rows) for n in made}
+    primary = {n: _primary(schema, n, aside, rows, alike or {}) for n in made}
     others = {n: _others(schema, n, primary[n]) for n in made}
     for rule in schema.rules:
         _check_rule(schema, rule, primary)
@@ -122,20 +128,28 @@ def plan_of(schema: DatabaseSchema, types: Mapping[str, pa.Schema], rows: Mappin
     return plans
 
 
-def _primary(schema: DatabaseSchema, name: str, aside: set[Relation], rows: Mapping[str, int]) -> Relation | None:
+def bringing(schema: DatabaseSchema, name: str, aside: set[Relation]) -> list[Relation]:
+    """The keys of a table that may bring its rows."""
+    return [r for r in schema.parents_of(name) if r not in aside and not schema[r.parent].reference]
+
+
+def _primary(
+    schema: DatabaseSchema, name: str, aside: set[Relation], rows: Mapping[str, int], alike: Mapping[Relation, float]
+) -> Relation | None:
     """Of the keys that may bring a table's rows the closest one.
 
     That is one that a rule follows, else one that may not be missing, that the primary key holds, whose parent has
-    parents itself (so that rows hang from a person), and of several the one with the most parents: each of these has
-    the fewest children.
+    parents itself (so that rows hang from a person), and of several the one whose children are most alike, else the
+    one with the most parents.
     """
-    open_ = [r for r in schema.parents_of(name) if r not in aside and not schema[r.parent].reference]
+    open_ = bringing(schema, name, aside)
     ruled = {schema.relation_of(rule) for rule in schema.rules}
 
-    def closeness(relation: Relation) -> tuple[bool, bool, bool, bool, int]:
-        above = [r for r in schema.parents_of(relation.parent) if r not in aside and not schema[r.parent].reference]
+    def closeness(relation: Relation) -> tuple[bool, bool, bool, bool, float, int]:
+        above = bringing(schema, relation.parent, aside)
         held = set(relation.child_key) <= set(schema[name].primary_key)
-        return relation in ruled, not relation.nullable, held, bool(above), rows[relation.parent]
+        likeness = alike.get(relation, 0.0)
+        return relation in ruled, not relation.nullable, held, bool(above), likeness, rows[relation.parent]
 
     return max(open_, key=closeness, default=None)
 

@@ -22,7 +22,7 @@ from raysynth.methods.loading import model_from_content
 from raysynth.related.grouping import one_array
 from raysynth.sampling.chunks import SamplingModel, assemble
 from raysynth.sampling.local import one_torch_thread, worker_threads
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 
 PERSONS = "number of the person"  # the column that says whose each row is
@@ -188,13 +188,3 @@ class RowModel:
         if not getattr(model, "completes_rows", False):
             raise ModelFileError(f"the model file makes rows by '{model.method}', which cannot complete any; refit it")
         return cls(model, tuple(meta["given"]))
-
-
-def number_column(name: str) -> ColumnSchema:
-    """A whole number that models see as a number, however few its values are."""
-    return ColumnSchema(name, Kind.CONTINUOUS, "int64", decimals=0)
-
-
-def code_column(name: str) -> ColumnSchema:
-    """A small number that names a category."""
-    return ColumnSchema(name, Kind.CATEGORICAL, "int64")

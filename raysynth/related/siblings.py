@@ -11,15 +11,19 @@ Shape legend: N rows, G groups.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from raysynth.related.grouping import Family, codes, group_means, group_modes, numbers, take_or_null
+from raysynth.related.grouping import Family, codes, group_means, group_modes, numbers, plain, take_or_null, values_of
 from raysynth.schema.columns import ColumnSchema, Kind
 
 PLACE = "place among siblings"
+AS_BEFORE = "(as before)"  # how a category of the row before is learned in the next one
+REPEATED = 2.0  # times as often as by chance: then a column of categories is learned so
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,14 @@ class Siblings:
 
     Args:
         columns: of the table's rows that are shown to later siblings.
-        is_sequence: whether an order is declared.
+        is_sequence: whether siblings stand in an order.
+        repeated: columns of text, in sequences, in which a value mostly stays: it is learned as `AS_BEFORE`, so that
+            it is the same value that stays, of however many.
     """
 
     columns: tuple[ColumnSchema, ...]
     is_sequence: bool
+    repeated: frozenset[str] = frozenset()
 
     def rounds(self, place_N: np.ndarray) -> np.ndarray:
         """The round that makes each row, (N,) from 0."""
@@ -113,17 +120,62 @@ class Siblings:
                 code, distinct = codes(values)
                 mode, share = group_modes(group, code, len(parents))
                 taken = np.append(mode, -1)[of_own]
-                result[_typical(column)] = _values(distinct, taken)
+                result[_typical(column)] = values_of(distinct, taken)
                 result[_share(column)] = _floats(np.append(share, np.nan)[of_own])
         return pa.table(result)
 
     # ---- sequences ---------------------------------------------------------------------------------------------------
 
+    def with_repeated(self, rows: pa.Table, family: Family) -> Siblings:
+        """These siblings with the columns in which the value of the row before often stays."""
+        if not self.is_sequence:
+            return self
+        before, found = _row_before(family), []
+        later = np.flatnonzero(before >= 0)
+        for column in (c for c in self.columns if c.kind.is_discrete and pa.types.is_string(c.arrow_type)):
+            code, distinct = codes(rows.column(column.name))
+            shares = np.bincount(code[code >= 0], minlength=1) / max(len(code), 1)
+            stays = float(((code[later] == code[before[later]]) & (code[later] >= 0)).mean()) if len(later) else 0.0
+            if (
+                len(distinct) > 2
+                and stays > REPEATED * float(shares @ shares)
+                and AS_BEFORE not in distinct.to_pylist()
+            ):
+                found.append(column.name)
+        return replace(self, repeated=frozenset(found))
+
+    def learned(self, columns: Mapping[str, ColumnSchema]) -> dict[str, ColumnSchema]:
+        """Columns as they are learned."""
+        return {n: replace(c, categories=None, levels=None) if n in self.repeated else c for n, c in columns.items()}
+
+    def forward(self, rows: pa.Table, family: Family) -> dict[str, pa.Array]:
+        """The repeated columns as they are learned, (N,)."""
+        before, result = _row_before(family), {}
+        for name in self.repeated:
+            code, distinct = codes(rows.column(name))
+            stays = (before >= 0) & (code >= 0) & (code == code[before])
+            labels = pa.concat_arrays([distinct.cast(pa.string()), pa.array([AS_BEFORE])])
+            result[name] = values_of(labels, np.where(stays, len(distinct), code))
+        return result
+
+    def inverse(self, rows: pa.Table, last: pa.Table | None) -> pa.Table:
+        """Rows as they are shown, from drawn ones; `last`: the row before each, None where they are the first."""
+        for name in self.repeated:
+            values = plain(rows.column(name))
+            stays = pc.fill_null(pc.equal(values, AS_BEFORE), False)
+            if last is not None:
+                values = pc.if_else(stays, plain(last.column(name)), values)
+            elif pc.any(stays).as_py():  # a first row repeats none: any of the other first ones
+                others = values.filter(pc.invert(stays))
+                taken = pa.array(np.arange(len(values)) % max(len(others), 1))
+                values = pc.if_else(
+                    stays, others.take(taken) if len(others) else pa.nulls(len(values), values.type), values
+                )
+            rows = rows.set_column(rows.column_names.index(name), name, values.dictionary_encode())
+        return rows
+
     def _of_sequences(self, rows: pa.Table, family: Family) -> pa.Table:
-        order = np.lexsort((family.place, family.parent))
-        before = np.full(len(order), -1, np.int64)
-        follows = np.flatnonzero(family.place[order] > 0)
-        before[order[follows]] = order[follows - 1]
+        order, before = np.lexsort((family.place, family.parent)), _row_before(family)
         result = {PLACE: pa.array(family.place)}
         for column in self.columns:
             last = take_or_null(rows.column(column.name), before)
@@ -188,6 +240,15 @@ class Walk:
         return Walk(self.siblings, rows, known)
 
 
+def _row_before(family: Family) -> np.ndarray:
+    """The number of the sibling before each row, -1 for the first, (N,)."""
+    order = np.lexsort((family.place, family.parent))
+    before = np.full(len(order), -1, np.int64)
+    follows = np.flatnonzero(family.place[order] > 0)
+    before[order[follows]] = order[follows - 1]
+    return before
+
+
 def _means_before(x_N: np.ndarray, order: np.ndarray, place_N: np.ndarray) -> np.ndarray:
     """For each row the mean of the values of its sequence before it, (N,)."""
     x, first = x_N[order], place_N[order] == 0
@@ -210,14 +271,6 @@ def _runs_before(code_N: np.ndarray, order: np.ndarray, place_N: np.ndarray) -> 
     result = np.empty(len(code))
     result[order] = np.where(first, np.nan, np.append(np.nan, run[:-1]))
     return result
-
-
-def _values(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
-    """Values by their number, null for -1; text stays dictionary codes."""
-    indices = pa.array(np.maximum(taken, 0).astype(np.int32), mask=taken < 0)
-    if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
-        return pa.DictionaryArray.from_arrays(indices, distinct)
-    return distinct.take(indices)
 
 
 def _floats(x: np.ndarray) -> pa.Array:

@@ -17,8 +17,9 @@ from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.plan import TablePlan, plan_of
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
+from raysynth.related.summaries import Summaries
 from raysynth.schema.columns import ColumnSchema, column_from_dict, column_to_dict
-from raysynth.schema.relations import DatabaseSchema
+from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 
 METHOD = "relational"
@@ -61,7 +62,8 @@ def from_content(content: ModelContent) -> DatabaseModel:
     columns |= {n: own for n, (_, own) in references.items()}
     types = {n: pa.schema([(c.name, c.arrow_type) for c in s.columns]) for n, s in columns.items()}
     rows = {n: int(t["n_rows"]) for n, t in meta["tables"].items()} | dict.fromkeys(references, 0)
-    plans = {p.name: p for p in plan_of(schema, types, rows)}
+    closest = {Relation.parse(t["primary"]): 1.0 for t in meta["tables"].values() if t.get("primary")}
+    plans = {p.name: p for p in plan_of(schema, types, rows, closest)}
     if list(plans) != list(meta["order"]):
         raise ModelFileError("the model file's tables do not fit its relations; refit the model")
     tables = {
@@ -74,12 +76,15 @@ def from_content(content: ModelContent) -> DatabaseModel:
 def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     rows, arrays = (None, {}) if table.model is None else table.model.to_state()
     meta = {
+        "primary": None if table.plan.primary is None else str(table.plan.primary),
         "schema": table.schema.to_dict(),
         "keys": {c: k.to_dict() for c, k in table.keys.items()},
         "columns": [column_to_dict(c) for c in table.forms.columns],
         "compared": list(table.forms.compared),
         "order": table.forms.order,
         "siblings": [column_to_dict(c) for c in table.siblings.columns],
+        "repeated": sorted(table.siblings.repeated),
+        "summaries": None if table.summaries is None else table.summaries.to_dict(),
         "context": list(table.context),
         "n_rows": table.n_rows,
         "n_alone": table.n_alone,
@@ -91,14 +96,22 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> TableModel:
     columns = _columns(meta["columns"])
+    above = meta.get("summaries")  # files of the first versions have none
+    summaries = None
+    if above is not None:
+        if plan.primary is None:
+            raise ModelFileError(f"table '{plan.name}' has no parent to summarise it; refit the model")
+        summaries = Summaries.from_dict(plan.primary, above)
     compared = {c: r for c, r in plan.compared.items() if c in meta["compared"]}
+    is_sequence = plan.order is not None or (summaries is not None and summaries.order is not None)
     line = meta["line"]
     return TableModel(
         plan=plan,
         schema=TableSchema.from_dict(meta["schema"]),
         keys={c: IdentifierEncoder.from_dict(k) for c, k in meta["keys"].items()},
         forms=Forms(columns, compared, meta["order"]),
-        siblings=Siblings(_columns(meta["siblings"]), plan.order is not None),
+        siblings=Siblings(_columns(meta["siblings"]), is_sequence, frozenset(meta.get("repeated", ()))),
+        summaries=summaries,
         context=tuple(meta["context"]),
         model=None if meta["model"] is None else RowModel.from_state(meta["model"], arrays),
         n_rows=int(meta["n_rows"]),

@@ -37,11 +37,12 @@ class RelationalSynthesizer(Parameterised):
     """Several tables with keys between them (parents and children, several parents, composite and nullable keys).
 
     Tables are made parents first. A parent's row is made together with a summary of its children: how many it has of
-    each kind of row, and a code of what these are like, learned by clustering. Children are made given their parent's
-    row, the summary, what the parent sees of its own ancestors, and a summary of the siblings made before them, or, in
-    a table with an `order`, the row before. Further parents are found by matching on codes. Keys are made anew, and
-    foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a root
-    table with all that descends from it counts once for `rare_threshold`.
+    each kind of row, where their numbers lie and which categories are typical, and a code of what these are like,
+    learned by clustering. Children are made given their parent's row, the summary, what the parent sees of its own
+    ancestors, and a summary of the siblings made before them, or, in a table with an `order` or with a number that
+    hardly differs within a family, the row before. Further parents are found by matching on codes. Keys are made anew,
+    and foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a
+    root table with all that descends from it counts once for `rare_threshold`.
 
     After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`.
     """
@@ -236,6 +237,28 @@ class RelationalSynthesizer(Parameterised):
         plan = opened(folder, plan, any_seed=chosen is None)
         with told(quiet=not self.verbose):
             return write_folder(Blocks.of(self.database_, Request(roots, scale, plan.seed)), folder, plan)
+
+    def sample_database(
+        self,
+        target: str | os.PathLike[str],
+        scale: float = 1.0,
+        seed: int | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write the tables of `sample` with types, primary and foreign keys into a database.
+
+        Args:
+            target: an SQLite or DuckDB file that is new or empty ('shop.db', 'sqlite:///shop.db', 'shop.duckdb').
+            scale, seed, conditions, rows: as in `sample`.
+
+        Raises:
+            ParameterError: the target is no such file, or holds tables. StorageError: it cannot be written.
+        """
+        from raysynth.data.sources.databases import check_empty, write_database
+
+        check_empty(target)
+        write_database(self.sample_arrow(scale, seed, conditions, rows), self.schema_, target)
 
     def _made(self, roots: Mapping[str, Roots], scale: float, seed: int | None) -> dict[str, pa.Table]:
         """All blocks, one below the other."""

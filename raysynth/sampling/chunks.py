@@ -53,6 +53,10 @@ class RowRules(Protocol):
         """For each row whether all constraints hold."""
         ...
 
+    def used(self, table: pa.Table, rng: np.random.Generator) -> np.ndarray:
+        """For each of these rows whether it is used."""
+        ...
+
     def hashes(self, table: pa.Table) -> list[np.ndarray]:
         """For each uniqueness rule a hash of each row, 0 for rows that are free of it."""
         ...
@@ -244,6 +248,7 @@ class _Wanted:
         if model.rules is not None:
             rows = model.rules.inverse(rows, rng)
             rows = _keep(rows, [model.rules.holds(rows)])
+            rows = _keep(rows, [model.rules.used(rows, rng)])
         return _keep(rows, [c.holds(rows.column(c.column)) for c in self.conditions if c.column in rows.column_names])
 
     def _possible(self, block: EncodedBlock) -> np.ndarray:

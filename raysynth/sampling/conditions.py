@@ -214,7 +214,11 @@ def _parse(column: ColumnSchema, encoder: ColumnEncoder | None, wanted: Any) -> 
     """The condition on one column; None where it holds by itself (a constant)."""
     where = f"condition on '{column.name}'"
     if column.kind is not Kind.CONSTANT and not column.kind.is_modelled:
-        raise ConditionError(f"{where}: {column.kind} columns are regenerated and cannot be asked for; leave it out")
+        raise ConditionError(
+            f"{where}: its values ({column.kind}) are made anew, so that none is a real one, and cannot be asked for; "
+            "leave it out and set the column of the sample afterwards, or, where its values repeat and are no secret, "
+            "fit with its kind declared 'categorical'"
+        )
     if isinstance(wanted, tuple) and column.kind is not Kind.CONSTANT:
         return _parse_range(column, wanted)
     values = list(wanted) if isinstance(wanted, _COLLECTIONS) else [wanted]

@@ -1,52 +1,118 @@
-"""What rules that are met by rejection do to a sample: the rows they cost, and which shares and means they move."""
+"""What rules that are met by rejection do to a sample, and the weights that undo what rejection alone would move."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
-from raysynth.schema.constraints import Constraint, ConstraintSet
+from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
+from raysynth.schema.constraints.thinning import is_off, learned
 from raysynth.schema.constraints.values import column_of, numbers_of
 
 PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the sample does not depend on them
 _SEED = 0x52756C6573
-_TOLD = 0.005  # share of rows rejected from which on a rule is told
+_TOLD = 0.005  # share of rows rejected from which on a rule is told, and rejection is weighted
 _MOVED = 0.1  # change of a share, or of a mean in standard deviations, that is called a distortion
+_KEPT = 16_384  # rows that keep the rules, which the weights are found with
+_MOST_PILOTS = 32
+_MOST_COLUMNS = 40  # whose shares the weights keep: those of the rules, and others, which would move with them
+
+Rules: TypeAlias = Sequence[Constraint]
+
+
+def with_thinning(model: SamplingModel) -> ConstraintSet | None:
+    """The model's rules, with weights where rejection takes a share of its rows, or a computed column is off.
+
+    See `constraints/thinning.py`. From made rows, and the shares that the rules bring.
+    """
+    rules = model.rules
+    if not isinstance(rules, ConstraintSet):
+        return None
+    if not rules.rejecting and not rules.shares:
+        return rules
+    pilots: list[pa.Table] = []
+    n_kept = n_made = 0
+    for rows in islice(_pilots(model), _MOST_PILOTS):
+        pilots.append(rows)
+        n_made, n_kept = n_made + rows.num_rows, n_kept + int(_kept(rules, rows).sum())
+        if n_kept >= _KEPT or (n_made - n_kept < _TOLD * n_made and not rules.shares):
+            break
+    rows = pa.concat_tables(pilots).unify_dictionaries()
+    kept = _kept(rules, rows)
+    if n_made - n_kept < _TOLD * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
+        return rules
+    ruled = {n for c in rules.rejecting for n in c.involves} | {n for r in rules.replacements for n in r.needs}
+    columns = sorted(rows.column_names, key=lambda n: n not in ruled)[: max(_MOST_COLUMNS, len(ruled))]
+    return replace(rules, thinning=learned(rows, kept, columns, rules.shares))
+
+
+def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:
+    """A model whose rows keep further rules, which it has not learned: others are rejected, so shares move as they do.
+
+    An equality is met by computing one column from the others, a range by the nearest value.
+
+    Raises:
+        ConstraintError: a rule does not fit the model's columns, or is one that only a fit can learn.
+    """
+    if not extra:
+        return model
+    schema = model.schema.as_modelled()
+    for rule in extra:
+        if isinstance(rule, FixedCombinations) and rule.combinations is None:
+            raise ConstraintError(
+                f"{rule}: combinations are learned by a fit; when rows are drawn, list them, or fit with this rule"
+            )
+    rules = model.rules if isinstance(model.rules, ConstraintSet) else ConstraintSet((), schema)
+    rules = replace(rules, extra=(*rules.extra, *extra))
+    rules.validate(schema)
+    return replace(model, rules=rules)
+
+
+def _pilots(model: SamplingModel) -> Iterator[pa.Table]:
+    """Tables of made rows before rejection, from a stream of their own."""
+    rng = chunk_stream(_SEED, 0)
+    while model.rules is not None:
+        made = model.encoder.decode(model.generator.generate(PILOT_ROWS, rng), rng)
+        yield model.rules.inverse(made, rng)
+
+
+def _kept(rules: ConstraintSet, rows: pa.Table) -> np.ndarray:
+    return np.logical_and.reduce([np.ones(rows.num_rows, bool), *(c.holds(rows) for c in _on(rules, rows))])
+
+
+def _on(rules: ConstraintSet, rows: pa.Table) -> list[Constraint]:
+    """The rejecting rules on columns that were made (a constant is not)."""
+    return [c for c in rules.rejecting if all(n in rows.column_names for n in c.involves)]
 
 
 def rule_effects(model: SamplingModel) -> list[str]:
     """A line for each rule that rejects rows, by a pilot without conditions; none where all are met by construction."""
-    if not isinstance(model.rules, ConstraintSet) or not _rejecting(model.rules):
+    rules = model.rules
+    if not isinstance(rules, ConstraintSet) or not rules.rejecting:
         return []
-    rng = chunk_stream(_SEED, 0)
-    rows = model.rules.inverse(model.encoder.decode(model.generator.generate(PILOT_ROWS, rng), rng), rng)
-    lines = []
-    for constraint in _rejecting(model.rules):
-        if all(n in rows.column_names for n in constraint.involves):
-            lines += _effect(constraint, rows, model)
-    return lines
+    rows = next(_pilots(model))
+    weight_N = _kept(rules, rows).astype(float)
+    if rules.thinning is not None:
+        weight_N *= rules.thinning.probabilities(rows)
+    return [line for constraint in _on(rules, rows) for line in _effect(constraint, rows, weight_N, model)]
 
 
-def _rejecting(rules: ConstraintSet) -> Sequence[Constraint]:
-    """The rules that change no column of what is modelled, and repair none."""
-    changed = {frozenset(r.needs) for r in rules.replacements}
-    return [
-        c for c in rules.constraints if frozenset(c.involves) not in changed and type(c).repair is Constraint.repair
-    ]
-
-
-def _effect(constraint: Constraint, rows: pa.Table, model: SamplingModel) -> list[str]:
-    kept = constraint.holds(rows)
-    rejected = 1 - float(kept.mean())
-    if rejected < _TOLD or not kept.any():
+def _effect(constraint: Constraint, rows: pa.Table, weight_N: np.ndarray, model: SamplingModel) -> list[str]:
+    """What is said of one rule; `weight_N`: with what probability each row is used under all rules."""
+    rejected = 1 - float(constraint.holds(rows).mean())
+    if rejected < _TOLD or not weight_N.any():
         return []
     parts, is_moved = [], False
     for name in constraint.involves:
-        before, after, spread, is_share = _figures(column_of(rows, name), kept, model, name)
+        before, after, spread, is_share = _figures(column_of(rows, name), weight_N, model, name)
         for word, (a, b), scale in (("missing", (before[0], after[0]), 1.0), ("mean", (before[1], after[1]), spread)):
             if word == "missing" or not is_share:
                 moved = abs(b - a) / scale if scale > 0 else 0.0
@@ -61,19 +127,16 @@ def _effect(constraint: Constraint, rows: pa.Table, model: SamplingModel) -> lis
 
 
 def _figures(
-    array: pa.Array, kept: np.ndarray, model: SamplingModel, name: str
+    array: pa.Array, weight_N: np.ndarray, model: SamplingModel, name: str
 ) -> tuple[tuple[float, float], tuple[float, float], float, bool]:
-    """((missing, mean) of all rows, the same of kept ones, standard deviation, whether it has no mean)."""
+    """((missing, mean) of all rows, the same of used ones, standard deviation, whether it has no mean)."""
     missing = array.is_null().to_numpy(zero_copy_only=False)
+    shares = float(missing.mean()), float(np.average(missing, weights=weight_N))
     if model.schema[name].kind is not Kind.CONTINUOUS:
-        return (float(missing.mean()), 0.0), (float(missing[kept].mean()), 0.0), 0.0, True
+        return (shares[0], 0.0), (shares[1], 0.0), 0.0, True
     values, absent = numbers_of(array)
-    there, left = values[~absent].astype(float), values[kept & ~absent].astype(float)
-    if not len(there) or not len(left):
-        return (float(missing.mean()), 0.0), (float(missing[kept].mean()), 0.0), 0.0, True
-    return (
-        (float(missing.mean()), float(there.mean())),
-        (float(missing[kept].mean()), float(left.mean())),
-        float(there.std()),
-        False,
-    )
+    there, left_N = values[~absent].astype(float), weight_N[~absent]
+    if not left_N.any():
+        return (shares[0], 0.0), (shares[1], 0.0), 0.0, True
+    mean = float(np.average(there, weights=left_N))
+    return (shares[0], float(there.mean())), (shares[1], mean), float(there.std()), False

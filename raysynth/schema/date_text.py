@@ -7,6 +7,7 @@ A format is strftime's language with what columns of real files need beside it:
     %b %B      month, 'Jan' and 'January' (%^b %^B: in capitals)      %G %V %u  ISO year, week and weekday
     %d %-d     day of the month                                       %a %A     weekday, 'Mon' and 'Monday'
     %H %-H     hour, 0 to 23         %I %-I  hour, 1 to 12            %p        AM or PM (%#p: am or pm)
+    %O %-O     hours of a duration, as many as there are: 26:15:00 is '%O:%M:%S'
     %M %S      minute, second        %f      digits of a fraction, as many as there are (%3f: exactly three)
     %z         offset from UTC: such times are read as UTC and written with +0000
 
@@ -51,6 +52,8 @@ _PATTERNS = {
     "%I": r"(?P<I>0[1-9]|1[0-2])",
     "%-I": r"(?P<I>1[0-2]|0?[1-9])",
     **dict.fromkeys(("%p", "%#p"), r"(?P<p>(?i:[ap]m))"),
+    "%O": r"(?P<O>[0-9]{2,7})",
+    "%-O": r"(?P<O>[0-9]{1,7})",
     "%M": r"(?P<M>[0-5][0-9])",
     "%S": r"(?P<S>[0-5][0-9])",
     "%f": r"(?P<f>[0-9]{1,9})",
@@ -97,7 +100,7 @@ class DateFormat:
         digits = max((6 if t == "%f" else int(t[1]) for t in self.tokens if re.fullmatch(r"%\d?f", t)), default=0)
         if digits:
             return pa.timestamp("ms" if digits <= 3 else "us" if digits <= 6 else "ns")
-        has_time = any(t in self.tokens for t in ("%H", "%-H", "%I", "%-I", "%M", "%S"))
+        has_time = any(t in self.tokens for t in ("%H", "%-H", "%I", "%-I", "%O", "%-O", "%M", "%S"))
         return pa.timestamp("s") if has_time else pa.date32()
 
     def parse(self, texts: pa.Array) -> pa.Array:
@@ -166,7 +169,7 @@ def _days(parts: dict[str, pa.Array], n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _time_of_day(parts: dict[str, pa.Array], n: int) -> np.ndarray:
     """Nanoseconds since midnight (N,); an offset from UTC is taken off."""
-    hour = _whole(parts, "H", 0, n)
+    hour = _whole(parts, "O" if "O" in parts else "H", 0, n)
     if "I" in parts:
         afternoon = pc.equal(pc.utf8_lower(parts["p"]), "pm") if "p" in parts else pa.array(np.zeros(n, bool))
         hour = _whole(parts, "I", 12, n) % 12 + 12 * pc.fill_null(afternoon, False).to_numpy(zero_copy_only=False)
@@ -218,6 +221,7 @@ class _Parts:
             "m": lambda: self._month,
             "d": lambda: self.day - self._first_of("M") + 1,
             "H": lambda: self._hour,
+            "O": lambda: self.day * 24 + self._hour,
             "I": lambda: (self._hour + 11) % 12 + 1,
             "M": lambda: self.time_ns // 60_000_000_000 % 60,
             "S": lambda: self.time_ns // 1_000_000_000 % 60,

@@ -83,7 +83,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class TableKeys:
-    """What a database knows of one table.
+    """Keys and order of one table of a database.
 
     Args:
         name: of the table.
@@ -100,7 +100,7 @@ class TableKeys:
 
 @dataclass(frozen=True)
 class CrossTableRule:
-    """What holds between each row and its parent, or between each row and all of its children.
+    """A rule between each row and its parent, or between each row and all of its children.
 
     Args:
         kind: '>=', '>', '<=', '<' or '==' (each child's value compared with its parent's; '==' is a copy), 'sum'

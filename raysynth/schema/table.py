@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raysynth.errors import SchemaError
+from raysynth.files.notebook import html_table
 from raysynth.files.storage import place, write_atomically
 from raysynth.schema.columns import PROVENANCE, ColumnSchema, Kind, as_kind, column_from_dict, column_to_dict
 from raysynth.schema.constraint_json import constraint_from_dict
@@ -22,18 +23,19 @@ class TableSchema:
     """All columns in order, the constraints between them, and the protection of rare values.
 
     Args:
-        columns: one `ColumnSchema` for each column, in the order of the output.
+        columns: one `ColumnSchema` for each column, in the order of the output. A schema for a fit without a budget may
+            leave columns out: these are inferred.
         constraints: `raysynth.constraints.Constraint` values; each must hold in every sampled row.
-        rare_threshold: categories seen in fewer rows than this, and this many of the smallest and of the largest
-            numbers, never leave (default 5; 1 switches the protection off).
-        max_categories: categories with a code of their own; the rest of a column shares one code (default 1,000).
+        rare_threshold: categories in fewer rows than this are never sampled, nor are this many of the smallest and of
+            the largest numbers (default 5; 1 switches the protection off).
+        max_categories: most categories of a column with a code of their own; the rest shares one (default 1,000).
         entity: column that says whose each row is, where persons have several rows: `rare_threshold` then counts
             persons, and the column is made anew. None: found by `fit`, where a column looks like it.
         releases: the ledger (as JSON values) of what was released with noise for this schema, which every fit with it
             pays for; None: nothing was.
     """
 
-    columns: tuple[ColumnSchema, ...]
+    columns: tuple[ColumnSchema, ...] = ()
     constraints: tuple[Any, ...] = ()
     rare_threshold: int = 5
     max_categories: int = 1000
@@ -42,6 +44,8 @@ class TableSchema:
     _by_name: dict[str, ColumnSchema] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("columns", "constraints"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         self._by_name.update({c.name: c for c in self.columns})
 
     def __getitem__(self, name: str) -> ColumnSchema:
@@ -85,17 +89,18 @@ class TableSchema:
         return replace(self, columns=tuple(column if c.name == name else c for c in self.columns))
 
     def declared_public(self) -> TableSchema:
-        """The same with everything that was read from the rows declared: the word of who knows it without them.
+        """The same schema with all fields declared public; call it only if you know them without looking at the rows.
 
-        What a column was taken for, and why, is no longer told: the reasons count rows.
+        The reasons of the inference are left out, since they count rows.
         """
         columns = (replace(c, inferred=(), reason="declared") if c.inferred else c for c in self.columns)
         return replace(self, columns=tuple(columns))
 
     def require_public(self) -> None:
-        """Raise `SchemaError` where a field was read from the rows without noise: no schema for a privacy budget.
+        """Raise `SchemaError` unless the schema may be used under a privacy budget.
 
-        And where one was released with noise by a fit, whose ledger the schema does not carry: nobody would pay for it.
+        It may not where a field was read from the rows without noise, or was released with noise by a fit whose ledger
+        the schema does not carry, so that its cost would be counted nowhere.
         """
         if self.releases is None and (unpaid := [c for c in self.columns if c.released]):
             raise SchemaError(
@@ -115,9 +120,14 @@ class TableSchema:
             "take its lists 'inferred' out, or use schema.declared_public()"
         )
 
-    def validate(self) -> TableSchema:
-        """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self."""
-        if not self.columns:
+    def validate(self, *, complete: bool = True) -> TableSchema:
+        """Check every column and constraint by itself; raises `SchemaError` that names the column. Returns self.
+
+        Args:
+            complete: whether the schema declares all columns of its table. If not, constraints on others are not
+                checked yet: where the table is opened, its other columns are inferred, and the whole is checked.
+        """
+        if not self.columns and not (self.constraints or self.entity):
             raise SchemaError("the schema has no columns")
         if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise SchemaError(f"column names must be unique; repeated: {', '.join(repeated)}")
@@ -133,7 +143,8 @@ class TableSchema:
             if column.within is not None and column.within not in self:
                 raise SchemaError(f"column '{column.name}' is within '{column.within}', which the schema does not have")
         for constraint in self.constraints:
-            constraint.validate(self)
+            if complete or all(name in self for name in constraint.involves):
+                constraint.validate(self)
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,8 +153,9 @@ class TableSchema:
             "format_version": FORMAT_VERSION,
             "rare_threshold": self.rare_threshold,
             "max_categories": self.max_categories,
-            "columns": [column_to_dict(c) for c in self.columns],
         }
+        if self.columns:
+            result["columns"] = [column_to_dict(c) for c in self.columns]
         if self.entity is not None:
             result["entity"] = self.entity
         if self.constraints:
@@ -153,10 +165,16 @@ class TableSchema:
         return result
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> TableSchema:
-        """The inverse of `to_dict`, validated; raises `SchemaError`."""
-        if not isinstance(content, Mapping) or not isinstance(content.get("columns"), list):
-            raise SchemaError("a schema is a JSON object with a list 'columns'")
+    def from_dict(cls, content: Mapping[str, Any], *, complete: bool = True) -> TableSchema:
+        """The inverse of `to_dict`, validated; raises `SchemaError`.
+
+        `complete`: see `validate`; a schema without the entry 'columns' is not.
+        """
+        listed = (
+            content.get("columns", [] if content.get("constraints") else None) if isinstance(content, Mapping) else 0
+        )
+        if not isinstance(listed, list):
+            raise SchemaError("a schema is a JSON object with a list 'columns', or 'constraints', or both")
         if content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
             raise SchemaError(
                 f"schema format_version {content['format_version']!r} is not known; "
@@ -166,12 +184,16 @@ class TableSchema:
         known |= {"$schema"}  # by which an editor completes entries; it says nothing of the table
         if unknown := set(content) - known:
             raise SchemaError(f"unknown entries in the schema: {sorted(unknown)}; valid: {sorted(known)}")
-        columns = tuple(column_from_dict(c) for c in content["columns"])
+        columns = tuple(column_from_dict(c) for c in content.get("columns", ()))
+        if "columns" in content and not columns:
+            raise SchemaError("the schema has no columns; leave 'columns' out where all are to be inferred")
         constraints: tuple[Any, ...] = ()
         if content.get("constraints"):
             constraints = tuple(constraint_from_dict(c) for c in content["constraints"])
         limits = {k: content[k] for k in ("rare_threshold", "max_categories", "entity", "releases") if k in content}
-        return cls(columns=columns, constraints=constraints, **limits).validate()
+        return cls(columns=columns, constraints=constraints, **limits).validate(
+            complete=complete and "columns" in content
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON, meant to be edited by hand."""
@@ -180,7 +202,7 @@ class TableSchema:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
-        """Read what `save` wrote; raises `SchemaError` that names the file and the fault."""
+        """Read what `save` wrote, or part of it; raises `SchemaError` that names the file and the fault."""
         file = place(path, "schema file")
         try:
             with file.open() as stream:
@@ -189,12 +211,17 @@ class TableSchema:
             raise SchemaError(f"cannot read schema file '{file}': {error.strerror or error}") from error
         except ValueError as error:
             raise SchemaError(f"schema file '{path}' is not valid JSON: {error}") from error
-        return cls.from_dict(content)
+        return cls.from_dict(content, complete=False)
 
     def describe(self) -> str:
-        """One line a column: name, kind and why; what `fit` prints."""
+        """One line for each column with its name, its kind and the reason; this is what `fit` prints."""
         width = max(len(c.name) for c in self.columns)
         return "\n".join(f"{c.name:<{width}}  {c.kind:<12} {c.reason or 'declared'}" for c in self.columns)
+
+    def _repr_html_(self) -> str:
+        rows = [(c.name, c.kind, c.dtype or "", c.reason or "declared") for c in self.columns]
+        caption = f"TableSchema of {len(self.columns)} columns"
+        return html_table(caption, ("column", "kind", "type", "why"), rows, [f"Rule: {c!r}" for c in self.constraints])
 
 
 def declared(schema: TableSchema, kinds: Mapping[Kind, Iterable[str] | None]) -> TableSchema:

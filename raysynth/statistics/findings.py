@@ -30,6 +30,7 @@ MOST_HASHED = 20_000_000  # rows whose hashes are kept to find repeated ones (16
 _MUCH_RARE = 0.05  # share of rows from which rare values are worth a line
 _SENTINEL_ROWS = 0.002  # share of rows at a value far from all others
 _FEWEST_VALUES = 20
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 _TARGET = re.compile(r"\b(?:target|label|class|outcome|response|y|churn|default|survived|diagnosis|income)\b")
 _MOST_CLASSES = 20
 
@@ -170,6 +171,8 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     advice = []
     if rare >= _MUCH_RARE and is_text(seen.type):
         advice.append(rare_words(rare))
+        if (mixed := _numbers_but_for(seen)) is not None:
+            advice.append(mixed)
     elif rare >= _MUCH_RARE:
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
     if (value := _sentinel(column, seen)) is not None:
@@ -184,6 +187,23 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     if seen.n_inf:
         advice.append(f"{seen.n_inf:,} infinite values: replace them, a fit refuses them")
     return advice
+
+
+def _numbers_but_for(seen: ColumnStatistics) -> str | None:
+    """What keeps a column of numbers text; None where most rows hold none, or all do (telephone numbers)."""
+    counts = seen.categories().value
+    is_number = np.array([_NUMBER.fullmatch(str(v)) is not None for v in counts.values], bool)
+    share = float(counts.counts[is_number].sum() / max(counts.counts.sum(), 1))
+    if not 0.5 <= share < 1:
+        return None
+    least = TableSchema().rare_threshold
+    others = [(n, str(v)) for n, v, number in zip(counts.counts, counts.values, is_number, strict=True) if not number]
+    frequent = [v for n, v in sorted(others, key=lambda o: (-o[0], o[1])) if n >= least][:4]
+    shown = ", ".join(map(repr, frequent)) or "some texts in few rows each"
+    return (
+        f"{share:.0%} of the rows are numbers; for the others ({shown}) all are text: read those as missing (--csv "
+        f"'missing={'|'.join(frequent) or 'TEXT'}'), or put them into a column of their own"
+    )
 
 
 def _sentinel(column: ColumnSchema, seen: ColumnStatistics) -> Any:

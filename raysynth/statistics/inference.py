@@ -171,21 +171,24 @@ def _has_few_values(seen: ColumnStatistics, rare: int) -> bool:
 
 
 def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> tuple[Kind, str, dict[str, Any]]:
-    whole = pt.is_integer(seen.type)
+    is_integer = pt.is_integer(seen.type)
+    whole = is_integer or _decimals(seen) == 0  # a frame holds integers with gaps as doubles
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, "pandas dtype 'category'", {}
-    if whole and (provider := recognise_personal(seen.name, seen.examples(_EXAMPLES))) in _NUMBERS_OF_PERSONS:
+    if is_integer and (provider := recognise_personal(seen.name, seen.examples(_EXAMPLES))) in _NUMBERS_OF_PERSONS:
         return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
-    if whole and seen.is_unique and seen.n_rows > 2:
-        if named_like_key(seen.name) or "code" in words_of(seen.name):
-            return Kind.IDENTIFIER, "every row has another whole number, and it is named like a key", {}
+    fewest = _FEWEST_KEYS if seen.missing or not is_integer else 3
+    is_named_so = named_like_key(seen.name) or "code" in words_of(seen.name)
+    if whole and is_named_so and seen.summary.all_unique and seen.n_distinct >= fewest:
+        have = "has" if not seen.missing else "that has a number has"
+        return Kind.IDENTIFIER, f"every row {have} another whole number, and it is named like a key", {}
+    if is_integer and seen.is_unique and seen.n_rows > 2:
         if seen.n_rows >= _SEQUENCE_ROWS and _is_sequence(seen):
             return Kind.IDENTIFIER, "the numbers of a sequence without gaps, each once", {}
         if seen.n_rows >= _SEQUENCE_ROWS and _is_drawn_once(seen):
             return Kind.IDENTIFIER, "each whole number once, where measured ones would repeat: a key", {}
     if seen.n_distinct <= 2 and seen.n_rows > _TWO_VALUED_ROWS and seen.categories().value.counts.max() >= rare:
         return Kind.CATEGORICAL, f"{seen.n_distinct} distinct number{'s' if seen.n_distinct > 1 else ''}", {}
-    whole = whole or _decimals(seen) == 0
     if whole and (why := _repeated_key(seen)) is not None:
         return Kind.IDENTIFIER, why, {}
     noun = "whole numbers" if whole else "numbers"
@@ -234,7 +237,7 @@ def _column(seen: ColumnStatistics, kind: Kind, reason: str, pandas_dtype: str |
     if kind is Kind.CONSTANT and "value" not in extra:
         extra["value"] = constant_value(seen)
     if kind is Kind.IDENTIFIER:
-        extra["pattern"] = _key_pattern(seen)
+        extra["pattern"] = key_pattern(seen)
     return ColumnSchema(
         name=seen.name,
         kind=kind,
@@ -260,7 +263,7 @@ def _declared_column(column: ColumnSchema, seen: ColumnStatistics, pandas_dtype:
     if column.kind is Kind.CONSTANT and column.value is None and seen.missing == 0:
         column = replace(column, value=constant_value(seen))
     if column.kind is Kind.IDENTIFIER and column.pattern is None:
-        column = replace(column, pattern=_key_pattern(seen))
+        column = replace(column, pattern=key_pattern(seen))
     return column
 
 
@@ -271,7 +274,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
         Kind.CONTINUOUS: is_numeric(seen.type) and not pt.is_temporal(seen.type),
         Kind.DATETIME: pt.is_timestamp(seen.type) or pt.is_date32(seen.type),
         Kind.TIMEDELTA: pt.is_duration(seen.type),
-        Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type),
+        Kind.IDENTIFIER: is_text(seen.type) or pt.is_integer(seen.type) or _are_whole(seen),
         Kind.PERSONAL: is_text(seen.type) or pt.is_integer(seen.type),
     }
     if not fits.get(column.kind, True):
@@ -280,6 +283,7 @@ def _check_type(column: ColumnSchema, seen: ColumnStatistics) -> None:
             Kind.CONTINUOUS: "declare it categorical, or convert it with pd.to_numeric",
             Kind.DATETIME: "declare its `date_format`, for example '%d/%m/%Y', or convert it with pd.to_datetime",
             Kind.TIMEDELTA: "convert it with pd.to_timedelta",
+            Kind.IDENTIFIER: "a key is text or a whole number; declare it continuous or categorical",
         }
         cure = cures.get(column.kind, "declare another kind, or convert it to text")
         raise SchemaError(
@@ -326,7 +330,7 @@ def constant_value(seen: ColumnStatistics) -> Any:
     return str(value) if pt.is_decimal(seen.type) else value
 
 
-def _key_pattern(seen: ColumnStatistics) -> str:
+def key_pattern(seen: ColumnStatistics) -> str:
     """How the column's keys look, in the language of `encoding/pattern.py`."""
     if not is_text(seen.type) and seen.extremes is not None:
         bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if pt.is_integer(seen.type) else 53
@@ -343,6 +347,11 @@ def _decimals(seen: ColumnStatistics) -> int | None:
     if pt.is_decimal(seen.type):
         return min(seen.type.scale, 15)
     return decimals
+
+
+def _are_whole(seen: ColumnStatistics) -> bool:
+    """Whether a column of doubles or decimals holds whole numbers, as a frame has integers with gaps."""
+    return is_numeric(seen.type) and not pt.is_temporal(seen.type) and _decimals(seen) == 0
 
 
 def _is_sequence(seen: ColumnStatistics) -> bool:

@@ -17,6 +17,7 @@ from raysynth.schema.constraints.values import column_of
 FEWEST = 30  # rows in which the columns of a relation have values
 EVIDENCE = 20  # rows that would break a relation if its columns were independent
 EXCEPTIONS = 0.005  # share of rows: what is broken more often is no relation
+_MORE_VALUES = 1.2  # times as many values as the total has, and a part of it is what is computed
 _PROBES = 24  # rows that sums are looked for with
 _OVERLAP = 0.05  # share of rows that would break an ordering so: below that the ranges lie apart by themselves
 
@@ -100,9 +101,24 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
             continue
         if _holds(_same(values[target], made)):
             done |= {name}
-            text = f" {words} ".join(quoted(names[p]) for p in parts)
+            solved, rest = _solved(values, target, parts) if words == "+" else (target, parts)
+            sign = "-" if solved != target else words
+            text = f" {sign} ".join(quoted(names[p]) for p in rest)
             shown = f" {words} ".join(f"'{names[p]}'" for p in parts)
-            yield (Expression(f"{quoted(name)} == {text}"), f"'{name}' is {shown}"), name
+            yield (Expression(f"{quoted(names[solved])} == {text}"), f"'{name}' is {shown}"), name
+
+
+def _solved(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """(column, total and other parts) of a sum: the column that the others make, which has most values of its own.
+
+    Of 'price = discount + sale price' that is the sale price: the price has its few values by itself, and a model that
+    makes it from two others would give it more.
+    """
+    count = [len(np.unique(v[np.isfinite(v)])) for v in values]
+    most = max(parts, key=lambda p: count[p])
+    if count[most] <= _MORE_VALUES * count[target]:
+        return target, parts
+    return most, (target, *(p for p in parts if p != most))
 
 
 def _full_rows(values: np.ndarray) -> np.ndarray:

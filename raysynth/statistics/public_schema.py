@@ -66,6 +66,7 @@ def public_schema(
         )
     if declared is not None:
         declared.require_public()
+        declared.validate()
     listed = {name: Kind(kind) for kind, names in kinds.items() for name in names or ()}
     known = () if declared is None else declared.names
     if unknown := [n for n in (*known, *listed) if n not in table.names]:

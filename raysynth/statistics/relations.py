@@ -22,7 +22,7 @@ from raysynth.data.fragments import Table
 from raysynth.errors import ConstraintError
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations
+from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
 from raysynth.schema.constraints.joint import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
 from raysynth.schema.constraints.values import column_of
@@ -114,15 +114,28 @@ def said(found: Sequence[Relation], most: int = 8) -> list[str]:
 
 
 def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, ...]:
-    """The relations that `rules='auto'` switches on: without an exception, and kept by construction all together."""
+    """The relations that `rules='auto'` switches on: without an exception, and kept by construction all together.
+
+    Not combinations of numbers alone: as categories they lose their order, which costs more than the rule is worth.
+    Nor orderings of columns of an equality: a gap in place of a number that others are computed from bends them all.
+    """
     taken: list[Constraint] = []
+    equal: set[str] = set()
     for relation in found:
-        if relation.exceptions or not relation.by_construction:
+        if relation.exceptions or not relation.by_construction or _are_numbers(relation.constraint, schema):
             continue
-        more = ConstraintSet((*taken, relation.constraint), schema)
-        if len(more.replacements) == len(taken) + 1:
-            taken.append(relation.constraint)
+        rule = relation.constraint
+        if isinstance(rule, Inequality) and equal & set(rule.involves):
+            continue
+        if len(ConstraintSet((*taken, rule), schema).replacements) == len(taken) + 1:
+            taken.append(rule)
+            equal |= set(rule.involves) if isinstance(rule, Expression) else set()
     return tuple(taken)
+
+
+def _are_numbers(constraint: Constraint, schema: TableSchema) -> bool:
+    combined = isinstance(constraint, FixedCombinations)
+    return combined and all(schema[n].kind is Kind.CONTINUOUS for n in constraint.involves)
 
 
 def _is_possible(constraint: Constraint, schema: TableSchema) -> bool:

@@ -30,6 +30,7 @@ _KEY = re.compile(
 _WHOLE_KEY = re.compile(
     r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy)(?: \d+)?$"
 )
+_CALENDAR = re.compile(r"\b(?:year|season|quarter|month|week|day|hour|minute)s?\b")  # 'yearID': numbered by all alike
 _THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|course|route|isbn|asin|part|category")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|\d{4}-W\d\d.*")
 _CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
@@ -60,6 +61,7 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
     if n_distinct < MANY or not examples:
         return None
     named = (_KEY if is_text else _WHOLE_KEY).search(words) is not None
+    named = named and (is_text or _CALENDAR.search(words) is None)
     alone = _PERSON.sub("", words).strip() == "" and (is_text or not words.endswith("s"))  # 'students' counts them
     of_person = _PERSON.search(words) is not None and (named or alone)
     few_rows = of_person or each <= ROWS_BY_NAME

@@ -8,8 +8,9 @@ The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 
 digits of the year, without leading zeros, 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012, January 31, 2012, Tuesday
 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as 2012Q1, a
 week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 1545,
-3:45 PM, and 'Z', 'UTC' or an offset behind; times alone; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012
-15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
+3:45 PM, and 'Z', 'UTC' or an offset behind; times alone; durations of hours as 26:15:30 and 26:15; and Tue Jan 31
+15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue
+Jan 31 15:45:30 2012 (ctime), 20120131154530.
 """
 
 from __future__ import annotations
@@ -61,10 +62,11 @@ _PARTS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y%m", "%Y-Q%q", "%YQ%q", "%Y Q%q
 _PARTS += [f"%{b}{s}%{y}" for b in ("b", "B", "^b") for s in " -" for y in "Yy"]
 _CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S"]
 _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for gap in (" ", "") for p in ("p", "#p")]
+_SPANS = ["%-O:%M:%S", "%O:%M:%S", "%-O:%M", "%O:%M"]  # durations: hours beyond 23, which no time of day has
 _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"]
 _WHOLE += ["%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M"]
 _DIGITS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # without separators
-_WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK}
+_WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK, *_SPANS}
 _NAMED = re.compile(
     r"\b(?:date|day|time|when|dt|ts|timestamp|year|month|week|quarter|period|born|birth|dob|hour)\b|date|time"
 )
@@ -207,7 +209,7 @@ def _forms_of(value: str) -> Iterator[str]:
     if len(value) > _LONGEST:
         return
     has_month = any(m[:3].lower() in value.lower() for m in MONTHS)  # patterns are compiled only where they may fit
-    for form in (*_WHOLE, *_PARTS, *_CLOCK):
+    for form in (*_WHOLE, *_PARTS, *_CLOCK, *_SPANS):
         if ("%b" in form or "%B" in form or "%^" in form) and not has_month:
             continue
         if match := _compiled(form).fullmatch(value):
@@ -252,4 +254,4 @@ def _compiled(form: str) -> re.Pattern[str]:
 
 def known_formats() -> list[str]:
     """The formats of days, parts of years and times that are looked for, without their combinations."""
-    return list(itertools.chain(_NUMBERS, _WORDS, _PARTS, _CLOCK, _WHOLE))
+    return list(itertools.chain(_NUMBERS, _WORDS, _PARTS, _CLOCK, _SPANS, _WHOLE))

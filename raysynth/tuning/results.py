@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate
 from raysynth.errors import ParameterError
+from raysynth.files.notebook import html_table
 from raysynth.files.storage import write_atomically
 from raysynth.tuning import front as fronts
 from raysynth.tuning.report import render_sweep
@@ -142,6 +143,11 @@ class SweepResult:
         write_atomically(path, render_sweep(self).encode())
 
     write_report = generate_report  # as all results
+
+    def _repr_html_(self) -> str:
+        rows = [(_name(c), c.utility, c.attack, len(c.results)) for c in self.candidates]
+        header = ("setting", self.objective, "advantage of an attack", "seeds")
+        return html_table(f"Sweep of {len(rows)} settings, best first", header, rows, [f"{self.label}."])
 
     def record(self) -> dict[str, Any]:
         """Everything as plain JSON values; undefined figures, and an infinite epsilon, are None."""

@@ -291,7 +291,7 @@ def sweep(
 def proxy_sweep(
     data: Any, methods: Sequence[str] | None = None, epsilons: Sequence[float] = (math.inf,), **options: Any
 ) -> SweepResult:
-    """As `sweep`, on stand-in rows: the private rows are opened twice at most.
+    """A sweep on stand-in rows, which may be shown to anybody; the private rows are opened twice at most.
 
     A Bayesian network with a budget of its own (`proxy_epsilon`) is fitted to them once, or `proxy_data` takes its
     place; the whole sweep runs on those rows; `best()` fits the winner, alone, to the private rows. Its ledger holds
@@ -309,7 +309,7 @@ def proxy_sweep(
 def private_selection(
     data: Any, methods: Sequence[str] | None = None, epsilons: Sequence[float] = (1.0,), **options: Any
 ) -> SweepResult:
-    """The best of a random number of fits of random settings, by one mechanism (Papernot and Steinke 2022).
+    """A sweep within the budget: the best of a random number of fits (Papernot and Steinke 2022).
 
     Statistics are released once, every fit has a noised score of its own, and only the winner is kept and shown; its
     ledger covers the choice. All is charged for the largest epsilon: with ten fits on average about 2.4 times it. All

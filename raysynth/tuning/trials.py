@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """One fit of a setting; trials of several seeds show how much chance there is in it."""
+    """One fit of a setting with one seed; several seeds show how much of a difference is chance."""
 
     setting: Setting
     seed: int
@@ -59,7 +59,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one trial gave.
+    """Status and figures of one trial.
 
     Args:
         trial: what was tried.

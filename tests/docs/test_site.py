@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,33 +17,39 @@ import jsonschema
 import pandas as pd
 import pytest
 import yaml
+from object_store import object_store
+from pages import DOCS, PAGES, TUTORIALS, blocks, run_page, starts_ray
 
 import raysynth
 from raysynth import ColumnSchema, DatabaseSchema, TableSchema, constraints, infer_schema
 from raysynth.cli.attack import CAMPAIGN_KEYS
+from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.files.model_file import read_model
+from raysynth.schema.constraint_json import KINDS as CONSTRAINT_KINDS
+from raysynth.schema.constraint_json import constraint_from_dict
 
-ROOT = Path(__file__).parent.parent.parent
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
-SNIPPET = re.compile(r"(<!-- not run: [^>]*-->\n)?```python\n(.*?)```", re.DOTALL)
+ROOT = DOCS.parent
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+WITH_CODE = [p for p in PAGES if any(b.is_run for b in blocks(p)) and not starts_ray(p)]
 
 
-def snippets(page: Path) -> list[str]:
-    """The Python blocks of a page that are run, in order."""
-    return [code for left_out, code in SNIPPET.findall(page.read_text(encoding="utf-8")) if not left_out]
+@pytest.fixture
+def bucket() -> Iterator[None]:
+    """A server on loopback that speaks S3, with a bucket 'bucket', for the pages that read and write one."""
+    with object_store("127.0.0.1"):
+        yield
 
 
-WITH_CODE = [p for p in PAGES if snippets(p)]
-
-
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: str(p.relative_to(ROOT / "docs")))
-def test_the_snippets_of_a_page_run_in_order_in_an_empty_folder(
-    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda p: str(p.relative_to(DOCS)))
+def test_the_blocks_of_a_page_run_in_order_in_an_empty_folder(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    """Command lines of tutorials are typed by `tests/integration/test_three_ways.py`."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "__page__"}
-    for code in snippets(page):
-        exec(compile(code, page.name, "exec"), names)
+    if any(b.is_run and "s3://bucket" in b.code for b in blocks(page)):
+        request.getfixturevalue("bucket")
+    run_page(page, monkeypatch, shell=page.parent != TUTORIALS)
 
 
 def test_links_lead_to_pages_that_are_there() -> None:
@@ -61,16 +70,30 @@ def test_every_public_name_has_a_place_in_the_reference() -> None:
     assert missing == [] and all(f"raysynth.{name}" in pages for name in whole)
 
 
+def test_the_index_of_errors_has_every_class_with_its_cure() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##)", page, re.DOTALL | re.MULTILINE))
+    classes = {n for n in raysynth.__all__ if n.endswith("Error")} - {"RaysynthError", "InputError"}
+    assert set(sections) == classes
+    curable = classes - {"NotFittedError"}  # its first sentence is its cure
+    assert [n for n in curable if "*Cure:*" not in sections[n]] == []
+
+
 def test_the_examples_of_files_are_read_and_fit_their_json_schemas() -> None:
     page = (ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
-    table, database = (json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    table, rules, database, model, ledger = (
+        json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    )
     (campaign,) = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
-    for content, name in ((table, "table-schema"), (database, "relations"), (campaign, "campaign")):
+    named = {"table-schema": table, "relations": database, "campaign": campaign, "ledger": ledger}
+    for name, content in named.items():
         jsonschema.validate(content, schema_of(name))
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**content, "colour": "red"}, schema_of(name))
     assert len(TableSchema.from_dict({"$schema": "table-schema.json", **table}).columns) == 5
     assert len(DatabaseSchema.from_dict(database).relations) == 2
+    assert {type(constraint_from_dict(rule)).kind for rule in rules} == set(CONSTRAINT_KINDS)
+    assert len(PrivacySpent.from_dict(ledger).ledger) == 2 and set(model) <= set(written_entries())
     assert set(campaign) <= set(CAMPAIGN_KEYS) <= set(schema_of("campaign")["properties"])
 
 
@@ -85,15 +108,69 @@ def test_the_json_schema_of_tables_knows_every_entry_of_columns_and_rules() -> N
     jsonschema.validate(infer_schema(frame).to_dict(), schema_of("table-schema"))
 
 
+def test_the_json_schema_of_ledgers_knows_every_field_and_takes_every_golden_ledger() -> None:
+    events = schema_of("ledger")["properties"]["ledger"]["properties"]["events"]["items"]["properties"]
+    assert set(events) == {f.name for f in fields(Event)}
+    assert set(events["mechanism"]["enum"]) == set(Mechanism)
+    found = [read_model(path).meta["privacy"] for path in sorted((ROOT / "tests" / "golden" / "models").iterdir())]
+    spent = [content for content in found if content]
+    assert spent
+    for content in spent:
+        jsonschema.validate(content, schema_of("ledger"))
+
+
+def written_entries() -> dict[str, Any]:
+    """`model.json` of one of the golden model files."""
+    return dict(read_model(sorted((ROOT / "tests" / "golden" / "models").iterdir())[0]).meta)
+
+
 def schema_of(name: str) -> Any:
     return json.loads((ROOT / "docs" / "_static" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path / "site")]
+    quick = ["-D", "nb_execution_mode=off"]  # the cells of notebooks are run above
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", *quick, "docs", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert built.returncode == 0, built.stderr[-3000:]
     start = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "quick start" in start
-    reference = (tmp_path / "site" / "reference" / "api.html").read_text(encoding="utf-8")
-    assert "rare_threshold" in reference and "generate_synthetic_data" in reference
+    described = names_described(tmp_path / "site")
+    assert sorted(public_names() - described) == []
+
+
+def names_described(site: Path) -> set[str]:
+    """All names that have a place of their own on the pages of the reference."""
+    pages = "".join((site / "reference" / f"{page}.html").read_text(encoding="utf-8") for page in ("api", "errors"))
+    return set(re.findall(r'id="(raysynth\.[\w.]+)"', pages))
+
+
+def public_names() -> set[str]:
+    """Names that users import, and the calls of the classes among them, by where the reference has them."""
+    modules = {"raysynth": raysynth.__all__, "raysynth.constraints": constraints.__all__}
+    for name in ("evaluation", "privacy", "campaigns", "tuning"):
+        modules[f"raysynth.{name}"] = importlib.import_module(f"raysynth.{name}").__all__
+    found = set()
+    for module, names in modules.items():
+        for name in names:
+            value = getattr(importlib.import_module(module), name)
+            if not (inspect.isclass(value) or inspect.isfunction(value)):
+                continue  # submodules, the version, tables of attacks
+            home = "raysynth.errors" if inspect.isclass(value) and issubclass(value, Exception) else module
+            found.add(f"{home}.{name}")
+            calls = vars(value) if inspect.isclass(value) and home != "raysynth.errors" else {}
+            found |= {f"{home}.{name}.{n}" for n, v in calls.items() if inspect.isfunction(v) and n[0] != "_"}
+    return found
+
+
+@pytest.mark.slow
+def test_the_notebooks_run_within_their_time(tmp_path: Path) -> None:
+    """The whole site with its tutorials executed: five minutes at most, a minute for each notebook."""
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "docs", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert built.returncode == 0, built.stderr[-3000:]
+    for page in TUTORIALS.glob("*.md"):
+        shown = (tmp_path / "site" / "tutorials" / f"{page.stem}.html").read_text(encoding="utf-8")
+        assert shown.count("cell_output") >= 2, f"{page.name} shows no output"
+    errors = (tmp_path / "site" / "reference" / "errors.html").read_text(encoding="utf-8")
+    assert "ConditionError: " in errors

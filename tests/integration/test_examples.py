@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from pages import PAGES, run_page, starts_ray
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -70,3 +71,11 @@ def test_sweep(fresh_two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_guide_names_every_example() -> None:
     guide = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert [p.name for p in EXAMPLES.glob("*.py") if f"({p.name})" not in guide] == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if starts_ray(p)], ids=lambda p: p.stem)
+def test_pages_of_the_documentation_that_use_ray_run(
+    page: Path, cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page(page, monkeypatch)

@@ -134,6 +134,18 @@ def test_charts_have_names_and_controls_are_reached_by_keyboard(browser: Any, re
     page.close()
 
 
+@pytest.mark.parametrize(("name", "scheme"), [("small", "light"), ("small", "dark"), ("shareable", "light")])
+def test_the_page_keeps_the_rules_of_wcag_aa(browser: Any, reports: dict[str, Path], name: str, scheme: str) -> None:
+    """axe-core finds no fault of levels A and AA: contrast, names, structure, what scrolls and is not reached."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, _ = opened(browser, reports[name], color_scheme=scheme, viewport={"width": 1400, "height": 900})
+    levels = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
+    faults = Axe().run(page, options=levels).response["violations"]
+    assert [(f["id"], [n["target"] for n in f["nodes"]][:3]) for f in faults] == []
+    page.close()
+
+
 def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[str, Path]) -> None:
     """On paper nothing scrolls or is closed: no text is cut off, no heading stands without its panel."""
     page, trouble = opened(browser, reports["small"], color_scheme="dark", viewport={"width": 720, "height": 1000})

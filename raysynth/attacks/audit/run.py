@@ -28,6 +28,7 @@ from raysynth.attacks.audit.bounds import game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
+from raysynth.files.notebook import html_table
 from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import in_this_process, run_tasks
 
@@ -43,15 +44,15 @@ GUESSED_SHARES = (0.2, 1.0)  # of the canaries: the surest fifth, and all
 
 @dataclass(frozen=True)
 class AuditedAttack:
-    """What one experiment showed.
+    """The result of one experiment of an audit.
 
     Args:
         name: 'file' or 'gradients'.
-        lower_bound: of epsilon.
+        lower_bound: epsilon is at least this, with `confidence`.
         largest: the lower bound that a perfect attack would have shown with as many trials.
-        confidence: of this bound.
-        figures: trials and how often the adversary was right.
-        looked_at: what it went by.
+        confidence: of this bound, in (0, 1).
+        figures: the number of trials, and how often the adversary was right.
+        looked_at: which part of the model file or of the gradients the adversary decided by.
     """
 
     name: str
@@ -71,13 +72,13 @@ class AuditedAttack:
 
 @dataclass(frozen=True)
 class EpsilonAudit:
-    """An audit of one claim.
+    """The result of an audit: lower bounds of epsilon beside the claim.
 
     Args:
         epsilon, delta: the claim.
         confidence: of all bounds together.
         attacks: the experiments.
-        unit: one of which a canary is.
+        unit: what one canary is: a row, all rows of a person, or a sequence.
     """
 
     epsilon: float
@@ -121,6 +122,11 @@ class EpsilonAudit:
         lines = [f"{claim}: {verdict}"]
         return "\n".join([*lines, *(f"  {a}" for a in self.attacks)])
 
+    def _repr_html_(self) -> str:
+        rows = [(a.name, f"{a.lower_bound:.3g}", f"{a.largest:.3g}", a.looked_at) for a in self.attacks]
+        header = ("attack", "epsilon is at least", "a perfect attack", "went by")
+        return html_table(str(self).partition("\n")[0], header, rows)
+
 
 def audit_epsilon(
     synthesizer: Synthesizer,
@@ -134,7 +140,7 @@ def audit_epsilon(
     attacks: Sequence[str] = ATTACKS,
     where: str = "auto",
 ) -> EpsilonAudit:
-    """A lower bound of the epsilon of a synthesizer, with a confidence level.
+    """Attack a synthesizer's privacy claim: a lower bound of its true epsilon, with a confidence level.
 
     Args:
         synthesizer: unfitted, with `epsilon`: the claim. Small networks and few steps make an audit cheap; its own

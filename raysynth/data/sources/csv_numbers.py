@@ -19,9 +19,12 @@ _CHANGED = r"^(?:[-+]?0[0-9]+|[-+]?[0-9]{19,}|\+[0-9]+|[0-9]+[eE][0-9]+)$"  # a 
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
 _MONEY = r"(?:R\$|US\$|[$€£¥₹₽₩₪₺]|EUR|USD|GBP|CHF|JPY|kr\.?|zł)"
+_UNITS = (
+    r"(?:cm|mm|km|kg|mg|[µμ]g|ug|m[lL]|d[lL]|c[lL]|[lL]|°[CF]|k[WV]h?|MHz|GHz|[KMG]B|km/h|mph|lbs?|oz|ft|kcal|bpm|mmHg)"
+)
 _AFFIXED = re.compile(
-    rf"^(?P<sign1>-)?(?P<before>{_MONEY})?[ \u00a0]?(?P<sign2>-)?(?P<body>[0-9][0-9.,'’_ \u00a0\u202f]*|[.,][0-9]+)"
-    rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
+    rf"^(?P<sign1>[-+])?(?P<before>{_MONEY})?[ \u00a0]?(?P<sign2>-)?(?P<body>[0-9][0-9.,'’_ \u00a0\u202f]*|[.,][0-9]+)"
+    rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|{_UNITS}|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
 )
 _BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
 _FEWEST_UNITS = 20  # distinct numbers with a unit behind: fewer are categories, which keep it
@@ -119,10 +122,11 @@ class ColumnForm:
         values = _minus_in_front(values) if self.signs else values
         form = _body(self.decimal, self.thousands)
         money = re.escape(self.affix) if self.affix is not None else ""
-        whole = rf"^-?(?:{money})?[ \x{{a0}}]?-?(?:{form})[ \x{{a0}}]?(?:{money})?$"
+        plus = "" if self.affix is None else "+"  # '+3.2%'; without a sign behind it may be a telephone number
+        whole = rf"^[-{plus}]?(?:{money})?[ \x{{a0}}]?-?(?:{form})[ \x{{a0}}]?(?:{money})?$"
         _require(values, whole, matching=True)
         if self.affix is not None:
-            values = pc.replace_substring(values, self.affix, "")
+            values = pc.replace_substring_regex(pc.replace_substring(values, self.affix, ""), r"^\+", "")
         dropped = "".join(c for c in " \u00a0" if c != self.thousands)
         values = pc.replace_substring_regex(values, f"[{dropped}]", "")
         if self.thousands is not None:
@@ -203,7 +207,8 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
         return TEXT_FORM
     different = {(m.decimal, m.type) for m in matches}
     best = matches[0]
-    if len(different) > 1:  # '1,234': a thousand and more, or one and a bit
+    has_separators = best.thousands is not None or not pa.types.is_integer(best.type)
+    if len(different) > 1 and has_separators:  # '1,234': a thousand and more, or one and a bit
         best = next((m for m in matches if m.thousands is not None), best)
         return replace(best, unsettled=True)
     return best
@@ -215,7 +220,9 @@ def _minus_in_front(values: pa.Array) -> pa.Array:
 
 def _body(decimal: str, thousands: str | None) -> str:
     d = re.escape(decimal)
-    digits = "[0-9]+" if thousands is None else rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})*|[0-9]+)"
+    t = re.escape(thousands or "")
+    grouped = rf"[0-9]{{1,3}}(?:{t}[0-9]{{3}})*" + (r"|[0-9]{1,2}(?:,[0-9]{2})*,[0-9]{3}" if thousands == "," else "")
+    digits = "[0-9]+" if thousands is None else rf"(?:{grouped}|[0-9]+)"  # 1,234,567, in India 12,34,567
     return rf"{digits}(?:{d}[0-9]*)?|{d}[0-9]+"
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from raysynth.data.keys import key_values
+from raysynth.data.sources.duckdb_files import check_empty_duckdb, read_duckdb, write_duckdb
 from raysynth.data.sources.files import ARROW_ENDINGS, CSV_ENDINGS, JSON_ENDINGS, PARQUET_ENDINGS
-from raysynth.data.sources.sqlite import MAGIC, read_sqlite, write_sqlite
+from raysynth.data.sources.sqlite import MAGIC, check_empty_sqlite, read_sqlite, write_sqlite
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.files.storage import local_path, make_folder
-from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
+from raysynth.schema.relations import DatabaseSchema
 
 RELATIONS_FILE = "relations.json"
 SQLITE_ENDINGS, DUCKDB_ENDINGS = (".sqlite", ".sqlite3", ".db"), (".duckdb",)
@@ -45,7 +45,7 @@ def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
     kind, path = _kind_of(source)
     if kind == "sqlite":
         return read_sqlite(path)
-    return _read_duckdb(path) if kind == "duckdb" else _read_folder(path)
+    return read_duckdb(path) if kind == "duckdb" else _read_folder(path)
 
 
 def is_database(source: str | os.PathLike[str]) -> bool:
@@ -71,8 +71,20 @@ def is_database(source: str | os.PathLike[str]) -> bool:
 
 
 def is_database_file(target: str) -> bool:
-    """Whether a path to write to means an SQLite file, not a folder."""
-    return target.startswith("sqlite:") or Path(target).suffix.lower() in SQLITE_ENDINGS
+    """Whether a path to write to means a database file, not a folder."""
+    endings = (*SQLITE_ENDINGS, *DUCKDB_ENDINGS)
+    return target.startswith(("sqlite:", "duckdb:")) or Path(target).suffix.lower() in endings
+
+
+def check_empty(target: str | os.PathLike[str]) -> None:
+    """Raise `ParameterError` where a database to write to is no SQLite or DuckDB file, or has tables."""
+    if not is_database_file(os.fspath(target)):
+        raise ParameterError(
+            f"'{os.fspath(target)}' is no database to write to; give an SQLite or DuckDB file ('shop.db', "
+            "'sqlite:///shop.db', 'shop.duckdb'), or write a folder by sample_to"
+        )
+    kind, path = _kind_of(target, to_write=True)
+    (check_empty_sqlite if kind == "sqlite" else check_empty_duckdb)(path)
 
 
 def write_database(
@@ -83,8 +95,8 @@ def write_database(
     Args:
         tables: by name anything that `fit` takes, the schema's tables among them.
         schema: keys and rules.
-        target: a folder, for a file a table and `relations.json`; or an SQLite file that is new or empty ('shop.db',
-            'sqlite:///shop.db'), which gets types and keys.
+        target: a folder, for a file a table and `relations.json`; or an SQLite or DuckDB file that is new or empty
+            ('shop.db', 'sqlite:///shop.db', 'shop.duckdb'), which gets types and keys.
         format: of the files in a folder, 'parquet' or 'csv'.
 
     Raises:
@@ -97,10 +109,9 @@ def write_database(
         raise DataError(f"there is no table '{absent[0]}' to write; there are: {', '.join(tables)}")
     rows = {n: as_table(tables[n], min_rows=0).to_arrow() for n in schema.names}
     kind, path = _kind_of(target, to_write=True)
-    if kind == "duckdb":
-        raise ParameterError(f"'{path}': DuckDB files are read, not written; give a folder or an SQLite file")
-    if kind == "sqlite":
-        write_sqlite({n: _with_whole_keys(t, n, schema) for n, t in rows.items()}, schema, path)
+    if kind != "folder":
+        write = write_sqlite if kind == "sqlite" else write_duckdb
+        write({n: _with_whole_keys(t, n, schema) for n, t in rows.items()}, schema, path)
         return
     for name in schema.names:
         _check_file_name(name)
@@ -204,37 +215,3 @@ def _write_file(table: pa.Table, path: Path) -> None:
 
             text = [c.cast(pa.string()) if pa.types.is_dictionary(c.type) else c for c in table.columns]
             csv.write_csv(pa.table(dict(zip(table.column_names, text, strict=True))), temporary)
-
-
-def _read_duckdb(path: Path) -> tuple[dict[str, Any], DatabaseSchema]:
-    """All tables of a DuckDB file and its keys; read only, and no extension is downloaded or loaded."""
-    if find_spec("duckdb") is None:
-        raise ParameterError(f"'{path}' needs the package duckdb: pip install 'raysynth[duckdb]'")
-    import duckdb
-
-    settings: dict[str, Any] = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    try:
-        connection = duckdb.connect(str(path), read_only=True, config=settings)
-    except duckdb.Error as error:
-        raise DataError(f"'{path}' is no DuckDB database that can be read: {error}") from error
-    with connection:
-        names = [
-            n for (n,) in connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_oid").fetchall()
-        ]
-        if not names:
-            raise DataError(f"'{path}' has no tables")
-        tables = {n: connection.table('"' + n.replace('"', '""') + '"').to_arrow_table() for n in names}
-        facts = connection.execute(
-            "SELECT table_name, constraint_type, constraint_column_names, referenced_table, referenced_column_names "
-            "FROM duckdb_constraints() ORDER BY table_oid, constraint_index"
-        ).fetchall()
-    primary = {table: tuple(columns) for table, kind, columns, _, _ in facts if kind == "PRIMARY KEY"}
-    filled = {
-        (table, c) for table, kind, columns, _, _ in facts if kind in ("NOT NULL", "PRIMARY KEY") for c in columns
-    }
-    relations = tuple(
-        Relation(parent, table, tuple(to), tuple(columns), any((table, c) not in filled for c in columns))
-        for table, kind, columns, parent, to in facts
-        if kind == "FOREIGN KEY"
-    )
-    return tables, DatabaseSchema(tuple(TableKeys(n, primary.get(n, ())) for n in names), relations)

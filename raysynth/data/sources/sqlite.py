@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 
 MAGIC = b"SQLite format 3\x00"
 _ROWS = 100_000  # fetched at a time
+_DEFERRED = " DEFERRABLE INITIALLY DEFERRED"  # foreign keys wait for the end of a transaction, so that cycles can be
 _TIMES = ("DATE", "TIMESTAMP")  # declared types whose text is read as times
 
 
@@ -33,7 +34,7 @@ def read_sqlite(path: Path) -> tuple[dict[str, pa.Table], DatabaseSchema]:
         names = [n for n in names if not n.startswith("sqlite_")]
         if not names:
             raise DataError(f"'{path}' has no tables")
-        facts = {n: connection.execute(f"PRAGMA table_info({_quoted(n)})").fetchall() for n in names}
+        facts = {n: connection.execute(f"PRAGMA table_info({quoted(n)})").fetchall() for n in names}
         tables = {n: _table(connection, n, {f[1]: str(f[2]).upper() for f in facts[n]}) for n in names}
         keys = tuple(_keys(n, facts[n]) for n in names)
         relations = tuple(r for n in names for r in _relations(connection, n, facts))
@@ -47,20 +48,25 @@ def write_sqlite(tables: Mapping[str, pa.Table], schema: DatabaseSchema, path: P
         ParameterError: the file is there and has tables, or is no SQLite database.
         StorageError: it cannot be written.
     """
-    if path.exists() and path.stat().st_size:
-        with _connection(f"file:{quote(str(path))}?mode=ro", path) as connection:
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise ParameterError(f"'{path}' has tables; give an empty database or a new file")
+    check_empty_sqlite(path)
     with atomic_path(path) as temporary, _connection(f"file:{quote(str(temporary))}", path) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")  # checked by construction; cycles could not be inserted
         for name in schema.topological():
             table = tables[name]
-            connection.execute(_create(name, table.schema, schema))
+            connection.execute(create_table(name, table.schema, schema, schema.parents_of(name), _sql_type, _DEFERRED))
             places = ", ".join("?" * table.num_columns)
             for batch in table.to_batches(max_chunksize=_ROWS):
                 columns = [_written(c) for c in batch.columns]
-                connection.executemany(f"INSERT INTO {_quoted(name)} VALUES ({places})", zip(*columns, strict=True))
+                connection.executemany(f"INSERT INTO {quoted(name)} VALUES ({places})", zip(*columns, strict=True))
         connection.commit()
+
+
+def check_empty_sqlite(path: Path) -> None:
+    """Raise `ParameterError` where a file has tables, `DataError` where it is no SQLite database."""
+    if path.exists() and path.stat().st_size:
+        with _connection(f"file:{quote(str(path))}?mode=ro", path) as connection:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise ParameterError(f"'{path}' has tables; give an empty database or a new file")
 
 
 @contextmanager
@@ -75,7 +81,7 @@ def _connection(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
 
 def _table(connection: sqlite3.Connection, name: str, declared: Mapping[str, str]) -> pa.Table:
     """One table, column by column: a column's type is that of its values, since SQLite holds columns to none."""
-    cursor = connection.execute(f"SELECT * FROM {_quoted(name)}")
+    cursor = connection.execute(f"SELECT * FROM {quoted(name)}")
     columns = [c[0] for c in cursor.description]
     parts: list[list[Any]] = [[] for _ in columns]
     while rows := cursor.fetchmany(_ROWS):
@@ -116,7 +122,7 @@ def _relations(connection: sqlite3.Connection, name: str, facts: Mapping[str, li
     spelled = {n.lower(): n for n in facts}
     columns = {n: {f[1].lower(): f[1] for f in rows} for n, rows in facts.items()}
     keys: dict[int, list[Any]] = {}
-    for row in connection.execute(f"PRAGMA foreign_key_list({_quoted(name)})"):
+    for row in connection.execute(f"PRAGMA foreign_key_list({quoted(name)})"):
         keys.setdefault(row[0], []).append(row)
     for number in sorted(keys, reverse=True):  # the catalogue has the last declared first
         rows = sorted(keys[number], key=lambda r: r[1])
@@ -130,19 +136,33 @@ def _relations(connection: sqlite3.Connection, name: str, facts: Mapping[str, li
         yield Relation(parent, name, parent_key, child_key, not set(child_key) <= filled)
 
 
-def _create(name: str, columns: pa.Schema, schema: DatabaseSchema) -> str:
-    """The statement that makes a table; foreign keys wait for the end of a transaction, so that cycles can be."""
-    parents = schema.parents_of(name)
-    filled = {c for r in parents if not r.nullable for c in r.child_key} | set(schema[name].primary_key)
-    lines = [f"{_quoted(f.name)} {_sql_type(f.type)}{' NOT NULL' if f.name in filled else ''}" for f in columns]
+def create_table(
+    name: str,
+    columns: pa.Schema,
+    schema: DatabaseSchema,
+    parents: Sequence[Relation],
+    sql_type: Callable[[pa.DataType], str],
+    checked: str = "",
+) -> str:
+    """The statement that makes a table.
+
+    Args:
+        name: of the table. columns: of it.
+        schema: of the database.
+        parents: foreign keys to declare.
+        sql_type: name of a column's type.
+        checked: what a foreign key says of when it is checked.
+    """
+    filled = {c for r in schema.parents_of(name) if not r.nullable for c in r.child_key} | set(schema[name].primary_key)
+    lines = [f"{quoted(f.name)} {sql_type(f.type)}{' NOT NULL' if f.name in filled else ''}" for f in columns]
     if key := schema[name].primary_key:
-        lines.append(f"PRIMARY KEY ({', '.join(map(_quoted, key))})")
+        lines.append(f"PRIMARY KEY ({', '.join(map(quoted, key))})")
     others = {r.parent_key for r in schema.children_of(name)} - {schema[name].primary_key}
-    lines += [f"UNIQUE ({', '.join(map(_quoted, key))})" for key in sorted(others)]
+    lines += [f"UNIQUE ({', '.join(map(quoted, key))})" for key in sorted(others)]
     for r in parents:
-        child, parent = (", ".join(map(_quoted, key)) for key in (r.child_key, r.parent_key))
-        lines.append(f"FOREIGN KEY ({child}) REFERENCES {_quoted(r.parent)} ({parent}) DEFERRABLE INITIALLY DEFERRED")
-    return f"CREATE TABLE {_quoted(name)} ({', '.join(lines)})"
+        child, parent = (", ".join(map(quoted, key)) for key in (r.child_key, r.parent_key))
+        lines.append(f"FOREIGN KEY ({child}) REFERENCES {quoted(r.parent)} ({parent}){checked}")
+    return f"CREATE TABLE {quoted(name)} ({', '.join(lines)})"
 
 
 def _sql_type(type_: pa.DataType) -> str:
@@ -164,5 +184,6 @@ def _written(column: pa.Array) -> list[Any]:
     return list((column.cast(pa.float64()) if pt.is_decimal(column.type) else column).to_pylist())
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'

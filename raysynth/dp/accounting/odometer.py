@@ -54,7 +54,9 @@ class Charge:
 
 
 class Odometer:
-    """The odometer of one table; see the module.
+    """Counts what all releases from one table cost together, whichever process or model makes them.
+
+    Synthesizers, sweeps, evaluations, attacks and audits charge it before they draw anything (`odometer=FOLDER`).
 
     Args:
         folder: private folder, on a file system with locks that all processes which release from the table see; made
@@ -74,10 +76,10 @@ class Odometer:
         return (path / CHARGES).exists() or (path / LIMIT).exists()
 
     def set_limit(self, epsilon: float, delta: float) -> None:
-        """Fix what all releases may cost together; once, and before the first charge.
+        """Set the limit for all releases together; possible once, before the first charge.
 
         Raises:
-            ParameterError: out of range, or something was charged already, or there is another limit.
+            ParameterError: the limit is out of range, something was charged already, or another limit is set.
         """
         wanted = PrivacyBudget(epsilon, delta)
         with self._locked():
@@ -91,7 +93,7 @@ class Odometer:
 
     @property
     def limit(self) -> PrivacyBudget | None:
-        """What all may cost together; None: it only counts."""
+        """The limit for all releases together; None: there is none, and releases are only counted."""
         path = self.folder / LIMIT
         try:
             return PrivacyBudget(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
@@ -105,7 +107,7 @@ class Odometer:
 
     @property
     def total(self) -> Spent:
-        """What all cost together; names what nothing guarantees."""
+        """The cost of all charges together, and which uses of the rows no guarantee covers."""
         return _total(self.charges)
 
     def reserve(
@@ -139,7 +141,7 @@ class Odometer:
         return wanted
 
     def record_without_guarantee(self, what: str) -> Charge:
-        """List a use of the rows that no epsilon stands for: from then on the total guarantees nothing."""
+        """Record a use of the rows without noise: from then on the total guarantees nothing."""
         wanted = Charge(what, "row", guarantee=False)
         with self._locked():
             self._append(wanted)

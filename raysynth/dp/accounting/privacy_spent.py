@@ -9,6 +9,7 @@ from raysynth.dp.accounting.accountant import Spent, least_epsilon, spent
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW, Ledger
 from raysynth.errors import ModelFileError
+from raysynth.files.notebook import html_table
 
 MOST_EVENTS = 10_000
 CLAIM_SECONDS = 2.0
@@ -108,6 +109,14 @@ class PrivacySpent:
         about = f", for one {' and '.join(units)} more or less" if units else ""
         joint = "" if self.joint is None else f"; with all models learned from the same kept rows: {self.joint}"
         return f"{self.total}, in {len(self.ledger)} releases{about}{joint}"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (e.released, e.mechanism, "" if e.noise_multiplier is None else f"{e.noise_multiplier:.4g}", e.steps)
+            for e in self.ledger
+        ]
+        notes = [f"Not covered: {what}" for what in self.total.not_covered]
+        return html_table(str(self), ("released", "mechanism", "noise multiplier", "steps"), rows, notes)
 
 
 def _spent(content: dict[str, Any]) -> Spent:

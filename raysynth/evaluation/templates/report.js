@@ -127,9 +127,11 @@
     paint();
   }
 
-  // What scrolls sideways can be reached and scrolled by keyboard.
-  const reachable = () => all(".scroll").filter((box) => box.scrollWidth > box.clientWidth).forEach((box) => { box.tabIndex = 0; });
+  // What scrolls can be reached and scrolled by keyboard, also where it was just unfolded.
+  const scrolls = (box) => box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+  const reachable = () => all(".scroll").filter(scrolls).forEach((box) => { box.tabIndex = 0; });
   addEventListener("load", reachable); addEventListener("resize", reachable);
+  document.addEventListener("toggle", reachable, true);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));

@@ -54,7 +54,7 @@ class Learned:
 
 
 class AutoregressiveSynthesizer(Synthesizer):
-    """A neural network that gives p(column | any other columns), trained on all orders of the columns.
+    """A neural network that predicts each column given any set of the others, trained on random orders of the columns.
 
     Every column becomes codes (a number: a bin, or a value of its own), and one small network learns the conditionals
     of all columns in random orders (order-agnostic NADE, Uria, Murray and Larochelle 2014; see

@@ -44,7 +44,7 @@ STEPS_OF_EPOCH = 50  # smaller batches for small tables, so that an epoch has ab
 
 
 class AutoregressiveSequences(SequenceSynthesizer):
-    """Sequences row after row: p(row | the rows before it, the sequence's own columns) as a product of conditionals.
+    """Sequences drawn row after row, each row given the rows before it and the sequence's own columns.
 
     Each column of a row is predicted from the columns before it in the row, and from a recurrent state over the rows
     before (see `methods/autoregressive_sequences/network.py`). Numbers are modelled as what a linear prediction leaves
@@ -52,7 +52,7 @@ class AutoregressiveSequences(SequenceSynthesizer):
     stays below its high. What a sequence has of its own (static columns, time of the first row, length) is learned by
     an `AutoregressiveSynthesizer` and drawn first: conditions on it are exact. The length is drawn with it, and not as
     a sign 'last row' along the way, so that it can be asked for, and the rows know from the first how many are to come.
-    `SequenceSynthesizer` says what it takes and gives.
+    It takes and gives arrays or long tables, as `SequenceSynthesizer` describes.
 
     Training ends where the loss of sequences that are held back has not fallen for `patience` epochs, and the best
     weights are kept. Of one series whole stretches are held back, without the windows that overlap them.

@@ -136,7 +136,7 @@ class Learned:
 
 
 class BayesianNetworkSynthesizer(Synthesizer):
-    """A Bayesian network over categories and quantile bins; fits in seconds, from counts, any number of rows.
+    """A Bayesian network over categories and bins of numbers, learned from counts in a few passes over the table.
 
     Columns that are missing together stay so (`methods/bayesian_network/presence.py`; not under a budget).
 

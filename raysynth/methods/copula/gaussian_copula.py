@@ -55,6 +55,7 @@ class Copula:
     Args:
         margins: of each column's codes ('missing' left out where the column has a latent of its own for it).
         missing: for each column (missing code, index of its latent, threshold above which it is missing), or None.
+            Columns that are missing together share a latent.
         correlation: of all latents, columns first, shape (D, D).
 
     Raises:
@@ -67,10 +68,11 @@ class Copula:
 
     def __post_init__(self) -> None:
         own = [m for m in self.missing if m is not None]
-        width, size = len(self.margins), len(self.margins) + len(own)
+        width, latents = len(self.margins), sorted({m[1] for m in own})
+        size = width + len(latents)
         if self.correlation.shape != (size, size) or len(self.missing) != width:
-            raise ValueError(f"{width} columns, {len(own)} of which may be missing, need {size} latents")
-        if sorted(m[1] for m in own) != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
+            raise ValueError(f"{width} columns, {len(latents)} groups of which may be missing, need {size} latents")
+        if latents != list(range(width, size)) or not np.isfinite([m[2] for m in own]).all():
             raise ValueError("the latents of what is missing are not in order")
         if not np.isfinite(self.correlation).all():
             raise ValueError("the correlations are no numbers")
@@ -314,7 +316,7 @@ def sample_conditional(
     Raises:
         ValueError: the evidence has probability 0.
     """
-    pieces = _evidence(copula, weights)
+    pieces = evidence(copula, weights)
     if any(not p.weight.any() for p in pieces.values()):
         raise ValueError("the conditions have probability 0 under the copula")
     given = np.array(sorted(pieces))
@@ -332,7 +334,7 @@ def sample_conditional(
 
 
 @dataclass(frozen=True)
-class _Pieces:
+class Pieces:
     """Intervals of one latent axis, each with the weight of what lies in it."""
 
     low: np.ndarray
@@ -340,29 +342,28 @@ class _Pieces:
     weight: np.ndarray
 
 
-def _evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, _Pieces]:
+def evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, Pieces]:
     """Evidence on codes as evidence on latents; neighbouring codes of equal weight are one interval."""
-    pieces: dict[int, _Pieces] = {}
+    pieces: dict[int, Pieces] = {}
     for column, weight in weights.items():
         margin, missing = copula.margins[column], copula.missing[column]
         ordered = weight[margin.order]
         if missing is not None:
             code, latent, threshold = missing
             asks_missing = weight[code] > 0 and not ordered.any()
-            pieces[latent] = _Pieces(
-                np.array([-np.inf, threshold]),
-                np.array([threshold, np.inf]),
-                np.array([0.0, 1.0] if asks_missing else [1.0, 0.0]),
-            )
+            asked = np.array([0.0, 1.0] if asks_missing else [1.0, 0.0])
+            if latent in pieces:  # of another column that is missing in the same rows
+                asked = asked * pieces[latent].weight
+            pieces[latent] = Pieces(np.array([-np.inf, threshold]), np.array([threshold, np.inf]), asked)
             if asks_missing:
                 continue
         starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) != 0]))
         edges = np.concatenate([[-np.inf], margin.thresholds, [np.inf]])
-        pieces[column] = _Pieces(edges[starts], edges[np.append(starts[1:], len(ordered))], ordered[starts])
+        pieces[column] = Pieces(edges[starts], edges[np.append(starts[1:], len(ordered))], ordered[starts])
     return pieces
 
 
-def _truncated(correlation: np.ndarray, pieces: list[_Pieces], n: int, rng: np.random.Generator) -> np.ndarray:
+def _truncated(correlation: np.ndarray, pieces: list[Pieces], n: int, rng: np.random.Generator) -> np.ndarray:
     """Latents (N, len(pieces)) of a normal restricted to weighted intervals on each axis."""
     z = np.column_stack([_draw(p, np.zeros(n), 1.0, rng) for p in pieces])
     if len(pieces) == 1:
@@ -375,7 +376,7 @@ def _truncated(correlation: np.ndarray, pieces: list[_Pieces], n: int, rng: np.r
     return z
 
 
-def _draw(pieces: _Pieces, mean: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
+def _draw(pieces: Pieces, mean: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
     """One draw a row from N(mean, std^2) restricted to the weighted intervals, by inverse distribution function."""
     kept = pieces.weight > 0
     low = (pieces.low[kept][None, :] - mean[:, None]) / std

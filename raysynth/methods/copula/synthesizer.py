@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
@@ -18,6 +18,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.copula.gaussian_copula import (
     Copula,
     Margin,
+    evidence,
     latent_correlation,
     latent_orders,
     nearest_correlation,
@@ -47,7 +48,7 @@ class CopulaGenerator:
             codes = sample_codes(self.copula, n, rng)
         else:
             try:
-                codes = sample_conditional(self.copula, n, rng, weights)
+                codes = sample_given(self.copula, n, rng, weights)
             except ValueError as error:
                 raise ConditionError(f"{error}; widen them") from None
         return EncodedBlock(codes, np.empty((n, 0), np.float32))
@@ -61,8 +62,39 @@ class Learned:
     families: dict[str, str]
 
 
+def sample_given(copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Codes (N, columns) given evidence; raises `ValueError` where it has probability 0 (see `sample_conditional`)."""
+    for column, weight in weights.items():
+        missing = copula.missing[column]
+        if missing is not None and weight[missing[0]] > 0 and weight[: missing[0]].any():
+            return _either(copula, n, rng, weights, column)
+    return sample_conditional(copula, n, rng, weights)
+
+
+def _either(
+    copula: Copula, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray], column: int
+) -> np.ndarray:
+    """As `sample_given`, where a column with a latent for what is missing may be missing or have a value.
+
+    Of both, as many rows as the column's own margin has: exact where no other condition bears on it.
+    """
+    code, _, threshold = copula.missing[column] or (0, 0, 0.0)
+    weight, margin = weights[column], copula.margins[column]
+    without, alone = weight.copy(), np.zeros_like(weight)
+    without[code], alone[code] = 0.0, weight[code]
+    cases = [{**weights, column: w} for w in (without, alone)]
+    present = float(weight[margin.order] @ margin.share / margin.share.sum()) * ndtr(threshold)
+    mass = np.array([present, weight[code] * ndtr(-threshold)])
+    mass *= [all(p.weight.any() for p in evidence(copula, case).values()) for case in cases]
+    if not mass.any():
+        raise ValueError("the conditions have probability 0 under the copula")
+    counts = rng.multinomial(n, mass / mass.sum())
+    parts = [sample_given(copula, m, rng, case) for m, case in zip(counts, cases, strict=True) if m]
+    return rng.permutation(np.concatenate(parts)) if n else np.zeros((0, len(copula.margins)), np.uint16)
+
+
 class GaussianCopula(Synthesizer):
-    """Gaussian copula on mixed columns, fitted from two streaming passes of counts.
+    """A Gaussian copula of numbers and categories, fitted from counts in two passes over the table.
 
     Categories are put in the order that optimal scaling gives them; latent correlations are polychoric (by moments);
     missing numbers have a latent of their own, so that missingness depends on the other columns.
@@ -183,19 +215,23 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
     missing: list[tuple[int, int, float] | None] = []
     axes: list[_Axis] = []
     missing_axes: list[_Axis] = []
+    leaders = missing_together(both_ways, width)
     for i, (column, shares) in enumerate(zip(coarse.columns, fine.frequencies(), strict=True)):
         last = column.cardinality - 1
-        if not isinstance(column, BinEncoder):
+        if not isinstance(column, BinEncoder) and i not in leaders:
             order = orders[i]
             margins.append(Margin(order, shares[order]))
             missing.append(None)
             axes.append(_Axis(i, np.argsort(order), last + 1))
             continue
-        present = shares[:-1] if shares[:-1].any() else np.ones(last)  # of a column without any value: any will do
-        margins.append(Margin(np.arange(len(shares) - 1), present))
-        axes.append(_Axis(i, np.append(np.arange(last), -1), last))
-        if shares[-1] <= 0:
-            missing.append(None)
+        present = shares[:-1] if shares[:-1].any() else np.ones(len(shares) - 1)  # of a column without a value: any do
+        is_number = isinstance(column, BinEncoder)
+        order = np.arange(len(shares) - 1) if is_number else orders[i][orders[i] != last]
+        margins.append(Margin(order, present[order]))
+        axes.append(_Axis(i, np.append(np.arange(last) if is_number else np.argsort(order), -1), last))
+        leader = missing[leaders[i]] if leaders.get(i, i) != i else None
+        if shares[-1] <= 0 or leader is not None:
+            missing.append(None if leader is None else (len(shares) - 1, *leader[1:]))
             continue
         missing.append((len(shares) - 1, width + len(missing_axes), float(ndtri(max(1 - shares[-1], LEAST_PRESENT)))))
         missing_axes.append(_Axis(i, np.append(np.zeros(last, int), 1), 2))
@@ -207,6 +243,23 @@ def fit_copula(fine: TableEncoder, coarse: TableEncoder, tables: Mapping[tuple[i
                 correlation[a, b] = correlation[b, a] = _correlation(both_ways, axes[a], axes[b])
     unseen = [(i, m[1]) for i, m in enumerate(missing) if m is not None]  # a number and whether it is missing
     return Copula(tuple(margins), tuple(missing), nearest_correlation(with_implied(correlation, unseen)))
+
+
+def missing_together(tables: Mapping[tuple[int, int], np.ndarray], width: int) -> dict[int, int]:
+    """For each column that is missing in just the rows in which others are, the first of them: they share a latent.
+
+    Args:
+        tables: counts (K_i, K_j) of every pair of columns i != j, both ways round; the last code is 'missing'.
+        width: number of columns.
+    """
+    leaders: dict[int, int] = {}
+    for j in range(1, width):
+        for i in range(j):
+            table = tables[i, j]
+            if leaders.get(i, i) == i and 0 < table[-1, -1] == table[-1].sum() == table[:, -1].sum() < table.sum():
+                leaders[i] = leaders[j] = i
+                break
+    return leaders
 
 
 def _correlation(tables: Mapping[tuple[int, int], np.ndarray], a: _Axis, b: _Axis) -> float:

@@ -9,9 +9,9 @@ from raysynth.methods.gan.synthesizer import GanSynthesizer
 
 
 class TabularGAN(GanSynthesizer):
-    """WGAN-GP (Gulrajani et al. 2017) with CTGAN's encoding and networks, rows drawn uniformly and nothing asked for.
+    """Wasserstein GAN (WGAN-GP, Gulrajani et al. 2017) with CTGAN's encoding and networks, without its conditions.
 
-    Rare categories are seen as rarely as they are in the table; `CTGAN` sees them more often.
+    Training rows are drawn uniformly, so rare categories are seen rarely; `CTGAN` shows them more often.
     """
 
     has_differential_privacy: ClassVar[bool] = True

@@ -145,7 +145,9 @@ class SequenceSynthesizer(Synthesizer):
             raise ParameterError(f"{type(self).__name__} keeps no checkpoints under a privacy budget; leave out resume")
         return super().fit(data, resume=resume)
 
-    def sample(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> Any:
+    def sample(  # type: ignore[override]  # no constraints: their columns vary over steps
+        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
+    ) -> Any:
         """Synthetic sequences: an array (n, steps, features), or a long table as a DataFrame, as `fit` was given.
 
         The same (model, seed, n_sequences, conditions) gives the same sequences.
@@ -167,7 +169,9 @@ class SequenceSynthesizer(Synthesizer):
 
         return to_frame(rows, self.schema_)
 
-    def sample_arrow(self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None) -> pa.Table:
+    def sample_arrow(  # type: ignore[override]  # no constraints: their columns vary over steps
+        self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
+    ) -> pa.Table:
         """As `sample`, as an Arrow table of all steps."""
         from raysynth.methods.sequences.rows import SequenceForm
         from raysynth.sampling.local import one_torch_thread

@@ -39,10 +39,10 @@ LearningRate = Annotated[float, Parameter("learning rate of Adam", above=0, belo
 
 
 class TimeSeriesGAN(SequenceSynthesizer):
-    """Sequences that a generator makes in the latent space of an autoencoder, taught by a discriminator of sequences.
+    """TimeGAN (Yoon, Jarrett and van der Schaar 2019): a generator of sequences in the latent space of an autoencoder.
 
-    Learns an array, or a long table of many rows for each entity; what it takes and gives says
-    `SequenceSynthesizer`.
+    Learns an array (sequences, steps, features), or a long table of many rows for each entity, and gives back the same
+    form (see `SequenceSynthesizer`).
 
     The five networks and their losses are in `methods/timegan/network.py` and `methods/timegan/recipe.py`. The static
     columns, the time of the first row and the length are learned together by a Bayesian network, so that conditions on

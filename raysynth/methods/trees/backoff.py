@@ -34,15 +34,29 @@ class Path:
     pure: np.ndarray
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What rows left out make of the trees of a column.
+
+    Args:
+        alpha, of_pure: the candidate.
+        log_p_N: log-likelihood of each judged row, in the order of rows.
+    """
+
+    alpha: float
+    of_pure: float
+    log_p_N: np.ndarray
+
+
 class BackOff:
     """Adds up what each candidate gives the judged rows, tree by tree."""
 
-    def __init__(self, own_N: np.ndarray, cardinality: int, rng: np.random.Generator) -> None:
+    def __init__(self, own_N: np.ndarray, cardinality: int, judged: np.ndarray) -> None:
         n = len(own_N)
-        self.judged = rng.permutation(n)[:JUDGED_ROWS]
+        self.judged = judged
         self.group_N = grouped(own_N, cardinality)
-        self.candidates = [(alpha, pure) for alpha in ALPHAS for pure in OF_PURE]
-        self.total_AN = np.zeros((len(self.candidates), n))
+        self.candidates = np.repeat(ALPHAS, len(OF_PURE)), np.tile(OF_PURE, len(ALPHAS))
+        self.total_AN = np.zeros((len(ALPHAS) * len(OF_PURE), n))
         self.trees_N = np.zeros(n)
 
     def add(
@@ -70,17 +84,29 @@ class BackOff:
         if not len(rows):
             return
         path = path_of(tree, leaf_N[rows], self.group_N[order_N], self.group_N[rows], own=int(holds_judged))
-        for a, (alpha, pure) in enumerate(self.candidates):
-            self.total_AN[a, rows] += likelihood(path, alpha, pure)
+        self.total_AN[:, rows] += likelihood(path, *self.candidates)
         self.trees_N[rows] += 1
 
-    def best(self) -> tuple[float, float]:
+    def best(self) -> Chosen:
         """The candidate under which the rows are most likely; without any row a middle one."""
         rows = np.flatnonzero(self.trees_N)
         if not len(rows):
-            return 8.0, 1.0
-        mean = np.log(self.total_AN[:, rows] / self.trees_N[rows] + _NEVER).mean(1)
-        return self.candidates[int(mean.argmax())]
+            return Chosen(8.0, 1.0, np.zeros(0))
+        log_p_AN = np.log(self.total_AN[:, rows] / self.trees_N[rows] + _NEVER)
+        best = int(log_p_AN.mean(1).argmax())
+        return Chosen(float(self.candidates[0][best]), float(self.candidates[1][best]), log_p_AN[best])
+
+
+def is_less_likely(one_N: np.ndarray, other_N: np.ndarray) -> bool:
+    """Whether the other's mean log-likelihood of the same rows is higher by more than one standard error.
+
+    Of models that do not differ so much the simpler one is taken (Breiman et al. 1984, section 3.4.3); the error is
+    that of the paired difference.
+    """
+    if not len(one_N):
+        return False
+    gain = other_N - one_N
+    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
 
 
 def grouped(own_N: np.ndarray, cardinality: int) -> np.ndarray:
@@ -121,13 +147,14 @@ def _changes(codes_L: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(codes_L[1:] != codes_L[:-1])])
 
 
-def likelihood(path: Path, alpha: float, of_pure: float) -> np.ndarray:
-    """Probability (N,) of each row's group under the others."""
-    p = path.alike[-1] / np.maximum(path.rows[-1], 1)
+def likelihood(path: Path, alpha_A: np.ndarray, of_pure_A: np.ndarray) -> np.ndarray:
+    """Probability (A, N) of each row's group under the others, by each candidate."""
+    weight_A1, of_pure_A1 = alpha_A[:, None], (alpha_A * of_pure_A)[:, None]
+    p_AN = np.tile(path.alike[-1] / np.maximum(path.rows[-1], 1), (len(alpha_A), 1))
     for rows, alike, pure in zip(path.rows[-2::-1], path.alike[-2::-1], path.pure[-2::-1], strict=True):
-        weight = np.where(pure, alpha * of_pure, alpha)
-        p = np.where(rows + weight > 0, (alike + weight * p) / np.maximum(rows + weight, 1e-300), p)
-    return p
+        weight = np.where(pure, of_pure_A1, weight_A1)
+        p_AN = np.where(rows + weight > 0, (alike + weight * p_AN) / np.maximum(rows + weight, 1e-300), p_AN)
+    return p_AN
 
 
 def keep_of(tree: dict[str, np.ndarray], alpha: float, of_pure: float) -> np.ndarray:

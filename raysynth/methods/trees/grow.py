@@ -8,14 +8,20 @@ Shape legend: N rows, F inputs, T trees, K targets.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.backoff import BackOff, keep_of
+from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
 from raysynth.methods.trees.persons import RowsOfPersons
+
+TRIED = 2  # trees by which forms of growth are compared
+LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
 
 
 @dataclass(frozen=True)
@@ -24,65 +30,119 @@ class GrowthRule:
 
     Args:
         n_trees: T.
-        leaf_rows: least rows of a leaf.
+        leaf_rows: least rows of a leaf, counted over all rows.
         bag_share: share of the rows that the splits of one tree are found from, below 1.
     """
 
     n_trees: int
     leaf_rows: int
     bag_share: float
-    min_alpha: float = 0.0
 
 
-def grow(
-    x_FN: np.ndarray,
-    targets_NK: np.ndarray,
-    own_N: np.ndarray,
-    cardinality: int,
-    rule: GrowthRule,
-    *,
-    classes: bool,
-    rng: np.random.Generator,
-    persons: RowsOfPersons | None = None,
-    one_each: bool = False,
-) -> dict[str, np.ndarray]:
-    """The arrays of a `Forest`: roots, feature, threshold, left, parent, start, stop, codes, keep.
+@dataclass(frozen=True)
+class ColumnData:
+    """What the trees of a column are grown from.
 
-    With `persons` a leaf is drawn from where `leaf_rows` of them stand behind it; `one_each`: all rows of a person say
-    the same, so splits are found from one of each.
+    Args:
+        x_FN: inputs, those made of several columns last.
+        targets_NK: numbers whose variance splits lower, or one column of classes.
+        own_N: codes of the column. cardinality: R.
+        n_columns: how many of the inputs are columns.
+        classes: whether targets are classes.
+        persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
+        one_each: all rows of a person say the same, so splits are found from one of each.
     """
-    n = len(own_N)
-    x_NF = np.ascontiguousarray(x_FN.T, dtype=np.float32)
-    judge = BackOff(own_N, cardinality, rng)
-    trees, few = [], []
-    for _ in range(rule.n_trees):
-        bag = (
-            rng.permutation(n)[: max(2, round(rule.bag_share * n))]
-            if persons is None
-            else persons.bag(rule.bag_share, rng)
-        )
-        rows = persons.one_each(bag) if persons is not None and one_each else bag
-        fitted = _fitted(x_NF[rows], targets_NK[rows], rule, classes, int(rng.integers(2**31)))
-        tree, leaf_N, order_N = _filled(fitted, x_NF, own_N)
-        if persons is None:
-            judge.add(tree, leaf_N, order_N, bag)
-        else:  # rows of a person know each other: judged are persons by others
-            others, _, order = _filled(fitted, x_NF[rows], own_N[rows])
-            judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
-        trees.append(tree)
-        few.append(None if persons is None else persons.too_few(tree, order_N, rule.leaf_rows))
-    alpha, of_pure = judge.best()
-    alpha = max(alpha, rule.min_alpha)
-    keeps = [keep_of(tree, alpha, of_pure) for tree in trees]
-    keeps = [keep if f is None else np.where(f, np.float32(0), keep) for keep, f in zip(keeps, few, strict=True)]
-    return _joined([{**tree, "keep": keep} for tree, keep in zip(trees, keeps, strict=True)])
+
+    x_FN: np.ndarray
+    targets_NK: np.ndarray
+    own_N: np.ndarray
+    cardinality: int
+    n_columns: int
+    classes: bool
+    persons: RowsOfPersons | None = None
+    one_each: bool = False
+
+    def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
+        """The rows that the splits of one tree are found from."""
+        if self.persons is not None:
+            return self.persons.bag(share, rng)
+        return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
-def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, rule: GrowthRule, classes: bool, seed: int) -> Any:
+def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use.
+
+    Rows left out of the first trees decide what serves the column: inputs made of several columns, which show what
+    depends a little on each, but draw splits away from what follows one closely; and of a column of few codes, whose
+    rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
+    within one standard error.
+    """
+    judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
+    bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
+    x_NF = np.ascontiguousarray(data.x_FN.T, dtype=np.float32)
+    first = partial(_Growth, data, x_NF, rule, judged)
+    best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
+    if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
+        best = full
+    if data.cardinality <= 2 * GROUPS:
+        likeliest = best
+        for factor in LARGER:
+            larger = first(best.n_inputs, factor).grow(bags[:TRIED])
+            likeliest = max(likeliest, larger, key=lambda g: g.likelihood)
+            if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
+                break
+            best = larger
+    best.grow(bags[TRIED:])
+    return _joined(best.settled()), best.n_inputs
+
+
+class _Growth:
+    """Trees of one form, and what rows left out make of them: from the first inputs, leaves `factor` times as large."""
+
+    def __init__(
+        self, data: ColumnData, x_NF: np.ndarray, rule: GrowthRule, judged: np.ndarray, n_inputs: int, factor: int = 1
+    ) -> None:
+        self.data, self.x_NF, self.rule, self.n_inputs = data, x_NF[:, :n_inputs], rule, n_inputs
+        self.bag_rows = math.ceil(factor * rule.leaf_rows * rule.bag_share)
+        self.judge = BackOff(data.own_N, data.cardinality, judged)
+        self.trees: list[dict[str, np.ndarray]] = []
+        self.few: list[np.ndarray | None] = []  # nodes of too few persons
+
+    def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
+        """One more tree from each bag and seed."""
+        data, persons = self.data, self.data.persons
+        for bag, seed in bags:
+            rows = persons.one_each(bag) if persons is not None and data.one_each else bag
+            fitted = _fitted(self.x_NF[rows], data.targets_NK[rows], self.bag_rows, data.classes, seed)
+            nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
+            tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
+            if persons is None:
+                self.judge.add(tree, leaf_N, order_N, bag)
+            else:  # rows of a person know each other: judged are persons by others
+                others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
+                self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
+            self.trees.append(tree)
+            self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
+        self.chosen = self.judge.best()
+        return self
+
+    def settled(self) -> list[dict[str, np.ndarray]]:
+        """The arrays of the trees with `keep`, which is 0 where too few persons stand behind a node."""
+        keeps = [keep_of(tree, self.chosen.alpha, self.chosen.of_pure) for tree in self.trees]
+        keeps = [k if f is None else np.where(f, np.float32(0), k) for k, f in zip(keeps, self.few, strict=True)]
+        return [{**tree, "keep": keep} for tree, keep in zip(self.trees, keeps, strict=True)]
+
+    @property
+    def likelihood(self) -> float:
+        """Mean log-likelihood of rows left out."""
+        return float(self.chosen.log_p_N.mean()) if len(self.chosen.log_p_N) else 0.0
+
+
+def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, leaf_rows: int, classes: bool, seed: int) -> Any:
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     shared: dict[str, Any] = {
-        "min_samples_leaf": rule.leaf_rows,
+        "min_samples_leaf": leaf_rows,
         "min_impurity_decrease": 1e-9,
         "random_state": seed,
         "max_depth": 48,
@@ -92,34 +152,82 @@ def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, rule: GrowthRule, classes:
     return DecisionTreeRegressor(**shared).fit(x_NF, targets_NK).tree_
 
 
-def _filled(tree: Any, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+@dataclass
+class Nodes:
+    """A tree as scikit-learn has it: nodes numbered by a walk down the left side first; -1: no child, (M,)."""
+
+    feature: np.ndarray
+    threshold: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, tree: Any) -> Nodes:
+        """A tree of scikit-learn's; thresholds between two codes become the lower one."""
+        return cls(tree.feature.copy(), np.floor(tree.threshold), tree.children_left.copy(), tree.children_right.copy())
+
+    def leaves(self, x_NF: np.ndarray) -> np.ndarray:
+        """The leaf (N,) of each row."""
+        at, rows = np.zeros(len(x_NF), np.int64), np.arange(len(x_NF))
+        while len(rows):
+            node = at[rows]
+            goes_on = self.left[node] >= 0
+            rows, node = rows[goes_on], node[goes_on]
+            goes_left = x_NF[rows, self.feature[node]] <= self.threshold[node]
+            at[rows] = np.where(goes_left, self.left[node], self.right[node])
+        return at
+
+    def ends(self) -> np.ndarray:
+        """Behind the last node below each node, (M,)."""
+        end, inner = np.arange(1, len(self.left) + 1), self.left >= 0
+        while True:
+            further = np.where(inner, end[np.where(inner, self.right, 0)], end)
+            if (further == end).all():
+                return end
+            end = further
+
+    def without_small(self, x_NF: np.ndarray, least: int) -> Nodes:
+        """The same without splits that leave fewer than `least` of the rows on a side.
+
+        These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
+        """
+        leaf_N = self.leaves(x_NF)
+        before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(self.left)))])
+        rows = before[self.ends()] - before[:-1]
+        fewest = np.minimum(rows[self.left], rows[self.right])
+        small = np.flatnonzero((self.left >= 0) & (fewest < least))
+        for node in small[::-1].tolist():  # from the lowest up
+            child = max(self.left[node], self.right[node], key=lambda c: rows[c])
+            if rows[child] < least:
+                self.left[node] = self.right[node] = -1
+            else:
+                for array in (self.feature, self.threshold, self.left, self.right):
+                    array[node] = array[child]
+        return self
+
+
+def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """One tree with whole thresholds, children side by side, and the counts of all rows in its leaves."""
-    old_left, old_right = tree.children_left, tree.children_right
-    inner = old_left >= 0
-    new = np.zeros(tree.node_count, np.int64)  # nodes in pairs: 0 the root, then both children of each inner node
+    leaf_N = nodes.leaves(x_NF)
+    inner = _reached(nodes) & (nodes.left >= 0)
+    size = 1 + 2 * int(inner.sum())
+    new = np.zeros(len(inner), np.int64)  # nodes in pairs: 0 the root, then both children of each inner node
     position = 1 + 2 * np.arange(inner.sum())
-    new[old_left[inner]], new[old_right[inner]] = position, position + 1
-    feature = np.full(tree.node_count, -1, np.int16)
-    threshold = np.full(tree.node_count, HIGHEST, np.int32)
-    left = np.zeros(tree.node_count, np.int32)
-    parent = np.zeros(tree.node_count, np.int32)
-    feature[new[inner]] = tree.feature[inner]
-    threshold[new[inner]] = np.floor(tree.threshold[inner]).astype(np.int32)
+    new[nodes.left[inner]], new[nodes.right[inner]] = position, position + 1
+    feature = np.full(size, -1, np.int16)
+    threshold = np.full(size, HIGHEST, np.int32)
+    left = np.zeros(size, np.int32)
+    parent = np.zeros(size, np.int32)
+    feature[new[inner]] = nodes.feature[inner]
+    threshold[new[inner]] = nodes.threshold[inner]
     left[new[inner]] = position
     parent[position] = parent[position + 1] = new[inner]
-    leaf_N = tree.apply(x_NF)
-    rows = np.bincount(leaf_N, minlength=tree.node_count)
-    before = np.concatenate([[0], np.cumsum(rows)])  # old numbers are those of a walk down the left side first
-    end = np.arange(1, tree.node_count + 1)
-    while True:
-        further = np.where(inner, end[np.where(inner, old_right, 0)], end)
-        if (further == end).all():
-            break
-        end = further
-    start, stop = np.empty(tree.node_count, np.int32), np.empty(tree.node_count, np.int32)
-    start[new], stop[new] = before[:-1], before[end]
+    reached = np.concatenate([[0], nodes.left[inner], nodes.right[inner]])
+    before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(inner)))])
+    start, stop = np.empty(size, np.int32), np.empty(size, np.int32)
+    start[new[reached]], stop[new[reached]] = before[reached], before[nodes.ends()[reached]]
     order = np.lexsort((own_N, leaf_N))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "feature": feature,
         "threshold": threshold,
         "left": left,
@@ -129,6 +237,17 @@ def _filled(tree: Any, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, n
         "codes": own_N[order].astype(np.uint16),
     }
     return arrays, new[leaf_N], order
+
+
+def _reached(nodes: Nodes) -> np.ndarray:
+    """Which nodes are still in the tree, (M,)."""
+    reached = np.zeros(len(nodes.left), bool)
+    at = np.zeros(1, np.int64)
+    while len(at):
+        reached[at] = True
+        at = at[nodes.left[at] >= 0]
+        at = np.concatenate([nodes.left[at], nodes.right[at]])
+    return reached
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ import numpy as np
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
-from raysynth.methods.trees.grow import GrowthRule, grow
+from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.persons import RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
@@ -135,10 +135,9 @@ def learn_column(
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
-    grown: dict[str, Any] = grow(
-        x_FN, targets_NK, own, view.cardinality, rule, classes=classes, rng=rng, persons=persons, one_each=one_each
-    )
-    return replace(forest, **grown)
+    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), classes, persons, one_each)
+    grown, in_use = grow(data, rule, rng)
+    return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 
 def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:

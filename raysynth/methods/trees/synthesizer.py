@@ -55,7 +55,8 @@ class SequentialTrees(Synthesizer):
     Each column is predicted from those before it by a few trees over codes; a row draws a tree and takes a code from
     its leaf. Splits lie on the encoder's grid, of which at least `rare_threshold` rows share each cell; a leaf holds
     counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
-    protected distribution of the whole column. An additive prediction from all columns before it is one more input.
+    protected distribution of the whole column. Rows left out decide for each column whether an additive prediction from
+    all columns before it is one more input, and, where it has few values, whether its leaves may be larger.
     Columns that are the same in all rows of a person come first, whatever `order` says, and are drawn once for each.
 
     After `fit`: `order_`, the names of the columns as they are drawn.
@@ -69,7 +70,7 @@ class SequentialTrees(Synthesizer):
     leaf_rows: Annotated[
         int,
         Parameter(
-            "least rows of a leaf; at least twice the schema's `rare_threshold` count",
+            "least rows of a leaf, where values are few up to four times so many; at least 2 x `rare_threshold` count",
             at_least=1,
             tried=(5, 10, 20, 40),
         ),

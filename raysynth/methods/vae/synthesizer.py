@@ -288,9 +288,9 @@ def default_batch_size(n_rows: int) -> int:
 
 
 class DPTabularVAE(TabularVAE):
-    """The autoencoder with a differentially private training: every gradient is clipped by row and noised.
+    """The variational autoencoder trained by DP-SGD: each row's gradient is clipped, and their sum is noised.
 
-    `TabularVAE` with a budget that it does not train without: no rows are held back and no weights chosen.
+    `TabularVAE` that always needs `epsilon`. No rows are held back, and the weights are those of the last epoch.
     """
 
     method: ClassVar[str] = "dp_tvae"

@@ -135,6 +135,14 @@ class Derived:
         rest = table.select([n for n in table.column_names if n not in names])
         return rest.append_column(self.column.name, values)
 
+    def imposed(self, table: pa.Table) -> pa.Table:
+        """Rows in which the column's values are the computed ones, where both are there."""
+        own = column_of(table, self.column.name)
+        values = self._values(table)
+        follows = pc.and_(own.is_valid(), values.is_valid())
+        at = table.column_names.index(self.column.name)
+        return table.set_column(at, self.column.name, pc.if_else(follows, values, own.cast(values.type)))
+
     @property
     def _always_follows(self) -> bool:
         divides = any(isinstance(n, (ast.Div, ast.FloorDiv, ast.Mod)) for n in ast.walk(self.expression))

@@ -3,7 +3,7 @@
 The text is parsed by Python's `ast` into a tree of listed operations and evaluated on whole columns by Arrow; nothing
 is ever executed, so a rule from a hostile schema file can at worst be refused. The language:
 
-    names               columns; col('native-country') for a name that is no Python word
+    names               columns; `native-country` or col('native-country') for a name that is no Python word
     values              numbers, 'text', True, False; ISO 8601 text beside a time: admitted >= '2024-01-31'
     comparison          ==  !=  <  <=  >  >=  (chains too: 0 <= age <= 120),  in / not in ('a', 'b')
     logic               and, or, not, with unknown as a third value
@@ -17,6 +17,7 @@ logic, as in SQL); a row breaks the rule only where it is known to be false. A d
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ from raysynth.schema.table import TableSchema
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
 FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, "days": 1, "hours": 1, "min": None, "max": None}
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
 _ALLOWED = (
     *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp),
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE),
@@ -65,11 +67,17 @@ class Expression(Constraint):
 
     def validate(self, schema: TableSchema) -> None:
         """Known columns, and operations that their types allow."""
+        texts = [n.value for n in ast.walk(parse(self.text)) if isinstance(n, ast.Constant)]
+        quoted = [str(t) for t in texts if isinstance(t, str) and t in schema]
+        cure = f"; '{quoted[0]}' in quotes is a text: for the column write `{quoted[0]}`" if quoted else ""
         if not self.involves:
-            raise ConstraintError(f"{self} names no column")
+            raise ConstraintError(f"{self} names no column{cure}")
         columns = known_columns(self, schema)
         empty = pa.table({c.name: pa.array([], storage_type(c.arrow_type)) for c in columns})
-        result = self._evaluate(empty)
+        try:
+            result = self._evaluate(empty)
+        except ConstraintError as error:
+            raise ConstraintError(f"{error}{cure}") from None
         if not pa.types.is_boolean(result.type):
             raise ConstraintError(f"{self} gives {result.type}, not true or false; compare it with something")
 
@@ -103,11 +111,16 @@ def parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ConstraintError(f"an Expression has at most {MAX_LENGTH} characters; split it into several constraints")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(_unquoted(text.strip()), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConstraintError(f"Expression {text!r} cannot be read: {error}") from None
     _check(tree, text, 0)
     return _ColumnNames().visit(tree).body
+
+
+def _unquoted(text: str) -> str:
+    """The text with `name` (as in pandas' query and in MySQL) as col('name'); inside of quotes nothing changes."""
+    return _QUOTED.sub(lambda m: f"col({m[1]!r})" if m[1] is not None else m[0], text)
 
 
 def _check(node: ast.AST, text: str, depth: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +16,9 @@ from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.numbers import implied
+from raysynth.schema.constraints.thinning import Factors, Thinning
 from raysynth.schema.constraints.values import column_of, numbers_of, one_array
 from raysynth.schema.table import TableSchema
-
-if TYPE_CHECKING:
-    pass
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -36,10 +34,18 @@ class ConstraintSet:
     Args:
         constraints: in order.
         schema: of the user's table, complete. Needed for all but `validate`.
+        thinning: with what probability a row that `holds` is used, where rejection alone would move shares and means.
+        shares: of columns that are computed from others, the real shares of their cells, protected: what `thinning` is
+            found by. A model file does not hold them.
+        extra: rules that the model knows nothing of, given when rows are drawn: they are met by rejection, or by the
+            nearest value or computed column where the rule has one.
     """
 
     constraints: tuple[Constraint, ...]
     schema: TableSchema | None = None
+    thinning: Thinning | None = None
+    extra: tuple[Constraint, ...] = ()
+    shares: tuple[Factors, ...] = ()
 
     def bound(self, schema: TableSchema) -> ConstraintSet:
         """The same constraints on a given schema."""
@@ -47,7 +53,7 @@ class ConstraintSet:
 
     def validate(self, schema: TableSchema | None = None) -> None:
         """Check each constraint against the schema; raises `ConstraintError` that names column and cure."""
-        for constraint in self.constraints:
+        for constraint in (*self.constraints, *self.extra):
             constraint.validate(schema if schema is not None else self._schema)
 
     @cached_property
@@ -99,6 +105,8 @@ class ConstraintSet:
         for replacement in reversed(self.replacements):
             table = replacement.inverse(table, rng)
         table = self._repaired(table, [n for n in table.column_names if n in changed])
+        for made in (r for c in self.extra for r in c.replacements(self._schema) if isinstance(r, Derived)):
+            table = made.imposed(table)
         return table.select([n for n in self._schema.names if n in table.column_names])
 
     def holds(self, table: pa.Table) -> np.ndarray:
@@ -115,6 +123,24 @@ class ConstraintSet:
                 values, absent = numbers_of(column_of(table, made.column.name))
                 result &= absent | ((values >= made.column.bounds[0]) & (values <= made.column.bounds[1]))
         return result
+
+    def used(self, table: pa.Table, rng: np.random.Generator) -> np.ndarray:
+        """For each row that holds whether it is used, shape (N,) bool: all are where rejection moves nothing."""
+        if self.thinning is None:
+            return np.ones(table.num_rows, bool)
+        return rng.random(table.num_rows) < self.thinning.probabilities(self._with_constants(table))
+
+    @property
+    def rejecting(self) -> tuple[Constraint, ...]:
+        """Its own rules that change no column of what is modelled, repair none, and speak of single rows."""
+        changed = {frozenset(r.needs) for r in self.replacements}
+        return tuple(
+            c
+            for c in (*self.constraints, *implied(self.constraints), *self.extra)
+            if frozenset(c.involves) not in changed
+            and type(c).repair is Constraint.repair
+            and not isinstance(c, Unique)
+        )
 
     def hashes(self, table: pa.Table) -> list[np.ndarray]:
         """For each `Unique` that rejection has to meet, a hash of each row (N,) uint64; 0 for rows that are free.
@@ -149,10 +175,10 @@ class ConstraintSet:
             return self.constraints
         schema = self.schema
         own = (c for c in self.constraints if not (isinstance(c, Unique) and c.by_construction(schema)))
-        return (*own, *implied(self.constraints))
+        return (*own, *implied((*self.constraints, *self.extra)), *self.extra)
 
     def _repaired(self, table: pa.Table, names: Sequence[str]) -> pa.Table:
-        for constraint in self.constraints:
+        for constraint in (*self.constraints, *self.extra):
             for name in constraint.involves:
                 if name in names and name in self._schema and type(constraint).repair is not Constraint.repair:
                     at = table.column_names.index(name)

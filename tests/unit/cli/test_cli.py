@@ -116,6 +116,10 @@ def test_sample_with_conditions_and_quotas(model: Path, tmp_path: Path) -> None:
     rows = pd.read_csv(out)
     assert set(rows["region"]) == {"north"} and rows["age"].between(25, 35).all() and len(rows) == 50
 
+    (tmp_path / "rules.json").write_text('{"constraints": [{"kind": "range", "column": "age", "high": 40}]}')
+    assert run("sample", model, "-n", "50", "--out", out, "--rules", tmp_path / "rules.json").exit_code == 0
+    assert pd.read_csv(out)["age"].max() <= 40 and len(pd.read_csv(out)) == 50
+
     (tmp_path / "quotas.json").write_text('[[{"region": "north"}, 30], [{"region": "south"}, 10]]')
     assert run("sample", model, "--out", out, "--conditions", f"@{tmp_path / 'quotas.json'}").exit_code == 0
     assert pd.read_csv(out)["region"].value_counts().to_dict() == {"north": 30, "south": 10}
@@ -277,7 +281,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     result = run("fit", table, "--model", tmp_path / "m.raysynth")
     assert result.exit_code == 130 and "No model was written to" in result.stderr
     result = run("sample", model, "--out", tmp_path / "folder")
-    assert result.exit_code == 130 and "the same command goes on from there" in result.stderr
+    assert result.exit_code == 130 and "the same command resumes there" in result.stderr
     result = run("sample", model, "--out", tmp_path / "rows.csv")
     assert result.exit_code == 130 and "Nothing was written to" in result.stderr
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth.api import infer_schema
+from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation import (
     evaluate_synthetic_data,
@@ -88,6 +90,39 @@ def test_copied_keys_are_found_in_any_number_of_keys() -> None:
         details[name] = next(d for d in results.diagnostics if d.name == "Keys not copied")
     assert details["fresh"].passed
     assert not details["copied"].passed and "25.00%" in details["copied"].detail
+
+
+def test_the_label_of_protected_values_is_known_and_said() -> None:
+    synthetic = FEW.assign(town=["a", "b", "(rare)"] * 20)
+    results = evaluate_synthetic_data(FEW, synthetic, metrics="statistical_similarity")
+    known = next(d for d in results.diagnostics if d.name == "Categories known")
+    assert known.passed and "'(rare)' stands for protected ones in 'town'" in known.detail
+
+
+_CODES = np.random.default_rng(1).permutation(9000)[:360]
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("keys", "are_row_numbers"),
+    [
+        ([f"P{i:03d}" for i in np.random.default_rng(1).permutation(1000)[:360]], False),  # 36 % of all such codes
+        (np.arange(1.0, 361.0).tolist(), True),
+        (list(range(1, 361)), True),
+        ((_CODES + 1000).tolist(), False),
+        ([f"{i + 1000}" for i in _CODES], False),
+    ],
+)
+def test_keys_made_anew_in_a_short_space_are_not_taken_for_copies(keys: list[object], are_row_numbers: bool) -> None:
+    """False alarm of each case: one in 1,000; the keys are seeded."""
+    real = pd.DataFrame({"patient_id": keys, "x": np.arange(len(keys)) % 7, "g": list("abcd") * (len(keys) // 4)})
+    made = IdentifierEncoder.from_schema(infer_schema(real)["patient_id"]).values(0, len(keys), 5)
+    synthetic = real.assign(patient_id=made.to_pylist())
+    for table, is_fine in ((synthetic, True), (real, are_row_numbers)):  # those of row numbers are no secret
+        results = evaluate_synthetic_data(real, table, metrics="statistical_similarity")
+        found = next(d for d in results.diagnostics if d.name == "Keys not copied")
+        assert found.passed == is_fine, found.detail
+        assert "by chance" in found.detail
 
 
 def test_unknown_metrics_columns_targets_tasks_and_models() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.fs as pafs
 import pytest
+from object_store import object_store
 from typer.testing import CliRunner
 
 from raysynth import GaussianCopula, TableSchema, load_synthetic_model
@@ -31,21 +32,8 @@ ROWS = 70_000  # two chunks, two files
 @pytest.fixture(scope="module")
 def store() -> Iterator[pafs.FileSystem]:
     """An S3 of this process with one bucket, 'bucket'."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "a")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        where = f"s3://bucket?endpoint_override={host}%3A{port}&scheme=http&allow_bucket_creation=true&region=us-east-1"
-        filesystem, _ = pafs.FileSystem.from_uri(where)
-        filesystem.create_dir("bucket")
+    with object_store("127.0.0.1") as filesystem:
         yield filesystem
-    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from unit.related.measures import numbers_of_children, pointing_nowhere, total_v
 from unit.related.shop import RELATIONS, shop
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
+from raysynth.data.sources.databases import open_database
+from raysynth.data.table import as_table
 from raysynth.errors import DataError, InputError, ModelFileError, NotFittedError, ParameterError, SchemaError
 from raysynth.related import blocks, folder
 from raysynth.sampling.writer import verify
@@ -216,6 +218,22 @@ def test_keys_that_point_nowhere_can_be_missing() -> None:
     tables["orders"]["seller"] = pd.array(np.where(np.arange(len(tables["orders"])) % 3, 7, 12345), dtype="Int64")
     model = RelationalSynthesizer(relations=RELATIONS, dangling="missing", verbose=False, seed=0).fit(tables)
     assert 0.1 < model.sample(seed=1)["orders"].seller.isna().mean() < 0.6
+
+
+@pytest.mark.parametrize("ending", ["db", "duckdb"])
+def test_a_sample_is_written_into_an_empty_database(model: RelationalSynthesizer, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"shop.{ending}"
+    model.sample_database(file, seed=3)
+    tables, schema = open_database(file)
+    assert schema is not None and {r.child for r in schema.relations} >= {"orders", "lines"}
+    made = {n: as_table(t).to_arrow().to_pandas() for n, t in tables.items()}
+    assert made["lines"].paid.tolist() == model.sample(seed=3)["lines"].paid.tolist()
+    for relation in schema.relations:
+        assert pointing_nowhere(made, relation) == 0
+    with pytest.raises(ParameterError, match="has tables; give an empty database"):
+        model.sample_database(file, seed=3)
+    with pytest.raises(ParameterError, match="is no database to write to; give an SQLite or DuckDB file"):
+        model.sample_database(tmp_path / "folder")
 
 
 def test_blocks_conditions_and_given_parents(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import raysynth as rs
-from raysynth.constraints import Expression
+from raysynth.constraints import Expression, FixedCombinations, Range
+from raysynth.sampling.chunks import make_chunk
+from raysynth.sampling.conditions import Segment
+from raysynth.schema.constraints.thinning import Thinning, learned
 
 
 def sampled(rule: str, capsys: pytest.CaptureFixture[str], *, verbose: bool = True) -> tuple[pd.DataFrame, str]:
@@ -34,3 +39,90 @@ def test_a_rejecting_rule_is_told_with_what_it_moves(capsys: pytest.CaptureFixtu
 
 def test_a_rule_that_rejects_nothing_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rejected" not in sampled("a > -100", capsys)[1]
+
+
+@pytest.fixture(scope="module")
+def orders() -> tuple[pd.DataFrame, rs.GaussianCopula]:
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame({"unit": rng.integers(1, 40, 800), "n": rng.integers(1, 9, 800), "id": np.arange(800) + 1})
+    data["total"] = (data.unit * data.n * rng.choice([1.0, 0.9], 800)).round(1)
+    data.loc[rng.random(800) < 0.1, "total"] = np.nan
+    data["g"] = rng.choice(["x", "y"], 800)
+    return data, rs.GaussianCopula(seed=1, verbose=False).fit(data)
+
+
+def test_rules_given_with_the_sample_hold_and_the_model_is_as_before(
+    orders: tuple[pd.DataFrame, rs.GaussianCopula], tmp_path: Path
+) -> None:
+    model, before = orders[1], orders[1].sample(300, seed=1)
+    rules = [Expression("total == unit * n"), Expression("g != 'x' or unit <= 20"), Range("n", 2, 7)]
+    made = model.sample(300, seed=1, constraints=rules)
+    known = made.dropna()
+    assert (known.total == known.unit * known.n).all() and 0.02 < made.total.isna().mean() < 0.25
+    assert (made.unit[made.g == "x"] <= 20).all() and made.n.between(2, 7).all() and made.id.is_unique
+    assert (model.sample(100, {"g": "y"}, seed=1, constraints=rules[:2]).g == "y").all()
+    model.sample_to(tmp_path / "rows", 300, seed=1, constraints=rules)
+    assert pd.read_parquet(tmp_path / "rows").total.to_numpy() == pytest.approx(made.total.to_numpy(), nan_ok=True)
+    assert model.sample(300, seed=1).equals(before)
+    with pytest.raises(rs.errors.StorageError):  # another run than the folder's
+        model.sample_to(tmp_path / "rows", 300, seed=1)
+
+
+def test_rules_of_a_sample_that_cannot_be_met_say_why(orders: tuple[pd.DataFrame, rs.GaussianCopula]) -> None:
+    for rule, said in (
+        (FixedCombinations(("g", "n")), "list them"),
+        (Expression("id < 5"), "'id' is identifier"),
+        (Expression("nothing < 5"), "no column 'nothing'"),
+    ):
+        with pytest.raises(rs.ConstraintError, match=said):
+            orders[1].sample(10, seed=1, constraints=[rule])
+    with pytest.raises(rs.ConditionError, match="made anew.*set the column of the sample afterwards"):
+        orders[1].sample(10, {"id": 3}, seed=1)
+
+
+def ruled(seed: int, n: int = 3000) -> pd.DataFrame:
+    """Rows of which some lack a value, that keep a rule which a copula breaks often."""
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame({"a": rng.normal(0, 1, n).round(2), "b": rng.normal(0, 1, n).round(2)})
+    data["group"] = rng.choice(["x", "y", "z"], n)
+    data.loc[rng.random(n) < 0.15, "b"] = np.nan
+    return data[~((data.group == "x") & (data.a > 0.2)) & ~(data.a**2 + data.b**2 < 1)].reset_index(drop=True)
+
+
+RULE = Expression("(group != 'x' or a <= 0.2) and a * a + b * b >= 1")
+
+
+@pytest.mark.statistical
+def test_rejection_moves_no_share_and_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five standard errors of the real rows; rejection alone moves the figures further."""
+    data = ruled(1)
+    n = len(data)
+    model = rs.GaussianCopula(seed=1, schema=rs.TableSchema(constraints=[RULE])).fit(data)
+    made = model.sample(6 * n, seed=1)
+    assert "DISTORTED" not in capsys.readouterr().out
+    assert RULE.holds(pa.Table.from_pandas(made)).all()
+    alone = replace(model._fitted(), rules=replace(model.rules_, thinning=None))  # type: ignore[type-var]
+    rejected = make_chunk(alone, (Segment((), 6 * n),), 1, 0).to_pandas()
+    shares = [
+        np.array([*t.group.value_counts(normalize=True)[list("xyz")], t.b.isna().mean(), t.a.mean(), t.b.std()])
+        for t in (data, made, rejected)
+    ]
+    shifts = [np.abs(s - shares[0]) for s in shares[1:]]
+    assert (shifts[0] < 5 * np.array([0.5, 0.5, 0.5, 0.5, 1.2, 0.9]) / np.sqrt(n)).all()
+    assert shifts[0].max() < 0.4 * shifts[1].max()
+    model.save(tmp_path / "model")
+    assert rs.load_synthetic_model(tmp_path / "model").sample(500, seed=2).equals(model.sample(500, seed=2))
+
+
+def test_weights_of_a_damaged_file_are_refused() -> None:
+    rows = pa.table({"a": [1.0, 2.0, 3.0, None] * 50, "g": pa.array(["x", "y"] * 100).dictionary_encode()})
+    kept = np.arange(200) % 4 != 0
+    found = learned(rows, kept, ["a", "g"])
+    assert found is not None and Thinning.from_dict(found.to_dict()) == found
+    weight = found.probabilities(rows)[kept]
+    assert np.average(np.array(rows["g"].to_pylist())[kept] == "x", weights=weight) == pytest.approx(0.5, abs=0.01)
+    for change in ({"ends": [3, 2]}, {"factors": [1.0]}, {"factors": [float("nan")] * 20}):
+        content = found.to_dict()
+        content["columns"][0] |= change
+        with pytest.raises(rs.errors.ModelFileError, match="damaged"):
+            Thinning.from_dict(content)

@@ -231,3 +231,12 @@ def test_agrees_with_pandas_query():
     for text in ["a > b * 2 and s != 'x'", "(a + b) / 3 < 1 or s in ['y']", "not (a <= 2) and -b < 0.5"]:
         held = Expression(text).holds(pa.Table.from_pandas(frame))
         assert np.array_equal(held, frame.eval(text.replace(" in ['y']", " == 'y'")).to_numpy())
+
+
+def test_a_name_in_backticks_is_a_column_and_quotes_inside_of_texts_are_texts() -> None:
+    assert Expression("`native-country` == 'US'").holds(PEOPLE).tolist() == [T, F, F, T, T]
+    assert Expression("`native-country` != 'a `age` b' and age > 3").involves == ("native-country", "age")
+    with pytest.raises(ConstraintError, match="in quotes is a text: for the column write `native-country`"):
+        Expression("'native-country' == 'US'").validate(SCHEMA)
+    with pytest.raises(ConstraintError, match="write `pay`"):
+        Expression("'pay' > age").validate(SCHEMA)

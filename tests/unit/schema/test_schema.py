@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.constraints import Expression, Inequality, Unique
-from raysynth.errors import InputError, SchemaError
+import raysynth as rs
+from raysynth.constraints import Expression, Inequality, Positive, Unique
+from raysynth.errors import ConstraintError, InputError, SchemaError
 from raysynth.schema.arrow_text import parse_arrow_type
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema, declared
@@ -218,3 +221,49 @@ def test_arrow_types_and_their_text_are_inverse(type_):
 def test_describe_has_a_line_for_each_column():
     lines = PEOPLE.describe().splitlines()
     assert [line.split()[:2] for line in lines] == [[c.name, str(c.kind)] for c in PEOPLE.columns]
+
+
+def stays(seed: int, n: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"start": pd.Timestamp("2021-03-01") + pd.to_timedelta(rng.integers(0, 700, n), unit="D")})
+    frame["end"] = frame.start + pd.to_timedelta(rng.integers(0, 20, n), unit="D")
+    return frame.assign(low=rng.integers(0, 50, n), high=rng.integers(0, 9, n), ward=rng.choice(["a", "b"], n)).assign(
+        high=lambda f: f.high + f.low
+    )
+
+
+PARTIAL = (
+    TableSchema(constraints=[Inequality("start", "end"), Expression("low <= high")]),
+    TableSchema(
+        [ColumnSchema("low", Kind.CONTINUOUS, "int64", bounds=(0, 60))], constraints=(Inequality("low", "high"),)
+    ),
+)
+
+
+@pytest.mark.parametrize("schema", PARTIAL)
+def test_columns_that_a_schema_with_constraints_leaves_out_are_inferred(schema, tmp_path):
+    data = stays(1)
+    schema.save(tmp_path / "part.json")
+    for asked in (schema, tmp_path / "part.json"):
+        model = rs.GaussianCopula(seed=0, verbose=False, schema=asked).fit(data)
+        made = model.sample(500, seed=1)
+        assert model.schema_.constraints == schema.constraints and model.schema_.names == tuple(data)
+        assert (made.low <= made.high).all()
+        assert (made.start <= made.end).all() or schema is PARTIAL[1]
+
+
+def test_a_constraint_on_a_column_that_is_nowhere_is_refused_by_name():
+    schema = TableSchema(constraints=(Inequality("low", "hight"),))
+    with pytest.raises(ConstraintError, match="no column 'hight'; it has: start, end, low, high, ward"):
+        rs.GaussianCopula(verbose=False, schema=schema).fit(stays(1))
+
+
+@pytest.mark.parametrize("schema", PARTIAL)
+def test_under_a_budget_a_constraint_names_declared_columns_only(schema):
+    with pytest.raises(InputError, match="has no column|has no columns"):
+        rs.GaussianCopula(verbose=False, schema=schema, epsilon=1.0, differential_privacy=True).fit(stays(1))
+
+
+def test_a_file_of_constraints_alone_is_a_schema(tmp_path):
+    (tmp_path / "rules.json").write_text('{"constraints": [{"kind": "positive", "column": "a"}]}')
+    assert TableSchema.load(tmp_path / "rules.json").constraints == (Positive("a"),)

@@ -59,3 +59,14 @@ def test_a_clean_table_has_no_advice() -> None:
     found = find(as_table(data))
     assert all(c.advice == () for c in found.columns) and found.duplicates == 0 and found.target == "z"
     assert found.schema["d"].kind is Kind.DATETIME
+
+
+def test_numbers_among_texts_are_said_with_a_cure() -> None:
+    rng = np.random.default_rng(4)
+    cells = rng.gamma(2, 3, N).round(2).astype(str).astype(object)
+    cells[rng.random(N) < 0.2] = "<0.5"
+    cells[:3] = "broken"
+    mixed = find(as_table(pd.DataFrame({"lab": cells, "town": rng.choice(["a", "b"], N)})))
+    advice = " ".join(of(mixed, "lab").advice)
+    assert "of the rows are numbers; for the others ('<0.5')" in advice and "'missing=<0.5'" in advice
+    assert "broken" not in advice and not of(mixed, "town").advice

@@ -42,6 +42,7 @@ def one(name: str, values: Any) -> ColumnSchema:
         ("price", RNG.gamma(2, 10, N), Kind.CONTINUOUS),
         ("weight", RNG.permutation(np.arange(N) * 37 + 5), Kind.CONTINUOUS),  # unique, but no key: like fnlwgt
         ("customer_id", RNG.permutation(np.arange(N) * 37 + 5), Kind.IDENTIFIER),
+        ("patient_id", pd.Series(RNG.permutation(np.arange(N) * 37 + 5.0)).where(np.arange(N) > 9), Kind.IDENTIFIER),
         ("x", np.arange(100, 100 + N), Kind.IDENTIFIER),
         ("patnum", RNG.permutation(np.arange(100_000, 100_000 + 3 * N))[:N], Kind.IDENTIFIER),  # drawn without repeats
         ("income", RNG.permutation(np.arange(10_000, 10_000 + 40 * N * N))[:N], Kind.CONTINUOUS),
@@ -135,3 +136,12 @@ def test_row_numbers_are_made_anew_in_their_range() -> None:
     column = one("ID", numbers)
     assert (column.kind, column.pattern) == (Kind.IDENTIFIER, "integer(1, 5000)")
     assert one("ID", numbers * 40).pattern == "integer(1, 999999)"
+
+
+def test_a_schema_in_which_a_key_of_whole_doubles_was_found_can_be_declared() -> None:
+    frame = pd.DataFrame({"patient_id": np.repeat(np.arange(90.0) * 7 + 1000, 4), "x": np.arange(360) % 11})
+    found = schema_of(frame)
+    assert found["patient_id"].kind is Kind.IDENTIFIER
+    assert schema_of(frame, found)["patient_id"].kind is Kind.IDENTIFIER
+    with pytest.raises(SchemaError, match="a key is text or a whole number"):
+        schema_of(frame.assign(patient_id=frame.patient_id + 0.5), found)

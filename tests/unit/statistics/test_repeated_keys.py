@@ -43,6 +43,8 @@ def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int
         ("education num", [str(i) for i in range(1, 30)], 900, False),
         ("salary", numbered("{}"), 900, False),
         ("num_lab_procedures", numbered("{}"), 9000, False),
+        ("yearID", [str(y) for y in range(1871, 2025)], 9000, False),  # numbered by all alike
+        ("week_no", [str(w) for w in range(1, 54)], 900, False),
     ],
 )
 def test_what_is_no_key_stays_a_category_or_a_number(name: str, values: list[str], rows: int, is_text: bool) -> None:

@@ -146,3 +146,19 @@ def test_dates_that_do_not_exist_are_null_and_nothing_raises() -> None:
     read = DateFormat("%d/%m/%Y").parse(pa.array(["29/02/2011", "29/02/2012", "31/04/2000", "", "x", None]))
     assert read.is_null().to_pylist() == [True, False, True, True, True, True]
     assert DateFormat("%Y-%j").parse(pa.array(["2011-366", "2012-366"])).is_null().to_pylist() == [True, False]
+
+
+def test_durations_beyond_a_day_are_no_keys_and_exist() -> None:
+    """Else each is unique text, made anew as '21:81:34'."""
+    rng = np.random.default_rng(2)
+    seconds = rng.integers(0, 40 * 3600, 300)
+    took = [f"{s // 3600}:{s // 60 % 60:02d}:{s % 60:02d}" for s in seconds]
+    frame = pd.DataFrame({"took": took, "x": seconds / 3600 + rng.normal(size=300)})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    assert model.schema_["took"].date_format == "%-O:%M:%S"
+    made = model.sample(500, seed=1)
+    parts = made.took.str.extract(r"^(\d{1,2}):([0-5]\d):([0-5]\d)$").astype(float)
+    assert parts.notna().all(axis=None) and parts[0].max() < 40 and not made.took.str.startswith("0:00:00").all()
+    hours = parts[0] + parts[1] / 60 + parts[2] / 3600
+    assert np.corrcoef(hours, made.x)[0, 1] > 0.9
+    assert read_dates("start", ["06:15", "23:59"] * 9, np.ones(18)).format == "%H:%M"  # type: ignore[union-attr]

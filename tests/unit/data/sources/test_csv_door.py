@@ -41,6 +41,9 @@ READ_SO = [
     ("bars", lines("a|b", "#|2,5"), [pa.int64(), pa.float64()], [1, 2.5], "delimiter '|'"),
     ("Excel's own line", "sep=;\n" + lines("a;b", "#;2"), [pa.int64()] * 2, [1, 2], "delimiter"),
     ("decimal commas", lines("a;b", "#,25;x"), [pa.float64(), TEXT], [1.25, "x"], "decimal ','"),
+    ("signs before per cent", lines("a;b", "+#.5%;x"), [pa.float64(), TEXT], [1.5, "x"], "'%' left out"),
+    ("units without a space", lines("a;b", "1#cm;x"), [pa.int64(), TEXT], [11, "x"], "'cm' left out"),
+    ("lakhs and crores", lines("a;b", "₹#,34,567;x"), [pa.int64(), TEXT], [134567, "x"], "thousands ','"),
     ("points between thousands", lines("a;b", "#.234,5;1"), [pa.float64(), pa.int64()], [1234.5, 1], "thousands '.'"),
     ("commas between thousands", lines("a,b", '"#,234",0.5'), [pa.int64(), pa.float64()], [1234, 0.5], "thousands ','"),
     ("apostrophes", lines("a,b", "#'234.5,1"), [pa.float64(), pa.int64()], [1234.5, 1], 'thousands "\'"'),
@@ -222,3 +225,10 @@ def test_a_declared_encoding_and_lines_before_the_header(tmp_path: Path) -> None
     assert table.names == ("a", "b") and table.to_arrow().column("a")[0].as_py() == "é1"
     with pytest.raises(DataError, match="not written in utf-8.*--csv encoding=latin-1"):
         as_table(CsvFile(tmp_path / "t.csv", encoding="utf-8"))
+
+
+def test_numbers_without_separators_are_not_called_unsettled() -> None:
+    for sign in ("cm", " kg", "%", "€"):
+        form = form_of(pa.array([f"{i}{sign}" for i in range(150, 190)]))
+        assert form.thousands is None and not form.unsettled and pa.types.is_integer(form.type)
+    assert form_of(pa.array([f"{i},125 €" for i in range(1, 90)])).unsettled

@@ -165,3 +165,20 @@ def test_binary_columns_and_bad_targets_are_refused(tmp_path: Path) -> None:
         write_database(odd, as_database_schema([], odd), tmp_path / "x")
     assert open_database(odd) == (odd, None)
     assert isinstance(SCHEMA, DatabaseSchema)
+
+
+def test_written_duckdb_has_keys_and_whole_rows(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    tables = {
+        "a": pd.DataFrame({"x": [1, 2], "y": ["p", "q"], "at": pd.to_datetime(["2020-01-02", None])}),
+        "b": pd.DataFrame({"u": [2, 1, 2], "v": ["q", "p", "q"], "boss": [1, 1, np.nan], "id": [1, 2, 3]}),
+    }
+    schema = as_database_schema(["b.(u,v) -> a.(x,y)", "b.boss -> b.id, nullable"], tables)
+    write_database(tables, schema, tmp_path / "t.duckdb")
+    again, found = open_database(tmp_path / "t.duckdb")
+    assert found is not None and [str(r) for r in found.relations] == ["b.(u,v) -> a.(x,y)"]  # no key to itself
+    same(again["a"], tables["a"])
+    with duckdb.connect(str(tmp_path / "t.duckdb")) as connection, pytest.raises(duckdb.ConstraintException):
+        connection.execute("INSERT INTO b VALUES (7, 'q', 1, 4)")
+    with pytest.raises(ParameterError, match="has tables; give an empty database"):
+        write_database(tables, schema, tmp_path / "t.duckdb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from statsmodels.api import datasets
 
-from raysynth import GaussianCopula, TableSchema
+from raysynth import GaussianCopula, TableSchema, load_synthetic_model
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
 from raysynth.statistics.inference import infer_schema
@@ -77,6 +78,36 @@ def test_missingness_depends_on_the_other_columns() -> None:
     assert found[True] == pytest.approx(0.52, abs=0.03) and found[False] == pytest.approx(0.18, abs=0.03)
     assert (rows.a.isna() & rows.b.isna()).mean() == pytest.approx((real.a.isna() & real.b.isna()).mean(), abs=0.05)
     assert (rows.a.isna() & rows.town.isna()).mean() == pytest.approx(gone.mean(), abs=0.05)
+
+
+def test_columns_that_are_missing_in_the_same_rows_stay_so(tmp_path: Path) -> None:
+    """Numbers, times and categories; under conditions, and from a file. Shares: four standard errors."""
+    rng = np.random.default_rng(1)
+    n = 4000
+    real = pd.DataFrame(
+        {
+            "age": rng.integers(20, 80, n),
+            "first": rng.normal(5, 1, n).round(2),
+            "second": rng.choice(["pos", "neg", "unclear"], n),
+            "third": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, n), unit="D"),
+        }
+    )
+    group = ["first", "second", "third"]
+    gone = rng.random(n) < np.where(real.age < 50, 0.6, 0.3)
+    real.loc[gone, group] = None
+    model = fitted(real)
+    model.save(tmp_path / "model")
+    for found in (model, load_synthetic_model(tmp_path / "model")):
+        made = found.sample(n, seed=3)
+        absent = made[group].isna()
+        assert (absent.any(axis=1) == absent.all(axis=1)).all()
+        assert absent["first"].mean() == pytest.approx(gone.mean(), abs=4 * (0.5 / n) ** 0.5)
+        shares, expected = (t["second"].value_counts(normalize=True) for t in (made, real))
+        assert (shares - expected).abs().max() < 0.08
+    assert model.sample(200, {"second": "pos"}, seed=1)[group].notna().all(axis=None)
+    assert model.sample(200, {"third": [None]}, seed=1)[group].isna().all(axis=None)
+    either = model.sample(4000, {"second": [None, "pos"]}, seed=1)["second"].isna().mean()
+    assert either == pytest.approx(gone.mean() / (gone.mean() + (real["second"] == "pos").mean()), abs=0.05)
 
 
 def test_categories_follow_a_number_in_any_order_of_names() -> None:

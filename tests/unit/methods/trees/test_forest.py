@@ -86,14 +86,14 @@ def test_a_column_keeps_its_distribution(noise: float) -> None:
     codes_CN = np.stack([first, second]).astype(np.uint16)
     columns = (view(401, ordered=True), view(401, ordered=True))
     forests = learn_table(codes_CN, columns, (0, 1), GrowthRule(3, 10, 0.6), RARE, 1)
-    assert drawn_for_the_learned_rows(codes_CN, forests[1], 1) < 0.01
+    assert drawn_for_the_learned_rows(codes_CN, forests[1], 1) < 0.015
 
 
 def test_both_children_of_a_node_lose_the_same_share() -> None:
     """Back-off moves no probability from one part of a tree to another: at each node the mean over its leaves stays."""
     rng = np.random.default_rng(4)
     first = rng.integers(0, 300, 1500)
-    own = (rng.random(1500) < np.where(first < 40, 0.05, 0.5)).astype(int) + 2 * (first > 250)
+    own = (rng.random(1500) < np.where(first < 40, 0.25, 0.5)).astype(int) + 2 * (rng.random(1500) < first / 400)
     codes_CN = np.stack([first, own]).astype(np.uint16)
     columns = (view(301, ordered=True), view(5, ordered=False))
     forest = learn_table(codes_CN, columns, (0, 1), GrowthRule(1, 10, 0.6), RARE, 1)[1]

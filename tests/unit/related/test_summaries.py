@@ -1,0 +1,169 @@
+"""What parents say of their children: ends and places of a family, values that stay, families as near as real ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from raysynth import RelationalSynthesizer
+from raysynth.related.grouping import Family
+from raysynth.related.kinds import Sample, share_of_parents
+from raysynth.related.siblings import AS_BEFORE, Siblings
+from raysynth.related.summaries import Summaries, choose_summaries, with_most
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.relations import Relation
+
+RELATION = Relation.parse("ratings.user -> users.id")
+COLUMNS = (
+    ColumnSchema("time", Kind.DATETIME, "timestamp[us]", nullable=False),
+    ColumnSchema("stars", Kind.CONTINUOUS, "int64", nullable=False, decimals=0),
+    ColumnSchema("noise", Kind.CONTINUOUS, "double", nullable=True),
+    ColumnSchema("device", Kind.CATEGORICAL, "string"),
+)
+
+
+def ratings(n_users: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Users, and ratings of one evening each: their own mean of stars, a device that mostly stays."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(n_users), rng.poisson(4, n_users))
+    evening, device = rng.integers(0, 10_000_000, n_users), rng.choice(list("abcdefgh"), n_users)
+    table = pd.DataFrame({"user": of, "film": rng.integers(0, 30, len(of))})
+    table["time"] = pd.to_datetime(8e8 + evening[of] + rng.integers(0, 3000, len(of)), unit="s")
+    table["stars"] = np.clip(np.round(3 + rng.normal(size=n_users)[of] + rng.normal(size=len(of))), 1, 5).astype(int)
+    table["noise"] = np.where(rng.random(len(of)) < 0.1, np.nan, rng.normal(size=len(of)))
+    table["device"] = np.where(rng.random(len(of)) < 0.8, device[of], rng.choice(list("abcdefgh"), len(of)))
+    return pd.DataFrame({"id": np.arange(n_users), "sex": rng.choice(list("mf"), n_users)}), table
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[pa.Table, np.ndarray, Summaries]:
+    _, table = ratings(300, 0)
+    children, parent_N = pa.Table.from_pandas(table), table.user.to_numpy()
+    chosen = choose_summaries(RELATION, Sample(children, COLUMNS), parent_N, 300, frozenset())
+    assert chosen is not None
+    return children, parent_N, chosen
+
+
+def test_columns_are_chosen_by_how_much_families_differ(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    children, parent_N, chosen = rows
+    assert {c.name for c in chosen.numbers} == {"time", "stars"}
+    assert chosen.relative == {"time": 1_000_000} and chosen.order == "time"
+    assert [c.name for c in chosen.categories] == ["device"]
+    assert choose_summaries(RELATION, Sample(children, COLUMNS), parent_N % 20, 20, frozenset()) is None  # few families
+    without = choose_summaries(RELATION, Sample(children, COLUMNS), parent_N, 300, frozenset(["time"]))
+    assert without is not None and without.order is None
+    again = Summaries.from_dict(RELATION, chosen.to_dict())
+    assert again.to_dict() == chosen.to_dict()
+
+
+def test_share_of_parents_is_that_of_an_analysis_of_variance() -> None:
+    """Effects of variance 4 among noise of variance 1: 4 of 5 lie between parents, and of means 4 of 4.1."""
+    rng, parent_N = np.random.default_rng(0), np.repeat(np.arange(2000), 10)
+    x = 2 * rng.normal(size=2000)[parent_N] + rng.normal(size=20_000)
+    of_means, of_rows = share_of_parents(parent_N, x, np.full(2000, 10))
+    assert of_means == pytest.approx(4 / 4.1, abs=0.01) and of_rows == pytest.approx(0.8, abs=0.02)
+    assert max(share_of_parents(parent_N, rng.normal(size=20_000), np.full(2000, 10))) < 0.1
+    assert share_of_parents(parent_N, np.ones(20_000), np.full(2000, 10)) == (0.0, 0.0)
+
+
+def test_places_within_a_family_come_back_as_values(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    children, parent_N, chosen = rows
+    parents = chosen.of(children, parent_N, 300)
+    family = Family.of(parent_N, 300, children["time"].cast(pa.int64()).to_numpy())
+    order = np.lexsort((family.place, parent_N))
+    table = children.take(pa.array(order))
+    sorted_family = Family(parent_N[order], family.place[order], family.number)
+    learned = chosen.forward({"time": table["time"]}, parents, sorted_family.parent)
+    place = learned["time"].to_numpy()
+    assert place.min() == 0.0 and place.max() == 1.0
+    drawn = table.set_column(table.column_names.index("time"), "time", learned["time"])
+    back = chosen.inverse(drawn, pa.table(parents), sorted_family)
+    assert back["time"].to_pylist() == table["time"].to_pylist()
+    assert back["stars"].to_pylist() == table["stars"].to_pylist()
+
+
+def test_made_families_reach_their_ends_and_lie_between(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    """Whatever is drawn: times in ascending order within the family's hour, stars cut to the family's range."""
+    children, parent_N, chosen = rows
+    rng, number = np.random.default_rng(1), np.bincount(parent_N, minlength=300)
+    parents = chosen.of(children, parent_N, 300)
+    family = Family.made(number)
+    n = len(family.parent)
+    drawn = pa.table({"time": rng.random(n), "stars": rng.integers(1, 6, n), "device": children["device"]})
+    made = chosen.inverse(drawn, pa.table(parents), family).to_pandas().assign(user=family.parent)
+    real = children.to_pandas()
+    for column in ("time", "stars"):
+        ends, wanted = (t.groupby("user")[column].agg(["min", "max"]) for t in (made, real))
+        pd.testing.assert_frame_equal(ends, wanted)
+    assert made.groupby("user").time.apply(lambda t: t.is_monotonic_increasing).all()
+
+
+def test_parents_that_contradict_themselves_say_what_others_do(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    children, parent_N, chosen = rows
+    number = np.bincount(parent_N, minlength=300)
+    parents = pa.table(chosen.of(children, parent_N, 300))
+    more = number + (number == 0) + 2 * (number == 1)  # some are to have children that said nothing of any
+    least, width = (
+        next(c.name for c in chosen.schema if c.name.startswith(f"{w} time")) for w in ("least", "range of")
+    )
+    assert parents[least].null_count == (number == 0).sum() and parents[width].null_count == (number < 2).sum()
+    mended = chosen.repaired(parents, more)
+    assert mended[least].null_count == 0
+    assert mended[width].filter(pa.array(more > 1)).null_count == 0
+    assert chosen.repaired(parents, number).equals(parents)
+
+
+def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    """The most is what five persons reach, however many families one person has; who goes beyond takes another's."""
+    children, parent_N, chosen = rows
+    parents, number = chosen.of(children, parent_N, 300), np.bincount(parent_N, minlength=300)
+    bounded = with_most(chosen, parents, np.arange(300), 5)
+    time = pd.Series(children["time"].cast(pa.int64()).to_numpy())
+    largest = time.groupby(parent_N).max().sort_values(ascending=False)
+    assert bounded.most == {"time": largest.iloc[4], "stars": 5}
+    of_one = np.where(np.isin(np.arange(300), largest.index[:3]), 0, 1 + np.arange(300))
+    assert with_most(chosen, parents, of_one, 5).most["time"] == largest.iloc[6]
+    assert not with_most(chosen, parents, np.arange(300) % 4, 5).most  # of four persons nobody's is known
+    least, width = bounded.ends(next(c for c in chosen.numbers if c.name == "stars"))
+    table = pa.table(parents)
+    some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
+    mended = bounded.repaired(some, number).to_pandas()[number > 0]
+    assert (mended[least] + mended[width]).max() <= 5
+
+
+def test_values_that_stay_are_learned_as_staying() -> None:
+    column = ColumnSchema("team", Kind.CATEGORICAL, "string")
+    rows = pa.table({"team": ["a", "a", "b", "b", None, None, "c", "c", "c", "d"]})
+    family = Family(np.repeat([0, 1], [6, 4]), np.r_[0:6, 0:4], np.array([6, 4]))
+    siblings = Siblings((column,), is_sequence=True).with_repeated(rows, family)
+    assert siblings.repeated == {"team"} and not Siblings((column,), False).with_repeated(rows, family).repeated
+    learned = siblings.forward(rows, family)["team"]
+    stays = AS_BEFORE
+    assert learned.to_pylist() == ["a", stays, "b", stays, None, None, "c", stays, stays, "d"]
+    first = siblings.inverse(pa.table({"team": pa.array([stays, "b"])}), None)
+    assert first["team"].to_pylist() == ["b", "b"]  # nothing was before: as others begin
+    second = siblings.inverse(pa.table({"team": pa.array([stays, None])}), first)
+    assert second["team"].to_pylist() == ["b", None]
+
+
+@pytest.mark.statistical
+def test_children_of_one_parent_are_as_near_to_each_other_as_real_ones() -> None:
+    """Seeds are fixed. Deviations of time within a user are of 40 minutes, between users of weeks; devices stay."""
+    users, table = ratings(300, 0)
+    films = pd.DataFrame({"id": np.arange(30), "kind": list("abc") * 10})
+    tables = {"users": users, "films": films, "ratings": table}
+    keys = ["ratings.user -> users.id", "ratings.film -> films.id"]
+    model = RelationalSynthesizer(relations=keys, seed=0, verbose=False, parameters={"n_trees": 2}).fit(tables)
+    primary = model.database_.tables["ratings"].plan.primary
+    assert primary is not None and primary.parent == "users"  # films come in any evening
+    made = model.sample(seed=1)["ratings"]
+    within = [t.groupby("user").time.std().dt.total_seconds().mean() for t in (table, made)]
+    assert within[1] == pytest.approx(within[0], rel=0.15)
+    assert made.time.std() == pytest.approx(table.time.std(), rel=0.15)
+    means = [t.groupby("user").stars.mean().std() for t in (table, made)]
+    assert means[1] == pytest.approx(means[0], rel=0.15)
+    different = [t.groupby("user").device.nunique().mean() for t in (table, made)]
+    assert different[1] == pytest.approx(different[0], rel=0.15)
+    assert (made.time.dt.microsecond == 0).all()  # whole seconds stay whole
