@@ -29,7 +29,7 @@ from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
-from raysynth.related.summaries import Summaries, choose_summaries
+from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
@@ -209,8 +209,10 @@ def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, r
         return
     if plan.order is not None:  # its steps are what is learned
         chosen = replace(chosen, relative={}, order=None)
-    child.above = chosen
-    table.own |= chosen.of(children.rows, parent_N, n)
+    summaries = chosen.of(children.rows, parent_N, n)
+    rare = database.tables[relation.parent].schema.rare_threshold
+    child.above = with_most(chosen, summaries, database.persons(relation.parent), rare)
+    table.own |= summaries
     table.schema |= {c.name: c for c in chosen.schema}
     table.private |= {c.name for c in chosen.schema}
 

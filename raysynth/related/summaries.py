@@ -15,7 +15,7 @@ on a grid whose cells at least `rare_threshold` persons share. Shape legend: N c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Summaries:
             numbers (a day of nanoseconds, say); 0: none.
         categories: columns of categories.
         order: the column in whose order siblings stand; None: in random order.
+        most: of each number what `rare_threshold` persons reach; no made family goes further.
     """
 
     relation: Relation
@@ -52,6 +53,7 @@ class Summaries:
     relative: Mapping[str, int]
     categories: tuple[ColumnSchema, ...]
     order: str | None
+    most: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `from_dict` reads."""
@@ -60,15 +62,15 @@ class Summaries:
             "relative": dict(self.relative),
             "categories": [column_to_dict(c) for c in self.categories],
             "order": self.order,
+            "most": dict(self.most),
         }
 
     @classmethod
     def from_dict(cls, relation: Relation, values: Mapping[str, Any]) -> Summaries:
         """The inverse of `to_dict`."""
         numbers_, categories = (tuple(column_from_dict(c) for c in values[k]) for k in ("numbers", "categories"))
-        return cls(
-            relation, numbers_, {str(n): int(u) for n, u in values["relative"].items()}, categories, values["order"]
-        )
+        relative = {str(n): int(u) for n, u in values["relative"].items()}
+        return cls(relation, numbers_, relative, categories, values["order"], values.get("most", {}))
 
     # ---- columns of the parent ---------------------------------------------------------------------------------------
 
@@ -123,6 +125,11 @@ class Summaries:
     def _of_number(self, column: ColumnSchema) -> tuple[ColumnSchema, ...]:
         by_name = {c.name: c for c in self.schema}
         return tuple(by_name[self._named(w, column)] for w in ("least", "range of", "middle of", "spread of"))
+
+    def ends(self, column: ColumnSchema) -> tuple[str, str]:
+        """The parent's columns with the least value and the range of a column."""
+        least, width, *_ = self._of_number(column)
+        return least.name, width.name
 
     def _of_category(self, column: ColumnSchema) -> tuple[ColumnSchema, ...]:
         by_name = {c.name: c for c in self.schema}
@@ -182,15 +189,17 @@ class Summaries:
     def repaired(self, parents: pa.Table, number_P: np.ndarray) -> pa.Table:
         """Made parents whose summaries say something of every column without missing values.
 
-        A parent with children that was drawn as one without, or as one with a single child, takes these summaries from
-        the parent nearest in number of children.
+        A parent with children that was drawn as one without, or as one with a single child, or whose children would go
+        further than any real ones, takes these summaries from the parent nearest in number of children.
         """
         result = {n: parents.column(n) for n in parents.column_names}
-        for column in (c for c in self.numbers if not c.nullable):
+        for column in self.numbers:
             names = [c.name for c in self._of_number(column)]
+            ends = self._numbers(result, column)
+            beyond = ends["least"] + ends["width"] > self.most.get(column.name, np.inf)
             for first, fewest in ((0, 1), (1, 2)):
                 asked = number_P >= fewest
-                known = asked & parents.column(names[first]).is_valid().to_numpy()
+                known = asked & ~beyond & (column.nullable | parents.column(names[first]).is_valid().to_numpy())
                 lost, whole = np.flatnonzero(asked & ~known), np.flatnonzero(known)
                 if not len(lost) or not len(whole):
                     continue
@@ -199,6 +208,7 @@ class Summaries:
                 near = np.searchsorted(number_P[whole], number_P[lost])
                 taken[lost] = whole[np.minimum(near, len(whole) - 1)]
                 result |= {n: result[n].take(pa.array(taken)) for n in names[first:]}
+                beyond[lost] = False
                 parents = pa.table(result)
         return parents
 
@@ -225,6 +235,20 @@ class Summaries:
             x[held] = _reaching(x[held], parent_N, least, width)
             result[column.name] = of_type(x, column)
         return pa.table(result)
+
+
+def with_most(summaries: Summaries, parents: Mapping[str, Any], persons_P: np.ndarray, rare: int) -> Summaries:
+    """The summaries with what at least `rare` persons reach; `parents`: their columns, `persons_P`: whose each is."""
+    most = {}
+    for column in summaries.numbers:
+        least, width = (numbers(parents[n]) for n in summaries.ends(column))
+        largest = least + np.nan_to_num(width)
+        there = np.flatnonzero(~np.isnan(largest))
+        order = there[np.argsort(-largest[there], kind="stable")]
+        _, first = np.unique(persons_P[order], return_index=True)
+        if len(first) >= rare:
+            most[column.name] = float(largest[order[np.sort(first)[rare - 1]]])
+    return replace(summaries, most=most)
 
 
 def choose_summaries(

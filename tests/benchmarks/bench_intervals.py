@@ -80,7 +80,7 @@ def main() -> None:
     with given.out.open("a", encoding="utf-8") as out:
         while len(records) < given.releases:
             found = hits(data, *released(data, schema))
-            records.append({kind: [sum(own), len(own)] for kind, own in found.items()})
+            records.append({kind: [int(sum(own)), len(own)] for kind, own in found.items()})
             out.write(json.dumps(records[-1]) + "\n")
             out.flush()
     for kind in records[0]:

@@ -69,7 +69,7 @@ class ColumnData:
         return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
-def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], int]:
+def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, Any], int]:
     """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use.
 
     Rows left out of the first trees decide what serves the column: inputs made of several columns, which show what
@@ -85,9 +85,13 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
     if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
         best = full
     if data.cardinality <= 2 * GROUPS:
-        larger = [first(best.n_inputs, factor).grow(bags[:TRIED]) for factor in LARGER]
-        likeliest = max([best, *larger], key=lambda g: g.likelihood)
-        best = [g for g in (best, *larger) if not is_less_likely(g.chosen.log_p_N, likeliest.chosen.log_p_N)][-1]
+        likeliest = best
+        for factor in LARGER:
+            larger = first(best.n_inputs, factor).grow(bags[:TRIED])
+            likeliest = max(likeliest, larger, key=lambda g: g.likelihood)
+            if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
+                break
+            best = larger
     best.grow(bags[TRIED:])
     return _joined(best.settled()), best.n_inputs
 
@@ -223,7 +227,7 @@ def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str
     start, stop = np.empty(size, np.int32), np.empty(size, np.int32)
     start[new[reached]], stop[new[reached]] = before[reached], before[nodes.ends()[reached]]
     order = np.lexsort((own_N, leaf_N))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "feature": feature,
         "threshold": threshold,
         "left": left,

@@ -11,7 +11,7 @@ from raysynth import RelationalSynthesizer
 from raysynth.related.grouping import Family
 from raysynth.related.kinds import Sample, share_of_parents
 from raysynth.related.siblings import AS_BEFORE, Siblings
-from raysynth.related.summaries import Summaries, choose_summaries
+from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import Relation
 
@@ -113,6 +113,24 @@ def test_parents_that_contradict_themselves_say_what_others_do(rows: tuple[pa.Ta
     assert mended[least].null_count == 0
     assert mended[width].filter(pa.array(more > 1)).null_count == 0
     assert chosen.repaired(parents, number).equals(parents)
+
+
+def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
+    """The most is what five persons reach, however many families one person has; who goes beyond takes another's."""
+    children, parent_N, chosen = rows
+    parents, number = chosen.of(children, parent_N, 300), np.bincount(parent_N, minlength=300)
+    bounded = with_most(chosen, parents, np.arange(300), 5)
+    time = pd.Series(children["time"].cast(pa.int64()).to_numpy())
+    largest = time.groupby(parent_N).max().sort_values(ascending=False)
+    assert bounded.most == {"time": largest.iloc[4], "stars": 5}
+    of_one = np.where(np.isin(np.arange(300), largest.index[:3]), 0, 1 + np.arange(300))
+    assert with_most(chosen, parents, of_one, 5).most["time"] == largest.iloc[6]
+    assert not with_most(chosen, parents, np.arange(300) % 4, 5).most  # of four persons nobody's is known
+    least, width = bounded.ends(next(c for c in chosen.numbers if c.name == "stars"))
+    table = pa.table(parents)
+    some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
+    mended = bounded.repaired(some, number).to_pandas()[number > 0]
+    assert (mended[least] + mended[width]).max() <= 5
 
 
 def test_values_that_stay_are_learned_as_staying() -> None:

@@ -200,7 +200,7 @@ def test_the_keys_hold_unit_cap_and_encoder(tmp_path: Path) -> None:
 
     units = ["row", *(unit_in_words(column, k) for column in ("a", "b") for k in (1, 2))]
     assert len({ReleaseKey.of("data", schema, unit, {}) for unit in units}) == len(units)
-    assert len({shard_key(unit, n_bins) for unit in units for n_bins in (8, 9)}) == 2 * len(units)
+    assert len({shard_key(unit, n_bins) for unit in units for n_bins in (4, 20)}) == 2 * len(units)
     owners = [None, *(as_table(pd.DataFrame({"who": np.arange(3000) // k})) for k in (1, 2))]
     found = [looked_up(tmp_path, {}, opened.table, schema, "person", own).key for own in owners]
     assert len(set(found)) == 3, "the same rows of other persons are another table"
