@@ -37,11 +37,12 @@ class RelationalSynthesizer(Parameterised):
     """Several tables with keys between them (parents and children, several parents, composite and nullable keys).
 
     Tables are made parents first. A parent's row is made together with a summary of its children: how many it has of
-    each kind of row, and a code of what these are like, learned by clustering. Children are made given their parent's
-    row, the summary, what the parent sees of its own ancestors, and a summary of the siblings made before them, or, in
-    a table with an `order`, the row before. Further parents are found by matching on codes. Keys are made anew, and
-    foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a root
-    table with all that descends from it counts once for `rare_threshold`.
+    each kind of row, where their numbers lie and which categories are typical, and a code of what these are like,
+    learned by clustering. Children are made given their parent's row, the summary, what the parent sees of its own
+    ancestors, and a summary of the siblings made before them, or, in a table with an `order` or with a number that
+    hardly differs within a family, the row before. Further parents are found by matching on codes. Keys are made anew,
+    and foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a
+    root table with all that descends from it counts once for `rare_threshold`.
 
     After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`.
     """

@@ -54,6 +54,7 @@ def main() -> None:
     )
     parser.add_argument("--into", help="folder to write the prepared database to")
     parser.add_argument("--data", nargs="*", default=[], help="prepared folders")
+    parser.add_argument("--other-half", action="store_true", help="learn the half that is held back else")
     parser.add_argument("--methods", default="ours,independent", help="of: ours, independent, hma")
     parser.add_argument("--peer-python", help="a Python with sdv")
     parser.add_argument("--peer-seconds", type=float, default=3600)
@@ -84,6 +85,7 @@ def run(folder: str, method: str, options: argparse.Namespace) -> dict[str, Any]
     assert schema is not None, f"{folder} has no relations.json"
     frames = {n: as_table(t).to_arrow().to_pandas() for n, t in tables.items()}
     real, held = split_database({n: _plain(f) for n, f in frames.items()}, schema, seed=0)
+    real, held = (held, real) if options.other_half else (real, held)
     begun = time.perf_counter()
     try:
         if method == "hma":
