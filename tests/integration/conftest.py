@@ -23,7 +23,21 @@ def _ray_at_the_end(own_home: None) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def two_cpus(_ray_at_the_end: None) -> Any:
-    """The one Ray of all modules that lose no node and no driver; these come last and leave it running."""
+    """The one Ray of the modules that lose no node and no driver and run no trials; they come last."""
+    return _started()
+
+
+@pytest.fixture(scope="module")
+def fresh_two_cpus() -> Iterator[Any]:
+    """A Ray of the module's own: Ray Tune may leave workers of its trials behind."""
+    import ray
+
+    ray.shutdown()
+    yield _started()
+    ray.shutdown()
+
+
+def _started() -> Any:
     import ray
 
     if not ray.is_initialized():

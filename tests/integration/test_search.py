@@ -13,7 +13,7 @@ import pytest
 from raysynth.tuning import SweepResult, sweep
 
 pytest.importorskip("optuna")
-pytestmark = pytest.mark.usefixtures("two_cpus")
+pytestmark = pytest.mark.usefixtures("fresh_two_cpus")
 NETWORK = {"bayesian_network": {"max_parents": (1, 4), "n_bins": [5, 20], "equivalent_sample_size": (1.0, 50.0)}}
 RATES = [2e-3, 1e-6, 1e-7, 1e-8]  # the last three learn nothing in nine epochs
 

@@ -13,7 +13,7 @@ from raysynth import infer_schema
 from raysynth.errors import ParameterError
 from raysynth.tuning import SweepResult, sweep
 
-pytestmark = pytest.mark.usefixtures("two_cpus")
+pytestmark = pytest.mark.usefixtures("fresh_two_cpus")
 METHODS = ["copula", "bayesian_network"]
 
 
