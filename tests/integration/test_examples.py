@@ -75,7 +75,7 @@ def test_the_guide_names_every_example() -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if starts_ray(p)], ids=lambda p: p.stem)
 def test_pages_of_the_documentation_that_use_ray_run(
-    page: Path, cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, two_cpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_page(page, monkeypatch)
