@@ -160,6 +160,7 @@ def _task(ray: Any, fn: Callable[..., Any]) -> Any:
 
 
 def call(fn: Callable[[I], R], item: I) -> R:
+    """`fn(item)` on the one core that a task holds."""
     with one_thread():
         return fn(item)
 
