@@ -355,7 +355,7 @@ class Synthesizer(Shown):
 
         of, generator = self._require_fitted(), self._generator()
         made = regenerators(of.schema)
-        persons = person_columns(of.schema, of.encoder, made, generator, of.rules)
+        persons = person_columns(of.schema, of.encoder, made, generator)
         return SamplingModel(generator, of.encoder, of.schema, of.rules, made, of.identifier_key, persons)
 
     def _require_fitted(self) -> Fitted:

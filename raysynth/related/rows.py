@@ -22,6 +22,7 @@ from raysynth.methods.loading import model_from_content
 from raysynth.related.grouping import one_array
 from raysynth.sampling.chunks import SamplingModel, assemble
 from raysynth.sampling.local import one_torch_thread, worker_threads
+from raysynth.sampling.persons import replaced
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 
@@ -140,9 +141,7 @@ class RowModel:
             if not len(broken):
                 return rows
             again = self._tried(model, given.take(pa.array(broken)), len(broken), rng)
-            place = np.arange(n)
-            place[broken] = n + np.arange(len(broken))
-            rows = pa.concat_tables([rows, again]).unify_dictionaries().take(pa.array(place))
+            rows = replaced(rows, broken, again)
             kept[broken] = model.rules.holds(again)
         if kept.all():
             return rows

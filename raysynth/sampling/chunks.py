@@ -41,6 +41,11 @@ class Regenerator(Protocol):
 class RowRules(Protocol):
     """Constraints as sampling sees them."""
 
+    @property
+    def has_unique(self) -> bool:
+        """Whether rows must differ from each other."""
+        ...
+
     def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
         """Schema of what is modelled."""
         ...
@@ -114,15 +119,19 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
     rows = [
-        _modelled_rows(model, p, rng, distinct)
-        if model.persons is None or p.conditions or not p.n
-        else _of(model, p, seed)
-        for p in pieces
+        _of(model, p, seed) if _person_by_person(model, p) else _modelled_rows(model, p, rng, distinct) for p in pieces
     ]
     tables = [
         assemble(r, model.schema, model.regenerators, model.key, p.first_row) for r, p in zip(rows, pieces, strict=True)
     ]
     return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _person_by_person(model: SamplingModel, piece: Piece) -> bool:
+    """Whether rows come with their persons: not under conditions, nor where all rows must differ."""
+    if model.persons is None or piece.conditions or not piece.n:
+        return False
+    return model.rules is None or not model.rules.has_unique
 
 
 def _of(model: SamplingModel, piece: Piece, seed: int) -> pa.Table:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 
 TRIES = 60  # of a row that breaks a rule, given its person; then it is a repeat of the row that the person came with
@@ -38,7 +39,7 @@ class PersonColumns:
 
 
 def person_columns(
-    schema: TableSchema, encoder: TableEncoder, regenerators: Mapping[str, Any], generator: Any, rules: Any
+    schema: TableSchema, encoder: TableEncoder, regenerators: Mapping[str, Any], generator: Any
 ) -> PersonColumns | None:
     """What is drawn once for each made person; None where nothing is, or the generator cannot complete such rows.
 
@@ -47,16 +48,13 @@ def person_columns(
         encoder: of the modelled columns.
         regenerators: of the columns that are made anew.
         generator: of encoded rows.
-        rules: constraints, or None; where rows must be unique, they are made singly.
     """
     made = None if schema.entity is None else regenerators.get(schema.entity)
     if not isinstance(made, RepeatedEncoder) or encoder.n_values:
         return None
     within = {c.name for c in schema.modelled if c.within == schema.entity}
     columns = tuple(i for i, c in enumerate(encoder.columns) if c.kind.is_modelled and c.name in within)
-    if not columns or not completes(generator, columns) or (rules is not None and rules.has_unique):
-        return None
-    return PersonColumns(made.entity, made.rows_each, columns)
+    return PersonColumns(made.entity, made.rows_each, columns) if columns and completes(generator, columns) else None
 
 
 def completes(generator: Any, known: Sequence[int]) -> bool:
@@ -113,18 +111,22 @@ def _completed(model: Any, came_P: pa.Table, of_N: np.ndarray, rng: np.random.Ge
     own_P = came_P if rules is None else rules.forward(came_P)
     codes_PC = np.zeros((came_P.num_rows, len(encoder.columns)), np.uint16)
     for i in model.persons.columns:
-        codes_PC[:, i] = encoder.columns[i].encode(_one(own_P.column(encoder.columns[i].name)))[0]
+        codes_PC[:, i] = encoder.columns[i].encode(one_array(own_P.column(encoder.columns[i].name)))[0]
     rows = _tried(model, codes_PC, own_P, of_N, rng)
     if rules is None:
         return rows
-    broken = np.flatnonzero(~np.asarray(rules.holds(rows)))
+
+    def fails(made: pa.Table) -> np.ndarray:
+        return ~(np.asarray(rules.holds(made)) & rules.used(made, rng))
+
+    broken = np.flatnonzero(fails(rows))
     for _ in range(TRIES):
         if not len(broken):
             return rows
         again = _tried(model, codes_PC, own_P, of_N[broken], rng)
-        rows = _replaced(rows, broken, again)
-        broken = broken[~np.asarray(rules.holds(again))]
-    return _replaced(rows, broken, came_P.take(pa.array(of_N[broken])).select(rows.column_names))
+        rows = replaced(rows, broken, again)
+        broken = broken[fails(again)]
+    return replaced(rows, broken, came_P.take(pa.array(of_N[broken])).select(rows.column_names))
 
 
 def _tried(model: Any, codes_PC: np.ndarray, own_P: pa.Table, of_N: np.ndarray, rng: np.random.Generator) -> pa.Table:
@@ -136,14 +138,9 @@ def _tried(model: Any, codes_PC: np.ndarray, own_P: pa.Table, of_N: np.ndarray, 
     return rows if model.rules is None else model.rules.inverse(rows, rng)
 
 
-def _replaced(rows: pa.Table, at: np.ndarray, others: pa.Table) -> pa.Table:
+def replaced(rows: pa.Table, at: np.ndarray, others: pa.Table) -> pa.Table:
     """Rows with those at some places exchanged."""
     place = np.arange(rows.num_rows)
     place[at] = rows.num_rows + np.arange(len(at))
     both: pa.Table = pa.concat_tables([rows, others]).unify_dictionaries()
     return both.take(pa.array(place))
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array

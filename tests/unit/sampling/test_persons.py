@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
 from raysynth import load_synthetic_model
 from raysynth.api import infer_schema, new_synthesizer
 from raysynth.constraints import Expression, Inequality, Unique
 from raysynth.methods.base import Synthesizer
-from raysynth.sampling.chunks import CHUNK_ROWS
+from raysynth.sampling.chunks import CHUNK_ROWS, make_chunk
+from raysynth.sampling.conditions import Segment
+from raysynth.schema.constraints import ConstraintSet
+from raysynth.schema.constraints.thinning import Factors, Thinning
 
 PERSONS = 300
 OWN = ["born", "sex", "town"]
@@ -103,6 +107,20 @@ def test_rows_that_must_be_unique_are_made_singly(capsys: pytest.CaptureFixture[
     rows = new_synthesizer("trees", seed=1, schema=schema).fit(table).sample(100, seed=2)
     assert "may vary within a made one" in capsys.readouterr().out
     assert not rows.duplicated(["town", "paid"]).any()
+
+
+def test_rows_that_must_be_unique_when_they_are_drawn_are(model: Synthesizer) -> None:
+    rows = model.sample(60, seed=2, constraints=[Unique(("town", "year"))])
+    assert not rows.duplicated(["town", "year"]).any()
+
+
+def test_rejection_is_weighted_within_persons_too(model: Synthesizer) -> None:
+    """Weights that use no row of 38 or more: neither the row that a person comes with nor a further one is such."""
+    weights = Thinning((Factors("paid", (38.0,), (), (1.0, 0.0, 1.0)),), 1.0)
+    rules = ConstraintSet((), model.schema_.as_modelled(), weights)
+    made = make_chunk(replace(model._fitted(), rules=rules), (Segment((), 2_000),), 3, 0)
+    assert pc.max(made.column("paid")).as_py() < 38
+    assert most_values(made.to_pandas()) == 1
 
 
 def test_networks_that_complete_rows_do_so_too() -> None:
