@@ -2,7 +2,8 @@
 
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
-noise, whether they are whole and a range (`noised_digits.py`, `noised_range.py`), in which the second pass counts them.
+noise, whether they are whole and where they lie (`noised_digits.py`, `noised_range.py`); there the second pass counts
+them, in as many parts of about equally many rows as the noise lets one tell apart. Outer parts of noise alone are cut.
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
 All events are charged before the rows are read.
 
@@ -31,23 +32,42 @@ from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import noised_counts, stable_counts
-from raysynth.dp.mechanisms.histogram import LevelCounts, Runs, exact_levels, level_sizes, merged_runs, simplex
+from raysynth.dp.mechanisms.histogram import (
+    FAN_OUT,
+    WIDEST,
+    LevelCounts,
+    Runs,
+    exact_levels,
+    level_sizes,
+    merged_runs,
+    simplex,
+)
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised_digits import DigitCells, digits_shown
-from raysynth.statistics.noised_range import ZOOMS, RangeGrid, released_range
+from raysynth.statistics.noised_range import (
+    END_COST,
+    ZOOMS,
+    RangeGrid,
+    interval_shown,
+    parts_shown,
+    released_spread,
+    with_margin,
+)
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
-from raysynth.statistics.value_grid import ValueGrid, grid_of
+from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
-RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a third for each of its releases
+RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases
 DIGITS_SHARE = 0.1  # of a column's rho, for finding whether a number of which nothing is declared is whole
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
 END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
+PART_ROWS = 2.5  # standard deviations: so many rows are in a part of a number without declared bounds, on average
+FINE_ROWS = 3000.0  # standard deviations: of so many rows the noise shows single values and narrow intervals
 SEEN = 2.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
 
 
@@ -225,12 +245,17 @@ def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Privacy
         return noised_counts(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
 
     known = (plan.range_multiplier * plan.k, n_rows, scope.row_count_sigma)
-    bounds = released_range(column, counted.fixed[column.name], noising, *known)
+    spread = released_spread(column, counted.fixed[column.name], noising, *known)
     if column.name in plan.digits:
         counts, multiplier = counted.other[column.name], plan.digits_multiplier
         noised = noised_counts(counts, multiplier, scope.noise, sensitivity=plan.k)
         column = replace(column, decimals=digits_shown(noised, multiplier * plan.k, n_rows))
-    return grid_of(column, bounds)
+    event = plan.events[column.name][0]
+    assert event.noise_multiplier is not None
+    sigma = event.noise_multiplier * plan.k
+    fine, parts = grid_of(column, (spread.edges[0], spread.edges[-1])), parts_shown(n_rows, sigma, PART_ROWS, WIDEST)
+    is_fine = len(fine.starts) <= parts or n_rows >= FINE_ROWS * sigma
+    return fine if is_fine else grid_of_parts(column, spread.cut(parts))
 
 
 def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> NoisedColumn:
@@ -301,12 +326,28 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     missing = float(noised_counts(cells[-1:], sigma, scope.noise)[0]) if column.nullable else 0.0
     missing = min(missing, n_rows - LEAST_PRESENT) if _seen_missing(column, missing, sigma) else 0.0
     levels = [LevelCounts(noised_counts(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
+    if column.bounds is None:
+        known = math.hypot(scope.row_count_sigma, sigma if column.nullable else 0.0)
+        levels, grid = _without_noise_alone(levels, grid, n_rows - missing, known)
     runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
         runs = _with_ends(runs, n_rows - missing)
     return NoisedColumn(
         column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
     )
+
+
+def _without_noise_alone(
+    levels: list[LevelCounts], grid: ValueGrid, total: float, total_sigma: float
+) -> tuple[list[LevelCounts], ValueGrid]:
+    """The leaves of the top nodes between which the noise shows rows: values far out would be made of noise alone."""
+    top = levels[-1]
+    first, end = with_margin(*interval_shown(top.counts, top.sigma, total, total_sigma, cost=END_COST), len(top.counts))
+    start, stop = first * FAN_OUT ** (len(levels) - 1), end * FAN_OUT ** (len(levels) - 1)
+    kept = [
+        LevelCounts(own.counts[start // FAN_OUT**i : stop // FAN_OUT**i], own.sigma) for i, own in enumerate(levels)
+    ]
+    return kept, ValueGrid(grid.starts[start:stop], grid.low[start:stop], grid.high[start:stop], grid.decimals)
 
 
 def _with_ends(runs: Runs, total: float) -> Runs:

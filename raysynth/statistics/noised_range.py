@@ -1,8 +1,10 @@
-"""The range of a number that nobody declared, found under a budget by zooming in on a fixed public grid.
+"""Where the values of a number lie that nobody declared, found under a budget on a fixed public grid.
 
 The grid's cells are public: each power of two is an octave of `FINE` equal cells, as float bits have it. A first pass
 counts them, private; what is released are sums of them, asked for one after the other, each question from the answers
-before it: the octaves, then twice `BINS` equal parts of the range as it is known by then.
+before it: the octaves, then a few parts that hold about equally many rows by what is known then. So a
+part is narrow where rows are dense, and a tail stays in a wide one instead of being cut off. There are as many parts
+as the noise lets one tell from nothing (`parts_shown`); outer ones that hold noise alone are left out.
 
 Unit: one row (k rows of one privacy unit). Each release is a histogram of disjoint cells, with those for everything
 below, above and missing: one row changes one count by 1, L2 sensitivity 1 (k). Composition: Gaussian events whose
@@ -14,26 +16,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.types as pt
 
 from raysynth.data.total_cast import held_ticks
 from raysynth.dp.mechanisms.counts import growing_edges
+from raysynth.dp.mechanisms.histogram import simplex
 from raysynth.schema.columns import ColumnSchema, Kind
 
-FINE = 64  # cells of an octave
-BINS = 16  # equal parts of a range at each step of zooming
-ZOOMS = 2
-RANGE_SIGNIFICANT = 4.5  # standard deviations: of hundreds of empty octaves none reaches it
-BIN_SIGNIFICANT = 3.0  # of a part of a range: a false alarm only leaves the range a little wider
-OCTAVE_ALLOWANCE = 1.5  # standard deviations that each octave must add to what it widens the range by
+FINE = 256  # cells of an octave
+ZOOMS = 1
+MOST_PARTS, LEAST_PARTS = 32, 4  # of a zoom
+PART_ROWS = 2.0  # standard deviations: so many rows are in a part on average
+CELL_COST = 1.5  # squared standard deviations that an octave or a part must add to what it widens the range by
+END_COST = 2.0  # the same where parts are counted for good: values far out would be made of it
+PART_COST = 1.25  # the same in a zoom: parts are where rows are, and what is too much costs little
 SEEN = 2.0  # standard deviations: fewer rows below, above or missing are taken for noise
-LEFT_OUT = 3.0  # standard deviations: so many rows may seem to lie outside a part of a range
+START_COST = 15.0  # of an interval that need not be: one of a hundred empty octaves is as full in 1 % of draws
 NEAR_ZERO = 0.25  # a range that begins at so small a part of its other end begins at zero: that costs a third of it
+EVEN = 0.3  # of the parts go by width instead of rows: a tail keeps a shape
 
 Noising = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where rows are, as far as the noise shows.
+
+    Args:
+        edges: (B + 1,) ascending.
+        rows: (B,) >= 0, between them.
+        cells: (B,) cells of the grid between them.
+    """
+
+    edges: np.ndarray
+    rows: np.ndarray
+    cells: np.ndarray
+
+    def cut(self, n: int) -> np.ndarray:
+        """Edges of about `n` parts that hold equally many rows, but for the share that goes by width.
+
+        What is heavy and narrow (zero, for one) is cut into no more parts than it has cells.
+        """
+        if not len(self.rows):
+            return self.edges
+        width = np.diff(self.edges)
+        share = EVEN * width / width.sum() + (1 - EVEN) * self.rows / max(self.rows.sum(), 1e-300)
+        for _ in range(3):  # what one cannot hold the others take
+            full = share >= self.cells / n
+            rest = 1 - np.where(full, self.cells / n, 0.0).sum()
+            share = np.where(full, self.cells / n, share * max(rest, 0.0) / max(share[~full].sum(), 1e-300))
+        below = np.append(0.0, share.cumsum())
+        edges: np.ndarray = np.interp(np.linspace(0, below[-1], n + 1), below, self.edges)
+        edges[[0, -1]] = self.edges[[0, -1]]
+        return np.unique(edges)
 
 
 @dataclass(frozen=True)
@@ -67,22 +105,35 @@ class RangeGrid:
         octave = np.searchsorted(self.octaves, self.starts, side="right")
         return np.append(np.bincount(octave, counts[:-1], len(self.octaves) + 1), counts[-1])
 
-    def in_bins(self, counts: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
-        """Counts of `BINS` or fewer parts of a range, of all below, all above, and missing; and the parts' edges."""
-        inner = (self.edges > low) & (self.edges < high)
-        places = np.searchsorted(np.linspace(low, high, BINS + 1)[1:-1], self.edges[inner], side="right")
-        first = np.append(True, np.diff(places) > 0) if len(places) else np.empty(0, bool)
-        edges = np.concatenate([[low], self.edges[inner][first][places[first] > 0], [high]])
+    def spread(self, edges: np.ndarray, rows: np.ndarray) -> Spread:
+        """Rows between edges, with the cells that lie there."""
+        return Spread(edges, rows, np.maximum(np.diff(np.searchsorted(self.edges, edges)), 1))
+
+    def in_parts(self, counts: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Counts below, in each of some parts, above, and missing; and the parts' edges, moved to edges of cells.
+
+        Args:
+            counts: of the fine cells, missing ones last.
+            asked: edges of the parts; the first and the last are edges of fine cells, or zero.
+        """
+        low, high = asked[0], asked[-1]
+        inner = self.edges[np.minimum(np.searchsorted(self.edges, asked[1:-1]), len(self.edges) - 1)]
+        edges = np.unique(np.concatenate([[low], inner[(inner > low) & (inner < high)], [high]]))
         cell = np.searchsorted(edges, self.starts, side="right")
         if low <= 0 <= high:  # the cell around zero lies on both sides of it
             cell[len(self.edges) // 2] = min(int(np.searchsorted(edges, 0.0, side="right")), len(edges) - 1)
         return np.append(np.bincount(cell, counts[:-1], len(edges) + 1), counts[-1]), edges
 
 
-def released_range(
+def parts_shown(n_rows: float, sigma: float, part_rows: float, most: int) -> int:
+    """Of how many parts of equally many rows each holds `part_rows` standard deviations."""
+    return int(np.clip(n_rows / (part_rows * sigma), LEAST_PARTS, most))
+
+
+def released_spread(
     column: ColumnSchema, counts: np.ndarray, noising: Noising, sigma: float, n_rows: float, n_rows_sigma: float
-) -> tuple[float, float]:
-    """A range that holds what is not rare; 0 to 1 where nothing is significant.
+) -> Spread:
+    """Where the rows are that are not rare; 0 to 1 where nothing is significant.
 
     Args:
         column: a number without declared bounds.
@@ -92,100 +143,94 @@ def released_range(
         n_rows, n_rows_sigma: noised rows of the table, and their standard deviation.
     """
     grid = RangeGrid.of(column)
-    octaves = noising(grid.in_octaves(counts))[:-1]
-    found = hull(octaves, sigma, RANGE_SIGNIFICANT, OCTAVE_ALLOWANCE)
-    if found is None:
-        return 0.0, 1.0
-    low, high = _between(grid.octaves, *found)
-    for _ in range(ZOOMS if low < high else 0):
-        bins, edges = grid.in_bins(counts, low, high)
-        noised = noising(bins)
+    released = noising(grid.in_octaves(counts))
+    octaves, missing = released[:-1], released[-1]
+    total_sigma = math.hypot(n_rows_sigma, sigma)
+    total = n_rows - missing if missing > SEEN * sigma else n_rows
+    if total <= SEEN * total_sigma:
+        return grid.spread(np.array([0.0, 1.0]), np.array([n_rows]))
+    shown = octaves_shown(octaves, sigma, total, total_sigma)
+    spread = grid.spread(*_of_octaves(grid.octaves, octaves, *shown))
+    for _ in range(ZOOMS if len(spread.rows) else 0):
+        parts, edges = grid.in_parts(counts, spread.cut(parts_shown(n_rows, sigma, PART_ROWS, MOST_PARTS)))
+        noised = noising(parts)
         beside = noised[[0, -2, -1]]
-        within = n_rows - beside[beside > SEEN * sigma].sum()  # at most too many, which leaves the range wider
-        first, last = least_interval(noised[1:-2], sigma, within, n_rows_sigma)
-        # one part more at each end: what is rare there must not be lost
-        low, high = edges[max(first - 1, 0)], edges[min(last + 2, len(edges) - 1)]
+        within = n_rows - beside[beside > SEEN * sigma].sum()
+        first, end = with_margin(
+            *interval_shown(noised[1:-2], sigma, within, total_sigma, cost=PART_COST), len(edges) - 1
+        )
+        spread = grid.spread(edges[first : end + 1], simplex(noised[1 + first : 1 + end], within))
     if pt.is_temporal(column.arrow_type):
-        low, high = np.clip((low, high), *held_ticks(column.arrow_type))
-    return float(low), float(max(high, low))
+        return replace(spread, edges=np.clip(spread.edges, *held_ticks(column.arrow_type)))
+    return spread
 
 
-def least_interval(noised: np.ndarray, sigma: float, total: float, total_sigma: float) -> tuple[int, int]:
-    """First and last cell of the shortest interval outside which the noise shows no more than `LEFT_OUT`.
+def interval_shown(
+    noised: np.ndarray,
+    sigma: float,
+    total: float,
+    total_sigma: float,
+    *,
+    cost: float = CELL_COST,
+    start_cost: float | None = None,
+) -> tuple[int, int]:
+    """First cell and end (one beyond the last) of the interval that explains noised counts best, with no rows outside.
 
-    What is outside is counted twice, as the sum of the cells there and as all rows without those inside; the two are
-    averaged by inverse variance, and one standard deviation is added. Cells that are significant by themselves are in.
+    Penalised least squares: what a cell inside saves is the square of its standardised count, where that is positive;
+    it costs `cost`, and the rows of all cells inside must add up to the total, as far as the noise of both lets
+    one see. So a faint tail beside the bulk is inside, what lies far away must be significant, and where the bulk
+    alone does not hold nearly all rows the interval grows.
 
     Args:
         noised: (K,) counts.
         sigma: their standard deviation.
         total: rows of all cells, known with `total_sigma`.
+        cost: squared standard deviations.
+        start_cost: of an interval that is not empty; None: it must not be.
     """
-    n = len(noised)
+    saved = np.append(0.0, np.cumsum(np.maximum(noised / sigma, 0.0) ** 2 - cost))
     sums = np.append(0.0, noised.cumsum())
-    alone = np.flatnonzero(noised > BIN_SIGNIFICANT * sigma)
-    least, most = (int(alone[0]), int(alone[-1])) if len(alone) else (n, -1)
-    for length in range(1, n):
-        first = np.arange(n - length + 1)
-        inside = sums[first + length] - sums[first]
-        direct, of_direct = sums[-1] - inside, (n - length) * sigma**2
-        rest, of_rest = total - inside, length * sigma**2 + total_sigma**2
-        outside = (direct * of_rest + rest * of_direct) / (of_direct + of_rest)
-        outside += math.sqrt(of_direct * of_rest / (of_direct + of_rest))
-        outside[(first > least) | (first + length - 1 < most)] = np.inf
-        if outside.min() <= LEFT_OUT * sigma:
-            chosen = int(np.argmin(outside))
-            return chosen, chosen + length - 1
-    return 0, n - 1
+    first, end = np.triu_indices(len(sums), 1)
+    first, end = (np.append(first, 0), np.append(end, 0)) if start_cost is not None else (first, end)
+    misfit = (total - (sums[end] - sums[first])) ** 2 / ((end - first) * sigma**2 + total_sigma**2)
+    best = int(np.argmax(saved[end] - saved[first] - misfit - (start_cost or 0.0) * (end > first)))
+    return int(first[best]), int(end[best])
 
 
-def hull(noised: np.ndarray, sigma: float, significant: float, allowance: float) -> tuple[int, int] | None:
-    """First and last cell that hold what is not rare, as far as the noise shows; None where no cell is significant.
+def with_margin(first: int, end: int, n: int) -> tuple[int, int]:
+    """One cell more at each end of an interval among `n`: what is rare there must not be lost."""
+    return max(first - 1, 0), min(end + 1, n)
 
-    From the significant cells the hull goes on to those significant together beyond it, then on each side as far as
-    the cells add more than `allowance` standard deviations each.
 
-    Args:
-        noised: (K,) counts.
-        sigma: their standard deviation.
-        significant: standard deviations of a cell, or a few neighbours together, that noise does not reach.
+def octaves_shown(noised: np.ndarray, sigma: float, total: float, total_sigma: float) -> tuple[int, int]:
+    """First octave and end of an interval as in `interval_shown`; empty octaves on either side of zero cost nothing.
+
+    Negative numbers, zero and positive ones have an interval each (or none), found in turn, given the other two.
     """
-    z = noised / sigma
-    above = np.flatnonzero(z > significant)
-    for length in (2, 4, 8):
-        if not len(above) and len(z) >= length:
-            sums = np.convolve(z, np.ones(length), "valid") / np.sqrt(length)
-            above = np.flatnonzero(sums > significant)[:1]
-            above = above + int(np.argmax(z[above[0] : above[0] + length])) if len(above) else above
-    if not len(above):
-        return None
-    low = _widened(z[: above[0]][::-1], significant, allowance)
-    high = _widened(z[above[-1] + 1 :], significant, allowance)
-    return int(above[0] - low), int(above[-1] + high)
+    middle = len(noised) // 2
+    spans = [(0, middle), (middle, middle + 1), (middle + 1, len(noised))]
+    order = sorted(range(3), key=lambda i: -float(noised[slice(*spans[i])].max()))
+    kept = [(start, start) for start, _ in spans]
+    for i in order * 3:
+        others = [kept[j] for j in range(3) if j != i]
+        rest = total - sum(noised[a:b].sum() for a, b in others)
+        rest_sigma = math.hypot(total_sigma, sigma * math.sqrt(sum(b - a for a, b in others)))
+        start, stop = spans[i]
+        a, b = interval_shown(noised[start:stop], sigma, rest, rest_sigma, start_cost=START_COST)
+        kept[i] = start + a, start + b
+    some = [pair for pair in kept if pair[0] < pair[1]] or [(0, len(noised))]
+    return some[0][0], some[-1][1]
 
 
-def _widened(z: np.ndarray, significant: float, allowance: float) -> int:
-    """How many of the cells beyond an end belong to it, nearest first."""
-    taken = 0
-    for length in (2, 4, 8):
-        if len(z) >= length:
-            together = np.flatnonzero(np.convolve(z, np.ones(length), "valid") > significant * np.sqrt(length))
-            if len(together):
-                window = z[together[-1] : together[-1] + length]
-                taken = max(taken, int(together[-1] + np.argmax(window)) + 1)
-    gains = np.cumsum(z[taken:] - allowance)
-    return taken + (int(np.argmax(gains)) + 1 if len(gains) and gains.max() > 0 else 0)
-
-
-def _between(octaves: np.ndarray, first: int, last: int) -> tuple[float, float]:
-    """The range of some octaves; the cell around zero counts as [0, 0] at either end."""
-    low = np.append(2 * octaves[0], octaves)[first]
-    high = np.append(octaves, 2 * octaves[-1])[last]
+def _of_octaves(octaves: np.ndarray, noised: np.ndarray, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges and rows of some octaves; the cell around zero counts as [0, 0] at either end."""
+    starts, ends = np.append(2 * octaves[0], octaves), np.append(octaves, 2 * octaves[-1])
     middle = len(octaves) // 2
-    low = 0.0 if first == middle else float(low)
-    high = 0.0 if last == middle else float(high)
-    if 0 < low <= NEAR_ZERO * high:
-        low = 0.0
-    if 0 > high >= NEAR_ZERO * low:
-        high = 0.0
-    return low, high
+    low = 0.0 if first == middle else float(starts[first])
+    high = 0.0 if end - 1 == middle else float(ends[end - 1])
+    low, high = (0.0 if 0 < low <= NEAR_ZERO * high else low), (0.0 if 0 > high >= NEAR_ZERO * low else high)
+    if not low < high:
+        return np.array([low]), np.empty(0)
+    edges = np.concatenate([[low], ends[first : end - 1], [high]])
+    keep = np.append(edges[:-1] < edges[1:], True)
+    return edges[keep], np.maximum(noised[first:end], 0.0)[keep[:-1]]

@@ -55,8 +55,7 @@ class ValueGrid:
 def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:
     """The leaves of a column between two ends."""
     low, high = float(bounds[0]), float(bounds[1])
-    whole = column.kind is not Kind.CONTINUOUS or pt.is_integer(column.arrow_type)
-    decimals = 0 if whole else column.decimals
+    decimals = _decimals(column)
     if decimals is not None:
         unit = 10.0**-decimals
         low, high = np.ceil(low / unit - 1e-9) * unit, np.floor(high / unit + 1e-9) * unit
@@ -65,6 +64,10 @@ def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:
             values = np.round(low + np.arange(max(n_values, 1)) * unit, decimals)
             return ValueGrid(values - unit / 2, values, values, decimals)
     return _intervals(low, high, decimals)
+
+
+def _decimals(column: ColumnSchema) -> int | None:
+    return 0 if column.kind is not Kind.CONTINUOUS or pt.is_integer(column.arrow_type) else column.decimals
 
 
 def _intervals(low: float, high: float, decimals: int | None) -> ValueGrid:
@@ -79,3 +82,29 @@ def _intervals(low: float, high: float, decimals: int | None) -> ValueGrid:
     is_atom = np.isin(starts, atoms)
     ends = np.append(starts[1:], high)
     return ValueGrid(starts, starts, np.where(is_atom, starts, ends), decimals)
+
+
+def grid_of_parts(column: ColumnSchema, edges: np.ndarray) -> ValueGrid:
+    """A leaf for each part between two edges, and one for zero; whole numbers and decimals are in one part each.
+
+    Args:
+        edges: (B + 1,) ascending, or one alone, a value.
+    """
+    decimals = _decimals(column)
+    if decimals is None:
+        if len(edges) < 2:
+            return ValueGrid(edges, edges, edges, None)
+        if edges[0] <= 0 <= edges[-1]:
+            edges = np.unique(np.append(edges, [0.0, np.nextafter(0.0, np.inf)]))
+        low, high = edges[:-1], edges[1:].copy()
+        high[low == 0] = 0.0
+        return ValueGrid(low, low, high, None)
+    unit = 10.0**-decimals
+    first, last = np.ceil(edges / unit - 1e-9), np.floor(edges[-1] / unit + 1e-9)
+    first = np.unique(np.append(first, [0.0, 1.0] if first[0] <= 0 <= last else []))
+    first = first[first <= last] if first[0] <= last else first[:1]
+    end = np.maximum(np.append(first[1:] - 1, last), first)
+    half = np.where(end > first, 0.5, 0.0)  # values round to the grid: each value of a part has all that rounds to it
+    low, high = first - half, end + half
+    low[0], high[-1] = first[0], end[-1]
+    return ValueGrid((first - 0.5) * unit, low * unit, high * unit, decimals)

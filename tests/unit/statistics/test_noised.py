@@ -15,7 +15,6 @@ from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised import NoisedStatistics, release_statistics
-from raysynth.statistics.noised_range import RANGE_SIGNIFICANT
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
 
@@ -206,7 +205,7 @@ def test_whether_a_few_rows_widen_the_range_is_up_to_noise() -> None:
     """As many as the noise is strong where it decides: 20 equal answers by chance once in 2^19 times."""
     sigma = next(e.noise_multiplier for e in released(frame())[1].ledger if e.released == "range of 'score'")
     assert sigma is not None
-    data = frame().assign(score=np.where(np.arange(ROWS) < round(RANGE_SIGNIFICANT * sigma), 1500.0, 100.0))
+    data = frame().assign(score=np.where(np.arange(ROWS) < round(5.2 * sigma), 1500.0, 100.0))
     schema = public_schema(as_table(data), None, {})
     widest = set()
     for seed in range(20):

@@ -270,12 +270,15 @@ def test_clipping_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bounds_read_from_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     from raysynth.statistics import noised
 
-    def exact_range(column: Any, counts: np.ndarray, *plan: Any) -> tuple[float, float]:
+    def exact_range(column: Any, counts: np.ndarray, *plan: Any) -> Any:
         grid = noised.RangeGrid.of(column)
         edges, occurs = grid.octaves, np.flatnonzero(grid.in_octaves(counts)[:-1])
-        return float(np.append(2 * edges[0], edges)[occurs[0]]), float(np.append(edges, 2 * edges[-1])[occurs[-1]])
+        ends = np.append(2 * edges[0], edges)[occurs[0]], np.append(edges, 2 * edges[-1])[occurs[-1]]
+        return grid.spread(np.array(ends), np.array([1.0]))
 
-    monkeypatch.setattr(noised, "released_range", exact_range)
+    monkeypatch.setattr(noised, "released_spread", exact_range)
+    monkeypatch.setattr(noised, "FINE_ROWS", 0.0)
+    monkeypatch.setattr(noised, "_without_noise_alone", lambda levels, grid, *known: (levels, grid))
     refuted(audit("copula", "file"))
 
 
