@@ -130,6 +130,10 @@ class ConstraintSet:
             return np.ones(table.num_rows, bool)
         return rng.random(table.num_rows) < self.thinning.probabilities(self._with_constants(table))
 
+    def without_weights(self, names: Sequence[str]) -> ConstraintSet:
+        """The same where some columns are given: rows are used by the weights of the others alone."""
+        return self if self.thinning is None else replace(self, thinning=self.thinning.without(names))
+
     @property
     def rejecting(self) -> tuple[Constraint, ...]:
         """Its own rules that change no column of what is modelled, repair none, and speak of single rows."""
