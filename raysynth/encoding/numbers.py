@@ -97,7 +97,10 @@ class NumericEncoder:
             return self.to_arrow(x, missing)
         whole = self._whole(cells.rounded(np.where(missing, cells.low[0], x)))
         low, high = self._whole(cells.rounded(np.array([cells.low[0], cells.high[-1]]))).tolist()
-        whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng)
+        ends = self._whole(np.concatenate([cells.low, cells.high])).astype(float)
+        at = np.searchsorted(cells.low, x[free], side="right") - 1
+        widths = (ends[len(cells.low) :] - ends[: len(cells.low)])[np.clip(at, 0, None)]
+        whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng, widths)
         plain = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
         return pa.array(whole, mask=missing if missing.any() else None).cast(plain).cast(self.dtype)
 
