@@ -70,6 +70,11 @@ class ConstraintSet:
         return tuple(plan)
 
     @property
+    def computed(self) -> frozenset[str]:
+        """Columns that are computed from others; of one that a model knows by their names it knows what is left."""
+        return frozenset(r.column.name for r in self.replacements if isinstance(r, Derived))
+
+    @property
     def described(self) -> list[str]:
         """A line for each column that is computed from others."""
         return [str(r) for r in self.replacements if isinstance(r, Derived)]
