@@ -189,11 +189,12 @@ def protected_fields(column: ColumnSchema, released: NumericDistribution, rare_t
 
 
 def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:
-    """Decimals have their scale for certain, whatever the doubles that were counted seem to need."""
+    """Decimals have at most the digits of their scale, whatever the doubles that were counted seem to need."""
     if not pa.types.is_decimal(dtype):
         return released
     low, high = (_nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
-    return replace(released, low=low, high=high, decimals=min(dtype.scale, 15))
+    needed = 15 if released.decimals is None else released.decimals
+    return replace(released, low=low, high=high, decimals=min(dtype.scale, needed))
 
 
 def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarray:

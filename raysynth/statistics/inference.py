@@ -316,8 +316,9 @@ def _check_rows(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> None
                 f"{where} has {len(outside):,} values that the declared categories lack; add them, or leave "
                 "`categories` out"
             )
-    if column.kind in (Kind.CATEGORICAL, Kind.CONTINUOUS) and pt.is_decimal(seen.type) and seen.extremes is not None:
-        digits = seen.type.scale if (found := seen.distribution().value.decimals) is None else found
+    if pt.is_decimal(seen.type) and seen.extremes is not None and (column.kind.is_modelled or seen.type.scale):
+        found = seen.distribution().value.decimals
+        digits = seen.type.scale if found is None else min(seen.type.scale, found + 1)
         if max(map(abs, seen.extremes)) * 10.0**digits >= 2.0**53:
             raise SchemaError(
                 f"{where} holds decimals of more digits than the 15 that are exact; make them whole numbers of a "
