@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from faults import checkpoints, fit_on_ray, stopped_driver
 
 from raysynth import load_synthetic_model
@@ -30,6 +31,7 @@ def test_a_killed_driver_s_rows_are_deleted_and_its_training_is_gone_on_with(tmp
     assert [entry["epoch"] for entry in resumed.history_] == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.slow  # another fit of two processes; that a stopped fit deletes is `test_private_folder.py`'s question
 def test_ctrl_c_deletes_the_rows_at_once(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     command = fit_on_ray(storage, 200, run=tmp_path / "model")
