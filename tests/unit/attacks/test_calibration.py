@@ -25,6 +25,8 @@ from raysynth.comparison.intervals import Estimate
 from raysynth.privacy import run_privacy_attacks
 from tests.unit.attacks.conftest import population
 
+pytestmark = pytest.mark.statistical
+
 REPETITIONS, ROWS, TARGETS = 36, 800, 700
 BIAS = 0.05
 CORRECT: list[type[Attack]] = [
