@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import importlib
 import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -32,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("dp", "sampling", "encoding", "statistics", "related")
 SECONDS = 60  # of the tests of one mutation
 COPIED = ("raysynth", "tests", "examples", "docs", "cluster", "pyproject.toml", "README.md", "constraints.txt")
-REPORT = "RAYSYNTH_MUTATION_REPORT"  # where the tests of a mutation say what they found
+LOADED = ("numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.ensemble", "torch", "dp_accounting")  # once
 
 COMPARED = {
     ast.Lt: ast.LtE,
@@ -189,11 +192,6 @@ class UntilAnAssertionFails:
             self.report.write_text(json.dumps({"raised": self.raised}))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """This file is the plugin, too (`-p`)."""
-    config.pluginmanager.register(UntilAnAssertionFails(Path(os.environ[REPORT])))
-
-
 def tests_of(path: str, root: Path) -> list[str]:
     """Tests of the file's room, those named after the file or its folder first."""
     room, file = path.split("/")[1], Path(path)
@@ -211,22 +209,44 @@ def tried(mutation: Mutation, copy: Path) -> dict[str, str | int]:
     whole = file.read_bytes()
     report.unlink(missing_ok=True)
     file.write_bytes(whole[: mutation.start] + mutation.after.encode() + whole[mutation.end :])
-    environment = {**os.environ, "PYTHONPATH": f"{copy}", REPORT: str(report), "OMP_NUM_THREADS": "1"}
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "tests.benchmarks.bench_mutations"]
-    command = [sys.executable, "-m", "pytest", *options, *tests_of(mutation.path, copy)]
-    done: subprocess.CompletedProcess[bytes] | None = None
     try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
+        code = code_of_tests(tests_of(mutation.path, copy), copy, report)
     finally:
         file.write_bytes(whole)
     found: dict[str, str | int] = json.loads(report.read_text()) if report.exists() else {}
     if "caught" in found:
         return {"outcome": "caught", "by": found["caught"]}
-    if "raised" in found or (done is not None and done.returncode not in (0, 1)):
+    if "raised" in found or code not in (0, 1, None):
         return {"outcome": "raised", "tests": found.get("raised", 0)}
-    return {"outcome": "survived" if done is not None else "unfinished"}
+    return {"outcome": "survived" if code is not None else "unfinished"}
+
+
+def code_of_tests(tests: list[str], copy: Path, report: Path) -> int | None:
+    """Exit status of pytest in a fork of this process, which has loaded what all tests need; None after SECONDS."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.chdir(copy)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        os.environ["PYTHONPATH"] = str(copy)
+        sys.path.insert(0, str(copy))
+        options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--rootdir={copy}"]
+        os._exit(pytest.main([*options, *tests], plugins=[UntilAnAssertionFails(report)]))
+    end = time.monotonic() + SECONDS
+    try:
+        while time.monotonic() < end:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        return None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # and what its tests started
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
@@ -247,6 +267,8 @@ def main() -> None:
     known = {r["key"]: r for r in results}
     print(f"seed {given.seed}")
     mutations = drawn(given.n, given.seed)
+    for name in LOADED:
+        importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in COPIED:
