@@ -94,8 +94,15 @@ def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
     return page, trouble
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+# each scheme and width once; the other pairs are `slow`
+SEEN = [
+    ("light", 390),
+    ("dark", 1280),
+    *[pytest.param(*s, marks=pytest.mark.slow) for s in (("light", 1280), ("dark", 390))],
+]
+
+
+@pytest.mark.parametrize(("scheme", "width"), SEEN)
 def test_every_section_opens_without_an_error(browser: Any, reports: dict[str, Path], scheme: str, width: int) -> None:
     page, trouble = opened(browser, reports["small"], color_scheme=scheme, viewport={"width": width, "height": 800})
     assert trouble == []

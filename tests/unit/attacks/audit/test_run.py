@@ -304,6 +304,7 @@ def test_category_list_read_from_the_data(monkeypatch: pytest.MonkeyPatch) -> No
     refuted(audit("copula", "file"))
 
 
+@pytest.mark.slow  # 72 fits of a network; files with a bug are audited below and above, of methods without one
 def test_frequencies_of_conditions_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     inner = GanSynthesizer._sampler
 
