@@ -98,7 +98,8 @@ def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
 SEEN = [
     ("light", 390),
     ("dark", 1280),
-    *[pytest.param(*s, marks=pytest.mark.slow) for s in (("light", 1280), ("dark", 390))],
+    pytest.param("light", 1280, marks=pytest.mark.slow),
+    pytest.param("dark", 390, marks=pytest.mark.slow),
 ]
 
 

@@ -203,7 +203,7 @@ def test_noise_omitted_from_the_statistics(monkeypatch: pytest.MonkeyPatch) -> N
     assert audit(narrow(600), "file", {"ward": "x"}, time_column=None).refuted
 
 
-@pytest.mark.slow  # that rows of an entity are bounded is `test_private.py`'s
+@pytest.mark.slow  # `test_private_tables.py` counts the rows of an entity
 def test_all_rows_of_an_entity_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def unbounded(ordered: OrderedRows, *others: Any) -> OrderedRows:
         return replace(ordered)
