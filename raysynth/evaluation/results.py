@@ -41,7 +41,7 @@ class EvaluationResults(EvaluationFigures):
         sections: Sequence[Section] = (),
         profile: str = ANALYST,
     ) -> None:
-        """Write one self-contained file, readable offline.
+        """Write one self-contained HTML file, readable offline (JSON for an auditor).
 
         Args:
             path: where to; the folder is made where it is missing.
