@@ -228,7 +228,7 @@ def test_folders_and_messages_tell_nothing_of_the_rows(
     vae(tmp_path).fit(rows())
     (home,) = homes(tmp_path)
     key = json.loads((home / "key.json").read_text())
-    (home / "shard-000000-0000.values.npy").unlink()
+    (home / "shard-000000.values.npy").unlink()
     with caplog.at_level(logging.WARNING, "raysynth"):
         again = vae(tmp_path).fit(rows())
     assert work.done == (6000, 1) and homes(tmp_path) == [home]
