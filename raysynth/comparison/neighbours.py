@@ -151,11 +151,11 @@ def _candidates(
     """
     import torch
 
-    q_DQ = torch.from_numpy(np.ascontiguousarray(points_QD.T, dtype=np.float32))
+    q_QD = points_QD.astype(np.float32)
     minima, first_members, strides = [], [], []
     for start in range(0, references_DR.shape[1], _BLOCK_REFERENCES):
-        block = torch.from_numpy(references_DR[:, start : start + _BLOCK_REFERENCES])
-        sums_QR = _block_sums(q_DQ, block, weights, power)
+        block = references_DR[:, start : start + _BLOCK_REFERENCES]
+        sums_QR = torch.from_numpy(_block_sums(q_QD, block, weights, power))
         if own is not None and owner_R is not None:
             same_QR = owner_R[own][:, None] == owner_R[None, start : start + block.shape[1]]
             sums_QR[:, : block.shape[1]][torch.from_numpy(same_QR)] = float("inf")
@@ -173,22 +173,15 @@ def _candidates(
     return members.reshape(len(points_QD), -1)
 
 
-def _block_sums(q_DQ, r_DR, weights: np.ndarray, power: int):  # type: ignore[no-untyped-def]
+def _block_sums(q_QD: np.ndarray, r_DR: np.ndarray, weights: np.ndarray, power: int) -> np.ndarray:
     """Weighted sums in float32, (Q, R) with R rounded up to full groups; infinite past the last reference."""
-    import torch
+    from raysynth.comparison.block_sums import add_sums
 
     n = r_DR.shape[1]
-    total = torch.zeros(q_DQ.shape[1], -(-n // _MEMBERS) * _MEMBERS)
-    part, inside = torch.empty(q_DQ.shape[1], n), total[:, :n]
-    for d, weight in enumerate(weights.tolist()):
-        torch.sub(q_DQ[d][:, None], r_DR[d][None, :], out=part)
-        part.abs_().clamp_(max=1.0)
-        if power == 1:
-            inside.add_(part, alpha=weight)
-        else:
-            inside.addcmul_(part, part, value=weight)
-    total[:, n:] = float("inf")
-    return total
+    total_QR = np.zeros((len(q_QD), -(-n // _MEMBERS) * _MEMBERS), np.float32)
+    add_sums(q_QD, r_DR, weights.astype(np.float32), power, total_QR[:, :n])
+    total_QR[:, n:] = np.inf
+    return total_QR
 
 
 def ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
