@@ -114,6 +114,8 @@ def _nearest_of_part(
 
     `first`: row number of the first query, itself excluded, with all rows of the same owner where these are known.
     """
+    from raysynth.comparison.block_sums import nearest_members
+
     points_QD, first = task
     references = np.ascontiguousarray(points_RD.T, dtype=np.float32)
     distances, rows = np.empty((len(points_QD), k)), np.empty((len(points_QD), k), dtype=np.int64)
@@ -126,12 +128,9 @@ def _nearest_of_part(
             inside &= owner_R[np.minimum(candidates_QM, len(owner_R) - 1)] != owner_R[own][:, None]
         elif own is not None:
             inside &= candidates_QM != own[:, None]
-        neighbours = points_RD[np.minimum(candidates_QM, len(points_RD) - 1)]
-        difference = np.minimum(np.abs(part[:, None, :] - neighbours), 1)
-        sums_QM = np.where(inside, (difference**power) @ weights, np.inf)
-        order = np.lexsort((candidates_QM, sums_QM))[:, :k]
-        distances[s : s + len(part)] = np.take_along_axis(sums_QM, order, 1)
-        rows[s : s + len(part)] = np.take_along_axis(candidates_QM, order, 1)
+        members_QM = np.where(inside, candidates_QM, -1)
+        found = nearest_members(part, points_RD, np.asarray(weights, float), power, members_QM, k)
+        distances[s : s + len(part)], rows[s : s + len(part)] = found
     return Neighbours(distances, rows)
 
 
