@@ -32,9 +32,7 @@ ROWS = 950  # ten chunks of 100 in five files
 KILLED = """
 import sys, threading
 from raysynth import load_synthetic_model
-from raysynth.files.storage import place
 from raysynth.sampling import chunks, writer
-from raysynth.sampling.parquet_files import write_part
 
 make_chunk = chunks.make_chunk
 
