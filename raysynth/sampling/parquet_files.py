@@ -154,12 +154,13 @@ class _RowGroups:
 
 
 def _repeated(table: pa.Table) -> list[str]:
-    """Columns that a dictionary of their values makes smaller, by the first rows: others are looked up in vain."""
+    """Columns worth a dictionary of their values: all but numbers and times of which the first rows repeat few."""
     rows = table.slice(0, LOOKED_AT)
     return [
         field.name
         for field in table.schema
-        if pa.types.is_dictionary(field.type) or 2 * pc.count_distinct(rows.column(field.name)).as_py() <= rows.num_rows
+        if not pa.types.is_primitive(field.type)
+        or 2 * pc.count_distinct(rows.column(field.name)).as_py() <= rows.num_rows
     ]
 
 
