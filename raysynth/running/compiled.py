@@ -19,8 +19,10 @@ def compiled(function: F) -> F:
     The code is kept beside the source file, in the user's cache folder or in NUMBA_CACHE_DIR, whichever is writable;
     where none is, every process compiles for itself.
     """
+    compiler: Any = numba.njit
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        result: F = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        result: F = compiler(cache=True, **options)(function)
     except RuntimeError:  # numba: 'cannot cache function: no locator available'
-        result = numba.njit(nogil=True, error_model="numpy")(function)
+        result = compiler(**options)(function)
     return result

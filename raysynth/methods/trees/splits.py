@@ -168,9 +168,9 @@ def _of_many(
     """Squared sums over rows at the best threshold of an input, from rows in its order; threshold, rows to the left."""
     n, k = len(rows_B), len(total)
     here, last = x_N[rows_B[0]], x_N[rows_B[n - 1]]
-    most, at, n_left = -1.0, 0, 0
+    most, at, n_left = -1.0, np.int64(0), 0
     if here == last:
-        return most, at, n_left
+        return most, int(at), n_left
     so_far = np.zeros(k)
     for i in range(n - leaf_rows):
         for j in range(k):
@@ -185,7 +185,7 @@ def _of_many(
             if found > most:
                 most, at, n_left = found, (np.int64(here) + np.int64(following)) // 2, i + 1
         here = following
-    return most, at, n_left
+    return most, int(at), n_left
 
 
 @compiled
