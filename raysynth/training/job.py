@@ -43,7 +43,7 @@ class Job:
     def signature(self) -> str:
         """Text that only checkpoints of this job have: columns, networks and everything that changes an epoch."""
         shown = (getattr(self, f.name) for f in fields(self) if f.repr and f.name not in ("settings", "plan"))
-        own = [asdict(value) if is_dataclass(value) else value for value in shown]
+        own = [asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for value in shown]
         return json.dumps([*own, self.settings.of_an_epoch, None if self.plan is None else self.plan.fit_id])
 
     @property
