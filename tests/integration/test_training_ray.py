@@ -141,6 +141,7 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow  # two fits of two workers; in one process it is `test_kept_releases.py`'s and `test_kept_shards.py`'s
 def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_first_one_s_releases(
     tmp_path: Path,
 ) -> None:

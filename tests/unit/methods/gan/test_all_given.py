@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
@@ -59,6 +60,7 @@ def test_generated_rows_have_the_given_codes() -> None:
     assert ((made[2] > 0) & (made[2] < 1)).any()
 
 
+@pytest.mark.slow  # `test_conditional_gan.py` has a whole model that learned it
 def test_the_others_follow_from_all_given_columns_together() -> None:
     made = job(40)
     result = train_here(made, table(), device=CPU)

@@ -46,7 +46,10 @@ def same(a: TrainResult, b: TrainResult) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state["weights"]["best"], b.state["weights"]["best"], strict=True))
 
 
-@pytest.mark.parametrize(("conditional", "accumulation", "epochs"), [(True, 1, 15), (False, 1, 30), (True, 2, 15)])
+TWICE = pytest.param(True, 2, 15, marks=pytest.mark.slow)  # each batch in two parts
+
+
+@pytest.mark.parametrize(("conditional", "accumulation", "epochs"), [(True, 1, 15), (False, 1, 30), TWICE])
 def test_it_learns_a_planted_dependency(conditional: bool, accumulation: int, epochs: int) -> None:
     made = job(epochs, conditional=conditional, accumulation=accumulation)
     result = train_here(made, table(), device=CPU)
