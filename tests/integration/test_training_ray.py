@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -21,15 +21,15 @@ from torch import Tensor
 from raysynth import TabularVAE
 from raysynth.data import fragments as table_module
 from raysynth.errors import ParameterError
-from raysynth.methods.gan.learner import GanLearner, GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings, TrainableGan
 from raysynth.methods.shared import neural
 from raysynth.methods.shared.spans import Spans
-from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.job import Place, train_worker
+from raysynth.training.learner import At, Update
 from raysynth.training.loop import TrainResult, TrainSettings
 from raysynth.training.scratch import handing
 from raysynth.training.shards import ShardSet
@@ -38,7 +38,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
 SPANS = Spans((3, 3, 2), (2,))
-NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
+NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
 
 
 @pytest.fixture(scope="module")
@@ -46,40 +46,29 @@ def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
     return planted_shards(4, 250)
 
 
-class FragileLearner(GanLearner):
-    """Ends its process without a word in epoch 3, once; notes what lies on its machine's scratch disk at each start."""
+@dataclass(frozen=True)
+class FragileJob(GanJob):
+    """A GAN whose worker ends its process without a word in epoch 3 (10 steps an epoch), once; it notes at each start
+    what lies on its machine's scratch disk."""
 
-    def __init__(self, *args: object, die: Path | None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.die = die
+    die: Path | None = field(default=None, repr=False)
+
+    def trainable(self, device: torch.device) -> TrainableGan:
+        made = super().trainable(device)
+        inner, die = made.updates, self.die if self.die is not None and _rank() == 1 else None
         if die is not None:
             own = Path(tempfile.gettempdir()).glob("encoded-rows-*/planted-[13].*")
             with die.with_suffix(".laid").open("a") as note:
                 note.write(json.dumps({str(p): p.stat().st_mtime_ns for p in own}) + "\n")
 
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        if self.weights.steps == 25 and self.die is not None and not self.die.exists():
-            self.die.touch()
-            os._exit(1)
-        return super().step(batch, rng)
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if at.step == 25 and die is not None and not die.exists():
+                die.touch()
+                os._exit(1)
+            return inner(batch, at, rng)
 
-
-@dataclass(frozen=True)
-class FragileJob(GanJob):
-    """A GAN whose worker is lost in epoch 3 (10 steps an epoch)."""
-
-    die: Path | None = None
-
-    def learner(self, device: torch.device, average: Average) -> GanLearner:
-        return FragileLearner(
-            self.spans,
-            self.conditions,
-            self.networks,
-            seed=self.settings.seed,
-            device=device,
-            average=average,
-            die=self.die if self.die is not None and _rank() == 1 else None,
-        )
+        made.updates = updates
+        return made
 
 
 def _rank() -> int:
@@ -89,8 +78,8 @@ def _rank() -> int:
 
 
 def job(epochs: int, **fragile: object) -> FragileJob:
-    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1)
-    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings, **fragile)  # type: ignore[arg-type]
+    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1, ema_decay=0.99)
+    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings=settings, **fragile)  # type: ignore[arg-type]
 
 
 def run_config(folder: Path, name: str, retries: int) -> object:

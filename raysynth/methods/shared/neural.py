@@ -228,14 +228,14 @@ def _start(prepared: Prepared) -> Checkpoint | None:
 @contextmanager
 def _with_journal(job: Job, folder: Path | None) -> Iterator[Job]:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
-    plan = getattr(job, "plan", None)
+    plan = job.plan
     if plan is None or plan.journal is not None:
         yield job
         return
     with tempfile.TemporaryDirectory(prefix="raysynth-") as scratch:
         journal = (Path(scratch) if folder is None else folder) / f"started-steps-{plan.fit_id}.json"
         try:
-            yield replace(job, plan=replace(plan, journal=str(journal)))  # type: ignore[type-var]
+            yield replace(job, plan=replace(plan, journal=str(journal)))
         finally:
             journal.unlink(missing_ok=True)
 
@@ -266,6 +266,6 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
         else:
             made = stream_shards(table, encoder, to.put, rows_per_shard=rows_per_shard, at_least=at_least)
             shards, done.bytes = ShardSet(Path(), made, to.files), _told(prepared, to.n_bytes)
-    if scope is not None and releases is not None:
-        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)  # type: ignore[attr-defined]
+    if scope is not None and releases is not None and job.plan is not None:
+        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards
