@@ -149,13 +149,13 @@ def _candidates(
     q_QD = points_QD.astype(np.float32)
     minima, first_members, strides = [], [], []
     for start in range(0, references_DR.shape[1], _BLOCK_REFERENCES):
-        block = references_DR[:, start : start + _BLOCK_REFERENCES]
-        sums_QR = _block_sums(q_QD, block, weights, power)
+        n = min(_BLOCK_REFERENCES, references_DR.shape[1] - start)
+        sums_QR = _block_sums(q_QD, references_DR, start, n, weights, power)
         if own is not None and owner_R is not None:
-            same_QR = owner_R[own][:, None] == owner_R[None, start : start + block.shape[1]]
-            sums_QR[:, : block.shape[1]][same_QR] = np.inf
+            same_QR = owner_R[own][:, None] == owner_R[None, start : start + n]
+            sums_QR[:, :n][same_QR] = np.inf
         elif own is not None:
-            mine = np.flatnonzero((own >= start) & (own < start + block.shape[1]))
+            mine = np.flatnonzero((own >= start) & (own < start + n))
             sums_QR[mine, own[mine] - start] = np.inf
         stride = sums_QR.shape[1] // _MEMBERS  # a group is every stride-th row of the block
         minima.append(sums_QR.reshape(len(sums_QR), _MEMBERS, stride).min(axis=1))
@@ -169,13 +169,14 @@ def _candidates(
     return members.reshape(len(points_QD), -1)
 
 
-def _block_sums(q_QD: np.ndarray, r_DR: np.ndarray, weights: np.ndarray, power: int) -> np.ndarray:
-    """Weighted sums in float32, (Q, R) with R rounded up to full groups; infinite past the last reference."""
+def _block_sums(
+    q_QD: np.ndarray, references_DR: np.ndarray, start: int, n: int, weights: np.ndarray, power: int
+) -> np.ndarray:
+    """Weighted sums in float32 with n references, (Q, n) rounded up to full groups; infinite past the last one."""
     from raysynth.comparison.block_sums import add_sums
 
-    n = r_DR.shape[1]
     total_QR = np.zeros((len(q_QD), -(-n // _MEMBERS) * _MEMBERS), np.float32)
-    add_sums(q_QD, r_DR, weights.astype(np.float32), power, total_QR[:, :n])
+    add_sums(q_QD, references_DR, start, n, weights.astype(np.float32), power, total_QR)
     total_QR[:, n:] = np.inf
     return total_QR
 

@@ -83,7 +83,7 @@ def screened_inputs(
     All, up to `INPUTS_OF_ALL` over the number of columns (at least `FEWEST_INPUTS`); else so many of the largest mean
     square contingency with it, in at most 16 groups of codes and some rows: the cost of a tree grows with its inputs.
     """
-    from scipy import sparse
+    from raysynth.methods.trees.contingency import contingencies
 
     most = max(FEWEST_INPUTS, INPUTS_OF_ALL // len(order))
     result = {c: tuple(order[:place]) for place, c in enumerate(order)}
@@ -91,21 +91,11 @@ def screened_inputs(
         return result
     n = codes_CN.shape[1]
     rows = np.arange(n) if n <= SCREENED_ROWS else np.linspace(0, n - 1, SCREENED_ROWS).astype(np.int64)
-    groups = [_coarse(codes_CN[c][rows], columns[c]) * SCREENED_GROUPS // COARSE for c in order]
-    shares = [np.bincount(g, minlength=SCREENED_GROUPS) / len(rows) for g in groups]
-    first = np.arange(len(order)) * SCREENED_GROUPS
-    places = (np.stack(groups) + first[:, None]).T
-    weight = np.stack([1 / np.sqrt(np.maximum(s[g], 1e-12)) for s, g in zip(shares, groups, strict=True)]).T
-    ends = np.arange(len(rows) + 1) * len(order)
-    shape = (len(rows), len(order) * SCREENED_GROUPS)
-    terms = sparse.csr_matrix((weight.astype(np.float32).ravel(), places.ravel(), ends), shape=shape)
-    for place, c in enumerate(order):
-        if place > most:
-            own = terms[:, first[place] : first[place] + SCREENED_GROUPS]
-            shared = np.asarray((own.T @ terms[:, : first[place]]).todense()) / len(rows)
-            strength = (shared.reshape(SCREENED_GROUPS, place, SCREENED_GROUPS) ** 2).sum(axis=(0, 2))
-            best = np.argsort(-strength, kind="stable")[:most]
-            result[c] = tuple(order[i] for i in sorted(best.tolist()))
+    groups_CN = np.stack([_coarse(codes_CN[c][rows], columns[c]) * SCREENED_GROUPS // COARSE for c in order])
+    groups_CN = groups_CN.astype(np.uint8)
+    for place in range(most + 1, len(order)):
+        best = np.argsort(-contingencies(groups_CN, place, place, SCREENED_GROUPS), kind="stable")[:most]
+        result[order[place]] = tuple(order[i] for i in sorted(best.tolist()))
     return result
 
 
