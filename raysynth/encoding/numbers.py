@@ -91,9 +91,11 @@ class NumericEncoder:
         bounds: tuple[float, float] = (-np.inf, np.inf),
     ) -> pa.Array:
         """As `to_arrow`, drawn times put on the steps of the calendar; those of atoms stay, and no bound is crossed."""
+        if self.calendar is None:
+            return self.to_arrow(x, missing)
         cells = self.distribution
         free = np.flatnonzero(~np.isin(x, cells.low[cells.low == cells.high]) & ~missing)
-        if self.calendar is None or not len(free):
+        if not len(free):
             return self.to_arrow(x, missing)
         whole = self._whole(cells.rounded(np.where(missing, cells.low[0], x)))
         low, high = self._whole(cells.rounded(np.array([cells.low[0], cells.high[-1]]))).tolist()
