@@ -26,13 +26,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 import torch
-from torch import Tensor
 
-from raysynth.methods.vae.recipe import VaeJob, VaeLearner
+from raysynth.methods.vae.recipe import TrainableVae, VaeJob
 from raysynth.running import ray as ray_execution
-from raysynth.training.average import Average
 from raysynth.training.batches import Batch
-from raysynth.training.private_batches import PrivateBatch
+from raysynth.training.learner import At, Update
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
 QUICK_TRAIN = {  # environment of Ray Train: what a report, and the workers that a lost one leaves behind, wait for
@@ -197,33 +195,28 @@ class HeldJob(VaeJob):
         held_at: the step, counted from 0.
     """
 
-    mark: Path | None = None
+    mark: Path | None = field(default=None, repr=False)
     head: str = ""
     held_at: int = 0
 
-    def learner(self, device: torch.device, average: Average) -> VaeLearner:
+    def trainable(self, device: torch.device) -> TrainableVae:
         import ray
 
+        made = super().trainable(device)
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else self.head
-        return HeldLearner(self, node, device=device, average=average)
+        inner, mark = made.updates, None if node == self.head else self.mark
 
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if mark is not None and at.step == self.held_at and not mark.exists():
+                whole = mark.with_suffix(f".{os.getpid()}")
+                whole.write_text(node)
+                whole.rename(mark)
+                wait_for(mark.with_suffix(".over").exists, 2 * STAGE_SECONDS)  # until the node is killed
+                raise AssertionError("the node was to be killed, and was not")
+            return inner(batch, at, rng)
 
-class HeldLearner(VaeLearner):
-    """See `HeldJob`."""
-
-    def __init__(self, job: HeldJob, node: str, *, device: torch.device, average: Average) -> None:
-        super().__init__(job, device=device, average=average)
-        self.mark, self.node = (None if node == job.head else job.mark), node
-        self.held_at = job.held_at
-
-    def step(self, batch: Batch | PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
-        if self.mark is not None and self.weights.steps == self.held_at and not self.mark.exists():
-            whole = self.mark.with_suffix(f".{os.getpid()}")
-            whole.write_text(self.node)
-            whole.rename(self.mark)
-            wait_for(self.mark.with_suffix(".over").exists, 2 * STAGE_SECONDS)  # until the node is killed
-            raise AssertionError("the node was to be killed, and was not")
-        return super().step(batch, rng)
+        made.updates = updates
+        return made
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def test_training(cluster: Nodes, tmp_path: Path) -> None:
     run = RunConfig(name="lost", storage_path=str(tmp_path), failure_config=FailureConfig(max_failures=2))
     settings, networks = TrainSettings(EPOCHS, BATCH, 1, checkpoint_every=1), VaeNetworks(4, (16,), (16,), 0)
     mark, head = tmp_path / "mark", ray.get_runtime_context().get_node_id()
-    job = HeldJob(Spans.of(encoder.layout), (), networks, VaeSettings(), settings, None, mark, head, LOST_AT)
+    job = HeldJob(Spans.of(encoder.layout), (), networks, VaeSettings(), mark, head, LOST_AT, settings=settings)
     with a_worker_is_lost(cluster, mark):
         lost = train_on_ray(job, shards, spread, run)
     cluster.add()  # in place of the lost one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,14 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
 from raysynth.methods.sequences.learned import Coders
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanLearner
-from raysynth.training.average import Average
+from raysynth.methods.timegan.recipe import TimeGanJob, TrainableTimeGan
 from raysynth.training.batches import Batch
+from raysynth.training.learner import At, Update
 
 pytest.importorskip("ray")
 
@@ -40,34 +40,28 @@ def panel(n: int) -> pd.DataFrame:
     return pd.DataFrame({"id": np.repeat(np.arange(n), STEPS), "group": np.repeat(group, STEPS), "x": x.ravel()})
 
 
-class FragileLearner(TimeGanLearner):
-    """Ends its process without a word in the middle of epoch 3, once."""
-
-    die: Path = field(init=False)
-    is_last: bool
-
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        # the average counts from epoch 2 on
-        if self.is_last and self.weights.steps == FEW // BATCH * 3 // 2 and not self.die.exists():
-            self.die.touch()
-            os._exit(1)
-        return super().step(batch, rng)
-
-
 @dataclass(frozen=True)
 class FragileJob(TimeGanJob):
-    """A TimeGAN of which rank 1 is lost."""
+    """A TimeGAN whose rank 1 ends its process without a word in the middle of epoch 3, once."""
 
-    die: Path = Path()
+    die: Path = field(default=Path(), repr=False)
 
-    def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
+    def trainable(self, device: torch.device) -> TrainableTimeGan:
         from ray import train
 
+        made = super().trainable(device)
         if not torch.distributed.is_initialized():  # the driver, which takes the weights from the result
-            return super().learner(device, average)
-        learner = FragileLearner(self, device=device, average=average)
-        learner.die, learner.is_last = self.die, train.get_context().get_world_rank() == 1
-        return learner
+            return made
+        inner, is_last = made.updates, train.get_context().get_world_rank() == 1
+
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if is_last and at.step == FEW // BATCH * 5 // 2 and not self.die.exists():
+                self.die.touch()
+                os._exit(1)
+            return inner(batch, at, rng)
+
+        made.updates = updates
+        return made
 
 
 class FragileGan(TimeSeriesGAN):
