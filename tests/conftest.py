@@ -59,6 +59,13 @@ def processes_of(home: str) -> list[str]:
     return found
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests marked 'slow' run only where `-m` speaks of them."""
+    chosen = config.option.markexpr
+    if "slow" not in chosen:
+        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A worker for each core where all tests run, none where files are named: those begin sooner without."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
 
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from raysynth import TabularVAE
 from raysynth.errors import ParameterError
-from raysynth.methods.gan.learner import GanLearner, GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings, TrainableGan
 from raysynth.methods.shared.spans import Spans
-from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.job import Place, train_worker
+from raysynth.training.learner import At, Update
 from raysynth.training.loop import TrainResult, TrainSettings
 from raysynth.training.shards import ShardSet
 
@@ -32,7 +32,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
 SPANS = Spans((3, 3, 2), (2,))
-NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
+NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
 
 
 @pytest.fixture(scope="module")
@@ -40,36 +40,24 @@ def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
     return planted_shards(4, 250)
 
 
-class FragileLearner(GanLearner):
-    """Ends its process without a word in epoch 3, once."""
-
-    def __init__(self, *args: object, die: Path | None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.die = die
-
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        if self.weights.steps == 25 and self.die is not None and not self.die.exists():
-            self.die.touch()
-            os._exit(1)
-        return super().step(batch, rng)
-
-
 @dataclass(frozen=True)
 class FragileJob(GanJob):
-    """A GAN whose worker is lost in epoch 3 (10 steps an epoch)."""
+    """A GAN whose worker ends its process without a word in epoch 3 (10 steps an epoch), once."""
 
-    die: Path | None = None
+    die: Path | None = field(default=None, repr=False)
 
-    def learner(self, device: torch.device, average: Average) -> GanLearner:
-        return FragileLearner(
-            self.spans,
-            self.conditions,
-            self.networks,
-            seed=self.settings.seed,
-            device=device,
-            average=average,
-            die=self.die if self.die is not None and _rank() == 1 else None,
-        )
+    def trainable(self, device: torch.device) -> TrainableGan:
+        made = super().trainable(device)
+        inner, die = made.updates, self.die if self.die is not None and _rank() == 1 else None
+
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if at.step == 25 and die is not None and not die.exists():
+                die.touch()
+                os._exit(1)
+            return inner(batch, at, rng)
+
+        made.updates = updates
+        return made
 
 
 def _rank() -> int:
@@ -79,8 +67,8 @@ def _rank() -> int:
 
 
 def job(epochs: int, **fragile: object) -> FragileJob:
-    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1)
-    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings, **fragile)  # type: ignore[arg-type]
+    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1, ema_decay=0.99)
+    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings=settings, **fragile)  # type: ignore[arg-type]
 
 
 def run_config(folder: Path, name: str, retries: int) -> object:
@@ -153,6 +141,7 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow  # two fits of two workers; in one process it is `test_kept_releases.py`'s and `test_kept_shards.py`'s
 def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_first_one_s_releases(
     tmp_path: Path,
 ) -> None:

@@ -202,10 +202,9 @@ def _start(prepared: Prepared) -> Checkpoint | None:
 
 def _with_journal(job: Job, folder: Path) -> Job:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
-    plan = getattr(job, "plan", None)
-    if plan is None or plan.journal is not None:
+    if job.plan is None or job.plan.journal is not None:
         return job
-    return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
+    return replace(job, plan=replace(job.plan, journal=str(folder / "started-steps.json")))
 
 
 def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
@@ -230,6 +229,6 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
                 releases=releases,
             )
         done.bytes = shards.n_bytes
-    if scope is not None and releases is not None:
-        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)  # type: ignore[attr-defined]
+    if scope is not None and releases is not None and job.plan is not None:
+        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards

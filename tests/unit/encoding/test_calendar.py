@@ -42,6 +42,7 @@ SHARES: dict[str, Callable[[pd.Series], pd.Series]] = {
 }
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("odd", [False, True], ids=["clean", "one odd row"])
 def test_shares_of_the_calendar_come_back(name: str, odd: bool) -> None:

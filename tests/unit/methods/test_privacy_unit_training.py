@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import BY_SGD, tiny
 
 from raysynth.api import new_synthesizer
 from raysynth.data.fragments import Table
@@ -32,16 +33,8 @@ from raysynth.training.private_steps import PrivateSteps
 
 DELTA, PERSONS, OF_NOBODY, MANY = 1e-5, 900, 60, 500
 SAYS = "value of 'person_id' with all its rows (at most 1 of which count)"
-GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4, "pac": 1}
-VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,)}
-SMALL: dict[str, dict[str, Any]] = {
-    "gan": GAN,
-    "ctgan": GAN,
-    "conditional_gan": {**GAN, "conditional_columns": ["ward", "urgent"]},
-    "tvae": {**VAE, "prior_components": 2},
-    "dp_tvae": VAE,
-    "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
-}
+PAC: dict[str, Any] = {"pac": 1}
+SMALL = tiny(BY_SGD, gan=PAC, ctgan=PAC, conditional_gan={**PAC, "conditional_columns": ["ward", "urgent"]})
 SCHEMA = TableSchema(
     (
         ColumnSchema("ward", Kind.CATEGORICAL, "string", categories=("x", "y", "z"), nullable=False),
