@@ -126,7 +126,7 @@ def test_a_file_keeps_rows_and_ledger_and_given_customers_get_orders(
 def test_one_ledger_whose_epsilon_follows_from_its_own_events(model: RelationalSynthesizer) -> None:
     """Recomputed by hand: the rho of all Gaussians and choices is that of one Gaussian, beside three numbers of rows.
 
-    Choices of epsilon e have at most rho = e^2 / 8; the accountant may find a little less, and charges discrete noise 2 % more.
+    Choices of epsilon e have at most rho = e^2 / 8; the accountant charges discrete noise some 2 % more.
     """
     from raysynth.dp.accounting.calibration import gaussian_delta
 
