@@ -38,8 +38,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.related.grouping import NO_PARENT, one_array, plain
+from raysynth.related.grouping import NO_PARENT, plain
 from raysynth.related.plan import TablePlan
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 from raysynth.statistics.persons import value_hashes
 

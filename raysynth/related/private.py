@@ -36,7 +36,7 @@ from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
 from raysynth.related.bounding import Seen, key_texts, rows_per_unit, seen_rows
 from raysynth.related.forms import Forms
-from raysynth.related.grouping import one_array, plain, take_or_null
+from raysynth.related.grouping import plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.making import Made, Roots, context_of, make_children, make_roots
 from raysynth.related.opened import open_reference
@@ -46,6 +46,7 @@ from raysynth.related.siblings import Siblings
 from raysynth.related.unit import Unit, private_plans
 from raysynth.running.progress import progress
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types
