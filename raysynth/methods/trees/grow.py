@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
+from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, NEVER, BackOff, Chosen, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.located import OnRanks
 from raysynth.methods.trees.persons import RowsOfPersons
 
 TRIED = 2  # trees by which forms of growth are compared
@@ -51,6 +52,8 @@ class ColumnData:
         classes: whether targets are classes.
         persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
         one_each: all rows of a person say the same, so splits are found from one of each.
+        ranks: what `own_N` say of ranks, where there are two ways to code the column.
+        residual: whether `own_N` are codes of residuals, which are drawn from leaves alone.
     """
 
     x_FN: np.ndarray
@@ -61,6 +64,8 @@ class ColumnData:
     classes: bool
     persons: RowsOfPersons | None = None
     one_each: bool = False
+    ranks: OnRanks | None = None
+    residual: bool = False
 
     def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
         """The rows that the splits of one tree are found from."""
@@ -69,13 +74,16 @@ class ColumnData:
         return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
-def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use.
+def grow(
+    data: ColumnData, rule: GrowthRule, rng: np.random.Generator, residual: ColumnData | None = None
+) -> tuple[dict[str, Any], int, bool]:
+    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use; and
+    whether its codes are those of `residual`, the same column coded as residuals.
 
     Rows left out of the first trees decide what serves the column: inputs made of several columns, which show what
     depends a little on each, but draw splits away from what follows one closely; and of a column of few codes, whose
     rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
-    within one standard error.
+    within one standard error. They decide in the same way whether residuals are learned.
     """
     judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
@@ -92,8 +100,12 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
             if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
                 break
             best = larger
+    if residual is not None:
+        x_residual_NF = np.ascontiguousarray(residual.x_FN.T, dtype=np.float32)
+        coded = _Growth(residual, x_residual_NF, rule, judged, len(residual.x_FN)).grow(bags[:TRIED])
+        best = coded if is_less_likely(best.log_p_of_ranks, coded.log_p_of_ranks) else best
     best.grow(bags[TRIED:])
-    return _joined(best.settled()), best.n_inputs
+    return _joined(best.settled()), best.n_inputs, best.data is residual
 
 
 class _Growth:
@@ -107,6 +119,7 @@ class _Growth:
         self.judge = BackOff(data.own_N, data.cardinality, judged)
         self.trees: list[dict[str, np.ndarray]] = []
         self.few: list[np.ndarray | None] = []  # nodes of too few persons
+        self.on_ranks: list[tuple[np.ndarray, np.ndarray]] = []  # rows left out of a tree, and what they are given
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
@@ -117,13 +130,17 @@ class _Growth:
             nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
             tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
             if persons is None:
-                self.judge.add(tree, leaf_N, order_N, bag)
+                if not data.residual:
+                    self.judge.add(tree, leaf_N, order_N, bag)
+                if data.ranks is not None:
+                    left_out = np.setdiff1d(self.judge.judged, bag)
+                    self.on_ranks.append((left_out, data.ranks.probability(tree, leaf_N, left_out)))
             else:  # rows of a person know each other: judged are persons by others
                 others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
                 self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
-        self.chosen = self.judge.best()
+        self.chosen = self.judge.best() if not data.residual else Chosen(0.0, 1.0, np.zeros(0))
         return self
 
     def settled(self) -> list[dict[str, np.ndarray]]:
@@ -131,6 +148,13 @@ class _Growth:
         keeps = [keep_of(tree, self.chosen.alpha, self.chosen.of_pure) for tree in self.trees]
         keeps = [k if f is None else np.where(f, np.float32(0), k) for k, f in zip(keeps, self.few, strict=True)]
         return [{**tree, "keep": keep} for tree, keep in zip(self.trees, keeps, strict=True)]
+
+    @property
+    def log_p_of_ranks(self) -> np.ndarray:
+        """Log-likelihood of the rank of each row left out, in the order of rows, under an even mixture of the trees."""
+        rows, given = (np.concatenate(x) for x in zip(*self.on_ranks, strict=True))
+        known, place = np.unique(rows, return_inverse=True)
+        return np.log(np.bincount(place, weights=given) / np.bincount(place) + NEVER / 4)[: len(known)]
 
     @property
     def likelihood(self) -> float:

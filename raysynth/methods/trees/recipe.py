@@ -16,6 +16,7 @@ from raysynth.methods.trees.additive import AdditivePrediction, Design, additive
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
+from raysynth.methods.trees.locating import located_column
 from raysynth.methods.trees.persons import RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
@@ -136,7 +137,26 @@ def learn_column(
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), classes, persons, one_each)
-    grown, in_use = grow(data, rule, rng)
+    located, residual = None, None
+    if persons is None:
+        inputs_FN, input_views = [codes_CN[c] for c in task.inputs], [columns[c] for c in task.inputs]
+        located = located_column(own, view, inputs_FN, input_views, rare_threshold)
+    if located is not None:
+        x_residual_FN = np.vstack([x_FN[: len(task.inputs)], located.location.steps(located.location_N)])
+        residual = ColumnData(
+            x_residual_FN,
+            located.targets_NK,
+            located.own_N,
+            located.cardinality,
+            len(x_residual_FN),
+            classes=False,
+            ranks=located.coded,
+            residual=True,
+        )
+        data = replace(data, ranks=located.plain)
+    grown, in_use, is_residual = grow(data, rule, rng, residual)
+    if located is not None and is_residual:
+        return replace(forest, scores=(), run=None, location=located.location, **grown)
     return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 
