@@ -193,7 +193,7 @@ class Forest:
         n = len(own_N)
         x_FN = self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32)
         total = np.zeros(n)
-        location_N = None if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
+        location_N = np.zeros(n) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
         for tree in range(len(self.roots)):
             leaf_N = self.leaves(x_FN, np.full(n, tree))
             if self.location is None:

@@ -204,7 +204,8 @@ class _Fitting:
         terms_ND = np.column_stack([t[self.inputs_FN[p]] for p, tables in lines.items() for t in tables])
         terms_ND = terms_ND - terms_ND.mean(0)
         terms_ND = terms_ND / np.maximum(np.sqrt((terms_ND**2).sum(0)), 1e-9)
-        rest_N, chosen = target_N - target_N.mean(), []
+        rest_N = target_N - target_N.mean()
+        chosen: list[int] = []
         for _ in range(FOLLOWED):
             with_target = np.abs(terms_ND.T @ rest_N)
             with_target[np.isin(places, chosen)] = -1.0
