@@ -28,7 +28,7 @@ class TreesGenerator:
         forests: one for each column, by its index.
         order: columns as they are drawn; a forest's inputs come before it.
         names: of the columns, for messages.
-        even: see `Forest.draw`; models of earlier versions draw each row by itself.
+        even: see `Forest.draw`; of whole rows alone, and not in models of earlier versions.
     """
 
     forests: tuple[Forest, ...]
@@ -52,6 +52,8 @@ class TreesGenerator:
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, which come first in the order.
 
+        Each row is drawn by itself, since rows of one family or person share what is known, and would be spread out.
+
         Raises:
             ParameterError: a column that is not known comes before one that is.
         """
@@ -64,7 +66,7 @@ class TreesGenerator:
         for start in range(0, codes_CN.shape[1], BLOCK_ROWS):
             block_CB = np.ascontiguousarray(codes_CN[:, start : start + BLOCK_ROWS])
             for column in self.order[len(known) :]:
-                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], fast, even=self.even)
+                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], fast)
             codes_CN[:, start : start + BLOCK_ROWS] = block_CB
         return codes_CN.T
 
