@@ -22,7 +22,7 @@ from raysynth.methods.trees.located import OnRanks
 from raysynth.methods.trees.persons import RowsOfPersons
 
 TRIED = 2  # trees by which forms of growth are compared
-LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
+LARGER = (2, 4, 8, 16)  # times as many rows in a leaf, which a column of few codes may take
 
 
 @dataclass(frozen=True)

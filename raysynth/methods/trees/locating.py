@@ -25,7 +25,7 @@ HEAVY = 0.05  # share of the rows that makes a residual a kind of its own
 FEWEST_CODES, FEWEST_ROWS, LEAST_SHARE = 64, 500, 0.3  # of a column that is worth it, and of rows that are no spikes
 CLOSE = 0.05  # distance in ranks from the location that a quarter of the rows keep, at most
 FOLLOWED = 4  # columns that a location is made of
-FITTED_ROWS = 8_192
+FITTED_ROWS = 4_096
 KNOTS = 8
 ROUNDS = 8  # of reweighted least squares
 GRID = 1 << 14  # residuals are multiples of 1 / GRID
@@ -79,7 +79,7 @@ def located_column(
     none = np.zeros(0)
     blank = Location({}, False, none, none, spikes.astype(np.uint16), ranks, view.middle)
     some = rows if len(rows) <= FITTED_ROWS else rows[np.linspace(0, len(rows) - 1, FITTED_ROWS).astype(np.int64)]
-    fitting = _Fitting(blank, own_N[some], [c[some] for c in inputs_FN], views)
+    fitting = _Fitting(blank, own_N[some], [c[some] for c in inputs_FN], views, 2 * rare)
     location = min((fitting.of_values(), fitting.of_ranks()), key=fitting.loss)
     location_N = location.of(inputs_FN)
     own_rank_N = np.append(ranks[:-1] / 2 + ranks[1:] / 2, 0.5)[own_N]
@@ -125,12 +125,17 @@ def _coded(
 
 
 class _Fitting:
-    """Fits locations to rows without spikes and missing values."""
+    """Fits locations to rows without spikes and missing values; no coefficient is of fewer than `fewest` of them."""
 
     def __init__(
-        self, blank: Location, own_N: np.ndarray, inputs_FN: Sequence[np.ndarray], views: Sequence[ColumnView]
+        self,
+        blank: Location,
+        own_N: np.ndarray,
+        inputs_FN: Sequence[np.ndarray],
+        views: Sequence[ColumnView],
+        fewest: int,
     ) -> None:
-        self.blank, self.inputs_FN, self.views = blank, inputs_FN, views
+        self.blank, self.inputs_FN, self.views, self.fewest = blank, inputs_FN, views, fewest
         self.centres = blank.ranks[:-1] / 2 + blank.ranks[1:] / 2
         self.rank_N, self.value_N = self.centres[own_N], blank.middle[own_N]
 
@@ -185,7 +190,8 @@ class _Fitting:
             return [view.rank]
         rows = np.bincount(self.inputs_FN[place], minlength=view.cardinality)
         total = np.bincount(self.inputs_FN[place], weights=self.rank_N, minlength=view.cardinality)
-        return [(total + 20 * self.rank_N.mean()) / (rows + 20)]
+        mean = self.rank_N.mean()
+        return [np.where(rows >= self.fewest, (total + 20 * mean) / (rows + 20), mean)]
 
     def _hats(self, place: int) -> list[np.ndarray]:
         """Piecewise linear terms (R,) of an ordered input, and whether it is missing."""
@@ -193,6 +199,8 @@ class _Fitting:
         if not view.ordered:
             return []
         missing = np.arange(view.cardinality) == view.cardinality - 1
+        if (self.inputs_FN[place] == view.cardinality - 1).sum() < self.fewest:
+            missing[-1] = False
         knots = np.arange(1, KNOTS) / KNOTS
         return [*(np.where(missing, 0.0, np.maximum(view.rank - k, 0.0)) for k in knots), missing.astype(float)]
 

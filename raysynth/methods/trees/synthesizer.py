@@ -72,7 +72,7 @@ class SequentialTrees(Synthesizer):
     leaf_rows: Annotated[
         int,
         Parameter(
-            "least rows of a leaf, where values are few up to four times so many; at least 2 x `rare_threshold` count",
+            "least rows of a leaf, where values are few up to 16 times so many; at least 2 x `rare_threshold` count",
             at_least=1,
             tried=(5, 10, 20, 40),
         ),
