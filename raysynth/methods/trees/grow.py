@@ -89,9 +89,10 @@ def grow(
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
     x_NF = np.ascontiguousarray(data.x_FN.T, dtype=np.float32)
     first = partial(_Growth, data, x_NF, rule, judged)
-    best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
-    if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
-        best = full
+    best = first(max(data.n_columns, 1)).grow(bags[:TRIED])
+    if every > best.n_inputs:
+        full = first(every).grow(bags[:TRIED])
+        best = full if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N) else best
     if data.cardinality <= 2 * GROUPS:
         likeliest = best
         for factor in LARGER:

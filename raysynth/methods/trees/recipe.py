@@ -26,6 +26,8 @@ COARSE = 32
 SCORE_RANKS = 512
 SCORE_STEPS = 8192
 MOST_SCORES = 3
+TELLS = 0.02  # share of a target's variance that a score worth trying explains
+ALIKE = 0.97  # correlation of rank and value from which the one stands for both
 INPUTS_OF_ALL, FEWEST_INPUTS = 6_000, 12
 SCREENED_ROWS, SCREENED_GROUPS = 8_192, 16
 
@@ -130,7 +132,7 @@ def learn_column(
         None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, guide_NK) for c in task.inputs
     )
     scores: tuple[Score, ...] = ()
-    if task.inputs and design is not None:
+    if len(task.inputs) > 1 and design is not None:
         scores = _scores(task, codes_CN, design, guide_NK, rare_threshold)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
@@ -189,6 +191,9 @@ def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnVie
             return own[:, None].astype(np.float64)
         return _embedding(task, codes_CN, columns)[own]
     parts = [view.rank[own], view.value[own]]
+    spread = np.prod([p.std() for p in parts])
+    if spread > 0 and np.mean((parts[0] - parts[0].mean()) * (parts[1] - parts[1].mean())) > ALIKE * spread:
+        del parts[1]  # a tree takes time for each target
     missing = own == view.cardinality - 1
     if missing.any():
         parts.append(missing.astype(float))
@@ -243,8 +248,11 @@ def _order(codes_N: np.ndarray, cardinality: int, guide_NK: np.ndarray) -> np.nd
 def _scores(
     task: ColumnTask, codes_CN: np.ndarray, design: Design, guide_NK: np.ndarray, rare_threshold: int
 ) -> tuple[Score, ...]:
-    """Additive predictions of the first targets."""
-    predictions = additive_predictions(design, codes_CN, task.inputs, guide_NK[:, :MOST_SCORES])
+    """Additive predictions of the first targets, where they tell something that one input does not tell alone."""
+    targets_NK = guide_NK[:, :MOST_SCORES]
+    predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK)
+    if not any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True)):
+        return ()
     return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
 
 
