@@ -128,16 +128,16 @@ class _Growth:
         for bag, seed in bags:
             rows = persons.one_each(bag) if persons is not None and data.one_each else bag
             fitted = _fitted(self.x_NF[rows], data.targets_NK[rows], self.bag_rows, data.classes, seed)
-            nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
-            tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
+            nodes, at_N = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows, fitted.apply(self.x_NF))
+            tree, leaf_N, order_N = _filled(nodes, data.own_N, at_N)
             if persons is None:
-                if not data.residual:
+                if not data.residual and len(self.trees) < TRIED:  # they suffice, and judging takes time
                     self.judge.add(tree, leaf_N, order_N, bag)
                 if data.ranks is not None:
                     left_out = np.setdiff1d(self.judge.judged, bag)
                     self.on_ranks.append((left_out, data.ranks.probability(tree, leaf_N, left_out)))
             else:  # rows of a person know each other: judged are persons by others
-                others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
+                others, _, order = _filled(nodes, data.own_N[rows], at_N[rows])
                 self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
@@ -173,8 +173,8 @@ def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, leaf_rows: int, classes: b
         "max_depth": 48,
     }
     if classes:
-        return DecisionTreeClassifier(**shared).fit(x_NF, targets_NK[:, 0]).tree_
-    return DecisionTreeRegressor(**shared).fit(x_NF, targets_NK).tree_
+        return DecisionTreeClassifier(**shared).fit(x_NF, targets_NK[:, :1], check_input=False).tree_
+    return DecisionTreeRegressor(**shared).fit(x_NF, targets_NK, check_input=False).tree_
 
 
 @dataclass
@@ -211,12 +211,11 @@ class Nodes:
                 return end
             end = further
 
-    def without_small(self, x_NF: np.ndarray, least: int) -> Nodes:
-        """The same without splits that leave fewer than `least` of the rows on a side.
+    def without_small(self, x_NF: np.ndarray, least: int, leaf_N: np.ndarray) -> tuple[Nodes, np.ndarray]:
+        """The same without splits that leave fewer than `least` of the rows on a side, and the leaf (N,) of each row.
 
         These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
         """
-        leaf_N = self.leaves(x_NF)
         before = np.concatenate([[0], np.cumsum(np.bincount(leaf_N, minlength=len(self.left)))])
         rows = before[self.ends()] - before[:-1]
         fewest = np.minimum(rows[self.left], rows[self.right])
@@ -228,12 +227,13 @@ class Nodes:
             else:
                 for array in (self.feature, self.threshold, self.left, self.right):
                     array[node] = array[child]
-        return self
+        return self, self.leaves(x_NF) if len(small) else leaf_N
 
 
-def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _filled(
+    nodes: Nodes, own_N: np.ndarray, leaf_N: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """One tree with whole thresholds, children side by side, and the counts of all rows in its leaves."""
-    leaf_N = nodes.leaves(x_NF)
     inner = _reached(nodes) & (nodes.left >= 0)
     size = 1 + 2 * int(inner.sum())
     new = np.zeros(len(inner), np.int64)  # nodes in pairs: 0 the root, then both children of each inner node
