@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before any import of numpy or torch: 
 END_SECONDS = 20.0  # in which a process that was told to end has ended
 OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
 MOST_WORKERS = 4  # each has a torch of its own in memory
-WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways")  # of `integration/`
+WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways", "test_private_workers")  # of `integration/`
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,6 +57,13 @@ def processes_of(home: str) -> list[str]:
         if f"HOME={home}".encode() in variables and command and not any(name in command for name in OF_PYTHON):
             found.append(f"{folder.name} {command[:200]}")
     return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests marked 'slow' run only where `-m` speaks of them."""
+    chosen = config.option.markexpr
+    if "slow" not in chosen:
+        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -139,17 +139,18 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            sparse = {c: t.subtype for c, t in frame.dtypes.items() if str(t).startswith("Sparse")}
+            frame.astype(sparse).set_axis(list(map(str, frame.columns)), axis=1).to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False)
 
 
-def write_evaluation(results: EvaluationResults, path: Path) -> None:
-    """The report as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
-    if path.suffix.lower() == ".json":
+def write_evaluation(results: EvaluationResults, path: Path, profile: str = "analyst") -> None:
+    """The report of a profile as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
+    if path.suffix.lower() == ".json" and profile == "analyst":
         write_atomically(path, results.to_json().encode())
     else:
-        results.generate_report(path)
+        results.generate_report(path, profile=profile)
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,14 @@ class Reports:
         out: for the data's holder; None: none is written.
         shareable: the same of releasable figures alone.
         source: name of the real table. command: that makes the report again.
+        profile: whom `out` is for: one of `raysynth.evaluation.profiles.PROFILES`.
     """
 
     out: Path | None = None
     shareable: Path | None = None
     source: str = ""
     command: str = ""
+    profile: str = "analyst"
 
 
 def evaluate_tables(
@@ -195,7 +198,7 @@ def evaluate_tables(
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:
-        write_evaluation(results, out)
+        write_evaluation(results, out, reports.profile)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     if shareable is not None:

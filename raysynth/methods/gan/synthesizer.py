@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from raysynth.dp.gradients.release import DpSgdPlan
     from raysynth.fitting.private_run import Releases
     from raysynth.methods.gan.critic import Critic
+    from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
     from raysynth.methods.gan.sampler import GanSampler
     from raysynth.training.loop import TrainResult
@@ -83,7 +84,9 @@ class GanSynthesizer(Synthesizer):
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
     has_privacy_unit: ClassVar[bool] = True
+    all_given: ClassVar[bool] = False  # whether all condition columns are given together
 
     epochs: Annotated[
         int | None,
@@ -171,12 +174,6 @@ class GanSynthesizer(Synthesizer):
         """Indices of the columns whose codes make the condition vector."""
         raise NotImplementedError
 
-    def _job_class(self) -> type[GanJob]:
-        """How the networks are trained."""
-        from raysynth.methods.gan.recipe import GanJob
-
-        return GanJob
-
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
     def _check_together(self) -> None:
@@ -190,14 +187,18 @@ class GanSynthesizer(Synthesizer):
         check_rows_of_part(self, sizes.batch_size, "the generator's batch normalisation")
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        from raysynth.methods.gan.critic import Critic
         from raysynth.methods.shared.neural import calibrate, train_model
+        from raysynth.training.job import CPU, trained
 
         job = self._job(prepared)
 
-        def fitted(trained: TrainResult) -> Fitted:
-            sampler = self._sampler(job, trained, prepared)
+        def fitted(result: TrainResult) -> Fitted:
+            networks = trained(job.trainable(CPU), result.state)
+            sampler = self._sampler(job, networks.generator, prepared)
             sampler = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
-            return begun.with_learned(Learned(sampler, trained.history, self._critic(job, trained)))
+            critic = Critic(networks.discriminator, job.spans, job.conditions)
+            return begun.with_learned(Learned(sampler, result.history, critic))
 
         return train_model(self, job, prepared, fitted)
 
@@ -229,8 +230,9 @@ class GanSynthesizer(Synthesizer):
 
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.fitting.private_training import private_batch_size
-        from raysynth.methods.gan.learner import GanSettings
         from raysynth.methods.gan.network import Conditions
+        from raysynth.methods.gan.recipe import GanJob
+        from raysynth.methods.gan.training import GanSettings
         from raysynth.methods.shared.spans import Spans
         from raysynth.training.loop import TrainSettings
 
@@ -245,10 +247,7 @@ class GanSynthesizer(Synthesizer):
             discriminator_lr=sizes.discriminator_lr,
             discriminator_decay=self.discriminator_decay,
             discriminator_steps=self.discriminator_steps,
-            pac=self.pac,
-            ema_decay=self.ema_decay,
-            validation_share=self.validation_share,
-            patience=self.patience,
+            pac=1 if private else self.pac,
         )
         settings = TrainSettings(
             sizes.epochs,
@@ -258,20 +257,22 @@ class GanSynthesizer(Synthesizer):
             self.checkpoint_every,
             1 if private else self.accumulation,
             self.compile_step,
+            ema_decay=self.ema_decay,
+            validation_share=0.0 if private else self.validation_share,
+            patience=0 if private else self.patience,
         )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
-        if not private:
-            return self._job_class()(spans, conditions, networks, settings)
-        networks = replace(networks, pac=1, validation_share=0.0, patience=0)
-        return self._private_job(prepared, self._job_class()(spans, conditions, networks, settings))
+        job = GanJob(spans, conditions, networks, self.all_given, settings=settings)
+        return self._private_job(prepared, job) if private else job
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """The same under a budget: rows judged one by one, conditions from the released marginals."""
+        from raysynth.methods.gan.private_training import Asked
+
         frequencies = prepared.encoder.frequencies()
         shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
-        return replace(
-            job, plan=self._charged_plan(prepared, job), shares_K=np.concatenate(shares) if shares else np.zeros(0)
-        )
+        asked = Asked(job.settings.batch_size, np.concatenate([np.zeros(0), *shares]))
+        return replace(job, plan=self._charged_plan(prepared, job), asked=asked)
 
     def _charged_plan(self, prepared: Prepared, job: GanJob, releases: Releases | None = None) -> DpSgdPlan:
         """DP-SGD of the discriminator, charged; see `charged_plan`."""
@@ -286,20 +287,8 @@ class GanSynthesizer(Synthesizer):
             releases=releases,
         )
 
-    def _critic(self, job: GanJob, trained: TrainResult) -> Critic:
-        """The discriminator as it is after training; it stays in this process and in no file."""
-        import torch
-
-        from raysynth.methods.gan.critic import Critic
-        from raysynth.training.job import average_alone
-
-        learner = job.learner(torch.device("cpu"), average_alone)
-        learner.load_state_dict(trained.state)
-        return Critic(learner.discriminator, job.spans, job.conditions)
-
-    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
-        """The generator with its averaged weights, made ready to sample."""
-        from raysynth.methods.gan.recipe import averaged_generator
+    def _sampler(self, job: GanJob, generator: Generator, prepared: Prepared) -> GanSampler:
+        """The generator with the weights that leave, made ready to sample."""
         from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
 
         columns = job.conditions.columns
@@ -309,9 +298,7 @@ class GanSynthesizer(Synthesizer):
         if job.plan is not None:  # conditions were drawn by the released marginals
             seen = [frequencies[c] for c in columns]
         in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
-        arrays = folded(
-            averaged_generator(job, trained.state), drawn_by(in_training), job.settings.batch_size, prepared.seed
-        )
+        arrays = folded(generator, drawn_by(in_training), job.settings.batch_size, prepared.seed)
         return GanSampler(
             spans=job.spans,
             arrays=arrays,

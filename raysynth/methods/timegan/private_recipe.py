@@ -20,16 +20,14 @@ contexts, C columns, V values.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import clipped_sum, example_gradients
-from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.dp.gradients.clip import example_gradients
 from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.methods.timegan.critic import SequenceCritic
 from raysynth.methods.timegan.network import (
@@ -40,15 +38,13 @@ from raysynth.methods.timegan.network import (
     TimeGanSizes,
     step_mask,
 )
-from raysynth.methods.timegan.recipe import TimeGanSettings
+from raysynth.methods.timegan.recipe import TimeGanSettings, adam_of
 from raysynth.methods.timegan.summary import SequenceSummary
-from raysynth.training.average import Average
-from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.compiled import add_gradients
-from raysynth.training.job import average_alone
-from raysynth.training.loop import TrainSettings
-from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from raysynth.training.job import Job
+from raysynth.training.learner import At, Optimiser, Trainable, Update
+from raysynth.training.private_batches import PrivateBatch
 from raysynth.training.private_steps import PrivateSteps
 
 TEMPERATURE = 0.3  # of the Gumbel-softmax of codes
@@ -85,79 +81,70 @@ class ReleasedSequences:
 
 
 @dataclass(frozen=True)
-class PrivateTimeGanJob:
-    """A TimeGAN to train under a budget (a `Job`).
+class PrivateTimeGanJob(Job):
+    """A TimeGAN to train under a budget.
 
     Args:
         layout: of a wide row.
         networks: networks and optimisers; of the weights of losses, `distance_weight` for what was released.
-        settings: epochs, expected batch size, seed.
-        plan: of DP-SGD.
         released: what the generator learns from beside the discriminator.
     """
 
     layout: SequenceLayout
     networks: TimeGanSettings
-    settings: TrainSettings
-    plan: DpSgdPlan
-    released: ReleasedSequences
-
-    @property
-    def signature(self) -> str:
-        """Columns, networks, settings and the fit that was charged."""
-        return json.dumps([asdict(self.layout), asdict(self.networks), asdict(self.settings), self.plan.fit_id])
-
-    @property
-    def batch_multiple(self) -> int:
-        """Any number of sequences."""
-        return 1
+    released: ReleasedSequences = field(repr=False)
 
     @property
     def sizes(self) -> TimeGanSizes:
         """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
 
-    def learner(self, device: torch.device, average: Average) -> PrivateTimeGanLearner:
-        """Networks with fresh weights on a device."""
-        return PrivateTimeGanLearner(self, device=device, average=average)
-
-    def batches(
-        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
-    ) -> PoissonBatches:
-        """Poisson samples of sequences."""
-        return PoissonBatches(rows, self.plan, rank=rank, device=device)
+    def trainable(self, device: torch.device) -> TrainablePrivateTimeGan:
+        """Networks with fresh weights."""
+        return TrainablePrivateTimeGan(self, device)
 
 
-class PrivateTimeGanLearner:
-    """Generator and discriminator with their optimisers on one device (a `Learner` of `PrivateBatch`es).
+class TrainablePrivateTimeGan(Trainable):
+    """Generator and discriminator, and what a batch of real sequences teaches them under a budget.
 
     Args:
         job: what is trained.
         device: torch device.
-        average: brings workers together.
     """
 
-    def __init__(
-        self, job: PrivateTimeGanJob, *, device: str | torch.device = "cpu", average: Average = average_alone
-    ) -> None:
+    def __init__(self, job: PrivateTimeGanJob, device: torch.device) -> None:
+        super().__init__()
         rng = torch.Generator().manual_seed(job.settings.seed)
-        s = self.settings = job.networks
-        self.device, self.average, self.layout = torch.device(device), average, job.layout
-        self.private = PrivateSteps(job.plan, average)
-        self.vectors = SequenceVectors(job.layout).to(device)
-        self.summary = job.released.summary(job.layout).to(device)
-        self.generator = LatentGenerator(job.sizes, rng).to(device)
-        self.autoencoder = Autoencoder(job.sizes, rng).to(device)  # its recovery alone is used
-        self.critic = SequenceCritic(job.sizes, self.summary.mean_W, self.summary.scale_W, rng).to(device)
-        made_by = self.made_by()
-        self.rates = s.learning_rate, s.discriminator_rate
-        self.adams = (
-            torch.optim.Adam(made_by, lr=s.learning_rate, betas=(0.5, 0.99), fused=True),
-            torch.optim.Adam(list(self.critic.parameters()), lr=s.discriminator_rate, betas=(0.5, 0.99), fused=True),
-        )
-        self.weights = BestAverage(made_by, s.ema_decay)
+        self.settings, self.device, self.layout = job.networks, device, job.layout
+        self.vectors = SequenceVectors(job.layout)
+        self.summary = job.released.summary(job.layout)
+        self.generator = LatentGenerator(job.sizes, rng)
+        self.autoencoder = Autoencoder(job.sizes, rng)  # its recovery alone is used
+        self.critic = SequenceCritic(job.sizes, self.summary.mean_W, self.summary.scale_W, rng)
+        self.to(device)
         self.released = self._on_device(job.released)
-        self.steps, self.warm_up_steps = 0, job.plan.steps // 4
+        self.warm_up_steps = 0 if job.plan is None else job.plan.steps // 4
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """Adam for what makes sequences, and for the discriminator."""
+        return {
+            "generator": adam_of(self.leaving(), self.settings.learning_rate),
+            "critic": adam_of(self.critic.parameters(), self.settings.discriminator_rate),
+        }
+
+    def leaving(self) -> list[nn.Parameter]:
+        """The weights that sampling needs: of generator, supervisor and recovery."""
+        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
+
+    def private_updates(
+        self, batch: PrivateBatch, private: PrivateSteps, at: At, rng: torch.Generator
+    ) -> Iterator[Update]:
+        """One of the discriminator from a Poisson batch, then some of the generator."""
+        yield self._taught_critic(batch, private, rng)
+        self.critic.project()
+        share = min(1.0, (at.step + 1) / max(1, self.warm_up_steps))
+        for _ in range(UPDATES):
+            yield self._taught_generator(share, rng)
 
     def _on_device(self, released: ReleasedSequences) -> dict[str, Tensor]:
         """As tensors; the quantiles in units of each column's spread."""
@@ -175,61 +162,12 @@ class PrivateTimeGanLearner:
             "values": torch.from_numpy(released.values_SV.astype(np.float32)).to(self.device),
         }
 
-    def made_by(self) -> list[nn.Parameter]:
-        """The weights that sampling needs: of generator, supervisor and recovery."""
-        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
-
-    @property
-    def finished(self) -> bool:
-        """Never: nothing that depends on rows ends the training."""
-        return False
-
-    def step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update of the discriminator from a Poisson batch, then some of the generator."""
-        losses = {"discriminator": self._teach_critic(batch, rng)}
-        self.steps += 1
-        for _ in range(UPDATES):
-            losses |= self._teach_generator(rng)
-        return losses
-
-    def set_learning_rate(self, factor: float) -> None:
-        """Scale all learning rates."""
-        for adam, rate in zip(self.adams, self.rates, strict=True):
-            for group in adam.param_groups:
-                group["lr"] = rate * factor
-
-    def end_epoch(self) -> None:
-        """The weights that would leave now: the last ones of the moving average."""
-        self.weights.end_epoch(self.average)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that training resumes from; tensors on the CPU are copies."""
-        result: dict[str, Any] = on_cpu(
-            {
-                "made_by": list(self.made_by()),
-                "critic": self.critic.state_dict(),
-                "adams": [adam.state_dict() for adam in self.adams],
-                "steps": self.steps,
-            }
-        )
-        return {**result, "weights": self.weights.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state_dict`."""
-        with torch.no_grad():
-            copy_all(state["made_by"], self.made_by())
-        self.critic.load_state_dict(state["critic"])
-        for adam, own in zip(self.adams, state["adams"], strict=True):
-            adam.load_state_dict(own)
-        self.weights.load_state_dict(state["weights"])
-        self.steps = int(state["steps"])
-
     # ---- updates -----------------------------------------------------------------------------------------------------
 
-    def _teach_critic(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
-        """One update from a released gradient of real sequences and the gradient of made ones; then the projection.
+    def _taught_critic(self, batch: PrivateBatch, private: PrivateSteps, rng: torch.Generator) -> Update:
+        """From a released gradient of real sequences and the gradient of made ones.
 
-        Made sequences are clipped like real ones, which keeps the two sides equally loud: see `private_gan.py`.
+        Made sequences are clipped like real ones, which keeps the two sides equally loud: `gan/private_training.py`.
         """
 
         def losses(part: Batch) -> Tensor:
@@ -238,30 +176,23 @@ class PrivateTimeGanLearner:
 
         with torch.no_grad():
             made = self._made(rng)
-        real_loss = self.private.teach(self.critic, batch, losses)
+        real_loss = private.teach(self.critic, batch, losses)
         gradients = example_gradients(self.critic, lambda: self.critic.example_losses(*made, as_real=False), MADE)
-        of_made = [s / MADE for s in clipped_sum(gradients.uses, self.private.plan.clip).sums]
-        self.average(of_made)
+        of_made = private.of_made(gradients.uses, MADE)
         torch.autograd.backward(gradients.weights, of_made)  # adds to what was released
-        self.adams[1].step()
-        self.critic.project()
-        return real_loss + gradients.losses_N.mean()
+        shown = {"discriminator": real_loss + gradients.losses_N.mean()}
+        return Update(("critic",), shown, released=True, followed=False)
 
-    def _teach_generator(self, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update from what was released; no real sequence takes part."""
+    def _taught_generator(self, share: float, rng: torch.Generator) -> Update:
+        """From what was released; no real sequence takes part. `share`: of the discriminator's part."""
         made = self._made(rng)
         fooling = self.critic.fooling_loss(*made)
         moments, columns = self._moments_distance(*made), self._columns_distance(*made)
-        share = min(1.0, self.steps / max(1, self.warm_up_steps))
         total = share * fooling + self.settings.distance_weight * (moments + columns)
-        parameters = self.made_by()
-        gradients = torch.autograd.grad(total, parameters)
-        self.average(gradients)
-        self.adams[0].zero_grad(set_to_none=True)
-        add_gradients(parameters, gradients)
-        self.adams[0].step()
-        self.weights.follow()
-        return {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}
+        weights = self.leaving()
+        add_gradients(weights, torch.autograd.grad(total, weights))
+        shown = {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}
+        return Update(("generator",), shown)
 
     def _made(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors, context and mask of as many made sequences as always."""
@@ -303,14 +234,6 @@ def moved(z_MW: Tensor, mean_W: Tensor, square_W: Tensor) -> Tensor:
     spread_W = (square_W - mean_W.square()).clamp(min=0).sqrt()
     factor_W = (spread_W / z_MW.std(0, correction=0).clamp(min=1e-6)).clamp(*STRETCH)
     return (z_MW - z_MW.mean(0)) * factor_W + mean_W.clamp(-1, 1)
-
-
-def averaged_networks(job: PrivateTimeGanJob, state: dict[str, Any]) -> tuple[LatentGenerator, Autoencoder]:
-    """The networks that make sequences with the moving average of their weights, from a learner's state; on the CPU."""
-    learner = job.learner(torch.device("cpu"), average_alone)
-    with torch.no_grad():
-        copy_all(state["weights"]["best"], learner.made_by())
-    return learner.generator, learner.autoencoder
 
 
 def summed_summaries(rows: RowSource, layout: SequenceLayout, summary: SequenceSummary) -> np.ndarray:

@@ -49,7 +49,12 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=list(SMALL), ids=lambda c: c.__name__)
+# those of the same recipe as another are `slow`; `test_recomputed_epsilon.py` recomputes what every method claims
+ALIKE = (TabularGAN, DPTabularVAE)
+USUAL = [pytest.param(c, id=c.__name__, marks=pytest.mark.slow if c in ALIKE else ()) for c in SMALL]
+
+
+@pytest.fixture(scope="module", params=USUAL)
 def fitted(request: pytest.FixtureRequest) -> Synthesizer:
     return model(request.param, **SMALL[request.param]).fit(table())
 

@@ -86,6 +86,7 @@ def test_an_interval_holds_all_that_is_significant() -> None:
     assert hull(np.zeros(50), 10.0, 4.5, 1.5) is None
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(("digits", "sigma", "shown"), [(0, 40.0, 0), (1, 40.0, 1), (9, 40.0, None), (0, 900.0, None)])
 def test_digits_are_shown_where_the_noise_allows(digits: int, sigma: float, shown: int | None) -> None:
     """False alarms: one in 740, beyond three standard deviations."""

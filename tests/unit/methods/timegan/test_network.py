@@ -47,6 +47,7 @@ def test_the_loss_is_low_where_the_codes_are_likely_and_the_values_right() -> No
     torch.testing.assert_close(vectors.loss(off, CODES, VALUES), torch.tensor([0.25, 0.0]))
 
 
+@pytest.mark.statistical
 def test_drawn_codes_are_likely_ones_and_never_dead_ones() -> None:
     vectors, rng = Vectors(LAYOUT), torch.Generator().manual_seed(0)
     raw = torch.zeros(2000, 6)

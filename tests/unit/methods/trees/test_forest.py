@@ -37,6 +37,7 @@ def test_probabilities_sum_to_one(learned: tuple[np.ndarray, tuple[Forest, ...]]
         assert forests[1].probability(codes_CN, codes_CN[1]).sum() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.statistical
 def test_draws_have_the_stated_probabilities(learned: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
     """Chi-square of 40,000 draws over 61 codes; false alarm 1e-4."""
     from scipy.stats import chisquare
@@ -91,6 +92,7 @@ def drawn_for_the_learned_rows(codes_CN: np.ndarray, forest: Forest, column: int
     return float(np.abs(np.cumsum(shares[0] - shares[1])).max())
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("noise", [5.0, 25.0, 300.0])
 def test_a_column_keeps_its_distribution(noise: float) -> None:
     """For the rows that were learned, whatever back-off the noise asks for; 80,000 draws: false alarm below 1e-6."""
@@ -100,7 +102,7 @@ def test_a_column_keeps_its_distribution(noise: float) -> None:
     codes_CN = np.stack([first, second]).astype(np.uint16)
     columns = (view(401, ordered=True), view(401, ordered=True))
     forests = learn_table(codes_CN, columns, (0, 1), GrowthRule(3, 10, 0.6), RARE, 1)
-    assert drawn_for_the_learned_rows(codes_CN, forests[1], 1) < 0.015
+    assert drawn_for_the_learned_rows(codes_CN, forests[1], 1) < 0.01
 
 
 def test_both_children_of_a_node_lose_the_same_share() -> None:

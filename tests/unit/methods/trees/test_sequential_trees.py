@@ -58,6 +58,7 @@ def test_columns_kinds_and_constants_stay(real: pd.DataFrame, rows: pd.DataFrame
     assert (rows.version == 3).all() and set(rows.town) == set(real.town)
 
 
+@pytest.mark.statistical
 def test_relations_stay(real: pd.DataFrame, rows: pd.DataFrame) -> None:
     """Standard errors of the shares are below .01; a table without relations fails each by ten times the bound."""
     assert (rows.hour == rows.hour_again).mean() > 0.95
@@ -69,6 +70,7 @@ def test_relations_stay(real: pd.DataFrame, rows: pd.DataFrame) -> None:
     assert rows.income.isna().mean() == pytest.approx(real.income.isna().mean(), abs=0.03)
 
 
+@pytest.mark.statistical
 def test_conditions_are_exact(model: SequentialTrees, rows: pd.DataFrame) -> None:
     """Chi-square of hours under a condition against the rows that meet it by chance; false alarm 1e-4."""
     from scipy.stats import chi2_contingency
@@ -130,6 +132,7 @@ def test_log_prob_prefers_real_rows(model: SequentialTrees, real: pd.DataFrame) 
     assert model.log_prob(held_out).mean() > model.log_prob(shuffled).mean() + 3
 
 
+@pytest.mark.statistical
 def test_larger_tables_are_learned_from_a_sample(real: pd.DataFrame) -> None:
     model = SequentialTrees(seed=1, verbose=False, max_rows=1000, n_trees=2).fit(real)
     entries = len(model.model_.forests[0].codes) / 2

@@ -1,4 +1,4 @@
-"""The conditional GAN's learner: what is given stays, the others follow from it, a checkpoint goes on."""
+"""The conditional GAN in training: what is given stays, the others follow from it, a checkpoint goes on."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
 from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
-from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.recipe import averaged_generator
+from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.gan.sampler import folded
+from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.checkpoints import FolderStore
-from raysynth.training.job import average_alone, train_here
+from raysynth.training.job import CPU, train_here, trained
 from raysynth.training.loop import TrainSettings
 
 SPANS = Spans((3, 3, 3, 2), (3,))
-NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
+NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
 
 
 class Uniform:
@@ -45,15 +45,14 @@ def table(n: int = 3000) -> MemoryRows:
     return MemoryRows(EncodedBlock(np.stack([a, b, c, np.zeros(n)], 1).astype(np.uint16), values[:, None]))
 
 
-def job(epochs: int) -> ConditionalGanJob:
-    settings = TrainSettings(epochs, 100, 1, checkpoint_every=2)
-    return ConditionalGanJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings)
+def job(epochs: int) -> GanJob:
+    settings = TrainSettings(epochs, 100, 1, checkpoint_every=2, ema_decay=0.99)
+    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, all_given=True, settings=settings)
 
 
 def test_generated_rows_have_the_given_codes() -> None:
-    learner = job(1).learner(torch.device("cpu"), average_alone)
     codes = torch.from_numpy(table(20).block.codes_NC.astype(np.int64))
-    _, fake = learner._generate(Batch(codes, torch.zeros(20, 1)), torch.Generator().manual_seed(0))
+    _, fake = job(1).trainable(CPU)._generate(Batch(codes, torch.zeros(20, 1)), torch.Generator().manual_seed(0))
     made = fake.vectors_NW[:, 1:].split(SPANS.cardinalities, 1)
     for column in (0, 1):
         torch.testing.assert_close(made[column], torch.nn.functional.one_hot(codes[:, column], 3).float())
@@ -61,9 +60,10 @@ def test_generated_rows_have_the_given_codes() -> None:
     assert ((made[2] > 0) & (made[2] < 1)).any()
 
 
+@pytest.mark.slow  # `test_conditional_gan.py` has a whole model that learned it
 def test_the_others_follow_from_all_given_columns_together() -> None:
     made = job(40)
-    result = train_here(made, table(), device=torch.device("cpu"))
+    result = train_here(made, table(), device=CPU)
     sampler = ConditionalGanSampler(
         spans=SPANS,
         arrays={},
@@ -73,7 +73,7 @@ def test_the_others_follow_from_all_given_columns_together() -> None:
         hidden=(32, 32),
         given=Uniform(),
     )
-    arrays = folded(averaged_generator(made, result.state), sampler.draw_conditions, 100, 0)
+    arrays = folded(trained(made.trainable(CPU), result.state).generator, sampler.draw_conditions, 100, 0)
     weights = {0: np.array([1.0, 1.0, 0]), 1: np.array([1.0, 0, 1.0])}
     block = replace(sampler, arrays=arrays).generate(3000, np.random.default_rng(2), weights)
     a, b, c = block.codes_NC[:, :3].T.astype(int)

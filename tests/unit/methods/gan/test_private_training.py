@@ -1,4 +1,4 @@
-"""The private GAN's learner: packs of one; fake batches of a public size, as heavy as real ones; the projection."""
+"""The private GAN in training: packs of one; fake batches of a public size, as heavy as real ones; the projection."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ import torch
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.critic_examples import critic_weights
+from raysynth.methods.gan.critic_examples import critic_weights, score_uses
 from raysynth.methods.gan.discriminator import Rows
-from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.private_learner import PrivateGanLearner
+from raysynth.methods.gan.private_training import Asked, PrivateGan
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows
-from raysynth.training.job import average_alone, train_here
+from raysynth.training.job import CPU, average_alone, train_here
+from raysynth.training.learner import Learner
 from raysynth.training.loop import TrainSettings
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
+from raysynth.training.private_steps import PrivateSteps
 
 SPANS = Spans((3, 4, 2), (1,))
 N = 64
 
 
-def learner_of(clip: float) -> PrivateGanLearner:
+def private_of(clip: float) -> PrivateSteps:
     plan = DpSgdPlan(clip, noise_multiplier=1e-9, sampling_rate=0.1, expected_batch=N, steps=1, insecure_seed=0)
+    return PrivateSteps(plan, average_alone)
+
+
+def small_gan() -> PrivateGan:
     settings = GanSettings(embedding_dim=4, generator_dim=(8,), discriminator_dim=(8, 8), pac=1)
     conditions = Conditions.on(SPANS, ())
-    return PrivateGanLearner(
-        SPANS, conditions, settings, plan=plan, shares_K=np.zeros(0), n_fake=N, seed=0, average=average_alone
-    )
+    return PrivateGan(SPANS, conditions, settings, asked=Asked(N), seed=0, device=CPU)
 
 
 def rows_of(seed: int) -> Batch:
@@ -43,33 +47,35 @@ def rows_of(seed: int) -> Batch:
     return Batch(codes_NC, torch.randn(N, 1, generator=rng))
 
 
-def critic_gradient(learner: PrivateGanLearner, real: Batch, fake: Batch) -> torch.Tensor:
+def critic_gradient(clip: float, real: Batch, fake: Batch) -> torch.Tensor:
     """The discriminator's gradient of one update, laid end to end."""
     batch = PrivateBatch((PrivatePart(real, torch.ones(N, dtype=torch.bool), np.arange(N)),))
-    made = Rows(learner.index.rows(fake.codes_NC, fake.values_NV), None)
-    learner._teach_critic(batch, made, torch.Generator().manual_seed(0))
-    return torch.cat([w.grad.reshape(-1) for w in critic_weights(learner.discriminator) if w.grad is not None])
+    gan = small_gan()
+    made = Rows(gan.index.rows(fake.codes_NC, fake.values_NV), None)
+    gan._taught_critic(batch, private_of(clip), made, torch.Generator().manual_seed(0))
+    return torch.cat([w.grad.reshape(-1) for w in critic_weights(gan.discriminator) if w.grad is not None])
 
 
 @pytest.mark.parametrize("clip", [0.05, 1.0, 100.0])
 def test_rows_like_the_real_ones_leave_the_critic_where_it_is(clip: float) -> None:
     """Also where every gradient is longer than the clip: equal rows have equal weight on both sides."""
-    same = critic_gradient(learner_of(clip), rows_of(1), rows_of(1))
-    other = critic_gradient(learner_of(clip), rows_of(1), rows_of(2))
+    same = critic_gradient(clip, rows_of(1), rows_of(1))
+    other = critic_gradient(clip, rows_of(1), rows_of(2))
     assert same.norm() < 1e-5 * clip
     assert other.norm() > 0.01 * min(clip, 1.0)
 
 
 def test_a_generated_row_moves_the_critic_by_the_clip_at_most() -> None:
-    learner, near = learner_of(0.5), rows_of(1)
-    far = Rows(learner.index.rows(near.codes_NC, near.values_NV * 1e4), None)
-    gradients, _ = learner._clipped_mean(far, torch.Generator().manual_seed(0))
+    gan, near = small_gan(), rows_of(1)
+    model, far = gan.discriminator, Rows(gan.index.rows(near.codes_NC, near.values_NV * 1e4), None)
+    keep = model.keep(N, torch.Generator().manual_seed(0))
+    uses, _, _ = score_uses(model, far, model.first_of_vectors(far), keep, sign=1.0)
+    gradients = private_of(0.5).of_made(uses, N)
     assert torch.cat([g.reshape(-1) for g in gradients]).norm() <= 0.5
 
 
 # ---- rules of 'One door to the private data' -------------------------------------------------------------------------
 
-CPU = torch.device("cpu")
 SHARES = np.array([0.7, 0.3, 0.0, 0.1, 0.1, 0.1, 0.7])  # released; the real rows have others
 PLAN = DpSgdPlan(clip=1.0, noise_multiplier=1.0, sampling_rate=1.0, expected_batch=40.0, steps=30)
 SMALL = GanSettings(8, (8,), (8, 8), discriminator_lr=0.3, pac=1)
@@ -77,13 +83,14 @@ N_FAKE = 24
 
 
 def job(**networks: Any) -> GanJob:
-    settings = TrainSettings(1, N_FAKE, 1)
-    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), replace(SMALL, **networks), settings, PLAN, SHARES)
+    settings, sizes = TrainSettings(1, N_FAKE, 1), replace(SMALL, **networks)
+    asked = Asked(N_FAKE, SHARES)
+    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), sizes, asked=asked, settings=settings, plan=PLAN)
 
 
-def learner() -> PrivateGanLearner:
+def learner() -> Learner:
     made = job().learner(CPU, average_alone)
-    assert isinstance(made, PrivateGanLearner)
+    assert isinstance(made.networks, PrivateGan)
     return made
 
 
@@ -120,14 +127,14 @@ def test_norms_are_multiplied_in_full_precision(plan: DpSgdPlan | None, monkeypa
 def test_as_many_rows_are_made_whatever_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of real rows in a batch is private, so that of fake ones must not follow it."""
     one, made = learner(), []
-    inner = PrivateGanLearner._generate
+    inner = PrivateGan._generate
 
-    def counted(self: PrivateGanLearner, asked: Any, rng: torch.Generator) -> Any:
+    def counted(self: PrivateGan, asked: Any, rng: torch.Generator) -> Any:
         found = inner(self, asked, rng)
         made.append(len(found[1].vectors_NW))
         return found
 
-    monkeypatch.setattr(PrivateGanLearner, "_generate", counted)
+    monkeypatch.setattr(PrivateGan, "_generate", counted)
     for n in (0, 1, 40):
         one.step(batch(n), torch.Generator().manual_seed(0))
     assert made == [N_FAKE] * 6
@@ -136,7 +143,7 @@ def test_as_many_rows_are_made_whatever_was_drawn(monkeypatch: pytest.MonkeyPatc
 def test_conditions_are_asked_for_by_the_released_shares_alone() -> None:
     one = learner()
     one.step(batch(40), torch.Generator().manual_seed(0))
-    drawn = one._draw_conditions(20_000, torch.Generator().manual_seed(1))
+    drawn = one.networks._draw_conditions(20_000, torch.Generator().manual_seed(1))
     assert drawn is not None
     found = np.bincount(drawn.numpy(), minlength=7) / 20_000
     assert np.abs(found - SHARES / 2).max() < 0.02 and found[2] == 0, "the code that all real rows have"
@@ -147,7 +154,7 @@ def test_every_layer_is_bounded_after_the_noised_step() -> None:
     one, rng = learner(), torch.Generator().manual_seed(0)
     for _ in range(30):
         one.step(batch(40), rng)
-    model = one.discriminator
+    model = one.networks.discriminator
     layers = [torch.cat([model.row_weight, model.condition_weight]), *model.weights, model.out_weight]
     norms = [float(torch.linalg.matrix_norm(w.detach(), 2)) for w in layers]
     assert max(norms) < 1.3 and max(norms) > 0.9, norms
