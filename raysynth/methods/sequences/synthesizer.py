@@ -28,8 +28,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
-from raysynth.methods.sequences.learned import Coders, Keep, Learned, drawn_entities
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker, drawn_entities
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema

@@ -173,7 +173,7 @@ def train_on_workers(
         write: `write(folder, workers)` puts the encoded rows into a folder that all workers see, for at most so many.
         scaling_config, run_config, start: see `train_on_ray`.
     """
-    from raysynth.training.curves import CurveFolder
+    from raysynth.training.checkpoints import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
 
     check_division(job, scaling_config)
