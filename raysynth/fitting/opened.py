@@ -1,4 +1,4 @@
-"""A table behind its door: what was read of it, exactly or with noise, what encoders are built from, and in which form."""
+"""A table behind its door: what was read of it, exactly or with noise, and what encoders are built from, and how."""
 
 from __future__ import annotations
 

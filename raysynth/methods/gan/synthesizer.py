@@ -210,16 +210,13 @@ class GanSynthesizer(Synthesizer):
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        try:
-            sampler = self._sampler_of(meta, arrays, begun)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
+        sampler = self._sampler_of(meta, arrays, begun)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> GanSampler:
-        """From a file; raises `KeyError`, `ValueError` or `TypeError` for what is incomplete."""
+        """From a file."""
         from raysynth.methods.gan.sampler import GanSampler
 
         return GanSampler.from_state(meta, arrays)

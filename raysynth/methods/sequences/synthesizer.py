@@ -254,10 +254,7 @@ class SequenceSynthesizer(Synthesizer):
         return meta, all_arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        try:
-            sampler = self._sampler_of(meta["network"], under("network.", arrays))
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise ModelFileError(f"the model file's networks are incomplete ({error}); refit the model") from error
+        sampler = self._sampler_of(meta["network"], under("network.", arrays))
         schema, entities = TableSchema.from_dict(meta["entity_schema"]), None
         context = TableEncoder.from_state(schema, meta["context"], under("context.", arrays))
         if meta["entities"] is not None:

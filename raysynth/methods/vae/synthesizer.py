@@ -269,10 +269,7 @@ class TabularVAE(Synthesizer):
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         from raysynth.methods.vae.sampler import VaeSampler
 
-        try:
-            sampler = VaeSampler.from_state(meta, arrays)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's decoder is incomplete ({error}); refit the model") from error
+        sampler = VaeSampler.from_state(meta, arrays)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's decoder and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))
