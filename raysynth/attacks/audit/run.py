@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from raysynth.training.canaries import GradientCanaries
 
 ATTACKS = ("file", "gradients")
+LARGEST = 60.0  # no experiment of any size shows more
 FEWEST_REFITS = 32
 GUESSED_SHARES = (0.2, 1.0)  # of the canaries: the surest fifth, and all
 
@@ -281,13 +282,9 @@ def _check(
     check_whole("n_canaries", n_canaries, 10)
     if not 0 < learning_share < 0.9:
         raise ParameterError(f"learning_share must be between 0 and 0.9; found {learning_share!r}")
-    if not 0.5 < confidence < 1:
-        raise ParameterError(f"confidence must be between 0.5 and 1, such as 0.95; found {confidence!r}")
+    _check_confidence(confidence)
     if isinstance(attacks, str) or not attacks or set(attacks) - set(ATTACKS):
         raise ParameterError(f"attacks must be a list of {' and '.join(map(repr, ATTACKS))}; found {attacks!r}")
-
-
-LARGEST = 60.0  # no experiment of any size shows more
 
 
 def game_bound(hits: int, members: int, false_alarms: int, others: int, *, delta: float, confidence: float) -> float:
@@ -303,7 +300,7 @@ def game_bound(hits: int, members: int, false_alarms: int, others: int, *, delta
         delta: of the claim.
         confidence: for example 0.95; the chance that the bound is too high is at most 1 - confidence.
     """
-    _check(confidence)
+    _check_confidence(confidence)
     tpr = clopper_pearson(hits, members, confidence).low  # its two tails have half the error: the lower one counts
     fpr = clopper_pearson(false_alarms, others, confidence).high
     ways = ((tpr - delta, fpr), (1 - fpr - delta, 1 - tpr))
@@ -325,7 +322,7 @@ def one_run_bound(canaries: int, guesses: int, right: int, *, delta: float, conf
         right: of these.
         delta, confidence: as in `game_bound`.
     """
-    _check(confidence)
+    _check_confidence(confidence)
     if not 0 <= right <= guesses <= canaries:
         raise ParameterError(f"{right} right of {guesses} guesses on {canaries} canaries cannot be")
     return _largest_refuted(lambda eps: one_run_chance(canaries, guesses, right, eps, delta), 1 - confidence)
@@ -360,6 +357,6 @@ def _largest_refuted(chance: Callable[[float], float], error: float) -> float:
     return low
 
 
-def _check(confidence: float) -> None:
+def _check_confidence(confidence: float) -> None:
     if not 0.5 < confidence < 1:
         raise ParameterError(f"confidence must be between 0.5 and 1, such as 0.95; found {confidence!r}")

@@ -16,7 +16,8 @@ from raysynth.data.sequences import LENGTH, times_from
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
-from raysynth.methods.base import Synthesizer, regenerators
+from raysynth.fitting.persons import regenerators
+from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.sequences.data import gap_name
 from raysynth.sampling.chunks import assemble, chunk_stream, written
