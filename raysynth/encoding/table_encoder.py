@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.block import EncodedBlock, EncodedColumn
+from raysynth.encoding.block import EncodedBlock, EncodedColumn, concat_blocks
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.presence import PresenceEncoder
@@ -104,6 +104,11 @@ class TableEncoder:
             if place.value_index is not None:
                 values[:, place.value_index] = value
         return EncodedBlock(codes, values)
+
+    def encode_all(self, batches: Iterable[pa.RecordBatch]) -> EncodedBlock:
+        """Encoded rows of all batches together; of none, too, since under a privacy budget no rows are no error."""
+        nothing = EncodedBlock(np.empty((0, len(self.columns)), np.uint16), np.empty((0, self.n_values), np.float32))
+        return concat_blocks([nothing, *(self.encode(batch) for batch in batches)])
 
     def decode(
         self, block: EncodedBlock, rng: np.random.Generator, within: Mapping[str, Within] | None = None

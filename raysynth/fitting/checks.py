@@ -64,7 +64,7 @@ def is_private(model: Method) -> bool:
 def check_privacy_unit(model: Method) -> None:
     """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
 
-    Training that draws units needs to know the rows of each, which only this process does, and of these alone.
+    Training that draws units needs to know the rows of each, of its own draw of them and no other's.
     """
     if model.privacy_unit is None:
         if model.max_rows_per_unit != 1:
@@ -75,14 +75,11 @@ def check_privacy_unit(model: Method) -> None:
             f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
             "method, or give it a table with one row for each person"
         )
-    if not draws_units(model):
-        return
-    for name, is_given in (("scaling_config", model.scaling_config is not None), ("keep_shards", model.keep_shards)):
-        if is_given:
-            raise ParameterError(
-                f"{type(model).__name__} trains on several rows of each privacy_unit in one process, on rows of its "
-                f"own: set max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out {name}"
-            )
+    if draws_units(model) and model.keep_shards:
+        raise ParameterError(
+            f"{type(model).__name__} trains on several rows of each privacy_unit, which each fit draws for itself: set "
+            f"max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out keep_shards"
+        )
 
 
 def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:

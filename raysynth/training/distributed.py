@@ -44,7 +44,7 @@ def train_on_ray(
 
     Args:
         job: what to train; pickled for the workers.
-        shards: the encoded table, in a folder that every worker sees.
+        shards: the encoded table, handed to the workers (`scratch.py`) or in a folder that all of them see.
         scaling_config: number and kind of workers.
         run_config: name, storage and retries; None: a temporary folder of this machine and 3 retries.
         start: where a run begins that has no checkpoint of its own yet; None: at the beginning.
@@ -98,10 +98,10 @@ def worker_range(scaling_config: ScalingConfig) -> tuple[int, int]:
 
 
 def check_storage(*, is_shared: bool) -> None:
-    """Raise `ParameterError` where workers on other nodes would look for shards on this machine's own disk.
+    """Raise `ParameterError` where workers on other nodes would keep checkpoints on this machine's own disk.
 
     Args:
-        is_shared: whether the user named a folder that all nodes see.
+        is_shared: whether the user named a place that all nodes see.
     """
     if is_shared:
         return
@@ -110,8 +110,8 @@ def check_storage(*, is_shared: bool) -> None:
     nodes = [node for node in start_ray().nodes() if node["Alive"]]
     if len(nodes) > 1 or not all(node["Resources"].get("CPU") for node in nodes):  # an autoscaler will add nodes
         raise ParameterError(
-            f"the cluster has {len(nodes)} nodes or will have more, and the encoded table must be in a folder that all "
-            "of them see: give run_config=RunConfig(storage_path='/shared/runs', name=...) "
+            f"the cluster has {len(nodes)} nodes or will have more, and checkpoints must be in a place that all of "
+            "them see: give run_config=RunConfig(storage_path='/shared/runs', name=...) "
             "(raysynth fit: --storage /shared/runs/NAME)"
         )
 

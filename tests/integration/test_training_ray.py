@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +19,19 @@ import torch
 from torch import Tensor
 
 from raysynth import TabularVAE
+from raysynth.data import fragments as table_module
 from raysynth.errors import ParameterError
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.gan.training import GanSettings, TrainableGan
+from raysynth.methods.shared import neural
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.job import Place, train_worker
 from raysynth.training.learner import At, Update
 from raysynth.training.loop import TrainResult, TrainSettings
+from raysynth.training.scratch import handing
 from raysynth.training.shards import ShardSet
 
 pytest.importorskip("ray")
@@ -42,13 +48,18 @@ def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
 
 @dataclass(frozen=True)
 class FragileJob(GanJob):
-    """A GAN whose worker ends its process without a word in epoch 3 (10 steps an epoch), once."""
+    """A GAN whose worker ends its process without a word in epoch 3 (10 steps an epoch), once; it notes at each start
+    what lies on its machine's scratch disk."""
 
     die: Path | None = field(default=None, repr=False)
 
     def trainable(self, device: torch.device) -> TrainableGan:
         made = super().trainable(device)
         inner, die = made.updates, self.die if self.die is not None and _rank() == 1 else None
+        if die is not None:
+            own = Path(tempfile.gettempdir()).glob("encoded-rows-*/planted-[13].*")
+            with die.with_suffix(".laid").open("a") as note:
+                note.write(json.dumps({str(p): p.stat().st_mtime_ns for p in own}) + "\n")
 
         def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
             if at.step == 25 and die is not None and not die.exists():
@@ -128,9 +139,16 @@ def undisturbed_training(of: FragileJob, shards: ShardSet) -> TrainResult:
 
 
 def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
-    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one."""
+    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one; what
+    it had laid on its disk lies there, is not laid again, and is gone in the end."""
     mark = tmp_path / "died"
-    lost = train_on_ray(job(6, die=mark), shards, scaling(), run_config(tmp_path, "lost", 1))  # type: ignore[arg-type]
+    with handing() as out:
+        out.put_folder(shards.folder)
+        handed = ShardSet(Path(), shards.shards, out.files)
+        lost = train_on_ray(job(6, die=mark), handed, scaling(), run_config(tmp_path, "lost", 1))  # type: ignore[arg-type]
+    first, again = map(json.loads, mark.with_suffix(".laid").read_text().splitlines())
+    assert first == again and len(first) == 4, "two files of each of two shards"
+    assert not any(Path(p).exists() for p in first)
     undisturbed = undisturbed_training(job(6), shards)
     assert mark.exists()
     assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
@@ -161,7 +179,7 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
             privacy_unit="person_id",
             verbose=False,
             keep_shards=True,
-            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+            scaling_config=ScalingConfig(num_workers=2),
             run_config=RunConfig(name=name, storage_path=str(tmp_path)),
         )
         models.append(model.fit(rows).privacy_spent_)
@@ -171,6 +189,40 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
     first, second = models
     assert first is not None and second is not None and second.joint is not None
     assert second.ledger.events == first.ledger.events and second.epsilon <= 2.0 < second.joint.epsilon
+
+
+def test_several_rows_of_each_person_over_two_workers_that_hold_all_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics and encoding are passes of Ray Data over six fragments; a person's rows are one worker's."""
+    from ray.train import ScalingConfig
+
+    monkeypatch.setattr(table_module, "_BLOCK_ROWS", 1500)
+    monkeypatch.setattr(table_module, "_FEWEST_ROWS", 1500)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.choice(list("xyz"), 9000), "person_id": np.arange(9000) % 3001})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    dealt: list[Any] = []
+    made = neural.OwnedShards
+    monkeypatch.setattr(neural, "OwnedShards", lambda *given: dealt.append(made(*given)) or dealt[-1])
+    model = TabularVAE(
+        latent_dim=2,
+        encoder_layers=(8,),
+        decoder_layers=(8,),
+        prior_components=2,
+        epochs=2,
+        batch_size=1000,
+        epsilon=2.0,
+        delta=1e-4,
+        privacy_unit="person_id",
+        max_rows_per_unit=3,
+        public_types=True,
+        verbose=False,
+        scaling_config=ScalingConfig(num_workers=2),
+    ).fit(tmp_path / "rows.parquet")
+    spent = model.privacy_spent_
+    assert spent is not None and spent.epsilon <= 2.0 and spent.ledger.events[-1].steps >= 2
+    assert dealt[0].are_units and dealt[0].n_rows == 9000 and len(dealt[0].shards.shards) == 16
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(shards: ShardSet) -> None:

@@ -52,7 +52,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class AnyOrderSampler:
-    """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
+    """A trained network made ready to sample: arrays only, picklable (a `sampling.chunks.Generator`).
 
     Rows are drawn in uniformly random column orders, a new one for each `order_rows` rows (twice, four times as many
     where a call has 64 orders still): each order errs in its own way, and a mixture of many is nearer to the real rows

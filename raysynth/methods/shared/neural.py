@@ -14,7 +14,8 @@ Both leave the order of a row's logits and values as the network made them, so t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -36,8 +37,9 @@ from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
+from raysynth.training.owned_shards import OwnedShards, stream_owned_shards
 from raysynth.training.private_batches import RowsOfUnits
-from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, write_shards
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_shards
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -45,12 +47,17 @@ if TYPE_CHECKING:
     from raysynth.fitting.prepared import Prepared
     from raysynth.methods.base import Synthesizer
     from raysynth.methods.fitted import Fitted
+    from raysynth.training.scratch import Handing
 
 Sampler = TypeVar("Sampler", bound=RowSampler)
 
 MIN_ROWS_PER_SHARD = 1024
 SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+MAX_NUMBERS, MAX_ROWS = 20_000_000, 32_768  # logits held at once in calibration, of at most so many rows
+STEPS, KNOTS = 16, 65  # of the iteration; of a value map
+NEVER = -40.0  # bias of a code that the released marginal says does not occur
+MIN_ROWS = 50  # generated rows of a code below which its values are left as they are
 
 
 def train_model(model: Synthesizer, job: Job, prepared: Prepared, fitted: Callable[[TrainResult], Fitted]) -> Fitted:
@@ -113,14 +120,12 @@ def _with_owners(rows: RowSource, prepared: Prepared) -> RowSource:
 
 def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:
     """The sampler with every column's own distribution made equal to the released one; no row is looked at."""
-
     encoder = prepared.encoder
     return calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
 
 
 def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
     """For each value column the quantiles of the value inside each code, from the released distribution alone."""
-
     ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
     none_missing = np.zeros(RANKS_PER_COLUMN, bool)
     result = []
@@ -161,17 +166,34 @@ def _train_on_ray(
 ) -> TrainResult:
     """The prepared table as shards, then the workers."""
 
-    def write(folder: Path, workers: int) -> ShardSet:
-        per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
-        return _encoded(job, prepared, folder, per_shard, workers)
+    def write(out: Handing, workers: int) -> Shares:
+        number_R, n_shards = _owners(prepared), SHARDS_PER_WORKER * workers
+        per_shard = int(np.clip(prepared.n_rows // n_shards, MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+        if number_R is None:
+            return _encoded(job, prepared, out, per_shard, workers)
+        n_shards = max(n_shards, len(number_R) // ROWS_PER_SHARD)
+        if prepared.privacy is None:  # each has rows, as training without a budget needs
+            n_shards = min(n_shards, int(number_R.max()) + 1)
+        with stage("shards", prepared.n_rows) as done:
+            made = stream_owned_shards(prepared.table, prepared.encoder, number_R, out.put, n_shards=n_shards)
+            done.bytes = _told(prepared, out.n_bytes)
+        return OwnedShards(ShardSet(Path(), made, out.files), prepared.units is not None)
 
     return train_on_workers(job, prepared.n_rows, write, scaling_config, run_config, _start(prepared))
+
+
+def _owners(prepared: Prepared) -> np.ndarray | None:
+    """For each row (R), in the table's order, the number of its owner; None: each row is one, or comes in no order."""
+    if prepared.units is not None:
+        return prepared.units.number_R
+    persons_R = None if prepared.table.dataset is not None else prepared.persons()
+    return None if persons_R is None else np.unique(persons_R, return_inverse=True)[1]
 
 
 def train_on_workers(
     job: Job,
     n_rows: int,
-    write: Callable[[Path, int], Shares],
+    write: Callable[[Handing, int], Shares],
     scaling_config: ScalingConfig,
     run_config: RunConfig | None,
     start: Checkpoint | None,
@@ -181,22 +203,27 @@ def train_on_workers(
     Args:
         job: what to train.
         n_rows: of an epoch.
-        write: `write(folder, workers)` puts the encoded rows into a folder that all workers see, for at most so many.
+        write: `write(handing, workers)` hands the encoded rows over, for at most so many workers.
         scaling_config, run_config, start: see `train_on_ray`.
     """
     from raysynth.training.checkpoints import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
+    from raysynth.training.scratch import handing
 
     check_division(job, scaling_config)
     _, workers = worker_range(scaling_config)
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
-    with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
-        shards = write(scratch, workers)
-        job = _with_journal(job, scratch)
+    with handing() as out, _with_journal(job, folder) as counted:
+        shards = write(out, workers)
         with stage("training", job.settings.rows_shown(n_rows)):
             curves = None if folder is None else CurveFolder(folder)
-            return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
+            return train_on_ray(counted, shards, scaling_config, run_config, start=start, curves=curves)
+
+
+def _told(prepared: Prepared, n_bytes: int) -> int | None:
+    """The size of encoded rows, for the table of stages; under a privacy budget it would tell how many there are."""
+    return n_bytes if prepared.privacy is None else None
 
 
 def _start(prepared: Prepared) -> Checkpoint | None:
@@ -211,15 +238,23 @@ def _start(prepared: Prepared) -> Checkpoint | None:
     return latest_checkpoint(prepared.resume) if prepared.privacy is None else find_checkpoint(prepared.resume)
 
 
-def _with_journal(job: Job, folder: Path) -> Job:
+@contextmanager
+def _with_journal(job: Job, folder: Path | None) -> Iterator[Job]:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
-    if job.plan is None or job.plan.journal is not None:
-        return job
-    return replace(job, plan=replace(job.plan, journal=str(folder / "started-steps.json")))
+    plan = job.plan
+    if plan is None or plan.journal is not None:
+        yield job
+        return
+    with tempfile.TemporaryDirectory(prefix="raysynth-") as scratch:
+        journal = (Path(scratch) if folder is None else folder) / f"started-steps-{plan.fit_id}.json"
+        try:
+            yield replace(job, plan=replace(plan, journal=str(journal)))
+        finally:
+            journal.unlink(missing_ok=True)
 
 
-def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
-    """The shards of a prepared table, in the folder or where the user keeps them, as a stage of their own.
+def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: int, workers: int) -> ShardSet:
+    """The shards of a prepared table, as a stage of their own; in a folder, handed over, or where the user keeps them.
 
     Under a privacy budget at least one for each worker; the job's charged plan joins those of other fits on kept ones.
     """
@@ -227,9 +262,7 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     scope, releases = prepared.privacy, prepared.releases
     with stage("shards", prepared.n_rows) as done:
-        if kept is None:
-            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
-        else:
+        if kept is not None:
             shards = kept_shards(
                 table,
                 prepared.schema,
@@ -239,28 +272,24 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
                 fewest=workers,
                 releases=releases,
             )
-        done.bytes = shards.n_bytes
+            done.bytes = _told(prepared, shards.n_bytes)
+        elif isinstance(to, Path):
+            shards = write_shards(table, encoder, to, rows_per_shard=rows_per_shard, at_least=at_least)
+            done.bytes = _told(prepared, shards.n_bytes)
+        else:
+            made = stream_shards(table, encoder, to.put, rows_per_shard=rows_per_shard, at_least=at_least)
+            shards, done.bytes = ShardSet(Path(), made, to.files), _told(prepared, to.n_bytes)
     if scope is not None and releases is not None and job.plan is not None:
         scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards
 
 
-S = TypeVar("S", bound=RowSampler)
-
-MAX_NUMBERS = 20_000_000  # logits held at once
-MAX_ROWS = 32_768
-STEPS = 16
-KNOTS = 65
-NEVER = -40.0  # bias of a code that the released marginal says does not occur
-MIN_ROWS = 50  # generated rows of a code below which its values are left as they are
-
-
 def calibrated(
-    sampler: S,
+    sampler: Sampler,
     shares: Sequence[np.ndarray],
     value_quantiles: Sequence[np.ndarray],
     seed: int,
-) -> S:
+) -> Sampler:
     """The sampler with code biases and value maps.
 
     Args:

@@ -42,7 +42,7 @@ class ValueMap:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSampler:
-    """A trained network without its training: arrays only, picklable (a `sampling.protocol.Generator`).
+    """A trained network without its training: arrays only, picklable (a `sampling.chunks.Generator`).
 
     Args:
         spans: of a row vector.

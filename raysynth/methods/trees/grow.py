@@ -1,7 +1,7 @@
 """Growing the trees of one column: splits from bags of rows, leaf counts from all of them.
 
-scikit-learn's trees (CART; Breiman et al. 1984) find the splits, over codes; thresholds are then whole codes, so that
-they lie on the encoder's grid, which no few rows decide. Leaves and what is drawn from them are ours.
+Splits are found over codes (`splits`), and thresholds are whole codes, so that they lie on the encoder's grid, which no
+few rows decide.
 
 Shape legend: N rows, F inputs, T trees, K targets.
 """
@@ -12,13 +12,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
 from raysynth.methods.trees.persons import RowsOfPersons
+
+if TYPE_CHECKING:
+    from raysynth.methods.trees.splits import Inputs
 
 TRIED = 2  # trees by which forms of growth are compared
 LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
@@ -45,10 +48,9 @@ class ColumnData:
 
     Args:
         x_FN: inputs, those made of several columns last.
-        targets_NK: numbers whose variance splits lower, or one column of classes.
+        targets_NK: numbers whose variance splits lower; of classes a column of 0 and 1 for each.
         own_N: codes of the column. cardinality: R.
         n_columns: how many of the inputs are columns.
-        classes: whether targets are classes.
         persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
         one_each: all rows of a person say the same, so splits are found from one of each.
     """
@@ -58,7 +60,6 @@ class ColumnData:
     own_N: np.ndarray
     cardinality: int
     n_columns: int
-    classes: bool
     persons: RowsOfPersons | None = None
     one_each: bool = False
 
@@ -77,10 +78,11 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
     rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
     within one standard error.
     """
+    from raysynth.methods.trees.splits import Inputs
+
     judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
-    x_NF = np.ascontiguousarray(data.x_FN.T, dtype=np.float32)
-    first = partial(_Growth, data, x_NF, rule, judged)
+    first = partial(_Growth, data, Inputs.of(data.x_FN), rule, judged)
     best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
     if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
         best = full
@@ -100,9 +102,9 @@ class _Growth:
     """Trees of one form, and what rows left out make of them: from the first inputs, leaves `factor` times as large."""
 
     def __init__(
-        self, data: ColumnData, x_NF: np.ndarray, rule: GrowthRule, judged: np.ndarray, n_inputs: int, factor: int = 1
+        self, data: ColumnData, inputs: Inputs, rule: GrowthRule, judged: np.ndarray, n_inputs: int, factor: int = 1
     ) -> None:
-        self.data, self.x_NF, self.rule, self.n_inputs = data, x_NF[:, :n_inputs], rule, n_inputs
+        self.data, self.inputs, self.rule, self.n_inputs = data, inputs.first(n_inputs), rule, n_inputs
         self.bag_rows = math.ceil(factor * rule.leaf_rows * rule.bag_share)
         self.judge = BackOff(data.own_N, data.cardinality, judged)
         self.trees: list[dict[str, np.ndarray]] = []
@@ -110,16 +112,16 @@ class _Growth:
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
-        data, persons = self.data, self.data.persons
+        data, persons, x_NF = self.data, self.data.persons, self.inputs.x_NF
         for bag, seed in bags:
             rows = persons.one_each(bag) if persons is not None and data.one_each else bag
-            fitted = _fitted(self.x_NF[rows], data.targets_NK[rows], self.bag_rows, data.classes, seed)
-            nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
-            tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
+            nodes = Nodes(*self.inputs.splits(rows, data.targets_NK, self.bag_rows, seed))
+            nodes = nodes.without_small(x_NF, self.rule.leaf_rows)
+            tree, leaf_N, order_N = _filled(nodes, x_NF, data.own_N)
             if persons is None:
                 self.judge.add(tree, leaf_N, order_N, bag)
             else:  # rows of a person know each other: judged are persons by others
-                others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
+                others, _, order = _filled(nodes, x_NF[rows], data.own_N[rows])
                 self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
@@ -138,44 +140,21 @@ class _Growth:
         return float(self.chosen.log_p_N.mean()) if len(self.chosen.log_p_N) else 0.0
 
 
-def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, leaf_rows: int, classes: bool, seed: int) -> Any:
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    shared: dict[str, Any] = {
-        "min_samples_leaf": leaf_rows,
-        "min_impurity_decrease": 1e-9,
-        "random_state": seed,
-        "max_depth": 48,
-    }
-    if classes:
-        return DecisionTreeClassifier(**shared).fit(x_NF, targets_NK[:, 0]).tree_
-    return DecisionTreeRegressor(**shared).fit(x_NF, targets_NK).tree_
-
-
 @dataclass
 class Nodes:
-    """A tree as scikit-learn has it: nodes numbered by a walk down the left side first; -1: no child, (M,)."""
+    """A tree: nodes numbered by a walk down the left side first; -1: no child, (M,)."""
 
     feature: np.ndarray
     threshold: np.ndarray
     left: np.ndarray
     right: np.ndarray
 
-    @classmethod
-    def of(cls, tree: Any) -> Nodes:
-        """A tree of scikit-learn's; thresholds between two codes become the lower one."""
-        return cls(tree.feature.copy(), np.floor(tree.threshold), tree.children_left.copy(), tree.children_right.copy())
-
     def leaves(self, x_NF: np.ndarray) -> np.ndarray:
         """The leaf (N,) of each row."""
-        at, rows = np.zeros(len(x_NF), np.int64), np.arange(len(x_NF))
-        while len(rows):
-            node = at[rows]
-            goes_on = self.left[node] >= 0
-            rows, node = rows[goes_on], node[goes_on]
-            goes_left = x_NF[rows, self.feature[node]] <= self.threshold[node]
-            at[rows] = np.where(goes_left, self.left[node], self.right[node])
-        return at
+        from raysynth.methods.trees.splits import leaves_of
+
+        leaf_N: np.ndarray = leaves_of(x_NF, self.feature, self.threshold, self.left, self.right)
+        return leaf_N
 
     def ends(self) -> np.ndarray:
         """Behind the last node below each node, (M,)."""

@@ -184,11 +184,10 @@ def test_several_rows_of_a_person_reach_a_step_where_rows_are_drawn(
     assert most_of_one(seen.steps(model_of("dp_tvae", max_rows_per_unit=50).fit(visits()))) > 5
 
 
-@pytest.mark.parametrize("given", [{"scaling_config": SimpleNamespace(num_workers=2)}, {"keep_shards": "/nowhere"}])
-def test_several_rows_of_a_person_are_for_one_process(given: dict[str, Any]) -> None:
+def test_several_rows_of_a_person_are_kept_for_no_other_fit() -> None:
     for method in SMALL:
-        with pytest.raises(ParameterError, match=f"set max_rows_per_unit=1 .*or leave out {next(iter(given))}"):
-            model_of(method, max_rows_per_unit=2, **given).fit("no-such-file.csv")
+        with pytest.raises(ParameterError, match="set max_rows_per_unit=1 .*or leave out keep_shards"):
+            model_of(method, max_rows_per_unit=2, keep_shards="/nowhere").fit("no-such-file.csv")
 
 
 # ---- fits that share releases: each drew its own rows of a person --------------------------------------------------

@@ -28,7 +28,7 @@ def nodes() -> Nodes:
 
 
 def test_few_rows_go_with_the_other_side_whose_splits_stay() -> None:
-    grown, x_NF = nodes(), np.array([[1.0], [2], [4], *([[7.0]] * 4), *([[9.0]] * 4)], np.float32)
+    grown, x_NF = nodes(), np.array([[1], [2], [4], *([[7]] * 4), *([[9]] * 4)], np.uint16)
     leaf_N = grown.leaves(x_NF)
     assert np.bincount(leaf_N, minlength=7).tolist() == [0, 2, 0, 1, 0, 4, 4]
     after = grown.without_small(x_NF, 3).leaves(x_NF)
