@@ -96,7 +96,7 @@ class SamplingModel:
     @property
     def unruled(self) -> TableEncoder:
         """Encoders of the columns that conditions can ask for: of a computed one it has what is not computed."""
-        computed = frozenset() if self.rules is None else self.rules.computed
+        computed: frozenset[str] = frozenset() if self.rules is None else self.rules.computed
         return TableEncoder(tuple(c for c in self.encoder.columns if c.name not in computed))
 
 
