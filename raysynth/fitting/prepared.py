@@ -20,7 +20,7 @@ from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.fitting.encoder_form import EncodedTable
+    from raysynth.fitting.opened import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.constraints.thinning import Factors

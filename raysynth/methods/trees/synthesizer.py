@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
+from raysynth.fitting.encoded_rows import learned_rows
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.sampled_codes import learned_rows
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
