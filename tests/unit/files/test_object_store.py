@@ -26,9 +26,9 @@ from raysynth.errors import DataError, ModelFileError, ParameterError, StorageEr
 from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.files import storage
 from raysynth.files.storage import atomic_path, check_writable, place, write_atomically
-from raysynth.methods.vae.recipe import VaeLearner
 from raysynth.sampling.writer import verify
 from raysynth.training.checkpoints import latest_checkpoint
+from raysynth.training.learner import Learner
 from raysynth.training.private_batches import started_steps
 
 ROWS = 70_000  # two chunks, two files
@@ -124,7 +124,7 @@ def test_a_run_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(
     assert list(place("s3://bucket/runs/run").sizes()) == ["checkpoint.pt"]
     here, there = (latest_checkpoint(place(p)) for p in (tmp_path / "run", "s3://bucket/runs/run"))
     assert there.history == here.history and len(here.history) == 2
-    monkeypatch.setattr(VaeLearner, "step", lambda *_: pytest.fail("both epochs were done before"))
+    monkeypatch.setattr(Learner, "step", lambda *_: pytest.fail("both epochs were done before"))
     small_vae("run", "s3://bucket/runs").fit(table)
     small_vae("other", "s3://bucket/runs").fit(table, resume="s3://bucket/runs/run")
     with pytest.raises(ParameterError, match="no checkpoint in 's3://bucket/runs/none'"):
