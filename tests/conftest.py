@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before any import of numpy or torch: 
 END_SECONDS = 20.0  # in which a process that was told to end has ended
 OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
 MOST_WORKERS = 4  # each has a torch of its own in memory
-WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways")  # of `integration/`
+WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways", "test_private_workers")  # of `integration/`
 
 
 @pytest.fixture(scope="session", autouse=True)

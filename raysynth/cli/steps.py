@@ -140,7 +140,8 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            sparse = {c: t.subtype for c, t in frame.dtypes.items() if str(t).startswith("Sparse")}
+            frame.astype(sparse).set_axis(list(map(str, frame.columns)), axis=1).to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False)
 

@@ -126,7 +126,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
         kept = getattr(model, "completes_rows", False) and not (opened.rules and opened.rules.has_unique)
-        print(*opened.said, *said_of_constant(opened.constant, kept), sep="\n", end="\n" if opened.said else "")
+        for line in (*opened.said, *said_of_constant(opened.constant, kept)):
+            print(line)
         if scope is not None:
             print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
@@ -138,7 +139,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
     if model.verbose:
-        for line in remarks(encoder, opened.rules, private=scope is not None):
+        for line in remarks(encoder, opened.rules, opened.statistics):
             print(line)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")

@@ -18,6 +18,7 @@ from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
+from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.regenerators import regenerators
@@ -222,8 +223,9 @@ class Synthesizer(Shown):
     def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> Fitted:
         """The encoder, and what the method learns."""
         prepared = prepare(self, opened, scope, run)
-        schemas, key = (prepared.written_schema(opened.schema), opened.modelled_schema), self._new_identifier_key()
-        begun = Fitted(*schemas, prepared.encoder, opened.rules, opened.statistics.n_rows, key)
+        schemas = prepared.written_schema(opened.schema), opened.modelled_schema
+        key, gaps = self._new_identifier_key(), gaps_of(self, prepared)
+        begun = Fitted(*schemas, prepared.encoder, opened.rules, opened.statistics.n_rows, key, gaps=gaps)
         with stage("fit", begun.n_rows), spending_told(scope):
             fitted = self._fit_encoded(prepared, begun)
         if scope is None:
@@ -347,14 +349,14 @@ class Synthesizer(Shown):
         from raysynth.sampling.conditions import parse_conditions
 
         model = with_rules(self._fitted(), rules)
-        return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        return model, parse_conditions(conditions, n_samples, model.schema, model.unruled)
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
         from raysynth.sampling.persons import person_columns
 
-        of, generator = self._require_fitted(), self._generator()
-        made = regenerators(of.schema)
+        of = self._require_fitted()
+        generator, made = with_gaps(self._generator(), of.encoder, of.gaps), regenerators(of.schema)
         persons = person_columns(of.schema, of.encoder, made, generator)
         return SamplingModel(generator, of.encoder, of.schema, of.rules, made, of.identifier_key, persons)
 

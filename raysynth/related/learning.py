@@ -20,7 +20,6 @@ from raysynth.related.grouping import (
     levels,
     number_column,
     numbers,
-    one_array,
     plain,
     take_or_null,
 )
@@ -33,6 +32,7 @@ from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 

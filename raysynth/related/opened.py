@@ -17,10 +17,11 @@ from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
-from raysynth.related.grouping import NO_PARENT, codes, numbers, one_array
+from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.plan import TablePlan, bringing, plan_of
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text, infer_schema

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ModelFileError
-from raysynth.related.grouping import numbers, one_array, plain, take_or_null
+from raysynth.related.grouping import numbers, plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.making import Made
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import CrossTableRule, Relation
 
 

@@ -42,6 +42,11 @@ class RowRules(Protocol):
     """Constraints as sampling sees them."""
 
     @property
+    def computed(self) -> frozenset[str]:
+        """The user's columns that are computed from others."""
+        ...
+
+    @property
     def has_unique(self) -> bool:
         """Whether rows must differ from each other."""
         ...
@@ -88,6 +93,12 @@ class SamplingModel:
     regenerators: Mapping[str, Regenerator] = field(default_factory=dict)
     key: int = 0
     persons: PersonColumns | None = None
+
+    @property
+    def unruled(self) -> TableEncoder:
+        """Encoders of the columns that conditions can ask for: of a computed one it has what is not computed."""
+        computed = frozenset() if self.rules is None else self.rules.computed
+        return TableEncoder(tuple(c for c in self.encoder.columns if c.name not in computed))
 
 
 @dataclass(frozen=True)
@@ -228,7 +239,8 @@ class _Wanted:
 
     @classmethod
     def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
-        index = {c.name: i for i, c in enumerate(model.encoder.columns)}
+        known_names = model.unruled.names
+        index = {c.name: i for i, c in enumerate(model.encoder.columns) if c.name in known_names}
         coded = [c for c in conditions if c.column in index]
         known = _exact_columns(model)
         exact = [c for c in coded if index[c.column] in known]
@@ -247,7 +259,7 @@ class _Wanted:
         block = model.generator.generate(n, rng, self.weights or None)
         block = block.take(self._possible(block)) if self.weights else block
         rows = model.encoder.decode(block, rng, self.within)
-        encoders = {c.name: c for c in model.encoder.columns}
+        encoders = {c.name: c for c in model.unruled.columns}
         rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.widened])
         for condition in self.conditions:
             if condition.points and condition.column in encoders:

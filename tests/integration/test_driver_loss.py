@@ -11,6 +11,9 @@ from faults import checkpoints, fit_here, fit_on_ray, stopped_driver
 from raysynth import load_synthetic_model
 from raysynth.files.private_folder import PREFIX
 
+# two fits of three processes each; `test_campaign_ray.py` loses a driver each time, `test_training_ray.py` resumes, and
+# `test_private_folder.py` deletes what a stopped process left
+pytestmark = pytest.mark.slow
 EPOCHS = 5
 
 
@@ -30,7 +33,6 @@ def test_a_killed_driver_s_rows_are_deleted_and_its_training_is_gone_on_with(two
     assert [entry["epoch"] for entry in resumed.history_] == list(range(1, EPOCHS + 1))
 
 
-@pytest.mark.slow  # another fit of two processes; that a stopped fit deletes is `test_private_folder.py`'s question
 def test_ctrl_c_deletes_the_rows_at_once(tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     command = fit_on_ray(storage, 200, run=tmp_path / "model")

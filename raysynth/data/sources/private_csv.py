@@ -194,7 +194,7 @@ def _form(filesystem: pafs.FileSystem, path: str, given: CsvFile, numbers: froze
     if not text or _NO_TEXT in text or "\x00" in text:
         raise DataError(
             f"'{path}': under a privacy budget the first line is the header, in {encoding}, and this one is not; save "
-            "the file so, or as Parquet, or say its form by raysynth.CsvFile"
+            "the file so, or as Parquet, or say its form (--csv encoding=latin-1, raysynth.CsvFile)"
         )
     delimiters = [given.delimiter] if given.delimiter else _DELIMITERS
     missing = frozenset((*NULL_SPELLINGS, *given.missing))

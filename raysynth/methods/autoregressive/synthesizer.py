@@ -80,6 +80,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "bins"
     completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
 
     epochs: Annotated[
         int | None,

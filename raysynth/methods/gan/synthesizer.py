@@ -84,6 +84,7 @@ class GanSynthesizer(Synthesizer):
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
     has_privacy_unit: ClassVar[bool] = True
     all_given: ClassVar[bool] = False  # whether all condition columns are given together
 

@@ -23,7 +23,7 @@ from raysynth.methods.trees.persons import RowsOfPersons
 if TYPE_CHECKING:
     from raysynth.methods.trees.splits import Inputs
 
-TRIED = 2  # trees by which forms of growth are compared
+TRIED = 2  # trees by which forms of growth are compared; of a wide table one
 LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
 
 
@@ -35,11 +35,13 @@ class GrowthRule:
         n_trees: T.
         leaf_rows: least rows of a leaf, counted over all rows.
         bag_share: share of the rows that the splits of one tree are found from, below 1.
+        tried: trees by which forms of growth are compared.
     """
 
     n_trees: int
     leaf_rows: int
     bag_share: float
+    tried: int = TRIED
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,18 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
     judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
     first = partial(_Growth, data, Inputs.of(data.x_FN), rule, judged)
-    best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
+    best, full = (first(f).grow(bags[: rule.tried]) for f in (max(data.n_columns, 1), every))
     if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
         best = full
     if data.cardinality <= 2 * GROUPS:
         likeliest = best
         for factor in LARGER:
-            larger = first(best.n_inputs, factor).grow(bags[:TRIED])
+            larger = first(best.n_inputs, factor).grow(bags[: rule.tried])
             likeliest = max(likeliest, larger, key=lambda g: g.likelihood)
             if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
                 break
             best = larger
-    best.grow(bags[TRIED:])
+    best.grow(bags[rule.tried :])
     return _joined(best.settled()), best.n_inputs
 
 

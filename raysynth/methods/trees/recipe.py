@@ -62,7 +62,10 @@ def learn_table(
     from raysynth.running.runner import run_tasks
 
     inputs = screened_inputs(codes_CN, columns, order)
-    design = design_of(codes_CN, columns, max(len(i) for i in inputs.values()))
+    most_inputs = max(len(i) for i in inputs.values())
+    design = design_of(codes_CN, columns, most_inputs)
+    if most_inputs < len(order) - 1:  # of so many columns each costs what matters
+        rule = replace(rule, tried=1)
     tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]

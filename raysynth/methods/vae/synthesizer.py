@@ -76,6 +76,7 @@ class TabularVAE(Synthesizer):
     method: ClassVar[str] = "tvae"
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
 
     latent_dim: Annotated[
         int | None,

@@ -234,6 +234,7 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.csv", "--conditions", '{"regoin": "north"}'), "regoin"),
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.csv", "--conditions", '{"region": "nroth"}'), "'region'"),
         (("sample", "{model}", "-n", "-5", "--out", "{out}/x.csv"), "found -5"),
+        (("sample", "{model}", "-n", "5", "--out", "{out}/x.xlsx"), ".xlsx is not written"),
         (("sample",), "say which model"),
         (("evaluate", "{table}", "{out}/none.csv"), "none.csv"),
         (("demo", "{out}/none.csv", "--out", "{out}/demo"), "none.csv"),

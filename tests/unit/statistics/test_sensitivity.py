@@ -260,6 +260,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
 # Parts of those above, or never released with noise: exact statistics, checks and evaluation are the holder's own.
 OTHERS = {
     "_Counts",  # of relations between columns, which are looked for without a budget alone
+    "_Gaps",  # of columns missing together, which are looked for without a budget alone
     "_RowHashes",
     "PersonSummary",  # of persons, without a budget alone
     "PairMoments",  # of wide tables, without a budget alone

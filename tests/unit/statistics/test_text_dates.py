@@ -100,6 +100,25 @@ def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
     assert 0 < model.sample(4000, seed=0)["when"].isna().mean() < 0.02
 
 
+@pytest.mark.parametrize(
+    ("form", "nothing"),
+    [("%Y-%m-%d", "0000-00-00"), ("%Y-%m-%d %H:%M:%S", "0000-00-00 00:00:00"), ("%d.%m.%Y", "unknown")]
+    + [("%m/%d/%Y", "-"), ("%Y%m%d", "0"), ("%Y%m%d", "99999999")],
+)
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_signs_for_no_date_are_missing_and_said(form: str, nothing: str, share: float) -> None:
+    rng = np.random.default_rng(1)
+    days = pd.Series(pd.Timestamp("2001-01-01") + pd.to_timedelta(rng.integers(0, 4000, 500), unit="D"))
+    gone = rng.random(500) < share
+    text = days.dt.strftime(form).where(~gone, nothing)
+    frame = pd.DataFrame({"day": text.astype(np.int64) if form == "%Y%m%d" else text, "x": rng.random(500)})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    assert model.schema_["day"].date_format == form and f"{gone.sum()} rows" in model.schema_["day"].reason
+    made = model.sample(400, seed=1)["day"]
+    assert abs(made.isna().mean() - share) < 0.12  # 4 standard errors of both shares together
+    assert pd.to_datetime(made.dropna().astype(str), format=form).between("2001-01-01", "2012-01-01").all()
+
+
 def test_a_declared_format_overrides_and_is_checked() -> None:
     texts = [f"0{d}/0{m}/2003" for d in range(1, 10) for m in range(1, 10)] * 5
     frame = pd.DataFrame({"when": texts, "x": range(len(texts))})
