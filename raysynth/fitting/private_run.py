@@ -35,6 +35,7 @@ from raysynth.training.checkpoints import find_checkpoint, names_file
 if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.opened import OpenedTable
+    from raysynth.schema.table import TableSchema
 
 Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays
 
@@ -66,6 +67,13 @@ class PrivateRun:
     encoder: TableEncoder
     plan: DpSgdPlan | None = None
     releases: Releases | None = None
+
+    @property
+    def schema(self) -> TableSchema:
+        """As it was opened."""
+        from raysynth.schema.table import TableSchema
+
+        return TableSchema.from_dict(self.schemas["schema"])
 
     def check_schema(self, opened: OpenedTable) -> None:
         """Raise `ParameterError` where a table's public schema is not the one that was released."""

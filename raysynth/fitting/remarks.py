@@ -59,9 +59,10 @@ def undeclared(schema: TableSchema) -> list[str]:
     """Of a fit under a budget, what it would gain by declarations; from the public schema alone."""
     ranges = [c.name for c in schema.columns if c.kind.is_numeric and c.bounds is None]
     lists = [c.name for c in schema.columns if c.kind is Kind.CATEGORICAL and c.categories is None]
+    spelled = [c.name for c in schema.columns if "kind" in c.released]
     if not ranges and not lists:
         return []
-    parts = ((ranges, "a range (bounds)"), (lists, "a list of values (categories)"))
+    parts = ((spelled, "the kind"), (ranges, "a range (bounds)"), (lists, "a list of values (categories)"))
     missing = "; ".join(f"{what} of {', '.join(map(repr, names))}" for names, what in parts if names)
     return [
         f"NOT DECLARED: {missing}. They are found with noise, which costs a part of the budget, and what is rare may "

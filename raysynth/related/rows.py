@@ -180,6 +180,6 @@ class RowModel:
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RowModel:
         """The inverse of `to_state`; raises `ModelFileError`, or what a damaged file raises."""
         model = model_from_content(ModelContent(meta["content"], under("content.", arrays)))
-        if not getattr(model, "completes_rows", False):
+        if not hasattr(model._generator(), "generate_given"):
             raise ModelFileError(f"the model file makes rows by '{model.method}', which cannot complete any; refit it")
         return cls(model, tuple(meta["given"]))

@@ -52,6 +52,7 @@ ALLOWED = {
     "data/sources/databases.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "fitting/prepared.py to_arrow": "one column: whose each row is",
     "related/opened.py to_arrow": "several tables are held in memory (README, 'Limits')",
+    "related/private.py to_arrow": "several tables are held in memory (README, 'Limits')",
     "related/state.py read_all": "a reference table, which a model file keeps",
     "related/synthesizer.py to_arrow": "parents that the user gives",
     "fitting/shared_table.py encoded": "where `Prepared.fits_in_memory`",

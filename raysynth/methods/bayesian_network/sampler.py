@@ -67,14 +67,17 @@ def network_step(network: Network, column: int) -> Step:
     return Step(column, parents, digits, (None,) * len(parents), alias_table(network.tables[column]))
 
 
-def draw(steps: Sequence[Step], n: int, n_columns: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    steps: Sequence[Step], n: int, n_columns: int, rng: np.random.Generator, known_NC: np.ndarray | None = None
+) -> np.ndarray:
     """n rows of codes, uint16, shape (n, C), stored by columns.
 
     Args:
-        steps: one for each column, parents first.
+        steps: one for each column that is drawn, parents first.
         n: rows.
         n_columns: C.
         rng: the only source of randomness.
+        known_NC: codes of the other columns, in their places; None: all are drawn.
     """
     codes_CN = np.empty((n_columns, n), dtype=np.uint16)
     # The caller's stream may be a slow counter-based one; a fast one seeded from it gives the bulk.
@@ -85,6 +88,8 @@ def draw(steps: Sequence[Step], n: int, n_columns: int, rng: np.random.Generator
     for start in range(0, n, BLOCK_ROWS):
         size = min(BLOCK_ROWS, n - start)
         raw = bits.random_raw(len(steps) * BLOCK_ROWS // 2).view(np.uint32).reshape(len(steps), BLOCK_ROWS)
+        if known_NC is not None:
+            block_CB[:, :size] = known_NC[start : start + size].T
         for step, random_B in zip(steps, raw, strict=True):
             table, code_B = step.table, block_CB[step.column, :size]
             index = _configuration(step, block_CB[:, :size])

@@ -15,7 +15,7 @@ import raysynth as rs
 from raysynth.errors import ConditionError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.schema.date_text import DateFormat
-from raysynth.statistics.text_dates import known_formats, read_dates, settled
+from raysynth.statistics.text_dates import _MOST_DISTINCT, _sample, known_formats, read_dates, settled
 
 TIMES = [
     *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%3f", "%Y-%m-%dT%H:%M:%S.%6fZ", "%d/%m/%Y %H:%M", "%-m/%-d/%Y %-I:%M %p"),
@@ -181,3 +181,11 @@ def test_durations_beyond_a_day_are_no_keys_and_exist() -> None:
     hours = parts[0] + parts[1] / 60 + parts[2] / 3600
     assert np.corrcoef(hours, made.x)[0, 1] > 0.9
     assert read_dates("start", ["06:15", "23:59"] * 9, np.ones(18)).format == "%H:%M"  # type: ignore[union-attr]
+
+
+def test_of_more_values_than_are_tried_both_ends_are_among_the_sample() -> None:
+    values = [str(i) for i in range(_MOST_DISTINCT + 1)]
+    tried, counts = _sample(values, np.arange(len(values)))
+    assert len(tried) == _MOST_DISTINCT and (tried[0], tried[-1]) == (values[0], values[-1])
+    assert [int(v) for v in tried] == counts.tolist()
+    assert _sample(values[1:], counts)[0] == values[1:]
