@@ -112,8 +112,10 @@ the same command goes on where it stopped.
     run(work, as_json, kept=kept_of_sample(out))
 
 
-_OTHER_FILES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".tsv", ".txt", ".gz", ".zip", ".feather", ".arrow")
-_OTHER_FILES += (".pkl", ".sqlite", ".db", ".duckdb", ".html", ".raysynth")
+_OTHER_FILES = (
+    *(".xlsx", ".xls", ".ods", ".json", ".jsonl", ".tsv", ".txt", ".gz", ".zip", ".feather", ".arrow"),
+    *(".pkl", ".sqlite", ".db", ".duckdb", ".html", ".raysynth"),
+)
 
 
 def check_out(out: str) -> None:

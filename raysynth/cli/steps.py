@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
 from raysynth.files.storage import atomic_path, is_uri, local_path, write_atomically
-from raysynth.methods.choice import AUTO, choose
+from raysynth.methods.registry import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.drawing import Drawing, draw
+from raysynth.evaluation.drawing import draw
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.plain import results_to_dict
 from raysynth.evaluation.profiles import ANALYST, check_profile, write_profile
@@ -17,6 +17,7 @@ from raysynth.evaluation.report import render_card, write_report
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
+from raysynth.files.notebook import Drawing
 
 
 class EvaluationResults(EvaluationFigures):

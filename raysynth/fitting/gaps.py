@@ -26,8 +26,8 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.fitting.method import Method
 from raysynth.fitting.prepared import Prepared
 from raysynth.running.runner import summarise
+from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes
-from raysynth.sampling.protocol import Generator
 
 Groups = tuple[tuple[int, ...], ...]  # columns by their place in the encoder
 

@@ -29,8 +29,8 @@ from raysynth.running.stages import stage
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
     from raysynth.fitting.method import Method
+    from raysynth.fitting.opened import EncodedTable, EncoderForm
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.columns import Kind
@@ -116,7 +116,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     Raises:
         ParameterError: no column is left to model.
     """
-    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.opened import EncoderForm
     from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared

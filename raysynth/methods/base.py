@@ -20,8 +20,8 @@ from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
+from raysynth.fitting.persons import regenerators
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
 from raysynth.methods.shown import Shown
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.running.stages import Stage
-    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.sampling.chunks import Generator, SamplingModel
     from raysynth.sampling.conditions import Segment
-    from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
     from raysynth.schema.constraints.rules import ConstraintSet
 else:

@@ -12,7 +12,6 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.model_file import ModelContent
 from raysynth.fitting.gaps import Groups
 from raysynth.fitting.prepared import constraint_set
-from raysynth.fitting.private_history import PrivateHistory
 from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
@@ -106,3 +105,18 @@ class Fitted:
 def written_by(content: ModelContent) -> dict[str, str]:
     """The versions of the software that wrote a file; none for a part of one."""
     return {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
+
+
+class PrivateHistory(list[dict[str, float]]):
+    """The losses of a fit under a budget: exact figures of the rows, for the data's holder in this process alone.
+
+    They go into no model file (`releasable_history`), and a copy that is sent to another process is empty.
+    """
+
+    releasable = False
+
+    def __repr__(self) -> str:
+        return f"<private: exact losses of {len(self)} epochs, which no epsilon covers: {list(self)!r}>"
+
+    def __reduce__(self) -> tuple[type[PrivateHistory], tuple[()]]:
+        return PrivateHistory, ()

@@ -13,9 +13,9 @@ import pyarrow as pa
 from raysynth.errors import NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.fitting.checks import check_whole
-from raysynth.methods.choice import AUTO
 from raysynth.methods.fitted import written_by
 from raysynth.methods.parameters import Parameter, Parameterised, declared
+from raysynth.methods.registry import AUTO
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.relations import DatabaseSchema

@@ -359,7 +359,7 @@ def _for_each_block(
 
     from raysynth.data.dataset_blocks import canonical_batches
 
-    class EachBlock(Datasink):
+    class EachBlock(Datasink[Any]):
         """Applies `fn`; an error about the rows travels as a result, as in `_row`."""
 
         results: list[tuple[int, R | RaysynthError]] = []

@@ -19,7 +19,6 @@ from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
-from raysynth.sampling.protocol import Generator
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
@@ -97,7 +96,7 @@ class SamplingModel:
     @property
     def unruled(self) -> TableEncoder:
         """Encoders of the columns that conditions can ask for: of a computed one it has what is not computed."""
-        computed = frozenset() if self.rules is None else self.rules.computed
+        computed: frozenset[str] = frozenset() if self.rules is None else self.rules.computed
         return TableEncoder(tuple(c for c in self.encoder.columns if c.name not in computed))
 
 
@@ -347,3 +346,28 @@ def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Arra
         return array
     text = DateFormat(column.date_format).write(array)
     return text.cast(column.arrow_type) if pa.types.is_integer(column.arrow_type) else text.dictionary_encode()
+
+
+class Generator(Protocol):
+    """Anything that makes encoded rows. It is pickled once for each worker and holds no private rows.
+
+    `exact_conditions = True` on a generator promises exact conditions on all columns, `exact_columns`, a set of indices
+    of the layout, on these only.
+
+    Determinism: the same rng state, n and weights give the same block in any process. Chunks run with one torch thread.
+    """
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows.
+
+        Args:
+            n: rows.
+            rng: the only source of randomness (a torch generator is seeded from it).
+            weights: for some column indices of the layout, an array (cardinality,) in [0, 1]: the probability that a
+                row with this code satisfies the conditions. A generator that can condition exactly draws from
+                p(row) * prod(weights[c][code_c]); one that cannot may ignore any of it (the sampling layer checks the
+                decoded rows and rejects), or use it as a guide.
+        """
+        ...

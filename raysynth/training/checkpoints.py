@@ -1,18 +1,27 @@
-"""Checkpoints on disk: tensors and plain values in one file, written atomically, read without running any code."""
+"""Checkpoints on disk, read without running any code, and curves of losses beside them.
+
+A checkpoint is one file of tensors and plain values, written atomically.
+
+Rank 0 of a run that has a storage path writes curves as TensorBoard files. They are computed from private rows, so
+their folder is marked private: it stays with the run's checkpoints and is no part of a model file.
+`tensorboard --logdir STORAGE_PATH/NAME` shows them.
+"""
 
 from __future__ import annotations
 
+import atexit
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import Place, Target, atomic_path, place
-from raysynth.training.curves import CurveFolder
+from raysynth.files.storage import Place, Target, atomic_path, make_folder, place
 from raysynth.training.loop import Checkpoint
 
 FILE_NAME = "checkpoint.pt"
@@ -20,7 +29,7 @@ FILE_NAME = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class FolderStore:
-    """The latest checkpoint of a run in this process, in a folder, and its loss curves (see `curves.py`).
+    """The latest checkpoint of a run in this process, in a folder, and its loss curves.
 
     Args:
         folder: of the run.
@@ -100,3 +109,42 @@ def read_checkpoint(path: Target) -> Checkpoint:
         return Checkpoint(content["signature"], content["state"], content["history"])
     except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise StorageError(f"checkpoint '{path}' is damaged or no checkpoint; delete it to start anew") from error
+
+
+FOLDER = "tensorboard"
+LABEL = "PRIVATE.txt"
+NOTE = "private: loss curves computed from real rows; keep them with the data, do not publish them\n"
+
+
+@dataclass(frozen=True)
+class CurveFolder:
+    """TensorBoard events of one run.
+
+    Args:
+        folder: of the run; events go to its subfolder 'tensorboard'.
+    """
+
+    folder: Path
+
+    def write(self, entry: Mapping[str, float]) -> None:
+        """Add one epoch's losses, under its number; on disk within about a second, by a thread of the writer.
+
+        An epoch that is repeated after a loss comes again under the same number, and TensorBoard shows the later one.
+        """
+        folder = self.folder / FOLDER
+        make_folder(folder, private=True)
+        (folder / LABEL).write_text(NOTE, encoding="utf-8")
+        writer = _writer(str(folder))
+        for name, value in entry.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, int(entry["epoch"]))
+
+
+@lru_cache(maxsize=8)
+def _writer(folder: str) -> Any:
+    """One writer, and so one file of events, for each run of this process; closed when the process ends."""
+    from tensorboardX import SummaryWriter
+
+    writer = SummaryWriter(folder, flush_secs=1)
+    atexit.register(writer.close)
+    return writer

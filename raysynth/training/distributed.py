@@ -21,8 +21,7 @@ from torch import Tensor
 from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
 from raysynth.files.storage import is_uri, place
 from raysynth.running.plain_lines import told
-from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
-from raysynth.training.curves import CurveFolder
+from raysynth.training.checkpoints import FILE_NAME, CurveFolder, read_checkpoint, write_checkpoint
 from raysynth.training.job import Job, Place, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
 from raysynth.training.shards import Shares

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -11,13 +12,11 @@ import torch
 from torch import Tensor
 
 from raysynth.dp.gradients.release import DpSgdPlan
-from raysynth.training.average import Average
-from raysynth.training.averaging import copy_all
+from raysynth.training.averaging import Average, copy_all
 from raysynth.training.batches import Batches, RowSource
 from raysynth.training.held_out import HeldOut
 from raysynth.training.learner import Learner, Trainable
 from raysynth.training.loop import GO_ON, EpochBatches, Store, TrainResult, TrainSettings, Watch, train
-from raysynth.training.precision import tensor_cores
 from raysynth.training.private_batches import PoissonBatches
 from raysynth.training.private_steps import PrivateSteps
 
@@ -169,3 +168,27 @@ def train_here(
     """Train in this process; the same result as `training.distributed.train_on_ray` gives."""
     place = Place(0, 1, device or default_device(), average_alone)
     return train_worker(job, rows, place, n_rows=len(rows), store=store, label=label, watch=watch)
+
+
+@contextmanager
+def tensor_cores(device: torch.device, *, exact: bool) -> Iterator[None]:
+    """While training on a GPU, products of float32 matrices go through its tensor cores (TF32: factors of 10 binary
+    digits, sums in float32); weights, gradients and optimisers stay float32, so that no loss has to be scaled.
+
+    bfloat16 is not used in training: the networks of tables are so small that a step is bound by launches and not by
+    products, and the critic's hand-made gradients are differences of near numbers.
+
+    Args:
+        device: that the networks are on; without effect on a CPU.
+        exact: keep full float32: under a privacy budget a norm that is rounded down would let a gradient through that
+            is longer than the clipping bound, which is the sensitivity.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

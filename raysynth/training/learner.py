@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysynth.training.average import Average
-from raysynth.training.averaging import BestAverage, on_cpu
+from raysynth.training.averaging import Average, BestAverage, on_cpu
 from raysynth.training.batches import Batch
 from raysynth.training.held_out import ValidationBatch
 from raysynth.training.private_batches import PrivateBatch

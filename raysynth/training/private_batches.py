@@ -36,7 +36,7 @@ from raysynth.training.batches import Batch, RowsOf, RowSource
 
 if TYPE_CHECKING:
     from raysynth.statistics.units import UnitIndex
-    from raysynth.training.average import Average
+    from raysynth.training.averaging import Average
 
 PART_ROWS = 2048
 STEPS_PER_BLOCK = 16

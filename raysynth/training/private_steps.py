@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raysynth.dp.gradients.clip import clipped_sum, example_gradients
 from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
 from raysynth.dp.gradients.uses import Use
-from raysynth.training.average import Average
+from raysynth.training.averaging import Average
 from raysynth.training.batches import Batch
 from raysynth.training.canaries import active_canaries
 from raysynth.training.private_batches import PrivateBatch, PrivatePart

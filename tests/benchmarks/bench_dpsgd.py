@@ -26,8 +26,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raysynth.methods.gan.critic_examples import critic_weights, project
 from raysynth.methods.gan.discriminator import Discriminator, Rows
+from raysynth.methods.gan.private_training import critic_weights, project
 from raysynth.methods.registry import synthesizer_class
 from raysynth.methods.shared import neural
 from raysynth.methods.vae.network import TabularVae

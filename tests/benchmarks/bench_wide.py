@@ -210,9 +210,9 @@ def sampling_once(n_rows: int = 2_000_000) -> dict[str, Any]:
     """Rows per CPU second that a network of 15 columns gives to Parquet."""
     import tempfile
 
-    from raysynth import BayesianNetwork
+    from raysynth.api import new_synthesizer
 
-    model = BayesianNetwork(seed=0, verbose=False).fit(wide_table(15, 20_000))
+    model = new_synthesizer("bayesian_network", seed=0, verbose=False).fit(wide_table(15, 20_000))
     with tempfile.TemporaryDirectory() as folder:
         model.sample_to(f"{folder}/first", 65_536, seed=1, where="local")
         start = time.process_time()

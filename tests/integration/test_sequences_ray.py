@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
-from raysynth.methods.sequences.learned import Coders
+from raysynth.methods.sequences.rows import Coders
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.timegan.recipe import TimeGanJob, TrainableTimeGan
 from raysynth.training.batches import Batch

@@ -335,12 +335,9 @@ class AutoregressiveSynthesizer(Synthesizer):
         from raysynth.methods.autoregressive.network import CodeLayout
         from raysynth.methods.autoregressive.sampler import FIRST_ORDER_ROWS, AnyOrderSampler
 
-        try:
-            layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
-            order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
-            sampler = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
+        layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
+        order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
+        sampler = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         grouping = Grouping.from_arrays(begun.encoder, arrays)
         known = begun.encoder.cardinalities if grouping is None else grouping.cardinalities(begun.encoder)
         if layout.cardinalities != known:

@@ -17,8 +17,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
-from raysynth.methods.sequences.learned import Coders, Keep
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import (
     FEWEST_EPOCHS,

@@ -252,7 +252,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         States are named by category, by value or by the range of a bin; characters that BIF reserves become '_'.
         """
         self._require_fitted()
-        from raysynth.methods.bayesian_network.export import to_pgmpy
+        from raysynth.methods.bayesian_network.network import to_pgmpy
 
         encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
         return to_pgmpy(self.model_, encoder.names, [code_names(c) for c in encoder.columns])

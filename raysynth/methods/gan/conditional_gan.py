@@ -26,9 +26,9 @@ from raysynth.methods.gan.synthesizer import GanSynthesizer
 from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
-    from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
     from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
+    from raysynth.methods.gan.sampler import ConditionalGanSampler
 
 MAX_PARENTS = 3  # of a given column among the given ones
 GIVEN_SHARE = 0.3  # of the budget's rho, for the network of the given columns
@@ -114,8 +114,7 @@ class ConditionalTabularGAN(GanSynthesizer):
         return replace(job, plan=plan, asked=Asked(job.settings.batch_size, given_SQ=given_SQ))
 
     def _sampler(self, job: GanJob, generator: Generator, prepared: Prepared) -> ConditionalGanSampler:
-        from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
-        from raysynth.methods.gan.sampler import folded
+        from raysynth.methods.gan.sampler import ConditionalGanSampler, folded
 
         private = prepared.privacy is not None
         network = self._given_network if private else given_network(prepared, job.conditions.columns)
@@ -140,7 +139,7 @@ class ConditionalTabularGAN(GanSynthesizer):
         return {**meta, "given": network_meta}, {**arrays, **{f"given.{k}": v for k, v in network_arrays.items()}}
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> ConditionalGanSampler:
-        from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
+        from raysynth.methods.gan.sampler import ConditionalGanSampler
 
         network = Network.from_state(meta["given"], under("given.", arrays))
         given = NetworkGenerator(network, self._given_names(begun.encoder))

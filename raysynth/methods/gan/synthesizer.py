@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 
     from raysynth.dp.gradients.release import DpSgdPlan
     from raysynth.fitting.private_run import Releases
-    from raysynth.methods.gan.critic import Critic
+    from raysynth.methods.gan.discriminator import Critic
     from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
     from raysynth.methods.gan.sampler import GanSampler
     from raysynth.training.loop import TrainResult
-
 
 HiddenLayers = Annotated[
     tuple[int, ...] | None,
@@ -161,9 +160,9 @@ class GanSynthesizer(Synthesizer):
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
 
-        Raises `ParameterError`; see `methods/shared/white_box.py`.
+        Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
-        from raysynth.methods.shared.white_box import completed_by_inversion
+        from raysynth.methods.shared.inversion import completed_by_inversion
 
         self._require_fitted()
         return completed_by_inversion(self, self.sampler_, data, unknown, seed)
@@ -187,7 +186,7 @@ class GanSynthesizer(Synthesizer):
         check_rows_of_part(self, sizes.batch_size, "the generator's batch normalisation")
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        from raysynth.methods.gan.critic import Critic
+        from raysynth.methods.gan.discriminator import Critic
         from raysynth.methods.shared.neural import calibrate, train_model
         from raysynth.training.job import CPU, trained
 
@@ -212,16 +211,13 @@ class GanSynthesizer(Synthesizer):
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        try:
-            sampler = self._sampler_of(meta, arrays, begun)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
+        sampler = self._sampler_of(meta, arrays, begun)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> GanSampler:
-        """From a file; raises `KeyError`, `ValueError` or `TypeError` for what is incomplete."""
+        """From a file."""
         from raysynth.methods.gan.sampler import GanSampler
 
         return GanSampler.from_state(meta, arrays)
@@ -307,3 +303,31 @@ class GanSynthesizer(Synthesizer):
             shares_K=shares,
             hidden=job.networks.generator_dim,
         )
+
+
+class CTGAN(GanSynthesizer):
+    """Conditional tabular GAN (Xu, Skoularidou, Cuesta-Infante, Veeramachaneni, NeurIPS 2019, arXiv 1907.00503).
+
+    Numbers are modes of a mixture with a place inside the mode, categories are one-hot. Every generated row is asked
+    for one category of one column, and training draws these by the logarithm of their frequency. Networks, batch and
+    optimiser are the paper's; rows are sampled with averaged weights, and marginals are calibrated after training.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    method: ClassVar[str] = "ctgan"
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        return tuple(i for i, place in enumerate(encoder.layout) if place.value_index is None)
+
+
+class TabularGAN(GanSynthesizer):
+    """Wasserstein GAN (WGAN-GP, Gulrajani et al. 2017) with CTGAN's encoding and networks, without its conditions.
+
+    Training rows are drawn uniformly, so rare categories are seen rarely; `CTGAN` shows them more often.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    method: ClassVar[str] = "gan"
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        return ()

@@ -5,19 +5,20 @@ and real rows, then the generator from the discriminator. The generated rows of 
 generator's step too, so that the generator runs forward once a step.
 
 Rows that are held back tell when to stop: after each epoch as many are generated with the averaged weights, and the
-weights are kept whose pairs of columns lie closest to those of the held rows (`likeness.py`).
+weights are kept whose pairs of columns lie closest to those of the held rows; its losses say nothing about its rows.
 
 In a conditional GAN (Mirza and Osindero 2014) all condition columns are given, and the generator makes the others. A
 generated row is given the codes of a real row of the same batch, so both kinds of rows have them in the same joint
 distribution, and the discriminator can only tell the kinds apart by how the other columns go with them. The given codes
 are part of the row vectors, which is all the discriminator needs to see of them.
 
-Shape legend: N rows, Q condition columns, W = length of a row vector, S codes, K conditions, E noise numbers.
+Shape legend: N rows, M other rows, C columns, P pairs, Q condition columns, W = length of a row vector, S codes,
+K conditions, E noise numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,10 +26,9 @@ from torch import Tensor, nn
 
 from raysynth.methods.gan.compiled import CompiledGan, Noise
 from raysynth.methods.gan.discriminator import Discriminator, Rows, critic_losses, score_gradient
-from raysynth.methods.gan.likeness import pair_distance, scored_pairs
 from raysynth.methods.gan.network import TEMPERATURE, Conditions, Generator, condition_loss, own_conditions
 from raysynth.methods.shared.spans import SpanIndex, Spans, activate, gumbel_noise
-from raysynth.training.average import Average
+from raysynth.training.averaging import Average
 from raysynth.training.batches import Batch
 from raysynth.training.learner import At, Optimiser, Trainable, Update, fixed_rng
 
@@ -241,3 +241,45 @@ class TrainableGan(Trainable):
 def _adam(model: nn.Module, rate: float, decay: float) -> Optimiser:
     adam = torch.optim.Adam(list(model.parameters()), lr=rate, betas=(0.5, 0.9), weight_decay=decay, fused=True)
     return Optimiser(adam, rate)
+
+
+MOST_PAIRS = 200
+MOST_CELLS = 1 << 14  # of a pair; a pair of columns with more tells little at the number of rows that is held back
+
+
+def scored_pairs(cardinalities: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Pairs of columns that are compared: those with few enough cells, the smallest first, at most 200.
+
+    One column alone is a pair with itself; so is every column of a table in which no two fit together.
+    """
+    columns = range(len(cardinalities))
+    pairs = [(a, b) for a in columns for b in columns[a + 1 :] if cardinalities[a] * cardinalities[b] <= MOST_CELLS]
+    pairs.sort(key=lambda pair: cardinalities[pair[0]] * cardinalities[pair[1]])
+    return tuple(pairs[:MOST_PAIRS]) or tuple((c, c) for c in columns)
+
+
+def pair_distance(
+    real_NC: Tensor, made_MC: Tensor, cardinalities: Sequence[int], pairs: Sequence[tuple[int, int]]
+) -> Tensor:
+    """Total variation of pairs of columns, mean over the pairs: 0 for equal shares, 1 for none in common.
+
+    Sampling alone gives more than 0; two scores against the same rows can be compared.
+
+    Args:
+        real_NC, made_MC: codes, int64, on one device.
+        cardinalities: number of codes of each column (C).
+        pairs: of columns, see `scored_pairs`.
+    """
+    total = torch.zeros((), device=real_NC.device)
+    for a, b in pairs:
+        width = cardinalities[b] if a != b else 1
+        cells = [codes[:, a] * width + codes[:, b] * (a != b) for codes in (real_NC, made_MC)]
+        shares = [_counts(cell, cardinalities[a] * width) / len(cell) for cell in cells]
+        total += (shares[0] - shares[1]).abs().sum() / 2
+    return total / max(1, len(pairs))
+
+
+def _counts(cell_N: Tensor, n_cells: int) -> Tensor:
+    """How often each cell occurs; `torch.bincount` would make the host wait for the largest cell."""
+    ones_N = torch.ones(len(cell_N), device=cell_N.device)
+    return torch.zeros(n_cells, device=cell_N.device).scatter_add_(0, cell_N, ones_N)

@@ -1,15 +1,27 @@
-"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers."""
+"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers.
+
+And marginal calibration: a trained generator's one-column marginals made equal to the released ones, from no row. A GAN
+learns how columns hang together better than how often each code occurs. Two corrections mend the latter after training,
+from released marginals alone:
+
+1. every code's logit gets a bias, found by fixed-point iteration b += log(released share / generated share), the
+   iterative proportional fitting step for a softmax;
+2. the value beside a code goes through a monotone map, generated quantile -> released quantile inside that code.
+
+Both leave the order of a row's logits and values as the network made them, so the dependence it learned stays.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
@@ -18,7 +30,8 @@ from raysynth.files.private_folder import private_folder, remove_abandoned
 from raysynth.files.storage import Place, place
 from raysynth.fitting.checks import run_folder
 from raysynth.fitting.watching import watching
-from raysynth.methods.shared.row_sampler import RowSampler
+from raysynth.methods.shared.row_sampler import RowSampler, ValueMap
+from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.held_out import RowsOfPersons
@@ -42,6 +55,10 @@ Sampler = TypeVar("Sampler", bound=RowSampler)
 MIN_ROWS_PER_SHARD = 1024
 SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+MAX_NUMBERS, MAX_ROWS = 20_000_000, 32_768  # logits held at once in calibration, of at most so many rows
+STEPS, KNOTS = 16, 65  # of the iteration; of a value map
+NEVER = -40.0  # bias of a code that the released marginal says does not occur
+MIN_ROWS = 50  # generated rows of a code below which its values are left as they are
 
 
 def train_model(model: Synthesizer, job: Job, prepared: Prepared, fitted: Callable[[TrainResult], Fitted]) -> Fitted:
@@ -104,16 +121,12 @@ def _with_owners(rows: RowSource, prepared: Prepared) -> RowSource:
 
 def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:
     """The sampler with every column's own distribution made equal to the released one; no row is looked at."""
-    from raysynth.methods.shared.calibration import calibrated
-
     encoder = prepared.encoder
     return calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
 
 
 def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
     """For each value column the quantiles of the value inside each code, from the released distribution alone."""
-    from raysynth.methods.shared.calibration import quantiles_by_code
-
     ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
     none_missing = np.zeros(RANKS_PER_COLUMN, bool)
     result = []
@@ -194,7 +207,7 @@ def train_on_workers(
         write: `write(handing, workers)` hands the encoded rows over, for at most so many workers.
         scaling_config, run_config, start: see `train_on_ray`.
     """
-    from raysynth.training.curves import CurveFolder
+    from raysynth.training.checkpoints import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
     from raysynth.training.scratch import handing
 
@@ -271,3 +284,70 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
     if scope is not None and releases is not None and job.plan is not None:
         scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards
+
+
+def calibrated(
+    sampler: Sampler,
+    shares: Sequence[np.ndarray],
+    value_quantiles: Sequence[np.ndarray],
+    seed: int,
+) -> Sampler:
+    """The sampler with code biases and value maps.
+
+    Args:
+        sampler: uncalibrated.
+        shares: for each column the released share of each code, (cardinality,).
+        value_quantiles: for each value column the released quantiles of the value inside each code,
+            (cardinality, KNOTS) at evenly spaced ranks from 0 to 1; NaN rows where the code has no spread.
+        seed: of the rows that are generated for it.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    n = int(np.clip(MAX_NUMBERS // sampler.spans.n_codes, 4096, MAX_ROWS))
+    logits, values = sampler.outputs(n, rng)
+    scores = logits + gumbel_noise(tuple(logits.shape), rng)
+    bias_S = code_bias(sampler, scores, shares)
+    drawn = sampler.index.draw(scores, torch.from_numpy(bias_S.astype(np.float32)))
+    codes, chosen = drawn.numpy(), sampler.values_of(values, drawn).numpy()
+    maps = tuple(
+        value_map(codes[:, column], chosen[:, i], value_quantiles[i])
+        for i, column in enumerate(sampler.spans.value_columns)
+    )
+    return replace(sampler, code_bias_S=sampler.code_bias_S + bias_S, value_maps=maps)
+
+
+def code_bias(sampler: RowSampler, scores_NS: torch.Tensor, shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Biases (S,) after which each column's argmax of the scores has the released shares, up to one row in a few."""
+    target_S = np.concatenate([s / max(s.sum(), 1e-300) for s in shares])
+    n, offsets = len(scores_NS), np.array(sampler.spans.offsets)
+    bias_S = np.where(target_S > 0, 0.0, NEVER)
+    half_row = 0.5 / n
+    for step in range(STEPS):
+        codes = sampler.index.draw(scores_NS, torch.from_numpy(bias_S.astype(np.float32))).numpy()
+        found_S = np.bincount((codes + offsets).ravel(), minlength=len(target_S)) / n
+        change = np.log((target_S + half_row) / (found_S + half_row))
+        bias_S = np.where(target_S > 0, bias_S + np.clip(change, -2, 2) * (0.9 if step < STEPS // 2 else 0.5), NEVER)
+    return bias_S
+
+
+def value_map(codes_N: np.ndarray, values_N: np.ndarray, wanted: np.ndarray) -> ValueMap:
+    """Generated to released quantiles inside each code; the identity where either side is too thin."""
+    ranks = np.linspace(0, 1, KNOTS)
+    identity = np.linspace(-1, 1, KNOTS)
+    generated = np.tile(identity, (len(wanted), 1))
+    target = generated.copy()
+    for code in range(len(wanted)):
+        own = values_N[codes_N == code]
+        if len(own) >= MIN_ROWS and not np.isnan(wanted[code, 0]):
+            generated[code] = np.quantile(own, ranks)
+            target[code] = wanted[code]
+    return ValueMap(generated, target)
+
+
+def quantiles_by_code(codes_N: np.ndarray, values_N: np.ndarray, cardinality: int) -> np.ndarray:
+    """Quantiles (cardinality, KNOTS) of values inside each code; NaN where a code has none or no spread."""
+    result = np.full((cardinality, KNOTS), np.nan)
+    for code in np.unique(codes_N):
+        own = values_N[codes_N == code]
+        if own.min() < own.max():
+            result[code] = np.quantile(own, np.linspace(0, 1, KNOTS))
+    return result

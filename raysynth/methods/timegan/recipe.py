@@ -32,7 +32,7 @@ from raysynth.methods.timegan.network import (
     supervised_loss,
     whitening,
 )
-from raysynth.training.average import Average
+from raysynth.training.averaging import Average
 from raysynth.training.batches import Batch
 from raysynth.training.job import Job
 from raysynth.training.learner import At, Optimiser, Trainable, Update

@@ -16,8 +16,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
-from raysynth.methods.sequences.learned import Coders, Keep
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
 from raysynth.running.stages import stage
@@ -47,7 +46,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
     The five networks and their losses are in `methods/timegan/network.py` and `methods/timegan/recipe.py`. The static
     columns, the time of the first row and the length are learned together by a Bayesian network, so that conditions on
     static columns are exact; the networks see them as context, in training and in sampling. Made sequences get the
-    levels of real ones (`methods/timegan/levels.py`; not under a privacy budget).
+    levels of real ones (`methods/timegan/sampler.py`; not under a privacy budget).
 
     With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
     `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
+from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, NEVER, BackOff, Chosen, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.located import OnRanks
 from raysynth.methods.trees.persons import RowsOfPersons
 
 if TYPE_CHECKING:
     from raysynth.methods.trees.splits import Inputs
 
 TRIED = 2  # trees by which forms of growth are compared; of a wide table one
-LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
+LARGER = (2, 4, 8, 16)  # times as many rows in a leaf, which a column of few codes may take
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class ColumnData:
         n_columns: how many of the inputs are columns.
         persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
         one_each: all rows of a person say the same, so splits are found from one of each.
+        ranks: what `own_N` say of ranks, where there are two ways to code the column.
+        residual: whether `own_N` are codes of residuals, which are drawn from leaves alone.
     """
 
     x_FN: np.ndarray
@@ -64,6 +67,8 @@ class ColumnData:
     n_columns: int
     persons: RowsOfPersons | None = None
     one_each: bool = False
+    ranks: OnRanks | None = None
+    residual: bool = False
 
     def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
         """The rows that the splits of one tree are found from."""
@@ -72,22 +77,26 @@ class ColumnData:
         return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
-def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use.
+def grow(
+    data: ColumnData, rule: GrowthRule, rng: np.random.Generator, residual: ColumnData | None = None
+) -> tuple[dict[str, Any], int, bool]:
+    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use; and
+    whether its codes are those of `residual`, the same column coded as residuals.
 
     Rows left out of the first trees decide what serves the column: inputs made of several columns, which show what
     depends a little on each, but draw splits away from what follows one closely; and of a column of few codes, whose
     rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
-    within one standard error.
+    within one standard error. They decide in the same way whether residuals are learned.
     """
     from raysynth.methods.trees.splits import Inputs
 
     judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
     first = partial(_Growth, data, Inputs.of(data.x_FN), rule, judged)
-    best, full = (first(f).grow(bags[: rule.tried]) for f in (max(data.n_columns, 1), every))
-    if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
-        best = full
+    best = first(max(data.n_columns, 1)).grow(bags[: rule.tried])
+    if every > best.n_inputs:
+        full = first(every).grow(bags[: rule.tried])
+        best = full if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N) else best
     if data.cardinality <= 2 * GROUPS:
         likeliest = best
         for factor in LARGER:
@@ -96,8 +105,12 @@ def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[
             if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
                 break
             best = larger
+    if residual is not None:
+        inputs = Inputs.of(residual.x_FN)
+        coded = _Growth(residual, inputs, rule, judged, len(residual.x_FN)).grow(bags[: rule.tried])
+        best = coded if is_less_likely(best.log_p_of_ranks, coded.log_p_of_ranks) else best
     best.grow(bags[rule.tried :])
-    return _joined(best.settled()), best.n_inputs
+    return _joined(best.settled()), best.n_inputs, best.data is residual
 
 
 class _Growth:
@@ -111,6 +124,7 @@ class _Growth:
         self.judge = BackOff(data.own_N, data.cardinality, judged)
         self.trees: list[dict[str, np.ndarray]] = []
         self.few: list[np.ndarray | None] = []  # nodes of too few persons
+        self.on_ranks: list[tuple[np.ndarray, np.ndarray]] = []  # rows left out of a tree, and what they are given
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
@@ -118,16 +132,20 @@ class _Growth:
         for bag, seed in bags:
             rows = persons.one_each(bag) if persons is not None and data.one_each else bag
             nodes = Nodes(*self.inputs.splits(rows, data.targets_NK, self.bag_rows, seed))
-            nodes = nodes.without_small(x_NF, self.rule.leaf_rows)
-            tree, leaf_N, order_N = _filled(nodes, x_NF, data.own_N)
+            nodes, at_N = nodes.without_small(x_NF, self.rule.leaf_rows)
+            tree, leaf_N, order_N = _filled(nodes, data.own_N, at_N)
             if persons is None:
-                self.judge.add(tree, leaf_N, order_N, bag)
+                if not data.residual and len(self.trees) < self.rule.tried:  # they suffice, and judging takes time
+                    self.judge.add(tree, leaf_N, order_N, bag)
+                if data.ranks is not None:
+                    left_out = np.setdiff1d(self.judge.judged, bag)
+                    self.on_ranks.append((left_out, data.ranks.probability(tree, leaf_N, left_out)))
             else:  # rows of a person know each other: judged are persons by others
-                others, _, order = _filled(nodes, x_NF[rows], data.own_N[rows])
+                others, _, order = _filled(nodes, data.own_N[rows], at_N[rows])
                 self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
-        self.chosen = self.judge.best()
+        self.chosen = self.judge.best() if not data.residual else Chosen(0.0, 1.0, np.zeros(0))
         return self
 
     def settled(self) -> list[dict[str, np.ndarray]]:
@@ -135,6 +153,14 @@ class _Growth:
         keeps = [keep_of(tree, self.chosen.alpha, self.chosen.of_pure) for tree in self.trees]
         keeps = [k if f is None else np.where(f, np.float32(0), k) for k, f in zip(keeps, self.few, strict=True)]
         return [{**tree, "keep": keep} for tree, keep in zip(self.trees, keeps, strict=True)]
+
+    @property
+    def log_p_of_ranks(self) -> np.ndarray:
+        """Log-likelihood of the rank of each row left out, in the order of rows, under an even mixture of the trees."""
+        rows, given = (np.concatenate(x) for x in zip(*self.on_ranks, strict=True))
+        _, place = np.unique(rows, return_inverse=True)
+        log_p: np.ndarray = np.log(np.bincount(place, weights=given) / np.bincount(place) + NEVER / 4)
+        return log_p
 
     @property
     def likelihood(self) -> float:
@@ -167,8 +193,8 @@ class Nodes:
                 return end
             end = further
 
-    def without_small(self, x_NF: np.ndarray, least: int) -> Nodes:
-        """The same without splits that leave fewer than `least` of the rows on a side.
+    def without_small(self, x_NF: np.ndarray, least: int) -> tuple[Nodes, np.ndarray]:
+        """The same without splits that leave fewer than `least` of the rows on a side, and the leaf (N,) of each row.
 
         These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
         """
@@ -184,12 +210,13 @@ class Nodes:
             else:
                 for array in (self.feature, self.threshold, self.left, self.right):
                     array[node] = array[child]
-        return self
+        return self, self.leaves(x_NF) if len(small) else leaf_N
 
 
-def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _filled(
+    nodes: Nodes, own_N: np.ndarray, leaf_N: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """One tree with whole thresholds, children side by side, and the counts of all rows in its leaves."""
-    leaf_N = nodes.leaves(x_NF)
     inner = _reached(nodes) & (nodes.left >= 0)
     size = 1 + 2 * int(inner.sum())
     new = np.zeros(len(inner), np.int64)  # nodes in pairs: 0 the root, then both children of each inner node

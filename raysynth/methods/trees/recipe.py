@@ -16,6 +16,7 @@ from raysynth.methods.trees.additive import AdditivePrediction, Design, additive
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
+from raysynth.methods.trees.locating import located_column
 from raysynth.methods.trees.persons import RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
@@ -25,6 +26,8 @@ COARSE = 32
 SCORE_RANKS = 512
 SCORE_STEPS = 8192
 MOST_SCORES = 3
+TELLS = 0.02  # share of a target's variance that a score worth trying explains
+ALIKE = 0.97  # correlation of rank and value from which the one stands for both
 INPUTS_OF_ALL, FEWEST_INPUTS = 6_000, 12
 SCREENED_ROWS, SCREENED_GROUPS = 8_192, 16
 
@@ -119,14 +122,32 @@ def learn_column(
         None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, targets_NK) for c in task.inputs
     )
     scores: tuple[Score, ...] = ()
-    if task.inputs and design is not None:
+    if len(task.inputs) > 1 and design is not None:
         scores = _scores(task, codes_CN, design, targets_NK, rare_threshold)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
     data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons, one_each)
-    grown, in_use = grow(data, rule, rng)
+    located, residual = None, None
+    if persons is None:
+        inputs_FN, input_views = [codes_CN[c] for c in task.inputs], [columns[c] for c in task.inputs]
+        located = located_column(own, view, inputs_FN, input_views, rare_threshold)
+    if located is not None:
+        x_residual_FN = np.vstack([x_FN[: len(task.inputs)], located.location.steps(located.location_N)])
+        residual = ColumnData(
+            x_residual_FN,
+            located.targets_NK,
+            located.own_N,
+            located.cardinality,
+            len(x_residual_FN),
+            ranks=located.coded,
+            residual=True,
+        )
+        data = replace(data, ranks=located.plain)
+    grown, in_use, is_residual = grow(data, rule, rng, residual)
+    if located is not None and is_residual:
+        return replace(forest, scores=(), run=None, location=located.location, **grown)
     return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 
@@ -159,6 +180,9 @@ def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnVie
             return _one_hot(own, present)
         return _embedding(task, codes_CN, columns)[own]
     parts = [view.rank[own], view.value[own]]
+    spread = np.prod([p.std() for p in parts])
+    if spread > 0 and np.mean((parts[0] - parts[0].mean()) * (parts[1] - parts[1].mean())) > ALIKE * spread:
+        del parts[1]  # a tree takes time for each target
     missing = own == view.cardinality - 1
     if missing.any():
         parts.append(missing.astype(float))
@@ -213,8 +237,11 @@ def _order(codes_N: np.ndarray, cardinality: int, targets_NK: np.ndarray) -> np.
 def _scores(
     task: ColumnTask, codes_CN: np.ndarray, design: Design, targets_NK: np.ndarray, rare_threshold: int
 ) -> tuple[Score, ...]:
-    """Additive predictions of the first targets."""
-    predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK[:, :MOST_SCORES])
+    """Additive predictions of the first targets, where they tell something that one input does not tell alone."""
+    targets_NK = targets_NK[:, :MOST_SCORES]
+    predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK)
+    if not any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True)):
+        return ()
     return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
 
 

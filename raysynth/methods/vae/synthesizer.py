@@ -31,7 +31,7 @@ from raysynth.methods.shared.training_parameters import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raysynth.methods.vae.rebuilding import Rebuilder
+    from raysynth.methods.vae.network import Rebuilder
     from raysynth.methods.vae.recipe import VaeJob
     from raysynth.methods.vae.sampler import VaeSampler
     from raysynth.training.loop import TrainResult
@@ -181,9 +181,9 @@ class TabularVAE(Synthesizer):
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the decoder by a search of its place; for attacks on the model.
 
-        Raises `ParameterError`; see `methods/shared/white_box.py`.
+        Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
-        from raysynth.methods.shared.white_box import completed_by_inversion
+        from raysynth.methods.shared.inversion import completed_by_inversion
 
         self._require_fitted()
         return completed_by_inversion(self, self.sampler_, data, unknown, seed)
@@ -197,7 +197,7 @@ class TabularVAE(Synthesizer):
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         from raysynth.methods.shared.neural import calibrate, train_model
-        from raysynth.methods.vae.rebuilding import Rebuilder
+        from raysynth.methods.vae.network import Rebuilder
         from raysynth.methods.vae.sampler import VaeSampler, decoder_arrays
         from raysynth.training.job import CPU, trained
 
@@ -270,10 +270,7 @@ class TabularVAE(Synthesizer):
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         from raysynth.methods.vae.sampler import VaeSampler
 
-        try:
-            sampler = VaeSampler.from_state(meta, arrays)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's decoder is incomplete ({error}); refit the model") from error
+        sampler = VaeSampler.from_state(meta, arrays)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's decoder and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))

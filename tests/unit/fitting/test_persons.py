@@ -17,7 +17,7 @@ from raysynth.encoding.numeric import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.fitting.opening import open_exactly
-from raysynth.fitting.regenerators import regenerators
+from raysynth.fitting.persons import regenerators
 from raysynth.schema import Kind
 
 PERSONS, VISITS = 250, 8

@@ -15,8 +15,7 @@ from raysynth import load_synthetic_model
 from raysynth.errors import ParameterError
 from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.gan.ctgan import CTGAN
-from raysynth.methods.gan.tabular_gan import TabularGAN
+from raysynth.methods.gan.synthesizer import CTGAN, TabularGAN
 from raysynth.methods.vae.synthesizer import DPTabularVAE, TabularVAE
 
 EPSILON, DELTA = 3.0, 1e-5

@@ -22,7 +22,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema import Kind
 from raysynth.training import kept_shards as module
-from raysynth.training.fingerprints import fingerprint
+from raysynth.training.kept_releases import fingerprint
 from raysynth.training.kept_shards import LABEL, ShardKey, kept_shards
 from raysynth.training.shards import ShardSet
 

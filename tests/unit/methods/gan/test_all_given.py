@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
-from raysynth.methods.gan.sampler import folded
+from raysynth.methods.gan.sampler import ConditionalGanSampler, folded
 from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows

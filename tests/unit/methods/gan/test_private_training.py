@@ -12,10 +12,9 @@ import torch
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.critic_examples import critic_weights, score_uses
 from raysynth.methods.gan.discriminator import Rows
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.private_training import Asked, PrivateGan
+from raysynth.methods.gan.private_training import Asked, PrivateGan, critic_weights, score_uses
 from raysynth.methods.gan.recipe import GanJob
 from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans

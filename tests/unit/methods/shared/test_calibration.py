@@ -8,7 +8,7 @@ import torch
 
 from raysynth.methods.gan.network import Conditions, Generator
 from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
-from raysynth.methods.shared.calibration import KNOTS, calibrated, quantiles_by_code, value_map
+from raysynth.methods.shared.neural import KNOTS, calibrated, quantiles_by_code, value_map
 from raysynth.methods.shared.spans import Spans
 
 SPANS = Spans((4, 3), (1,))

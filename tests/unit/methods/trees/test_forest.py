@@ -55,6 +55,20 @@ def test_draws_have_the_stated_probabilities(learned: tuple[np.ndarray, tuple[Fo
     assert chisquare(observed[keep], wanted[keep] * observed[keep].sum() / wanted[keep].sum()).pvalue > 1e-4
 
 
+def test_even_draws_vary_less_around_the_same_shares(learned: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
+    """Means of 60 draws of 500 rows within five standard errors of what is stated; false alarm 4e-5."""
+    _, forests = learned
+    n, repeats = 500, 60
+    every = np.stack([np.ones(61), np.arange(61)]).astype(np.uint16)
+    stated = forests[1].probability(every, every[1])
+    codes_CN = np.stack([np.ones(n), np.zeros(n)]).astype(np.uint16)
+    rng = np.random.default_rng(2)
+    counts = np.stack([np.bincount(forests[1].draw(codes_CN, n, rng, even=True), minlength=61) for _ in range(repeats)])
+    separate = n * stated * (1 - stated)
+    assert (np.abs(counts.mean(0) - n * stated) <= 5 * np.sqrt(separate / repeats) + 1e-9).all()
+    assert counts.var(0).sum() < 0.5 * separate.sum()
+
+
 def test_each_leaf_holds_enough_rows(learned: tuple[np.ndarray, tuple[Forest, ...]]) -> None:
     _, forests = learned
     for forest in forests:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from raysynth.encoding.numeric import BinEncoder
-from raysynth.fitting.sampled_codes import learned_rows
+from raysynth.fitting.encoded_rows import learned_rows
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.persons import RowsOfPersons

@@ -102,6 +102,16 @@ def test_a_file_gives_the_same_rows(model: SequentialTrees, tmp_path: Path) -> N
     assert isinstance(loaded, SequentialTrees) and loaded.order_ == model.order_
 
 
+def test_a_file_of_before_draws_each_row_by_itself(model: SequentialTrees, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    content = read_model(tmp_path / "model")
+    assert content.meta["model"].pop("even") is True
+    write_model(tmp_path / "before", content)
+    loaded = load_synthetic_model(tmp_path / "before")
+    assert isinstance(loaded, SequentialTrees) and not loaded.model_.even
+    assert not loaded.sample(50, seed=5).equals(model.sample(50, seed=5))
+
+
 @pytest.mark.parametrize("name", ["left", "start", "stop", "codes", "feature", "keep", "roots"])
 def test_a_hostile_file_is_refused(model: SequentialTrees, tmp_path: Path, name: str) -> None:
     model.save(tmp_path / "model")
