@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +24,17 @@ WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways", "test_priv
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One HOME for the whole run: Ray keeps the token of the first one it saw in the process.
 
-    Every process that a test starts has this HOME, wherever it ended up; at the end none may be left.
+    Every process that a test starts has this HOME, wherever it ended up; at the end none may be left. What Ray notes of
+    its clusters has a folder of the run's own, too (short: its sockets' names have a limit): a note of a cluster that a
+    test killed, or has running, is found by nobody else on this machine.
     """
     home = str(tmp_path_factory.mktemp("home"))
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="rt", dir="/tmp", ignore_cleanup_errors=True) as notes,
+    ):
         patch.setenv("HOME", home)
+        patch.setenv("RAY_TMPDIR", notes)
         yield
         end = time.monotonic() + END_SECONDS
         while (left := processes_of(home)) and time.monotonic() < end:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.files.storage import atomic_path, local_path, write_atomically
+from raysynth.files.storage import atomic_path, is_uri, local_path, write_atomically
 from raysynth.methods.registry import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
@@ -112,10 +113,10 @@ def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool
         raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig
 
-    folder = local_path(storage, "--storage")
+    folder, name = os.path.split(str(storage) if is_uri(storage) else str(local_path(storage, "--storage")))
     return RunConfig(
-        name=folder.name,
-        storage_path=str(folder.parent),
+        name=name,
+        storage_path=folder,
         failure_config=FailureConfig(max_failures=3),
         checkpoint_config=CheckpointConfig(num_to_keep=2),
     )

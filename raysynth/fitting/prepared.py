@@ -20,6 +20,7 @@ from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.files.storage import Place
     from raysynth.fitting.opened import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
@@ -60,7 +61,7 @@ class Prepared:
     encoder: TableEncoder
     seed: int
     privacy: PrivacyScope | None = None
-    resume: Path | None = None
+    resume: Place | None = None
     private_run: PrivateRun | None = None
     keep_shards: Path | None = None
     releases: KeptReleases | None = None

@@ -17,7 +17,7 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import place
-from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
 from raysynth.fitting.persons import regenerators
@@ -203,7 +203,7 @@ class Synthesizer(Shown):
         """Check the parameters, then `learn`."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
-        run_folder(self.run_config)  # raises for storage that cannot be written
+        check_storage_path(self.run_config)
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range

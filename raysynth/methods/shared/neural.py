@@ -27,6 +27,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.private_folder import private_folder, remove_abandoned
+from raysynth.files.storage import Place, place
 from raysynth.fitting.checks import run_folder
 from raysynth.fitting.watching import watching
 from raysynth.methods.shared.row_sampler import RowSampler, ValueMap
@@ -137,15 +138,15 @@ def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
 
 
 def storage_folders(run_config: RunConfig | None) -> list[Path]:
-    """The folders where fits with the same storage path, whatever the name of their run, write encoded rows."""
+    """The folders where fits with the same storage path, whatever the name of their run, wrote encoded rows once."""
     folder = run_folder(run_config)
-    if folder is None or not folder.parent.is_dir():
+    if folder is None or not folder.is_local or not (above := Path(folder.parent.path)).is_dir():
         return []
-    return [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
+    return [above, *(path for path in above.iterdir() if path.is_dir())]
 
 
 def local_store(
-    run_config: RunConfig | None, resume: Path | None = None, start: Checkpoint | None = None
+    run_config: RunConfig | None, resume: Place | None = None, start: Checkpoint | None = None
 ) -> Store | None:
     """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing.
 
@@ -153,11 +154,11 @@ def local_store(
         run_config: names the storage.
         resume: the run that training resumes from, and `start` its checkpoint; None: from the beginning.
     """
-    from raysynth.training.checkpoints import FolderStore
+    from raysynth.training.checkpoints import FolderStore, names_file
 
     folder = run_folder(run_config)
     if folder is None and resume is not None:
-        folder = resume.parent if resume.is_file() else resume
+        folder = resume.parent if names_file(resume) else resume
     return None if folder is None else FolderStore(folder, start)
 
 
@@ -217,7 +218,7 @@ def train_on_workers(
     with handing() as out, _with_journal(job, folder) as counted:
         shards = write(out, workers)
         with stage("training", job.settings.rows_shown(n_rows)):
-            curves = None if folder is None else CurveFolder(folder)
+            curves = None if folder is None or not folder.is_local else CurveFolder(Path(folder.path))
             return train_on_ray(counted, shards, scaling_config, run_config, start=start, curves=curves)
 
 
@@ -239,18 +240,19 @@ def _start(prepared: Prepared) -> Checkpoint | None:
 
 
 @contextmanager
-def _with_journal(job: Job, folder: Path | None) -> Iterator[Job]:
+def _with_journal(job: Job, folder: Place | None) -> Iterator[Job]:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
     plan = job.plan
     if plan is None or plan.journal is not None:
         yield job
         return
     with tempfile.TemporaryDirectory(prefix="raysynth-") as scratch:
-        journal = (Path(scratch) if folder is None else folder) / f"started-steps-{plan.fit_id}.json"
+        journal = (place(scratch) if folder is None else folder) / f"started-steps-{plan.fit_id}.json"
         try:
-            yield replace(job, plan=replace(plan, journal=str(journal)))
+            yield replace(job, plan=replace(plan, journal=journal))
         finally:
-            journal.unlink(missing_ok=True)
+            if journal.exists():
+                journal.delete()
 
 
 def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: int, workers: int) -> ShardSet:

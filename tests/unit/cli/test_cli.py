@@ -361,7 +361,7 @@ def test_storage_that_would_not_help_is_refused(
     "command",
     [
         "fit {table} --method copula --model memory://bucket/m",
-        "fit {table} --method tvae --seed 1 --storage gs://bucket/runs/a --model m",
+        "fit {table} --method tvae --seed 1 --storage memory://runs/a --model m",
         "fit {table} --method tvae --set keep_shards=s3://bucket/shards --model m",
         "sample {model} -n 3 --out memory://bucket/t.csv",
         "sample {model} -n 3 --out memory://bucket/t",
