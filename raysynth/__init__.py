@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from raysynth.methods.conformance import check_synthesizer as check_synthesizer
     from raysynth.methods.copula.synthesizer import GaussianCopula as GaussianCopula
     from raysynth.methods.gan.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
-    from raysynth.methods.gan.ctgan import CTGAN as CTGAN
-    from raysynth.methods.gan.tabular_gan import TabularGAN as TabularGAN
+    from raysynth.methods.gan.synthesizer import CTGAN as CTGAN
+    from raysynth.methods.gan.synthesizer import TabularGAN as TabularGAN
     from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
     from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
@@ -67,12 +67,12 @@ _HOME = {
     "AutoregressiveSynthesizer": "raysynth.methods.autoregressive.synthesizer",
     "BayesianNetworkSynthesizer": "raysynth.methods.bayesian_network.synthesizer",
     "ConditionalTabularGAN": "raysynth.methods.gan.conditional_gan",
-    "CTGAN": "raysynth.methods.gan.ctgan",
+    "CTGAN": "raysynth.methods.gan.synthesizer",
     "DPTabularVAE": "raysynth.methods.vae.synthesizer",
     "GaussianCopula": "raysynth.methods.copula.synthesizer",
     "RelationalSynthesizer": "raysynth.related.synthesizer",
     "SequentialTrees": "raysynth.methods.trees.synthesizer",
-    "TabularGAN": "raysynth.methods.gan.tabular_gan",
+    "TabularGAN": "raysynth.methods.gan.synthesizer",
     "TimeSeriesGAN": "raysynth.methods.timegan.synthesizer",
     "TabularVAE": "raysynth.methods.vae.synthesizer",
     "Odometer": "raysynth.dp.accounting.odometer",

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.methods.choice import AUTO, choose
-from raysynth.methods.registry import DEFAULT_METHOD, synthesizer_class
+from raysynth.methods.registry import AUTO, DEFAULT_METHOD, choose, synthesizer_class
 
 if TYPE_CHECKING:
     import pandas as pd

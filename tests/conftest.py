@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,18 +17,24 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before any import of numpy or torch: 
 END_SECONDS = 20.0  # in which a process that was told to end has ended
 OF_PYTHON = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # end with this process
 MOST_WORKERS = 4  # each has a torch of its own in memory
-WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways")  # of `integration/`
+WITHOUT_RAY = ("test_report_browser", "test_demo", "test_three_ways", "test_private_workers")  # of `integration/`
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One HOME for the whole run: Ray keeps the token of the first one it saw in the process.
 
-    Every process that a test starts has this HOME, wherever it ended up; at the end none may be left.
+    Every process that a test starts has this HOME, wherever it ended up; at the end none may be left. What Ray notes of
+    its clusters has a folder of the run's own, too (short: its sockets' names have a limit): a note of a cluster that a
+    test killed, or has running, is found by nobody else on this machine.
     """
     home = str(tmp_path_factory.mktemp("home"))
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="rt", dir="/tmp", ignore_cleanup_errors=True) as notes,
+    ):
         patch.setenv("HOME", home)
+        patch.setenv("RAY_TMPDIR", notes)
         yield
         end = time.monotonic() + END_SECONDS
         while (left := processes_of(home)) and time.monotonic() < end:
@@ -57,6 +64,13 @@ def processes_of(home: str) -> list[str]:
         if f"HOME={home}".encode() in variables and command and not any(name in command for name in OF_PYTHON):
             found.append(f"{folder.name} {command[:200]}")
     return found
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests marked 'slow' run only where `-m` speaks of them."""
+    chosen = config.option.markexpr
+    if "slow" not in chosen:
+        config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -26,13 +26,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 import torch
-from torch import Tensor
 
-from raysynth.methods.vae.recipe import VaeJob, VaeLearner
+from raysynth.methods.vae.recipe import TrainableVae, VaeJob
 from raysynth.running import ray as ray_execution
-from raysynth.training.average import Average
 from raysynth.training.batches import Batch
-from raysynth.training.private_batches import PrivateBatch
+from raysynth.training.learner import At, Update
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
 QUICK_TRAIN = {  # environment of Ray Train: what a report, and the workers that a lost one leaves behind, wait for
@@ -197,33 +195,28 @@ class HeldJob(VaeJob):
         held_at: the step, counted from 0.
     """
 
-    mark: Path | None = None
+    mark: Path | None = field(default=None, repr=False)
     head: str = ""
     held_at: int = 0
 
-    def learner(self, device: torch.device, average: Average) -> VaeLearner:
+    def trainable(self, device: torch.device) -> TrainableVae:
         import ray
 
+        made = super().trainable(device)
         node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else self.head
-        return HeldLearner(self, node, device=device, average=average)
+        inner, mark = made.updates, None if node == self.head else self.mark
 
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if mark is not None and at.step == self.held_at and not mark.exists():
+                whole = mark.with_suffix(f".{os.getpid()}")
+                whole.write_text(node)
+                whole.rename(mark)
+                wait_for(mark.with_suffix(".over").exists, 2 * STAGE_SECONDS)  # until the node is killed
+                raise AssertionError("the node was to be killed, and was not")
+            return inner(batch, at, rng)
 
-class HeldLearner(VaeLearner):
-    """See `HeldJob`."""
-
-    def __init__(self, job: HeldJob, node: str, *, device: torch.device, average: Average) -> None:
-        super().__init__(job, device=device, average=average)
-        self.mark, self.node = (None if node == job.head else job.mark), node
-        self.held_at = job.held_at
-
-    def step(self, batch: Batch | PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:  # type: ignore[override]
-        if self.mark is not None and self.weights.steps == self.held_at and not self.mark.exists():
-            whole = self.mark.with_suffix(f".{os.getpid()}")
-            whole.write_text(self.node)
-            whole.rename(self.mark)
-            wait_for(self.mark.with_suffix(".over").exists, 2 * STAGE_SECONDS)  # until the node is killed
-            raise AssertionError("the node was to be killed, and was not")
-        return super().step(batch, rng)
+        made.updates = updates
+        return made
 
 
 @contextmanager
@@ -243,8 +236,9 @@ from ray.train import RunConfig, ScalingConfig
 from raysynth import TabularVAE
 storage, epochs, *runs = sys.argv[1:]  # of each run its name, and the file for its model
 env = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3"}
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-         object_store_memory=2 * 10**8, runtime_env={"env_vars": env})
+if not ray.is_initialized():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+             object_store_memory=2 * 10**8, runtime_env={"env_vars": env})
 rng = np.random.default_rng(0)
 x = rng.normal(size=4000)
 rows = pd.DataFrame({"x": x, "y": x + rng.normal(size=4000), "c": rng.choice(list("abc"), 4000)})
@@ -279,6 +273,13 @@ def fit_on_ray(storage: Path, epochs: int, **models: Path) -> list[str]:
     """The command of fits over Ray, one after the other: names of runs, and files for their models."""
     runs = [word for name, model in models.items() for word in (name, str(model))]
     return [sys.executable, "-c", FIT_ON_RAY, str(storage), str(epochs), *runs]
+
+
+def fit_here(command: list[str]) -> None:
+    """What a command of `fit_on_ray` does, on the Ray of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command[2:])
+        exec(command[2], {"__name__": "__main__"})
 
 
 def checkpoints(run: Path) -> list[Any]:

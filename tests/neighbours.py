@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tiny import BY_SGD, tiny
 
 from raysynth.api import new_synthesizer
 from raysynth.constraints import Inequality
@@ -43,19 +44,11 @@ from raysynth.statistics.plain_values import from_integers
 from raysynth.training import private_batches
 
 SOURCES = ("arrow", "parquet", "csv", "frame", "dataset")
-GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4}
-VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,)}
-NEURAL: dict[str, dict[str, Any]] = {
-    "gan": GAN,
-    "ctgan": GAN,
-    "conditional_gan": {**GAN, "conditional_columns": ["town"]},
-    "tvae": {**VAE, "prior_components": 2},
-    "dp_tvae": VAE,
-    "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
-    "timegan": {
-        "hidden_dim": 4, "noise_dim": 2, "sequence_key": "who", "sequence_length": 3, "static_columns": ["town"],
-    },
-}  # fmt: skip
+NEURAL = tiny(
+    (*BY_SGD, "timegan"),
+    conditional_gan={"conditional_columns": ["town"]},
+    timegan={"sequence_key": "who", "sequence_length": 3, "static_columns": ["town"]},
+)
 METHODS = ("bayesian_network", "copula", *NEURAL)
 
 TYPES = {

@@ -11,8 +11,7 @@ import numpy as np
 
 from raysynth.attacks import roc
 from raysynth.attacks.attack import Attack, Outcome
-from raysynth.attacks.figures import figures
-from raysynth.attacks.verdicts import Verdict, in_words
+from raysynth.attacks.verdicts import Verdict, figures, in_words
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import Estimate
 from raysynth.files.notebook import html_table

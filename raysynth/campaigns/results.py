@@ -1,8 +1,9 @@
-"""What a campaign found: rates for each method, budget and attack, and the risk of each record."""
+"""What a campaign found: rates for each method, budget and attack, and the risk of each record; and their report."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,18 @@ import pyarrow as pa
 
 from raysynth.attacks import roc
 from raysynth.attacks.attack import MembershipAttack
+from raysynth.attacks.roc import roc_curve
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
-from raysynth.campaigns.report import write_report
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
+from raysynth.evaluation.attacks import ROC_SIZE
+from raysynth.evaluation.charts import line_path
+from raysynth.evaluation.page import write_page
+from raysynth.evaluation.section import Section, section_body
 from raysynth.files.notebook import html_table
 
 if TYPE_CHECKING:
-    import os
-
     import pandas as pd
 
 _FOLDS, _REPEATS = 5, 200
@@ -284,3 +287,45 @@ def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
         for row in frame.to_dict("records")
     ]
+
+
+_RECORDS = 40
+
+
+def campaign_section(results: CampaignResults) -> Section:
+    """Table, ROC curves and risk by record, for `generate_report(path, sections=[...])`."""
+    curves = []
+    for game in results.games:
+        curve = roc_curve(game.members, game.others)
+        budget = "" if game.epsilon is None else f", epsilon {game.epsilon:g}"
+        path = line_path(curve.false_positive, curve.true_positive, ROC_SIZE)
+        curves.append((f"{game.method}{budget}, {game.attack}", path))
+    body = section_body(
+        "raysynth.campaigns",
+        "campaign.html.j2",
+        rows=results.to_frame().to_dict("records"),
+        curves=curves,
+        records=[_bar(r) for r in results.per_record().head(_RECORDS).to_dict("records")],
+        failures=dict(results.failures),
+        plan=results.plan,
+    )
+    return Section("campaign", "Attack campaign", body)
+
+
+def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None:
+    """One self-contained HTML file; raises `StorageError`."""
+    games = results.games
+    budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
+    facts = [
+        ("Methods", ", ".join(sorted({g.method for g in games}))),
+        ("Epsilons", ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)),
+        ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+    ]
+    write_page(path, "Attack campaign", [campaign_section(results)], facts)
+
+
+def _bar(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with the places of its interval on a scale from 0 to 200."""
+    middle = 0.5 if math.isnan(record["auc"]) else record["auc"]
+    known = {k: middle if math.isnan(record[k]) else record[k] for k in ("auc", "auc_low", "auc_high")}
+    return {**record, **{f"{k}_x": 200 * min(max(value, 0.0), 1.0) for k, value in known.items()}}

@@ -1,5 +1,6 @@
 """The command line: `app` with one file for each command, and `main`, which runs it."""
 
-from raysynth.cli.commands import app, main
+from raysynth.cli.application import app
+from raysynth.cli.commands import main
 
 __all__ = ["app", "main"]

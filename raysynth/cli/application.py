@@ -15,9 +15,8 @@ from typer.core import TyperGroup
 
 from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
-from raysynth.jobs.supervised import end_with_parents
-from raysynth.methods.choice import AUTO
-from raysynth.methods.registry import METHODS
+from raysynth.jobs.work import end_with_parents
+from raysynth.methods.registry import AUTO, METHODS
 from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 

@@ -10,6 +10,7 @@ import typer
 from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
 from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
 from raysynth.cli.steps import Outcome, Reports, evaluate_tables, read_as
+from raysynth.errors import ParameterError
 
 
 @app.command(
@@ -26,6 +27,12 @@ raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --target income 
 
 raysynth evaluate train.csv synthetic.csv --model model.raysynth --out report.html --shareable shared.html
 
+[dim]# two pages for those who decide; figures, ledger and the recomputed epsilon for those who check[/dim]
+
+raysynth evaluate train.csv synthetic.csv --holdout holdout.csv --out decide.html --profile committee
+
+raysynth evaluate train.csv synthetic.csv --model model.raysynth --out record.json --profile auditor
+
 [dim]# sequences: many rows for each entity, also compared along time[/dim]
 
 raysynth evaluate visits.csv synthetic.csv --sequence-key patient --time-column day --out report.html
@@ -39,6 +46,9 @@ def evaluate(
     real: Annotated[str, typer.Argument(help="The real table: what the model learned from.")],
     synthetic: Annotated[str, typer.Argument(help="The synthetic table.")],
     out: Annotated[Path | None, typer.Option(help="Report to write: HTML, or all figures as JSON (.json).")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Whom --out is for: analyst, committee (two pages to print), or auditor (.json).")
+    ] = "analyst",
     holdout: Annotated[
         str | None, typer.Option(help="Real rows that the model has not seen; makes copying visible.")
     ] = None,
@@ -66,23 +76,27 @@ def evaluate(
 
     def work() -> Outcome:
         from raysynth.dp.accounting.odometer import record_use
+        from raysynth.evaluation.profiles import ANALYST, check_profile
         from raysynth.files.storage import check_writable
         from raysynth.methods.loading import load_synthetic_model
 
         for path in (out, shareable):
             if path is not None:
                 check_writable(path)
+        if profile != ANALYST and out is None:
+            raise ParameterError(f"--profile {profile} says whom --out is for; name a file with --out")
+        check_profile(profile, out or "")
         record_use(odometer, "an exact evaluation")
         if means_database(real, relations):
             refuse({"--target": target, "--model": model, "--shareable": shareable, "--sequence-key": sequence_key})
-            refuse({"--time-column": time_column, "--csv": csv})
+            refuse({"--time-column": time_column, "--csv": csv, "--profile": None if profile == ANALYST else profile})
             return evaluate_databases(
                 real, synthetic, relations=relations, entity=entity, holdout=holdout, out=out, seed=seed
             )
         return evaluate_tables(
             read_as(real, csv),
             synthetic,
-            Reports(out, shareable, real, command_line()),
+            Reports(out, shareable, real, command_line(), profile),
             model=None if model is None else load_synthetic_model(model),
             seed=seed,
             holdout_data=None if holdout is None else read_as(holdout, csv),

@@ -80,7 +80,8 @@ def fit(
     workers: Annotated[int | None, typer.Option(help="Training processes, over Ray.", min=1)] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Each worker trains on a GPU.")] = False,
     storage: Annotated[
-        Path | None, typer.Option(help="Folder (all workers see it) for checkpoints: the same command goes on there.")
+        Path | None,
+        typer.Option(help="Folder of all workers, or s3://: checkpoints; the same command goes on there."),
     ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Differential privacy: total budget, e.g. 1.")] = None,
     delta: Annotated[float | None, typer.Option(help="Its delta; default 1e-5.")] = None,

@@ -112,8 +112,16 @@ the same command goes on where it stopped.
     run(work, as_json, kept=kept_of_sample(out))
 
 
+_OTHER_FILES = (
+    *(".xlsx", ".xls", ".ods", ".json", ".jsonl", ".tsv", ".txt", ".gz", ".zip", ".feather", ".arrow"),
+    *(".pkl", ".sqlite", ".db", ".duckdb", ".html", ".raysynth"),
+)
+
+
 def check_out(out: str) -> None:
     """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+    if (ending := Path(out).suffix.lower()) in _OTHER_FILES:
+        raise ParameterError(f"--out {out}: {ending} is not written; name a .csv or .parquet file, or a folder")
     if Path(out).suffix.lower() in FILE_ENDINGS:
         check_writable(out)
     else:

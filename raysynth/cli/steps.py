@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.files.storage import atomic_path, local_path, write_atomically
-from raysynth.methods.choice import AUTO, choose
+from raysynth.files.storage import atomic_path, is_uri, local_path, write_atomically
+from raysynth.methods.registry import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def run_config(storage: Path, method: str, *, seed: int | None, is_private: bool
         raise ParameterError("--storage needs --seed, since only a fit of the same seed can go on from a checkpoint")
     from ray.train import CheckpointConfig, FailureConfig, RunConfig
 
-    folder = local_path(storage, "--storage")
+    folder, name = os.path.split(str(storage) if is_uri(storage) else str(local_path(storage, "--storage")))
     return RunConfig(
-        name=folder.name,
-        storage_path=str(folder.parent),
+        name=name,
+        storage_path=folder,
         failure_config=FailureConfig(max_failures=3),
         checkpoint_config=CheckpointConfig(num_to_keep=2),
     )
@@ -139,17 +140,18 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
     with atomic_path(path) as temporary:
         if path.suffix.lower() == ".parquet":
-            frame.to_parquet(temporary, index=False)
+            sparse = {c: t.subtype for c, t in frame.dtypes.items() if str(t).startswith("Sparse")}
+            frame.astype(sparse).set_axis(list(map(str, frame.columns)), axis=1).to_parquet(temporary, index=False)
         else:
             frame.to_csv(temporary, index=False)
 
 
-def write_evaluation(results: EvaluationResults, path: Path) -> None:
-    """The report as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
-    if path.suffix.lower() == ".json":
+def write_evaluation(results: EvaluationResults, path: Path, profile: str = "analyst") -> None:
+    """The report of a profile as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
+    if path.suffix.lower() == ".json" and profile == "analyst":
         write_atomically(path, results.to_json().encode())
     else:
-        results.generate_report(path)
+        results.generate_report(path, profile=profile)
 
 
 @dataclass(frozen=True)
@@ -160,12 +162,14 @@ class Reports:
         out: for the data's holder; None: none is written.
         shareable: the same of releasable figures alone.
         source: name of the real table. command: that makes the report again.
+        profile: whom `out` is for: one of `raysynth.evaluation.profiles.PROFILES`.
     """
 
     out: Path | None = None
     shareable: Path | None = None
     source: str = ""
     command: str = ""
+    profile: str = "analyst"
 
 
 def evaluate_tables(
@@ -195,7 +199,7 @@ def evaluate_tables(
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:
-        write_evaluation(results, out)
+        write_evaluation(results, out, reports.profile)
         record["report"] = str(out)
         text += f"\nReport: {out}"
     if shareable is not None:

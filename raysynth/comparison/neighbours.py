@@ -15,8 +15,7 @@ Shape legend: Q queries, R references, D columns, K neighbours, G groups, M memb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -92,8 +91,7 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
     tasks = [(points_QD[s : s + _TASK_QUERIES], s if same_rows else None) for s in starts]
     weights, power = metric.weights, metric.power
     work = partial(_nearest_of_part, points_RD=points_RD, weights=weights, power=power, k=k, owner_R=owner_R)
-    with _one_torch_thread():
-        parts: Sequence[Neighbours] = run_tasks(work, tasks, label="Nearest neighbours")
+    parts: Sequence[Neighbours] = run_tasks(work, tasks, label="Nearest neighbours")
     if not parts:
         return Neighbours(np.zeros((0, k)), np.zeros((0, k), dtype=np.int64))
     return Neighbours(
@@ -114,6 +112,8 @@ def _nearest_of_part(
 
     `first`: row number of the first query, itself excluded, with all rows of the same owner where these are known.
     """
+    from raysynth.comparison.block_sums import nearest_members
+
     points_QD, first = task
     references = np.ascontiguousarray(points_RD.T, dtype=np.float32)
     distances, rows = np.empty((len(points_QD), k)), np.empty((len(points_QD), k), dtype=np.int64)
@@ -126,12 +126,9 @@ def _nearest_of_part(
             inside &= owner_R[np.minimum(candidates_QM, len(owner_R) - 1)] != owner_R[own][:, None]
         elif own is not None:
             inside &= candidates_QM != own[:, None]
-        neighbours = points_RD[np.minimum(candidates_QM, len(points_RD) - 1)]
-        difference = np.minimum(np.abs(part[:, None, :] - neighbours), 1)
-        sums_QM = np.where(inside, (difference**power) @ weights, np.inf)
-        order = np.lexsort((candidates_QM, sums_QM))[:, :k]
-        distances[s : s + len(part)] = np.take_along_axis(sums_QM, order, 1)
-        rows[s : s + len(part)] = np.take_along_axis(candidates_QM, order, 1)
+        members_QM = np.where(inside, candidates_QM, -1)
+        found = nearest_members(part, points_RD, np.asarray(weights, float), power, members_QM, k)
+        distances[s : s + len(part)], rows[s : s + len(part)] = found
     return Neighbours(distances, rows)
 
 
@@ -149,46 +146,39 @@ def _candidates(
     The best k rows lie in the best k groups; one group more covers the rounding of float32. Numbers past the last row
     belong to no row.
     """
-    import torch
-
-    q_DQ = torch.from_numpy(np.ascontiguousarray(points_QD.T, dtype=np.float32))
+    q_QD = points_QD.astype(np.float32)
     minima, first_members, strides = [], [], []
     for start in range(0, references_DR.shape[1], _BLOCK_REFERENCES):
-        block = torch.from_numpy(references_DR[:, start : start + _BLOCK_REFERENCES])
-        sums_QR = _block_sums(q_DQ, block, weights, power)
+        n = min(_BLOCK_REFERENCES, references_DR.shape[1] - start)
+        sums_QR = _block_sums(q_QD, references_DR, start, n, weights, power)
         if own is not None and owner_R is not None:
-            same_QR = owner_R[own][:, None] == owner_R[None, start : start + block.shape[1]]
-            sums_QR[:, : block.shape[1]][torch.from_numpy(same_QR)] = float("inf")
+            same_QR = owner_R[own][:, None] == owner_R[None, start : start + n]
+            sums_QR[:, :n][same_QR] = np.inf
         elif own is not None:
-            mine = np.flatnonzero((own >= start) & (own < start + block.shape[1]))
-            sums_QR[mine, own[mine] - start] = float("inf")
+            mine = np.flatnonzero((own >= start) & (own < start + n))
+            sums_QR[mine, own[mine] - start] = np.inf
         stride = sums_QR.shape[1] // _MEMBERS  # a group is every stride-th row of the block
-        minima.append(sums_QR.view(len(sums_QR), _MEMBERS, stride).amin(1))
+        minima.append(sums_QR.reshape(len(sums_QR), _MEMBERS, stride).min(axis=1))
         first_members.append(start + np.arange(stride))
         strides.append(np.full(stride, stride))
-    minima_QG = torch.cat(minima, dim=1)
-    groups = torch.topk(minima_QG, min(k + 1, minima_QG.shape[1]), dim=1, largest=False).indices.numpy()
+    minima_QG = np.concatenate(minima, axis=1)
+    n_best = min(k + 1, minima_QG.shape[1])
+    groups = np.argpartition(minima_QG, n_best - 1, axis=1)[:, :n_best]
     first_QG, stride_QG = np.concatenate(first_members)[groups], np.concatenate(strides)[groups]
     members = first_QG[:, :, None] + stride_QG[:, :, None] * np.arange(_MEMBERS)
     return members.reshape(len(points_QD), -1)
 
 
-def _block_sums(q_DQ, r_DR, weights: np.ndarray, power: int):  # type: ignore[no-untyped-def]
-    """Weighted sums in float32, (Q, R) with R rounded up to full groups; infinite past the last reference."""
-    import torch
+def _block_sums(
+    q_QD: np.ndarray, references_DR: np.ndarray, start: int, n: int, weights: np.ndarray, power: int
+) -> np.ndarray:
+    """Weighted sums in float32 with n references, (Q, n) rounded up to full groups; infinite past the last one."""
+    from raysynth.comparison.block_sums import add_sums
 
-    n = r_DR.shape[1]
-    total = torch.zeros(q_DQ.shape[1], -(-n // _MEMBERS) * _MEMBERS)
-    part, inside = torch.empty(q_DQ.shape[1], n), total[:, :n]
-    for d, weight in enumerate(weights.tolist()):
-        torch.sub(q_DQ[d][:, None], r_DR[d][None, :], out=part)
-        part.abs_().clamp_(max=1.0)
-        if power == 1:
-            inside.add_(part, alpha=weight)
-        else:
-            inside.addcmul_(part, part, value=weight)
-    total[:, n:] = float("inf")
-    return total
+    total_QR = np.zeros((len(q_QD), -(-n // _MEMBERS) * _MEMBERS), np.float32)
+    add_sums(q_QD, references_DR, start, n, weights.astype(np.float32), power, total_QR)
+    total_QR[:, n:] = np.inf
+    return total_QR
 
 
 def ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -197,16 +187,3 @@ def ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low = np.where(present, numbers_NV, np.inf).min(axis=0, initial=np.inf)
     high = np.where(present, numbers_NV, -np.inf).max(axis=0, initial=-np.inf)
     return np.where(present.any(axis=0), low, 0.0), np.where(present.any(axis=0), high, 0.0)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Blocks run on Python's threads; torch's own would fight with them for the cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

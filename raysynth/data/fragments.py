@@ -70,6 +70,7 @@ class Table:
         text_forms: columns that were text or digits and are datetimes here, with how they were written.
         untyped: columns whose type no file stores: a reader or pandas made it from the rows, so that under a privacy
             budget only a declared one counts; empty without a budget.
+        is_spelled: under a budget, whether all cells are texts of a file that stores no types (CSV).
     """
 
     schema: pa.Schema
@@ -84,6 +85,7 @@ class Table:
     labels: Mapping[str, Any] = field(default_factory=dict)
     text_forms: Mapping[str, TextForm] = field(default_factory=dict)
     untyped: frozenset[str] = frozenset()
+    is_spelled: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

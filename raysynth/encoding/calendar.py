@@ -1,8 +1,9 @@
 """Drawn times put on the steps of the calendar that the real ones keep: midnights, full hours, month starts, weekdays.
 
 A time that is drawn inside a cell lies anywhere. With the share of real rows that are on a grid, and on no coarser one,
-it is moved to the nearest point of that grid. Grids and weekdays of fewer than `rare_threshold` rows do not survive, so
-that no single row decides how all others look.
+it is moved to the nearest point of that grid. A cell of several days says nothing of the time of day, and one of
+several weeks nothing of the weekday: these are drawn with the shares that they have in all rows. Grids, weekdays and
+hours of fewer than `rare_threshold` rows do not survive, so that no single row decides how all others look.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _BY_CHANCE = (1 / 4, 1 / 3, 12 / 365.2425, 1 / 24, 1 / 2, 1 / 2, 1 / 3, 1 / 5, 1
 _FEWEST_ROWS = 200  # that tell a calendar of their own
 _FEWEST_PER_WEEKDAY = 30  # rows that a weekday would have by chance, for its absence to mean anything
 _SEEN = 0.1  # of that: a weekday with less does not occur
+_BEYOND_CHANCE = {7: 35.0, 24: 65.0}  # chi-square of equal shares, exceeded by chance once in 10^5 columns
 
 
 @dataclass(frozen=True)
@@ -43,49 +45,75 @@ class Calendar:
         type: of the column.
         shares: probability of each of `GRIDS` and of month ends, (12,), sums to 1.
         weekdays: weight of each weekday that days are moved to, (7,); 0: does not occur.
+        hours: weight of each hour of times on grids finer than days, (24,); None: all hours are alike, or not known.
+        weekly: whether the weights of weekdays differ beyond chance.
     """
 
     type: pa.DataType
     shares: np.ndarray
     weekdays: np.ndarray
+    hours: np.ndarray | None = None
+    weekly: bool = False
 
-    def placed(self, times: np.ndarray, low: float, high: float, rng: np.random.Generator) -> np.ndarray:
+    def placed(
+        self, times: np.ndarray, low: float, high: float, rng: np.random.Generator, widths: np.ndarray | None = None
+    ) -> np.ndarray:
         """Times (N,) int64 on their grids.
 
         Args:
             times: drawn ones in the type's unit.
             low, high: no time is moved beyond these; where a grid has no point inside, a time stays.
             rng: draws the grid of each.
+            widths: of the cell that each was drawn in, (N,) in the type's unit; None: not known.
         """
         shown = local(times, self.type)
         kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(times)), side="right")
-        moved = self._on_weekdays(self._on_grids(shown, kind), kind, rng)
+        usual = shown if widths is None else self._as_usual(shown, kind, widths, rng)
+        moved = self._on_weekdays(self._on_grids(usual, kind), kind, rng)
         return self._inside(shown, moved, kind, low, high, times)
 
     def to_meta(self) -> dict[str, Any]:
         """JSON values that `from_meta` reads."""
-        return {"shares": self.shares.tolist(), "weekdays": self.weekdays.tolist()}
+        meta = {"shares": self.shares.tolist(), "weekdays": self.weekdays.tolist()}
+        more = {"weekly": True} if self.weekly else {}
+        return {**meta, **more} if self.hours is None else {**meta, **more, "hours": self.hours.tolist()}
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None, type_: pa.DataType) -> Calendar | None:
         """The inverse of `to_meta`; None stays None. Raises `ValueError` for what no calendar wrote."""
         if meta is None:
             return None
+        hours = np.asarray(meta["hours"], float) if "hours" in meta else None
         shares, weekdays = np.asarray(meta["shares"], float), np.asarray(meta["weekdays"], float)
-        fits = shares.shape == (len(GRIDS) + 1,) and weekdays.shape == (7,) and np.isfinite([*shares, *weekdays]).all()
-        if not fits or (shares < 0).any() or (weekdays < 0).any() or shares.sum() <= 0 or weekdays.sum() <= 0:
+        parts = ((shares, len(GRIDS) + 1), (weekdays, 7), *([] if hours is None else [(hours, 24)]))
+        if not all(w.shape == (n,) and np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0 for w, n in parts):
             raise ValueError("no calendar")
         if not (pa.types.is_date32(type_) or pa.types.is_timestamp(type_)):
             raise ValueError("a calendar of another type")
-        return cls(type_, shares / shares.sum(), weekdays)
+        return cls(type_, shares / shares.sum(), weekdays, hours, bool(meta.get("weekly", False)))
+
+    def _as_usual(
+        self, shown: np.ndarray, kind: np.ndarray, widths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Local times with the weekday and the hour drawn anew where the cell says nothing of them."""
+        (day, rest), length = split(shown, self.type), _day_length(self.type)
+        free = (kind >= _DAY) & (kind != _MONTH_END)
+        if self.weekly and len(at := np.flatnonzero(free & (widths >= 7 * length))):
+            day = day.copy()
+            day[at] += rng.choice(7, len(at), p=self.weekdays / self.weekdays.sum()) - (day[at] + 3) % 7
+        if self.hours is not None and len(at := np.flatnonzero(free & (kind > _DAY) & (widths >= length))):
+            size, rest = 3600 * per_second(self.type), rest.copy()
+            rest[at] = rng.choice(24, len(at), p=self.hours / self.hours.sum()) * size + rest[at] % size
+        return joined(day, rest, self.type)
 
     def _on_grids(self, shown: np.ndarray, kind: np.ndarray) -> np.ndarray:
-        """Each local time at the nearest point of its grid."""
+        """Each local time at the nearest point of its grid; where weekdays or hours differ it stays within its own."""
         moved = shown.copy()
         for k in np.unique(kind):
             at = np.flatnonzero(kind == k)
             below, above = self._neighbours(shown[at], int(k))
-            moved[at] = np.where(shown[at] - below <= above - shown[at], below, above)
+            stays = (self.weekly and k == _DAY) or (self.hours is not None and _DAY < k < _MONTH_END)
+            moved[at] = np.where(stays | (shown[at] - below <= above - shown[at]), below, above)
         return moved
 
     def _neighbours(self, shown: np.ndarray, kind: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,9 +189,20 @@ def calendar_of(
     weekdays = np.where(seen, rest.weekdays, 0.0)
     if expected < _FEWEST_PER_WEEKDAY or not seen.any():
         weekdays = np.ones(7)
-    if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all():
+    weekly = _differ(weekdays)
+    hours = rest.hours.astype(float)
+    hours[0] -= total * (1 - shares[_DAY + 1 : _MONTH_END].sum())  # midnights that are on the grid of days
+    hours = np.where(hours >= rare_threshold, hours, 0.0)
+    usual = hours if hours.sum() >= _FEWEST_ROWS and _differ(hours) else None
+    if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all() and usual is None and not weekly:
         return None
-    return Calendar(counts.type, shares, weekdays)
+    return Calendar(counts.type, shares, weekdays, usual, weekly)
+
+
+def _differ(counts: np.ndarray) -> bool:
+    """Whether counts differ by more than equal shares do by chance (Pearson's chi-square)."""
+    expected = counts.sum() / len(counts)
+    return bool(expected > 0 and ((counts - expected) ** 2).sum() / expected > _BEYOND_CHANCE[len(counts)])
 
 
 def _day_length(type_: pa.DataType) -> int:
@@ -180,6 +219,7 @@ def _without(counts: CalendarCounts, atoms: np.ndarray, rows: np.ndarray) -> Cal
         np.maximum(counts.grids - own.grids, 0),
         max(counts.month_ends - own.month_ends, 0),
         np.maximum(counts.weekdays - own.weekdays, 0),
+        np.maximum(counts.hours - own.hours, 0),
     )
 
 

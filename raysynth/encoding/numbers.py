@@ -91,13 +91,18 @@ class NumericEncoder:
         bounds: tuple[float, float] = (-np.inf, np.inf),
     ) -> pa.Array:
         """As `to_arrow`, drawn times put on the steps of the calendar; those of atoms stay, and no bound is crossed."""
+        if self.calendar is None:
+            return self.to_arrow(x, missing)
         cells = self.distribution
         free = np.flatnonzero(~np.isin(x, cells.low[cells.low == cells.high]) & ~missing)
-        if self.calendar is None or not len(free):
+        if not len(free):
             return self.to_arrow(x, missing)
         whole = self._whole(cells.rounded(np.where(missing, cells.low[0], x)))
         low, high = self._whole(cells.rounded(np.array([cells.low[0], cells.high[-1]]))).tolist()
-        whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng)
+        ends = self._whole(np.concatenate([cells.low, cells.high])).astype(float)
+        at = np.searchsorted(cells.low, x[free], side="right") - 1
+        widths = (ends[len(cells.low) :] - ends[: len(cells.low)])[np.clip(at, 0, None)]
+        whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng, widths)
         plain = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
         return pa.array(whole, mask=missing if missing.any() else None).cast(plain).cast(self.dtype)
 
@@ -186,11 +191,12 @@ def protected_fields(column: ColumnSchema, released: NumericDistribution, rare_t
 
 
 def _of_type(released: NumericDistribution, dtype: pa.DataType) -> NumericDistribution:
-    """Decimals have their scale for certain, whatever the doubles that were counted seem to need."""
+    """Decimals have at most the digits of their scale, whatever the doubles that were counted seem to need."""
     if not pa.types.is_decimal(dtype):
         return released
     low, high = (_nearest_doubles(edge, dtype.scale) for edge in (released.low, released.high))
-    return replace(released, low=low, high=high, decimals=min(dtype.scale, 15))
+    needed = 15 if released.decimals is None else released.decimals
+    return replace(released, low=low, high=high, decimals=min(dtype.scale, needed))
 
 
 def interval_of(x: np.ndarray, boundaries: np.ndarray, whole: bool) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.block import EncodedBlock, EncodedColumn
+from raysynth.encoding.block import EncodedBlock, EncodedColumn, concat_blocks
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.presence import PresenceEncoder
@@ -105,6 +105,11 @@ class TableEncoder:
                 values[:, place.value_index] = value
         return EncodedBlock(codes, values)
 
+    def encode_all(self, batches: Iterable[pa.RecordBatch]) -> EncodedBlock:
+        """Encoded rows of all batches together; of none, too, since under a privacy budget no rows are no error."""
+        nothing = EncodedBlock(np.empty((0, len(self.columns)), np.uint16), np.empty((0, self.n_values), np.float32))
+        return concat_blocks([nothing, *(self.encode(batch) for batch in batches)])
+
     def decode(
         self, block: EncodedBlock, rng: np.random.Generator, within: Mapping[str, Within] | None = None
     ) -> pa.Table:
@@ -154,6 +159,7 @@ def build_encoder(
     n_bins: int = 100,
     n_modes: int = 10,
     binned: Collection[str] = (),
+    tails: bool = False,
 ) -> TableEncoder:
     """Encoder of all modelled columns from released statistics.
 
@@ -164,12 +170,13 @@ def build_encoder(
         n_bins: bins of a number ('bins').
         n_modes: Gaussian modes of a number ('modes').
         binned: numbers that become bins whatever the form of the others.
+        tails: bins reach as far as so many rows are expected to (`tails.py`); else to what enough persons share.
     """
     columns: list[ColumnEncoder] = []
     for column in schema.columns:
         if column.kind.is_modelled:
             form: NumericForm = "bins" if column.name in binned else numeric
-            columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes))
+            columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes, tails))
         elif column.kind is not Kind.IDENTIFIER and column.name in statistics:  # declared ones may have none
             missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
             if 0 < missing < 1:
@@ -180,7 +187,13 @@ def build_encoder(
 
 
 def _build(
-    column: ColumnSchema, schema: TableSchema, released: ReleasedColumn, numeric: NumericForm, n_bins: int, n_modes: int
+    column: ColumnSchema,
+    schema: TableSchema,
+    released: ReleasedColumn,
+    numeric: NumericForm,
+    n_bins: int,
+    n_modes: int,
+    tails: bool,
 ) -> ColumnEncoder:
     rare = schema.rare_threshold
     if column.kind.is_discrete:
@@ -188,7 +201,7 @@ def _build(
         return build_categorical(column, counts, rare_threshold=rare, max_categories=schema.max_categories)
     distribution = released.distribution().value
     if numeric == "bins":
-        return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins)
+        return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins, tails=tails)
     if numeric == "scaled":
         return build_scaled(column, distribution, rare_threshold=rare)
     return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)

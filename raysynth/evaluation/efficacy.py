@@ -254,7 +254,7 @@ class _Trial:
         columns = {
             c: probability[:, classes.index(c)] if c in classes else np.zeros(len(truth)) for c in np.unique(truth)
         }
-        return bootstrap(lambda rows: _macro_auc(truth[rows], columns, rows), len(truth), rng)
+        return bootstrap(_MacroAuc.of(truth, columns), len(truth), rng)
 
 
 def _model(name: str, task: str, flags: np.ndarray, seed: int) -> Any:
@@ -281,19 +281,40 @@ def _model(name: str, task: str, flags: np.ndarray, seed: int) -> Any:
     )
 
 
-def _macro_auc(truth: np.ndarray, probability: dict[int, np.ndarray], rows: np.ndarray) -> float:
-    """Mean over classes of the AUC of the class against the rest; NaN where only one class is present."""
-    from scipy.stats import rankdata
+@dataclass(frozen=True)
+class _MacroAuc:
+    """Mean over classes of the AUC of the class against the rest, of any of the rows, which are sorted once.
 
-    found = []
-    for c, column in probability.items():
-        is_class = truth == c
-        n, n_rest = int(is_class.sum()), int((~is_class).sum())
-        if n and n_rest:
-            found.append((rankdata(column[rows])[is_class].sum() - n * (n + 1) / 2) / (n * n_rest))
-        if len(probability) == 2 and found:
-            break  # with two classes the second AUC equals the first
-    return float(np.mean(found)) if found else float("nan")
+    Args:
+        of_class: for each class the rows in the order of its probability, which of them have it, and the first place of
+            each different probability. With two classes one of them, since both have the same AUC.
+    """
+
+    of_class: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+
+    @classmethod
+    def of(cls, truth: np.ndarray, probability: dict[int, np.ndarray]) -> _MacroAuc:
+        """From the class of each row and the probability that a model gives each class."""
+        found = []
+        for c, column in probability.items():
+            order = np.argsort(column, kind="stable")
+            first = np.flatnonzero(np.diff(column[order], prepend=-1.0))
+            found.append((order, (truth == c)[order], first))
+        return cls(tuple(found))
+
+    def __call__(self, rows: np.ndarray) -> float:
+        """Of some rows, repeats counted; NaN where only one class is present."""
+        found = []
+        for order, is_class, first in self.of_class:
+            times = np.bincount(rows, minlength=len(order))[order]
+            hits = np.add.reduceat(times * is_class, first)
+            rest = np.add.reduceat(times, first) - hits
+            n, n_rest = int(hits.sum()), int(rest.sum())
+            if n and n_rest:
+                found.append(float(hits @ (np.cumsum(rest) - rest / 2)) / (n * n_rest))  # a tie counts half
+            if len(self.of_class) == 2 and found:
+                break
+        return float(np.mean(found)) if found else float("nan")
 
 
 def _r2(truth: np.ndarray, predicted: np.ndarray) -> float:

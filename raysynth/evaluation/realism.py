@@ -15,6 +15,7 @@ from raysynth.comparison.features import category_flags, learnable, tree_feature
 from raysynth.comparison.intervals import Estimate
 from raysynth.comparison.rates import auc
 from raysynth.comparison.rows import Rows, divided
+from raysynth.errors import DataError
 
 _ROWS = 20_000
 
@@ -38,11 +39,13 @@ class Realism:
 
 
 def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
-    """The classifier two-sample test on up to 20,000 rows of each table."""
+    """The classifier two-sample test on up to 20,000 rows of each table; raises `DataError` for fewer than two."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng(seed)
     n = min(len(real), len(synthetic), _ROWS)
+    if n < 2:
+        raise DataError(f"the {'real' if len(real) < 2 else 'synthetic'} table has one row; at least 2 are compared")
     sides = [rows.sample(n, rng) for rows in (real, synthetic)]
     x, label = np.vstack([tree_features(rows) for rows in sides]), np.repeat([1, 0], n)
     fold, score = np.concatenate([_folds(rows, rng) for rows in sides]), np.empty(2 * n)

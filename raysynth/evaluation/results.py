@@ -8,13 +8,16 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from raysynth.evaluation.drawing import Drawing, draw
+from raysynth.errors import ParameterError
+from raysynth.evaluation.drawing import draw
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.plain import results_to_dict
+from raysynth.evaluation.profiles import ANALYST, check_profile, write_profile
 from raysynth.evaluation.report import render_card, write_report
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
+from raysynth.files.notebook import Drawing
 
 
 class EvaluationResults(EvaluationFigures):
@@ -33,15 +36,30 @@ class EvaluationResults(EvaluationFigures):
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def generate_report(
-        self, path: str | os.PathLike[str], shareable: bool = False, sections: Sequence[Section] = ()
+        self,
+        path: str | os.PathLike[str],
+        shareable: bool = False,
+        sections: Sequence[Section] = (),
+        profile: str = ANALYST,
     ) -> None:
-        """Write one self-contained HTML file, readable offline.
+        """Write one self-contained HTML file, readable offline (JSON for an auditor).
 
         Args:
             path: where to; the folder is made where it is missing.
             shareable: leave out every figure that was computed from real rows without noise.
             sections: further sections, after those of these results.
+            profile: whom it is for: 'analyst' (HTML, everything), 'committee' (HTML, two printed pages to decide by) or
+                'auditor' (JSON: figures, verdicts, ledger, and epsilon composed again).
+
+        Raises:
+            ParameterError: no such profile, a file name of the other kind, or a shareable one of another profile.
+            StorageError: the path cannot be written.
         """
+        check_profile(profile, path)
+        if profile != ANALYST:
+            if shareable or sections:
+                raise ParameterError(f"shareable and sections are for profile='{ANALYST}'; found profile={profile!r}")
+            return write_profile(self, path, profile)
         write_report(self, path, shareable=shareable, sections=sections)
 
     write_report = generate_report  # the name that other results had; all have both

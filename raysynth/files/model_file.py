@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.files.storage import atomic_path, place
+from raysynth.files.storage import Place, Target, atomic_path, place
 
 FORMAT_VERSION = 1
 _ENTRIES = ("model.json", "arrays.safetensors")
@@ -53,7 +53,7 @@ class ModelContent:
         return hashed.hexdigest()
 
 
-def write_model(path: str | os.PathLike[str], content: ModelContent) -> None:
+def write_model(path: Target, content: ModelContent) -> None:
     """Write a model file, atomically; raises `StorageError`."""
     from safetensors.numpy import save
 
@@ -70,13 +70,13 @@ def software_versions() -> dict[str, str]:
     return {"raysynth": packages.pop("raysynth"), "python": platform.python_version(), **packages}
 
 
-def read_model(path: str | os.PathLike[str]) -> ModelContent:
+def read_model(path: Target) -> ModelContent:
     """Read a model file; raises `ModelFileError` for anything that is none, `ParameterError` for a URI of no store."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    where = f"model file '{os.fspath(path)}'"
     file = place(path, "model file")
+    where = f"model file '{path if isinstance(path, Place) else os.fspath(path)}'"
     try:
         with file.open() as content, zipfile.ZipFile(content) as archive:
             _check_entries(archive, where)

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -84,6 +84,26 @@ class Place:
     def suffix(self) -> str:
         """The ending of its name, with the point."""
         return Path(self.path).suffix
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies in this machine's file system."""
+        return self.filesystem is None
+
+    @property
+    def parent(self) -> Place:
+        """The folder that it lies in."""
+        return replace(self, path=self.path.rpartition("/")[0], name=self.name.rpartition("/")[0])
+
+    def exists(self) -> bool:
+        """Whether there is such a file (of a store) or file or folder (of this machine); raises `StorageError`."""
+        if self.filesystem is None:
+            return Path(self.path).exists()
+        try:
+            with as_os_error(self.name):
+                return bool(self.filesystem.get_file_info(self.path).is_file)
+        except OSError as error:
+            raise StorageError(f"cannot look for '{self.name}': {first_line(error)}") from error
 
     def open(self) -> BinaryIO:
         """Its bytes, seekable; an object of a store is read whole. Raises `OSError` as `open` does."""

@@ -13,8 +13,8 @@ import numpy as np
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.odometer import Odometer
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.files.storage import local_path
-from raysynth.fitting.encoder_form import EncoderForm
+from raysynth.files.storage import Place, Target, check_writable, is_uri, local_path, place
+from raysynth.fitting.opened import EncoderForm
 
 if TYPE_CHECKING:
     from ray.train import RunConfig
@@ -64,7 +64,7 @@ def is_private(model: Method) -> bool:
 def check_privacy_unit(model: Method) -> None:
     """Raise `ParameterError` where a privacy unit is wrong, or the method has none.
 
-    Training that draws units needs to know the rows of each, which only this process does, and of these alone.
+    Training that draws units needs to know the rows of each, of its own draw of them and no other's.
     """
     if model.privacy_unit is None:
         if model.max_rows_per_unit != 1:
@@ -75,14 +75,11 @@ def check_privacy_unit(model: Method) -> None:
             f"privacy_unit is not in this version of {type(model).__name__}, whose guarantee is by row; take another "
             "method, or give it a table with one row for each person"
         )
-    if not draws_units(model):
-        return
-    for name, is_given in (("scaling_config", model.scaling_config is not None), ("keep_shards", model.keep_shards)):
-        if is_given:
-            raise ParameterError(
-                f"{type(model).__name__} trains on several rows of each privacy_unit in one process, on rows of its "
-                f"own: set max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out {name}"
-            )
+    if draws_units(model) and model.keep_shards:
+        raise ParameterError(
+            f"{type(model).__name__} trains on several rows of each privacy_unit, which each fit draws for itself: set "
+            f"max_rows_per_unit=1 (found {model.max_rows_per_unit}), or leave out keep_shards"
+        )
 
 
 def warn_of_budget(model: Method, scope: PrivacyScope | None) -> None:
@@ -154,7 +151,7 @@ def check_compile_step(model: Any) -> None:
         )
 
 
-def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path | None:
+def resumed_folder(model: Method, resume: Target | None) -> Place | None:
     """The run that a fit resumes from; raises `ParameterError` where the model cannot."""
     if resume is None:
         return None
@@ -162,7 +159,7 @@ def resumed_folder(model: Method, resume: str | os.PathLike[str] | None) -> Path
         raise ParameterError(f"{type(model).__name__} keeps no checkpoints to go on from; leave out resume")
     if model.seed is None and not is_private(model):  # under a budget batches come from no seed
         raise ParameterError("resume needs the seed of the run that was lost, since its batches depend on it")
-    return local_path(resume, "resume")
+    return place(resume, "resume")
 
 
 def said_of_table(model: Method) -> dict[str, Any]:
@@ -191,18 +188,33 @@ def shards_folder(model: Method) -> Path | None:
             "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
             "keep_shards='/shared/shards'"
         )
+    if is_uri(model.run_config.storage_path):
+        raise ParameterError(
+            f"keep_shards=True: what is kept is memory-mapped, which nothing in '{model.run_config.storage_path}' can "
+            "be; name a folder that all workers see: keep_shards='/shared/shards'"
+        )
     return local_path(model.run_config.storage_path, "storage_path") / "shards"
 
 
-def run_folder(run_config: RunConfig | None) -> Path | None:
-    """STORAGE_PATH/NAME of a run on a local or shared file system; None where the user named no storage.
+def run_folder(run_config: RunConfig | None) -> Place | None:
+    """STORAGE_PATH/NAME of a run, of this machine, shared or in an object store; None where the user named no storage.
 
     Raises:
-        ParameterError: the storage path is a URI, whose files cannot be memory-mapped.
+        ParameterError: nothing here opens the storage path. StorageError: the store cannot be reached.
     """
     if run_config is None or run_config.storage_path is None:
         return None
-    return local_path(run_config.storage_path, "storage_path") / (run_config.name or "raysynth")
+    given, path = getattr(run_config, "storage_filesystem", None), os.fspath(run_config.storage_path)
+    here = given is None or given.type_name == "local"
+    where = place(path, "storage_path") if here else Place(given, path.rstrip("/"), path)
+    return where / (run_config.name or "raysynth")
+
+
+def check_storage_path(run_config: RunConfig | None) -> None:
+    """Raise what `run_folder` raises, and `StorageError` where the bucket is missing: before any work."""
+    folder = run_folder(run_config)
+    if folder is not None and is_uri(folder.name):
+        check_writable(folder / "checkpoint.pt")
 
 
 def listed(columns: Any) -> Any:

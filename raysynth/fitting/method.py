@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from raysynth.encoding.table_encoder import NumericForm
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
+    from raysynth.files.storage import Place
     from raysynth.fitting.opened import OpenedTable
     from raysynth.schema.columns import Kind
     from raysynth.schema.table import TableSchema
@@ -47,7 +47,7 @@ class Method(Protocol):
     odometer: str | os.PathLike[str] | None
     rules: str | None
     _noise: NoiseSource | None
-    _resume: Path | None
+    _resume: Place | None
 
     def _declared_schema(self) -> TableSchema | None:
         """What the user declared of the columns."""

@@ -1,14 +1,17 @@
-"""A table behind its door: what was read of it, exactly or with noise, and what encoders are built from."""
+"""A table behind its door: what was read of it, exactly or with noise, and what encoders are built from, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
-    from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
+    from raysynth.encoding.block import EncodedBlock
+    from raysynth.encoding.table_encoder import ReleasedColumn
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
@@ -74,3 +77,43 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     table = table.mapped(rules.forward)
     modelled = public_schema(table, rules.forward_schema(schema), {})
     return as_declared(table, modelled), modelled, rules
+
+
+class HasEncoderForm(Protocol):
+    """What a method says of its encoder."""
+
+    numeric_encoding: ClassVar[NumericForm]
+
+    def _encoder_options(self) -> dict[str, Any]:
+        """Arguments for `build_encoder` beside the form of the numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderForm:
+    """The form of the numbers ('bins', 'modes' ...), and `build_encoder`'s options in the order of their names."""
+
+    numeric: NumericForm
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, model: HasEncoderForm) -> EncoderForm:
+        """What a model asks for."""
+        return cls(model.numeric_encoding, tuple(sorted(model._encoder_options().items())))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return {"numeric": self.numeric, **dict(self.options)}
+
+    def build(self, schema: TableSchema, columns: Mapping[str, ReleasedColumn]) -> TableEncoder:
+        """The encoder of a table's modelled columns, from their statistics (by column) alone."""
+        return build_encoder(schema, columns, numeric=self.numeric, **dict(self.options))
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """An encoder and the rows behind it; None where they take too much memory to be kept."""
+
+    encoder: TableEncoder
+    block: EncodedBlock | None

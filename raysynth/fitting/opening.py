@@ -29,8 +29,8 @@ from raysynth.running.stages import stage
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
     from raysynth.fitting.method import Method
+    from raysynth.fitting.opened import EncodedTable, EncoderForm
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.columns import Kind
@@ -116,7 +116,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     Raises:
         ParameterError: no column is left to model.
     """
-    from raysynth.fitting.encoder_form import EncoderForm
+    from raysynth.fitting.opened import EncoderForm
     from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared
@@ -126,7 +126,8 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         notes = "".join(f"  {note}\n" for note in opened.table.notes)
         print(f"{opened.table.source}: {about}{opened.statistics.n_rows:,} rows\n{notes}{opened.schema.describe()}")
         kept = getattr(model, "completes_rows", False) and not (opened.rules and opened.rules.has_unique)
-        print(*opened.said, *said_of_constant(opened.constant, kept), sep="\n", end="\n" if opened.said else "")
+        for line in (*opened.said, *said_of_constant(opened.constant, kept)):
+            print(line)
         if scope is not None:
             print(*undeclared(opened.schema), *([BY_ROW] if scope.unit == ROW else []), sep="\n")
     form = EncoderForm.of(model)
@@ -138,7 +139,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
         encoder, seed = _encoder(form, opened, known), model._fit_seed()
         run = kept_run(model, scope, opened, encoder, seed)
     if model.verbose:
-        for line in remarks(encoder, opened.rules, private=scope is not None):
+        for line in remarks(encoder, opened.rules, opened.statistics):
             print(line)
     if not encoder.columns:
         raise ParameterError("no column is left to model: all are identifiers, personal data or constants")
@@ -189,7 +190,7 @@ def open_for_fit(model: Method, data: Any) -> tuple[OpenedTable, PrivacyScope | 
     scope = privacy_scope(model)
     run = earlier_run(model, scope)
     scope = scope if run is None else run.scope
-    return open_table(model, data, scope, run=run), scope, run
+    return open_table(model, data, scope, run=run, is_only=True), scope, run
 
 
 def open_table(
@@ -199,6 +200,7 @@ def open_table(
     *,
     run: PrivateRun | None = None,
     released: NoisedStatistics | None = None,
+    is_only: bool = False,
 ) -> OpenedTable:
     """The table that a model is to learn, through the door that its scope asks for.
 
@@ -208,6 +210,7 @@ def open_table(
         scope: None: without noise.
         run: what a private fit resumes from.
         released: noised statistics of the same table that were released before, so that nothing is released now.
+        is_only: no other fit shares what is released here.
     """
     from raysynth.data.table import as_table
     from raysynth.running.runner import executed_once
@@ -222,7 +225,8 @@ def open_table(
     unit = None
     if model.privacy_unit is not None:
         unit = RowsOfUnits(model.privacy_unit, model.max_rows_per_unit, draws_units(model))
-    earlier = Earlier(run, released, checks.kept_by(model))
+    kept = checks.kept_by(model)
+    earlier = Earlier(run, released, kept, is_first=is_only and run is None and kept is None)
     return open_privately(table, declared, kinds, scope, public_types=model.public_types, unit=unit, earlier=earlier)
 
 
@@ -291,11 +295,13 @@ class Earlier:
         run: that a fit resumes; it has its statistics already.
         released: statistics that several fits share.
         kept: the folder, the form of the encoder, and what is said of the table, of what another fit kept.
+        is_first: nothing was, and this fit is the only one: it finds what undeclared columns of a CSV file spell.
     """
 
     run: PrivateRun | None = None
     released: NoisedStatistics | None = None
     kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None
+    is_first: bool = False
 
 
 def open_privately(
@@ -315,6 +321,7 @@ def open_privately(
     scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
+    from raysynth.statistics.families import found_before, found_columns
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -323,10 +330,13 @@ def open_privately(
     if unit is not None:
         table = bounded(whole, unit.column, unit.most_rows, scope.noise)
         units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
-    schema = public_schema(table, declared, kinds, public_types=public_types)
+    earlier = earlier or Earlier()
+    found = () if earlier.run is None else found_before(earlier.run.schema)
+    if earlier.is_first:
+        found = found_columns(table, declared, kinds, scope)
+    schema = public_schema(table, declared, kinds, public_types=public_types, found=found)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
-    earlier = earlier or Earlier()
     if earlier.released is not None:
         return opened(earlier.released)
     keeping = None if earlier.kept is None else _keeping(earlier.kept, whole, schema, modelled, scope, unit)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -275,3 +276,23 @@ def said_of_constant(columns: Sequence[str], kept: bool) -> list[str]:
         f"the same in all rows of a person, but may vary within a made one, whose rows are made singly: {names} "
         "(methods 'trees' and 'autoregressive' draw them once for each)"
     ]
+
+
+def regenerators(schema: TableSchema) -> dict[str, Any]:
+    """The encoder of each identifier and of each column of personal data, by name."""
+    result: dict[str, Any] = {}
+    for column in schema.columns:
+        if column.kind is Kind.IDENTIFIER:
+            from raysynth.encoding.identifier import IdentifierEncoder
+
+            result[column.name] = IdentifierEncoder.from_schema(column)
+        elif column.kind is Kind.PERSONAL:
+            from raysynth.encoding.personal import PersonalEncoder
+
+            result[column.name] = PersonalEncoder.from_schema(column)
+        entity = column.within or column.name
+        if column.name in result and (rows_each := schema[entity].rows_each) is not None:
+            from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
+
+            result[column.name] = RepeatedEncoder(result[column.name], RowsEach(rows_each), entity)
+    return result

@@ -20,7 +20,8 @@ from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.fitting.encoder_form import EncodedTable
+    from raysynth.files.storage import Place
+    from raysynth.fitting.opened import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.constraints.thinning import Factors
@@ -60,7 +61,7 @@ class Prepared:
     encoder: TableEncoder
     seed: int
     privacy: PrivacyScope | None = None
-    resume: Path | None = None
+    resume: Place | None = None
     private_run: PrivateRun | None = None
     keep_shards: Path | None = None
     releases: KeptReleases | None = None
@@ -106,14 +107,15 @@ class Prepared:
     def encoded(self) -> EncodedBlock:
         """All rows, encoded, in memory (see `fits_in_memory`)."""
         from raysynth.running.runner import for_each_fragment
+        from raysynth.training.shards import encode_fragment
 
         if self.shared is not None and self.shared.block is not None and self.shared.encoder is self.encoder:
             return self.shared.block
         columns = list(self.encoder.names)
         blocks = for_each_fragment(
-            self.table, partial(_encode_all, self.encoder), columns=columns, label="encoding", where="local"
+            self.table, partial(encode_fragment, self.encoder), columns=columns, label="encoding", where="local"
         )
-        return concat_blocks([_nothing(self.encoder), *blocks])
+        return concat_blocks([self.encoder.encode_all([]), *blocks])
 
     def count(
         self, column_sets: Sequence[tuple[int, ...]], *, encoder: TableEncoder | None = None, label: str = "counting"
@@ -147,15 +149,6 @@ class EncodedCounts:
     def merge(self, other: EncodedCounts) -> None:
         """Add the counts of another part of the table."""
         self.counts.merge(other.counts)
-
-
-def _encode_all(encoder: TableEncoder, index: int, blocks: object) -> EncodedBlock:
-    return concat_blocks([_nothing(encoder), *(encoder.encode(b) for b in blocks)])  # type: ignore[attr-defined]
-
-
-def _nothing(encoder: TableEncoder) -> EncodedBlock:
-    """No rows: under a privacy budget even an empty table is no error."""
-    return EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
 
 
 def with_ranges(schema: TableSchema, statistics: TableStatistics) -> TableSchema:

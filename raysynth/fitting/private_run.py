@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -29,12 +28,14 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.named_arrays import under
+from raysynth.files.storage import Place
 from raysynth.fitting.checks import run_folder
-from raysynth.training.checkpoints import find_checkpoint
+from raysynth.training.checkpoints import find_checkpoint, names_file
 
 if TYPE_CHECKING:
     from raysynth.fitting.method import Method
     from raysynth.fitting.opened import OpenedTable
+    from raysynth.schema.table import TableSchema
 
 Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays
 
@@ -58,7 +59,7 @@ class PrivateRun:
         releases: of the method besides.
     """
 
-    folder: Path
+    folder: Place
     scope: PrivacyScope
     seed: int
     parameters: dict[str, Any]
@@ -66,6 +67,13 @@ class PrivateRun:
     encoder: TableEncoder
     plan: DpSgdPlan | None = None
     releases: Releases | None = None
+
+    @property
+    def schema(self) -> TableSchema:
+        """As it was opened."""
+        from raysynth.schema.table import TableSchema
+
+        return TableSchema.from_dict(self.schemas["schema"])
 
     def check_schema(self, opened: OpenedTable) -> None:
         """Raise `ParameterError` where a table's public schema is not the one that was released."""
@@ -77,7 +85,7 @@ class PrivateRun:
     def charged(self, plan: DpSgdPlan, releases: Releases | None = None) -> DpSgdPlan:
         """Keep a plan that the ledger has just been charged with; gives it with its journal."""
         own, own_arrays = releases or ({}, {})
-        plan = replace(plan, journal=str(self.folder / _journal(plan)))
+        plan = replace(plan, journal=self.folder / _journal(plan))
         meta, arrays = self.encoder.to_state()
         content = {
             "parameters": self.parameters,
@@ -87,7 +95,7 @@ class PrivateRun:
             "n_rows": self.scope.n_rows,
             "n_units": self.scope.n_units,
             "privacy": PrivacySpent.of(self.scope.ledger, self.scope.budget).to_dict(),
-            "plan": {**asdict(plan), "journal": None},
+            "plan": asdict(replace(plan, journal=None)),
             "releases": own,
         }
         arrays = {**arrays, **{f"{RELEASED}{k}": v for k, v in own_arrays.items()}}
@@ -105,13 +113,13 @@ def started_run(
     return PrivateRun(folder, scope, seed, _parameters(model), _schemas(opened), encoder)
 
 
-def resumed_run(model: Method, folder: Path, scope: PrivacyScope) -> PrivateRun:
+def resumed_run(model: Method, folder: Place, scope: PrivacyScope) -> PrivateRun:
     """The record of the fit that this one resumes; its scope has the earlier ledger, and nothing new to spend.
 
     Raises:
         ParameterError: there is none, or it belongs to other parameters. StorageError, ModelFileError: it is damaged.
     """
-    folder = folder.parent if folder.is_file() else folder
+    folder = folder.parent if names_file(folder) else folder
     path = folder / RECORD
     if not path.exists():
         raise ParameterError(
@@ -145,7 +153,7 @@ def resumed_run(model: Method, folder: Path, scope: PrivacyScope) -> PrivateRun:
             content.meta["parameters"],
             {name: content.meta[name] for name in ("schema", "modelled_schema")},
             _encoder(content),
-            replace(plan, journal=str(folder / _journal(plan))),
+            replace(plan, journal=folder / _journal(plan)),
             (content.meta["releases"], under(RELEASED, content.arrays)),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -154,7 +162,7 @@ def resumed_run(model: Method, folder: Path, scope: PrivacyScope) -> PrivateRun:
         raise ModelFileError(f"'{path}' is incomplete ({error}); fit anew, which is new spending") from error
 
 
-def check_unused(folder: Path | None) -> None:
+def check_unused(folder: Place | None) -> None:
     """Refuse to start a private fit in the folder of another one, before anything is released.
 
     Raises:
@@ -169,7 +177,7 @@ def check_unused(folder: Path | None) -> None:
     )
 
 
-def _check_same(model: Method, earlier: dict[str, Any], spent: PrivacySpent, folder: Path) -> None:
+def _check_same(model: Method, earlier: dict[str, Any], spent: PrivacySpent, folder: Place) -> None:
     own = _parameters(model)
     if different := sorted(k for k in own.keys() | earlier.keys() if own.get(k) != earlier.get(k) and k not in FREE):
         name = different[0]

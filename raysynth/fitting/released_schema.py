@@ -17,6 +17,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema.columns import WHOLE_BY_FIT, Kind
 from raysynth.schema.table import TableSchema
+from raysynth.statistics.families import found_columns
 from raysynth.statistics.public_schema import NUMBERS, as_declared, public_schema
 from raysynth.statistics.released import EXACT_DOUBLE
 from raysynth.statistics.schema_release import release_schema, schema_events
@@ -44,7 +45,7 @@ def released_schema(
     table = as_table(data, min_rows=0, private=True)
     if privacy_unit is not None:
         table = bounded(table, privacy_unit, most, scope.noise)
-    schema = public_schema(table, None, kinds)
+    schema = public_schema(table, None, kinds, found=found_columns(table, None, kinds, scope))
     return release_schema(as_declared(table, schema), schema, scope)
 
 
@@ -77,6 +78,7 @@ def with_whole_numbers(schema: TableSchema, encoder: TableEncoder) -> TableSchem
         found = known.get(column.name)
         is_whole = found is not None and found.decimals == 0 and max(-found.low[0], found.high[-1]) < EXACT_DOUBLE
         if column.kind is Kind.CONTINUOUS and column.reason == NUMBERS and is_whole:
-            column = replace(column, dtype="int64", decimals=0, released=("dtype", "decimals"), reason=WHOLE_BY_FIT)
+            released = tuple(dict.fromkeys((*column.released, "dtype", "decimals")))
+            column = replace(column, dtype="int64", decimals=0, released=released, reason=WHOLE_BY_FIT)
         columns.append(column)
     return replace(schema, columns=tuple(columns))

@@ -5,24 +5,31 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
-from raysynth.statistics.findings import rare_words
+from raysynth.statistics.findings import numbers_but_for, rare_words
+from raysynth.statistics.table_statistics import TableStatistics
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.schema.constraints import Constraint, ConstraintSet
     from raysynth.schema.table import TableSchema
+    from raysynth.statistics.noised import NoisedStatistics
 
 MOST_SEARCHED = 200_000  # rows of a table up to which rules are looked for without being asked
+_MOST_SAID = 8  # columns with a line of their own
 RARE_SAID = 0.2  # share of rows without a value of their own from which on a fit says so
 
 
-def remarks(encoder: TableEncoder, rules: ConstraintSet | None, *, private: bool) -> list[str]:
-    """Lines to print; under a budget (`private`) those alone that no row has a part in."""
-    return [*([] if rules is None else rules.described), *([] if private else _rare(encoder))]
+def remarks(
+    encoder: TableEncoder, rules: ConstraintSet | None, statistics: TableStatistics | NoisedStatistics
+) -> list[str]:
+    """Lines to print; where statistics are noised those alone that no row has a part in."""
+    own = _rare(encoder, statistics) if isinstance(statistics, TableStatistics) else []
+    return [*([] if rules is None else rules.described), *own]
 
 
 def found_rules(
@@ -52,9 +59,10 @@ def undeclared(schema: TableSchema) -> list[str]:
     """Of a fit under a budget, what it would gain by declarations; from the public schema alone."""
     ranges = [c.name for c in schema.columns if c.kind.is_numeric and c.bounds is None]
     lists = [c.name for c in schema.columns if c.kind is Kind.CATEGORICAL and c.categories is None]
+    spelled = [c.name for c in schema.columns if "kind" in c.released]
     if not ranges and not lists:
         return []
-    parts = ((ranges, "a range (bounds)"), (lists, "a list of values (categories)"))
+    parts = ((spelled, "the kind"), (ranges, "a range (bounds)"), (lists, "a list of values (categories)"))
     missing = "; ".join(f"{what} of {', '.join(map(repr, names))}" for names, what in parts if names)
     return [
         f"NOT DECLARED: {missing}. They are found with noise, which costs a part of the budget, and what is rare may "
@@ -63,6 +71,14 @@ def undeclared(schema: TableSchema) -> list[str]:
     ]
 
 
-def _rare(encoder: TableEncoder) -> list[str]:
-    found = [(c.name, c.rare_share) for c in encoder.columns if isinstance(c, CategoricalEncoder)]
-    return [f"{name}: {rare_words(share)}" for name, share in found if share >= RARE_SAID]
+def _rare(encoder: TableEncoder, statistics: TableStatistics) -> list[str]:
+    """A line a column whose values are too rare, the first ones; why, where most of them are numbers."""
+    found = [c for c in encoder.columns if isinstance(c, CategoricalEncoder) and c.rare_share >= RARE_SAID]
+    lines = []
+    for column in found[:_MOST_SAID]:
+        seen = statistics.columns.get(column.name)
+        mixed = None if seen is None or not is_text(seen.type) else numbers_but_for(seen)
+        lines.append(f"{column.name}: {rare_words(column.rare_share)}" + ("" if mixed is None else f" {mixed}"))
+    if more := [c.name for c in found[_MOST_SAID:]]:
+        lines.append(f"and so will {len(more)} more columns ({', '.join(more[:_MOST_SAID])}; all by `raysynth look`)")
+    return lines

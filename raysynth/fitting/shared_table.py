@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from raysynth.fitting.encoder_form import EncodedTable, EncoderForm
+from raysynth.fitting.opened import EncodedTable, EncoderForm
 from raysynth.fitting.opening import M, fit_opened, open_table, privacy_scope
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.named_arrays import under
 from raysynth.files.storage import place
-from raysynth.fitting.checks import begin_spending, listed, resumed_folder, run_folder, shards_folder, try_out
+from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
+from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
+from raysynth.fitting.persons import regenerators
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.regenerators import regenerators
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
 from raysynth.methods.shown import Shown
@@ -41,9 +42,8 @@ if TYPE_CHECKING:
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.running.stages import Stage
-    from raysynth.sampling.chunks import SamplingModel
+    from raysynth.sampling.chunks import Generator, SamplingModel
     from raysynth.sampling.conditions import Segment
-    from raysynth.sampling.protocol import Generator
     from raysynth.sampling.writer import Manifest
     from raysynth.schema.constraints.rules import ConstraintSet
 else:
@@ -203,7 +203,7 @@ class Synthesizer(Shown):
         """Check the parameters, then `learn`."""
         self._check_parameters()
         self._resume = resumed_folder(self, resume)
-        run_folder(self.run_config)  # raises for storage that cannot be written
+        check_storage_path(self.run_config)
         shards_folder(self)  # raises where shards cannot be kept
         self._sampling_seed(self.seed)
         begin_spending(self, scope := privacy_scope(self))  # raises for parameters out of range
@@ -222,8 +222,9 @@ class Synthesizer(Shown):
     def _learn(self, opened: OpenedTable, scope: PrivacyScope | None, run: PrivateRun | None = None) -> Fitted:
         """The encoder, and what the method learns."""
         prepared = prepare(self, opened, scope, run)
-        schemas, key = (prepared.written_schema(opened.schema), opened.modelled_schema), self._new_identifier_key()
-        begun = Fitted(*schemas, prepared.encoder, opened.rules, opened.statistics.n_rows, key)
+        schemas = prepared.written_schema(opened.schema), opened.modelled_schema
+        key, gaps = self._new_identifier_key(), gaps_of(self, prepared)
+        begun = Fitted(*schemas, prepared.encoder, opened.rules, opened.statistics.n_rows, key, gaps=gaps)
         with stage("fit", begun.n_rows), spending_told(scope):
             fitted = self._fit_encoded(prepared, begun)
         if scope is None:
@@ -347,14 +348,14 @@ class Synthesizer(Shown):
         from raysynth.sampling.conditions import parse_conditions
 
         model = with_rules(self._fitted(), rules)
-        return model, parse_conditions(conditions, n_samples, model.schema, model.encoder)
+        return model, parse_conditions(conditions, n_samples, model.schema, model.unruled)
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel
         from raysynth.sampling.persons import person_columns
 
-        of, generator = self._require_fitted(), self._generator()
-        made = regenerators(of.schema)
+        of = self._require_fitted()
+        generator, made = with_gaps(self._generator(), of.encoder, of.gaps), regenerators(of.schema)
         persons = person_columns(of.schema, of.encoder, made, generator)
         return SamplingModel(generator, of.encoder, of.schema, of.rules, made, of.identifier_key, persons)
 

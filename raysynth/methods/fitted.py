@@ -10,8 +10,8 @@ import numpy as np
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.model_file import ModelContent
+from raysynth.fitting.gaps import Groups
 from raysynth.fitting.prepared import constraint_set
-from raysynth.fitting.private_history import PrivateHistory
 from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Fitted:
         privacy_spent: the ledger of all releases; None without a budget.
         stages: of the fit, with their seconds; none after loading.
         versions: of the software that wrote the file; None for a fit of this process.
+        gaps: columns, by their place in the encoder, that are missing in the same rows (see `fitting/gaps.py`).
     """
 
     schema: TableSchema
@@ -49,6 +50,7 @@ class Fitted:
     privacy_spent: PrivacySpent | None = None
     stages: tuple[Stage, ...] = ()
     versions: dict[str, str] | None = None
+    gaps: Groups = ()
 
     def with_learned(self, learned: Any, encoder: TableEncoder | None = None) -> Fitted:
         """The same with what the method learned, and the encoder that it took in place of the given one."""
@@ -78,6 +80,7 @@ class Fitted:
             "n_rows": self.n_rows,
             "identifier_key": self.identifier_key,
             "privacy": None if self.privacy_spent is None else self.privacy_spent.to_dict(),
+            **({"gaps": [list(group) for group in self.gaps]} if self.gaps else {}),
             **({"thinning": self.rules.thinning.to_dict()} if self.rules and self.rules.thinning else {}),
         }, arrays
 
@@ -95,9 +98,25 @@ class Fitted:
             identifier_key=int(meta["identifier_key"]),
             privacy_spent=None if spent is None else PrivacySpent.from_dict(spent).check_claim(),
             versions=written_by(content),
+            gaps=tuple(tuple(int(c) for c in group) for group in meta.get("gaps", [])),
         )
 
 
 def written_by(content: ModelContent) -> dict[str, str]:
     """The versions of the software that wrote a file; none for a part of one."""
     return {str(k): str(v) for k, v in dict(content.meta.get("written_by", {})).items()}
+
+
+class PrivateHistory(list[dict[str, float]]):
+    """The losses of a fit under a budget: exact figures of the rows, for the data's holder in this process alone.
+
+    They go into no model file (`releasable_history`), and a copy that is sent to another process is empty.
+    """
+
+    releasable = False
+
+    def __repr__(self) -> str:
+        return f"<private: exact losses of {len(self)} epochs, which no epsilon covers: {list(self)!r}>"
+
+    def __reduce__(self) -> tuple[type[PrivateHistory], tuple[()]]:
+        return PrivateHistory, ()

@@ -8,25 +8,29 @@ A package that brings a method names it in its `pyproject.toml`:
 That list is read only where somebody names a method that raysynth does not have, and nothing of it is imported but the
 method that was named. A model file names its method, too, but it is data that anyone may have written: it has nothing
 imported but what the user allows by name (`load_synthetic_model(..., allow_methods=[...])`).
+
+method='auto' is chosen by what is declared alone. No row is read and nothing is fitted on trial, so the choice and what
+it says are the same for every table, under a privacy budget too. The rule rests on `tests/benchmarks/bench_trees.py`
+and on the README's table of methods.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.methods.choice import AUTO
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
 
 METHODS: dict[str, str] = {
     "copula": "raysynth.methods.copula.synthesizer:GaussianCopula",
-    "gan": "raysynth.methods.gan.tabular_gan:TabularGAN",
-    "ctgan": "raysynth.methods.gan.ctgan:CTGAN",
+    "gan": "raysynth.methods.gan.synthesizer:TabularGAN",
+    "ctgan": "raysynth.methods.gan.synthesizer:CTGAN",
     "conditional_gan": "raysynth.methods.gan.conditional_gan:ConditionalTabularGAN",
     "tvae": "raysynth.methods.vae.synthesizer:TabularVAE",
     "dp_tvae": "raysynth.methods.vae.synthesizer:DPTabularVAE",
@@ -40,7 +44,7 @@ METHODS: dict[str, str] = {
 # What model files of several tables name; these are no methods of one table, and nothing else looks for them here.
 DATABASES: dict[str, str] = {"relational": "raysynth.related.synthesizer:RelationalSynthesizer"}
 
-DEFAULT_METHOD = AUTO  # chosen by what is declared; see README, 'Choosing a method'
+AUTO = DEFAULT_METHOD = "auto"  # chosen by what is declared; see README, 'Choosing a method'
 GROUP = "raysynth.methods"  # of entry points
 
 
@@ -104,3 +108,39 @@ def _installed(method: str) -> type[Synthesizer]:
     if not (isinstance(found, type) and issubclass(found, Synthesizer) and found.method == method):
         raise ParameterError(f"method {method!r} ({entry.value}) is no Synthesizer whose `method` is {method!r}")
     return found
+
+
+OF_SEQUENCES = ("sequence_key", "time_column", "sequence_length", "static_columns", "features", "window_step")
+OF_TRAINING = ("scaling_config", "run_config", "keep_shards", "epochs", "batch_size", "learning_rate")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method and the reason for it, as one line for the user."""
+
+    method: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"method 'auto' takes '{self.method}': {self.reason}"
+
+
+def choose(parameters: Mapping[str, Any]) -> Choice:
+    """The method for a table, from the parameters that the user gave.
+
+    Args:
+        parameters: constructor arguments by name; None and False count as left out.
+    """
+    given = {name for name, value in parameters.items() if value is not None and value is not False}
+    is_private = bool({"epsilon", "differential_privacy"} & given)
+    if of_sequences := [name for name in OF_SEQUENCES if name in given]:
+        if is_private:
+            return Choice("timegan", "the method of sequences that keeps a privacy budget")
+        return Choice(
+            "autoregressive_sequences", f"{', '.join(of_sequences)} speak of sequences, which it is closest on"
+        )
+    if of_training := [name for name in OF_TRAINING if name in given]:
+        return Choice("autoregressive", f"{', '.join(of_training)} belong to a network, and of these it is the closest")
+    if is_private:
+        return Choice("bayesian_network", "the closest to the real table within a privacy budget")
+    return Choice("trees", "the closest to the real table on most tables, and learned in seconds")

@@ -99,6 +99,19 @@ class Blocks:
         numbers = {n: 0 if n in self.common else first[n] for n in self.model.tables}
         return Output(self.model, {**common, **made}, numbers, given)
 
+    def tables(self) -> dict[str, pa.Table]:
+        """All blocks, one below the other."""
+        names = self.model.schema.names
+        parts: dict[str, list[pa.Table]] = {n: [] for n in names}
+        common = self.made_once()
+        for index in range(self.number):
+            first = {n: sum(part.num_rows for part in parts[n]) for n in names}
+            output = self.output(self.block(index, common), common, first)
+            once = set() if index == 0 else self.common | set(self.model.references)
+            for name in names:
+                parts[name] += [] if name in once else [output.table(name)]
+        return {n: pa.concat_tables(parts[n]).unify_dictionaries() for n in names}
+
     @property
     def _referenced(self) -> dict[str, int]:
         return {n: rows.num_rows for n, (rows, _) in self.model.references.items()}

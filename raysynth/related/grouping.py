@@ -13,19 +13,10 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.numbers import to_float
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints.values import one_array
 
 NO_PARENT = -1
 MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle
-
-
-def one_array(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The values as one array."""
-    if isinstance(values, pa.ChunkedArray) and pa.types.is_dictionary(values.type):
-        values = values.unify_dictionaries()
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0) if whole.num_chunks else pa.nulls(0, whole.type)
-    return whole
 
 
 def plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
@@ -20,7 +21,6 @@ from raysynth.related.grouping import (
     levels,
     number_column,
     numbers,
-    one_array,
     plain,
     take_or_null,
 )
@@ -33,10 +33,11 @@ from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 
-MOST_ROWS = 400_000  # of one table that its model is fitted to: whole families, chosen at random
+MOST_ROWS = 200_000  # of one table that its model is fitted to: whole families, chosen at random
 FEWEST_NUMBERED = 10  # parents of several rows, in all of which a column has to number them
 MOST_GIVEN = 120  # columns of ancestors that a row sees; the nearest come first
 
@@ -91,6 +92,13 @@ class DatabaseModel:
         """The columns of one table; raises `SchemaError` for an unknown one."""
         _ = self.schema[name]
         return self.references[name][1] if name in self.references else self.tables[name].schema
+
+    @property
+    def privacy_spent(self) -> PrivacySpent | None:
+        """What all tables have spent together: each fit's ledger goes on from those before it."""
+        fits = (t.model.synthesizer.privacy_spent_ for t in self.tables.values() if t.model is not None)
+        spent: list[PrivacySpent] = [s for s in fits if s is not None]
+        return max(spent, key=lambda s: len(s.ledger), default=None)
 
     @property
     def roots(self) -> dict[str, int]:

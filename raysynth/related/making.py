@@ -5,19 +5,20 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from raysynth.related.grouping import NO_PARENT, Family, codes, one_array, plain, take_or_null
+from raysynth.related.grouping import NO_PARENT, Family, codes, plain, take_or_null
 from raysynth.related.learning import TableModel
 from raysynth.related.matching import deal
 from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
 DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
@@ -146,7 +147,7 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
         known = model.summaries.repaired(parents.rows, number)
         own = {n: known.column(n) for n in known.column_names}
         parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
-    context = _context(model, parents, relation.parent, family.parent)
+    context = context_of(model.context, parents, relation.parent, family.parent)
     if model.model is None:
         rows = pa.table({"": pa.nulls(len(family.parent))})
     elif model.siblings.is_sequence:
@@ -159,10 +160,14 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     return Made(rows, context, {relation: family.parent}, family.place)
 
 
-def _context(model: TableModel, parents: Made, name: str, parent_N: np.ndarray) -> pa.Table:
-    """What each row sees of its ancestors, (N,)."""
+def context_of(labels: Sequence[str], parents: Made, name: str, parent_N: np.ndarray) -> pa.Table:
+    """What each row sees of its ancestors, (N,).
+
+    Args:
+        labels: columns of ancestors. parents: made rows of the table `name`. parent_N: number of each row's parent.
+    """
     result: dict[str, pa.Array] = {"": pa.nulls(len(parent_N))}
-    for label in model.context:
+    for label in labels:
         own = label.removeprefix(f"{name}: ")
         source = parents.rows if own != label and own in parents.rows.column_names else parents.context
         result[label] = one_array(take_or_null(source.column(own if source is parents.rows else label), parent_N))

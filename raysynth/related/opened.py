@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.data.keys import check_database, key_values, parent_rows
+from raysynth.data.table import as_table
 from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
-from raysynth.related.grouping import NO_PARENT, codes, numbers, one_array
+from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.plan import TablePlan, bringing, plan_of
 from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text, infer_schema
@@ -114,6 +116,13 @@ def open_tables(
         plan = next((p for p in plans if p.name == name), None)
         known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
     return OpenDatabase(schema, plans, known, parents)
+
+
+def open_reference(data: Any, declared: TableSchema | None) -> tuple[pa.Table, TableSchema]:
+    """Rows and columns of a reference table, which is public; raises as `Synthesizer.fit`."""
+    table = as_table(data)
+    opened = _open_table(table, table.to_arrow(), None, declared)
+    return opened.rows.combine_chunks(), opened.schema
 
 
 def _alike(

@@ -19,16 +19,16 @@ from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.loading import model_from_content
-from raysynth.related.grouping import one_array
 from raysynth.sampling.chunks import SamplingModel, assemble
 from raysynth.sampling.local import one_torch_thread, worker_threads
-from raysynth.sampling.persons import replaced
+from raysynth.sampling.persons import TRIES, until_kept
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints import ConstraintSet
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
 
 PERSONS = "number of the person"  # the column that says whose each row is
 CHUNK_ROWS = 32_768  # rows that one thread makes at once
-TRIES = 60  # of rows that break a rule of their table
 
 
 @dataclass(frozen=True)
@@ -133,20 +133,16 @@ class RowModel:
     def _chunk(self, given: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
         model = self.synthesizer._fitted()
         rows = self._tried(model, given, n, rng)
-        if model.rules is None:
+        if not isinstance(model.rules, ConstraintSet):
             return rows
-        kept = np.asarray(model.rules.holds(rows))
-        for _ in range(TRIES):
-            broken = np.flatnonzero(~kept)
-            if not len(broken):
-                return rows
-            again = self._tried(model, given.take(pa.array(broken)), len(broken), rng)
-            rows = replaced(rows, broken, again)
-            kept[broken] = model.rules.holds(again)
-        if kept.all():
+        rules = model.rules.without_weights(self.given)  # rows of one parent are weighed against each other alone
+        rows, held, _ = until_kept(
+            rows, lambda at: self._tried(model, given.take(pa.array(at)), len(at), rng), rules, rng
+        )
+        if held.all():
             return rows
         raise ConstraintError(
-            f"{int((~kept).sum()):,} of {n:,} rows broke the constraints of their table {TRIES} times; relax them, or "
+            f"{int((~held).sum()):,} of {n:,} rows broke the constraints of their table {TRIES} times; relax them, or "
             "declare a constraint that is met by construction"
         )
 
@@ -184,6 +180,6 @@ class RowModel:
     def from_state(cls, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RowModel:
         """The inverse of `to_state`; raises `ModelFileError`, or what a damaged file raises."""
         model = model_from_content(ModelContent(meta["content"], under("content.", arrays)))
-        if not getattr(model, "completes_rows", False):
+        if not hasattr(model._generator(), "generate_given"):
             raise ModelFileError(f"the model file makes rows by '{model.method}', which cannot complete any; refit it")
         return cls(model, tuple(meta["given"]))

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pyarrow as pa
 
-from raysynth.errors import NotFittedError, ParameterError, SchemaError
+from raysynth.errors import NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.fitting.checks import check_whole
-from raysynth.methods.choice import AUTO
 from raysynth.methods.fitted import written_by
 from raysynth.methods.parameters import Parameter, Parameterised, declared
-from raysynth.related.grouping import plain
+from raysynth.methods.registry import AUTO
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
 from raysynth.schema.relations import DatabaseSchema
@@ -25,12 +24,16 @@ from raysynth.schema.table import TableSchema
 if TYPE_CHECKING:
     import pandas as pd
 
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
+    from raysynth.dp.mechanisms.noise import NoiseSource
     from raysynth.methods.base import Synthesizer
     from raysynth.related.learning import DatabaseModel
     from raysynth.related.making import Roots
+    from raysynth.related.unit import Unit
     from raysynth.sampling.writer import Manifest
 
-DEFAULT_METHOD = "trees"
+DEFAULT_METHOD, PRIVATE_METHOD = "trees", "bayesian_network"
+LEARNED_ROWS = 50_000  # of each table, by a method that has `max_rows`, where `parameters` does not say how many
 
 
 class RelationalSynthesizer(Parameterised):
@@ -44,7 +47,11 @@ class RelationalSynthesizer(Parameterised):
     and foreign keys filled from them, so that every key points to a row. What is protected is the person: a row of a
     root table with all that descends from it counts once for `rare_threshold`.
 
-    After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`.
+    With `epsilon` that is a guarantee (`related/bounding.py` has the proof): one row of `root` more or less, with all
+    that descends from it. Relations and `caps` are declared, and only methods that count serve.
+
+    After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`;
+    `privacy_spent_`.
     """
 
     relations: Annotated[
@@ -69,12 +76,31 @@ class RelationalSynthesizer(Parameterised):
             "keys that point to no row: 'error', or 'missing' to take them for missing", one_of=("error", "missing")
         ),
     ] = "error"
-    epsilon: Annotated[float | None, Parameter("not in this version: several tables have no privacy budget")] = None
+    epsilon: Annotated[
+        float | None,
+        Parameter("of a guarantee for rows of `root` with all that descends from them; None: no budget", above=0),
+    ] = None
+    delta: Annotated[float | None, Parameter("of the guarantee", above=0, below=1, under_budget=1e-5)] = None
+    root: Annotated[
+        str | None,
+        Parameter("with `epsilon`: the table whose rows, each with all that descends from it, are protected"),
+    ] = None
+    caps: Annotated[
+        Mapping[str, int] | None,
+        Parameter(
+            "with `epsilon`: for each table below the root how many rows of one parent count at most, {'orders': 10}; "
+            "others are left out, and noise grows with the product along the chain"
+        ),
+    ] = None
+    public_types: Annotated[
+        bool, Parameter("with `epsilon`: the types that Parquet and Arrow files store are public")
+    ] = False
     seed: Annotated[
         int | None, Parameter("of the fit and of sampling; None draws one", at_least=0, at_most=2**62 - 1)
     ] = None
     verbose: Annotated[bool | int, Parameter("print how each table is made")] = True
 
+    _noise: NoiseSource | None = field(default=None, init=False)  # a seeded one, in tests, voids the guarantee
     database_: DatabaseModel = field(init=False)
     versions_: dict[str, str] | None = field(default=None, init=False)  # of the software that wrote the model's file
 
@@ -90,30 +116,46 @@ class RelationalSynthesizer(Parameterised):
         Raises:
             DataError, SchemaError, ParameterError: name the table and the column, and say what to do.
         """
+        self._check_parameters()
+        self.__dict__.pop("stages_", None)
+        unit = self._unit()
+        seed = secrets.randbits(62) if self.seed is None else int(self.seed)
+        with collect_stages() as stages, told(quiet=not self.verbose, only_public=unit is not None):
+            self.database_ = self._learned(tables, unit, seed)
+        self.stages_ = tuple(stages)
+        return self
+
+    def _learned(self, tables: Any, unit: Unit | None, seed: int) -> DatabaseModel:
+        """The models of all tables; within a budget nothing is inferred, and no row is checked."""
         from raysynth.data.key_inference import as_database_schema
         from raysynth.data.sources.databases import open_database as open_source
         from raysynth.related.learning import learn
         from raysynth.related.opened import open_tables
+        from raysynth.related.private import learn_privately
 
-        self._check_parameters()
-        self.__dict__.pop("stages_", None)
-        with collect_stages() as stages, told(quiet=not self.verbose):
-            with stage("keys"):
-                given, known = open_source(tables)
-                relations = known if self.relations is None else self.relations
-                schema = as_database_schema(relations, given, verbose=bool(self.verbose))
-                database = open_tables(given, schema, self.schemas or {}, self.dangling)
-            seed = secrets.randbits(62) if self.seed is None else int(self.seed)
-            self.database_ = learn(database, self._maker(database.schema, seed), seed, bool(self.verbose))
-        self.stages_ = tuple(stages)
-        return self
+        with stage("keys"):
+            given, known = open_source(tables)
+            relations = known if self.relations is None else self.relations
+            if unit is not None and relations is None:
+                raise ParameterError(
+                    "under a budget the keys between tables are declared, since inference reads rows; give relations=["
+                    "'child.key -> parent.key', ...]"
+                )
+            schema = as_database_schema(relations, given, verbose=bool(self.verbose))
+            schemas, told = self.schemas or {}, bool(self.verbose)
+            if unit is not None:
+                return learn_privately(given, schema, schemas, unit, self._maker(schema, seed), seed, verbose=told)
+            database = open_tables(given, schema, schemas, self.dangling)
+        return learn(database, self._maker(database.schema, seed), seed, told)
+
+    def _unit(self) -> Unit | None:
+        """What is protected; None without a budget."""
+        from raysynth.related.unit import unit_of
+
+        return unit_of(self.epsilon, self.delta, self.root, self.caps, self.public_types, self._noise)
 
     def _check_together(self) -> None:
-        if self.epsilon is not None:
-            raise ParameterError(
-                "RelationalSynthesizer has no privacy budget in this version: the noise of a person with many rows in "
-                "several tables is not accounted for; leave out epsilon, or fit each table alone with a privacy_unit"
-            )
+        self._unit()
         from raysynth.methods.base import Synthesizer
 
         known = {name for cls in self._classes() for name in declared(cls)}
@@ -129,21 +171,29 @@ class RelationalSynthesizer(Parameterised):
         from raysynth.methods.registry import synthesizer_class
 
         names = (self.method, self.method if self.child_method is None else self.child_method)
-        root, child = (synthesizer_class(DEFAULT_METHOD if name == AUTO else name) for name in names)
+        is_private = self.epsilon is not None
+        default = PRIVATE_METHOD if is_private else DEFAULT_METHOD
+        root, child = (synthesizer_class(default if name == AUTO else name) for name in names)
         for cls in (root, child):
-            if not getattr(cls, "completes_rows", False):
+            if is_private and cls.method != PRIVATE_METHOD:
+                raise ParameterError(
+                    f"method '{cls.method}' has no privacy budget over several tables: what a person's rows in all of "
+                    f"them change is proved for counts alone; take '{PRIVATE_METHOD}', or leave out epsilon"
+                )
+            if not is_private and not getattr(cls, "completes_rows", False):
                 raise ParameterError(
                     f"method '{cls.method}' cannot complete rows of which some columns are given, as several tables "
                     "need; take 'trees' or 'autoregressive'"
                 )
         return root, child
 
-    def _maker(self, schema: DatabaseSchema, seed: int) -> Callable[[str], Synthesizer]:
+    def _maker(self, schema: DatabaseSchema, seed: int) -> Callable[..., Synthesizer]:
         root, child = self._classes()
 
-        def make(name: str) -> Synthesizer:
+        def make(name: str, settings: Mapping[str, Any] | None = None) -> Synthesizer:
             cls = child if schema.parents_of(name) else root
-            own = {k: v for k, v in (self.parameters or {}).items() if k in declared(cls)}
+            chosen = {"max_rows": LEARNED_ROWS, **(settings or {}), **(self.parameters or {})}
+            own = {k: v for k, v in chosen.items() if k in declared(cls)}
             return cls(**own, seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
 
         return make
@@ -197,10 +247,11 @@ class RelationalSynthesizer(Parameterised):
         """
         from raysynth.data.table import as_table
         from raysynth.related.making import Roots
+        from raysynth.related.writing import fitting
 
         roots = self._roots(scale, None, dict.fromkeys(parents, 0))
         for name, rows in parents.items():
-            given = self._fitting(name, as_table(rows, min_rows=0).to_arrow())
+            given = fitting(as_table(rows, min_rows=0).to_arrow(), name, self.table_schema(name))
             roots[name] = Roots(given.num_rows, given=given)
         return self._frames(self._made(roots, scale, seed))
 
@@ -264,18 +315,8 @@ class RelationalSynthesizer(Parameterised):
         """All blocks, one below the other."""
         from raysynth.related.blocks import Blocks, Request
 
-        blocks = Blocks.of(self.database_, Request(roots, scale, self._sampling_seed(seed)))
-        names = self.schema_.names
-        parts: dict[str, list[pa.Table]] = {n: [] for n in names}
         with told(quiet=not self.verbose):
-            common = blocks.made_once()
-            for index in range(blocks.number):
-                first = {n: sum(part.num_rows for part in parts[n]) for n in names}
-                output = blocks.output(blocks.block(index, common), common, first)
-                once = set() if index == 0 else blocks.common | set(self.database_.references)
-                for name in names:
-                    parts[name] += [] if name in once else [output.table(name)]
-        return {n: pa.concat_tables(parts[n]).unify_dictionaries() for n in names}
+            return Blocks.of(self.database_, Request(roots, scale, self._sampling_seed(seed))).tables()
 
     def _frames(self, tables: Mapping[str, pa.Table]) -> dict[str, pd.DataFrame]:
         from raysynth.sampling.frame import to_frame
@@ -286,6 +327,12 @@ class RelationalSynthesizer(Parameterised):
         """The columns of one table; raises `NotFittedError` or `SchemaError`."""
         self._require_fitted()
         return self.database_.columns(name)
+
+    @property
+    def privacy_spent_(self) -> PrivacySpent | None:
+        """The ledger of all tables and its total; None without a budget. Raises `NotFittedError`."""
+        self._require_fitted()
+        return self.database_.privacy_spent
 
     @property
     def schema_(self) -> DatabaseSchema:
@@ -314,21 +361,6 @@ class RelationalSynthesizer(Parameterised):
             name: Roots(int((rows or {}).get(name, max(1, round(n * scale)))), (conditions or {}).get(name))
             for name, n in known.items()
         }
-
-    def _fitting(self, name: str, rows: pa.Table) -> pa.Table:
-        """Given rows of a table with its columns and types; raises `SchemaError`."""
-        arrays = {}
-        for column in self.table_schema(name).columns:
-            if column.name not in rows.column_names:
-                raise SchemaError(f"table '{name}': the given rows lack column '{column.name}'")
-            wanted = column.as_modelled()
-            if column.date_format is not None:
-                raise SchemaError(f"table '{name}': column '{column.name}' holds dates as text; give them as dates")
-            try:
-                arrays[column.name] = plain(rows.column(column.name)).cast(wanted.arrow_type)
-            except pa.ArrowException as error:
-                raise SchemaError(f"table '{name}': column '{column.name}' is no {column.dtype} ({error})") from error
-        return pa.table(arrays)
 
     def _sampling_seed(self, seed: int | None) -> int:
         seed = seed if seed is not None else self.seed

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from raysynth.errors import ModelFileError
-from raysynth.related.grouping import numbers, one_array, plain, take_or_null
+from raysynth.errors import ModelFileError, SchemaError
+from raysynth.related.grouping import numbers, plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.making import Made
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import CrossTableRule, Relation
+from raysynth.schema.table import TableSchema
 
 
 @dataclass
@@ -93,3 +95,19 @@ class Output:
 
 def _is_meant(rule: CrossTableRule, relation: Relation) -> bool:
     return not rule.child_key or rule.child_key == relation.child_key
+
+
+def fitting(rows: pa.Table, name: str, schema: TableSchema) -> pa.Table:
+    """Given rows of a table with its columns and types; raises `SchemaError`."""
+    arrays = {}
+    for column in schema.columns:
+        if column.name not in rows.column_names:
+            raise SchemaError(f"table '{name}': the given rows lack column '{column.name}'")
+        wanted = column.as_modelled()
+        if column.date_format is not None:
+            raise SchemaError(f"table '{name}': column '{column.name}' holds dates as text; give them as dates")
+        try:
+            arrays[column.name] = plain(rows.column(column.name)).cast(wanted.arrow_type)
+        except pa.ArrowException as error:
+            raise SchemaError(f"table '{name}': column '{column.name}' is no {column.dtype} ({error})") from error
+    return pa.table(arrays)

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -41,8 +42,7 @@ def summarise_on_ray(table: Table, make: Callable[[], S], columns: Sequence[str]
     ray = start_ray()
     if table.dataset is not None:
         require_free_cpu()
-        blocks = _SummariseBlock(table.schema, make, columns)
-        results = table.dataset.map_batches(blocks, batch_format="pyarrow", batch_size=None)
+        results = _of_blocks(table, partial(summarise_blocks, make=make), columns)
         n_parts, levels = None, _DATASET_LEVELS
     else:
         n_parts = len(table.fragments)
@@ -78,6 +78,29 @@ def for_each_fragment_on_ray(
             count_done("fragments")
             advance(1)
     return [made[i] for i in range(len(table.fragments))]
+
+
+def made_in_order_on_ray(
+    table: Table,
+    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
+    columns: Sequence[str] | None,
+    label: str,
+) -> Iterator[R]:
+    """`runner.made_in_order` by Ray Data."""
+    if table.dataset is None and not table.fragments:
+        return
+    ray = start_ray()
+    if table.dataset is not None:
+        require_free_cpu()
+        results, n_parts = _of_blocks(table, partial(fn, 0), columns), None
+    else:
+        results = _fragments(ray, table, _apply_to_fragment, fn, columns, ordered=True)
+        n_parts = len(table.fragments)
+    with progress(label, n_parts) as advance, user_errors(ray):
+        for _, _, result in _rows(results, label):
+            count_done("fragments")
+            advance(1)
+            yield result
 
 
 def iter_items_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
@@ -135,18 +158,16 @@ class _Work:
         return _row(index, 0, lambda: self.run(index, item, *self.arguments))
 
 
-@dataclass(frozen=True)
-class _SummariseBlock:
-    """One row that holds the pickled summary of a block of the user's Dataset."""
+def _of_blocks(table: Table, make: Callable[[Iterator[pa.RecordBatch]], Any], columns: Sequence[str] | None) -> Any:
+    """A Dataset with a row for each block of the user's own: the pickled result of `make` on its rows."""
+    run = partial(_of_block, table.schema, make, columns)
+    return table.dataset.map_batches(run, batch_format="pyarrow", batch_size=None)
 
-    schema: pa.Schema
-    make: Callable[[], Summary]
-    columns: Sequence[str] | None
 
-    def __call__(self, block: pa.Table) -> pa.Table:
-        from raysynth.data.dataset_blocks import canonical_batches
+def _of_block(schema: pa.Schema, make: Callable[..., Any], columns: Sequence[str] | None, block: pa.Table) -> pa.Table:
+    from raysynth.data.dataset_blocks import canonical_batches
 
-        return _row(0, 0, lambda: summarise_blocks(canonical_batches(block, self.schema, self.columns), self.make))
+    return _row(0, 0, lambda: make(canonical_batches(block, schema, columns)))
 
 
 @dataclass(frozen=True)
@@ -338,7 +359,7 @@ def _for_each_block(
 
     from raysynth.data.dataset_blocks import canonical_batches
 
-    class EachBlock(Datasink):
+    class EachBlock(Datasink[Any]):
         """Applies `fn`; an error about the rows travels as a result, as in `_row`."""
 
         results: list[tuple[int, R | RaysynthError]] = []

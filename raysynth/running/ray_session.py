@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -39,9 +40,10 @@ def start_ray() -> Any:
     if ray.is_initialized():
         return ray
     _require_reachable(os.environ.get("RAY_ADDRESS", ""))
+    named = "local" if not os.environ.get("RAY_ADDRESS") and _notes_a_lost_cluster() else None
     try:
         with _variable(_OOM_RETRIES, str(RETRIES)):
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            ray.init(named, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         address = os.environ.get("RAY_ADDRESS")
         where = f"the cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
@@ -102,18 +104,39 @@ def require_free_cpu() -> None:
 
 def _require_reachable(address: str) -> None:
     """Raise `ClusterError` at once where nobody listens at host:port (Ray itself would try for minutes)."""
-    import socket
-
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
-    except OSError as error:
+    if (error := _refusal(address)) is not None:
         raise ClusterError(
             f"cannot reach the cluster at RAY_ADDRESS={address} ({error.strerror or error}); check the address and "
             "`ray status`, or unset RAY_ADDRESS to use this machine"
         ) from error
+
+
+def _notes_a_lost_cluster() -> bool:
+    """Whether Ray's note of the cluster last started on this machine, to which it connects where none is named, is of
+    one that was killed: Ray would wait for it."""
+    note = Path(os.environ.get("RAY_TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
+    try:
+        address = note.read_text(encoding="utf-8").strip()
+    except OSError:
+        return False
+    if _refusal(address) is None:
+        return False
+    _logger.warning("'%s' names a cluster at %s that is no more; Ray is started on this machine", note, address)
+    return True
+
+
+def _refusal(address: str) -> OSError | None:
+    """Why nobody can be reached at host:port; None where somebody listens, or it is another kind of address."""
+    import socket
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return None
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except OSError as error:
+        return error
+    return None
 
 
 def iter_tasks_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:

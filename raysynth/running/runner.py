@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -117,6 +117,29 @@ def for_each_fragment(
             results.append(fn(index, fragment.blocks(columns)))
             advance(1)
     return results
+
+
+def made_in_order(
+    table: Table,
+    fn: Callable[[int, Iterator[pa.RecordBatch]], R],
+    *,
+    columns: Sequence[str] | None = None,
+    label: str = "Reading",
+) -> Generator[R]:
+    """`fn(index, blocks)` for each fragment, one result after the other in the table's order, of which none is kept.
+
+    For results of the size of rows. The blocks of a Ray Dataset have no number: each is 0, and they come as they are
+    completed.
+    """
+    if runs_on_ray(table):
+        from raysynth.running.ray import made_in_order_on_ray
+
+        yield from made_in_order_on_ray(table, fn, columns, label)
+        return
+    with progress(label, len(table.fragments)) as advance:
+        for index, fragment in enumerate(table.fragments):
+            yield fn(index, fragment.blocks(columns))
+            advance(1)
 
 
 def run_tasks(

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from raysynth.errors import ParameterError
 from raysynth.running.progress import stage_line
@@ -140,7 +140,7 @@ def write_logs() -> None:
     _logger.addHandler(own)
 
 
-class _OwnHandler(logging.StreamHandler):
+class _OwnHandler(logging.StreamHandler[TextIO]):
     """Standard error, told from handlers of others."""
 
 

@@ -19,7 +19,6 @@ from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
-from raysynth.sampling.protocol import Generator
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
@@ -40,6 +39,11 @@ class Regenerator(Protocol):
 
 class RowRules(Protocol):
     """Constraints as sampling sees them."""
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """The user's columns that are computed from others."""
+        ...
 
     @property
     def has_unique(self) -> bool:
@@ -88,6 +92,12 @@ class SamplingModel:
     regenerators: Mapping[str, Regenerator] = field(default_factory=dict)
     key: int = 0
     persons: PersonColumns | None = None
+
+    @property
+    def unruled(self) -> TableEncoder:
+        """Encoders of the columns that conditions can ask for: of a computed one it has what is not computed."""
+        computed: frozenset[str] = frozenset() if self.rules is None else self.rules.computed
+        return TableEncoder(tuple(c for c in self.encoder.columns if c.name not in computed))
 
 
 @dataclass(frozen=True)
@@ -228,7 +238,8 @@ class _Wanted:
 
     @classmethod
     def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
-        index = {c.name: i for i, c in enumerate(model.encoder.columns)}
+        known_names = model.unruled.names
+        index = {c.name: i for i, c in enumerate(model.encoder.columns) if c.name in known_names}
         coded = [c for c in conditions if c.column in index]
         known = _exact_columns(model)
         exact = [c for c in coded if index[c.column] in known]
@@ -247,7 +258,7 @@ class _Wanted:
         block = model.generator.generate(n, rng, self.weights or None)
         block = block.take(self._possible(block)) if self.weights else block
         rows = model.encoder.decode(block, rng, self.within)
-        encoders = {c.name: c for c in model.encoder.columns}
+        encoders = {c.name: c for c in model.unruled.columns}
         rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.widened])
         for condition in self.conditions:
             if condition.points and condition.column in encoders:
@@ -335,3 +346,28 @@ def written(values: pa.Array | pa.ChunkedArray, column: ColumnSchema) -> pa.Arra
         return array
     text = DateFormat(column.date_format).write(array)
     return text.cast(column.arrow_type) if pa.types.is_integer(column.arrow_type) else text.dictionary_encode()
+
+
+class Generator(Protocol):
+    """Anything that makes encoded rows. It is pickled once for each worker and holds no private rows.
+
+    `exact_conditions = True` on a generator promises exact conditions on all columns, `exact_columns`, a set of indices
+    of the layout, on these only.
+
+    Determinism: the same rng state, n and weights give the same block in any process. Chunks run with one torch thread.
+    """
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows.
+
+        Args:
+            n: rows.
+            rng: the only source of randomness (a torch generator is seeded from it).
+            weights: for some column indices of the layout, an array (cardinality,) in [0, 1]: the probability that a
+                row with this code satisfies the conditions. A generator that can condition exactly draws from
+                p(row) * prod(weights[c][code_c]); one that cannot may ignore any of it (the sampling layer checks the
+                decoded rows and rejects), or use it as a guide.
+        """
+        ...

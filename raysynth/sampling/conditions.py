@@ -335,7 +335,10 @@ def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:
     if _is_missing(wanted):
         return f"condition on '{column.name}': no row of the model can be missing here; ask for a value"
     if isinstance(encoder, CategoricalEncoder):
-        return f"{where}; {_nearest(str(wanted), [str(v) for v in encoder.values])}"
+        known = list(encoder.values)
+        if any(str(v) == str(wanted) for v in known):  # 'True' for True
+            return f"{where}, a text; it has: {', '.join(map(repr, known[:12]))}"
+        return f"{where}; {_nearest(str(wanted), [str(v) for v in known])}"
     assert isinstance(encoder, NumericEncoder)
     distribution = encoder.distribution
     ends = encoder.to_arrow(np.array([distribution.low[0], distribution.high[-1]]), np.zeros(2, bool))

@@ -14,8 +14,10 @@ from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
 from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
+from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.thinning import is_off, learned
 from raysynth.schema.constraints.values import column_of, numbers_of
+from raysynth.schema.table import TableSchema
 
 PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the sample does not depend on them
 _SEED = 0x52756C6573
@@ -73,7 +75,23 @@ def with_rules(model: SamplingModel, extra: Rules) -> SamplingModel:
     rules = model.rules if isinstance(model.rules, ConstraintSet) else ConstraintSet((), schema)
     rules = replace(rules, extra=(*rules.extra, *extra))
     rules.validate(schema)
+    _check_persons(model, extra, schema)
     return replace(model, rules=rules)
+
+
+def _check_persons(model: SamplingModel, extra: Rules, schema: TableSchema) -> None:
+    """Raise `ConstraintError` where a rule would compute what is one for a person from what differs in its rows."""
+    if model.persons is None:
+        return
+    own = {model.encoder.columns[i].name for i in model.persons.columns}
+    own |= {c.name for c in schema.columns if c.kind is Kind.CONSTANT}
+    for made in (r for c in extra for r in c.replacements(schema) if isinstance(r, Derived)):
+        if made.column.name in own and (odd := [c.name for c in made.operands if c.name not in own]):
+            raise ConstraintError(
+                f"the rule '{made.text}' computes '{made.column.name}', the same in all rows of one "
+                f"'{model.persons.entity}', from '{odd[0]}', which differs in them; give the rule to the fit (in its "
+                "schema), or without the columns that differ"
+            )
 
 
 def _pilots(model: SamplingModel) -> Iterator[pa.Table]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import math
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
@@ -9,6 +12,7 @@ import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
 from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.entries import SPARSE_DTYPE
 from raysynth.schema.table import TableSchema
 
 THREADS_PAY = 50_000  # rows
@@ -34,11 +38,19 @@ def with_whole_numbers(frame: pd.DataFrame, schema: TableSchema) -> pd.DataFrame
 
 
 def _as_declared(values: pa.ChunkedArray, column: ColumnSchema) -> pd.Series:
+    if sparse := re.fullmatch(SPARSE_DTYPE, column.pandas_dtype or ""):
+        return _as_sparse(_series(values, sparse["held"]), sparse["fill"])
     series = _series(values, column.pandas_dtype)
     if column.levels is None or column.pandas_dtype != "category":
         return series
     made = [v for v in series.cat.categories if v not in column.levels]  # '(rare)' comes behind the highest
     return pd.Series(pd.Categorical(series, categories=[*column.levels, *made], ordered=True))
+
+
+def _as_sparse(series: pd.Series, fill: str) -> pd.Series:
+    if series.dtype.kind not in "biuf":  # whole numbers or truth values with missing ones
+        return series
+    return series.astype(pd.SparseDtype(series.dtype, math.nan if fill == "nan" else ast.literal_eval(fill)))
 
 
 def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:

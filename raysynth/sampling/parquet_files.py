@@ -26,6 +26,7 @@ from raysynth.files.storage import Place, atomic_path, place
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 256  # each holds a file open
+LOOKED_AT = 4096  # rows that tell whether a column's values repeat
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,6 @@ class _RowGroups:
     writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
-        compression = "NONE" if self.compression == "none" else self.compression
-        self.writer = pq.ParquetWriter(self.path, self.schema, compression=compression, write_statistics=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -146,8 +145,23 @@ class _RowGroups:
         return FileRecord(name, self.rows, self.path.stat().st_size, file_digest(place(self.path)))
 
     def _write(self, table: pa.Table) -> None:
-        assert self.writer is not None
+        if self.writer is None:
+            compression = "NONE" if self.compression == "none" else self.compression
+            self.writer = pq.ParquetWriter(
+                self.path, self.schema, compression=compression, write_statistics=True, use_dictionary=_repeated(table)
+            )
         self.writer.write_table(table, row_group_size=self.row_group_rows)
+
+
+def _repeated(table: pa.Table) -> list[str]:
+    """Columns worth a dictionary of their values: all but numbers and times of which the first rows repeat few."""
+    rows = table.slice(0, LOOKED_AT)
+    return [
+        field.name
+        for field in table.schema
+        if not pa.types.is_primitive(field.type)
+        or 2 * pc.count_distinct(rows.column(field.name)).as_py() <= rows.num_rows
+    ]
 
 
 def file_digest(file: Place) -> str:

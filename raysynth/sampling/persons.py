@@ -115,18 +115,36 @@ def _completed(model: Any, came_P: pa.Table, of_N: np.ndarray, rng: np.random.Ge
     rows = _tried(model, codes_PC, own_P, of_N, rng)
     if rules is None:
         return rows
-
-    def fails(made: pa.Table) -> np.ndarray:
-        return ~(np.asarray(rules.holds(made)) & rules.used(made, rng))
-
-    broken = np.flatnonzero(fails(rows))
-    for _ in range(TRIES):
-        if not len(broken):
-            return rows
-        again = _tried(model, codes_PC, own_P, of_N[broken], rng)
-        rows = replaced(rows, broken, again)
-        broken = broken[fails(again)]
+    rows, _, broken = until_kept(rows, lambda at: _tried(model, codes_PC, own_P, of_N[at], rng), rules, rng)
     return replaced(rows, broken, came_P.take(pa.array(of_N[broken])).select(rows.column_names))
+
+
+def until_kept(
+    rows: pa.Table, again: Callable[[np.ndarray], pa.Table], rules: Any, rng: np.random.Generator
+) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Rows with those that break a rule, or are not used, drawn anew up to `TRIES` times.
+
+    Args:
+        rows: N of them, drawn once.
+        again: other rows in the place of some: places -> rows.
+        rules: `RowRules`. rng: says which rows that hold are used.
+
+    Returns:
+        (rows, whether each keeps all rules (N,) bool, places of those that after all tries do not or are not used); a
+        row that keeps the rules gives way only to one that does.
+    """
+    held = np.asarray(rules.holds(rows)).copy()
+    left = np.flatnonzero(~(held & rules.used(rows, rng)))
+    for _ in range(TRIES):
+        if not len(left):
+            break
+        made = again(left)
+        holds = np.asarray(rules.holds(made))
+        better = holds | ~held[left]
+        rows = replaced(rows, left[better], made.filter(pa.array(better)))
+        held[left] |= holds
+        left = left[~(holds & rules.used(made, rng))]
+    return rows, held, left
 
 
 def _tried(model: Any, codes_PC: np.ndarray, own_P: pa.Table, of_N: np.ndarray, rng: np.random.Generator) -> pa.Table:

@@ -14,10 +14,11 @@ from raysynth.schema.date_text import DateFormat
 
 MOST_ROWS_EACH = 1 << 40
 PROVENANCE = ("inferred", "released")
+SPARSE_DTYPE = r"Sparse\[(?P<held>u?int\d+|float\d+|bool), (?P<fill>nan|True|False|-?\d{1,20}(?:\.\d{0,20})?)\]"
 PANDAS_DTYPE = re.compile(
     r"U?[Ii]nt(8|16|32|64)|uint(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|object|category|str"
     r"|string(\[(python|pyarrow|pyarrow_numpy)\])?|datetime64\[(s|ms|us|ns)(, [^\[\]]{1,64})?\]"
-    r"|timedelta64\[(s|ms|us|ns)\]|period\[[A-Za-z-]{1,16}\]|.{1,400}\[pyarrow\]"
+    r"|timedelta64\[(s|ms|us|ns)\]|period\[[A-Za-z-]{1,16}\]|.{1,400}\[pyarrow\]|" + SPARSE_DTYPE
 )
 
 

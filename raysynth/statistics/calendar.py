@@ -1,7 +1,8 @@
 """How many rows of a column of times lie on the steps of the calendar: midnights, full hours, first days of months.
 
 The largest step that all rows share says little: one row with a time of day among a thousand midnights, and the step is
-a microsecond. Counts of rows tell midnights from times, month starts from days, and weekdays that never occur.
+a microsecond. Counts of rows tell midnights from times, month starts from days, and usual weekdays and hours from
+others.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class CalendarCounts:
         grids: rows on each of `GRIDS`, (11,) int64.
         month_ends: rows on the last day of a month, at midnight.
         weekdays: rows on each weekday, Monday first, (7,) int64.
+        hours: rows in each hour of the day, (24,) int64.
     """
 
     type: pa.DataType
     grids: np.ndarray = field(default_factory=lambda: np.zeros(len(GRIDS), np.int64))
     month_ends: int = 0
     weekdays: np.ndarray = field(default_factory=lambda: np.zeros(7, np.int64))
+    hours: np.ndarray = field(default_factory=lambda: np.zeros(24, np.int64))
 
     def update(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
         """Add times (N,) int64 in the type's unit, each counts times (None: once)."""
@@ -52,12 +55,15 @@ class CalendarCounts:
             self.grids[i] += int(weights[mask].sum())
         self.month_ends += int(weights[at_midnight & (first_days(month + 1) - 1 == day)].sum())
         self.weekdays += np.bincount((day + 3) % 7, weights=weights, minlength=7).astype(np.int64)
+        hour = rest // (3600 * per_second(self.type))
+        self.hours += np.bincount(hour, weights=weights, minlength=24).astype(np.int64)
 
     def merge(self, other: CalendarCounts) -> None:
         """Add the rows of another summary of the same column."""
         self.grids += other.grids
         self.month_ends += other.month_ends
         self.weekdays += other.weekdays
+        self.hours += other.hours
 
 
 def per_second(type_: pa.DataType) -> int:

@@ -19,7 +19,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 from raysynth.statistics.text import TextSummary
-from raysynth.statistics.text_dates import ENOUGH, DateReading, read_dates, settled
+from raysynth.statistics.text_dates import ENOUGH, DateReading, is_nothing, read_dates, settled
 
 _DIGITS = (1_01_01, 2100_12_31_23_59_59)  # whole numbers that could be dates
 _FEWEST_NUMBERS = 20  # distinct whole numbers that can be taken for dates
@@ -132,7 +132,9 @@ def _can_be_dates(seen: ColumnStatistics) -> bool:
         return seen.n_distinct > 1
     if not (isinstance(seen.summary, NumericSummary) and pt.is_integer(seen.type) and not pt.is_uint64(seen.type)):
         return False
-    low, high = seen.extremes or (0, 0)
+    values = seen.summary.cells.low_values
+    values = values[values != 0]  # a sign for missing
+    low, high = (int(values[0]), int((seen.extremes or (0, 0))[1])) if len(values) else (0, 0)
     return seen.n_distinct >= _FEWEST_NUMBERS and low >= _DIGITS[0] and high <= _DIGITS[1]
 
 
@@ -158,6 +160,7 @@ def _check_format(seen: ColumnStatistics, text: str) -> None:
         return
     read = DateFormat(text).parse(pa.array(values, pa.string()))
     wrong = read.is_null().to_numpy(zero_copy_only=False)
+    wrong &= ~np.array([is_nothing(v.strip()) for v in values], bool)
     if counts[wrong].sum() > (1 - ENOUGH) * counts.sum():
         example = values[int(np.flatnonzero(wrong)[0])]
         raise SchemaError(

@@ -171,7 +171,7 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     advice = []
     if rare >= _MUCH_RARE and is_text(seen.type):
         advice.append(rare_words(rare))
-        if (mixed := _numbers_but_for(seen)) is not None:
+        if (mixed := numbers_but_for(seen)) is not None:
             advice.append(mixed)
     elif rare >= _MUCH_RARE:
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
@@ -189,7 +189,7 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     return advice
 
 
-def _numbers_but_for(seen: ColumnStatistics) -> str | None:
+def numbers_but_for(seen: ColumnStatistics) -> str | None:
     """What keeps a column of numbers text; None where most rows hold none, or all do (telephone numbers)."""
     counts = seen.categories().value
     is_number = np.array([_NUMBER.fullmatch(str(v)) is not None for v in counts.values], bool)
@@ -200,8 +200,10 @@ def _numbers_but_for(seen: ColumnStatistics) -> str | None:
     others = [(n, str(v)) for n, v, number in zip(counts.counts, counts.values, is_number, strict=True) if not number]
     frequent = [v for n, v in sorted(others, key=lambda o: (-o[0], o[1])) if n >= least][:4]
     shown = ", ".join(map(repr, frequent)) or "some texts in few rows each"
+    n_others = int(sum(n for n, _ in others))
+    most = f"{share:.0%} of the rows" if share < 0.99 else f"all but {n_others:,} row{'s' * (n_others > 1)}"
     return (
-        f"{share:.0%} of the rows are numbers; for the others ({shown}) all are text: read those as missing (--csv "
+        f"{most} are numbers; for the others ({shown}) all are text: read those as missing (--csv "
         f"'missing={'|'.join(frequent) or 'TEXT'}'), or put them into a column of their own"
     )
 

@@ -316,6 +316,14 @@ def _check_rows(column: ColumnSchema, seen: ColumnStatistics, rare: int) -> None
                 f"{where} has {len(outside):,} values that the declared categories lack; add them, or leave "
                 "`categories` out"
             )
+    if pt.is_decimal(seen.type) and seen.extremes is not None and (column.kind.is_modelled or seen.type.scale):
+        found = seen.distribution().value.decimals
+        digits = seen.type.scale if found is None else min(seen.type.scale, found + 1)
+        if max(map(abs, seen.extremes)) * 10.0**digits >= 2.0**53:
+            raise SchemaError(
+                f"{where} holds decimals of more digits than the 15 that are exact; make them whole numbers of a "
+                "smaller unit, which are exact to 18 (cents for euros), or text"
+            )
     if column.kind is Kind.CATEGORICAL:
         seen.categories()  # raises where there are too many distinct numbers
 
@@ -344,8 +352,8 @@ def _decimals(seen: ColumnStatistics) -> int | None:
     if pt.is_integer(seen.type):
         return 0
     decimals = seen.distribution().value.decimals
-    if pt.is_decimal(seen.type):
-        return min(seen.type.scale, 15)
+    if pt.is_decimal(seen.type):  # a database may give all columns more digits than any value has
+        return min(seen.type.scale, 15 if decimals is None else decimals)
     return decimals
 
 

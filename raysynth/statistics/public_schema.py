@@ -46,6 +46,7 @@ def public_schema(
     kinds: Mapping[Kind, Iterable[str] | None],
     *,
     public_types: bool = False,
+    found: Iterable[ColumnSchema] = (),
 ) -> TableSchema:
     """The schema of a table from public facts alone; rare values need no protection of their own then.
 
@@ -54,6 +55,7 @@ def public_schema(
         declared: wins.
         kinds: lists of column names by kind; they win over `declared`.
         public_types: the types that a Parquet or Arrow file stores (whole numbers, decimals, units) are public.
+        found: columns that nobody declared and whose kind was released with noise (`families.py`).
 
     Raises:
         SchemaError: names the column: it is not in the table, of another family than declared, or a constant without
@@ -71,7 +73,7 @@ def public_schema(
     known = () if declared is None else declared.names
     if unknown := [n for n in (*known, *listed) if n not in table.names]:
         raise SchemaError(f"column '{unknown[0]}' is declared, but the table has: {', '.join(table.names)}")
-    columns = []
+    columns, released = [], {c.name: c for c in found}
     for field in table.schema:
         if declared is not None and field.name in declared:
             column = declared[field.name]
@@ -81,7 +83,7 @@ def public_schema(
                     f"{dtype_text(field.type)}; convert the column or correct the schema"
                 )
         else:
-            column = _undeclared(field, public_types)
+            column = released.get(field.name) or undeclared(field, public_types)
         if field.name in listed:
             column = _of_kind(column, listed[field.name], retyped=field.name in table.untyped)
         columns.append(_complete(column))
@@ -119,7 +121,8 @@ def family(type_: pa.DataType) -> str:
     return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"
 
 
-def _undeclared(field: pa.Field, public_types: bool) -> ColumnSchema:
+def undeclared(field: pa.Field, public_types: bool = False) -> ColumnSchema:
+    """A column of which nothing is declared: by name, family of its type and, where that is public, the type."""
     name, found = field.name, family(field.type)
     if found == "number":
         if _KEY_NAME.search(words_of(name)):
@@ -161,7 +164,7 @@ def _of_kind(column: ColumnSchema, kind: Kind, *, retyped: bool = False) -> Colu
         if found in ("text", "boolean") and not retyped:
             raise SchemaError(f"column '{column.name}' is listed as continuous, but holds {found}; list it categorical")
         if found in ("text", "boolean"):
-            return ColumnSchema(column.name, kind, "double", reason="declared")
+            return ColumnSchema(column.name, kind, "double", reason=NUMBERS)
     if kind is column.kind:
         return column
     changes: dict[str, Any] = {"kind": kind, "reason": "declared", "personal": None}

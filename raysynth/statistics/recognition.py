@@ -1,21 +1,26 @@
 """Recognising personal data by a column's name and its values, conservatively: what is no such thing must be modelled.
 
 Formats that are distinctive by themselves (e-mail and IP addresses, bank accounts and cards with their check digits,
-social security numbers, written-out telephone numbers) are recognised whatever the column is called. Names, user names,
-postal addresses and bare telephone numbers need a column name that says so, and values that look like it: a
-'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
+social security numbers, written-out telephone numbers) are recognised whatever the column is called, and so are full
+names, most of which begin with a usual given name and end in a usual family name (Faker's lists of five countries).
+Other names, user names, postal addresses and bare telephone numbers need a column name that says so, and values that
+look like it: a 'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import import_module
 
 from raysynth.statistics.patterns import words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’.\-])*"
+_USUAL = 0.5  # share of values that must be full names of the lists, where the column's name says nothing
+_LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
 _FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
 _SHORT_NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,3}}")
@@ -55,6 +60,13 @@ _PHRASES = {
     "credit_card_number": {"card", "credit card", "creditcard", "cc", "pan"},
 }
 
+_ELSEWHERE = {  # in German, French, Spanish and Italian
+    "first_name": "vorname prénom prenom nombre nome",
+    "last_name": "nachname familienname apellido apellidos cognome",
+    "phone_number": "telefon telefonnummer handy téléphone teléfono telefono",
+    "address": "adresse anschrift straße strasse dirección indirizzo",
+}
+
 
 def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
     """The Faker provider for the personal data that a column holds, or None where none is recognised.
@@ -73,10 +85,13 @@ def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
         return "credit_card_number"
     if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
+    if len(set(values)) >= _MANY and _share(_is_usual_name, values) >= _USUAL:
+        return "name"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
     for provider, fits in _BY_NAME.items():
-        if (phrase in _PHRASES[provider] or " ".join(words) in _PHRASES[provider]) and fits(phrase, values):
+        known = _PHRASES[provider].union(_ELSEWHERE.get(provider, "").split())
+        if (phrase in known or " ".join(words) in known) and fits(phrase, values):
             return _address_provider(values) if provider == "address" else provider
     if not phrase and set(words) & _PEOPLE and _holds_people(values):
         return "name"
@@ -175,6 +190,22 @@ _BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
     "address": _holds_addresses,
     "credit_card_number": _holds_cards,
 }
+
+
+@lru_cache(maxsize=1)
+def _usual_names() -> tuple[frozenset[str], frozenset[str]]:
+    """(given names, family names) of some countries, in lower case."""
+    people = [import_module(f"faker.providers.person.{country}").Provider for country in _LISTS]
+    given, family = ({n.lower() for p in people for n in getattr(p, kind)} for kind in ("first_names", "last_names"))
+    return frozenset(given), frozenset(family)
+
+
+def _is_usual_name(value: str) -> bool:
+    if not _is_full_name(value):
+        return False
+    words = [w for w in re.sub(_TITLE, "", value).replace(",", " ").lower().split() if len(w.strip(".")) > 1]
+    given, family = _usual_names()
+    return len(words) > 1 and any(a in given and b in family for a, b in ((words[0], words[-1]), (words[-1], words[0])))
 
 
 def _holds_people(values: Sequence[str]) -> bool:

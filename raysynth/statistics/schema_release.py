@@ -20,7 +20,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.noised import NoisedColumn, release_statistics
 
-STATISTICS_SHARE = 0.95  # of rho; the rest is slack for composition
+STATISTICS_SHARE = 0.93  # of rho; `FAMILY_SHARE` may be taken, and the rest is slack for composition
 
 
 def release_schema(table: Table, public: TableSchema, scope: PrivacyScope) -> TableSchema:
@@ -29,7 +29,7 @@ def release_schema(table: Table, public: TableSchema, scope: PrivacyScope) -> Ta
     Args:
         table: with the schema's types.
         public: from `public_schema`.
-        scope: with an empty ledger; all of its budget is spent.
+        scope: with nothing in its ledger but what columns spell; all of its budget is spent.
     """
     statistics = release_statistics(table, public, scope, share=STATISTICS_SHARE)
     columns = [_filled(c, statistics.columns.get(c.name)) for c in public.columns]
@@ -67,4 +67,9 @@ def _filled(column: ColumnSchema, released: NoisedColumn | None) -> ColumnSchema
             changes["categories"] = counts.values
     if not changes:
         return column
-    return replace(column, **changes, released=tuple(changes), reason=f"{column.reason}; released with noise")
+    return replace(
+        column,
+        **changes,
+        released=tuple(dict.fromkeys((*column.released, *changes))),
+        reason=f"{column.reason}; released with noise",
+    )

@@ -1,8 +1,9 @@
 """Recognising columns of dates among texts and digits: which format they are written in, and how sure that is.
 
-All distinct values are tried, weighted by their rows. A column is dates where at least 98 % of its rows read as dates;
-the others then are missing, and that is said. '01/02/2012' can be read in two ways: a day above 12 somewhere settles
-it, else the other dates of the table do, else the month is taken first, said loudly; `date_format` overrides.
+All distinct values are tried, weighted by their rows. A column is dates where at least 98 % of its rows, without those
+that say that there is none ('-', 'unknown', 0000-00-00), read as dates; all others then are missing, and that is said.
+'01/02/2012' can be read in two ways: a day above 12 somewhere settles it, else the other dates of the table do, else
+the month is taken first, said loudly; `date_format` overrides.
 
 The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-' or '.', with two
 digits of the year, without leading zeros, 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012, January 31, 2012, Tuesday
@@ -25,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.data.sources.csv_numbers import ODD_MISSING
 from raysynth.schema.date_text import MONTHS, DateFormat
 from raysynth.statistics.patterns import named_like_key, words_of
 
@@ -33,6 +35,8 @@ _PROBES = 8  # values that candidates are looked for with
 _MOST_DISTINCT = 20_000  # values tried; of more a sample that does not depend on their order
 _FEWEST = 12  # distinct values that a form needs which is as often no date
 _YEARS = (1700, 2200)
+_FEWEST_DATES = 3  # distinct ones beside signs for missing
+_ZERO_DATE = re.compile(r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}(?:[ T]00:00(?::00(?:\.0+)?)?)?|0{8}")
 _LONGEST = 60  # characters of a text that is looked at
 
 _NUMBERS = [
@@ -114,6 +118,11 @@ class DateReading:
         return words
 
 
+def is_nothing(text: str) -> bool:
+    """Whether a text among dates says that there is none: '-', 'unknown', 0000-00-00, 0 among digits."""
+    return text in ODD_MISSING or text in ("0", "99999999") or _ZERO_DATE.fullmatch(text) is not None
+
+
 def read_dates(
     name: str, values: Sequence[str], counts: np.ndarray, *, digits: bool = False, asked: bool = False
 ) -> DateReading | None:
@@ -127,7 +136,9 @@ def read_dates(
     """
     given = [(v.strip(), n) for v, n in zip(values, counts, strict=True) if v.strip()]  # blanks are missing
     everything = pa.array([v for v, _ in given], pa.string()), np.array([n for _, n in given], float)
-    values, counts = _sample(everything[0].to_pylist(), everything[1])
+    own = [(v, n) for v, n in given if not is_nothing(v)]
+    own = own if len(own) >= _FEWEST_DATES else given
+    values, counts = _sample([v for v, _ in own], np.array([n for _, n in own], float))
     if not values or (not asked and sum(any(c.isdigit() for c in v) for v in values[:50]) < 0.5 * len(values[:50])):
         return None
     texts, total = pa.array(values, pa.string()), counts.sum()
@@ -144,12 +155,12 @@ def read_dates(
             fits.append((round(share, 9), float(counts[same].sum() / total), -rank, form))
     if not fits:
         return None
-    share, own, _, form = max(fits, key=lambda fit: fit[:3])
+    share, alike, _, form = max(fits, key=lambda fit: fit[:3])
     wrong = np.flatnonzero(DateFormat(form).parse(everything[0]).is_null().to_numpy(zero_copy_only=False))
     examples = tuple(everything[0].take(pa.array(wrong[:3])).to_pylist())
     exact = 1 - float(everything[1][wrong].sum() / everything[1].sum())
     reading = DateReading(form, exact, examples=examples)
-    others = [f for s, o, _, f in fits if f != form and s == share and o == own]
+    others = [f for s, o, _, f in fits if f != form and s == share and o == alike]
     other = next((f for f in others if DateReading(f, 1).day_first is (not reading.day_first)), None)
     if reading.day_first is None or other is None:
         return reading

@@ -98,12 +98,24 @@ class UnitIndex:
         arrays = [a for part in _owners(table, column) for a in part]
         unit_R, alone_R = _codes(pa.chunked_array(arrays, type=_type(table, column)))
         unit_R[alone_R] = unit_R.max(initial=0) + 1 + np.arange(alone_R.sum())
+        return cls.of_numbers(unit_R)
+
+    @classmethod
+    def of_numbers(cls, unit_R: np.ndarray) -> UnitIndex:
+        """From a number for the unit of each row."""
         order = np.argsort(unit_R, kind="stable")
         first = np.flatnonzero(np.diff(unit_R[order], prepend=-2))
         return cls(order, np.append(first, len(order)))
 
     def __len__(self) -> int:
         return len(self.start_U) - 1
+
+    @property
+    def number_R(self) -> np.ndarray:
+        """For each row in its place the number of its unit, 0 to U - 1."""
+        found = np.empty(len(self.row_R), np.int64)
+        found[self.row_R] = np.repeat(np.arange(len(self)), np.diff(self.start_U))
+        return found
 
     def one_row_each(self, unit_D: np.ndarray, noise: NoiseSource) -> np.ndarray:
         """For each unit that was drawn one of its rows (D), each with the same chance."""

@@ -1,16 +1,17 @@
-"""Which weights leave a training: their moving average, at the epoch whose validation loss was lowest."""
+"""Which weights leave a training: their moving average, at the epoch whose validation loss was lowest.
+
+And what the workers of a training say to each other (`Average`): means and sums of tensors over all of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-
-from raysynth.training.average import Average
 
 
 class BestAverage:
@@ -96,3 +97,20 @@ def on_cpu(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(on_cpu(v) for v in value)
     return value
+
+
+class Average(Protocol):
+    """All-reduce over workers: the mean (or sum) of tensors, in place."""
+
+    def __call__(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes the mean over the workers."""
+        ...
+
+    def total(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes the sum over the workers: one explicit all-reduce."""
+        ...
+
+    @property
+    def n_workers(self) -> int:
+        """W, as it is now."""
+        ...

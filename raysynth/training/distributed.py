@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from raysynth.errors import ClusterError, ParameterError, RaysynthError, TrainingError
+from raysynth.files.storage import is_uri, place
 from raysynth.running.plain_lines import told
-from raysynth.training.checkpoints import FILE_NAME, read_checkpoint, write_checkpoint
-from raysynth.training.curves import CurveFolder
+from raysynth.training.checkpoints import FILE_NAME, CurveFolder, read_checkpoint, write_checkpoint
 from raysynth.training.job import Job, Place, train_worker
 from raysynth.training.loop import Checkpoint, TrainResult
 from raysynth.training.shards import Shares
@@ -45,7 +45,7 @@ def train_on_ray(
 
     Args:
         job: what to train; pickled for the workers.
-        shards: the encoded table, in a folder that every worker sees.
+        shards: the encoded table, handed to the workers (`scratch.py`) or in a folder that all of them see.
         scaling_config: number and kind of workers.
         run_config: name, storage and retries; None: a temporary folder of this machine and 3 retries.
         start: where a run begins that has no checkpoint of its own yet; None: at the beginning.
@@ -63,7 +63,7 @@ def train_on_ray(
     check_division(job, scaling_config)
     check_storage(is_shared=run_config is not None and run_config.storage_path is not None)
     with tempfile.TemporaryDirectory(prefix="raysynth-train-") as scratch:
-        config = run_config if run_config is not None else _default_run_config(scratch)
+        config = _default_run_config(scratch) if run_config is None else _with_file_system(run_config)
         described = {"job": job, "shards": shards, "start": start, "curves": curves}
         say_what_it_waits_for(scaling_config, start_ray().cluster_resources())
         trainer = TorchTrainer(_worker, train_loop_config=described, scaling_config=scaling_config, run_config=config)
@@ -99,10 +99,10 @@ def worker_range(scaling_config: ScalingConfig) -> tuple[int, int]:
 
 
 def check_storage(*, is_shared: bool) -> None:
-    """Raise `ParameterError` where workers on other nodes would look for shards on this machine's own disk.
+    """Raise `ParameterError` where workers on other nodes would keep checkpoints on this machine's own disk.
 
     Args:
-        is_shared: whether the user named a folder that all nodes see.
+        is_shared: whether the user named a place that all nodes see.
     """
     if is_shared:
         return
@@ -111,9 +111,9 @@ def check_storage(*, is_shared: bool) -> None:
     nodes = [node for node in start_ray().nodes() if node["Alive"]]
     if len(nodes) > 1 or not all(node["Resources"].get("CPU") for node in nodes):  # an autoscaler will add nodes
         raise ParameterError(
-            f"the cluster has {len(nodes)} nodes or will have more, and the encoded table must be in a folder that all "
-            "of them see: give run_config=RunConfig(storage_path='/shared/runs', name=...) "
-            "(raysynth fit: --storage /shared/runs/NAME)"
+            f"the cluster has {len(nodes)} nodes or will have more, and checkpoints must be in a place that all of "
+            "them see: give run_config=RunConfig(storage_path='s3://bucket/runs' or '/shared/runs', name=...) "
+            "(raysynth fit: --storage s3://bucket/runs/NAME)"
         )
 
 
@@ -238,6 +238,15 @@ def _worker(config: dict[str, Any]) -> None:
             store=RayStore(rank, config["start"], config["curves"]),
             label="training",
         )
+
+
+def _with_file_system(run_config: RunConfig) -> RunConfig:
+    """The configuration with the file system of its URI, opened as everywhere here (`files/stores.py`)."""
+    path = run_config.storage_path
+    if path is None or run_config.storage_filesystem is not None or not is_uri(path):
+        return run_config
+    where = place(path, "storage_path")
+    return replace(run_config, storage_path=where.path, storage_filesystem=where.filesystem)
 
 
 def _default_run_config(scratch: str) -> RunConfig:

@@ -1,48 +1,87 @@
-"""What is trained: a picklable description that builds the learner and its batches wherever training runs."""
+"""What is trained: a picklable description that builds networks and batches wherever training runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from raysynth.training.average import Average
-from raysynth.training.batches import RowSource
-from raysynth.training.loop import GO_ON, EpochBatches, Learner, Store, TrainResult, TrainSettings, Watch, train
-from raysynth.training.precision import tensor_cores
+from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.training.averaging import Average, copy_all
+from raysynth.training.batches import Batches, RowSource
+from raysynth.training.held_out import HeldOut
+from raysynth.training.learner import Learner, Trainable
+from raysynth.training.loop import GO_ON, EpochBatches, Store, TrainResult, TrainSettings, Watch, train
 from raysynth.training.private_batches import PoissonBatches
+from raysynth.training.private_steps import PrivateSteps
+
+Networks = TypeVar("Networks", bound=Trainable)
+CPU = torch.device("cpu")  # where networks go that sample
 
 GO_ON_PRIVATELY = "fit(data, resume=...) with this folder goes on within the same budget; a fit anew spends another one"
 
 
-class Job(Protocol):
-    """A model to train."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A model to train; a method adds what its networks are made of.
 
-    @property
-    def settings(self) -> TrainSettings:
-        """Epochs, batch size, seed."""
-        ...
+    Args:
+        settings: epochs, batch size, seed, what is held back.
+        plan: of DP-SGD; None: without a privacy budget.
+    """
+
+    settings: TrainSettings
+    plan: DpSgdPlan | None = None
 
     @property
     def signature(self) -> str:
-        """Text that only checkpoints of this job have."""
-        ...
+        """Text that only checkpoints of this job have: columns, networks and everything that changes an epoch."""
+        shown = (getattr(self, f.name) for f in fields(self) if f.repr and f.name not in ("settings", "plan"))
+        own = [asdict(value) if is_dataclass(value) and not isinstance(value, type) else value for value in shown]
+        return json.dumps([*own, self.settings.of_an_epoch, None if self.plan is None else self.plan.fit_id])
 
     @property
     def batch_multiple(self) -> int:
-        """A worker's batch must be a multiple of this (pac)."""
-        ...
+        """A worker's batch must be a multiple of this: of the parts of an accumulated step, of packs, of groups."""
+        return self.settings.accumulation
+
+    def trainable(self, device: torch.device) -> Trainable:
+        """Networks with fresh weights, of the settings' seed, on a device."""
+        raise NotImplementedError
 
     def learner(self, device: torch.device, average: Average) -> Learner:
-        """The model on a device; `average` averages over the workers."""
-        ...
+        """The model in training on a device; `average` averages over the workers."""
+        return Learner(
+            self.trainable(device),
+            device=device,
+            average=average,
+            ema_decay=self.settings.ema_decay,
+            patience=self.settings.patience,
+            private=None if self.plan is None else PrivateSteps(self.plan, average),
+        )
 
     def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> EpochBatches:
-        """The batches of one worker."""
-        ...
+        """One worker's batches: shuffled, and rows held back at an epoch's end; Poisson ones under a budget."""
+        if self.plan is not None:
+            return PoissonBatches(rows, self.plan, rank=rank, multiple=self.batch_multiple, device=device)
+        return self.held_out(Batches(rows, batch_size, steps, self.settings.seed, rank, device=device))
+
+    def held_out(self, batches: Batches) -> HeldOut:
+        """The batches with some of their rows held back."""
+        return HeldOut.split(batches, self.settings.validation_share)
+
+
+def trained(networks: Networks, state: dict[str, Any]) -> Networks:
+    """Networks of a job with the weights that leave, from a learner's state; whatever else they hold is the last."""
+    networks.load_state_dict(state["networks"])
+    with torch.no_grad():
+        copy_all(state["weights"]["best"], networks.leaving())
+    return networks
 
 
 class _Alone:
@@ -129,3 +168,27 @@ def train_here(
     """Train in this process; the same result as `training.distributed.train_on_ray` gives."""
     place = Place(0, 1, device or default_device(), average_alone)
     return train_worker(job, rows, place, n_rows=len(rows), store=store, label=label, watch=watch)
+
+
+@contextmanager
+def tensor_cores(device: torch.device, *, exact: bool) -> Iterator[None]:
+    """While training on a GPU, products of float32 matrices go through its tensor cores (TF32: factors of 10 binary
+    digits, sums in float32); weights, gradients and optimisers stay float32, so that no loss has to be scaled.
+
+    bfloat16 is not used in training: the networks of tables are so small that a step is bound by launches and not by
+    products, and the critic's hand-made gradients are differences of near numbers.
+
+    Args:
+        device: that the networks are on; without effect on a CPU.
+        exact: keep full float32: under a privacy budget a norm that is rounded down would let a gradient through that
+            is longer than the clipping bound, which is the sensitivity.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

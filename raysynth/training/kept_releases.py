@@ -17,18 +17,23 @@ rows: else two models would show whether their tables are equal. So a folder is 
 all of them are encoded by what was released of the first. What the user says of the table (`about_rows`, its odometer)
 is public, too, and tells tables apart: where it is not what an earlier fit was told, the folder is refused. The rows
 that are kept there are taken again only where they are the fit's own, by a fingerprint that is private as they are;
-nothing that leaves depends on it.
+nothing that leaves depends on it. (Fingerprints, by which a table, a schema and an encoder are known again, stand here
+for `kept_shards.py` too.)
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
 
 from raysynth.dp.accounting.accountant import Spent, spent
 from raysynth.dp.accounting.ledger import Event, Ledger
@@ -36,7 +41,6 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
-from raysynth.training.fingerprints import encoder_digest, fingerprint, schema_digest
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -219,3 +223,45 @@ def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptR
             _logger.warning("the releases kept in '%s' are not used: %s", path, error)
             continue
         yield KeptReleases(path.parent, key, encoder, n_rows, events, delta)
+
+
+def fingerprint(table: Table, columns: Sequence[str]) -> str:
+    """SHA-256 of the values of some columns, all rows in their order; a pass over the table, over Ray where it pays."""
+    from raysynth.running.runner import for_each_fragment
+
+    parts = for_each_fragment(table, _digest_blocks, columns=list(columns), label="comparing with kept shards")
+    types = str([(name, str(table.schema.field(name).type)) for name in columns])
+    return _sha256(b"".join([types.encode(), *parts]))
+
+
+def schema_digest(schema: TableSchema) -> str:
+    """SHA-256 of the schema of the modelled columns."""
+    return _sha256(json.dumps(schema.to_dict(), sort_keys=True, default=str).encode())
+
+
+def encoder_digest(encoder: TableEncoder) -> str:
+    """SHA-256 of an encoder."""
+    described, arrays = encoder.to_state()
+    return ModelContent({"encoder": described}, arrays).digest()
+
+
+def _digest_blocks(index: int, blocks: Iterator[pa.RecordBatch]) -> bytes:
+    """Of one fragment: which values are missing, and the others."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        for column in block.columns:
+            digest.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)).tobytes())
+            for array in _plain_parts(column.drop_null()):  # what lies under a null is anything
+                digest.update(pa.record_batch([array], ["values"]).serialize())
+    return digest.digest()
+
+
+def _plain_parts(column: Any) -> list[Any]:
+    """Arrays without nulls whose bytes are those of their values."""
+    if pa.types.is_dictionary(column.type):
+        return [column.dictionary, column.indices]
+    return [column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import new_name, private_folder, remove_abandoned
 from raysynth.files.storage import storage_error, write_atomically
-from raysynth.training.fingerprints import _sha256, encoder_digest, fingerprint, schema_digest
+from raysynth.training.kept_releases import _sha256, encoder_digest, fingerprint, schema_digest
 from raysynth.training.shards import FORMAT_VERSION, ShardSet, is_whole, write_shards
 
 if TYPE_CHECKING:

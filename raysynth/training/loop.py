@@ -1,7 +1,7 @@
 """The one training loop, for every neural model, in this process and in each worker of Ray Train.
 
-A model takes part as a `Learner`: an object that turns a batch into an update. The loop counts epochs, keeps the
-history, writes checkpoints, resumes from them, and stops where the loss is no longer finite.
+The loop counts epochs, keeps the history, writes checkpoints, resumes from them, and stops where the loss is no longer
+finite; what a batch does to a model is the `Learner`'s (`learner.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from raysynth.errors import ParameterError, TrainingError
 from raysynth.running.progress import progress
+from raysynth.training.learner import Learner
 
 SCHEDULES = ("constant", "cosine")
 Watch = Callable[[int, Callable[[], dict[str, Any]]], None]  # epochs that are done, and what gives the learner's state
@@ -39,6 +40,9 @@ class TrainSettings:
         compile_step: take a step's arithmetic through `torch.compile` (see `compiled.py`), where a learner can.
         epoch_rows: rows that one epoch shows at most, drawn anew each time; None: all. So schedules, scores of what is
             held back and patience follow the rows seen, however large the table is.
+        ema_decay: of the moving average of the weights that leave; 0: the last weights.
+        validation_share: share of each worker's rows that are held back (at most 8,192 rows); 0: none.
+        patience: epochs without a better score on them after which training ends; 0: never.
     """
 
     epochs: int
@@ -49,6 +53,9 @@ class TrainSettings:
     accumulation: int = 1
     compile_step: bool = False
     epoch_rows: int | None = None
+    ema_decay: float = 0.995
+    validation_share: float = 0.0
+    patience: int = 0
 
     def validate(self) -> None:
         """Raise `ParameterError` for values out of range."""
@@ -62,8 +69,7 @@ class TrainSettings:
     @property
     def of_an_epoch(self) -> dict[str, Any]:
         """What changes an epoch: part of a checkpoint's signature. How many epochs there are may grow."""
-        told = {k: v for k, v in asdict(self).items() if k not in ("epochs", "checkpoint_every", "compile_step")}
-        return told if self.epoch_rows is not None else {k: v for k, v in told.items() if k != "epoch_rows"}
+        return {k: v for k, v in asdict(self).items() if k not in ("epochs", "checkpoint_every", "compile_step")}
 
     def rows_shown(self, n_rows: int) -> int:
         """Rows that all epochs of a table of so many show."""
@@ -79,41 +85,6 @@ class TrainSettings:
         if self.schedule == "constant":
             return 1.0
         return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
-
-
-class Learner(Protocol):
-    """A model with its optimisers on one device."""
-
-    device: torch.device
-
-    @property
-    def finished(self) -> bool:
-        """True after an epoch that makes further ones useless; the same on all workers."""
-        ...
-
-    def step(self, batch: Any, rng: torch.Generator) -> Mapping[str, Tensor]:
-        """One update from a batch, or a score of validation rows; losses as scalars on the device (no host sync)."""
-        ...
-
-    def set_learning_rate(self, factor: float) -> None:
-        """Scale all learning rates."""
-        ...
-
-    def end_epoch(self) -> None:
-        """Bring workers together where their states differ (running statistics)."""
-        ...
-
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Average tensors over the workers, in place."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that training resumes from: copies on the CPU in dicts and lists."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state_dict`."""
-        ...
 
 
 class EpochBatches(Protocol):

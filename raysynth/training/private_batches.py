@@ -22,7 +22,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,13 +30,13 @@ from torch import Tensor
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import NoiseSource
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import Target, place, write_atomically
 from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowsOf, RowSource
 
 if TYPE_CHECKING:
     from raysynth.statistics.units import UnitIndex
-    from raysynth.training.average import Average
+    from raysynth.training.averaging import Average
 
 PART_ROWS = 2048
 STEPS_PER_BLOCK = 16
@@ -112,7 +111,7 @@ class PoissonBatches:
         """At each (re)start: all workers learn from rank 0's journal how many charged steps are left."""
         if self.plan.journal is None:
             return
-        count = started_steps(Path(self.plan.journal)) if self.rank == 0 else 0
+        count = started_steps(self.plan.journal) if self.rank == 0 else 0
         started = torch.tensor([count], dtype=torch.float32, device=self.device)  # one type on all workers
         average.total([started])
         self._left = max(0, self.plan.steps - int(started.item()))
@@ -126,7 +125,7 @@ class PoissonBatches:
         steps = min(self.plan.steps_per_epoch, self._left)
         self._left -= steps
         if self.rank == 0 and self.plan.journal is not None:
-            _start_steps(Path(self.plan.journal), steps)
+            _start_steps(self.plan.journal, steps)
         for first in range(0, steps, STEPS_PER_BLOCK):
             yield from self._block(min(STEPS_PER_BLOCK, steps - first))
 
@@ -190,12 +189,16 @@ def bernoulli_places(n: int, q: float, noise: NoiseSource) -> np.ndarray:
     return drawn[drawn < n]
 
 
-def started_steps(journal: Path) -> int:
+def started_steps(journal: Target) -> int:
     """Steps that were started according to a journal; 0 where there is none yet."""
-    return int(json.loads(journal.read_text(encoding="utf-8"))["started"]) if journal.exists() else 0
+    file = place(journal, "journal")
+    if not file.exists():
+        return 0
+    with file.open() as content:
+        return int(json.load(content)["started"])
 
 
-def _start_steps(journal: Path, steps: int) -> None:
+def _start_steps(journal: Target, steps: int) -> None:
     """Count steps as started, before the first of them runs."""
     content = {"started": started_steps(journal) + steps}
     write_atomically(journal, json.dumps(content).encode(), private=True)

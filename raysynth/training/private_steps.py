@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import example_gradients
+from raysynth.dp.gradients.clip import clipped_sum, example_gradients
 from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
 from raysynth.dp.gradients.uses import Use
-from raysynth.training.average import Average
+from raysynth.training.averaging import Average
 from raysynth.training.batches import Batch
 from raysynth.training.canaries import active_canaries
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
@@ -38,6 +38,11 @@ class PrivateSteps:
         self._average = average
         self._noise = plan.noise("gradients")
         self._shared: torch.Generator | None = None
+
+    @property
+    def n_workers(self) -> int:
+        """W, as it is now."""
+        return self._average.n_workers
 
     def shared_rng(self, device: torch.device) -> torch.Generator:
         """The same on all workers and secret: of draws that many rows share, such as the orders of a step."""
@@ -81,6 +86,12 @@ class PrivateSteps:
         released = release.noised_mean()
         self._show(released)
         return released, self._mean(total)
+
+    def of_made(self, uses: Sequence[Use], n: int) -> list[Tensor]:
+        """The mean of n generated examples' gradients over all workers, clipped one by one; no real row takes part."""
+        means = [total / n for total in clipped_sum(uses, self.plan.clip).sums]
+        self._average(means)
+        return means
 
     @staticmethod
     def _add(release: GradientRelease, part: PrivatePart, uses: Sequence[Use], weights: Sequence[Tensor]) -> None:

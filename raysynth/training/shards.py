@@ -7,8 +7,10 @@ belong to the table, not to workers: any number of workers takes them by index (
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +33,16 @@ FORMAT_VERSION = 1
 ROWS_PER_SHARD = 1 << 18
 
 
+class Laying(Protocol):
+    """Brings files of encoded rows onto the disk of the machine that asks (`scratch.py`)."""
+
+    def laid(self, names: Sequence[str] = (), *, anew: bool = False) -> Path:
+        """A folder with the named files (all where left out); `anew`: written again though they are there."""
+        ...
+
+
 class Shares(Protocol):
-    """Encoded rows in a folder, of which each worker takes its share."""
+    """Encoded rows in files, of which each worker takes its share."""
 
     @property
     def n_rows(self) -> int:
@@ -61,15 +71,17 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """All shards of a table in one folder.
+    """All shards of a table: in one folder, or handed to the workers.
 
     Args:
-        folder: that workers see too.
+        folder: that workers see too; `handed` comes before it.
         shards: in the order of the table's fragments.
+        handed: lays the files of a worker's share on its own machine's disk; None: they lie in `folder`.
     """
 
     folder: Path
     shards: tuple[Shard, ...]
+    handed: Laying | None = None
 
     @property
     def n_rows(self) -> int:
@@ -102,7 +114,13 @@ class ShardSet:
             temporary.write_text(json.dumps(content), encoding="utf-8")
 
     def share(self, rank: int, world_size: int) -> ShardRows:
-        """The rows of one worker, checked and memory-mapped.
+        """The rows of one worker, checked and memory-mapped: shard i is worker i mod W's.
+
+        Each row is in exactly one share, whatever W is, and a share that is dealt anew after a loss is read from what
+        lies on the machine already. Under a privacy budget each worker draws each of its rows with the same chance q,
+        independently of all others and anew in each step. So the rows that all workers draw are a Poisson sample of
+        the whole table for any division of it, one that changes between two steps included: who holds a row is
+        decided by the fragments and W, never by a draw, and the chance of the row is q wherever it lies.
 
         Raises:
             StorageError: a file is missing or its checksum is wrong; or there are fewer shards than workers.
@@ -112,7 +130,13 @@ class ShardSet:
             raise StorageError(
                 f"{world_size} workers but only {len(self.shards)} shards in '{self.folder}'; use fewer workers"
             )
-        return ShardRows.open(self.folder, mine)
+        if self.handed is None:
+            return ShardRows.open(self.folder, mine)
+        names = [name for shard in mine for name in _names(shard.name)]
+        try:
+            return ShardRows.open(self.handed.laid(names), mine)
+        except StorageError:  # what an earlier start of a worker left there is damaged
+            return ShardRows.open(self.handed.laid(names, anew=True), mine)
 
 
 @dataclass(frozen=True)
@@ -170,45 +194,90 @@ def write_shards(
     at_least: int = 0,
     label: str = "encoding",
 ) -> ShardSet:
-    """Encode a table into a folder, fragment by fragment, here or over Ray.
-
-    Args:
-        table: the modelled columns, and others that are ignored.
-        encoder: built from released statistics.
-        folder: that every worker sees.
-        rows_per_shard: at most this many rows a shard.
-        at_least: shards; empty ones are added where the rows make fewer. Under a privacy budget one for each worker: a
-            worker without a shard is an error, and none may depend on a row.
-        label: for the progress bar.
+    """The shards of a table in a folder of this machine; arguments as of `stream_shards`.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    from raysynth.running.runner import for_each_fragment
-
     try:
         make_folder(folder, private=True)
     except OSError as error:
         raise storage_error(error, folder) from error
-    write = partial(_write_fragment, encoder, folder, rows_per_shard)
-    written = for_each_fragment(table, write, columns=list(encoder.names), label=label)
-    made = [shard for part in written for shard in part]
-    nothing = EncodedBlock(np.empty((0, len(encoder.columns)), np.uint16), np.empty((0, encoder.n_values), np.float32))
-    made += [write_block(folder, f"shard-empty-{i:04d}", nothing, 0) for i in range(at_least - len(made))]
-    shards = ShardSet(folder, tuple(made))
+    put = partial(_write_file, folder)
+    made = stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least, label=label)
+    shards = ShardSet(folder, made)
     shards.write_manifest()
     return shards
 
 
+def stream_shards(
+    table: Table,
+    encoder: TableEncoder,
+    put: Callable[[str, np.ndarray], None],
+    *,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    at_least: int = 0,
+    label: str = "encoding",
+) -> tuple[Shard, ...]:
+    """Encode a table fragment by fragment, here or over Ray; its shards come to this process in the table's order.
+
+    The blocks of a Ray Dataset come in no order: theirs is that of their checksums, the same whenever rows are.
+
+    Args:
+        table: the modelled columns, and others that are ignored.
+        encoder: built from released statistics.
+        put: `put(name, content)` keeps a file, of which the content (uint8) is given.
+        rows_per_shard: at most this many rows a shard.
+        at_least: shards; empty ones are added where the rows make fewer. Under a privacy budget one for each worker: a
+            worker without a shard is an error, and none may depend on a row.
+        label: for the progress bar.
+    """
+    from raysynth.running.runner import made_in_order
+
+    encode = partial(_encode_shards, encoder, rows_per_shard)
+    with closing(made_in_order(table, encode, columns=list(encoder.names), label=label)) as parts:
+        shards = [shard.put(put, f"shard-{i:06d}") for i, shard in enumerate(s for part in parts for s in part)]
+    if table.dataset is not None:
+        shards.sort(key=lambda shard: shard.sha256)
+    while len(shards) < at_least:
+        shards.append(content_of(encoder.encode_all([]), 0).put(put, f"shard-{len(shards):06d}"))
+    return tuple(shards)
+
+
 def write_block(folder: Path, name: str, block: EncodedBlock, max_code: int) -> Shard:
     """Write one shard; codes up to 255 take one byte."""
-    dtype = np.uint8 if max_code < 256 else np.uint16
-    paths = _paths(folder, name)
-    arrays = (block.codes_NC.astype(dtype, order="C"), np.ascontiguousarray(block.values_NV, np.float32))
-    for path, array in zip(paths, arrays, strict=True):
-        with atomic_path(path, private=True) as temporary:
-            np.save(temporary, array)
-    return Shard(name, len(block), _sha256(paths))
+    return content_of(block, max_code).put(partial(_write_file, folder), name)
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What the two files of a shard are to hold (uint8), before they have a name."""
+
+    rows: int
+    files: tuple[np.ndarray, ...]
+    sha256: str
+
+    def put(self, put: Callable[[str, np.ndarray], None], name: str) -> Shard:
+        """The shard, its files kept under their names by `put(name, content)`."""
+        for file, content in zip(_names(name), self.files, strict=True):
+            put(file, content)
+        return Shard(name, self.rows, self.sha256)
+
+
+def content_of(block: EncodedBlock, max_code: int) -> ShardContent:
+    """One shard of some rows; codes up to 255 take one byte."""
+    codes = block.codes_NC.astype(np.uint8 if max_code < 256 else np.uint16, order="C")
+    files = (array_file(codes), array_file(np.ascontiguousarray(block.values_NV, np.float32)))
+    digest = hashlib.sha256(files[0].data)
+    digest.update(files[1].data)
+    return ShardContent(len(block), files, digest.hexdigest())
+
+
+def array_file(array: np.ndarray) -> np.ndarray:
+    """The bytes (uint8) of an .npy file."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return np.frombuffer(file.getbuffer(), np.uint8)
 
 
 def is_whole(folder: Path, shard: Shard) -> bool:
@@ -219,23 +288,30 @@ def is_whole(folder: Path, shard: Shard) -> bool:
         return False
 
 
-def _write_fragment(
-    encoder: TableEncoder, folder: Path, rows_per_shard: int, index: int, blocks: Iterator[pa.RecordBatch]
-) -> list[Shard]:
+def encode_fragment(encoder: TableEncoder, index: int, blocks: Iterable[pa.RecordBatch]) -> EncodedBlock:
+    """The rows of one fragment (see `runner.for_each_fragment`)."""
+    return encoder.encode_all(blocks)
+
+
+def _encode_shards(
+    encoder: TableEncoder, rows_per_shard: int, index: int, blocks: Iterator[pa.RecordBatch]
+) -> list[ShardContent]:
     max_code = max(encoder.cardinalities) - 1
-    shards: list[Shard] = []
-    for block in blocks:
-        if not folder.is_dir():  # a task that comes too late would make it anew, and nobody would delete it
-            raise StorageError(f"'{folder}' is gone: the fit that wanted these shards has ended")
-        for start in range(0, block.num_rows, rows_per_shard):
-            name = f"shard-{index:06d}-{len(shards):04d}"
-            encoded = encoder.encode(block.slice(start, rows_per_shard))
-            shards.append(write_block(folder, name, encoded, max_code))
-    return shards
+    parts = (block.slice(at, rows_per_shard) for block in blocks for at in range(0, block.num_rows, rows_per_shard))
+    return [content_of(encoder.encode(part), max_code) for part in parts]
 
 
-def _paths(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.codes.npy", folder / f"{name}.values.npy"
+def _write_file(folder: Path, name: str, content: np.ndarray) -> None:
+    with atomic_path(folder / name, private=True) as temporary:
+        temporary.write_bytes(content.data)
+
+
+def _names(name: str) -> tuple[str, str]:
+    return f"{name}.codes.npy", f"{name}.values.npy"
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, ...]:
+    return tuple(folder / file for file in _names(name))
 
 
 def _sha256(paths: Sequence[Path]) -> str:

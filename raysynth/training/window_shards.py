@@ -1,4 +1,4 @@
-"""Sequences in files that workers share: every encoded row once, and which rows each sequence has.
+"""Sequences in files, handed to workers or seen by all: every encoded row once, and which rows each sequence has.
 
     FOLDER/steps/manifest.json       shards of the encoded rows of all entities, in order
     FOLDER/context/manifest.json     shards of the sequences' own columns
@@ -21,7 +21,7 @@ from raysynth.data.sequences import Windows
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import atomic_path
-from raysynth.training.shards import ROWS_PER_SHARD, Shard, ShardRows, ShardSet, write_block
+from raysynth.training.shards import ROWS_PER_SHARD, Laying, Shard, ShardRows, ShardSet, write_block
 
 WINDOWS = "windows.npy"
 NONE_FIRST = np.empty(0, np.int64)
@@ -53,16 +53,18 @@ class WindowShards:
     """All sequences, in a folder (`Shares`).
 
     Args:
-        folder: that workers see too.
+        folder: that workers see too; `handed` comes before it.
         length: steps of a wide row.
         n_rows: sequences.
         first: sequences that are dealt first, so that each worker has as many of them as any other, but for one.
+        handed: lays all files on a worker's own machine's disk; None: they lie in `folder`.
     """
 
     folder: Path
     length: int
     n_rows: int
     first: np.ndarray = field(default_factory=lambda: NONE_FIRST, repr=False)
+    handed: Laying | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -78,8 +80,9 @@ class WindowShards:
         """
         if self.n_rows < world_size:
             raise ParameterError(f"{world_size} workers but only {self.n_rows} sequences; use fewer workers")
-        steps, context = (ShardSet.open(self.folder / part).share(0, 1) for part in ("steps", "context"))
-        path = self.folder / WINDOWS
+        folder = self.folder if self.handed is None else self.handed.laid()
+        steps, context = (ShardSet.open(folder / part).share(0, 1) for part in ("steps", "context"))
+        path = folder / WINDOWS
         try:
             windows = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:

@@ -4,6 +4,10 @@ A trial of one worker trains inside its own process, on one thread. A wider one 
 places its workers, and only as many trials run at a time as have all their workers' processors, so that none waits for
 another. Each trial keeps its result on storage before it reports, so a sweep that was killed goes on with the trials
 that are missing; a trial whose process died is tried again, then reported as failed.
+
+The trials of one method at one epsilon are halved asynchronously (ASHA; Li et al. 2020, algorithm 2): a trial reports
+its objective after a ninth and after a third of its training, and one that is not among the best third of those that
+came so far is stopped there. What it had is kept at once, so that it is not run again.
 """
 
 from __future__ import annotations
@@ -11,17 +15,22 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+
 from raysynth.errors import ClusterError, ParameterError
+from raysynth.running.progress import progress
 from raysynth.running.runner import in_this_process
 from raysynth.tuning.choices import Choices, Listed
-from raysynth.tuning.one_trial import Tell
-from raysynth.tuning.trials import FAILED, Trial, TrialResult, has_ended
+from raysynth.tuning.one_trial import NINTHS, PROGRESS, Tell
+from raysynth.tuning.trials import FAILED, STOPPED, Trial, TrialResult, has_ended, result_path
 
 if TYPE_CHECKING:
     from ray.train import ScalingConfig
@@ -99,7 +108,6 @@ def run_choices(
     from ray import tune
 
     from raysynth.running.ray_session import start_ray
-    from raysynth.tuning.trial_progress import trials_shown
 
     at_once = room.at_once(start_ray().cluster_resources())
     if not choices.number:
@@ -125,13 +133,9 @@ def _tuner(
 ) -> Tuner:
     from ray import tune
 
-    from raysynth.tuning.trial_progress import TrialProgress
-
     scheduler = None
     callbacks: list[Callback] = [TrialProgress()]
     if stops_early:
-        from raysynth.tuning.early_stopping import KeepStopped, asha
-
         scheduler = asha()
         callbacks.append(KeepStopped(task.folder, choices))
     trainable = tune.with_parameters(_trainable, task=task, choices=choices, watched=stops_early)
@@ -204,3 +208,69 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+_KEPT_SHARE = 3  # one of so many goes on
+
+
+def asha() -> ASHAScheduler:
+    """The scheduler; its time is the share of a training, since trainings differ in epochs."""
+    return ASHAScheduler(
+        time_attr=PROGRESS, metric="utility", mode="max", max_t=NINTHS, grace_period=1, reduction_factor=_KEPT_SHARE
+    )
+
+
+class KeepStopped(tune.Callback):
+    """Writes the result of each trial that is stopped, when it is stopped.
+
+    Args:
+        folder: of the sweep.
+        choices: what Tune runs. (No rows: Tune writes its callbacks to storage.)
+    """
+
+    def __init__(self, folder: Path, choices: Choices) -> None:
+        self.folder, self.choices = folder, choices
+        self._latest: dict[str, dict[str, Any]] = {}
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Remember the latest report of a trial."""
+        self._latest[trial.trial_id] = dict(result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """A trial that is complete for Tune and has left no result was stopped."""
+        told = self._latest.pop(trial.trial_id, None)
+        if told is None:
+            return
+        stopped = self.choices.trial(told["config"])
+        path = result_path(self.folder, stopped)
+        if not has_ended(path):
+            course = tuple((float(share), float(utility)) for share, utility in told["course"])
+            at = {"stopped_at": course[-1][0], "utility_then": course[-1][1]}
+            TrialResult(stopped, STOPPED, figures=at, course=course).write(path)
+
+
+_advance: ContextVar[Callable[[float], None] | None] = ContextVar("advance", default=None)
+
+
+class TrialProgress(tune.Callback):
+    """Moves the progress of `trials_shown` as trials end; it holds none itself, since Tune pickles its callbacks."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """One more has ended."""
+        if (advance := _advance.get()) is not None:
+            advance(1)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """One more has ended, without a result."""
+        self.on_trial_complete(iteration, trials, trial)
+
+
+@contextmanager
+def trials_shown(number: int) -> Iterator[None]:
+    """Progress over so many trials, for the duration of the block; a private selection does not tell their number."""
+    with progress("trials", number) as advance:
+        token = _advance.set(advance)
+        try:
+            yield
+        finally:
+            _advance.reset(token)

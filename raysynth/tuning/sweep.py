@@ -27,8 +27,7 @@ from raysynth.tuning.private_plan import affordable_plan
 from raysynth.tuning.private_sweep import PRIVATE_FOLDER, REFUSED, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.search import Search, run_search
-from raysynth.tuning.sweep_folder import claim, note_of, require_same_sweep
-from raysynth.tuning.trials import TrialResult
+from raysynth.tuning.trials import TrialResult, claim, note_of, require_same_sweep
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig

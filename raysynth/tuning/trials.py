@@ -15,7 +15,7 @@ import numpy as np
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import make_folder, write_atomically
 from raysynth.tuning.domains import Domain, Space, hashable
 
 FINISHED, FAILED, STOPPED, STARTED = "finished", "failed", "stopped", "started"
@@ -164,3 +164,28 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_encoded(v) for v in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_NOTE_FILE = "sweep.json"
+
+
+def note_of(trials: Sequence[Trial], *rest: Any) -> str:
+    """What is swept, as text: two sweeps are the same where their notes are."""
+    return json.dumps({"trials": [t.key for t in trials], "rest": [str(r) for r in rest]}, indent=1)
+
+
+def require_same_sweep(folder: Path, note: str) -> None:
+    """Raise `StorageError` where the folder belongs to another sweep."""
+    path = folder / _NOTE_FILE
+    if path.exists() and path.read_text(encoding="utf-8") != note:
+        raise StorageError(
+            f"'{folder}' holds another sweep (other methods, epsilons, seeds or options); choose a new folder, or call "
+            "it as it was called"
+        )
+
+
+def claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
+    """Make the folder and its parts, for the user alone, and say which sweep they belong to; raises `StorageError`."""
+    for name in parts:
+        make_folder(folder / name, private=True)
+    write_atomically(folder / _NOTE_FILE, note.encode(), private=True)

@@ -129,7 +129,7 @@ def compare(ours: list[dict[str, float]], peers: list[dict[str, float]]) -> dict
 
 def matmul_share(epoch_seconds: float, train: Path, options: argparse.Namespace) -> float:
     """Floating-point operations of an epoch's matrix products over what the machine does in plain large products."""
-    from raysynth.methods.gan.ctgan import CTGAN
+    from raysynth.methods.gan.synthesizer import CTGAN
 
     model = CTGAN(epochs=1, verbose=False, seed=0).fit(pd.read_csv(train))
     width, conditions = model.sampler_.spans.width, model.sampler_.conditions.size

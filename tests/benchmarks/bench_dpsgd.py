@@ -26,14 +26,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from raysynth.methods.gan.critic_examples import critic_weights
 from raysynth.methods.gan.discriminator import Discriminator, Rows
-from raysynth.methods.gan.private_learner import PrivateGanLearner
+from raysynth.methods.gan.private_training import critic_weights, project
 from raysynth.methods.registry import synthesizer_class
 from raysynth.methods.shared import neural
 from raysynth.methods.vae.network import TabularVae
 from raysynth.training.batches import Batch
 from raysynth.training.job import average_alone
+from raysynth.training.learner import Learner
 from raysynth.training.private_batches import PrivateBatch, PrivatePart
 
 CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ def autoencoder(job: Any, batch: Batch, with_opacus: bool) -> dict[str, Callable
         "dp, secure_mode": lambda: secure.step(rows, rng),
     }
     if with_opacus:
-        model, index, factor = ours.model, ours.index, job.training.loss_factor
+        model, index, factor = ours.networks.model, ours.networks.index, job.training.loss_factor
 
         class Losses(nn.Module):
             def __init__(self, vae: TabularVae) -> None:
@@ -135,31 +135,36 @@ def discriminator(job: Any, batch: Batch, with_opacus: bool) -> dict[str, Callab
     plain, ours = job.learner(CPU, average_alone), job.learner(CPU, average_alone)
     secure = replace(job, plan=replace(job.plan, secure_mode=True)).learner(CPU, average_alone)
     with torch.no_grad():
-        _, fake = ours._generate(ours._asked(rng), rng)
+        _, fake = ours.networks._generate(ours.networks._asked(job.settings.batch_size, rng), rng)
     rows = private(batch)
 
     def plain_step() -> None:
-        model, condition = plain.discriminator, plain._read_conditions(batch.codes_NC, rng)
-        real = Rows(plain.index.rows(batch.codes_NC, batch.values_NV), condition)
+        gan = plain.networks
+        model, condition = gan.discriminator, gan._read_conditions(batch.codes_NC, rng)
+        real = Rows(gan.index.rows(batch.codes_NC, batch.values_NV), condition)
         of_real = mean_gradients(model, real, model.keep(len(batch.codes_NC), rng))
         of_fake = mean_gradients(model, fake, model.keep(len(fake.vectors_NW), rng))
         for weight, a, b in zip(critic_weights(model), of_real, of_fake, strict=True):
             weight.grad = b - a
-        plain.discriminator_adam.step()
+        plain.optimisers["discriminator"].adam.step()
 
-    def dp_step(learner: PrivateGanLearner) -> Callable[[], Any]:
-        return lambda: learner._teach_critic(rows, fake, rng)
+    def dp_step(learner: Learner) -> Callable[[], Any]:
+        def step() -> None:
+            learner._move(learner.networks._taught_critic(rows, learner.private, fake, rng))
+            project(learner.networks.discriminator, learner.networks.directions)
+
+        return step
 
     steps = {"plain": plain_step, "dp": dp_step(ours), "dp, secure_mode": dp_step(secure)}
     if with_opacus:
-        model = ours.discriminator
+        model = ours.networks.discriminator
         widths = [len(model.row_weight) + model.n_conditions, *model.hidden, 1]
         layers: list[nn.Module] = []
         for n_in, n_out in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(n_in, n_out), nn.LeakyReLU(0.2)]
-        condition = ours._read_conditions(batch.codes_NC, rng)
+        condition = ours.networks._read_conditions(batch.codes_NC, rng)
         given = [] if condition is None else [nn.functional.one_hot(condition, model.n_conditions).float()]
-        real = torch.cat([ours.index.rows(batch.codes_NC, batch.values_NV), *given], 1)
+        real = torch.cat([ours.networks.index.rows(batch.codes_NC, batch.values_NV), *given], 1)
         asked = [] if fake.condition_N is None else [nn.functional.one_hot(fake.condition_N, model.n_conditions)]
         x = torch.cat([real, torch.cat([fake.vectors_NW, *asked], 1)])  # generated rows are clipped, too
         steps["opacus"] = opacus_step(nn.Sequential(*layers[:-1]), job.plan.clip, x)

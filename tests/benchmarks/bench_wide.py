@@ -3,6 +3,7 @@
     python tests/benchmarks/bench_wide.py --columns 50 150 500 --methods copula bayesian_network trees
     python tests/benchmarks/bench_wide.py --key        # a key of 10,000 values, and 20 columns of 1,000
     python tests/benchmarks/bench_wide.py --evaluate 100 500
+    python tests/benchmarks/bench_wide.py --speed      # counting beside DuckDB, sampling a network to Parquet
 
 Each fit is a process of its own, whose peak is what the kernel counted (`ru_maxrss`). Prints a row of JSON a fit, and
 the exponent of the processor time between the fewest and the most columns.
@@ -173,21 +174,69 @@ def values_once(method: str, n_rows: int = 100_000) -> dict[str, Any]:
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}  # fmt: skip
 
 
+COUNTS = 'SELECT "{0}", count(*) FROM read_parquet(?) GROUP BY "{0}"'  # of each column: what DuckDB is asked
+
+
+def counts_once(n_columns: int = 15, n_rows: int = 1_000_000) -> dict[str, Any]:
+    """CPU seconds of all columns' counts from one Parquet file on one thread: our statistics, and DuckDB's `COUNTS`."""
+    import tempfile
+    from pathlib import Path
+
+    import duckdb
+
+    from raysynth.data.table import as_table
+    from raysynth.statistics import collect
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "rows.parquet")
+        part = wide_table(n_columns, 100_000)
+        pd.concat([part] * (n_rows // len(part)), ignore_index=True).to_parquet(file, row_group_size=1 << 20)
+        database = duckdb.connect(config={"threads": 1})
+        seconds: dict[str, list[float]] = {"ours": [], "duckdb": []}
+        for _ in range(3):
+            start = time.process_time()
+            collect(as_table(file), where="local")
+            seconds["ours"].append(time.process_time() - start)
+            start = time.process_time()
+            for name in part.columns:
+                database.execute(COUNTS.format(name), [file]).fetchnumpy()
+            seconds["duckdb"].append(time.process_time() - start)
+    best = {name: min(times) for name, times in seconds.items()}
+    return {"rows": n_rows, "columns": n_columns, "sql": COUNTS, "ratio": round(best["ours"] / best["duckdb"], 2),
+            **{f"{name}_cpu_seconds": round(s, 3) for name, s in best.items()}}  # fmt: skip
+
+
+def sampling_once(n_rows: int = 2_000_000) -> dict[str, Any]:
+    """Rows per CPU second that a network of 15 columns gives to Parquet."""
+    import tempfile
+
+    from raysynth.api import new_synthesizer
+
+    model = new_synthesizer("bayesian_network", seed=0, verbose=False).fit(wide_table(15, 20_000))
+    with tempfile.TemporaryDirectory() as folder:
+        model.sample_to(f"{folder}/first", 65_536, seed=1, where="local")
+        start = time.process_time()
+        model.sample_to(f"{folder}/rows", n_rows, seed=1, where="local")
+        return {"rows": n_rows, "rows_per_cpu_second": round(n_rows / (time.process_time() - start))}
+
+
 def evaluate_once(n_columns: int, n_rows: int = 10_000) -> dict[str, Any]:
     """Seconds of each part of an evaluation with everything."""
     import tempfile
 
-    from raysynth.evaluation.evaluate import evaluate
+    from raysynth.evaluation import evaluate_synthetic_data
 
     everything = wide_table(n_columns, 3 * n_rows)
     real, holdout, made = (everything.iloc[k * n_rows : (k + 1) * n_rows].reset_index(drop=True) for k in range(3))
-    start = time.perf_counter()
-    report = evaluate(real, made, holdout=holdout, target="boolean_3", seed=0)
-    seconds = time.perf_counter() - start
+    start, cpu = time.perf_counter(), time.process_time()
+    report = evaluate_synthetic_data(real, made, holdout_data=holdout, target_columns="boolean_3", seed=0)
+    seconds, used = time.perf_counter() - start, time.process_time() - cpu
     with tempfile.NamedTemporaryFile(suffix=".html") as file:
-        report.save(file.name)
+        report.generate_report(file.name)
         size = os.path.getsize(file.name)
-    return {"columns": n_columns, "rows": n_rows, "seconds": round(seconds, 1), "page_mb": round(size / 1e6, 2)}
+    return {"columns": n_columns, "rows": n_rows, "seconds": round(seconds, 1), "cpu_seconds": round(used, 1),
+            "page_mb": round(size / 1e6, 2),
+            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}  # fmt: skip
 
 
 def _in_a_process(**task: Any) -> dict[str, Any]:
@@ -207,11 +256,13 @@ def main() -> None:
     parser.add_argument("--key", action="store_true")
     parser.add_argument("--key-rows", type=int, default=300_000)
     parser.add_argument("--evaluate", type=int, nargs="*", default=[])
+    parser.add_argument("--speed", action="store_true", help="counting beside DuckDB, and sampling to Parquet")
     parser.add_argument("--task", help="for the processes that this one starts")
     args = parser.parse_args()
     if args.task:
         task = json.loads(args.task)
-        kinds = {"fit": fit_once, "key": keys_once, "values": values_once, "evaluate": evaluate_once}
+        kinds = {"fit": fit_once, "key": keys_once, "values": values_once, "evaluate": evaluate_once,
+                 "counts": counts_once, "sampling": sampling_once}  # fmt: skip
         print(json.dumps(kinds[task.pop("kind")](**task)))
         return
     for method in args.methods if args.columns else ():
@@ -228,6 +279,8 @@ def main() -> None:
         for method in args.methods:
             print(json.dumps(_in_a_process(kind="key", method=method, n_rows=args.key_rows)), flush=True)
         print(json.dumps(_in_a_process(kind="values", method="bayesian_network")), flush=True)
+    for kind in ("counts", "sampling") if args.speed else ():
+        print(json.dumps(_in_a_process(kind=kind)), flush=True)
     for n in args.evaluate:
         print(json.dumps(_in_a_process(kind="evaluate", n_columns=n)), flush=True)
 

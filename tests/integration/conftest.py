@@ -68,7 +68,7 @@ def planted_shards(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, i
             b = np.where(rng.random(rows) < 0.9, a, rng.integers(0, 3, rows))
             values = (0.5 * (a - 1) + rng.normal(0, 0.05, rows)).astype(np.float32)
             block = EncodedBlock(np.stack([a, b, 0 * a], 1).astype(np.uint16), values[:, None])
-            written.append(write_block(folder, f"shard-{i}", block, 2))
+            written.append(write_block(folder, f"planted-{i}", block, 2))
         shards = ShardSet(folder, tuple(written))
         shards.write_manifest()
         return shards

@@ -105,6 +105,7 @@ def test_a_killed_driver_loses_and_repeats_nothing(
     assert all(after[name] == time_written for name, time_written in before.items())
 
 
+@pytest.mark.slow  # a cluster of its own; `test_node_loss.py` loses one under tasks, a driver is lost above
 def test_a_lost_node_loses_and_repeats_nothing(data: Path, expected: pd.DataFrame, tmp_path: Path, no_ray: Any) -> None:
     from ray.cluster_utils import Cluster
 

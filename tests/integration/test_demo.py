@@ -93,6 +93,7 @@ def test_model_of_the_demo_loads_and_samples(demo: tuple[dict, str, float, Path]
     assert len(model.sample(100, seed=1)) == 100
 
 
+@pytest.mark.slow  # a second demonstration
 def test_own_table(tmp_path: Path) -> None:
     example_table().head(600).to_csv(tmp_path / "own.csv", index=False)
     result = subprocess.run(

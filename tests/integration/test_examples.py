@@ -56,12 +56,13 @@ def test_private_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert set(pd.read_csv(tmp_path / "synthetic.csv")["physlm"].dropna()) <= {"no", "yes"}
 
 
-def test_attack_campaign(fresh_two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attack_campaign(two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("attack_campaign").main(rows=400, models=4, targets=4, out=tmp_path)
     assert "bayesian_network" in capsys.readouterr().out
     assert (tmp_path / "campaign.html").stat().st_size > 1000
 
 
+@pytest.mark.slow  # a Ray of its own; what it does is `test_sweep.py`'s
 def test_sweep(fresh_two_cpus: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load("sweep").main(rows=400, seeds=1, out=tmp_path, epsilons=(math.inf,))
     assert "finished" in capsys.readouterr().out

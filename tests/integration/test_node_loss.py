@@ -66,6 +66,7 @@ def test_statistics(cluster: Nodes, table: Table, tmp_path: Path) -> None:
     np.testing.assert_array_equal(a.counts, b.counts)
 
 
+@pytest.mark.slow  # the stage before has the same tasks of Ray Data
 def test_shards(cluster: Nodes, table: Table, model: GaussianCopula, tmp_path: Path) -> None:
     expected = write_shards(table, model.encoder_, tmp_path / "whole", rows_per_shard=200)
     with a_node_is_lost(cluster, "_apply_to_fragment", tmp_path / "mark"):
@@ -74,19 +75,26 @@ def test_shards(cluster: Nodes, table: Table, model: GaussianCopula, tmp_path: P
     assert found.share(0, 1).column(0).shape == (N,)
 
 
-def test_samples_and_their_evaluation(cluster: Nodes, table: Table, model: GaussianCopula, tmp_path: Path) -> None:
-    rows = 12 * 65_536
+def test_samples(cluster: Nodes, model: GaussianCopula, tmp_path: Path) -> None:
+    rows = 6 * 65_536
     expected = model.sample_to(tmp_path / "whole", rows, seed=1, rows_per_file=65_536, where="local")
     with a_node_is_lost(cluster, "_call", tmp_path / "mark"):
         found = model.sample_to(tmp_path / "lost", rows, seed=1, rows_per_file=65_536, where="ray")
     assert found.files == expected.files  # names, rows, bytes and checksums
+
+
+@pytest.mark.slow  # it reads by the tasks of `test_statistics`
+def test_evaluation(cluster: Nodes, table: Table, model: GaussianCopula, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    model.sample_to(made, 12 * 65_536, seed=1, rows_per_file=65_536, where="local")
     real = pd.concat([b.to_pandas() for f in table.fragments for b in f.blocks()])
-    score = statistical_similarity_score(real_data=real, synthetic_data=str(tmp_path / "whole"))
-    with a_node_is_lost(cluster, "_summarise_fragment", tmp_path / "mark2"):
-        again = statistical_similarity_score(real_data=real, synthetic_data=str(tmp_path / "lost"))
+    score = statistical_similarity_score(real_data=real, synthetic_data=str(made))
+    with a_node_is_lost(cluster, "_summarise_fragment", tmp_path / "mark"):
+        again = statistical_similarity_score(real_data=real, synthetic_data=str(made))
     assert again == score
 
 
+@pytest.mark.slow  # `test_training_ray.py` loses a worker on a node that stays
 def test_training(cluster: Nodes, tmp_path: Path) -> None:
     """The node of a worker is killed in epoch 3 of 6: two others go on from the checkpoint of epoch 2."""
     import ray
@@ -99,7 +107,7 @@ def test_training(cluster: Nodes, tmp_path: Path) -> None:
     run = RunConfig(name="lost", storage_path=str(tmp_path), failure_config=FailureConfig(max_failures=2))
     settings, networks = TrainSettings(EPOCHS, BATCH, 1, checkpoint_every=1), VaeNetworks(4, (16,), (16,), 0)
     mark, head = tmp_path / "mark", ray.get_runtime_context().get_node_id()
-    job = HeldJob(Spans.of(encoder.layout), (), networks, VaeSettings(), settings, None, mark, head, LOST_AT)
+    job = HeldJob(Spans.of(encoder.layout), (), networks, VaeSettings(), mark, head, LOST_AT, settings=settings)
     with a_worker_is_lost(cluster, mark):
         lost = train_on_ray(job, shards, spread, run)
     cluster.add()  # in place of the lost one

@@ -55,6 +55,7 @@ def statistic(folder: Path, size: int, silent: bool = False) -> float:
     return float((((found[0] - exact) / (PLAN.noise_multiplier * PLAN.clip / PLAN.expected_batch)) ** 2).sum())
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("silent", [False, True], ids=["both draw noise", "one forgets"])
 def test_noise_over_two_processes(tmp_path: Path, silent: bool) -> None:
     low, high = stats.chi2.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], DRAWS * NUMBERS)

@@ -22,9 +22,9 @@ from raysynth import DPTabularVAE
 from raysynth.data.sequences import Windows
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
@@ -39,6 +39,7 @@ SPANS = Spans((3, 3, 2), (2,))
 ROWS, BATCH, EPOCHS = 2000, 200, 4
 LENGTH = 4
 STEPS = ROWS // BATCH * EPOCHS
+SETTINGS = TrainSettings(EPOCHS, BATCH, 1, ema_decay=0.9)
 N = 4000  # rows of the whole fit
 PRELOADED = [
     "torch.distributed",
@@ -51,22 +52,22 @@ Trained = dict[str, list[dict[str, Any]]]
 
 
 def gan() -> GanJob:
-    networks = GanSettings(16, (32,), (32,), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.9)
-    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), networks, TrainSettings(EPOCHS, BATCH, 1))
+    networks = GanSettings(16, (32,), (32,), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
+    return GanJob(SPANS, Conditions.on(SPANS, (0, 1)), networks, settings=SETTINGS)
 
 
 def private_vae() -> VaeJob:
     """Noise small enough to learn under; what the noise must be is `test_private_workers.py`'s question."""
     plan = DpSgdPlan(clip=1.0, noise_multiplier=0.5, sampling_rate=BATCH / ROWS, expected_batch=BATCH, steps=STEPS)
-    how = VaeSettings(learning_rate=2e-3, loss_factor=5.0, ema_decay=0.9)
-    return VaeJob(SPANS, (True, False), VaeNetworks(4, (32,), (32,), 0), how, TrainSettings(EPOCHS, BATCH, 1), plan)
+    how, networks = VaeSettings(learning_rate=2e-3, loss_factor=5.0), VaeNetworks(4, (32,), (32,), 0)
+    return VaeJob(SPANS, (True, False), networks, how, settings=SETTINGS, plan=plan)
 
 
 def sequences() -> TimeGanJob:
     none = VectorLayout((), (), (), ())
     layout = SequenceLayout(LENGTH, VectorLayout((1,), (0,), (0,), (0,)), none)
-    networks = TimeGanSettings(hidden=8, embedding_share=0.25, projections=16, ema_decay=0.9)
-    return TimeGanJob(layout, networks, TrainSettings(EPOCHS, BATCH, 1))
+    networks = TimeGanSettings(hidden=8, embedding_share=0.25, projections=16)
+    return TimeGanJob(layout, networks, settings=SETTINGS)
 
 
 JOBS: dict[str, Callable[[], Job]] = {"ctgan": gan, "private autoencoder": private_vae, "sequences": sequences}
@@ -122,8 +123,7 @@ def ranks(
 
 def weights_of(trained: dict[str, Any]) -> dict[str, Any]:
     """The moving average in a learner's state."""
-    state: dict[str, Any] = trained["state"]
-    weights: dict[str, Any] = state.get("weights", state)
+    weights: dict[str, Any] = trained["state"]["weights"]
     return weights
 
 

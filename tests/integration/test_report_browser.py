@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     results.generate_report(paths["small"])
     results.generate_report(paths["shareable"], shareable=True)
     many.generate_report(paths["wide"])
+    paths["committee"] = folder / "committee.html"
+    results.generate_report(paths["committee"], profile="committee")
     return paths
 
 
@@ -94,8 +97,16 @@ def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
     return page, trouble
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+# each scheme and width once; the other pairs are `slow`
+SEEN = [
+    ("light", 390),
+    ("dark", 1280),
+    pytest.param("light", 1280, marks=pytest.mark.slow),
+    pytest.param("dark", 390, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("scheme", "width"), SEEN)
 def test_every_section_opens_without_an_error(browser: Any, reports: dict[str, Path], scheme: str, width: int) -> None:
     page, trouble = opened(browser, reports["small"], color_scheme=scheme, viewport={"width": width, "height": 800})
     assert trouble == []
@@ -156,6 +167,15 @@ def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[
     assert page.locator("nav").is_hidden() and page.locator("#tip").is_hidden()
     assert page.evaluate("[...document.querySelectorAll('.panel')].every(p => !p.offsetHeight || p.innerText.trim())")
     assert len(page.pdf(format="A4", print_background=True)) > 10_000
+    assert trouble == []
+    page.close()
+
+
+def test_a_committee_reads_two_printed_pages(browser: Any, reports: dict[str, Path]) -> None:
+    page, trouble = opened(browser, reports["committee"], viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    printed = page.pdf(format="A4", print_background=True, prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page[^s]", printed)) == 2
     assert trouble == []
     page.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def table() -> pd.DataFrame:
 
 
 def run(table: pd.DataFrame, out: Path, methods: list[str], space: Any, **options: Any) -> SweepResult:
-    given = {"n_seeds": 2, "n_trials": 4, "objective": "similarity", "seed": 3, **options}
+    """One trial at a time, since each process of Ray Tune takes seconds to start; `test_sweep.py` has two."""
+    given = {"n_seeds": 2, "n_trials": 4, "objective": "similarity", "seed": 3, "max_concurrent_trials": 1, **options}
     return sweep(table, methods, out=out, search_space=space, **given)
 
 
@@ -57,19 +59,21 @@ def test_a_finished_search_draws_nothing_again(searched: SweepResult, table: pd.
     pd.testing.assert_frame_equal(again.table, searched.table)
 
 
-def test_a_search_that_was_killed_goes_on_from_what_was_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_search_that_was_killed_goes_on_from_what_was_drawn(
+    searched: SweepResult, table: pd.DataFrame, tmp_path: Path
+) -> None:
     """As if the process had died when two settings were finished and a third one was being fitted."""
-    options = {"search": "optuna", "n_seeds": 1}
-    run(table, tmp_path / "s", ["bayesian_network"], NETWORK, **options)
-    files = sorted((tmp_path / "s" / "trials").glob("*.json"))
+    folder = Path(shutil.copytree(searched.folder, tmp_path / "s"))
+    files = sorted((folder / "trials").glob("bayesian_network-*-seed3-*.json"))
     cut_short = json.loads(files[2].read_text())
     files[2].write_text(json.dumps({**cut_short, "status": "started", "utility": "nan", "figures": {}}))
-    files[3].unlink()
-    (tmp_path / "s" / "searched" / "bayesian_network-epsinf.json").unlink()
-    before = written(tmp_path / "s")
-    again = run(table, tmp_path / "s", ["bayesian_network"], NETWORK, **options)
-    after = written(tmp_path / "s")
-    assert again.repeated == 2 and len(again.results) == 4 and not again.failed
+    for file in (files[3], *(folder / "trials").glob("bayesian_network-*-seed4-*.json")):
+        file.unlink()
+    (folder / "searched" / "bayesian_network-epsinf.json").unlink()
+    before = written(folder)
+    again = run(table, folder, ["copula", "bayesian_network"], NETWORK, search="optuna")
+    after = written(folder)
+    assert again.repeated == 2 + 2 and len(again.results) == 10 and not again.failed  # two of the copula
     assert [before[f.name] == after[f.name] for f in files[:3]] == [True, True, False]
     settled = json.loads(files[2].read_text())
     assert settled["status"] == "finished" and settled["trial"] == cut_short["trial"], "it was not drawn again"
@@ -82,7 +86,7 @@ def stopped(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Sw
 
 def stopping(table: pd.DataFrame, out: Path) -> SweepResult:
     space = {"tvae": {"learning_rate": RATES, "epochs": [18], "calibrate_marginals": [False]}}
-    options = {"scheduler": "asha", "max_concurrent_trials": 1, "seed": 0}
+    options = {"scheduler": "asha", "seed": 0}
     return run(table, out, ["copula", "tvae"], space, **options)
 
 
@@ -113,6 +117,7 @@ def test_a_stopped_trial_is_not_run_again(stopped: SweepResult, table: pd.DataFr
     pd.testing.assert_frame_equal(again.table, stopped.table)
 
 
+@pytest.mark.slow  # each alone is above, and epsilon `test_sweep.py`'s
 def test_optuna_and_asha_together_also_at_a_finite_epsilon(table: pd.DataFrame, tmp_path: Path) -> None:
     space = {"tvae": {"learning_rate": (1e-6, 1e-2), "epochs": [6]}, "copula": {"n_bins": (4, 40)}}
     options = {"search": "optuna", "scheduler": "asha", "n_seeds": 1, "n_trials": 1, "epsilons": [5.0]}

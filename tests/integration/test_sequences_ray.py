@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,14 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
 from raysynth import AutoregressiveSequences, TimeSeriesGAN
-from raysynth.methods.sequences.learned import Coders
+from raysynth.methods.sequences.rows import Coders
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanLearner
-from raysynth.training.average import Average
+from raysynth.methods.timegan.recipe import TimeGanJob, TrainableTimeGan
 from raysynth.training.batches import Batch
+from raysynth.training.learner import At, Update
 
 pytest.importorskip("ray")
 
@@ -40,34 +40,28 @@ def panel(n: int) -> pd.DataFrame:
     return pd.DataFrame({"id": np.repeat(np.arange(n), STEPS), "group": np.repeat(group, STEPS), "x": x.ravel()})
 
 
-class FragileLearner(TimeGanLearner):
-    """Ends its process without a word in the middle of epoch 3, once."""
-
-    die: Path = field(init=False)
-    is_last: bool
-
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        # the average counts from epoch 2 on
-        if self.is_last and self.weights.steps == FEW // BATCH * 3 // 2 and not self.die.exists():
-            self.die.touch()
-            os._exit(1)
-        return super().step(batch, rng)
-
-
 @dataclass(frozen=True)
 class FragileJob(TimeGanJob):
-    """A TimeGAN of which rank 1 is lost."""
+    """A TimeGAN whose rank 1 ends its process without a word in the middle of epoch 3, once."""
 
-    die: Path = Path()
+    die: Path = field(default=Path(), repr=False)
 
-    def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
+    def trainable(self, device: torch.device) -> TrainableTimeGan:
         from ray import train
 
+        made = super().trainable(device)
         if not torch.distributed.is_initialized():  # the driver, which takes the weights from the result
-            return super().learner(device, average)
-        learner = FragileLearner(self, device=device, average=average)
-        learner.die, learner.is_last = self.die, train.get_context().get_world_rank() == 1
-        return learner
+            return made
+        inner, is_last = made.updates, train.get_context().get_world_rank() == 1
+
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if is_last and at.step == FEW // BATCH * 5 // 2 and not self.die.exists():
+                self.die.touch()
+                os._exit(1)
+            return inner(batch, at, rng)
+
+        made.updates = updates
+        return made
 
 
 class FragileGan(TimeSeriesGAN):
@@ -104,12 +98,18 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-@pytest.fixture(scope="module")
-def fitted(two_cpus: None, storage: Path) -> Fits:
-    """A fit that loses a worker, and one of the other method, side by side."""
+def rows_of(folder: Path) -> AutoregressiveSequences:
+    return AutoregressiveSequences(units=16, width=16, hidden=8, epochs=EPOCHS, **spread(folder, "rows", 0))
+
+
+@pytest.fixture(scope="module", params=["rows", pytest.param("gan", marks=pytest.mark.slow)])
+def fitted(request: pytest.FixtureRequest, two_cpus: None, storage: Path) -> tuple[str, SequenceSynthesizer]:
+    """Name and model: of rows one after the other, and a GAN that loses a worker."""
+    if request.param == "rows":
+        return "rows", rows_of(storage).fit(panel(FEW))
     gan = FragileGan(hidden_dim=16, epochs=EPOCHS, batch_size=BATCH, **spread(storage, "gan", 1))
     gan.die = storage / "died"
-    return fits_of(gan, storage, FEW)
+    return "gan", gan.fit(panel(FEW))
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +117,8 @@ def learned(two_cpus: None, tmp_path_factory: pytest.TempPathFactory) -> Fits:
     """Both methods on rows enough to learn from, and nothing is lost."""
     folder = tmp_path_factory.mktemp("learned")
     gan = TimeSeriesGAN(hidden_dim=16, epochs=EPOCHS, batch_size=BATCH, **spread(folder, "gan", 0))
-    return fits_of(gan, folder, MANY)
-
-
-def fits_of(gan: TimeSeriesGAN, folder: Path, n: int) -> Fits:
-    rows = AutoregressiveSequences(units=16, width=16, hidden=8, epochs=EPOCHS, **spread(folder, "rows", 0))
-    models: dict[str, SequenceSynthesizer] = {"gan": gan, "rows": rows}
-    data = panel(n)
+    models: dict[str, SequenceSynthesizer] = {"gan": gan, "rows": rows_of(folder)}
+    data = panel(MANY)
     with ThreadPoolExecutor(len(models)) as pool:
         return {name: pool.submit(model.fit, data) for name, model in models.items()}
 
@@ -147,21 +142,27 @@ def test_two_workers_learn_level_spread_and_dependency(learned: Fits, name: str,
         assert model.history_[5]["distance"] < model.history_[1]["distance"]
 
 
-def test_a_lost_worker_costs_no_epoch(fitted: Fits, storage: Path) -> None:
-    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2, where the networks already play.
+def test_no_epoch_is_left_out_where_a_worker_is_lost_or_none(
+    fitted: tuple[str, SequenceSynthesizer], storage: Path
+) -> None:
+    """Rank 1 of the GAN ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2, where the networks
+    already play.
 
     That it then equals an undisturbed one is tested in `test_training_ray.py` and, alone, by `resume`.
     """
-    history = fitted["gan"].result().history_
-    assert (storage / "died").exists()
-    for model in fitted.values():
-        assert [entry["epoch"] for entry in model.result().history_] == [1, 2, 3, 4, 5, 6]
-    assert ["distance" in entry for entry in history] == [False] + [True] * 5  # states are learned in the first epoch
-    assert all(np.isfinite(entry["distance"]) for entry in history[1:])
+    name, model = fitted
+    assert [entry["epoch"] for entry in model.history_] == [1, 2, 3, 4, 5, 6]
+    if name == "gan":
+        assert (storage / "died").exists()
+        playing = ["distance" in entry for entry in model.history_]
+        assert playing == [False] + [True] * 5  # states are learned in the first epoch
+        assert all(np.isfinite(entry["distance"]) for entry in model.history_[1:])
 
 
-def test_curves_and_checkpoints_are_kept_and_encoded_rows_are_not(fitted: Fits, storage: Path) -> None:
-    for name, fit in fitted.items():
-        assert len(fit.result().sample(30, seed=1)) == 30 * STEPS
-        assert list((storage / name / "tensorboard").iterdir()) and list((storage / name).glob("checkpoint_*"))
+def test_curves_and_checkpoints_are_kept_and_encoded_rows_are_not(
+    fitted: tuple[str, SequenceSynthesizer], storage: Path
+) -> None:
+    name, model = fitted
+    assert len(model.sample(30, seed=1)) == 30 * STEPS
+    assert list((storage / name / "tensorboard").iterdir()) and list((storage / name).glob("checkpoint_*"))
     assert not list(storage.rglob("encoded-rows-*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,22 +30,23 @@ def table() -> pd.DataFrame:
 def run(table: pd.DataFrame, out: Path) -> SweepResult:
     """One setting of the network cannot be fitted: its order names a column that the table has not."""
     space = {"bayesian_network": {"order": [["x", "y"], ["no such column"]]}}
-    return sweep(table, METHODS, out=out, n_seeds=2, search_space=space, n_trials=2, target_columns="c", seed=3)
+    given = {"search_space": space, "n_trials": 2, "parameters": {"schema": "schema.json"}}
+    return sweep(table, METHODS, out=out, n_seeds=2, target_columns="c", seed=3, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def swept(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
-    return run(table, tmp_path_factory.mktemp("sweep") / "out")
+def swept(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SweepResult]:
+    """In a folder by a relative name, where the tests of this module then stay."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("sweep"))
+        infer_schema(table).save("schema.json")
+        yield run(table, Path("out"))
 
 
-def test_a_relative_folder_is_the_callers(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_the_callers(swept: SweepResult) -> None:
     """Tune runs each trial in a folder of its own; results and models must not land there."""
-    monkeypatch.chdir(tmp_path)
-    infer_schema(table).save("schema.json")
-    found = sweep(table, ["copula"], out="choice", n_seeds=2, parameters={"schema": "schema.json"}, seed=3)
-    assert found.table["status"].tolist() == ["finished", "finished"]
-    assert found.folder == tmp_path / "choice"
-    assert len(list((tmp_path / "choice" / "models").glob("*.raysynth"))) == 2
+    assert swept.folder == Path.cwd() / "out"
+    assert len(list((Path.cwd() / "out" / "models").glob("*.raysynth"))) == 4
 
 
 def test_every_trial_has_its_figures_and_a_failed_one_its_reason(swept: SweepResult) -> None:
@@ -136,6 +138,7 @@ def test_a_proxy_sweep_opens_two_ledgers_on_the_private_rows(
     assert sum(e.released.startswith("proxy: ") for e in spent.ledger) == len(scopes[0].ledger)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow  # in one process it is `unit/tuning/test_private_sweep.py`'s
 def test_a_private_selection_over_ray_shows_its_winner_alone(table: pd.DataFrame, tmp_path: Path) -> None:
     found = sweep(table, METHODS, [1.0], out=tmp_path / "s", selection="private", mean_trials=2.0)
     assert len(found.results) == 1 and found.results[0].finished

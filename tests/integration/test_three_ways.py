@@ -43,7 +43,14 @@ def typed_and_prepared(tutorial: str) -> tuple[list[str], list[str]]:
     return lines, cells
 
 
-@pytest.fixture(params=[("data_scientist", True), ("privacy_officer", True), ("platform_engineer", False)])
+WAYS = [
+    ("data_scientist", True),
+    pytest.param(("privacy_officer", True), marks=pytest.mark.slow),  # a private fit, and the evaluation of the first
+    ("platform_engineer", False),
+]
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way[0])
 def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, bool]]:
     """A person in an empty folder with the tutorial's table, and whether there is a terminal."""
     monkeypatch.chdir(tmp_path)

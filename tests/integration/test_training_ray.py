@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,23 +19,26 @@ import torch
 from torch import Tensor
 
 from raysynth import TabularVAE
+from raysynth.data import fragments as table_module
 from raysynth.errors import ParameterError
-from raysynth.methods.gan.learner import GanLearner, GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings, TrainableGan
+from raysynth.methods.shared import neural
 from raysynth.methods.shared.spans import Spans
-from raysynth.training.average import Average
 from raysynth.training.batches import Batch
 from raysynth.training.distributed import train_on_ray
 from raysynth.training.job import Place, train_worker
+from raysynth.training.learner import At, Update
 from raysynth.training.loop import TrainResult, TrainSettings
+from raysynth.training.scratch import handing
 from raysynth.training.shards import ShardSet
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
 SPANS = Spans((3, 3, 2), (2,))
-NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.99)
+NETWORKS = GanSettings(16, (32, 32), (32, 32), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
 
 
 @pytest.fixture(scope="module")
@@ -40,36 +46,29 @@ def shards(planted_shards: Callable[[int, int], ShardSet]) -> ShardSet:
     return planted_shards(4, 250)
 
 
-class FragileLearner(GanLearner):
-    """Ends its process without a word in epoch 3, once."""
-
-    def __init__(self, *args: object, die: Path | None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.die = die
-
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        if self.weights.steps == 25 and self.die is not None and not self.die.exists():
-            self.die.touch()
-            os._exit(1)
-        return super().step(batch, rng)
-
-
 @dataclass(frozen=True)
 class FragileJob(GanJob):
-    """A GAN whose worker is lost in epoch 3 (10 steps an epoch)."""
+    """A GAN whose worker ends its process without a word in epoch 3 (10 steps an epoch), once; it notes at each start
+    what lies on its machine's scratch disk."""
 
-    die: Path | None = None
+    die: Path | None = field(default=None, repr=False)
 
-    def learner(self, device: torch.device, average: Average) -> GanLearner:
-        return FragileLearner(
-            self.spans,
-            self.conditions,
-            self.networks,
-            seed=self.settings.seed,
-            device=device,
-            average=average,
-            die=self.die if self.die is not None and _rank() == 1 else None,
-        )
+    def trainable(self, device: torch.device) -> TrainableGan:
+        made = super().trainable(device)
+        inner, die = made.updates, self.die if self.die is not None and _rank() == 1 else None
+        if die is not None:
+            own = Path(tempfile.gettempdir()).glob("encoded-rows-*/planted-[13].*")
+            with die.with_suffix(".laid").open("a") as note:
+                note.write(json.dumps({str(p): p.stat().st_mtime_ns for p in own}) + "\n")
+
+        def updates(batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+            if at.step == 25 and die is not None and not die.exists():
+                die.touch()
+                os._exit(1)
+            return inner(batch, at, rng)
+
+        made.updates = updates
+        return made
 
 
 def _rank() -> int:
@@ -79,8 +78,8 @@ def _rank() -> int:
 
 
 def job(epochs: int, **fragile: object) -> FragileJob:
-    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1)
-    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings, **fragile)  # type: ignore[arg-type]
+    settings = TrainSettings(epochs, batch_size=100, seed=1, checkpoint_every=1, ema_decay=0.99)
+    return FragileJob(SPANS, Conditions.on(SPANS, (0, 1)), NETWORKS, settings=settings, **fragile)  # type: ignore[arg-type]
 
 
 def run_config(folder: Path, name: str, retries: int) -> object:
@@ -140,9 +139,16 @@ def undisturbed_training(of: FragileJob, shards: ShardSet) -> TrainResult:
 
 
 def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
-    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one."""
+    """Rank 1 ends in epoch 3 of 6: the fit goes on from the checkpoint of epoch 2 and equals an undisturbed one; what
+    it had laid on its disk lies there, is not laid again, and is gone in the end."""
     mark = tmp_path / "died"
-    lost = train_on_ray(job(6, die=mark), shards, scaling(), run_config(tmp_path, "lost", 1))  # type: ignore[arg-type]
+    with handing() as out:
+        out.put_folder(shards.folder)
+        handed = ShardSet(Path(), shards.shards, out.files)
+        lost = train_on_ray(job(6, die=mark), handed, scaling(), run_config(tmp_path, "lost", 1))  # type: ignore[arg-type]
+    first, again = map(json.loads, mark.with_suffix(".laid").read_text().splitlines())
+    assert first == again and len(first) == 4, "two files of each of two shards"
+    assert not any(Path(p).exists() for p in first)
     undisturbed = undisturbed_training(job(6), shards)
     assert mark.exists()
     assert [entry["epoch"] for entry in lost.history] == [1, 2, 3, 4, 5, 6]
@@ -153,6 +159,7 @@ def test_a_lost_worker_costs_no_epoch(shards: ShardSet, tmp_path: Path) -> None:
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
 
 
+@pytest.mark.slow  # two fits of two workers; in one process it is `test_kept_releases.py`'s and `test_kept_shards.py`'s
 def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_first_one_s_releases(
     tmp_path: Path,
 ) -> None:
@@ -172,7 +179,7 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
             privacy_unit="person_id",
             verbose=False,
             keep_shards=True,
-            scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+            scaling_config=ScalingConfig(num_workers=2),
             run_config=RunConfig(name=name, storage_path=str(tmp_path)),
         )
         models.append(model.fit(rows).privacy_spent_)
@@ -182,6 +189,40 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
     first, second = models
     assert first is not None and second is not None and second.joint is not None
     assert second.ledger.events == first.ledger.events and second.epsilon <= 2.0 < second.joint.epsilon
+
+
+def test_several_rows_of_each_person_over_two_workers_that_hold_all_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics and encoding are passes of Ray Data over six fragments; a person's rows are one worker's."""
+    from ray.train import ScalingConfig
+
+    monkeypatch.setattr(table_module, "_BLOCK_ROWS", 1500)
+    monkeypatch.setattr(table_module, "_FEWEST_ROWS", 1500)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": rng.choice(list("xyz"), 9000), "person_id": np.arange(9000) % 3001})
+    rows.to_parquet(tmp_path / "rows.parquet")
+    dealt: list[Any] = []
+    made = neural.OwnedShards
+    monkeypatch.setattr(neural, "OwnedShards", lambda *given: dealt.append(made(*given)) or dealt[-1])
+    model = TabularVAE(
+        latent_dim=2,
+        encoder_layers=(8,),
+        decoder_layers=(8,),
+        prior_components=2,
+        epochs=2,
+        batch_size=1000,
+        epsilon=2.0,
+        delta=1e-4,
+        privacy_unit="person_id",
+        max_rows_per_unit=3,
+        public_types=True,
+        verbose=False,
+        scaling_config=ScalingConfig(num_workers=2),
+    ).fit(tmp_path / "rows.parquet")
+    spent = model.privacy_spent_
+    assert spent is not None and spent.epsilon <= 2.0 and spent.ledger.events[-1].steps >= 2
+    assert dealt[0].are_units and dealt[0].n_rows == 9000 and len(dealt[0].shards.shards) == 16
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(shards: ShardSet) -> None:

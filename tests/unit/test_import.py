@@ -14,7 +14,7 @@ import sys, time
 begun = time.perf_counter()
 import raysynth
 seconds = time.perf_counter() - begun
-heavy = sorted({"torch", "ray", "sklearn", "scipy", "pandas", "pyarrow", "statsmodels"} & set(sys.modules))
+heavy = sorted({"torch", "ray", "numba", "sklearn", "scipy", "pandas", "pyarrow", "statsmodels"} & set(sys.modules))
 print(seconds, ",".join(heavy))
 """
 

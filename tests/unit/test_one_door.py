@@ -24,6 +24,7 @@ READS_ROWS = {
     "open_counts",
     "encoded",
     "for_each_fragment",
+    "made_in_order",
     "gaussian_vector",
     "noised_counts",
     "chosen",
@@ -96,7 +97,7 @@ def test_the_private_opening_infers_nothing_and_checks_no_row() -> None:
 
 def test_the_public_schema_reads_no_row() -> None:
     made = {name for _, name in calls(function(PACKAGE / "statistics" / "public_schema.py", "public_schema"))}
-    assert not made & {"blocks", "to_arrow", "summarise", "collect", "for_each_fragment"}
+    assert not made & {"blocks", "to_arrow", "summarise", "collect", "for_each_fragment", "made_in_order"}
 
 
 PAYING = [

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import BY_SGD as TABLES
+from tiny import tiny
 
 from raysynth.api import new_synthesizer
 from raysynth.dp import InsecureSeededNoise, Mechanism
@@ -46,23 +48,11 @@ SCHEMA = TableSchema(
         ColumnSchema("gap", Kind.CONTINUOUS, "double", bounds=(-1, 1)),
     )
 )
-GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4}
-VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,)}
-BY_SGD: dict[str, dict[str, Any]] = {
-    "gan": GAN,
-    "ctgan": GAN,
-    "conditional_gan": {**GAN, "conditional_columns": ["sort", "word"]},
-    "tvae": {**VAE, "prior_components": 2},
-    "dp_tvae": VAE,
-    "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
-    "timegan": {
-        "hidden_dim": 4,
-        "noise_dim": 2,
-        "sequence_key": "who",
-        "sequence_length": K,
-        "static_columns": ["sort"],
-    },
-}
+BY_SGD = tiny(
+    (*TABLES, "timegan"),
+    conditional_gan={"conditional_columns": ["sort", "word"]},
+    timegan={"sequence_key": "who", "sequence_length": K, "static_columns": ["sort"]},
+)
 COUNTED = ("bayesian_network", "copula")
 
 # ---- the transcript of a fit -----------------------------------------------------------------------------------------

@@ -3,11 +3,11 @@
 Two experiments, by one adversary who knows the algorithm, the published seed, all rows but the canary, and the canary:
 
 - **file**: a membership game. Many small fits with and without a canary; the adversary reads the whole model file
-  (`audit_adversary.py`), learns on some fits and is judged on the others.
+  (`adversary.py`), learns on some fits and is judged on the others.
 - **gradients**: one fit by DP-SGD with many canaries, each of them in the table with chance 1/2; the adversary sees all
   iterates (`training/canaries.py`). Only where the method trains by DP-SGD.
 
-A canary is one unit of the guarantee: a row, all rows of a person, or a whole sequence (`audit_units.py`).
+A canary is one unit of the guarantee: a row, all rows of a person, or a whole sequence (`units.py`).
 
 Each gives a lower bound of epsilon at the claimed delta. A bound above the claim refutes it. A bound below it proves
 nothing; `largest` says what a perfect attack could have shown with so many trials.
@@ -15,8 +15,9 @@ nothing; `largest` says what a perfect attack could have shown with so many tria
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysynth.attacks.audit.adversary import Decision, features_of, learned
-from raysynth.attacks.audit.bounds import game_bound, one_run_bound
 from raysynth.attacks.audit.units import Units, units_of
+from raysynth.comparison.rates import clopper_pearson
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.files.notebook import html_table
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from raysynth.training.canaries import GradientCanaries
 
 ATTACKS = ("file", "gradients")
+LARGEST = 60.0  # no experiment of any size shows more
 FEWEST_REFITS = 32
 GUESSED_SHARES = (0.2, 1.0)  # of the canaries: the surest fifth, and all
 
@@ -280,7 +282,81 @@ def _check(
     check_whole("n_canaries", n_canaries, 10)
     if not 0 < learning_share < 0.9:
         raise ParameterError(f"learning_share must be between 0 and 0.9; found {learning_share!r}")
-    if not 0.5 < confidence < 1:
-        raise ParameterError(f"confidence must be between 0.5 and 1, such as 0.95; found {confidence!r}")
+    _check_confidence(confidence)
     if isinstance(attacks, str) or not attacks or set(attacks) - set(ATTACKS):
         raise ParameterError(f"attacks must be a list of {' and '.join(map(repr, ATTACKS))}; found {attacks!r}")
+
+
+def game_bound(hits: int, members: int, false_alarms: int, others: int, *, delta: float, confidence: float) -> float:
+    """What a membership game shows: epsilon is at least this, with the given confidence.
+
+    An (epsilon, delta)-private mechanism gives every test TPR <= e^epsilon FPR + delta and, with the worlds exchanged,
+    1 - FPR <= e^epsilon (1 - TPR) + delta (Kairouz, Oh and Viswanath 2015, theorem 2.1). TPR from below and FPR from
+    above, by Clopper and Pearson at half the error each, bound epsilon from below in both ways at once.
+
+    Args:
+        hits, members: trials with the canary that the adversary took for such, of how many.
+        false_alarms, others: trials without it that the adversary took for such, of how many.
+        delta: of the claim.
+        confidence: for example 0.95; the chance that the bound is too high is at most 1 - confidence.
+    """
+    _check_confidence(confidence)
+    tpr = clopper_pearson(hits, members, confidence).low  # its two tails have half the error: the lower one counts
+    fpr = clopper_pearson(false_alarms, others, confidence).high
+    ways = ((tpr - delta, fpr), (1 - fpr - delta, 1 - tpr))
+    return max(0.0, *(math.log(a / b) for a, b in ways if a > 0 and b > 0))
+
+
+def one_run_bound(canaries: int, guesses: int, right: int, *, delta: float, confidence: float) -> float:
+    """What one run shows in which each canary was in with chance 1/2 and `guesses` of them were guessed.
+
+    Steinke, Nasr and Jagielski 2023 (arXiv 2305.08846), theorem 5.2: for an (epsilon, delta)-private mechanism
+
+        P(right >= v) <= P(W >= v) + 2 m delta max_(1 <= i <= v) P(v > W >= v - i) / i,   W ~ Bin(guesses, p),
+
+    with p = e^epsilon / (1 + e^epsilon) and m canaries. The bound is the largest epsilon that this refutes.
+
+    Args:
+        canaries: m.
+        guesses: how many were guessed to be in or out; fixed before the run.
+        right: of these.
+        delta, confidence: as in `game_bound`.
+    """
+    _check_confidence(confidence)
+    if not 0 <= right <= guesses <= canaries:
+        raise ParameterError(f"{right} right of {guesses} guesses on {canaries} canaries cannot be")
+    return _largest_refuted(lambda eps: one_run_chance(canaries, guesses, right, eps, delta), 1 - confidence)
+
+
+def one_run_chance(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
+    """Largest chance of so many right guesses under (epsilon, delta)-privacy; see `one_run_bound`."""
+    import numpy as np
+    from scipy.stats import binom
+
+    p = 1 / (1 + math.exp(-epsilon))
+    tail = float(binom.sf(right - 1, guesses, p))
+    if right == 0:
+        return 1.0
+    steps = np.arange(1, right + 1)
+    slope = float((np.cumsum(binom.pmf(right - steps, guesses, p)) / steps).max())
+    return min(1.0, tail + 2 * canaries * delta * slope)
+
+
+def _largest_refuted(chance: Callable[[float], float], error: float) -> float:
+    """The largest epsilon whose chance is below the error; the chance rises with epsilon."""
+    if chance(0.0) >= error:
+        return 0.0
+    low, high = 0.0, 1.0
+    while chance(high) < error:
+        if high >= LARGEST:
+            return LARGEST
+        low, high = high, high * 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) < error else (low, middle)
+    return low
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.5 < confidence < 1:
+        raise ParameterError(f"confidence must be between 0.5 and 1, such as 0.95; found {confidence!r}")

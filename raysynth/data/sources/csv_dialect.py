@@ -30,6 +30,9 @@ _BOMS = (
     (b"\xfe\xff", "utf-16"),
 )
 _LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r"]
+_NO_LETTERS = frozenset(b"\x81\x8d\x8f\x90\x9d\xa3\xa5\xaf\xb3\xb9\xbc\xbe\xbf")  # in cp1252; in cp1250 they are
+_CENTRAL = frozenset(b"\xec\xf8\xf9\xf5\xfb\xcc\xd8\xd9")  # of cp1250: ě, ř, ů, ő, ű; each rare in Western text
+_HACEKS = frozenset(b"\x8a\x9a\x8e\x9e")  # š, ž in both; beside č, which is è in Western text
 _LIKELY += ["shift_jis", "gb18030", "big5", "euc_kr"]
 
 
@@ -119,11 +122,26 @@ def encoding_of(head: bytes, is_whole: bool) -> str:
 def _legacy_encoding(head: bytes) -> str:
     from charset_normalizer import from_bytes
 
+    if re.search(rb"[a-z][\xb3\xb9\xbf\xbe\x9d][a-z]", head):  # ł, ą, ż, ľ, ť: no letters elsewhere in the West
+        return "cp1250"
     lines = [line for line in head.splitlines() if any(byte > 127 for byte in line)]
     sample = b"\n".join(lines[:2000])
     best = from_bytes(sample, cp_isolation=_LIKELY, threshold=0.5).best()
-    is_western = best is None or best.encoding == "latin_1" or str(best) == sample.decode("cp1252", errors="replace")
-    return "cp1252" if is_western or best is None else best.encoding.replace("_", "-")
+    if best is None or best.encoding == "latin_1" or str(best) == sample.decode("cp1252", errors="replace"):
+        return "cp1252"
+    return "cp1252" if _is_western(sample, best.encoding) else best.encoding.replace("_", "-")
+
+
+def _is_western(sample: bytes, found: str) -> bool:
+    """Whether a few accents were taken for another alphabet: words of it hold hardly an ASCII letter."""
+    words = [w for w in re.findall(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*", sample) if len(w) > 1]
+    letters = b"".join(words)
+    if found != "cp1250":
+        return 2 * sum(byte > 127 for byte in letters) < len(letters)
+    seen = frozenset(letters)
+    if seen & _NO_LETTERS or (seen & _HACEKS and seen & frozenset(b"\xc8\xe8")):
+        return False
+    return 0xE0 in seen or len(seen & _CENTRAL) < 2
 
 
 def _decoded(head: bytes, encoding: str, is_whole: bool, where: str) -> str:
@@ -189,17 +207,17 @@ def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple
 def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
     """The one that divides most rows alike, the header like the others; then the one that gives most columns."""
 
-    def fitness(delimiter: str) -> tuple[bool, float, int]:
+    def fitness(delimiter: str) -> tuple[bool, float, bool, int]:
         widths = [len(row) for row in _rows_of(text, delimiter, quote, escape)[0]]
         if not widths:
-            return False, 0.0, 0
+            return False, 0.0, False, 0
         usual = max(set(widths), key=widths.count)
         share = widths.count(usual) / len(widths)
         alike = usual > 1 and share > 0.9 and widths[0] in (usual, usual - 1)
-        return alike, round(share, 2) if usual > 1 else 0.0, usual
+        return alike, round(share, 2) if usual > 1 else 0.0, widths[0] == usual, usual
 
     best = max(DELIMITERS, key=fitness)
-    if fitness(best)[2] > 1:
+    if fitness(best)[3] > 1:
         return best
     words = _rows_of(text, " ", quote, escape)[0]
     return (
@@ -224,10 +242,17 @@ def _rows_before(rows: list[list[str]]) -> int:
     """How many rows stand before the header: titles and remarks, narrower than the table."""
     widths = [len(row) for row in rows]
     usual = max(set(widths), key=widths.count)
-    first = next(i for i, width in enumerate(widths) if width >= usual - 1)
-    if usual < 3 or not 0 < first <= _MOST_SKIPPED:
+    first = next(i for i, width in enumerate(widths) if width >= (2 if usual == 2 else usual - 1))
+    if usual == 2 and not (_has_numbers(rows[first + 1 :]) and _has_header(rows[first:])):
+        return 0  # a name over one column beside names of rows, as R's write.table has it
+    if usual < 2 or not 0 < first <= _MOST_SKIPPED:
         return 0
     return first if widths[first:].count(usual) >= 0.9 * (len(widths) - first - 1) else 0
+
+
+def _has_numbers(rows: list[list[str]]) -> bool:
+    """Whether a column of the rows holds numbers or dates alone."""
+    return any(_kind([row[i] for row in rows if i < len(row)]) is not None for i in range(len(rows[0]) if rows else 0))
 
 
 def _has_header(rows: list[list[str]]) -> bool:
@@ -279,7 +304,9 @@ class _Names:
             note = "no header: columns are named column_1, column_2 ...; if the first row holds names, say header=yes"
             return cls(tuple(f"column_{i + 1}" for i in range(len(first))), notes=(note,))
         if rest and all(len(row) == len(first) + 1 for row in rest):
-            first = ["", *first]  # as R's write.table has it: no name over the names of rows
+            at_end = not any(row[-1].strip() for row in rest)  # each line ends in a delimiter
+            # else as R's write.table has it: no name over the names of rows
+            first = [*first, ""] if at_end else ["", *first]
         names, left_out, index, notes = list(first), [], None, []
         for i in (i for i, name in enumerate(first) if not name.strip()):
             values = [row[i] for row in rest if i < len(row)]

@@ -65,6 +65,7 @@ class ColumnForm:
         unsettled: whether '1,234' could be read in two ways.
         zeros: numbers may begin with a zero, since the user declares them numbers.
         signs: negative numbers stand in brackets, or have their minus behind.
+        spelling: of two truth values, where it is not the one in which they are written.
     """
 
     type: pa.DataType
@@ -75,6 +76,7 @@ class ColumnForm:
     unsettled: bool = False
     zeros: bool = False
     signs: bool = False
+    spelling: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -83,6 +85,8 @@ class ColumnForm:
 
     def note(self, column: str) -> str | None:
         """What the user should know of the decision; None where there is nothing."""
+        if self.spelling:
+            return f"column '{column}': {' and '.join(self.spelling)} will be written as True and False"
         parts = []
         if self.decimal != ".":
             parts.append(f"decimal {self.decimal!r}")
@@ -172,7 +176,7 @@ def _typed(values: pa.Array, decimal: str | None, thousands: str | None, as_numb
             return ColumnForm(pa.float64())
     known = set(values.slice(0, 3).to_pylist()) if len(values) <= 2 else set()
     if known and known <= _TRUE | _FALSE:
-        return ColumnForm(pa.bool_())
+        return ColumnForm(pa.bool_(), spelling=tuple(sorted(known - {"True", "False"})))
     for pattern, type_ in ((_ISO_DATE, pa.date32()), (_ISO_TIME, pa.timestamp("s"))):
         if _all(values, pattern) and _casts(values, type_):
             return ColumnForm(type_)
@@ -201,6 +205,8 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
                 continue
             if pc.any(pc.match_substring_regex(plain, _CHANGED)).as_py():
                 return TEXT_FORM
+            if not _all(plain, _NUMBER):  # '(-5)': two signs
+                continue
             is_whole = bool(_all(plain, _WHOLE))
             matches.append(replace(form, type=pa.int64() if is_whole else pa.float64()))
     if not matches:

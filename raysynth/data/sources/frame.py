@@ -65,9 +65,19 @@ def table_from_frame(frame: Any, *, private: bool = False) -> Table:
         table = _in_memory(pa.table(private_arrays(frame)), "DataFrame", {}, private=True)
         return replace(table, labels=plain, untyped=frozenset(names))
     arrays = [array_from_series(frame[n], n) for n in names]
-    dtypes = {n: str(getattr(frame[n].dtype, "subtype", frame[n].dtype)) for n in names}  # sparse ones come back dense
+    dtypes = {n: str(frame[n].dtype) for n in names}
     table = _in_memory(pa.table(dict(zip(names, arrays, strict=True))), "DataFrame", dtypes)
+    table = replace(table, notes=_index_note(frame.index))
     return replace(table, levels={n: levels for n in names if (levels := _levels(frame[n]))}, labels=plain)
+
+
+def _index_note(index: Any) -> tuple[str, ...]:
+    """What to say of an index that holds more than the numbers of the rows."""
+    named = [str(n) for n in index.names if n is not None]
+    if not named and str(index.dtype).startswith(("int", "uint")):
+        return ()
+    what = f"index {', '.join(map(repr, named))}" if named else f"index ({index.dtype})"
+    return (f"the {what} is no column and is left out; df.reset_index() makes it one",)
 
 
 def table_from_arrow(table: pa.Table, source: str = "Arrow table", *, private: bool = False) -> Table:

@@ -5,7 +5,8 @@ line of each file is the header, which is public; the delimiter is the one of `,
 first name that is empty stands for row numbers, which are left out. The encoding is UTF-8, with or without a byte-order
 mark. A `CsvFile` declares another form. A line that has another number of cells than the header is a row of missing
 cells, and so is an empty one; a cell that is no text of the encoding, or spells a missing value, is missing. All cells
-are text: what a column holds is declared by the user, never guessed (`Table.untyped`).
+are text: what a column holds is declared by the user, or found with noise (`Table.is_spelled`,
+`statistics/families.py`), never guessed.
 
 A file of at most `WHOLE_BYTES`, all together, is read into memory; larger ones are read in pieces of `PIECE_BYTES`,
 each by itself, wherever a task runs: a piece has the lines that begin in it.
@@ -160,7 +161,7 @@ def private_table_from_csv(
         pieces = [whole] if is_packed else [replace(whole, start=s, end=s + PIECE_BYTES) for s in _starts(size)]
         fragments += pieces
         n_bytes += size * (PACKED if is_packed else 1)
-    table = Table(schema, tuple(fragments), None, f"'{source}'", untyped=frozenset(names))
+    table = Table(schema, tuple(fragments), None, f"'{source}'", untyped=frozenset(names), is_spelled=True)
     return in_memory(table) if n_bytes <= WHOLE_BYTES else table
 
 
@@ -194,7 +195,7 @@ def _form(filesystem: pafs.FileSystem, path: str, given: CsvFile, numbers: froze
     if not text or _NO_TEXT in text or "\x00" in text:
         raise DataError(
             f"'{path}': under a privacy budget the first line is the header, in {encoding}, and this one is not; save "
-            "the file so, or as Parquet, or say its form by raysynth.CsvFile"
+            "the file so, or as Parquet, or say its form (--csv encoding=latin-1, raysynth.CsvFile)"
         )
     delimiters = [given.delimiter] if given.delimiter else _DELIMITERS
     missing = frozenset((*NULL_SPELLINGS, *given.missing))

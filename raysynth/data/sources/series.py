@@ -21,7 +21,7 @@ def array_from_series(series: Any, name: str) -> pa.Array:
     dtype = type(series.dtype).__name__
     if dtype == "CategoricalDtype" and type(series.dtype.categories.dtype).__name__ in _CURES:
         dtype = type(series.dtype.categories.dtype).__name__
-    if dtype == "PeriodDtype" and getattr(getattr(series.dtype, "freq", None), "name", None) in _PERIODS:
+    if dtype == "PeriodDtype" and getattr(getattr(series.dtype, "freq", None), "rule_code", None) in _PERIODS:
         series = series.astype(str).where(series.notna(), None)  # read as dates; `sample` makes periods of them again
     elif dtype in _CURES:
         held = getattr(series.dtype, "categories", series).dtype

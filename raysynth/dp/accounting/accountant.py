@@ -29,7 +29,7 @@ import numpy as np
 
 from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
 from raysynth.dp.accounting.ledger import Event, Mechanism
-from raysynth.dp.accounting.sampled import sampled_gaussian_distribution
+from raysynth.dp.accounting.sampled import sampled_gaussian_distribution, self_composed
 from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6
@@ -114,8 +114,7 @@ def least_epsilon(events: tuple[Event, ...], delta: float, seconds: float) -> fl
             raise ParameterError(f"the ledger's event '{event.released[:80]}' is out of every range that is charged")
     total = pld.identity(value_discretization_interval=interval)
     for part, steps in sorted(_grouped(joint).items(), key=_cost_of_group):
-        distribution = _distribution(part, interval)
-        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
+        total = total.compose(self_composed(_distribution(part, interval), steps))
         if time.monotonic() - begun > seconds:
             break
     return added + float(total.get_epsilon_for_delta(left))
@@ -146,8 +145,7 @@ def _composed_epsilon(events: tuple[Event, ...], delta: float, coarseness: float
     interval = _interval(events, delta, coarseness)
     total = pld.identity(value_discretization_interval=interval)
     for part, steps in _grouped(events).items():
-        distribution = _distribution(part, interval)
-        total = total.compose(distribution if steps == 1 else _dense(distribution).self_compose(steps))
+        total = total.compose(self_composed(_distribution(part, interval), steps))
     return float(total.get_epsilon_for_delta(delta))
 
 
@@ -194,15 +192,6 @@ def _distribution(part: tuple[Any, ...], interval: float) -> Any:
         return _bounded_range(first, interval)
     # (discrete) Laplace noise too: no epsilon-private mechanism loses more than randomised response
     return pld.from_privacy_parameters(common.DifferentialPrivacyParameters(first, second), interval)
-
-
-def _dense(distribution: Any) -> Any:
-    """The same with dense arrays: the library raises a sparse one's size to the power of the steps, at any price."""
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    remove = distribution._pmf_remove.to_dense_pmf()
-    add = None if distribution._symmetric else distribution._pmf_add.to_dense_pmf()
-    return pld.PrivacyLossDistribution(remove, add)
 
 
 def _bounded_range(epsilon: float, interval: float) -> Any:

@@ -8,6 +8,7 @@ nothing of the budget is left unspent.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -20,6 +21,9 @@ PREPROCESSING_SHARE = 0.1
 MOST_NOISE = 1000.0  # a noise multiplier above this trains on nothing but noise
 TOLERANCE = 1e-3
 WIDENING = 1.5
+FARTHEST = 2.0  # logarithm of the largest step of a search that has not yet passed its end
+MOST_SECANTS = 12  # after which intervals are halved
+LEAST_NOISE = 1e-6
 COARSE = 10.0  # the search runs on a grid so much wider, its result is checked on the fine one
 
 
@@ -68,15 +72,22 @@ def calibrated(
     taken = total_epsilon(before, budget.delta) if before else 0.0
     coarse = None
     if taken < budget.epsilon:
-        coarse = least_scale(lambda scale: total(scale, COARSE) <= budget.epsilon, begin, tolerance, MOST_NOISE)
+        coarse = _by_secants(lambda scale: total(scale, COARSE) / budget.epsilon, begin, tolerance)
     if coarse is None:
-        needed = total(MOST_NOISE, COARSE)
+        needed = _at_most_noise(before, plan(MOST_NOISE), budget.delta)
         raise ParameterError(
             f"epsilon = {budget.epsilon:g} (delta = {budget.delta:g}) is too small to train: {taken:.3g} of it is "
             f"taken already, and the rest would drown every step in noise; epsilon = {_rounded_up(needed)} would do, "
             "or fewer steps"
         )
     return _refined(total, coarse, budget.epsilon, tolerance)
+
+
+def _at_most_noise(before: tuple[Event, ...], planned: Sequence[Event], delta: float) -> float:
+    """An epsilon that does for both: halves of delta each, since a grid for both at once has as many cells as the
+    largest loss has of the smallest; together where the events before need more of delta."""
+    halves = total_epsilon(before, delta / 2) + total_epsilon(planned, delta / 2, coarseness=COARSE)
+    return halves if before and halves < math.inf else total_epsilon((*before, *planned), delta, coarseness=COARSE)
 
 
 def dpsgd_noise_multiplier(
@@ -100,13 +111,53 @@ def least_scale(fits: Callable[[float], bool], start: float, tolerance: float, m
         high *= WIDENING
     low = high / WIDENING
     while fits(low):
-        if low < 1e-6:
+        if low < LEAST_NOISE:
             return low
         high, low = low, low / WIDENING
     while high / low > 1 + tolerance:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if fits(middle) else (middle, high)
     return high
+
+
+def _by_secants(share: Callable[[float], float], start: float, tolerance: float) -> float | None:
+    """As `least_scale` for what falls with the scale about as its inverse: where it is 1 at most; None at no scale.
+
+    Every look is costly: four or five, along secants of the logarithms, are enough where halving takes twelve.
+    """
+    width, most = math.log1p(tolerance), math.log(MOST_NOISE)
+    low: tuple[float, float] | None = None  # logarithms of a scale that is too small and of the share there
+    high: tuple[float, float] | None = None  # of one that is enough
+    x = min(math.log(start), most)
+    for look in itertools.count():
+        found = share(math.exp(x))
+        y = math.log(found) if found > 0 else -math.inf
+        if y <= 0:
+            high = x, y
+        else:
+            low = x, y
+        if low is None and x < math.log(LEAST_NOISE) or high and low and high[0] - low[0] <= width:
+            break
+        if high is None and x >= most:
+            return None
+        if low is None or high is None:
+            x = min(x + min(max(y, -FARTHEST), FARTHEST) + math.copysign(width / 2, y), most)
+        else:
+            x = _closer(low, high, width) if look < MOST_SECANTS else (low[0] + high[0]) / 2
+    assert high is not None
+    return math.exp(high[0])
+
+
+def _closer(low: tuple[float, float], high: tuple[float, float], width: float) -> float:
+    """Where to look next between two places: near the secant's zero, or where a look would end the search."""
+    if not math.isfinite(low[1] - high[1]):
+        return (low[0] + high[0]) / 2
+    zero = low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1])
+    if high[0] - zero < 0.8 * width:
+        return high[0] - 0.95 * width
+    if zero - low[0] < 0.8 * width:
+        return low[0] + 0.95 * width
+    return zero + width / 3
 
 
 def _refined(total: Callable[[float], float], scale: float, epsilon: float, tolerance: float) -> float:

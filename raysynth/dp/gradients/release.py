@@ -20,6 +20,7 @@ from torch import Tensor
 from raysynth.dp.gradients.clip import clipped_sum
 from raysynth.dp.gradients.uses import Use
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, noise_source
+from raysynth.files.storage import Target
 from raysynth.running.device_copies import to_device
 
 SumOverWorkers = Callable[[Iterable[Tensor]], None]
@@ -48,7 +49,7 @@ class DpSgdPlan:
     steps: int
     secure_mode: bool = False
     fit_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    journal: str | None = None
+    journal: Target | None = None
     insecure_seed: int | None = None
 
     @property

@@ -26,7 +26,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.autoregressive.conditions import Candidates, Conditions, impossible, resampled
 from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout
 from raysynth.methods.autoregressive.prefixes import Context, Prefixes, columns_first, placed, slices
-from raysynth.methods.shared.precision import has_bfloat16
+from raysynth.methods.shared.row_sampler import has_bfloat16
 
 BLOCK_ROWS = 4096  # rows that are drawn at once; they share the draws of the conditioned columns
 ORDER_ROWS = 256  # rows that share one order of the other columns: each order errs in its own way, a table needs many
@@ -52,7 +52,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class AnyOrderSampler:
-    """A trained network made ready to sample: arrays only, picklable (a `sampling.protocol.Generator`).
+    """A trained network made ready to sample: arrays only, picklable (a `sampling.chunks.Generator`).
 
     Rows are drawn in uniformly random column orders, a new one for each `order_rows` rows (twice, four times as many
     where a call has 64 orders still): each order errs in its own way, and a mixture of many is nearer to the real rows

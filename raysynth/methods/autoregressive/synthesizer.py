@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ROWS_TO_SEE = 700_000  # by default, rows that training looks at, repeats counted
 SMALL = 26_000  # rows below which the passes grow with the cube root only: more of them are learned by heart
 MOST_EPOCHS = 300
-PRIVATE_EMA = 0.98  # of the weights' moving average under a privacy budget, whose trainings take few steps
+EMA, PRIVATE_EMA = 0.995, 0.98  # of the weights' moving average; under a privacy budget trainings take few steps
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class AutoregressiveSynthesizer(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "bins"
     completes_rows: ClassVar[bool] = True  # its generator has `generate_given`
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
 
     epochs: Annotated[
         int | None,
@@ -246,77 +247,60 @@ class AutoregressiveSynthesizer(Synthesizer):
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         from raysynth.methods.autoregressive.sampler import AnyOrderSampler
         from raysynth.methods.shared.neural import train_model
+        from raysynth.training.job import CPU, trained
 
         prepared, encoder, grouping = group_values(prepared, self.verbose)
         job = self._job(prepared)
 
-        def fitted(trained: TrainResult) -> Fitted:
-            sampler = AnyOrderSampler.of(job.network_of(trained.state), list(job.frequencies))
-            return begun.with_learned(Learned(sampler, trained.history, grouping), encoder)
+        def fitted(result: TrainResult) -> Fitted:
+            network = trained(job.trainable(CPU), result.state).network
+            sampler = AnyOrderSampler.of(network, list(job.frequencies))
+            return begun.with_learned(Learned(sampler, result.history, grouping), encoder)
 
         return train_model(self, job, prepared, fitted)
 
     def _job(self, prepared: Prepared) -> AnyOrderJob:
-        from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
-        from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
-        from raysynth.training.loop import TrainSettings
-
-        if prepared.privacy is not None:
-            return self._private_job(prepared)
-        batch_size = self.batch_size or default_batch_size(prepared.n_rows)
-        shown = default_epochs(prepared.n_rows)
-        epochs, epoch_rows = shown if self.epochs is None else (self.epochs, None)
-        settings = TrainSettings(
-            epochs,
-            batch_size,
-            prepared.seed,
-            checkpoint_every=self.checkpoint_every,
-            compile_step=self.compile_step,
-            epoch_rows=epoch_rows,
-        )
-        training = AnyOrderSettings(
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            groups=max(g for g in (1, 2, 4, 8) if batch_size % g == 0),
-            validation_share=self.validation_share,
-            patience=self.patience,
-            total_steps=epochs * settings.steps_of(prepared.n_rows),
-        )
-        return AnyOrderJob(
-            CodeLayout.of(prepared.encoder.layout),
-            NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
-            training,
-            settings,
-            tuple(prepared.encoder.frequencies()),
-        )
-
-    def _private_job(self, prepared: Prepared) -> AnyOrderJob:
         from raysynth.fitting.private_training import charged_plan, private_batch_size
         from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
         from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
         from raysynth.training.loop import TrainSettings
 
-        batch_size = self.batch_size or private_batch_size(prepared.n_units)
-        epochs = self._settled(under_budget=True).epochs
-        plan = charged_plan(
-            prepared, "gradients of the network", batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm
+        private, plan = prepared.privacy is not None, None
+        (epochs, epoch_rows), groups = (self.epochs, None), 8
+        if private:
+            batch_size = self.batch_size or private_batch_size(prepared.n_units)
+            epochs = self._settled(under_budget=True).epochs
+            released = "gradients of the network"
+            plan = charged_plan(prepared, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
+        else:
+            batch_size = self.batch_size or default_batch_size(prepared.n_rows)
+            groups = max(g for g in (1, 2, 4, 8) if batch_size % g == 0)
+            if epochs is None:
+                epochs, epoch_rows = default_epochs(prepared.n_rows)
+        settings = TrainSettings(
+            epochs,
+            batch_size,
+            prepared.seed,
+            checkpoint_every=self.checkpoint_every,
+            compile_step=self.compile_step and not private,
+            epoch_rows=epoch_rows,
+            ema_decay=PRIVATE_EMA if private else EMA,
+            validation_share=0.0 if private else self.validation_share,
+            patience=0 if private else self.patience,
         )
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            groups=8,
-            ema_decay=PRIVATE_EMA,
-            validation_share=0.0,
-            patience=0,
-            total_steps=plan.steps,
+            weight_decay=0.0 if private else self.weight_decay,
+            groups=groups,
+            total_steps=epochs * settings.steps_of(prepared.n_rows) if plan is None else plan.steps,
         )
         return AnyOrderJob(
             CodeLayout.of(prepared.encoder.layout),
-            NetworkSettings(self.width, self.hidden, self.layers, dropout=0.0),
+            NetworkSettings(self.width, self.hidden, self.layers, 0.0 if private else self.dropout),
             training,
-            TrainSettings(epochs, batch_size, prepared.seed, checkpoint_every=self.checkpoint_every),
             tuple(prepared.encoder.frequencies()),
-            plan,
+            settings=settings,
+            plan=plan,
         )
 
     def _generator(self) -> AnyOrderSampler | GroupedGenerator:
@@ -351,12 +335,9 @@ class AutoregressiveSynthesizer(Synthesizer):
         from raysynth.methods.autoregressive.network import CodeLayout
         from raysynth.methods.autoregressive.sampler import FIRST_ORDER_ROWS, AnyOrderSampler
 
-        try:
-            layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
-            order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
-            sampler = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
-        except (KeyError, ValueError, TypeError, IndexError) as error:
-            raise ModelFileError(f"the model file's network is incomplete ({error}); refit the model") from error
+        layout = CodeLayout(tuple(map(int, meta["cardinalities"])), tuple(map(int, meta["ordered"])))
+        order_rows = int(meta.get("order_rows", FIRST_ORDER_ROWS))  # files of before it stood there keep their rows
+        sampler = AnyOrderSampler.from_arrays(layout, arrays, order_rows)
         grouping = Grouping.from_arrays(begun.encoder, arrays)
         known = begun.encoder.cardinalities if grouping is None else grouping.cardinalities(begun.encoder)
         if layout.cardinalities != known:

@@ -17,8 +17,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
-from raysynth.methods.sequences.learned import Coders, Keep
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import (
     FEWEST_EPOCHS,
@@ -126,14 +125,15 @@ class AutoregressiveSequences(SequenceSynthesizer):
     def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
         from raysynth.methods.autoregressive_sequences.sampler import AutoregressiveSequenceSampler
         from raysynth.methods.sequences.training import train_sequences
+        from raysynth.training.job import CPU, trained
 
         coded = coded_steps(rows, coders.step, tables.ordered.starts, self.n_bins, tables.rare_rows)
         job = self._job(coded, tables, coders, seed)
 
-        def learned(trained: TrainResult) -> Fitted:
-            network = job.network_of(trained.state)
+        def learned(result: TrainResult) -> Fitted:
+            network = trained(job.trainable(CPU), result.state).network
             sampler = AutoregressiveSequenceSampler.of(network, coded.form, coded.changes, job.frequencies)
-            return fitted(sampler, trained.history)
+            return fitted(sampler, result.history)
 
         return train_sequences(self, job, coded.rows, learned, first=job.held)
 
@@ -159,8 +159,6 @@ class AutoregressiveSequences(SequenceSynthesizer):
         training = AnyOrderSettings(
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
-            validation_share=self.validation_share,
-            patience=self.patience,
             total_steps=epochs * max(1, round(n // batch_size / passes)),
         )
         rng = np.random.default_rng([seed, 2])
@@ -168,17 +166,25 @@ class AutoregressiveSequences(SequenceSynthesizer):
         if len(held) < workers:  # each has to have one: a loss is averaged over all of them
             held, left_out = held[:0], left_out[:0]
         layout = SequenceCodes(coders.length, coded.layout, coded.form.n_numbers, vector_layout(coders.context))
+        settings = TrainSettings(
+            epochs,
+            batch_size,
+            seed,
+            checkpoint_every=self.checkpoint_every,
+            validation_share=self.validation_share,
+            patience=self.patience,
+        )
         return SequenceJob(
             layout,
             NetworkSettings(self.width, self.hidden, self.layers, self.dropout),
             self.units,
             training,
-            TrainSettings(epochs, batch_size, seed, checkpoint_every=self.checkpoint_every),
             coded.frequencies,
             coded.knots_VQ,
             passes,
             held,
             left_out,
+            settings=settings,
         )
 
     def _sampler_of(self, network: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> SequenceMaker:

@@ -51,6 +51,18 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class KnownRows:
+    """Columns that are given to whoever draws rows, and what they are like together: no figure of the table's rows.
+
+    Args:
+        codes_NC: rows, of which the other columns do not count. columns: which.
+    """
+
+    codes_NC: np.ndarray
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Measured:
     """A noised table: axes in the order of `columns`."""
 
@@ -73,6 +85,7 @@ class NoisedSearch:
         noise: of choices and measurements.
         rng: of drawn rows, which are no release.
         first: pairs of columns (the smaller first) that are measured before others.
+        known: rows with codes of columns that are never drawn, released elsewhere; None: all columns are drawn.
     """
 
     count: Count
@@ -84,6 +97,7 @@ class NoisedSearch:
     noise: NoiseSource
     rng: np.random.Generator
     first: frozenset[tuple[int, int]] = frozenset()
+    known: KnownRows | None = None
     parents: list[tuple[int, ...]] = field(init=False)
     tables: list[np.ndarray] = field(init=False)
     measured: list[Measured] = field(init=False, default_factory=list)
@@ -97,6 +111,11 @@ class NoisedSearch:
     def network(self) -> Network:
         """The network so far."""
         return Network(tuple(len(s) for s in self.shares), tuple(self.parents), tuple(self.tables), self.n_rows)
+
+    @property
+    def _drawn(self) -> list[int]:
+        known = () if self.known is None else self.known.columns
+        return [c for c in range(len(self.shares)) if c not in known]
 
     def run(self) -> Network:
         """All rounds, then agreement."""
@@ -114,8 +133,11 @@ class NoisedSearch:
 
     def _draw(self) -> np.ndarray:
         """Rows of the network so far, int32 by columns, which is what the many counts read fastest."""
-        network = self.network
-        return np.asfortranarray(draw(network_steps(network), DRAWN_ROWS, len(network), self.rng), dtype=np.int32)
+        network, known_NC = self.network, None
+        if self.known is not None:
+            known_NC = self.known.codes_NC[self.rng.integers(0, len(self.known.codes_NC), DRAWN_ROWS)]
+        steps = [s for s in network_steps(network) if s.column in self._drawn]
+        return np.asfortranarray(draw(steps, DRAWN_ROWS, len(network), self.rng, known_NC), dtype=np.int32)
 
     def _candidates(self) -> list[tuple[int, int]]:
         """(child, new parent) pairs that keep the graph acyclic and the table small enough for its noise."""
@@ -176,10 +198,11 @@ class NoisedSearch:
 
         Each probability is multiplied by what the weights did to its cell, so that the chance of the draw cancels.
         """
-        one_way = [Measured((c,), self.n_rows * s, max(self.share_sigma, 1.0)) for c, s in enumerate(self.shares)]
+        own = [(c, self.shares[c]) for c in self._drawn]
+        one_way = [Measured((c,), self.n_rows * s, max(self.share_sigma, 1.0)) for c, s in own]
         weights_S = agreeing_weights(drawn_SC, [*one_way, *self.measured], [len(s) for s in self.shares], self.n_rows)
-        for child, own in enumerate(self.parents):
-            columns = (*own, child)
+        for child in self._drawn:
+            columns = (*self.parents[child], child)
             shape = [len(self.shares[c]) for c in columns]
             index, size = _cell_index(drawn_SC, columns, shape), int(np.prod(shape))
             before = np.bincount(index, minlength=size) * (self.n_rows / len(drawn_SC))

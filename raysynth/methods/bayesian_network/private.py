@@ -18,7 +18,7 @@ from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import NoisedSearch, Rounds
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds
 from raysynth.methods.bayesian_network.workload import Workload
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
@@ -32,6 +32,7 @@ def learn_privately(
     *,
     share: float | None = None,
     workload: Workload | None = None,
+    known: KnownRows | None = None,
 ) -> Network:
     """The network of a prepared table.
 
@@ -42,6 +43,7 @@ def learn_privately(
         rounds: None: `default_rounds`.
         share: of the budget's rho; None: all that the scope has left.
         workload: pairs that are measured first; None: all alike.
+        known: columns that are never drawn, as they were released elsewhere.
     """
     encoder = prepared.encoder
     shares = [np.maximum(s, 0.0) for s in encoder.frequencies()]
@@ -49,7 +51,7 @@ def learn_privately(
     n_rounds = rounds if rounds is not None else default_rounds(len(shares))
     if len(shares) < 2:
         return Network(encoder.cardinalities, ((),) * len(shares), tuple(s[None, :] for s in shares), scope.n_rows)
-    k = scope.rows_per_unit
+    k, n_released = scope.rows_per_unit, len(shares) - (0 if known is None else len(known.columns))
     purpose = "" if workload is None else f", {workload.words}"
     if share is None:
         scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
@@ -61,13 +63,14 @@ def learn_privately(
         search = NoisedSearch(
             count=source.count,
             shares=shares,
-            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / len(shares)),
+            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / n_released),
             n_rows=float(scope.n_rows),
             rounds=Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k),
             rules=rules,
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
             first=frozenset() if workload is None else workload.pairs,
+            known=known,
         )
         return search.run()
 

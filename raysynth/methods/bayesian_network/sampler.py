@@ -1,8 +1,8 @@
 """Rows from a network: columns in order, each by the alias method on the table row of its parents' codes.
 
 One random number of 32 bits picks an entry of the alias table (Walker 1977) and decides between its code and the
-entry's alias: a few array operations and two look-ups for each cell, whatever the number of codes. Work goes in blocks
-that stay in the processor's cache.
+entry's alias: two look-ups for each cell, whatever the number of codes. Work goes in blocks that stay in the
+processor's cache.
 
 Shape legend: N rows, C columns, Q configurations of a column's parents, R codes.
 """
@@ -67,52 +67,45 @@ def network_step(network: Network, column: int) -> Step:
     return Step(column, parents, digits, (None,) * len(parents), alias_table(network.tables[column]))
 
 
-def draw(steps: Sequence[Step], n: int, n_columns: int, rng: np.random.Generator) -> np.ndarray:
+def draw(
+    steps: Sequence[Step], n: int, n_columns: int, rng: np.random.Generator, known_NC: np.ndarray | None = None
+) -> np.ndarray:
     """n rows of codes, uint16, shape (n, C), stored by columns.
 
     Args:
-        steps: one for each column, parents first.
+        steps: one for each column that is drawn, parents first.
         n: rows.
         n_columns: C.
         rng: the only source of randomness.
+        known_NC: codes of the other columns, in their places; None: all are drawn.
     """
     codes_CN = np.empty((n_columns, n), dtype=np.uint16)
     # The caller's stream may be a slow counter-based one; a fast one seeded from it gives the bulk.
     bits = np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist())
     block_CB = np.empty((n_columns, BLOCK_ROWS), dtype=np.int64)
+    from raysynth.methods.bayesian_network.walker import pick
+
     for start in range(0, n, BLOCK_ROWS):
         size = min(BLOCK_ROWS, n - start)
         raw = bits.random_raw(len(steps) * BLOCK_ROWS // 2).view(np.uint32).reshape(len(steps), BLOCK_ROWS)
+        if known_NC is not None:
+            block_CB[:, :size] = known_NC[start : start + size].T
         for step, random_B in zip(steps, raw, strict=True):
-            _draw_column(step, random_B[:size], block_CB[:, :size])
+            table, code_B = step.table, block_CB[step.column, :size]
+            index = _configuration(step, block_CB[:, :size])
+            pick(random_B[:size], index, table.threshold, table.alias, table.n_codes, code_B)
+            if step.codes is not None:
+                code_B[:] = step.codes[code_B]
         codes_CN[:, start : start + size] = block_CB[:, :size]
     return codes_CN.T
 
 
-def _draw_column(step: Step, random_B: np.ndarray, block_CB: np.ndarray) -> None:
-    table = step.table
-    product = random_B * np.uint64(table.n_codes)
-    entry = (product >> np.uint64(32)).view(np.int64)
-    place = entry
-    if step.parents:
-        place = _configuration(step, block_CB)
-        place *= table.n_codes
-        place += entry
-    keep = product.astype(np.uint32) < table.threshold[place]
-    code = np.where(keep, entry, table.alias[place])
-    block_CB[step.column] = code if step.codes is None else step.codes[code]
-
-
 def _configuration(step: Step, block_CB: np.ndarray) -> np.ndarray:
-    index: np.ndarray | None = None
+    """Which distribution each row (B,) is drawn from."""
+    index = np.zeros(block_CB.shape[1], np.int64)
     for parent, digits, local in zip(step.parents, step.digits, step.local, strict=True):
-        digit = block_CB[parent] if local is None else local[block_CB[parent]]
-        if index is None:
-            index = digit.copy()
-        else:
-            index *= digits
-            index += digit
-    assert index is not None
+        index *= digits
+        index += block_CB[parent] if local is None else local[block_CB[parent]]
     return index
 
 

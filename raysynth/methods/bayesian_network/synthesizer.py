@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,7 +17,7 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numeric import BinEncoder
-from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm
+from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm, TableEncoder
 from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
@@ -31,6 +31,7 @@ from raysynth.methods.bayesian_network.conditioning import (
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
 from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.noised import KnownRows
 from raysynth.methods.bayesian_network.parameters import estimate
 from raysynth.methods.bayesian_network.presence import gaps_together, presence_parents, with_presence
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
@@ -40,8 +41,10 @@ from raysynth.methods.bayesian_network.workload import GivenWorkload, Workload, 
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
+from raysynth.schema.constraints.values import one_array
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pgmpy.models import DiscreteBayesianNetwork
 
     from raysynth.dp.accounting.scope import PrivacyScope
@@ -76,6 +79,27 @@ class NetworkGenerator:
             else:
                 codes_NC = draw(steps, n, len(self.network), rng)
         return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """Rows (N, C) with the codes of the known columns, the others drawn given them: one draw down the graph.
+
+        Exact, since none of the known columns may depend on one that is drawn.
+
+        Raises:
+            ConditionError: one does; `forbidden_edges` prevent it.
+        """
+        for column in known:
+            if drawn := set(self.network.parents[column]) - set(known):
+                raise ConditionError(
+                    f"column '{self.names[column]}' is given and depends on '{self.names[min(drawn)]}', which is "
+                    "drawn; refit with forbidden_edges from drawn columns to given ones"
+                )
+        steps = [s for s in self._steps if s.column not in set(known)]
+        return draw(steps, len(codes_NC), len(self.network), rng, codes_NC) if steps else codes_NC
+
+    def completes(self, known: Sequence[int]) -> bool:
+        """False: rows of made persons are drawn singly, as in files of earlier versions."""
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {"network": self.network, "names": self.names}
@@ -212,6 +236,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     ] = None
     workload: GivenWorkload = None
 
+    _known: pa.Table | None = field(default=None, init=False)  # rows of columns that are given, released elsewhere
     model_: Network = field(init=False)
     grouping_: Grouping | None = field(init=False)
     score_: float = field(init=False)
@@ -227,7 +252,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         States are named by category, by value or by the range of a bin; characters that BIF reserves become '_'.
         """
         self._require_fitted()
-        from raysynth.methods.bayesian_network.export import to_pgmpy
+        from raysynth.methods.bayesian_network.network import to_pgmpy
 
         encoder = self.encoder_ if self.grouping_ is None else self.grouping_.encoder(self.encoder_)
         return to_pgmpy(self.model_, encoder.names, [code_names(c) for c in encoder.columns])
@@ -288,7 +313,12 @@ class BayesianNetworkSynthesizer(Synthesizer):
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
-        model = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload)
+        known = None if self._known is None else known_rows(self._known, prepared.encoder)
+        if known is not None:  # they are given, so none depends on another column
+            allowed_CC = rules.allowed_CC.copy()
+            allowed_CC[:, list(known.columns)] = False
+            rules = replace(rules, allowed_CC=allowed_CC)
+        model = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload, known=known)
         if self.verbose:
             print(f"network of {len(model.edges)} edges within {scope.spent}")
         return model
@@ -333,6 +363,15 @@ class BayesianNetworkSynthesizer(Synthesizer):
         score = float("nan") if meta["score"] is None else float(meta["score"])
         dropped = tuple((c, tuple(own), why) for c, own, why in meta["dropped"])
         return begun.with_learned(Learned(model, grouping, score, int(meta["n_passes"]), dropped))
+
+
+def known_rows(rows: pa.Table, encoder: TableEncoder) -> KnownRows:
+    """The codes of rows of some columns."""
+    columns = [i for i, c in enumerate(encoder.columns) if c.name in rows.column_names]
+    codes_NC = np.zeros((rows.num_rows, len(encoder.columns)), np.uint16)
+    for i in columns:
+        codes_NC[:, i] = encoder.columns[i].encode(one_array(rows.column(encoder.columns[i].name)))[0]
+    return KnownRows(codes_NC, tuple(columns))
 
 
 def code_names(column: ColumnEncoder) -> list[str]:

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.fitting.encoded_rows import learned_codes
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.sampled_codes import learned_codes
 from raysynth.methods.copula.axes import Axis, assembled, axes_of, correlations
 from raysynth.methods.copula.gaussian_copula import Copula, normal_scores
 from raysynth.running.runner import summarise

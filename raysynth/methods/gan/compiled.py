@@ -9,35 +9,57 @@ Shape legend: as in `discriminator.py`; E noise numbers, S codes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from raysynth.methods.gan.discriminator import Rows, critic_losses, score_gradient
-from raysynth.methods.gan.learner import GanLearner, Noise
-from raysynth.methods.gan.network import condition_loss
+from raysynth.methods.gan.discriminator import Discriminator, Rows, critic_losses, score_gradient
+from raysynth.methods.gan.network import Generator, condition_loss
+from raysynth.methods.shared.spans import SpanIndex
 from raysynth.training.batches import Batch
 from raysynth.training.compiled import add_gradients, compiled
 
 Function = Callable[..., tuple[Tensor, ...]]
+Noise = tuple[Tensor, Tensor]  # normal (N, E), and Gumbel (N, S)
+
+
+class GanParts(Protocol):
+    """What the functions close over: the networks on their device, and how rows go through them."""
+
+    generator: Generator
+    discriminator: Discriminator
+    index: SpanIndex
+    column_K: Tensor
+    place_K: Tensor
+    device: torch.device
+    accumulation: int
+
+    def made(self, noise: Noise, batch: Batch, *, count: bool = True) -> tuple[Tensor, Rows]:
+        """Raw outputs and rows for the conditions of a batch."""
+        ...
+
+    def judged(self, batch: Batch) -> tuple[Rows, Tensor]:
+        """Real rows, and what the critic's first layer makes of them."""
+        ...
 
 
 class CompiledGan:
-    """The compiled functions of a learner's networks.
+    """The compiled functions of a GAN's networks.
 
     Args:
-        learner: with its networks.
+        gan: with its networks.
     """
 
-    def __init__(self, learner: GanLearner) -> None:
-        self.generator_weights = list(learner.generator.parameters())
-        statistics = list(learner.generator.buffers())
-        in_parts = learner.accumulation > 1  # then the generator learns from rows of its own, and counts them
-        self._fakes = compiled(_fakes(learner), learner.device, wanted=True, name="the generator", changed=statistics)
-        self._critic = compiled(_critic(learner), learner.device, wanted=True, name="the discriminator's loss")
+    def __init__(self, gan: GanParts) -> None:
+        self.generator_weights = list(gan.generator.parameters())
+        statistics = list(gan.generator.buffers())
+        in_parts = gan.accumulation > 1  # then the generator learns from rows of its own, and counts them
+        self._fakes = compiled(_fakes(gan), gan.device, wanted=True, name="the generator", changed=statistics)
+        self._critic = compiled(_critic(gan), gan.device, wanted=True, name="the discriminator's loss")
         self._generator = compiled(
-            _generator(learner, count=in_parts),
-            learner.device,
+            _generator(gan, count=in_parts),
+            gan.device,
             wanted=True,
             name="the generator's loss",
             parameters=self.generator_weights,
@@ -66,18 +88,18 @@ class CompiledGan:
         return loss
 
 
-def _fakes(learner: GanLearner) -> Function:
+def _fakes(gan: GanParts) -> Function:
     def fakes(
         noise_NE: Tensor, gumbel_NS: Tensor, codes_NC: Tensor, values_NV: Tensor, condition_N: Tensor | None
     ) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            _, made = learner.made((noise_NE, gumbel_NS), Batch(codes_NC, values_NV, condition_N))
+            _, made = gan.made((noise_NE, gumbel_NS), Batch(codes_NC, values_NV, condition_N))
             return (made.vectors_NW,)
 
     return fakes
 
 
-def _critic(learner: GanLearner) -> Function:
+def _critic(gan: GanParts) -> Function:
     def critic(
         codes_NC: Tensor,
         values_NV: Tensor,
@@ -88,14 +110,14 @@ def _critic(learner: GanLearner) -> Function:
         *keep: Tensor,
     ) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            real, first_real = learner.judged(Batch(codes_NC, values_NV, None, real_condition_N))
+            real, first_real = gan.judged(Batch(codes_NC, values_NV, None, real_condition_N))
             fake = Rows(vectors_NW, condition_N)
-            return critic_losses(learner.discriminator, fake, real, first_real, mix_Q, keep)
+            return critic_losses(gan.discriminator, fake, real, first_real, mix_Q, keep)
 
     return critic
 
 
-def _generator(learner: GanLearner, *, count: bool) -> Function:
+def _generator(gan: GanParts, *, count: bool) -> Function:
     """What is minimised has the gradient of the loss: the critic's part of it is known, and is no graph's matter."""
 
     def generator(
@@ -107,12 +129,12 @@ def _generator(learner: GanLearner, *, count: bool) -> Function:
         *keep: Tensor,
     ) -> tuple[Tensor, ...]:
         batch = Batch(codes_NC, values_NV, condition_N)
-        raw, fake = learner.made((noise_NE, gumbel_NS), batch, count=count)
-        loss, gradient = score_gradient(learner.discriminator, Rows(fake.vectors_NW.detach(), fake.condition_N), keep)
+        raw, fake = gan.made((noise_NE, gumbel_NS), batch, count=count)
+        loss, gradient = score_gradient(gan.discriminator, Rows(fake.vectors_NW.detach(), fake.condition_N), keep)
         minimised = (fake.vectors_NW * gradient).sum()
         if fake.condition_N is not None:
-            kept = condition_loss(raw, fake.condition_N, learner.column_K, learner.place_K, learner.index)
+            kept = condition_loss(raw, fake.condition_N, gan.column_K, gan.place_K, gan.index)
             loss, minimised = loss + kept, minimised + kept
-        return minimised / learner.accumulation, loss
+        return minimised / gan.accumulation, loss
 
     return generator

@@ -26,9 +26,9 @@ from raysynth.methods.gan.synthesizer import GanSynthesizer
 from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
-    from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
+    from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
-    from raysynth.training.loop import TrainResult
+    from raysynth.methods.gan.sampler import ConditionalGanSampler
 
 MAX_PARENTS = 3  # of a given column among the given ones
 GIVEN_SHARE = 0.3  # of the budget's rho, for the network of the given columns
@@ -46,6 +46,7 @@ class ConditionalTabularGAN(GanSynthesizer):
 
     has_differential_privacy: ClassVar[bool] = True
     method: ClassVar[str] = "conditional_gan"
+    all_given: ClassVar[bool] = True
 
     conditional_columns: Annotated[
         Sequence[str] | None, Parameter("the columns to condition on; at least one, and at least one column besides")
@@ -97,16 +98,10 @@ class ConditionalTabularGAN(GanSynthesizer):
             )
         return tuple(sorted(names.index(c) for c in wanted))
 
-    def _job_class(self) -> type[GanJob]:
-        from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
-
-        return ConditionalGanJob
-
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """Under a budget: first the network of the given columns, then the discriminator with what that leaves."""
-        from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
+        from raysynth.methods.gan.private_training import Asked
 
-        assert isinstance(job, ConditionalGanJob)
         run = prepared.private_run
         if run is not None and run.plan is not None and run.releases is not None:
             network = Network.from_state(*run.releases)
@@ -116,12 +111,10 @@ class ConditionalTabularGAN(GanSynthesizer):
         self._given_network = network
         rng = np.random.default_rng(prepared.seed)
         given_SQ = draw(network_steps(network), GIVEN_ROWS, len(network), rng)
-        return replace(job, plan=plan, given_SQ=given_SQ)
+        return replace(job, plan=plan, asked=Asked(job.settings.batch_size, given_SQ=given_SQ))
 
-    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> ConditionalGanSampler:
-        from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
-        from raysynth.methods.gan.recipe import averaged_generator
-        from raysynth.methods.gan.sampler import folded
+    def _sampler(self, job: GanJob, generator: Generator, prepared: Prepared) -> ConditionalGanSampler:
+        from raysynth.methods.gan.sampler import ConditionalGanSampler, folded
 
         private = prepared.privacy is not None
         network = self._given_network if private else given_network(prepared, job.conditions.columns)
@@ -134,7 +127,6 @@ class ConditionalTabularGAN(GanSynthesizer):
             hidden=job.networks.generator_dim,
             given=NetworkGenerator(network, self._given_names(prepared.encoder)),
         )
-        generator = averaged_generator(job, trained.state)
         return replace(
             sampler, arrays=folded(generator, sampler.draw_conditions, job.settings.batch_size, prepared.seed)
         )
@@ -147,7 +139,7 @@ class ConditionalTabularGAN(GanSynthesizer):
         return {**meta, "given": network_meta}, {**arrays, **{f"given.{k}": v for k, v in network_arrays.items()}}
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> ConditionalGanSampler:
-        from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
+        from raysynth.methods.gan.sampler import ConditionalGanSampler
 
         network = Network.from_state(meta["given"], under("given.", arrays))
         given = NetworkGenerator(network, self._given_names(begun.encoder))

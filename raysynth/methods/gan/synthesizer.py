@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from raysynth.dp.gradients.release import DpSgdPlan
     from raysynth.fitting.private_run import Releases
-    from raysynth.methods.gan.critic import Critic
+    from raysynth.methods.gan.discriminator import Critic
+    from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
     from raysynth.methods.gan.sampler import GanSampler
     from raysynth.training.loop import TrainResult
-
 
 HiddenLayers = Annotated[
     tuple[int, ...] | None,
@@ -83,7 +83,9 @@ class GanSynthesizer(Synthesizer):
 
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
     has_privacy_unit: ClassVar[bool] = True
+    all_given: ClassVar[bool] = False  # whether all condition columns are given together
 
     epochs: Annotated[
         int | None,
@@ -158,9 +160,9 @@ class GanSynthesizer(Synthesizer):
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
 
-        Raises `ParameterError`; see `methods/shared/white_box.py`.
+        Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
-        from raysynth.methods.shared.white_box import completed_by_inversion
+        from raysynth.methods.shared.inversion import completed_by_inversion
 
         self._require_fitted()
         return completed_by_inversion(self, self.sampler_, data, unknown, seed)
@@ -170,12 +172,6 @@ class GanSynthesizer(Synthesizer):
     def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
         """Indices of the columns whose codes make the condition vector."""
         raise NotImplementedError
-
-    def _job_class(self) -> type[GanJob]:
-        """How the networks are trained."""
-        from raysynth.methods.gan.recipe import GanJob
-
-        return GanJob
 
     # ---- hooks of the base class -------------------------------------------------------------------------------------
 
@@ -190,14 +186,18 @@ class GanSynthesizer(Synthesizer):
         check_rows_of_part(self, sizes.batch_size, "the generator's batch normalisation")
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
+        from raysynth.methods.gan.discriminator import Critic
         from raysynth.methods.shared.neural import calibrate, train_model
+        from raysynth.training.job import CPU, trained
 
         job = self._job(prepared)
 
-        def fitted(trained: TrainResult) -> Fitted:
-            sampler = self._sampler(job, trained, prepared)
+        def fitted(result: TrainResult) -> Fitted:
+            networks = trained(job.trainable(CPU), result.state)
+            sampler = self._sampler(job, networks.generator, prepared)
             sampler = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
-            return begun.with_learned(Learned(sampler, trained.history, self._critic(job, trained)))
+            critic = Critic(networks.discriminator, job.spans, job.conditions)
+            return begun.with_learned(Learned(sampler, result.history, critic))
 
         return train_model(self, job, prepared, fitted)
 
@@ -211,16 +211,13 @@ class GanSynthesizer(Synthesizer):
         return {**meta, "history": releasable_history(self.history_, self.privacy_spent_)}, arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        try:
-            sampler = self._sampler_of(meta, arrays, begun)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's generator is incomplete ({error}); refit the model") from error
+        sampler = self._sampler_of(meta, arrays, begun)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's generator and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))
 
     def _sampler_of(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> GanSampler:
-        """From a file; raises `KeyError`, `ValueError` or `TypeError` for what is incomplete."""
+        """From a file."""
         from raysynth.methods.gan.sampler import GanSampler
 
         return GanSampler.from_state(meta, arrays)
@@ -229,8 +226,9 @@ class GanSynthesizer(Synthesizer):
 
     def _job(self, prepared: Prepared) -> GanJob:
         from raysynth.fitting.private_training import private_batch_size
-        from raysynth.methods.gan.learner import GanSettings
         from raysynth.methods.gan.network import Conditions
+        from raysynth.methods.gan.recipe import GanJob
+        from raysynth.methods.gan.training import GanSettings
         from raysynth.methods.shared.spans import Spans
         from raysynth.training.loop import TrainSettings
 
@@ -245,10 +243,7 @@ class GanSynthesizer(Synthesizer):
             discriminator_lr=sizes.discriminator_lr,
             discriminator_decay=self.discriminator_decay,
             discriminator_steps=self.discriminator_steps,
-            pac=self.pac,
-            ema_decay=self.ema_decay,
-            validation_share=self.validation_share,
-            patience=self.patience,
+            pac=1 if private else self.pac,
         )
         settings = TrainSettings(
             sizes.epochs,
@@ -258,20 +253,22 @@ class GanSynthesizer(Synthesizer):
             self.checkpoint_every,
             1 if private else self.accumulation,
             self.compile_step,
+            ema_decay=self.ema_decay,
+            validation_share=0.0 if private else self.validation_share,
+            patience=0 if private else self.patience,
         )
         conditions = Conditions.on(spans, self._condition_columns(prepared.encoder))
-        if not private:
-            return self._job_class()(spans, conditions, networks, settings)
-        networks = replace(networks, pac=1, validation_share=0.0, patience=0)
-        return self._private_job(prepared, self._job_class()(spans, conditions, networks, settings))
+        job = GanJob(spans, conditions, networks, self.all_given, settings=settings)
+        return self._private_job(prepared, job) if private else job
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """The same under a budget: rows judged one by one, conditions from the released marginals."""
+        from raysynth.methods.gan.private_training import Asked
+
         frequencies = prepared.encoder.frequencies()
         shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]
-        return replace(
-            job, plan=self._charged_plan(prepared, job), shares_K=np.concatenate(shares) if shares else np.zeros(0)
-        )
+        asked = Asked(job.settings.batch_size, np.concatenate([np.zeros(0), *shares]))
+        return replace(job, plan=self._charged_plan(prepared, job), asked=asked)
 
     def _charged_plan(self, prepared: Prepared, job: GanJob, releases: Releases | None = None) -> DpSgdPlan:
         """DP-SGD of the discriminator, charged; see `charged_plan`."""
@@ -286,20 +283,8 @@ class GanSynthesizer(Synthesizer):
             releases=releases,
         )
 
-    def _critic(self, job: GanJob, trained: TrainResult) -> Critic:
-        """The discriminator as it is after training; it stays in this process and in no file."""
-        import torch
-
-        from raysynth.methods.gan.critic import Critic
-        from raysynth.training.job import average_alone
-
-        learner = job.learner(torch.device("cpu"), average_alone)
-        learner.load_state_dict(trained.state)
-        return Critic(learner.discriminator, job.spans, job.conditions)
-
-    def _sampler(self, job: GanJob, trained: TrainResult, prepared: Prepared) -> GanSampler:
-        """The generator with its averaged weights, made ready to sample."""
-        from raysynth.methods.gan.recipe import averaged_generator
+    def _sampler(self, job: GanJob, generator: Generator, prepared: Prepared) -> GanSampler:
+        """The generator with the weights that leave, made ready to sample."""
         from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
 
         columns = job.conditions.columns
@@ -309,9 +294,7 @@ class GanSynthesizer(Synthesizer):
         if job.plan is not None:  # conditions were drawn by the released marginals
             seen = [frequencies[c] for c in columns]
         in_training = np.concatenate([s / s.sum() for s in seen]) if columns else np.zeros(0)
-        arrays = folded(
-            averaged_generator(job, trained.state), drawn_by(in_training), job.settings.batch_size, prepared.seed
-        )
+        arrays = folded(generator, drawn_by(in_training), job.settings.batch_size, prepared.seed)
         return GanSampler(
             spans=job.spans,
             arrays=arrays,
@@ -320,3 +303,31 @@ class GanSynthesizer(Synthesizer):
             shares_K=shares,
             hidden=job.networks.generator_dim,
         )
+
+
+class CTGAN(GanSynthesizer):
+    """Conditional tabular GAN (Xu, Skoularidou, Cuesta-Infante, Veeramachaneni, NeurIPS 2019, arXiv 1907.00503).
+
+    Numbers are modes of a mixture with a place inside the mode, categories are one-hot. Every generated row is asked
+    for one category of one column, and training draws these by the logarithm of their frequency. Networks, batch and
+    optimiser are the paper's; rows are sampled with averaged weights, and marginals are calibrated after training.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    method: ClassVar[str] = "ctgan"
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        return tuple(i for i, place in enumerate(encoder.layout) if place.value_index is None)
+
+
+class TabularGAN(GanSynthesizer):
+    """Wasserstein GAN (WGAN-GP, Gulrajani et al. 2017) with CTGAN's encoding and networks, without its conditions.
+
+    Training rows are drawn uniformly, so rare categories are seen rarely; `CTGAN` shows them more often.
+    """
+
+    has_differential_privacy: ClassVar[bool] = True
+    method: ClassVar[str] = "gan"
+
+    def _condition_columns(self, encoder: TableEncoder) -> tuple[int, ...]:
+        return ()

@@ -49,9 +49,8 @@ from raysynth.methods.bayesian_network.workload import Workload
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
-from raysynth.methods.sequences.learned import Keep, Learned, drawn_entities
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
 from raysynth.methods.timegan.summary import SequenceSummary

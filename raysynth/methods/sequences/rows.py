@@ -1,10 +1,13 @@
-"""From made sequences to the user's rows: decoded steps, times added up, keys made anew, static columns repeated."""
+"""From made sequences to the user's rows: decoded steps, times added up, keys made anew, static columns repeated.
+
+And what a fit of sequences learned, with the sequences as wholes: their static columns and lengths, drawn first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,10 @@ import pyarrow as pa
 from raysynth.data.sequences import LENGTH, times_from
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.methods.base import regenerators
+from raysynth.errors import ParameterError
+from raysynth.fitting.persons import regenerators
+from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.sequences.data import gap_name
 from raysynth.sampling.chunks import assemble, chunk_stream, written
 from raysynth.schema.columns import Kind
@@ -96,3 +102,47 @@ class SequenceForm:
             gap = steps.column(gap_name(self.time)).fill_null(0).to_numpy()
             times = times_from(entities.column(self.time).combine_chunks(), gap, lengths)
             yield self.time, written(times, self.schema[self.time])
+
+
+class Coders(NamedTuple):
+    """Encoders of steps and of the static columns, and the most steps of a sequence."""
+
+    step: TableEncoder
+    context: TableEncoder
+    length: int
+
+
+Keep = Callable[[SequenceMaker, list[dict[str, float]]], Fitted]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What makes the steps, the losses of its epochs, and what is known of the sequences as wholes.
+
+    Args:
+        sampler: of steps. history: of its training.
+        context_encoder: of the static columns. entity_schema: of these and of the length.
+        entities: the model that draws them; None where all sequences are the same.
+        static_columns: their names. sequence_length: the most steps of a sequence.
+    """
+
+    sampler: SequenceMaker
+    history: list[dict[str, float]]
+    context_encoder: TableEncoder
+    entity_schema: TableSchema
+    entities: Synthesizer | None
+    static_columns: tuple[str, ...]
+    sequence_length: int
+
+
+def drawn_entities(
+    entities: Synthesizer | None, schema: TableSchema, n: int | None, conditions: Any, seed: int
+) -> pa.Table:
+    """Modelled columns of so many sequences, and their lengths; of none to model, as the schema has them."""
+    if entities is not None:
+        return entities.sample_arrow(n, conditions, seed)
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+        raise ParameterError(f"n_sequences must be a whole number of at least 0; found {n!r}")
+    from raysynth.sampling.chunks import assemble
+
+    return assemble(pa.table({"row": np.zeros(int(n), np.int8)}), schema, {}, 0, 0)

@@ -28,8 +28,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, divide
-from raysynth.methods.sequences.learned import Coders, Keep, Learned, drawn_entities
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, Learned, SequenceMaker, drawn_entities
 from raysynth.running.stages import stage
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
@@ -255,10 +254,7 @@ class SequenceSynthesizer(Synthesizer):
         return meta, all_arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
-        try:
-            sampler = self._sampler_of(meta["network"], under("network.", arrays))
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise ModelFileError(f"the model file's networks are incomplete ({error}); refit the model") from error
+        sampler = self._sampler_of(meta["network"], under("network.", arrays))
         schema, entities = TableSchema.from_dict(meta["entity_schema"]), None
         context = TableEncoder.from_state(schema, meta["context"], under("context.", arrays))
         if meta["entities"] is not None:

@@ -1,15 +1,17 @@
-"""From encoded sequences to a trained model: in this process, or on Ray's workers that share the rows in files."""
+"""From encoded sequences to a trained model: in this process, or on Ray's workers, to which the rows go as files."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysynth.errors import ParameterError
-from raysynth.files.private_folder import remove_abandoned
+from raysynth.files.private_folder import private_folder, remove_abandoned
 from raysynth.fitting.watching import watching
 from raysynth.methods.shared.neural import local_store, storage_folders, train_on_workers
 from raysynth.running.stages import stage
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from raysynth.methods.fitted import Fitted
     from raysynth.methods.sequences.data import WindowRows
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
+    from raysynth.training.scratch import Handing
 
 
 def train_sequences(
@@ -52,11 +55,12 @@ def train_sequences(
             trained = train_here(job, rows, store=store, label=f"training {model.method}", watch=watch)
     else:
 
-        def write(folder: Path, workers: int) -> WindowShards:
-            with stage("shards", n) as done:
+        def write(out: Handing, workers: int) -> WindowShards:
+            with stage("shards", n) as done, private_folder(Path(tempfile.gettempdir())) as folder:
                 shards = write_windows(folder, rows.steps, rows.context, rows.windows, rows.length, first=first)
-                done.bytes = shards.n_bytes
-            return shards
+                out.put_folder(folder)
+                done.bytes = out.n_bytes
+            return replace(shards, handed=out.files)
 
         trained = train_on_workers(job, n, write, model.scaling_config, model.run_config, start)
     return fitted(trained)

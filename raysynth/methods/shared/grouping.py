@@ -28,10 +28,10 @@ from raysynth.encoding.categorical import MOST_VALUES, CategoricalEncoder, build
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
+from raysynth.fitting.encoded_rows import learned_codes
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.sampled_codes import learned_codes
+from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes
-from raysynth.sampling.protocol import Generator
 
 MANY_VALUES = 64  # codes of a column that is never grouped
 ROWS_A_VALUE = 400  # on average, of a column that is not grouped either

@@ -1,30 +1,46 @@
-"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers."""
+"""From a prepared table to a trained model: rows in memory or shards on disk, this process or Ray's workers.
+
+And marginal calibration: a trained generator's one-column marginals made equal to the released ones, from no row. A GAN
+learns how columns hang together better than how often each code occurs. Two corrections mend the latter after training,
+from released marginals alone:
+
+1. every code's logit gets a bias, found by fixed-point iteration b += log(released share / generated share), the
+   iterative proportional fitting step for a softmax;
+2. the value beside a code goes through a monotone map, generated quantile -> released quantile inside that code.
+
+Both leave the order of a row's logits and values as the network made them, so the dependence it learned stays.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.private_folder import private_folder, remove_abandoned
+from raysynth.files.storage import Place, place
 from raysynth.fitting.checks import run_folder
 from raysynth.fitting.watching import watching
-from raysynth.methods.shared.row_sampler import RowSampler
+from raysynth.methods.shared.row_sampler import RowSampler, ValueMap
+from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
 from raysynth.training.kept_shards import kept_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
+from raysynth.training.owned_shards import OwnedShards, stream_owned_shards
 from raysynth.training.private_batches import RowsOfUnits
-from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, write_shards
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_shards
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -32,12 +48,17 @@ if TYPE_CHECKING:
     from raysynth.fitting.prepared import Prepared
     from raysynth.methods.base import Synthesizer
     from raysynth.methods.fitted import Fitted
+    from raysynth.training.scratch import Handing
 
 Sampler = TypeVar("Sampler", bound=RowSampler)
 
 MIN_ROWS_PER_SHARD = 1024
 SHARDS_PER_WORKER = 8
 RANKS_PER_COLUMN = 65_536  # points of a released distribution from which quantiles inside each mode are taken
+MAX_NUMBERS, MAX_ROWS = 20_000_000, 32_768  # logits held at once in calibration, of at most so many rows
+STEPS, KNOTS = 16, 65  # of the iteration; of a value map
+NEVER = -40.0  # bias of a code that the released marginal says does not occur
+MIN_ROWS = 50  # generated rows of a code below which its values are left as they are
 
 
 def train_model(model: Synthesizer, job: Job, prepared: Prepared, fitted: Callable[[TrainResult], Fitted]) -> Fitted:
@@ -100,16 +121,12 @@ def _with_owners(rows: RowSource, prepared: Prepared) -> RowSource:
 
 def calibrate(sampler: Sampler, prepared: Prepared) -> Sampler:
     """The sampler with every column's own distribution made equal to the released one; no row is looked at."""
-    from raysynth.methods.shared.calibration import calibrated
-
     encoder = prepared.encoder
     return calibrated(sampler, encoder.frequencies(), released_quantiles(encoder), prepared.seed)
 
 
 def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
     """For each value column the quantiles of the value inside each code, from the released distribution alone."""
-    from raysynth.methods.shared.calibration import quantiles_by_code
-
     ranks = (np.arange(RANKS_PER_COLUMN) + 0.5) / RANKS_PER_COLUMN
     none_missing = np.zeros(RANKS_PER_COLUMN, bool)
     result = []
@@ -121,15 +138,15 @@ def released_quantiles(encoder: TableEncoder) -> list[np.ndarray]:
 
 
 def storage_folders(run_config: RunConfig | None) -> list[Path]:
-    """The folders where fits with the same storage path, whatever the name of their run, write encoded rows."""
+    """The folders where fits with the same storage path, whatever the name of their run, wrote encoded rows once."""
     folder = run_folder(run_config)
-    if folder is None or not folder.parent.is_dir():
+    if folder is None or not folder.is_local or not (above := Path(folder.parent.path)).is_dir():
         return []
-    return [folder.parent, *(path for path in folder.parent.iterdir() if path.is_dir())]
+    return [above, *(path for path in above.iterdir() if path.is_dir())]
 
 
 def local_store(
-    run_config: RunConfig | None, resume: Path | None = None, start: Checkpoint | None = None
+    run_config: RunConfig | None, resume: Place | None = None, start: Checkpoint | None = None
 ) -> Store | None:
     """Where a training in this process keeps checkpoints; None where the user named no storage and resumes nothing.
 
@@ -137,11 +154,11 @@ def local_store(
         run_config: names the storage.
         resume: the run that training resumes from, and `start` its checkpoint; None: from the beginning.
     """
-    from raysynth.training.checkpoints import FolderStore
+    from raysynth.training.checkpoints import FolderStore, names_file
 
     folder = run_folder(run_config)
     if folder is None and resume is not None:
-        folder = resume.parent if resume.is_file() else resume
+        folder = resume.parent if names_file(resume) else resume
     return None if folder is None else FolderStore(folder, start)
 
 
@@ -150,17 +167,34 @@ def _train_on_ray(
 ) -> TrainResult:
     """The prepared table as shards, then the workers."""
 
-    def write(folder: Path, workers: int) -> ShardSet:
-        per_shard = int(np.clip(prepared.n_rows // (SHARDS_PER_WORKER * workers), MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
-        return _encoded(job, prepared, folder, per_shard, workers)
+    def write(out: Handing, workers: int) -> Shares:
+        number_R, n_shards = _owners(prepared), SHARDS_PER_WORKER * workers
+        per_shard = int(np.clip(prepared.n_rows // n_shards, MIN_ROWS_PER_SHARD, ROWS_PER_SHARD))
+        if number_R is None:
+            return _encoded(job, prepared, out, per_shard, workers)
+        n_shards = max(n_shards, len(number_R) // ROWS_PER_SHARD)
+        if prepared.privacy is None:  # each has rows, as training without a budget needs
+            n_shards = min(n_shards, int(number_R.max()) + 1)
+        with stage("shards", prepared.n_rows) as done:
+            made = stream_owned_shards(prepared.table, prepared.encoder, number_R, out.put, n_shards=n_shards)
+            done.bytes = _told(prepared, out.n_bytes)
+        return OwnedShards(ShardSet(Path(), made, out.files), prepared.units is not None)
 
     return train_on_workers(job, prepared.n_rows, write, scaling_config, run_config, _start(prepared))
+
+
+def _owners(prepared: Prepared) -> np.ndarray | None:
+    """For each row (R), in the table's order, the number of its owner; None: each row is one, or comes in no order."""
+    if prepared.units is not None:
+        return prepared.units.number_R
+    persons_R = None if prepared.table.dataset is not None else prepared.persons()
+    return None if persons_R is None else np.unique(persons_R, return_inverse=True)[1]
 
 
 def train_on_workers(
     job: Job,
     n_rows: int,
-    write: Callable[[Path, int], Shares],
+    write: Callable[[Handing, int], Shares],
     scaling_config: ScalingConfig,
     run_config: RunConfig | None,
     start: Checkpoint | None,
@@ -170,22 +204,27 @@ def train_on_workers(
     Args:
         job: what to train.
         n_rows: of an epoch.
-        write: `write(folder, workers)` puts the encoded rows into a folder that all workers see, for at most so many.
+        write: `write(handing, workers)` hands the encoded rows over, for at most so many workers.
         scaling_config, run_config, start: see `train_on_ray`.
     """
-    from raysynth.training.curves import CurveFolder
+    from raysynth.training.checkpoints import CurveFolder
     from raysynth.training.distributed import check_division, check_storage, train_on_ray, worker_range
+    from raysynth.training.scratch import handing
 
     check_division(job, scaling_config)
     _, workers = worker_range(scaling_config)
     folder = run_folder(run_config)
     check_storage(is_shared=folder is not None)
-    with private_folder(Path(tempfile.gettempdir()) if folder is None else folder) as scratch:
-        shards = write(scratch, workers)
-        job = _with_journal(job, scratch)
+    with handing() as out, _with_journal(job, folder) as counted:
+        shards = write(out, workers)
         with stage("training", job.settings.rows_shown(n_rows)):
-            curves = None if folder is None else CurveFolder(folder)
-            return train_on_ray(job, shards, scaling_config, run_config, start=start, curves=curves)
+            curves = None if folder is None or not folder.is_local else CurveFolder(Path(folder.path))
+            return train_on_ray(counted, shards, scaling_config, run_config, start=start, curves=curves)
+
+
+def _told(prepared: Prepared, n_bytes: int) -> int | None:
+    """The size of encoded rows, for the table of stages; under a privacy budget it would tell how many there are."""
+    return n_bytes if prepared.privacy is None else None
 
 
 def _start(prepared: Prepared) -> Checkpoint | None:
@@ -200,16 +239,24 @@ def _start(prepared: Prepared) -> Checkpoint | None:
     return latest_checkpoint(prepared.resume) if prepared.privacy is None else find_checkpoint(prepared.resume)
 
 
-def _with_journal(job: Job, folder: Path) -> Job:
+@contextmanager
+def _with_journal(job: Job, folder: Place | None) -> Iterator[Job]:
     """Under a privacy budget: the started steps are counted in a file that outlives a lost worker."""
-    plan = getattr(job, "plan", None)
+    plan = job.plan
     if plan is None or plan.journal is not None:
-        return job
-    return replace(job, plan=replace(plan, journal=str(folder / "started-steps.json")))  # type: ignore[type-var]
+        yield job
+        return
+    with tempfile.TemporaryDirectory(prefix="raysynth-") as scratch:
+        journal = (place(scratch) if folder is None else folder) / f"started-steps-{plan.fit_id}.json"
+        try:
+            yield replace(job, plan=replace(plan, journal=journal))
+        finally:
+            if journal.exists():
+                journal.delete()
 
 
-def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, workers: int) -> ShardSet:
-    """The shards of a prepared table, in the folder or where the user keeps them, as a stage of their own.
+def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: int, workers: int) -> ShardSet:
+    """The shards of a prepared table, as a stage of their own; in a folder, handed over, or where the user keeps them.
 
     Under a privacy budget at least one for each worker; the job's charged plan joins those of other fits on kept ones.
     """
@@ -217,9 +264,7 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     scope, releases = prepared.privacy, prepared.releases
     with stage("shards", prepared.n_rows) as done:
-        if kept is None:
-            shards = write_shards(table, encoder, folder, rows_per_shard=rows_per_shard, at_least=at_least)
-        else:
+        if kept is not None:
             shards = kept_shards(
                 table,
                 prepared.schema,
@@ -229,7 +274,80 @@ def _encoded(job: Job, prepared: Prepared, folder: Path, rows_per_shard: int, wo
                 fewest=workers,
                 releases=releases,
             )
-        done.bytes = shards.n_bytes
-    if scope is not None and releases is not None:
-        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)  # type: ignore[attr-defined]
+            done.bytes = _told(prepared, shards.n_bytes)
+        elif isinstance(to, Path):
+            shards = write_shards(table, encoder, to, rows_per_shard=rows_per_shard, at_least=at_least)
+            done.bytes = _told(prepared, shards.n_bytes)
+        else:
+            made = stream_shards(table, encoder, to.put, rows_per_shard=rows_per_shard, at_least=at_least)
+            shards, done.bytes = ShardSet(Path(), made, to.files), _told(prepared, to.n_bytes)
+    if scope is not None and releases is not None and job.plan is not None:
+        scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards
+
+
+def calibrated(
+    sampler: Sampler,
+    shares: Sequence[np.ndarray],
+    value_quantiles: Sequence[np.ndarray],
+    seed: int,
+) -> Sampler:
+    """The sampler with code biases and value maps.
+
+    Args:
+        sampler: uncalibrated.
+        shares: for each column the released share of each code, (cardinality,).
+        value_quantiles: for each value column the released quantiles of the value inside each code,
+            (cardinality, KNOTS) at evenly spaced ranks from 0 to 1; NaN rows where the code has no spread.
+        seed: of the rows that are generated for it.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    n = int(np.clip(MAX_NUMBERS // sampler.spans.n_codes, 4096, MAX_ROWS))
+    logits, values = sampler.outputs(n, rng)
+    scores = logits + gumbel_noise(tuple(logits.shape), rng)
+    bias_S = code_bias(sampler, scores, shares)
+    drawn = sampler.index.draw(scores, torch.from_numpy(bias_S.astype(np.float32)))
+    codes, chosen = drawn.numpy(), sampler.values_of(values, drawn).numpy()
+    maps = tuple(
+        value_map(codes[:, column], chosen[:, i], value_quantiles[i])
+        for i, column in enumerate(sampler.spans.value_columns)
+    )
+    return replace(sampler, code_bias_S=sampler.code_bias_S + bias_S, value_maps=maps)
+
+
+def code_bias(sampler: RowSampler, scores_NS: torch.Tensor, shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Biases (S,) after which each column's argmax of the scores has the released shares, up to one row in a few."""
+    target_S = np.concatenate([s / max(s.sum(), 1e-300) for s in shares])
+    n, offsets = len(scores_NS), np.array(sampler.spans.offsets)
+    bias_S = np.where(target_S > 0, 0.0, NEVER)
+    half_row = 0.5 / n
+    for step in range(STEPS):
+        codes = sampler.index.draw(scores_NS, torch.from_numpy(bias_S.astype(np.float32))).numpy()
+        found_S = np.bincount((codes + offsets).ravel(), minlength=len(target_S)) / n
+        change = np.log((target_S + half_row) / (found_S + half_row))
+        bias_S = np.where(target_S > 0, bias_S + np.clip(change, -2, 2) * (0.9 if step < STEPS // 2 else 0.5), NEVER)
+    return bias_S
+
+
+def value_map(codes_N: np.ndarray, values_N: np.ndarray, wanted: np.ndarray) -> ValueMap:
+    """Generated to released quantiles inside each code; the identity where either side is too thin."""
+    ranks = np.linspace(0, 1, KNOTS)
+    identity = np.linspace(-1, 1, KNOTS)
+    generated = np.tile(identity, (len(wanted), 1))
+    target = generated.copy()
+    for code in range(len(wanted)):
+        own = values_N[codes_N == code]
+        if len(own) >= MIN_ROWS and not np.isnan(wanted[code, 0]):
+            generated[code] = np.quantile(own, ranks)
+            target[code] = wanted[code]
+    return ValueMap(generated, target)
+
+
+def quantiles_by_code(codes_N: np.ndarray, values_N: np.ndarray, cardinality: int) -> np.ndarray:
+    """Quantiles (cardinality, KNOTS) of values inside each code; NaN where a code has none or no spread."""
+    result = np.full((cardinality, KNOTS), np.nan)
+    for code in np.unique(codes_N):
+        own = values_N[codes_N == code]
+        if own.min() < own.max():
+            result[code] = np.quantile(own, np.linspace(0, 1, KNOTS))
+    return result

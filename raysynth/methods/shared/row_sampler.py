@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock, concat_blocks
-from raysynth.methods.shared.precision import has_bfloat16
 from raysynth.methods.shared.spans import SpanIndex, Spans, gumbel_noise
 
 BATCH_ROWS = 512  # rows of one forward pass, always: so that a row's numbers do not depend on how many are asked for
@@ -43,7 +42,7 @@ class ValueMap:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSampler:
-    """A trained network without its training: arrays only, picklable (a `sampling.protocol.Generator`).
+    """A trained network without its training: arrays only, picklable (a `sampling.chunks.Generator`).
 
     Args:
         spans: of a row vector.
@@ -166,3 +165,27 @@ def read_value_maps(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], s
         read = read_arrays(arrays, {f"map.{i}.generated": shape, f"map.{i}.wanted": shape})
         maps.append(ValueMap(*read.values()))
     return tuple(maps)
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known is not None and known())
+
+
+def product(x_NI: Tensor, weight_IO: Tensor) -> Tensor:
+    """x @ weight in the precision of the weight, as float32 (N, O).
+
+    Rows are the same on all machines of one precision, up to the rounding of sums, which can change single codes.
+    """
+    if weight_IO.dtype == x_NI.dtype:
+        return x_NI @ weight_IO
+    return (x_NI.to(weight_IO.dtype) @ weight_IO).float()
+
+
+def add_product(out_NO: Tensor, x_NI: Tensor, weight_IO: Tensor) -> None:
+    """out += x @ weight in place, in the precision of the weight; `out` may be some columns of a wider array."""
+    if weight_IO.dtype == x_NI.dtype:
+        out_NO.addmm_(x_NI, weight_IO)
+    else:
+        out_NO += product(x_NI, weight_IO)

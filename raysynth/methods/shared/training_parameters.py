@@ -54,7 +54,7 @@ CalibrateMarginals = Annotated[
     bool,
     Parameter(
         "after training, correct every column's own distribution by the released one (see "
-        "`methods/shared/calibration.py`); rows are not looked at again"
+        "`methods/shared/neural.py`); rows are not looked at again"
     ),
 ]
 ValidationShare = Annotated[

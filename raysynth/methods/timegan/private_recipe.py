@@ -2,10 +2,10 @@
 
 A reduced scheme: without embedding. Five networks taught through noise would share one budget, and what is learned of
 the embedder bounds all that follows. Here the generator, the supervisor and the recovery (which makes steps of states)
-are one generator of steps, and the discriminator sees steps (`methods/timegan/critic.py`). What the generator learns
-from has been released before: the discriminator's weights, the noised mean of sequences' summaries
-(`methods/timegan/summary.py`), the noised distribution of each column, and context drawn from the released model of
-entities. So all its updates are post-processing, and there may be as many as one likes. At small epsilon most of what
+are one generator of steps, and the discriminator sees steps (`SequenceCritic`). What the generator learns from has been
+released before: the discriminator's weights, the noised mean of sequences' summaries (`methods/timegan/summary.py`),
+the noised distribution of each column, and context drawn from the released model of entities. So all its updates are
+post-processing, and there may be as many as one likes. At small epsilon most of what
 it learns comes from the summaries; there the discriminator, drowned in noise, adds little.
 
 Unit and sampling: a sequence (all rows of one entity that count) is one example of a Poisson sample. Its loss depends
@@ -14,41 +14,43 @@ exact norms (`dp/gradients/record.py`), so that one sequence more or less change
 carries N(0, sigma^2 C^2): the subsampled Gaussian mechanism (Abadi et al. 2016), composed over the plan's steps, all
 charged before the first. No choice and no length of training depends on the rows.
 
-Shape legend: T steps, N sequences, M released quantiles, W numbers of a step's vector, D numbers of a summary, S drawn
-contexts, C columns, V values.
+The discriminator is a recurrent network (as `network.Recurrent`) that sees the steps themselves: without an embedding
+there are fewer networks that have to be taught through noise. Where it learns, sequences pass it by plain products
+(`GRU.by_products`), whose example gradients `dp/gradients/record.py` knows; where the generator does, the fast way. Its
+weights are projected after each noised step: no matrix of a gate, nor the output's, has a spectral norm above
+`LARGEST_NORM`.
+
+Shape legend: T steps, N sequences, M released quantiles, W numbers of a step's vector, K of the context's, H hidden
+units, D numbers of a summary, S drawn contexts, C columns, V values.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import clipped_sum, example_gradients
-from raysynth.dp.gradients.release import DpSgdPlan
+from raysynth.dp.gradients.clip import example_gradients
 from raysynth.methods.shared.spans import gumbel_noise
-from raysynth.methods.timegan.critic import SequenceCritic
 from raysynth.methods.timegan.network import (
     Autoencoder,
     LatentGenerator,
+    Recurrent,
     SequenceLayout,
     SequenceVectors,
     TimeGanSizes,
     step_mask,
 )
-from raysynth.methods.timegan.recipe import TimeGanSettings
+from raysynth.methods.timegan.recipe import TimeGanSettings, adam_of
 from raysynth.methods.timegan.summary import SequenceSummary
-from raysynth.training.average import Average
-from raysynth.training.averaging import BestAverage, copy_all, on_cpu
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.compiled import add_gradients
-from raysynth.training.job import average_alone
-from raysynth.training.loop import TrainSettings
-from raysynth.training.private_batches import PoissonBatches, PrivateBatch
+from raysynth.training.job import Job
+from raysynth.training.learner import At, Optimiser, Trainable, Update
+from raysynth.training.private_batches import PrivateBatch
 from raysynth.training.private_steps import PrivateSteps
 
 TEMPERATURE = 0.3  # of the Gumbel-softmax of codes
@@ -85,79 +87,70 @@ class ReleasedSequences:
 
 
 @dataclass(frozen=True)
-class PrivateTimeGanJob:
-    """A TimeGAN to train under a budget (a `Job`).
+class PrivateTimeGanJob(Job):
+    """A TimeGAN to train under a budget.
 
     Args:
         layout: of a wide row.
         networks: networks and optimisers; of the weights of losses, `distance_weight` for what was released.
-        settings: epochs, expected batch size, seed.
-        plan: of DP-SGD.
         released: what the generator learns from beside the discriminator.
     """
 
     layout: SequenceLayout
     networks: TimeGanSettings
-    settings: TrainSettings
-    plan: DpSgdPlan
-    released: ReleasedSequences
-
-    @property
-    def signature(self) -> str:
-        """Columns, networks, settings and the fit that was charged."""
-        return json.dumps([asdict(self.layout), asdict(self.networks), asdict(self.settings), self.plan.fit_id])
-
-    @property
-    def batch_multiple(self) -> int:
-        """Any number of sequences."""
-        return 1
+    released: ReleasedSequences = field(repr=False)
 
     @property
     def sizes(self) -> TimeGanSizes:
         """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
 
-    def learner(self, device: torch.device, average: Average) -> PrivateTimeGanLearner:
-        """Networks with fresh weights on a device."""
-        return PrivateTimeGanLearner(self, device=device, average=average)
-
-    def batches(
-        self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device
-    ) -> PoissonBatches:
-        """Poisson samples of sequences."""
-        return PoissonBatches(rows, self.plan, rank=rank, device=device)
+    def trainable(self, device: torch.device) -> TrainablePrivateTimeGan:
+        """Networks with fresh weights."""
+        return TrainablePrivateTimeGan(self, device)
 
 
-class PrivateTimeGanLearner:
-    """Generator and discriminator with their optimisers on one device (a `Learner` of `PrivateBatch`es).
+class TrainablePrivateTimeGan(Trainable):
+    """Generator and discriminator, and what a batch of real sequences teaches them under a budget.
 
     Args:
         job: what is trained.
         device: torch device.
-        average: brings workers together.
     """
 
-    def __init__(
-        self, job: PrivateTimeGanJob, *, device: str | torch.device = "cpu", average: Average = average_alone
-    ) -> None:
+    def __init__(self, job: PrivateTimeGanJob, device: torch.device) -> None:
+        super().__init__()
         rng = torch.Generator().manual_seed(job.settings.seed)
-        s = self.settings = job.networks
-        self.device, self.average, self.layout = torch.device(device), average, job.layout
-        self.private = PrivateSteps(job.plan, average)
-        self.vectors = SequenceVectors(job.layout).to(device)
-        self.summary = job.released.summary(job.layout).to(device)
-        self.generator = LatentGenerator(job.sizes, rng).to(device)
-        self.autoencoder = Autoencoder(job.sizes, rng).to(device)  # its recovery alone is used
-        self.critic = SequenceCritic(job.sizes, self.summary.mean_W, self.summary.scale_W, rng).to(device)
-        made_by = self.made_by()
-        self.rates = s.learning_rate, s.discriminator_rate
-        self.adams = (
-            torch.optim.Adam(made_by, lr=s.learning_rate, betas=(0.5, 0.99), fused=True),
-            torch.optim.Adam(list(self.critic.parameters()), lr=s.discriminator_rate, betas=(0.5, 0.99), fused=True),
-        )
-        self.weights = BestAverage(made_by, s.ema_decay)
+        self.settings, self.device, self.layout = job.networks, device, job.layout
+        self.vectors = SequenceVectors(job.layout)
+        self.summary = job.released.summary(job.layout)
+        self.generator = LatentGenerator(job.sizes, rng)
+        self.autoencoder = Autoencoder(job.sizes, rng)  # its recovery alone is used
+        self.critic = SequenceCritic(job.sizes, self.summary.mean_W, self.summary.scale_W, rng)
+        self.to(device)
         self.released = self._on_device(job.released)
-        self.steps, self.warm_up_steps = 0, job.plan.steps // 4
+        self.warm_up_steps = 0 if job.plan is None else job.plan.steps // 4
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """Adam for what makes sequences, and for the discriminator."""
+        return {
+            "generator": adam_of(self.leaving(), self.settings.learning_rate),
+            "critic": adam_of(self.critic.parameters(), self.settings.discriminator_rate),
+        }
+
+    def leaving(self) -> list[nn.Parameter]:
+        """The weights that sampling needs: of generator, supervisor and recovery."""
+        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
+
+    def private_updates(
+        self, batch: PrivateBatch, private: PrivateSteps, at: At, rng: torch.Generator
+    ) -> Iterator[Update]:
+        """One of the discriminator from a Poisson batch, then some of the generator."""
+        yield self._taught_critic(batch, private, rng)
+        self.critic.project()
+        share = min(1.0, (at.step + 1) / max(1, self.warm_up_steps))
+        for _ in range(UPDATES):
+            yield self._taught_generator(share, rng)
 
     def _on_device(self, released: ReleasedSequences) -> dict[str, Tensor]:
         """As tensors; the quantiles in units of each column's spread."""
@@ -175,61 +168,12 @@ class PrivateTimeGanLearner:
             "values": torch.from_numpy(released.values_SV.astype(np.float32)).to(self.device),
         }
 
-    def made_by(self) -> list[nn.Parameter]:
-        """The weights that sampling needs: of generator, supervisor and recovery."""
-        return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
-
-    @property
-    def finished(self) -> bool:
-        """Never: nothing that depends on rows ends the training."""
-        return False
-
-    def step(self, batch: PrivateBatch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update of the discriminator from a Poisson batch, then some of the generator."""
-        losses = {"discriminator": self._teach_critic(batch, rng)}
-        self.steps += 1
-        for _ in range(UPDATES):
-            losses |= self._teach_generator(rng)
-        return losses
-
-    def set_learning_rate(self, factor: float) -> None:
-        """Scale all learning rates."""
-        for adam, rate in zip(self.adams, self.rates, strict=True):
-            for group in adam.param_groups:
-                group["lr"] = rate * factor
-
-    def end_epoch(self) -> None:
-        """The weights that would leave now: the last ones of the moving average."""
-        self.weights.end_epoch(self.average)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that training resumes from; tensors on the CPU are copies."""
-        result: dict[str, Any] = on_cpu(
-            {
-                "made_by": list(self.made_by()),
-                "critic": self.critic.state_dict(),
-                "adams": [adam.state_dict() for adam in self.adams],
-                "steps": self.steps,
-            }
-        )
-        return {**result, "weights": self.weights.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state_dict`."""
-        with torch.no_grad():
-            copy_all(state["made_by"], self.made_by())
-        self.critic.load_state_dict(state["critic"])
-        for adam, own in zip(self.adams, state["adams"], strict=True):
-            adam.load_state_dict(own)
-        self.weights.load_state_dict(state["weights"])
-        self.steps = int(state["steps"])
-
     # ---- updates -----------------------------------------------------------------------------------------------------
 
-    def _teach_critic(self, batch: PrivateBatch, rng: torch.Generator) -> Tensor:
-        """One update from a released gradient of real sequences and the gradient of made ones; then the projection.
+    def _taught_critic(self, batch: PrivateBatch, private: PrivateSteps, rng: torch.Generator) -> Update:
+        """From a released gradient of real sequences and the gradient of made ones.
 
-        Made sequences are clipped like real ones, which keeps the two sides equally loud: see `private_gan.py`.
+        Made sequences are clipped like real ones, which keeps the two sides equally loud: `gan/private_training.py`.
         """
 
         def losses(part: Batch) -> Tensor:
@@ -238,30 +182,23 @@ class PrivateTimeGanLearner:
 
         with torch.no_grad():
             made = self._made(rng)
-        real_loss = self.private.teach(self.critic, batch, losses)
+        real_loss = private.teach(self.critic, batch, losses)
         gradients = example_gradients(self.critic, lambda: self.critic.example_losses(*made, as_real=False), MADE)
-        of_made = [s / MADE for s in clipped_sum(gradients.uses, self.private.plan.clip).sums]
-        self.average(of_made)
+        of_made = private.of_made(gradients.uses, MADE)
         torch.autograd.backward(gradients.weights, of_made)  # adds to what was released
-        self.adams[1].step()
-        self.critic.project()
-        return real_loss + gradients.losses_N.mean()
+        shown = {"discriminator": real_loss + gradients.losses_N.mean()}
+        return Update(("critic",), shown, released=True, followed=False)
 
-    def _teach_generator(self, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update from what was released; no real sequence takes part."""
+    def _taught_generator(self, share: float, rng: torch.Generator) -> Update:
+        """From what was released; no real sequence takes part. `share`: of the discriminator's part."""
         made = self._made(rng)
         fooling = self.critic.fooling_loss(*made)
         moments, columns = self._moments_distance(*made), self._columns_distance(*made)
-        share = min(1.0, self.steps / max(1, self.warm_up_steps))
         total = share * fooling + self.settings.distance_weight * (moments + columns)
-        parameters = self.made_by()
-        gradients = torch.autograd.grad(total, parameters)
-        self.average(gradients)
-        self.adams[0].zero_grad(set_to_none=True)
-        add_gradients(parameters, gradients)
-        self.adams[0].step()
-        self.weights.follow()
-        return {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}
+        weights = self.leaving()
+        add_gradients(weights, torch.autograd.grad(total, weights))
+        shown = {"generator": fooling.detach(), "moments": moments.detach(), "columns": columns.detach()}
+        return Update(("generator",), shown)
 
     def _made(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors, context and mask of as many made sequences as always."""
@@ -305,14 +242,6 @@ def moved(z_MW: Tensor, mean_W: Tensor, square_W: Tensor) -> Tensor:
     return (z_MW - z_MW.mean(0)) * factor_W + mean_W.clamp(-1, 1)
 
 
-def averaged_networks(job: PrivateTimeGanJob, state: dict[str, Any]) -> tuple[LatentGenerator, Autoencoder]:
-    """The networks that make sequences with the moving average of their weights, from a learner's state; on the CPU."""
-    learner = job.learner(torch.device("cpu"), average_alone)
-    with torch.no_grad():
-        copy_all(state["weights"]["best"], learner.made_by())
-    return learner.generator, learner.autoencoder
-
-
 def summed_summaries(rows: RowSource, layout: SequenceLayout, summary: SequenceSummary) -> np.ndarray:
     """Sum over all sequences of their clipped summaries (D), in float64: private, for one noised release.
 
@@ -327,3 +256,55 @@ def summed_summaries(rows: RowSource, layout: SequenceLayout, summary: SequenceS
         made = exact(real.x_TNW.double(), real.context_NK.double(), real.mask_TN.double())
         total = total + made.sum(0).numpy()
     return np.asarray(total)
+
+
+LARGEST_NORM = 1.5  # a gate's matrix starts at about 1.2
+
+
+class SequenceCritic(nn.Module):
+    """A logit for each step: whether the steps so far are real.
+
+    Args:
+        sizes: of the network.
+        mean_W, scale_W: released; steps are brought to about zero and one by them.
+        rng: draws the initial weights.
+    """
+
+    def __init__(self, sizes: TimeGanSizes, mean_W: Tensor, scale_W: Tensor, rng: torch.Generator) -> None:
+        super().__init__()
+        self.network = Recurrent(sizes.width, sizes, 1, rng)
+        self.register_buffer("mean_W", mean_W, persistent=False)
+        self.register_buffer("scale_W", scale_W, persistent=False)
+
+    mean_W: Tensor
+    scale_W: Tensor
+
+    def forward(self, x_TNW: Tensor, context_NK: Tensor) -> Tensor:
+        """Logits (T, N) of made sequences."""
+        return self.network((x_TNW - self.mean_W) / self.scale_W, context_NK)[..., 0]
+
+    def example_losses(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor, *, as_real: bool) -> Tensor:
+        """(N,) for each sequence the cross-entropy of 'real' or 'made', summed over its steps and divided by T.
+
+        Each depends on its own sequence alone, and T is declared. By plain products, whose gradients can be clipped.
+        """
+        x_NTW = ((x_TNW - self.mean_W) / self.scale_W).transpose(0, 1)
+        context_NTK = context_NK[:, None].expand(-1, x_NTW.shape[1], -1)
+        states_NTH = self.network.gru.by_products(torch.cat([x_NTW, context_NTK], 2))
+        logits_NT = self.network.output(states_NTH)[..., 0]
+        loss_NT = nn.functional.softplus(-logits_NT if as_real else logits_NT)
+        return (loss_NT * mask_TN.t()).sum(1) / len(mask_TN)
+
+    def fooling_loss(self, x_TNW: Tensor, context_NK: Tensor, mask_TN: Tensor) -> Tensor:
+        """What the generator wants to be small: mean over made sequences of the cross-entropy of 'real'."""
+        loss_TN = nn.functional.softplus(-self(x_TNW, context_NK))
+        return (loss_TN * mask_TN).sum(0).mean() / len(mask_TN)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Scale every gate's matrix, and the output's, whose spectral norm is above `LARGEST_NORM` down to it."""
+        gru = self.network.gru
+        gates = [gate for matrix in (*gru.input, *gru.recurrent) for gate in matrix.split(gru.hidden, 1)]
+        for matrix in (*gates, self.network.output.weight):
+            norm = torch.linalg.matrix_norm(matrix, 2)
+            matrix *= (LARGEST_NORM / norm.clamp(min=1e-12)).clamp(max=1.0)

@@ -1,4 +1,4 @@
-"""The TimeGAN learner: first embedder, recovery and supervisor, then all five networks together.
+"""What a TimeGAN is trained from: first embedder, recovery and supervisor learn, then all five networks together.
 
 A step of the second phase (Yoon et al. 2019, section 4.3): the discriminator learns from real and made states; then
 generator and supervisor learn to fool it, to say which state follows, and to match the distribution of real sequences,
@@ -13,9 +13,8 @@ D numbers of a flattened sequence, R and Q of its principal axes, P projections.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +32,10 @@ from raysynth.methods.timegan.network import (
     supervised_loss,
     whitening,
 )
-from raysynth.training.average import Average
-from raysynth.training.averaging import BestAverage, copy_all, on_cpu
-from raysynth.training.batches import Batch, Batches, RowSource
-from raysynth.training.job import average_alone
-from raysynth.training.loop import TrainSettings
+from raysynth.training.averaging import Average
+from raysynth.training.batches import Batch
+from raysynth.training.job import Job
+from raysynth.training.learner import At, Optimiser, Trainable, Update
 
 MOST_COMPARED = 1024  # numbers of a flattened sequence whose joint distribution is matched; beyond, some steps are
 AXES = 16  # principal axes that are always among the projections
@@ -56,7 +54,6 @@ class TimeGanSettings:
         projections: random directions in which distributions are matched.
         floor: share of a column's range below which a spread is only kept small, not matched.
         flat_share: how hard such spreads are kept small, at most, as a share of the pull of those that are matched.
-        ema_decay: of the average of the weights that is kept for sampling.
     """
 
     hidden: int = 24
@@ -72,7 +69,6 @@ class TimeGanSettings:
     projections: int = 128
     floor: float = 0.01
     flat_share: float = 0.2
-    ema_decay: float = 0.995
 
     def sizes(self, layout: SequenceLayout) -> TimeGanSizes:
         """Of the networks for sequences of a layout."""
@@ -81,155 +77,108 @@ class TimeGanSettings:
 
 
 @dataclass(frozen=True)
-class TimeGanJob:
-    """A TimeGAN to train (a `Job`).
+class TimeGanJob(Job):
+    """A TimeGAN to train.
 
     Args:
         layout: of a wide row.
         networks: networks and optimisers.
-        settings: epochs, batch size, seed.
     """
 
     layout: SequenceLayout
     networks: TimeGanSettings
-    settings: TrainSettings
 
     @property
     def signature(self) -> str:
-        """Columns, networks and everything that changes an epoch; the epochs too, since the phases divide them."""
-        settings = {"epochs": self.settings.epochs, **self.settings.of_an_epoch}
-        return json.dumps([asdict(self.layout), asdict(self.networks), settings])
-
-    @property
-    def batch_multiple(self) -> int:
-        """Any number of sequences."""
-        return 1
+        """The epochs too, since the phases divide them."""
+        return f"{super().signature} of {self.settings.epochs} epochs"
 
     @property
     def sizes(self) -> TimeGanSizes:
         """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
 
-    def learner(self, device: torch.device, average: Average) -> TimeGanLearner:
-        """Networks with fresh weights on a device."""
-        return TimeGanLearner(self, device=device, average=average)
-
-    def batches(self, rows: RowSource, *, batch_size: int, steps: int, rank: int, device: torch.device) -> Batches:
-        """Batches of sequences, each epoch in another order."""
-        return Batches(rows, batch_size, steps, self.settings.seed, rank, None, device)
+    def trainable(self, device: torch.device) -> TrainableTimeGan:
+        """Networks with fresh weights."""
+        return TrainableTimeGan(self, device)
 
 
-class TimeGanLearner:
-    """The five networks with their optimisers on one device, and the moving average of those that make sequences.
+class TrainableTimeGan(Trainable):
+    """The five networks, and what a batch teaches them in each phase.
 
     Args:
         job: what is trained.
         device: torch device.
-        average: averages tensors over the workers, in place.
     """
 
-    def __init__(
-        self, job: TimeGanJob, *, device: str | torch.device = "cpu", average: Average = average_alone
-    ) -> None:
+    def __init__(self, job: TimeGanJob, device: torch.device) -> None:
+        super().__init__()
         rng = torch.Generator().manual_seed(job.settings.seed)
         s = self.settings = job.networks
-        self.device, self.average = torch.device(device), average
-        self.vectors = SequenceVectors(job.layout).to(device)
-        self.networks = {
-            "autoencoder": Autoencoder(job.sizes, rng).to(device),
-            "generator": LatentGenerator(job.sizes, rng).to(device),
-            "discriminator": LatentDiscriminator(job.sizes, rng).to(device),
-        }
-        self.autoencoder: Autoencoder = self.networks["autoencoder"]
-        self.generator: LatentGenerator = self.networks["generator"]
-        self.discriminator: LatentDiscriminator = self.networks["discriminator"]
-        self.rates = dict.fromkeys(self.networks, s.learning_rate) | {"discriminator": s.discriminator_rate}
-        self.adams = {
-            name: torch.optim.Adam(
-                list(network.parameters()),
-                lr=self.rates[name],
-                betas=(0.9 if name == "autoencoder" else 0.5, 0.99),
-                fused=True,
-            )
-            for name, network in self.networks.items()
-        }
-        self.weights = BestAverage(self.made_by(), s.ema_decay)
+        self.device = device
+        self.vectors = SequenceVectors(job.layout)
+        self.autoencoder = Autoencoder(job.sizes, rng)
+        self.generator = LatentGenerator(job.sizes, rng)
+        self.discriminator = LatentDiscriminator(job.sizes, rng)
+        self.to(device)
         self.embedding_epochs = min(max(1, round(s.embedding_share * job.settings.epochs)), job.settings.epochs)
-        self.epochs = 0
         self.compared = compared_steps(job.layout).to(device)
         d = len(self.compared) * job.layout.step.width + job.layout.context_width
         self.moments = [torch.zeros(*shape, device=device) for shape in ((1,), (d,), (d, d))]
         self.varied_DR, self.flat_DQ = torch.eye(d, device=device), torch.empty(d, 0, device=device)
 
-    def made_by(self) -> list[nn.Parameter]:
+    def optimisers(self) -> dict[str, Optimiser]:
+        """Adam for each network."""
+        s = self.settings
+        return {
+            "autoencoder": adam_of(self.autoencoder.parameters(), s.learning_rate, 0.9),
+            "generator": adam_of(self.generator.parameters(), s.learning_rate),
+            "discriminator": adam_of(self.discriminator.parameters(), s.discriminator_rate),
+        }
+
+    def leaving(self) -> list[nn.Parameter]:
         """The weights that sampling needs: of generator, supervisor and recovery."""
         return [*self.generator.parameters(), *self.autoencoder.recovery.parameters()]
 
-    @property
-    def finished(self) -> bool:
-        """Never: a GAN's losses do not tell when to stop."""
-        return False
-
-    def step(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        """One update of the networks that learn in this phase; losses stay on the device."""
+    def updates(self, batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:
+        """Of the networks that learn in this phase."""
         real = self.vectors(batch.codes_NC, batch.values_NV)
-        if self.epochs < self.embedding_epochs:
-            if self.epochs == 0:
-                self._watch(real)
-            return self._embed(real)
-        return self._play(real, rng)
+        if at.epoch >= self.embedding_epochs:
+            yield from self._play(real, rng)
+            return
+        if at.epoch == 0:
+            self._watch(real)
+        yield self._embed(real)
 
-    def set_learning_rate(self, factor: float) -> None:
-        """Scale all learning rates."""
-        for name, adam in self.adams.items():
-            for group in adam.param_groups:
-                group["lr"] = self.rates[name] * factor
-
-    def end_epoch(self) -> None:
-        """Count; after the first epoch the directions of the comparison are known, the same on all workers."""
-        self.epochs += 1
-        self.weights.end_epoch(self.average)
-        if self.epochs == 1:
-            self.average(self.moments)
+    def after_epoch(self, average: Average, epochs: int) -> None:
+        """After the first epoch the directions of the comparison are known, the same on all workers."""
+        if epochs == 1:
+            average(self.moments)
             n, sums_D, products_DD = self.moments
             mean_D = sums_D / n
             covariance_DD = products_DD / n - torch.outer(mean_D, mean_D)
             self.varied_DR, self.flat_DQ = whitening(covariance_DD, 2 * self.settings.floor)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that training resumes from; tensors on the CPU are copies."""
-        result: dict[str, Any] = on_cpu(
-            {
-                "networks": {name: network.state_dict() for name, network in self.networks.items()},
-                "adams": {name: adam.state_dict() for name, adam in self.adams.items()},
-                "moments": self.moments,
-                "directions": [self.varied_DR, self.flat_DQ],
-                "epochs": self.epochs,
-            }
-        )
-        return {**result, **self.weights.state_dict()}
+    def get_extra_state(self) -> list[Tensor]:
+        """Moments and directions, whose numbers follow the data."""
+        return [*self.moments, self.varied_DR, self.flat_DQ]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state_dict`."""
-        for name, network in self.networks.items():
-            network.load_state_dict(state["networks"][name])
-            self.adams[name].load_state_dict(state["adams"][name])
-        self.weights.load_state_dict(state)
-        self.moments = [t.to(self.device) for t in state["moments"]]
-        self.varied_DR, self.flat_DQ = (t.to(self.device) for t in state["directions"])
-        self.epochs = state["epochs"]
+    def set_extra_state(self, state: list[Tensor]) -> None:
+        """Resume from `get_extra_state`."""
+        *self.moments, self.varied_DR, self.flat_DQ = (t.to(self.device) for t in state)
 
     # ---- the two phases ----------------------------------------------------------------------------------------------
 
-    def _embed(self, real: Sequences) -> dict[str, Tensor]:
+    def _embed(self, real: Sequences) -> Update:
         """Embedder and recovery learn to give sequences back, the supervisor which state follows."""
         h_TNH = self.autoencoder.embed(real.x_TNW, real.context_NK)
         recovery = self._recovery_loss(h_TNH, real)
         supervised = self._supervised_loss(h_TNH, real)
-        self._update(recovery + supervised, "autoencoder", "generator")
-        return {"recovery": recovery.detach(), "supervised": supervised.detach()}
+        self._differentiate(recovery + supervised, self.autoencoder, self.generator)
+        losses = {"recovery": recovery.detach(), "supervised": supervised.detach()}
+        return Update(("autoencoder", "generator"), losses, followed=False)
 
-    def _play(self, real: Sequences, rng: torch.Generator) -> dict[str, Tensor]:
+    def _play(self, real: Sequences, rng: torch.Generator) -> Iterator[Update]:
         """One update of the discriminator, then one of all others."""
         s = self.settings
         h_TNH = self.autoencoder.embed(real.x_TNW, real.context_NK)
@@ -237,7 +186,8 @@ class TimeGanLearner:
         noise = self.generator.noise(steps, n, rng)
         early_TNH, made_TNH = self.generator(noise, real.context_NK)
         told = self._told_loss(h_TNH.detach(), made_TNH.detach(), early_TNH.detach(), real)
-        self._update(told, "discriminator")
+        self._differentiate(told, self.discriminator)
+        yield Update(("discriminator",), {}, followed=False)
         losses = {
             "recovery": self._recovery_loss(h_TNH, real),
             "supervised": self._supervised_loss(h_TNH, real),
@@ -251,9 +201,9 @@ class TimeGanLearner:
             "distance": s.distance_weight,
         }
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-        self._update(total, "autoencoder", "generator")
-        self.weights.follow()
-        return {name: loss.detach() for name, loss in {**losses, "discriminator": told}.items()}
+        self._differentiate(total, self.autoencoder, self.generator)
+        shown = {name: loss.detach() for name, loss in {**losses, "discriminator": told}.items()}
+        yield Update(("autoencoder", "generator"), shown)
 
     # ---- losses ------------------------------------------------------------------------------------------------------
 
@@ -313,17 +263,14 @@ class TimeGanLearner:
         steps = x_TNW.index_select(0, self.compared).transpose(0, 1).flatten(1)
         return torch.cat([steps, real.context_NK], 1)
 
-    # ---- updates -----------------------------------------------------------------------------------------------------
+    # ---- gradients ---------------------------------------------------------------------------------------------------
 
-    def _update(self, loss: Tensor, *names: str) -> None:
-        """One step of some networks; the others keep their weights and gradients."""
-        parameters = [p for name in names for p in self.networks[name].parameters()]
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.average(p.grad for p in parameters if p.grad is not None)
-        for name in names:
-            self.adams[name].step()
+    @staticmethod
+    def _differentiate(loss: Tensor, *networks: nn.Module) -> None:
+        """Gradients of some networks; the others keep theirs."""
+        weights = [p for network in networks for p in network.parameters()]
+        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
+            weight.grad = gradient
 
     @torch.no_grad()
     def _watch(self, real: Sequences) -> None:
@@ -343,10 +290,6 @@ def compared_steps(layout: SequenceLayout) -> Tensor:
     return torch.linspace(0, layout.steps - 1, most).round().long()
 
 
-def averaged_weights(job: TimeGanJob, state: dict[str, Any]) -> tuple[LatentGenerator, Autoencoder]:
-    """The networks that make sequences with the moving average of their weights, from a learner's state; on the CPU."""
-    learner = job.learner(torch.device("cpu"), average_alone)
-    learner.load_state_dict(state)
-    with torch.no_grad():
-        copy_all(learner.weights.best, learner.made_by())
-    return learner.generator, learner.autoencoder
+def adam_of(weights: Iterable[nn.Parameter], rate: float, first_beta: float = 0.5) -> Optimiser:
+    """Adam of some weights."""
+    return Optimiser(torch.optim.Adam(list(weights), lr=rate, betas=(first_beta, 0.99), fused=True), rate)

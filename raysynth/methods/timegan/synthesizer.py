@@ -16,8 +16,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.sequences.data import SequenceTables, WindowRows, vector_layout
-from raysynth.methods.sequences.learned import Coders, Keep
-from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.sequences.rows import Coders, Keep, SequenceMaker
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
 from raysynth.methods.shared.training_parameters import CheckpointEvery, ClipNorm, Schedule
 from raysynth.running.stages import stage
@@ -47,7 +46,7 @@ class TimeSeriesGAN(SequenceSynthesizer):
     The five networks and their losses are in `methods/timegan/network.py` and `methods/timegan/recipe.py`. The static
     columns, the time of the first row and the length are learned together by a Bayesian network, so that conditions on
     static columns are exact; the networks see them as context, in training and in sampling. Made sequences get the
-    levels of real ones (`methods/timegan/levels.py`; not under a privacy budget).
+    levels of real ones (`methods/timegan/sampler.py`; not under a privacy budget).
 
     With `epsilon` the guarantee is by sequence (all rows of an entity, or one sequence of an array): declare
     `sequence_length` and `static_columns` of a table. Of longer entities one window, drawn at random, is learned;
@@ -121,18 +120,18 @@ class TimeSeriesGAN(SequenceSynthesizer):
     def _fit_privately(self, data: Any) -> Fitted:
         """Within a budget: releases, then the discriminator by DP-SGD; see `methods/sequences/private.py`."""
         from raysynth.methods.sequences.private import opened_privately, sequence_scope
-        from raysynth.methods.timegan.private_recipe import averaged_networks
         from raysynth.methods.timegan.sampler import SequenceSampler
-        from raysynth.training.job import train_here
+        from raysynth.training.job import CPU, train_here, trained
 
         scope = sequence_scope(self)
         with spending_told(scope):
             opened = opened_privately(self, data, scope)
             with stage("fit", scope.n_rows):
                 job = self._private_job(opened)
-                trained = train_here(job, opened.rows, label="training timegan")
-        sampler = SequenceSampler.of(job.layout, job.sizes, *averaged_networks(job, trained.state))
-        fitted = opened.fitted(sampler, trained.history)
+                result = train_here(job, opened.rows, label="training timegan")
+        networks = trained(job.trainable(CPU), result.state)
+        sampler = SequenceSampler.of(job.layout, job.sizes, networks.generator, networks.autoencoder)
+        fitted = opened.fitted(sampler, result.history)
         return replace(fitted, privacy_spent=PrivacySpent.of(scope.ledger, scope.budget))
 
     def _private_job(self, opened: PrivateSequences) -> PrivateTimeGanJob:
@@ -145,8 +144,10 @@ class TimeSeriesGAN(SequenceSynthesizer):
         batch_size = self.batch_size or private_batch_size(opened.scope.n_rows)
         released = "gradients of the discriminator"
         plan = spending_plan(opened.scope, released, batch_size=batch_size, epochs=epochs, clip_norm=self.clip_norm)
-        settings = TrainSettings(epochs, batch_size, opened.seed, self.schedule, self.checkpoint_every)
-        return PrivateTimeGanJob(opened.layout, self._networks(), settings, plan, opened.released)
+        settings = TrainSettings(
+            epochs, batch_size, opened.seed, self.schedule, self.checkpoint_every, ema_decay=self.ema_decay
+        )
+        return PrivateTimeGanJob(opened.layout, self._networks(), opened.released, settings=settings, plan=plan)
 
     def _entity_class(self) -> type[Synthesizer]:
         from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
@@ -164,17 +165,17 @@ class TimeSeriesGAN(SequenceSynthesizer):
 
     def _train(self, tables: SequenceTables, rows: WindowRows, coders: Coders, seed: int, fitted: Keep) -> Fitted:
         from raysynth.methods.sequences.training import train_sequences
-        from raysynth.methods.timegan.recipe import averaged_weights
         from raysynth.methods.timegan.sampler import SequenceSampler
+        from raysynth.training.job import CPU, trained
 
         job = self._job(coders, seed, len(rows))
         rng = np.random.default_rng([seed, 4])
         compared = rows.take(rng.choice(len(rows), min(len(rows), COMPARED), replace=False))
 
-        def learned(trained: TrainResult) -> Fitted:
-            networks = averaged_weights(job, trained.state)
-            sampler = SequenceSampler.of(job.layout, job.sizes, *networks)
-            return fitted(sampler.with_levels_of(compared, seed), trained.history)
+        def learned(result: TrainResult) -> Fitted:
+            networks = trained(job.trainable(CPU), result.state)
+            sampler = SequenceSampler.of(job.layout, job.sizes, networks.generator, networks.autoencoder)
+            return fitted(sampler.with_levels_of(compared, seed), result.history)
 
         return train_sequences(self, job, rows, learned)
 
@@ -187,9 +188,10 @@ class TimeSeriesGAN(SequenceSynthesizer):
         layout = SequenceLayout(coders.length, vector_layout(coders.step), vector_layout(coders.context))
         batch_size = divided_batch(self, self._settled(under_budget=False).batch_size, n_sequences)
         epochs = self.epochs or default_epochs(n_sequences, batch_size)
-        return TimeGanJob(
-            layout, self._networks(), TrainSettings(epochs, batch_size, seed, self.schedule, self.checkpoint_every)
+        settings = TrainSettings(
+            epochs, batch_size, seed, self.schedule, self.checkpoint_every, ema_decay=self.ema_decay
         )
+        return TimeGanJob(layout, self._networks(), settings=settings)
 
     def _networks(self) -> TimeGanSettings:
         from raysynth.methods.timegan.recipe import TimeGanSettings
@@ -202,7 +204,6 @@ class TimeSeriesGAN(SequenceSynthesizer):
             discriminator_rate=self.discriminator_lr,
             supervised_weight=self.supervised_weight,
             distance_weight=self.distance_weight,
-            ema_decay=self.ema_decay,
         )
 
 

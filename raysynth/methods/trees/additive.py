@@ -3,7 +3,8 @@
 A tree splits by one column at a time and halves its rows each time; what depends a little on each of ten columns, or
 on a sum of two, it sees badly, unless its leaves are small, and small leaves copy rows. An additive prediction of the
 column is one more input that it can split by: fitted to all rows at once, with a slope and a step function for each
-column, shrunk (ridge regression), from cross products that all columns share.
+column, shrunk (ridge regression), from cross products that all columns share; of a wide table, where each column has
+few inputs, from those of its own inputs.
 
 Shape legend: N rows, C columns, K targets, D terms of the design.
 """
@@ -21,6 +22,8 @@ from raysynth.methods.trees.columns import ColumnView
 MOST_GROUPS = 32  # of the codes of a column
 DENSE_ROWS = 4096
 MOST_TERMS = 1200  # of the design, by coarser groups where a table is wide
+TERMS_OF_FEW = 150  # the same of one column's inputs, where cross products are not shared
+SPARSE_COST = 40  # of a product of two sparse terms, in products of dense ones
 SHRUNK_BY = 20.0  # rows' worth of no effect that a group is mixed with
 SLOPES_SHRUNK_BY = 10.0  # the same for a slope
 
@@ -33,33 +36,35 @@ class Design:
         group: for each column the group of each code.
         first: the first term of each column, and D at the end.
         slopes: for each column numbers (R, S) for each code, standardised over the rows.
-        products: cross products of all terms over the rows, (D, D), of terms less their means.
-        means: of the terms, (D,).
-        rows: N.
+        products: cross products of all terms over the rows, (D, D), of terms less their means; None: each column makes
+            those of its inputs.
     """
 
     group: tuple[np.ndarray, ...]
     first: tuple[int, ...]
     slopes: tuple[np.ndarray, ...]
-    products: np.ndarray
-    means: np.ndarray
-    rows: int
+    products: np.ndarray | None
 
     def terms(self, column: int) -> range:
         """The terms of a column: groups, then slopes."""
         return range(self.first[column], self.first[column + 1])
 
 
-def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> Design:
-    """The design of a table and its cross products, from the codes of all columns."""
-    n = codes_CN.shape[1]
-    most = int(np.clip(min(MOST_TERMS // max(len(columns), 1), n // 40), 4, MOST_GROUPS))
+def design_of(codes_CN: np.ndarray, columns: Sequence[ColumnView], most_inputs: int) -> Design:
+    """The design of a table from the codes of all columns, of which at most `most_inputs` predict another.
+
+    Cross products are shared unless those of each column's own inputs cost less: F^2 products for each of C columns, in
+    place of C^2.
+    """
+    n, n_columns = codes_CN.shape[1], len(columns)
+    shared = most_inputs**2 >= n_columns
+    terms = MOST_TERMS // max(n_columns, 1) if shared else TERMS_OF_FEW // max(most_inputs, 1)
+    most = int(np.clip(min(terms, n // 40), 4, MOST_GROUPS))
     group = tuple(_groups(codes_CN[c], view, most) for c, view in enumerate(columns))
     slopes = tuple(_slopes(codes_CN[c], view) for c, view in enumerate(columns))
     sizes = [int(g.max()) + 1 + s.shape[1] for g, s in zip(group, slopes, strict=True)]
     first = tuple(int(x) for x in np.concatenate([[0], np.cumsum(sizes)]))
-    products, means = _products(codes_CN, group, slopes, first)
-    return Design(group, first, slopes, products, means, n)
+    return Design(group, first, slopes, _products(codes_CN, group, slopes) if shared else None)
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,12 @@ def additive_predictions(
     ridge = np.concatenate([_penalty(design, c) for c in inputs])
     centred_NK = targets_NK - targets_NK.mean(0)
     right = np.concatenate([_against(design, c, codes_CN[c], centred_NK) for c in inputs])
-    products = design.products[np.ix_(terms, terms)] + np.diag(ridge)
-    weights = np.linalg.solve(products, right)
+    if design.products is None:
+        at = list(inputs)
+        products = _products(codes_CN[at], [design.group[c] for c in at], [design.slopes[c] for c in at])
+    else:
+        products = design.products[np.ix_(terms, terms)]
+    weights = np.linalg.solve(products + np.diag(ridge), right)
     ends = np.cumsum([len(design.terms(c)) for c in inputs])[:-1]
     parts = np.split(weights, ends)
     tables_FRK = [_table(design, c, part) for c, part in zip(inputs, parts, strict=True)]
@@ -152,9 +161,8 @@ def _slopes(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:
     return (numbers - seen.mean(0)) / np.maximum(seen.std(0), 1e-9)
 
 
-def _products(
-    codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray], first: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _products(codes_CN: np.ndarray, group: Sequence[np.ndarray], slopes: Sequence[np.ndarray]) -> np.ndarray:
+    """Cross products (D, D) of the terms of some columns, less their means."""
     from scipy import sparse
 
     n = codes_CN.shape[1]
@@ -166,15 +174,16 @@ def _products(
             blocks.append(sparse.csr_matrix(s[codes_N]))
     terms = sparse.hstack(blocks, format="csr")
     means = np.asarray(terms.mean(0)).ravel()
-    return _cross_products(terms) - n * np.outer(means, means), means
+    return _cross_products(terms) - n * np.outer(means, means)
 
 
 def _cross_products(terms: Any) -> np.ndarray:
-    """terms' terms as a dense array; of many columns by blocks of dense rows, since each row has two terms of six."""
-    if terms.shape[1] <= MOST_TERMS:
+    """terms' terms as a dense array; by blocks of dense rows where a row has many terms, which then costs less."""
+    n, d = terms.shape
+    if SPARSE_COST * (terms.nnz / max(n, 1)) ** 2 < d**2:
         return np.asarray((terms.T @ terms).todense())
-    total = np.zeros((terms.shape[1], terms.shape[1]))
-    for start in range(0, terms.shape[0], DENSE_ROWS):
+    total = np.zeros((d, d))
+    for start in range(0, n, DENSE_ROWS):
         part = terms[start : start + DENSE_ROWS].toarray()
         total += part.T @ part
     return total

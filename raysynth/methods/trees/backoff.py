@@ -17,7 +17,7 @@ ALPHAS = (0.1, 0.5, 2.0, 8.0, 32.0, 128.0, 1024.0, 8192.0)  # the largest: the r
 OF_PURE = (1.0, 0.1, 0.0)  # of alpha, where all of a node's rows have one code
 JUDGED_ROWS = 2000
 GROUPS = 32  # of the codes of a number, by which rows are judged
-_NEVER = 0.02  # added to each probability: rows that no other is like shall not decide
+NEVER = 0.02  # added to each probability: rows that no other is like shall not decide
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class BackOff:
         rows = np.flatnonzero(self.trees_N)
         if not len(rows):
             return Chosen(8.0, 1.0, np.zeros(0))
-        log_p_AN = np.log(self.total_AN[:, rows] / self.trees_N[rows] + _NEVER)
+        log_p_AN = np.log(self.total_AN[:, rows] / self.trees_N[rows] + NEVER)
         best = int(log_p_AN.mean(1).argmax())
         return Chosen(float(self.candidates[0][best]), float(self.candidates[1][best]), log_p_AN[best])
 

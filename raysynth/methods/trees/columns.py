@@ -27,6 +27,8 @@ class ColumnView:
         value: for an ordered column the code's middle value, standardised and clipped, of 'missing' the mean, (R,).
         missing: share of rows without a value.
         run: see `Forest`; None for columns without smooth cells.
+        ranks: of a number the share of the values below each code, and 1 at the end, (R,).
+        middle: of a number the middle value of each code but 'missing', (R - 1,).
     """
 
     cardinality: int
@@ -35,6 +37,8 @@ class ColumnView:
     value: np.ndarray
     missing: float
     run: np.ndarray | None
+    ranks: np.ndarray | None = None
+    middle: np.ndarray | None = None
 
 
 def views(columns: Sequence[ColumnEncoder]) -> tuple[ColumnView, ...]:
@@ -67,4 +71,6 @@ def _numeric(column: BinEncoder) -> ColumnView:
         np.append(value, share @ value),
         float(column.shares[-1]),
         np.append(run, -1).astype(np.int32) if smooth.any() else None,
+        column.ranks,
+        middle,
     )

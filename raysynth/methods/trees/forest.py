@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
+from raysynth.methods.trees.located import Location, SortedLeaves
 
 MOST_LEVELS = 64
+GOLDEN = (5**0.5 - 1) / 2
 LEVELS_AT_ONCE = 3  # of a walk, before rows that have arrived are set aside
 HIGHEST = np.iinfo(np.int32).max  # the threshold of a leaf
 
@@ -71,6 +73,8 @@ class Forest:
         keep: probability that a draw stays in a node, else it goes to the parent; 1 in a root, (M,).
         run: None, or for each code of the column the number of its stretch of neighbouring smooth cells (-1: an atom,
             or missing); values between two entries of a leaf in one stretch are drawn, too.
+        location: None, or what turns the codes that leaves hold into the column's; then it is the input after the
+            columns, and no draw leaves its leaf.
     """
 
     inputs: tuple[int, ...]
@@ -86,6 +90,7 @@ class Forest:
     codes: np.ndarray
     keep: np.ndarray
     run: np.ndarray | None
+    location: Location | None = None
 
     # ---- rows to leaves ----------------------------------------------------------------------------------------------
 
@@ -93,7 +98,8 @@ class Forest:
         """Input values (F, N) int32 of rows whose codes are given by column."""
         columns = [codes_CN[c] for c in self.inputs]
         places = [c if o is None else o[c] for c, o in zip(columns, self.orders, strict=True)]
-        stacked = [*places, *(score.ranks(columns) for score in self.scores)]
+        located = [] if self.location is None else [self.location.steps(self.location.of(columns))]
+        stacked = [*places, *located, *(score.ranks(columns) for score in self.scores)]
         n = len(codes_CN[0]) if len(codes_CN) else 0
         return np.array(stacked, dtype=np.int32) if stacked else np.zeros((1, n), np.int32)
 
@@ -131,13 +137,22 @@ class Forest:
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
-    def draw(self, codes_CN: Any, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Codes (n,) of the column for rows whose other codes are given by column."""
+    def draw(self, codes_CN: Any, n: int, rng: np.random.Generator, *, even: bool = False) -> np.ndarray:
+        """Codes (n,) of the column for rows whose other codes are given by column.
+
+        Args:
+            even: rows share out trees and the entries of leaves evenly (systematic sampling; Madow and Madow 1944):
+                each row's code is drawn as it is otherwise, but how often the n rows have a code varies less.
+        """
         tree_N = np.arange(n) % len(self.roots) if n < 64 else rng.integers(0, len(self.roots), n, dtype=np.int32)
+        tree_N = rng.permutation((np.arange(n) + tree_N[:1]) % len(self.roots)) if even else tree_N
         leaf_N = self.leaves(self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32), tree_N)
-        node_N = self._backed_off(leaf_N, rng)
+        node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
         start_N = self.start[node_N]
-        place = rng.random(n) * (self.stop[node_N] - start_N)
+        place = (_spread(start_N, rng) if even else rng.random(n)) * (self.stop[node_N] - start_N)
+        if self.location is not None:
+            location_N = self.location.of([codes_CN[c] for c in self.inputs])
+            return self.location.codes(location_N, self.codes[start_N + place.astype(np.int64)], rng)
         if self.run is None:
             drawn: np.ndarray = self.codes[start_N + place.astype(np.int64)]
             return drawn
@@ -178,9 +193,18 @@ class Forest:
         n = len(own_N)
         x_FN = self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32)
         total = np.zeros(n)
+        location_N = np.zeros(n) if self.location is None else self.location.of([codes_CN[c] for c in self.inputs])
         for tree in range(len(self.roots)):
-            total += self._in_tree(self.leaves(x_FN, np.full(n, tree)), own_N.astype(np.int64))
+            leaf_N = self.leaves(x_FN, np.full(n, tree))
+            if self.location is None:
+                total += self._in_tree(leaf_N, own_N.astype(np.int64))
+            else:
+                total += self.location.probability(self._sorted_leaves, leaf_N, location_N, own_N)
         return total / len(self.roots)
+
+    @cached_property
+    def _sorted_leaves(self) -> SortedLeaves:
+        return SortedLeaves(self.start, self.stop, self.codes, ~self._is_inner)
 
     def _in_tree(self, leaf_N: np.ndarray, own_N: np.ndarray) -> np.ndarray:
         """P(own code) in the leaf, mixed with that of its ancestors."""
@@ -244,3 +268,17 @@ class Forest:
         leaf = np.flatnonzero(self.feature < 0)
         start = np.sort(self.start[leaf]).astype(np.int64)
         return (np.repeat(start, np.diff(np.append(start, len(self.codes)))) << 16) + self.codes
+
+
+def _spread(start_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one leaf or of near ones.
+
+    Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of leaves,
+    rows of a leaf in random order.
+    """
+    n = len(start_N)
+    order = rng.permutation(n)
+    order = order[np.argsort(start_N[order], kind="stable")]
+    spread_N = np.empty(n)
+    spread_N[order] = (np.arange(n) * GOLDEN + rng.random()) % 1.0
+    return spread_N

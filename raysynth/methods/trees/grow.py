@@ -1,7 +1,7 @@
 """Growing the trees of one column: splits from bags of rows, leaf counts from all of them.
 
-scikit-learn's trees (CART; Breiman et al. 1984) find the splits, over codes; thresholds are then whole codes, so that
-they lie on the encoder's grid, which no few rows decide. Leaves and what is drawn from them are ours.
+Splits are found over codes (`splits`), and thresholds are whole codes, so that they lie on the encoder's grid, which no
+few rows decide.
 
 Shape legend: N rows, F inputs, T trees, K targets.
 """
@@ -12,16 +12,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, BackOff, is_less_likely, keep_of
+from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, NEVER, BackOff, Chosen, is_less_likely, keep_of
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.located import OnRanks
 from raysynth.methods.trees.persons import RowsOfPersons
 
-TRIED = 2  # trees by which forms of growth are compared
-LARGER = (2, 4)  # times as many rows in a leaf, which a column of few codes may take
+if TYPE_CHECKING:
+    from raysynth.methods.trees.splits import Inputs
+
+TRIED = 2  # trees by which forms of growth are compared; of a wide table one
+LARGER = (2, 4, 8, 16)  # times as many rows in a leaf, which a column of few codes may take
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class GrowthRule:
         n_trees: T.
         leaf_rows: least rows of a leaf, counted over all rows.
         bag_share: share of the rows that the splits of one tree are found from, below 1.
+        tried: trees by which forms of growth are compared.
     """
 
     n_trees: int
     leaf_rows: int
     bag_share: float
+    tried: int = TRIED
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,13 @@ class ColumnData:
 
     Args:
         x_FN: inputs, those made of several columns last.
-        targets_NK: numbers whose variance splits lower, or one column of classes.
+        targets_NK: numbers whose variance splits lower; of classes a column of 0 and 1 for each.
         own_N: codes of the column. cardinality: R.
         n_columns: how many of the inputs are columns.
-        classes: whether targets are classes.
         persons: where they have several rows: a leaf is drawn from where `leaf_rows` of them stand behind it.
         one_each: all rows of a person say the same, so splits are found from one of each.
+        ranks: what `own_N` say of ranks, where there are two ways to code the column.
+        residual: whether `own_N` are codes of residuals, which are drawn from leaves alone.
     """
 
     x_FN: np.ndarray
@@ -58,9 +65,10 @@ class ColumnData:
     own_N: np.ndarray
     cardinality: int
     n_columns: int
-    classes: bool
     persons: RowsOfPersons | None = None
     one_each: bool = False
+    ranks: OnRanks | None = None
+    residual: bool = False
 
     def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
         """The rows that the splits of one tree are found from."""
@@ -69,61 +77,75 @@ class ColumnData:
         return rng.permutation(len(self.own_N))[: max(2, round(share * len(self.own_N)))]
 
 
-def grow(data: ColumnData, rule: GrowthRule, rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use.
+def grow(
+    data: ColumnData, rule: GrowthRule, rng: np.random.Generator, residual: ColumnData | None = None
+) -> tuple[dict[str, Any], int, bool]:
+    """The arrays of a `Forest` (roots, feature, threshold, left, parent, start, stop, codes, keep); inputs in use; and
+    whether its codes are those of `residual`, the same column coded as residuals.
 
     Rows left out of the first trees decide what serves the column: inputs made of several columns, which show what
     depends a little on each, but draw splits away from what follows one closely; and of a column of few codes, whose
     rows would come back whole, how large leaves are: the largest that make these rows no less likely than the best do,
-    within one standard error.
+    within one standard error. They decide in the same way whether residuals are learned.
     """
+    from raysynth.methods.trees.splits import Inputs
+
     judged, every = rng.permutation(len(data.own_N))[:JUDGED_ROWS], len(data.x_FN)
     bags = [(data.bag(rule.bag_share, rng), int(rng.integers(2**31))) for _ in range(rule.n_trees)]
-    x_NF = np.ascontiguousarray(data.x_FN.T, dtype=np.float32)
-    first = partial(_Growth, data, x_NF, rule, judged)
-    best, full = (first(f).grow(bags[:TRIED]) for f in (max(data.n_columns, 1), every))
-    if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N):
-        best = full
+    first = partial(_Growth, data, Inputs.of(data.x_FN), rule, judged)
+    best = first(max(data.n_columns, 1)).grow(bags[: rule.tried])
+    if every > best.n_inputs:
+        full = first(every).grow(bags[: rule.tried])
+        best = full if is_less_likely(best.chosen.log_p_N, full.chosen.log_p_N) else best
     if data.cardinality <= 2 * GROUPS:
         likeliest = best
         for factor in LARGER:
-            larger = first(best.n_inputs, factor).grow(bags[:TRIED])
+            larger = first(best.n_inputs, factor).grow(bags[: rule.tried])
             likeliest = max(likeliest, larger, key=lambda g: g.likelihood)
             if is_less_likely(larger.chosen.log_p_N, likeliest.chosen.log_p_N):
                 break
             best = larger
-    best.grow(bags[TRIED:])
-    return _joined(best.settled()), best.n_inputs
+    if residual is not None:
+        inputs = Inputs.of(residual.x_FN)
+        coded = _Growth(residual, inputs, rule, judged, len(residual.x_FN)).grow(bags[: rule.tried])
+        best = coded if is_less_likely(best.log_p_of_ranks, coded.log_p_of_ranks) else best
+    best.grow(bags[rule.tried :])
+    return _joined(best.settled()), best.n_inputs, best.data is residual
 
 
 class _Growth:
     """Trees of one form, and what rows left out make of them: from the first inputs, leaves `factor` times as large."""
 
     def __init__(
-        self, data: ColumnData, x_NF: np.ndarray, rule: GrowthRule, judged: np.ndarray, n_inputs: int, factor: int = 1
+        self, data: ColumnData, inputs: Inputs, rule: GrowthRule, judged: np.ndarray, n_inputs: int, factor: int = 1
     ) -> None:
-        self.data, self.x_NF, self.rule, self.n_inputs = data, x_NF[:, :n_inputs], rule, n_inputs
+        self.data, self.inputs, self.rule, self.n_inputs = data, inputs.first(n_inputs), rule, n_inputs
         self.bag_rows = math.ceil(factor * rule.leaf_rows * rule.bag_share)
         self.judge = BackOff(data.own_N, data.cardinality, judged)
         self.trees: list[dict[str, np.ndarray]] = []
         self.few: list[np.ndarray | None] = []  # nodes of too few persons
+        self.on_ranks: list[tuple[np.ndarray, np.ndarray]] = []  # rows left out of a tree, and what they are given
 
     def grow(self, bags: Sequence[tuple[np.ndarray, int]]) -> _Growth:
         """One more tree from each bag and seed."""
-        data, persons = self.data, self.data.persons
+        data, persons, x_NF = self.data, self.data.persons, self.inputs.x_NF
         for bag, seed in bags:
             rows = persons.one_each(bag) if persons is not None and data.one_each else bag
-            fitted = _fitted(self.x_NF[rows], data.targets_NK[rows], self.bag_rows, data.classes, seed)
-            nodes = Nodes.of(fitted).without_small(self.x_NF, self.rule.leaf_rows)
-            tree, leaf_N, order_N = _filled(nodes, self.x_NF, data.own_N)
+            nodes = Nodes(*self.inputs.splits(rows, data.targets_NK, self.bag_rows, seed))
+            nodes, at_N = nodes.without_small(x_NF, self.rule.leaf_rows)
+            tree, leaf_N, order_N = _filled(nodes, data.own_N, at_N)
             if persons is None:
-                self.judge.add(tree, leaf_N, order_N, bag)
+                if not data.residual and len(self.trees) < self.rule.tried:  # they suffice, and judging takes time
+                    self.judge.add(tree, leaf_N, order_N, bag)
+                if data.ranks is not None:
+                    left_out = np.setdiff1d(self.judge.judged, bag)
+                    self.on_ranks.append((left_out, data.ranks.probability(tree, leaf_N, left_out)))
             else:  # rows of a person know each other: judged are persons by others
-                others, _, order = _filled(nodes, self.x_NF[rows], data.own_N[rows])
+                others, _, order = _filled(nodes, data.own_N[rows], at_N[rows])
                 self.judge.add(others, leaf_N, rows[order], bag, holds_judged=False)
             self.trees.append(tree)
             self.few.append(None if persons is None else persons.too_few(tree, order_N, self.rule.leaf_rows))
-        self.chosen = self.judge.best()
+        self.chosen = self.judge.best() if not data.residual else Chosen(0.0, 1.0, np.zeros(0))
         return self
 
     def settled(self) -> list[dict[str, np.ndarray]]:
@@ -133,49 +155,34 @@ class _Growth:
         return [{**tree, "keep": keep} for tree, keep in zip(self.trees, keeps, strict=True)]
 
     @property
+    def log_p_of_ranks(self) -> np.ndarray:
+        """Log-likelihood of the rank of each row left out, in the order of rows, under an even mixture of the trees."""
+        rows, given = (np.concatenate(x) for x in zip(*self.on_ranks, strict=True))
+        _, place = np.unique(rows, return_inverse=True)
+        log_p: np.ndarray = np.log(np.bincount(place, weights=given) / np.bincount(place) + NEVER / 4)
+        return log_p
+
+    @property
     def likelihood(self) -> float:
         """Mean log-likelihood of rows left out."""
         return float(self.chosen.log_p_N.mean()) if len(self.chosen.log_p_N) else 0.0
 
 
-def _fitted(x_NF: np.ndarray, targets_NK: np.ndarray, leaf_rows: int, classes: bool, seed: int) -> Any:
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    shared: dict[str, Any] = {
-        "min_samples_leaf": leaf_rows,
-        "min_impurity_decrease": 1e-9,
-        "random_state": seed,
-        "max_depth": 48,
-    }
-    if classes:
-        return DecisionTreeClassifier(**shared).fit(x_NF, targets_NK[:, 0]).tree_
-    return DecisionTreeRegressor(**shared).fit(x_NF, targets_NK).tree_
-
-
 @dataclass
 class Nodes:
-    """A tree as scikit-learn has it: nodes numbered by a walk down the left side first; -1: no child, (M,)."""
+    """A tree: nodes numbered by a walk down the left side first; -1: no child, (M,)."""
 
     feature: np.ndarray
     threshold: np.ndarray
     left: np.ndarray
     right: np.ndarray
 
-    @classmethod
-    def of(cls, tree: Any) -> Nodes:
-        """A tree of scikit-learn's; thresholds between two codes become the lower one."""
-        return cls(tree.feature.copy(), np.floor(tree.threshold), tree.children_left.copy(), tree.children_right.copy())
-
     def leaves(self, x_NF: np.ndarray) -> np.ndarray:
         """The leaf (N,) of each row."""
-        at, rows = np.zeros(len(x_NF), np.int64), np.arange(len(x_NF))
-        while len(rows):
-            node = at[rows]
-            goes_on = self.left[node] >= 0
-            rows, node = rows[goes_on], node[goes_on]
-            goes_left = x_NF[rows, self.feature[node]] <= self.threshold[node]
-            at[rows] = np.where(goes_left, self.left[node], self.right[node])
-        return at
+        from raysynth.methods.trees.splits import leaves_of
+
+        leaf_N: np.ndarray = leaves_of(x_NF, self.feature, self.threshold, self.left, self.right)
+        return leaf_N
 
     def ends(self) -> np.ndarray:
         """Behind the last node below each node, (M,)."""
@@ -186,8 +193,8 @@ class Nodes:
                 return end
             end = further
 
-    def without_small(self, x_NF: np.ndarray, least: int) -> Nodes:
-        """The same without splits that leave fewer than `least` of the rows on a side.
+    def without_small(self, x_NF: np.ndarray, least: int) -> tuple[Nodes, np.ndarray]:
+        """The same without splits that leave fewer than `least` of the rows on a side, and the leaf (N,) of each row.
 
         These rows go where the other side's go: the node becomes the child of enough rows, or a leaf where none has.
         """
@@ -203,12 +210,13 @@ class Nodes:
             else:
                 for array in (self.feature, self.threshold, self.left, self.right):
                     array[node] = array[child]
-        return self
+        return self, self.leaves(x_NF) if len(small) else leaf_N
 
 
-def _filled(nodes: Nodes, x_NF: np.ndarray, own_N: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def _filled(
+    nodes: Nodes, own_N: np.ndarray, leaf_N: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """One tree with whole thresholds, children side by side, and the counts of all rows in its leaves."""
-    leaf_N = nodes.leaves(x_NF)
     inner = _reached(nodes) & (nodes.left >= 0)
     size = 1 + 2 * int(inner.sum())
     new = np.zeros(len(inner), np.int64)  # nodes in pairs: 0 the root, then both children of each inner node

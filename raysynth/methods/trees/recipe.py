@@ -16,6 +16,7 @@ from raysynth.methods.trees.additive import AdditivePrediction, Design, additive
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
+from raysynth.methods.trees.locating import located_column
 from raysynth.methods.trees.persons import RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
@@ -25,6 +26,8 @@ COARSE = 32
 SCORE_RANKS = 512
 SCORE_STEPS = 8192
 MOST_SCORES = 3
+TELLS = 0.02  # share of a target's variance that a score worth trying explains
+ALIKE = 0.97  # correlation of rank and value from which the one stands for both
 INPUTS_OF_ALL, FEWEST_INPUTS = 6_000, 12
 SCREENED_ROWS, SCREENED_GROUPS = 8_192, 16
 
@@ -61,8 +64,11 @@ def learn_table(
     """
     from raysynth.running.runner import run_tasks
 
-    design = design_of(codes_CN, columns)
     inputs = screened_inputs(codes_CN, columns, order)
+    most_inputs = max(len(i) for i in inputs.values())
+    design = design_of(codes_CN, columns, most_inputs)
+    if most_inputs < len(order) - 1:  # of so many columns each costs what matters
+        rule = replace(rule, tried=1)
     tasks = [ColumnTask(c, inputs[c], seed + c) for c in order]
     leaves = {t.column: _one_leaf(t, codes_CN[t.column], columns[t.column]) for t in tasks[:given]}
     tasks = tasks[given:]
@@ -83,7 +89,7 @@ def screened_inputs(
     All, up to `INPUTS_OF_ALL` over the number of columns (at least `FEWEST_INPUTS`); else so many of the largest mean
     square contingency with it, in at most 16 groups of codes and some rows: the cost of a tree grows with its inputs.
     """
-    from scipy import sparse
+    from raysynth.methods.trees.contingency import contingencies
 
     most = max(FEWEST_INPUTS, INPUTS_OF_ALL // len(order))
     result = {c: tuple(order[:place]) for place, c in enumerate(order)}
@@ -91,21 +97,11 @@ def screened_inputs(
         return result
     n = codes_CN.shape[1]
     rows = np.arange(n) if n <= SCREENED_ROWS else np.linspace(0, n - 1, SCREENED_ROWS).astype(np.int64)
-    groups = [_coarse(codes_CN[c][rows], columns[c]) * SCREENED_GROUPS // COARSE for c in order]
-    shares = [np.bincount(g, minlength=SCREENED_GROUPS) / len(rows) for g in groups]
-    first = np.arange(len(order)) * SCREENED_GROUPS
-    places = (np.stack(groups) + first[:, None]).T
-    weight = np.stack([1 / np.sqrt(np.maximum(s[g], 1e-12)) for s, g in zip(shares, groups, strict=True)]).T
-    ends = np.arange(len(rows) + 1) * len(order)
-    shape = (len(rows), len(order) * SCREENED_GROUPS)
-    terms = sparse.csr_matrix((weight.astype(np.float32).ravel(), places.ravel(), ends), shape=shape)
-    for place, c in enumerate(order):
-        if place > most:
-            own = terms[:, first[place] : first[place] + SCREENED_GROUPS]
-            shared = np.asarray((own.T @ terms[:, : first[place]]).todense()) / len(rows)
-            strength = (shared.reshape(SCREENED_GROUPS, place, SCREENED_GROUPS) ** 2).sum(axis=(0, 2))
-            best = np.argsort(-strength, kind="stable")[:most]
-            result[c] = tuple(order[i] for i in sorted(best.tolist()))
+    groups_CN = np.stack([_coarse(codes_CN[c][rows], columns[c]) * SCREENED_GROUPS // COARSE for c in order])
+    groups_CN = groups_CN.astype(np.uint8)
+    for place in range(most + 1, len(order)):
+        best = np.argsort(-contingencies(groups_CN, place, place, SCREENED_GROUPS), kind="stable")[:most]
+        result[order[place]] = tuple(order[i] for i in sorted(best.tolist()))
     return result
 
 
@@ -121,22 +117,37 @@ def learn_column(
     """The forest of one column, from the codes (C, N) of all."""
     rng = np.random.default_rng(task.seed)
     own, view = codes_CN[task.column], columns[task.column]
-    present = np.flatnonzero(np.bincount(own, minlength=view.cardinality))
-    classes = not view.ordered and len(present) <= MOST_CLASSES
     targets_NK = _targets(task, codes_CN, columns)
-    guide_NK = _one_hot(own, present) if classes else targets_NK
     orders = tuple(
-        None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, guide_NK) for c in task.inputs
+        None if columns[c].ordered else _order(codes_CN[c], columns[c].cardinality, targets_NK) for c in task.inputs
     )
     scores: tuple[Score, ...] = ()
-    if task.inputs and design is not None:
-        scores = _scores(task, codes_CN, design, guide_NK, rare_threshold)
+    if len(task.inputs) > 1 and design is not None:
+        scores = _scores(task, codes_CN, design, targets_NK, rare_threshold)
     ungrown: dict[str, Any] = {name: np.zeros(0, np.int32) for name in GROWN_ARRAYS}
     forest = Forest(task.inputs, orders, scores, **ungrown, run=view.run)
     x_FN = forest.features(codes_CN) if task.inputs else np.zeros((1, len(own)), np.int32)
     one_each = persons is not None and persons.one_each_suffices(task.column, task.inputs)
-    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), classes, persons, one_each)
-    grown, in_use = grow(data, rule, rng)
+    data = ColumnData(x_FN, targets_NK, own, view.cardinality, len(task.inputs), persons, one_each)
+    located, residual = None, None
+    if persons is None:
+        inputs_FN, input_views = [codes_CN[c] for c in task.inputs], [columns[c] for c in task.inputs]
+        located = located_column(own, view, inputs_FN, input_views, rare_threshold)
+    if located is not None:
+        x_residual_FN = np.vstack([x_FN[: len(task.inputs)], located.location.steps(located.location_N)])
+        residual = ColumnData(
+            x_residual_FN,
+            located.targets_NK,
+            located.own_N,
+            located.cardinality,
+            len(x_residual_FN),
+            ranks=located.coded,
+            residual=True,
+        )
+        data = replace(data, ranks=located.plain)
+    grown, in_use, is_residual = grow(data, rule, rng, residual)
+    if located is not None and is_residual:
+        return replace(forest, scores=(), run=None, location=located.location, **grown)
     return replace(forest, scores=scores if in_use == len(x_FN) else (), **grown)
 
 
@@ -161,14 +172,17 @@ def _one_leaf(task: ColumnTask, own_N: np.ndarray, view: ColumnView) -> Forest:
 
 
 def _targets(task: ColumnTask, codes_CN: np.ndarray, columns: Sequence[ColumnView]) -> np.ndarray:
-    """Numbers (N, K) whose variance splits shall lower; a single column of classes where they are few."""
+    """Numbers (N, K) whose variance splits shall lower; where classes are few, which one a row has."""
     own, view = codes_CN[task.column], columns[task.column]
     if not view.ordered:
         present = np.flatnonzero(np.bincount(own, minlength=view.cardinality))
         if len(present) <= MOST_CLASSES:
-            return own[:, None].astype(np.float64)
+            return _one_hot(own, present)
         return _embedding(task, codes_CN, columns)[own]
     parts = [view.rank[own], view.value[own]]
+    spread = np.prod([p.std() for p in parts])
+    if spread > 0 and np.mean((parts[0] - parts[0].mean()) * (parts[1] - parts[1].mean())) > ALIKE * spread:
+        del parts[1]  # a tree takes time for each target
     missing = own == view.cardinality - 1
     if missing.any():
         parts.append(missing.astype(float))
@@ -208,11 +222,11 @@ def _one_hot(own: np.ndarray, present: np.ndarray) -> np.ndarray:
     return (own[:, None] == present).astype(np.float64)
 
 
-def _order(codes_N: np.ndarray, cardinality: int, guide_NK: np.ndarray) -> np.ndarray:
+def _order(codes_N: np.ndarray, cardinality: int, targets_NK: np.ndarray) -> np.ndarray:
     """Place (R,) of each category on the line that best tells the child's targets apart."""
     rows = np.bincount(codes_N, minlength=cardinality)
-    mean = np.stack([np.bincount(codes_N, weights=g, minlength=cardinality) for g in guide_NK.T], 1)
-    overall = guide_NK.mean(0)
+    mean = np.stack([np.bincount(codes_N, weights=g, minlength=cardinality) for g in targets_NK.T], 1)
+    overall = targets_NK.mean(0)
     mean = np.where(rows[:, None] > 0, mean / np.maximum(rows, 1)[:, None], overall) - overall
     _, _, right = np.linalg.svd(mean * np.sqrt(rows)[:, None], full_matrices=False)
     place = np.empty(cardinality, np.uint16)
@@ -221,10 +235,13 @@ def _order(codes_N: np.ndarray, cardinality: int, guide_NK: np.ndarray) -> np.nd
 
 
 def _scores(
-    task: ColumnTask, codes_CN: np.ndarray, design: Design, guide_NK: np.ndarray, rare_threshold: int
+    task: ColumnTask, codes_CN: np.ndarray, design: Design, targets_NK: np.ndarray, rare_threshold: int
 ) -> tuple[Score, ...]:
-    """Additive predictions of the first targets."""
-    predictions = additive_predictions(design, codes_CN, task.inputs, guide_NK[:, :MOST_SCORES])
+    """Additive predictions of the first targets, where they tell something that one input does not tell alone."""
+    targets_NK = targets_NK[:, :MOST_SCORES]
+    predictions = additive_predictions(design, codes_CN, task.inputs, targets_NK)
+    if not any(p.total_N.var() > TELLS * y.var() for p, y in zip(predictions, targets_NK.T, strict=True)):
+        return ()
     return tuple(_ranked(prediction, rare_threshold) for prediction in predictions)
 
 

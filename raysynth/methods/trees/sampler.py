@@ -28,11 +28,13 @@ class TreesGenerator:
         forests: one for each column, by its index.
         order: columns as they are drawn; a forest's inputs come before it.
         names: of the columns, for messages.
+        even: see `Forest.draw`; of whole rows alone, and not in models of earlier versions.
     """
 
     forests: tuple[Forest, ...]
     order: tuple[int, ...]
     names: tuple[str, ...]
+    even: bool = False
     exact_conditions: ClassVar[bool] = True
 
     def generate(
@@ -49,6 +51,8 @@ class TreesGenerator:
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, which come first in the order.
+
+        Each row is drawn by itself, since rows of one family or person share what is known, and would be spread out.
 
         Raises:
             ParameterError: a column that is not known comes before one that is.
@@ -79,7 +83,7 @@ class TreesGenerator:
         for start in range(0, n, BLOCK_ROWS):
             block_CB = np.empty((len(self.forests), min(BLOCK_ROWS, n - start)), np.uint16)
             for column in self.order:
-                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], rng)
+                block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], rng, even=self.even)
             codes_CN[:, start : start + block_CB.shape[1]] = block_CB
         return codes_CN
 
@@ -101,7 +105,7 @@ class TreesGenerator:
                 self._give_up(weights, accepted, tried)
         codes_CN = np.concatenate(parts, axis=1)
         for column in self.order[last + 1 :]:
-            codes_CN[column] = self.forests[column].draw(codes_CN, n, rng)
+            codes_CN[column] = self.forests[column].draw(codes_CN, n, rng, even=self.even)
         return codes_CN
 
     def _attempt(
@@ -113,7 +117,7 @@ class TreesGenerator:
             if place == 0 and column in weights:
                 codes_CN[column] = self._first(size, rng, weights)
                 continue
-            codes_CN[column] = self.forests[column].draw(codes_CN, codes_CN.shape[1], rng)
+            codes_CN[column] = self.forests[column].draw(codes_CN, codes_CN.shape[1], rng, even=self.even)
             if column in weights:
                 kept = rng.random(codes_CN.shape[1]) < weights[column][codes_CN[column]]
                 codes_CN = codes_CN[:, kept]

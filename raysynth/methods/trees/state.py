@@ -11,6 +11,7 @@ from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
+from raysynth.methods.trees.located import Location, ranks_without
 
 _STORED = {"roots": np.int32, "feature": np.int16, "threshold": np.int32, "left": np.int32}
 _STORED_TOO = {"start": np.int32, "stop": np.int32, "codes": np.uint16, "keep": np.float32}
@@ -30,6 +31,8 @@ def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str,
             own[f"score.{s}.ends"] = np.array([score.low, score.high])
             own[f"score.{s}.rank"] = score.rank
             own[f"score.{s}.tables"] = np.concatenate(score.tables).astype(np.float32)
+        if forest.location is not None:
+            own |= _location_arrays(forest.location)
         arrays |= {f"{c}.{name}": a for name, a in own.items()}
     return {"order": list(order), "scores": [len(f.scores) for f in forests]}, arrays
 
@@ -83,7 +86,45 @@ def _forest(
     stored = {name: own[name] for name in (*_STORED, *_STORED_TOO)}
     if any(stored[name].ndim != 1 or stored[name].dtype != t for name, t in (_STORED | _STORED_TOO).items()):
         raise _broken("an array of nodes has another form")
-    return Forest(inputs, orders, tuple(scores), parent=_parents(stored), run=view.run, **stored)
+    location = _location(own, sizes, view) if "location.cells" in own else None
+    run = view.run if location is None else None
+    return Forest(inputs, orders, tuple(scores), parent=_parents(stored), run=run, location=location, **stored)
+
+
+def _location_arrays(location: Location) -> dict[str, np.ndarray]:
+    places = list(location.tables)
+    return {
+        "location.cells": np.stack([location.low, location.high]),
+        "location.spikes": location.spikes,
+        "location.of_values": np.array([location.of_values], np.uint8),
+        "location.places": np.array(places, np.int32),
+        "location.tables": np.concatenate([location.tables[p] for p in places]),
+    }
+
+
+def _location(own: Mapping[str, np.ndarray], sizes: Sequence[int], view: ColumnView) -> Location:
+    """A location of a file, where it fits the column and its inputs."""
+    cells, spikes, places, flat = (own[f"location.{name}"] for name in ("cells", "spikes", "places", "tables"))
+    if view.ranks is None or view.middle is None:
+        raise _broken("a column without numbers has a location")
+    by_place = places.dtype.kind in "iu" and places.ndim == 1 and len(set(places.tolist())) == len(places) > 0
+    if not by_place or places.min() < 0 or places.max() >= len(sizes):
+        raise _broken("a location is made of no inputs of its column")
+    of_places = [sizes[p] for p in places.tolist()]
+    if flat.shape != (sum(of_places),) or not np.isfinite(flat).all():
+        raise _broken("a location does not fit its inputs")
+    edges = cells.T.ravel()
+    is_pair = cells.ndim == 2 and len(cells) == 2 and cells.shape[1] > 0
+    if not is_pair or not np.isfinite(edges).all() or (np.diff(edges) < 0).any():
+        raise _broken("its residuals are in no order")
+    if spikes.dtype.kind not in "iu" or spikes.ndim != 1 or (np.diff(spikes.astype(int)) <= 0).any():
+        raise _broken("its spikes are in no order")
+    if len(spikes) and not 0 <= spikes.min() <= spikes.max() < view.cardinality - 1 > len(spikes):
+        raise _broken("a spike is none of its column's codes")
+    tables = dict(zip(places.tolist(), np.split(flat, np.cumsum(of_places)[:-1]), strict=True))
+    of_values = bool(own["location.of_values"].any())
+    ranks = ranks_without(view, spikes)
+    return Location(tables, of_values, cells[0], cells[1], spikes.astype(np.uint16), ranks, view.middle)
 
 
 def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -105,7 +146,9 @@ def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def _check(forest: Forest, cardinality: int) -> None:
     """Indices in range, so that no draw reads beyond an array, and no walk is endless."""
-    n_inputs = len(forest.inputs) + len(forest.scores)
+    n_inputs = len(forest.inputs) + len(forest.scores) + (forest.location is not None)
+    if forest.location is not None:
+        cardinality = len(forest.location.low) + len(forest.location.spikes) + 1
     if (forest.threshold[forest.feature < 0] != HIGHEST).any():
         raise _broken("a leaf has a threshold")
     start, stop = forest.start, forest.stop

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from raysynth.encoding.table_encoder import NumericForm
+from raysynth.fitting.encoded_rows import learned_rows
 from raysynth.fitting.prepared import Prepared
-from raysynth.fitting.sampled_codes import learned_rows
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
@@ -56,7 +56,9 @@ class SequentialTrees(Synthesizer):
     its leaf. Splits lie on the encoder's grid, of which at least `rare_threshold` rows share each cell; a leaf holds
     counts of at least `leaf_rows` rows, mixed with those of its ancestors; the value inside a cell comes from the
     protected distribution of the whole column. Rows left out decide for each column whether an additive prediction from
-    all columns before it is one more input, and, where it has few values, whether its leaves may be larger.
+    all columns before it is one more input, whether it is learned as the residual of a sum of a few others (bills, sums
+    of parts; not where persons have several rows), and, where it has few values, whether its leaves may be larger. Rows
+    of a sample share out trees and entries of leaves evenly, so that shares vary less than those of separate draws do.
     Columns that are the same in all rows of a person come first, whatever `order` says, and are drawn once for each.
 
     After `fit`: `order_`, the names of the columns as they are drawn.
@@ -70,7 +72,7 @@ class SequentialTrees(Synthesizer):
     leaf_rows: Annotated[
         int,
         Parameter(
-            "least rows of a leaf, where values are few up to four times so many; at least 2 x `rare_threshold` count",
+            "least rows of a leaf, where values are few up to 16 times so many; at least 2 x `rare_threshold` count",
             at_least=1,
             tried=(5, 10, 20, 40),
         ),
@@ -114,7 +116,7 @@ class SequentialTrees(Synthesizer):
     # ---- hooks -------------------------------------------------------------------------------------------------------
 
     def _encoder_options(self) -> dict[str, Any]:
-        return {"n_bins": N_BINS}
+        return {"n_bins": N_BINS, "tails": True}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         prepared, encoder, grouping = group_values(prepared, self.verbose)
@@ -128,7 +130,7 @@ class SequentialTrees(Synthesizer):
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(codes_CN, columns, names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
-        return begun.with_learned(Learned(TreesGenerator(forests, order, names), grouping), encoder)
+        return begun.with_learned(Learned(TreesGenerator(forests, order, names, even=True), grouping), encoder)
 
     def _generator(self) -> TreesGenerator | GroupedGenerator:
         return self.model_ if self.grouping_ is None else GroupedGenerator(self.model_, self.grouping_)
@@ -139,10 +141,12 @@ class SequentialTrees(Synthesizer):
 
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = to_state(self.model_.forests, self.model_.order)
-        return meta, {**arrays, **({} if self.grouping_ is None else self.grouping_.to_arrays())}
+        grouping = {} if self.grouping_ is None else self.grouping_.to_arrays()
+        return {**meta, "even": self.model_.even}, {**arrays, **grouping}
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         grouping = Grouping.from_arrays(begun.encoder, arrays)
         encoder = begun.encoder if grouping is None else grouping.encoder(begun.encoder)
         forests, order = from_state(meta, arrays, views(encoder.columns))
-        return begun.with_learned(Learned(TreesGenerator(forests, order, tuple(encoder.names)), grouping))
+        model = TreesGenerator(forests, order, tuple(encoder.names), meta.get("even") is True)
+        return begun.with_learned(Learned(model, grouping))

@@ -31,7 +31,7 @@ from raysynth.methods.shared.training_parameters import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raysynth.methods.vae.rebuilding import Rebuilder
+    from raysynth.methods.vae.network import Rebuilder
     from raysynth.methods.vae.recipe import VaeJob
     from raysynth.methods.vae.sampler import VaeSampler
     from raysynth.training.loop import TrainResult
@@ -76,6 +76,7 @@ class TabularVAE(Synthesizer):
     method: ClassVar[str] = "tvae"
     numeric_encoding: ClassVar[NumericForm] = "modes"
     can_resume: ClassVar[bool] = True
+    mends_gaps: ClassVar[bool] = True  # columns missing together are made so after drawing
 
     latent_dim: Annotated[
         int | None,
@@ -180,9 +181,9 @@ class TabularVAE(Synthesizer):
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
         """Rows with the `unknown` columns read out of the decoder by a search of its place; for attacks on the model.
 
-        Raises `ParameterError`; see `methods/shared/white_box.py`.
+        Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
-        from raysynth.methods.shared.white_box import completed_by_inversion
+        from raysynth.methods.shared.inversion import completed_by_inversion
 
         self._require_fitted()
         return completed_by_inversion(self, self.sampler_, data, unknown, seed)
@@ -196,13 +197,14 @@ class TabularVAE(Synthesizer):
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         from raysynth.methods.shared.neural import calibrate, train_model
-        from raysynth.methods.vae.rebuilding import Rebuilder
+        from raysynth.methods.vae.network import Rebuilder
         from raysynth.methods.vae.sampler import VaeSampler, decoder_arrays
+        from raysynth.training.job import CPU, trained
 
         job = self._job(prepared)
 
-        def fitted(trained: TrainResult) -> Fitted:
-            networks = job.model_of(trained.state)
+        def fitted(result: TrainResult) -> Fitted:
+            networks = trained(job.trainable(CPU), result.state).model
             sampler = VaeSampler(
                 spans=job.spans,
                 arrays=decoder_arrays(networks),
@@ -210,7 +212,7 @@ class TabularVAE(Synthesizer):
                 latent_dim=job.networks.latent_dim,
             )
             sampler = calibrate(sampler, prepared) if self.calibrate_marginals else sampler
-            return begun.with_learned(Learned(sampler, trained.history, Rebuilder(networks)))
+            return begun.with_learned(Learned(sampler, result.history, Rebuilder(networks)))
 
         return train_model(self, job, prepared, fitted)
 
@@ -240,6 +242,9 @@ class TabularVAE(Synthesizer):
             accumulation,
             self.compile_step,
             epoch_rows,
+            sizes.ema_decay,
+            self.validation_share if scope is None else 0.0,
+            self.patience if scope is None else 0,
         )
         steps = epochs * settings.steps_of(prepared.n_rows) if plan is None else plan.steps
         networks = VaeNetworks(sizes.latent_dim, sizes.encoder_layers, sizes.decoder_layers, sizes.prior_components)
@@ -248,12 +253,10 @@ class TabularVAE(Synthesizer):
             weight_decay=self.weight_decay,
             loss_factor=sizes.loss_factor,
             warm_up_steps=int(sizes.warm_up * steps),
-            ema_decay=sizes.ema_decay,
-            validation_share=self.validation_share if scope is None else 0.0,
-            patience=self.patience if scope is None else 0,
         )
         has_spread = tuple(bool(s) for q in released_quantiles(prepared.encoder) for s in ~np.isnan(q[:, 0]))
-        return VaeJob(Spans.of(prepared.encoder.layout), has_spread, networks, training, settings, plan)
+        spans = Spans.of(prepared.encoder.layout)
+        return VaeJob(spans, has_spread, networks, training, settings=settings, plan=plan)
 
     def _generator(self) -> VaeSampler:
         return self.sampler_
@@ -267,10 +270,7 @@ class TabularVAE(Synthesizer):
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         from raysynth.methods.vae.sampler import VaeSampler
 
-        try:
-            sampler = VaeSampler.from_state(meta, arrays)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ModelFileError(f"the model file's decoder is incomplete ({error}); refit the model") from error
+        sampler = VaeSampler.from_state(meta, arrays)
         if sampler.spans.cardinalities != begun.encoder.cardinalities:
             raise ModelFileError("the model file's decoder and encoder do not belong together; refit the model")
         return begun.with_learned(Learned(sampler, list(meta["history"])))

@@ -70,6 +70,11 @@ class ConstraintSet:
         return tuple(plan)
 
     @property
+    def computed(self) -> frozenset[str]:
+        """Columns that are computed from others; of one that a model knows by their names it knows what is left."""
+        return frozenset(r.column.name for r in self.replacements if isinstance(r, Derived))
+
+    @property
     def described(self) -> list[str]:
         """A line for each column that is computed from others."""
         return [str(r) for r in self.replacements if isinstance(r, Derived)]
@@ -129,6 +134,10 @@ class ConstraintSet:
         if self.thinning is None:
             return np.ones(table.num_rows, bool)
         return rng.random(table.num_rows) < self.thinning.probabilities(self._with_constants(table))
+
+    def without_weights(self, names: Sequence[str]) -> ConstraintSet:
+        """The same where some columns are given: rows are used by the weights of the others alone."""
+        return self if self.thinning is None else replace(self, thinning=self.thinning.without(names))
 
     @property
     def rejecting(self) -> tuple[Constraint, ...]:

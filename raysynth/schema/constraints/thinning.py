@@ -12,7 +12,7 @@ variances, a and b have their covariance: so computed columns mend relations, to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,16 @@ class Thinning:
         for column in self.columns:
             weight *= np.asarray(column.factors)[column.cells(table)]
         return np.minimum(1.0, weight / self.most)
+
+    def without(self, names: Sequence[str]) -> Thinning | None:
+        """Of rows that are drawn given some columns: they tell no row from another; None: none left."""
+        left = []
+        for c in self.columns:
+            if c.column not in names:
+                usual = float(np.median([f for f in c.factors if f > 0] or [1.0]))
+                left.append(replace(c, factors=tuple(f / usual for f in c.factors)))
+        most = float(np.prod([max(c.factors) for c in left]))
+        return Thinning(tuple(left), min(most, MOST)) if left and most > 0 else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

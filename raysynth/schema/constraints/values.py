@@ -33,7 +33,10 @@ def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
         return column.chunk(0)
     if pa.types.is_dictionary(column.type):
         column = column.unify_dictionaries()
-    return column.combine_chunks()
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # none at all
+        return whole.chunk(0) if whole.num_chunks else pa.nulls(0, whole.type)
+    return whole
 
 
 def without_nan(array: pa.Array) -> pa.Array:

@@ -25,7 +25,10 @@ from raysynth.comparison.intervals import Estimate
 from raysynth.privacy import run_privacy_attacks
 from tests.unit.attacks.conftest import population
 
-REPETITIONS, ROWS, TARGETS = 40, 800, 700
+# a minute; `test_verdicts.py`, `test_false_alarms.py` and `test_power.py` ask each time, of fewer tables
+pytestmark = [pytest.mark.statistical, pytest.mark.slow]
+
+REPETITIONS, ROWS, TARGETS = 36, 800, 700
 BIAS = 0.05
 CORRECT: list[type[Attack]] = [
     *(DistanceAttack, NearestAttributeAttack, LinkabilityAttack, UnivariateSinglingOut, TableInversionAttack),

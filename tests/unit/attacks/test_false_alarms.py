@@ -17,6 +17,8 @@ from raysynth.evaluation.privacy import privacy_figures
 from raysynth.privacy import run_privacy_attacks
 from tests.unit.attacks.kinds_of_tables import KINDS, three_samples, with_copies
 
+pytestmark = pytest.mark.statistical
+
 ATTACKS = ["distance", "density_ratio", "local_likelihood", "plagiarism", "attribute_nearest", "linkability"]
 TABLES = 12
 MOST = int(binom.ppf(1 - 1e-3, TABLES, 0.05))

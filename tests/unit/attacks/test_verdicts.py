@@ -42,6 +42,7 @@ def six_attacks(seed: int) -> dict[str, tuple[Outcome, bool]]:
     return {"first": first, "twin": twin, **others, **claims}
 
 
+@pytest.mark.statistical
 def test_of_tables_that_leak_nothing_one_in_twenty_is_accused_at_most() -> None:
     """False alarm of this test: once in 10,000 runs. Six verdicts by themselves would accuse about one in eight."""
     accused = [any(v.found for v in corrected(six_attacks(seed), ROUNDS).values()) for seed in range(REPETITIONS)]

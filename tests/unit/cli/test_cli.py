@@ -234,6 +234,7 @@ def test_settings_are_json_where_they_can_be() -> None:
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.csv", "--conditions", '{"regoin": "north"}'), "regoin"),
         (("sample", "{model}", "-n", "5", "--out", "{out}/x.csv", "--conditions", '{"region": "nroth"}'), "'region'"),
         (("sample", "{model}", "-n", "-5", "--out", "{out}/x.csv"), "found -5"),
+        (("sample", "{model}", "-n", "5", "--out", "{out}/x.xlsx"), ".xlsx is not written"),
         (("sample",), "say which model"),
         (("evaluate", "{table}", "{out}/none.csv"), "none.csv"),
         (("demo", "{out}/none.csv", "--out", "{out}/demo"), "none.csv"),
@@ -360,7 +361,7 @@ def test_storage_that_would_not_help_is_refused(
     "command",
     [
         "fit {table} --method copula --model memory://bucket/m",
-        "fit {table} --method tvae --seed 1 --storage gs://bucket/runs/a --model m",
+        "fit {table} --method tvae --seed 1 --storage memory://runs/a --model m",
         "fit {table} --method tvae --set keep_shards=s3://bucket/shards --model m",
         "sample {model} -n 3 --out memory://bucket/t.csv",
         "sample {model} -n 3 --out memory://bucket/t",

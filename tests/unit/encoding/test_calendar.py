@@ -30,6 +30,9 @@ COLUMNS = {
     "full hours": DAYS + seconds(86_400, 3600),
     "every five minutes": DAYS + seconds(86_400, 300),
     "any second": DAYS + seconds(86_400),
+    "office hours": DAYS + pd.to_timedelta(9, unit="h") + seconds(8 * 3600, 900),
+    "evenings": DAYS + pd.to_timedelta(np.array([8, 20, 20, 20, 20])[np.arange(N) % 5], unit="h") + seconds(7200),
+    "Saturdays mostly": DAYS + pd.to_timedelta((5 - DAYS.weekday) * (np.arange(N) % 4 > 0), unit="D"),
     "midnights in Berlin": DAYS.tz_localize("Europe/Berlin"),
 }
 SHARES: dict[str, Callable[[pd.Series], pd.Series]] = {
@@ -37,11 +40,15 @@ SHARES: dict[str, Callable[[pd.Series], pd.Series]] = {
     "month start": lambda t: (t == t.dt.normalize()) & t.dt.is_month_start,
     "month end": lambda t: (t == t.dt.normalize()) & t.dt.is_month_end,
     "weekend": lambda t: t.dt.weekday >= 5,
+    "Saturday": lambda t: t.dt.weekday == 5,
+    "from 9 to 17": lambda t: t.dt.hour.between(9, 16),
+    "evening": lambda t: t.dt.hour >= 20,
     "full hour": lambda t: (t.dt.minute == 0) & (t.dt.second == 0),
     "five minutes": lambda t: (t.dt.minute % 5 == 0) & (t.dt.second == 0),
 }
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("odd", [False, True], ids=["clean", "one odd row"])
 def test_shares_of_the_calendar_come_back(name: str, odd: bool) -> None:
@@ -78,13 +85,13 @@ def test_summaries_merge_to_the_same_counts() -> None:
     second.update(array.slice(900))
     first.merge(second)
     assert whole.calendar is not None and first.calendar is not None
-    for name in ("grids", "weekdays", "month_ends"):
+    for name in ("grids", "weekdays", "month_ends", "hours"):
         assert np.array_equal(getattr(whole.calendar, name), getattr(first.calendar, name))
     assert isinstance(whole.calendar, CalendarCounts) and whole.calendar.grids[-1] == N == whole.calendar.weekdays.sum()
 
 
 def test_a_model_file_keeps_the_calendar(tmp_path: object) -> None:
-    frame = pd.DataFrame({"t": COLUMNS["full hours"], "k": np.arange(N) % 3})
+    frame = pd.DataFrame({"t": COLUMNS["office hours"], "w": COLUMNS["Saturdays mostly"], "k": np.arange(N) % 3})
     frame.loc[0, "t"] += pd.Timedelta(seconds=1)
     model = rs.BayesianNetworkSynthesizer(seed=0, verbose=False).fit(frame)
     model.save(f"{tmp_path}/m")

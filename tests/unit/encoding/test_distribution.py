@@ -160,6 +160,7 @@ def test_quantile_and_rank_are_inverse(seed: int, kind: str) -> None:
     assert (np.diff(distribution.quantile(np.sort(ranks))) >= 0).all()
 
 
+@pytest.mark.statistical
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(["whole", "evens", "cents", "tenths32", "free"]), st.integers(-100, 1200))
 def test_ranks_below_are_those_of_rounded_draws(seed: int, kind: str, at: int) -> None:

@@ -36,6 +36,7 @@ def test_permutation_of_a_large_domain_stays_inside_without_repeats(size):
     assert len(np.unique(result)) == len(index)
 
 
+@pytest.mark.statistical
 def test_permutation_spreads_neighbours_over_the_domain():
     # 100,000 neighbours over 16 cells: chi-square with 15 degrees of freedom, above 44.3 in 1 of 10,000 fair draws
     counts = np.bincount(

@@ -168,6 +168,7 @@ def test_encoding_is_total(values: list[float]) -> None:
     assert TOTAL[0].encode(pa.array([-1e308, 1e308]))[0].tolist() == [0, TOTAL[0].cardinality - 2]
 
 
+@pytest.mark.statistical
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(TYPES)), st.floats(0, 1), st.floats(0, 1), st.sampled_from([12, 100]))
 def test_condition_weights_are_the_share_of_decoded_values_inside(name: str, a: float, b: float, n_bins: int) -> None:

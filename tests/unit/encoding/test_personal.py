@@ -119,10 +119,26 @@ def test_json_round_trip():
         ("company_name", "company", None),
         ("job", "job", None),
         ("postcode", "postcode", None),
+        ("Ansprechpartner", "name", "name"),
+        ("Vorname", "first_name", "first_name"),
+        ("apellidos", "last_name", "last_name"),
+        ("Straße", "street_address", "street_address"),
+        ("Teléfono", "phone_number", "phone_number"),
+        ("some words", "last_name", None),
+        ("place", "street_name", None),
     ],
 )
 def test_recognition_of_invented_columns(invented, column, provider, expected):
     assert recognise_personal(column, invented(provider)) == expected
+
+
+@pytest.mark.parametrize("country", ["de_DE", "fr_FR", "it_IT", "en_GB"])
+def test_full_names_are_told_by_their_values_alone(country):
+    faker = Faker(country)
+    faker.seed_instance(3)
+    assert recognise_personal("kontakt", [faker.name() for _ in range(80)]) == "name"
+    for provider in ("company", "city", "street_name", "job"):
+        assert recognise_personal("kontakt", [getattr(faker, provider)() for _ in range(80)]) is None
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,64 @@ def test_a_notebook_shows_the_cards(results: EvaluationResults) -> None:
 def test_a_path_that_is_a_folder_is_a_storage_error(results: EvaluationResults, tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         results.generate_report(tmp_path)
+
+
+def test_a_committee_gets_verdicts_the_four_figures_and_the_worst_columns(
+    results: EvaluationResults, tmp_path: Path
+) -> None:
+    results.generate_report(tmp_path / "decide.html", profile="committee")
+    page = (tmp_path / "decide.html").read_text(encoding="utf-8")
+    assert HOSTILE not in page and "<img src=x" not in page
+    for part in (
+        "To be decided",
+        "Sharing outside",
+        "Leakage",
+        "Where it is worst",
+        "Looking for leaks",
+        "Nothing. The",
+    ):
+        assert part in page
+    worst = min(results.similarity.columns, key=lambda c: c.score)
+    assert f">{worst.score:.3f}<" in page
+    assert 'href="#' not in page.split("<main", 1)[1]  # the cards lead to sections that these pages do not have
+
+
+def test_an_auditor_gets_figures_ledger_and_the_total_composed_again(tmp_path: Path) -> None:
+    """What the ledger's events cost is composed anew, and agrees with what the model states."""
+    from raysynth import ColumnSchema, GaussianCopula, Kind, TableSchema
+
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"x": rng.normal(size=400).round(2), "y": rng.choice(["a", "b"], 400)})
+    columns = (
+        ColumnSchema("x", Kind.CONTINUOUS, "double", nullable=False, bounds=(-4, 4), decimals=2),
+        ColumnSchema("y", Kind.CATEGORICAL, "string", nullable=False, categories=("a", "b")),
+    )
+    schema = TableSchema(columns)
+    model = GaussianCopula(epsilon=1.0, delta=1e-5, schema=schema, verbose=False).fit(data)
+    results = evaluate_synthetic_data(
+        data, model.sample(200, seed=0), model_info=model, metrics=["statistical_similarity"]
+    )
+    results.generate_report(tmp_path / "record.json", profile="auditor")
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    stated, again = record["guarantee"]["stated"], record["guarantee"]["recomputed"]
+    assert again["events"] == len(stated["ledger"]["events"]) and again["consistent"]
+    assert again["epsilon_at_least"] == pytest.approx(stated["epsilon"], rel=5e-3)
+    assert record["figures"]["statistical_similarity"]["quality"] == pytest.approx(results.similarity.quality)
+    assert [v["answer"] for v in record["verdicts"]][2] == "yes" and record["software"]["raysynth"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("a.html", {"profile": "boss"}, "one of analyst, committee, auditor"),
+        ("a.html", {"profile": "auditor"}, "name the file .json"),
+        ("a.json", {"profile": "committee"}, "name the file .html"),
+        ("a.html", {"profile": "committee", "shareable": True}, "are for profile='analyst'"),
+    ],
+)
+def test_a_profile_at_fault_is_refused_before_anything_is_written(
+    results: EvaluationResults, tmp_path: Path, name: str, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ParameterError, match=words):
+        results.generate_report(tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())

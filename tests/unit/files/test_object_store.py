@@ -9,7 +9,8 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from types import SimpleNamespace
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,17 @@ import pytest
 from object_store import object_store
 from typer.testing import CliRunner
 
-from raysynth import GaussianCopula, TableSchema, load_synthetic_model
+from raysynth import GaussianCopula, TableSchema, TabularVAE, load_synthetic_model
 from raysynth.cli import app
-from raysynth.errors import DataError, ModelFileError, StorageError
+from raysynth.dp.gradients.release import GradientRelease
+from raysynth.errors import DataError, ModelFileError, ParameterError, StorageError
 from raysynth.evaluation import evaluate_synthetic_data
 from raysynth.files import storage
 from raysynth.files.storage import atomic_path, check_writable, place, write_atomically
 from raysynth.sampling.writer import verify
+from raysynth.training.checkpoints import latest_checkpoint
+from raysynth.training.learner import Learner
+from raysynth.training.private_batches import started_steps
 
 ROWS = 70_000  # two chunks, two files
 
@@ -101,6 +106,73 @@ def test_the_command_line_takes_buckets_for_every_file(table: str, store: pafs.F
         assert result.exit_code == 0, result.output
     with store.open_input_stream("bucket/cli/s.csv") as stream:
         assert len(pd.read_csv(stream)) == 50
+
+
+def small_vae(name: str, storage: str, **more: Any) -> TabularVAE:
+    sizes: dict[str, Any] = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "prior_components": 2}
+    run_config = SimpleNamespace(storage_path=storage, name=name)
+    return TabularVAE(
+        **sizes, epochs=2, batch_size=200, checkpoint_every=1, seed=1, verbose=False, run_config=run_config, **more
+    )
+
+
+def test_a_run_keeps_its_checkpoints_in_a_bucket_and_goes_on_from_there(
+    table: str, store: pafs.FileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_vae("run", str(tmp_path)).fit(table)
+    small_vae("run", "s3://bucket/runs").fit(table)
+    assert list(place("s3://bucket/runs/run").sizes()) == ["checkpoint.pt"]
+    here, there = (latest_checkpoint(place(p)) for p in (tmp_path / "run", "s3://bucket/runs/run"))
+    losses = [[(entry["epoch"], entry["reconstruction"]) for entry in run.history] for run in (here, there)]
+    assert losses[0] == losses[1] and len(losses[0]) == 2
+    monkeypatch.setattr(Learner, "step", lambda *_: pytest.fail("both epochs were done before"))
+    small_vae("run", "s3://bucket/runs").fit(table)
+    small_vae("other", "s3://bucket/runs").fit(table, resume="s3://bucket/runs/run")
+    with pytest.raises(ParameterError, match="no checkpoint in 's3://bucket/runs/none'"):
+        small_vae("other", "s3://bucket/runs").fit(table, resume="s3://bucket/runs/none")
+
+
+def test_a_private_run_keeps_its_record_and_its_journal_in_a_bucket(
+    table: str, store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in its second epoch, it goes on with what is left of the charged steps."""
+    budget: dict[str, Any] = {"epsilon": 3.0, "delta": 1e-3, "public_types": True}
+    noised, left = GradientRelease.noised_mean, [*range(8)]
+
+    def stopped(own: GradientRelease) -> Any:
+        if left:
+            left.pop()
+            return noised(own)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(GradientRelease, "noised_mean", stopped)
+        small_vae("dp", "s3://bucket/runs", **budget).fit(table)
+    assert {"private-run.raysynth", "checkpoint.pt"} < set(place("s3://bucket/runs/dp").sizes())
+    with pytest.raises(ParameterError, match="'s3://bucket/runs/dp' holds a fit that has spent"):
+        small_vae("dp", "s3://bucket/runs", **budget).fit(table)
+    resumed = small_vae("dp", "s3://bucket/runs", **budget).fit(table, resume="s3://bucket/runs/dp")
+    (journal,) = (name for name in place("s3://bucket/runs/dp").sizes() if name.startswith("started-steps-"))
+    spent = resumed.privacy_spent_
+    assert spent is not None and spent.epsilon <= 3.0
+    assert started_steps(f"s3://bucket/runs/dp/{journal}") == spent.ledger.events[-1].steps
+
+
+def test_storage_that_cannot_be_had_is_refused_before_any_work(
+    table: str, store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TabularVAE, "_fit_table", lambda *_: pytest.fail("work was done"))
+    for named, found, message in (
+        ("s3://nowhere/runs", StorageError, "no bucket 'nowhere'; make it"),
+        ("memory://runs", ParameterError, "storage_path 'memory://runs': what lies in the memory"),
+        ("nosuch://runs", ParameterError, "storage_path 'nosuch://runs'"),
+    ):
+        with pytest.raises(found, match=message):
+            small_vae("run", named).fit(table)
+    with pytest.raises(ParameterError, match="keep_shards=True: .*memory-mapped.* keep_shards='/shared/shards'"):
+        small_vae("run", "s3://bucket/runs", keep_shards=True).fit(table)
+    with pytest.raises(ParameterError, match="keep_shards 's3://bucket/shards' is a URI"):
+        small_vae("run", "s3://bucket/runs", keep_shards="s3://bucket/shards").fit(table)
 
 
 def test_a_write_that_fails_leaves_the_old_object(store: pafs.FileSystem) -> None:

@@ -17,7 +17,7 @@ from raysynth.encoding.numeric import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.fitting.opening import open_exactly
-from raysynth.fitting.regenerators import regenerators
+from raysynth.fitting.persons import regenerators
 from raysynth.schema import Kind
 
 PERSONS, VISITS = 250, 8
@@ -153,6 +153,7 @@ def test_made_persons_have_as_many_rows_as_real_ones() -> None:
     assert not set(made.to_pylist()) & set(rows["patient_id"].to_pylist())
 
 
+@pytest.mark.statistical
 def test_amounts_coincide_with_training_values_no_more_than_with_others() -> None:
     """Whole amounts of 400 persons and of 400 others: a difference of over 4 standard errors is a false alarm in one
     run of 15,000."""

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from raysynth.jobs.supervised import SUPERVISED
+from raysynth.jobs.work import SUPERVISED
 
 SECONDS = 10.0
 JOB = """
 import pathlib, subprocess, sys, os
-from raysynth.jobs.supervised import end_with_parents
+from raysynth.jobs.work import end_with_parents
 end_with_parents()
 child = subprocess.Popen(["sleep", "300"])
 note = pathlib.Path(sys.argv[1])

@@ -12,8 +12,7 @@ import pytest
 from raysynth import generate_synthetic_data
 from raysynth.api import new_synthesizer
 from raysynth.cli.steps import Spread, new_model
-from raysynth.methods.choice import choose
-from raysynth.methods.registry import DEFAULT_METHOD, METHODS
+from raysynth.methods.registry import DEFAULT_METHOD, METHODS, choose
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_the_any_order_network_learns_groups_and_completes_rows_by_values(sales:
     assert model.log_prob(sales.head(300))["log_prob"].mean() > model.log_prob(shuffled)["log_prob"].mean() + 0.3
 
 
+@pytest.mark.statistical
 def test_values_are_drawn_by_their_shares_within_groups_and_by_the_evidence() -> None:
     """Shares of 30,000 draws are within .02 of theirs: a false alarm in fewer than 1 of 10^6 seeds."""
     shares = np.array([0.3, 0.1, 0.2, 0.0, 0.3, 0.1])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import BY_SGD, tiny
 
 from raysynth.api import new_synthesizer
 from raysynth.data.fragments import Table
@@ -32,16 +33,8 @@ from raysynth.training.private_steps import PrivateSteps
 
 DELTA, PERSONS, OF_NOBODY, MANY = 1e-5, 900, 60, 500
 SAYS = "value of 'person_id' with all its rows (at most 1 of which count)"
-GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4, "pac": 1}
-VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,)}
-SMALL: dict[str, dict[str, Any]] = {
-    "gan": GAN,
-    "ctgan": GAN,
-    "conditional_gan": {**GAN, "conditional_columns": ["ward", "urgent"]},
-    "tvae": {**VAE, "prior_components": 2},
-    "dp_tvae": VAE,
-    "autoregressive": {"width": 8, "hidden": 4, "layers": 1},
-}
+PAC: dict[str, Any] = {"pac": 1}
+SMALL = tiny(BY_SGD, gan=PAC, ctgan=PAC, conditional_gan={**PAC, "conditional_columns": ["ward", "urgent"]})
 SCHEMA = TableSchema(
     (
         ColumnSchema("ward", Kind.CATEGORICAL, "string", categories=("x", "y", "z"), nullable=False),
@@ -191,11 +184,10 @@ def test_several_rows_of_a_person_reach_a_step_where_rows_are_drawn(
     assert most_of_one(seen.steps(model_of("dp_tvae", max_rows_per_unit=50).fit(visits()))) > 5
 
 
-@pytest.mark.parametrize("given", [{"scaling_config": SimpleNamespace(num_workers=2)}, {"keep_shards": "/nowhere"}])
-def test_several_rows_of_a_person_are_for_one_process(given: dict[str, Any]) -> None:
+def test_several_rows_of_a_person_are_kept_for_no_other_fit() -> None:
     for method in SMALL:
-        with pytest.raises(ParameterError, match=f"set max_rows_per_unit=1 .*or leave out {next(iter(given))}"):
-            model_of(method, max_rows_per_unit=2, **given).fit("no-such-file.csv")
+        with pytest.raises(ParameterError, match="set max_rows_per_unit=1 .*or leave out keep_shards"):
+            model_of(method, max_rows_per_unit=2, keep_shards="/nowhere").fit("no-such-file.csv")
 
 
 # ---- fits that share releases: each drew its own rows of a person --------------------------------------------------

@@ -15,8 +15,7 @@ from raysynth import load_synthetic_model
 from raysynth.errors import ParameterError
 from raysynth.methods.autoregressive.synthesizer import AutoregressiveSynthesizer
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.gan.ctgan import CTGAN
-from raysynth.methods.gan.tabular_gan import TabularGAN
+from raysynth.methods.gan.synthesizer import CTGAN, TabularGAN
 from raysynth.methods.vae.synthesizer import DPTabularVAE, TabularVAE
 
 EPSILON, DELTA = 3.0, 1e-5
@@ -49,7 +48,12 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=list(SMALL), ids=lambda c: c.__name__)
+# those of the same recipe as another are `slow`; `test_recomputed_epsilon.py` recomputes what every method claims
+ALIKE = (TabularGAN, DPTabularVAE)
+USUAL = [pytest.param(c, id=c.__name__, marks=pytest.mark.slow if c in ALIKE else ()) for c in SMALL]
+
+
+@pytest.fixture(scope="module", params=USUAL)
 def fitted(request: pytest.FixtureRequest) -> Synthesizer:
     return model(request.param, **SMALL[request.param]).fit(table())
 

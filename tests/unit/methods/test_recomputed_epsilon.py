@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import BY_SGD as TABLES
+from tiny import tiny
 
 from raysynth.api import new_synthesizer
 from raysynth.methods.registry import METHODS, synthesizer_class
@@ -16,17 +18,18 @@ from raysynth.methods.registry import METHODS, synthesizer_class
 EPSILONS = (0.5, 1.0, 3.0, 8.0)
 DELTA = 1e-5
 WITHOUT_SGD = ("bayesian_network", "copula")
-GAN = {"generator_dim": (4,), "discriminator_dim": (8,), "embedding_dim": 4, "batch_size": 100, "pac": 1}
-VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "batch_size": 100}
-BY_SGD: dict[str, dict[str, Any]] = {
-    "gan": GAN,
-    "ctgan": GAN,
-    "conditional_gan": {**GAN, "conditional_columns": ["a", "b"]},
-    "tvae": {**VAE, "prior_components": 2},
-    "dp_tvae": VAE,
-    "autoregressive": {"width": 8, "hidden": 4, "layers": 1, "batch_size": 100},
-}
-OF_SEQUENCES = {"timegan": {"hidden_dim": 4, "noise_dim": 2, "sequence_key": "key", "sequence_length": 3}}
+BATCH: dict[str, Any] = {"batch_size": 100}
+GAN = {**BATCH, "pac": 1}
+BY_SGD = tiny(
+    TABLES,
+    gan=GAN,
+    ctgan=GAN,
+    conditional_gan={**GAN, "conditional_columns": ["a", "b"]},
+    tvae=BATCH,
+    dp_tvae=BATCH,
+    autoregressive=BATCH,
+)
+OF_SEQUENCES = tiny(("timegan",), timegan={"sequence_key": "key", "sequence_length": 3})
 ALL = (*WITHOUT_SGD, *BY_SGD, *OF_SEQUENCES)
 # one epsilon a method, each of the four with some; the other pairs are `slow`
 USUAL = {(method, EPSILONS[i % len(EPSILONS)]) for i, method in enumerate(ALL)}

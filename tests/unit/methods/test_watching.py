@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import TINY
 
 from raysynth.api import new_synthesizer
 from raysynth.fitting.watching import Watcher
@@ -36,7 +37,8 @@ def test_what_is_seen_samples_and_the_fit_is_the_same(table: pd.DataFrame, metho
     def look(model: Synthesizer, share: Fraction) -> None:
         seen.append((share, model.sample(100, seed=1)))
 
-    watched, alone = (new_synthesizer(method, seed=3, verbose=False, **METHODS[method]) for _ in range(2))
+    given = {**TINY[method], **METHODS[method]}
+    watched, alone = (new_synthesizer(method, seed=3, verbose=False, **given) for _ in range(2))
     watched._watcher = Watcher(THIRDS, look)
     watched.fit(table)
     assert [share for share, _ in seen] == list(THIRDS)

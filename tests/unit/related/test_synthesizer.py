@@ -279,11 +279,6 @@ def test_conditions_hold_for_roots_and_parents_can_be_given(
     assert children["orders"].customer.isin(given.id).all()
 
 
-def test_a_budget_is_refused_with_the_reason(real: dict[str, pd.DataFrame]) -> None:
-    with pytest.raises(ParameterError, match="no privacy budget.*privacy_unit"):
-        RelationalSynthesizer(relations=RELATIONS, epsilon=1.0).fit(real)
-
-
 def test_other_arguments_are_refused_by_name(model: RelationalSynthesizer) -> None:
     for wrong in ({"scale": 0}, {"rows": {"orders": 5}}, {"rows": {"customers": -1}}):
         with pytest.raises(InputError, match="scale|orders|customers"):

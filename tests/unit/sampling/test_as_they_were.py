@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import raysynth as rs
 from raysynth.cli.sample import write_sample
-from raysynth.errors import DataError
+from raysynth.errors import DataError, SchemaError
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
@@ -50,6 +51,41 @@ def test_periods_come_back(dtype: str, start: str) -> None:
     column[3] = pd.NaT
     result = made(column)["c"]
     assert str(result.dtype) == dtype and result.dropna().between(column.min(), column.max()).all()
+
+
+@pytest.mark.parametrize(("held", "fill"), [("float64", 0.0), ("float64", np.nan), ("int64", 0), ("bool", False)])
+def test_sparse_columns_come_back_and_are_written(held: str, fill: float, tmp_path: Path) -> None:
+    few = np.where(np.arange(N) % 10, fill, np.arange(N) % 3).astype(held)
+    column = pd.Series(pd.arrays.SparseArray(few, fill_value=fill))
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(pd.DataFrame({"c": column, "x": X}))
+    result = model.sample(300, seed=1)["c"]
+    assert result.dtype == column.dtype
+    write_sample(model, str(tmp_path / "t.parquet"), 50, None, 1)
+    assert str(pd.read_parquet(tmp_path / "t.parquet")["c"].dtype) == held
+
+
+def test_an_index_that_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for index, words in ((pd.date_range("2020", periods=N, name="day"), "'day'"), (list("ab") * (N // 2), "index (")):
+        rs.GaussianCopula(seed=0).fit(pd.DataFrame({"x": X}, index=index))
+        said = capsys.readouterr().out
+        assert f"{words}" in said and "df.reset_index() makes it one" in said
+    rs.GaussianCopula(seed=0).fit(pd.DataFrame({"x": X}).sample(frac=0.9, random_state=0))
+    assert "reset_index" not in capsys.readouterr().out
+
+
+def test_decimals_are_as_fine_as_their_values_or_refused() -> None:
+    digits = pd.Series([Decimal(int(v)).scaleb(-2).quantize(Decimal("1e-10")) for v in RNG.integers(0, 9999, N)])
+    assert all(v == v.quantize(Decimal("0.01")) for v in made(digits)["c"])
+    for start in ("1234567890123456.12", "12345678901234567890.12"):
+        with pytest.raises(SchemaError, match="'c' holds decimals of more digits than the 15"):
+            made(pd.Series([Decimal(start) + i for i in range(N)]))
+
+
+def test_what_a_fit_says_of_rare_values_is_at_most_some_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({f"c{i}": [f"v{k}" for k in RNG.integers(0, 9_000, N)] for i in range(12)})
+    rs.GaussianCopula(seed=0).fit(frame.assign(x=X))
+    said = capsys.readouterr().out
+    assert said.count("will be '(rare)'") == 8 and "and so will 4 more columns (c8, c9, c10, c11;" in said
 
 
 NOON = dt.datetime(2020, 1, 1, 12)

@@ -78,6 +78,7 @@ def p_value(a: pd.Series, b: pd.Series) -> float:
     return float(stats.chi2_contingency(counts.to_numpy()).pvalue) if len(counts) > 1 else 1.0
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("conditions", "holds"),
     [
@@ -108,6 +109,7 @@ def test_conditioning_equals_rejection(
         assert p_value(direct[name].isna(), filtered[name].isna()) > 1e-4, name
 
 
+@pytest.mark.statistical
 def test_rejection_of_a_blind_generator_equals_exact_conditions(sampling_model: Callable[[str], SamplingModel]) -> None:
     """False alarm: 3 tests at level 1e-4; the seeds are fixed."""
     conditions = {"age": [20, 60], "income": (10_000, 30_000)}
@@ -242,6 +244,7 @@ def test_types_whose_values_are_not_what_they_seem() -> None:
     assert (model.sample(20, {"class": 2.0})["class"] == 2).all()
 
 
+@pytest.mark.statistical
 def test_value_in_the_tail_of_many_categories() -> None:
     """A category without a code of its own is asked for by name: the tail is drawn from the values asked for."""
     rng = np.random.default_rng(0)

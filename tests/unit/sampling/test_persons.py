@@ -13,6 +13,7 @@ import pytest
 from raysynth import load_synthetic_model
 from raysynth.api import infer_schema, new_synthesizer
 from raysynth.constraints import Expression, Inequality, Unique
+from raysynth.errors import ConstraintError
 from raysynth.methods.base import Synthesizer
 from raysynth.sampling.chunks import CHUNK_ROWS, make_chunk
 from raysynth.sampling.conditions import Segment
@@ -121,6 +122,13 @@ def test_rejection_is_weighted_within_persons_too(model: Synthesizer) -> None:
     made = make_chunk(replace(model._fitted(), rules=rules), (Segment((), 2_000),), 3, 0)
     assert pc.max(made.column("paid")).as_py() < 38
     assert most_values(made.to_pandas()) == 1
+
+
+def test_a_rule_when_rows_are_drawn_computes_no_column_of_a_person_from_what_varies(model: Synthesizer) -> None:
+    with pytest.raises(ConstraintError, match="'born', the same in all rows of one 'patient_id', from 'year'"):
+        model.sample(60, seed=2, constraints=[Expression("born == year - 40")])
+    rows = model.sample(200, seed=2, constraints=[Expression("year == born + 40")])
+    assert (rows["year"] == rows["born"] + 40).all() and most_values(rows) == 1
 
 
 def test_networks_that_complete_rows_do_so_too() -> None:

@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from raysynth import GaussianCopula, load_synthetic_model
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError, StorageError
+from raysynth.files.storage import place
 from raysynth.sampling import chunks, writer
+from raysynth.sampling.parquet_files import write_part
 from raysynth.sampling.writer import chunks_of_a_file, verify
 
 ROWS = 950  # ten chunks of 100 in five files
@@ -336,3 +339,17 @@ def test_types_of_the_files_are_those_of_the_schema(copula: GaussianCopula, tmp_
 def test_files_are_many_enough_for_all_cores_and_of_a_million_rows_at_most(n_chunks: int, of_a_file: int) -> None:
     assert chunks_of_a_file(n_chunks * chunks.CHUNK_ROWS) == of_a_file
     assert chunks_of_a_file(1) == 1
+
+
+def test_only_values_that_repeat_are_written_through_a_dictionary(tmp_path: Path) -> None:
+    table = pa.table({"few": np.arange(9_000) % 7, "many": np.arange(9_000), "text": pa.array(["a", "b", "c"] * 3_000)})
+    table = table.set_column(2, "text", table.column("text").dictionary_encode())
+    write_part(place(tmp_path), "part.parquet", [table], table.schema, compression="zstd", row_group_rows=5_000)
+    groups = pq.read_metadata(tmp_path / "part.parquet")
+    kept = {
+        groups.row_group(g).column(c).path_in_schema: "RLE_DICTIONARY" in groups.row_group(g).column(c).encodings
+        for g in range(2)
+        for c in range(3)
+    }
+    assert kept == {"few": True, "many": False, "text": True}
+    assert pq.read_table(tmp_path / "part.parquet").equals(table.cast(table.schema))

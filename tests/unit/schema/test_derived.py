@@ -98,6 +98,7 @@ def orders(seed: int, n: int = 3000) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", [rs.GaussianCopula, rs.BayesianNetworkSynthesizer])
 def test_missing_shares_and_means_hold(method: type[rs.GaussianCopula], capsys: pytest.CaptureFixture[str]) -> None:
     """Four standard errors of 3,000 rows on each side: a false alarm in 10,000 for each of six figures."""

@@ -145,3 +145,9 @@ def test_a_schema_in_which_a_key_of_whole_doubles_was_found_can_be_declared() ->
     assert schema_of(frame, found)["patient_id"].kind is Kind.IDENTIFIER
     with pytest.raises(SchemaError, match="a key is text or a whole number"):
         schema_of(frame.assign(patient_id=frame.patient_id + 0.5), found)
+
+
+@pytest.mark.parametrize(("n", "kind"), [(2, Kind.CONTINUOUS), (3, Kind.IDENTIFIER)])
+def test_three_different_numbers_named_like_a_key_are_one(n: int, kind: Kind) -> None:
+    table = pd.DataFrame({"id": [70, 91, 42][:n], "x": [1.5, 2.5, 3.1][:n]})
+    assert schema_of(table)["id"].kind is kind

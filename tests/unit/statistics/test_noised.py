@@ -107,6 +107,7 @@ def test_the_ends_of_a_declared_short_range_stay_when_noise_hides_their_rows(see
     assert (encoder.distribution.low[0], encoder.distribution.high[-1]) == (1, 16)
 
 
+@pytest.mark.statistical
 def test_a_value_of_one_row_is_not_named() -> None:
     """Chance of a false alarm: the delta of the selection, 1e-6."""
     data = frame()
@@ -131,6 +132,7 @@ def test_no_number_raises(column: pd.Series) -> None:
     assert np.isfinite(statistics.columns["score"].distribution().value.low).all()
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("declared", [False, True])
 def test_complete_columns_get_neither_missing_nor_nameless_values_from_noise(declared: bool) -> None:
     """Ten runs of three columns: by chance one noised zero in 44 lies beyond two standard deviations."""

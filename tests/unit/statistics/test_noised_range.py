@@ -134,6 +134,7 @@ def test_parts_hold_each_value_once_and_zero_by_itself(column: ColumnSchema, edg
         assert grid.low[leaf] == grid.high[leaf] == 0
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(("digits", "sigma", "shown"), [(0, 40.0, 0), (1, 40.0, 1), (9, 40.0, None), (0, 900.0, None)])
 def test_digits_are_shown_where_the_noise_allows(digits: int, sigma: float, shown: int | None) -> None:
     """False alarms: one in 740, beyond three standard deviations."""

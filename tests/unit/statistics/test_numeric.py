@@ -103,6 +103,7 @@ def test_too_many_numbers_are_no_categories() -> None:
         summary.categories("x")
 
 
+@pytest.mark.statistical
 def test_distinct_numbers_and_uniqueness_beyond_the_exact_range() -> None:
     unique = summary_of(pa.array(np.random.default_rng(0).permutation(300_000)))
     assert unique.all_unique
@@ -152,6 +153,7 @@ def test_equal_strings_have_equal_hashes_and_others_differ(texts: list[str], off
     assert len(np.unique(hashes)) == len(texts)
 
 
+@pytest.mark.statistical
 def test_hashes_of_neighbours_are_spread_evenly() -> None:
     """Bits of 2**16 consecutive numbers: each is set in half of them, within six standard deviations."""
     for hashes in (hash_integers(np.arange(1 << 16)), hash_strings(pa.array([str(i) for i in range(1 << 16)]))):

@@ -30,6 +30,7 @@ from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.contingency import ContingencyCounts
+from raysynth.statistics.families import FamilyCells
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.text import TextSummary
@@ -132,6 +133,8 @@ def cells_of(table: Table) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in table.schema:
         found[f"open {field.name}"], found[f"there {field.name}"] = OpenCells(), PresenceCells()
+        if is_text(field.type):
+            found[f"family {field.name}"] = FamilyCells()
         if pt.is_floating(field.type) or pt.is_integer(field.type) or pt.is_temporal(field.type):
             found[f"line {field.name}"] = NumberCells(edges)
     found["list text"] = DomainCells(("", "é", "a"), pa.string())
@@ -260,6 +263,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
 # Parts of those above, or never released with noise: exact statistics, checks and evaluation are the holder's own.
 OTHERS = {
     "_Counts",  # of relations between columns, which are looked for without a budget alone
+    "_Gaps",  # of columns missing together, which are looked for without a budget alone
     "_RowHashes",
     "PersonSummary",  # of persons, without a budget alone
     "PairMoments",  # of wide tables, without a budget alone

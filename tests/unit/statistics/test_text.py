@@ -83,6 +83,7 @@ def test_above_the_cap_the_error_is_bounded_and_the_sample_exact(
         assert true[value] == count
 
 
+@pytest.mark.statistical
 def test_a_million_unique_texts_stay_small() -> None:
     import pickle
 

@@ -15,7 +15,7 @@ import raysynth as rs
 from raysynth.errors import ConditionError, SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.schema.date_text import DateFormat
-from raysynth.statistics.text_dates import known_formats, read_dates, settled
+from raysynth.statistics.text_dates import _MOST_DISTINCT, _sample, known_formats, read_dates, settled
 
 TIMES = [
     *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%3f", "%Y-%m-%dT%H:%M:%S.%6fZ", "%d/%m/%Y %H:%M", "%-m/%-d/%Y %-I:%M %p"),
@@ -100,6 +100,25 @@ def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
     assert 0 < model.sample(4000, seed=0)["when"].isna().mean() < 0.02
 
 
+@pytest.mark.parametrize(
+    ("form", "nothing"),
+    [("%Y-%m-%d", "0000-00-00"), ("%Y-%m-%d %H:%M:%S", "0000-00-00 00:00:00"), ("%d.%m.%Y", "unknown")]
+    + [("%m/%d/%Y", "-"), ("%Y%m%d", "0"), ("%Y%m%d", "99999999")],
+)
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_signs_for_no_date_are_missing_and_said(form: str, nothing: str, share: float) -> None:
+    rng = np.random.default_rng(1)
+    days = pd.Series(pd.Timestamp("2001-01-01") + pd.to_timedelta(rng.integers(0, 4000, 500), unit="D"))
+    gone = rng.random(500) < share
+    text = days.dt.strftime(form).where(~gone, nothing)
+    frame = pd.DataFrame({"day": text.astype(np.int64) if form == "%Y%m%d" else text, "x": rng.random(500)})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    assert model.schema_["day"].date_format == form and f"{gone.sum()} rows" in model.schema_["day"].reason
+    made = model.sample(400, seed=1)["day"]
+    assert abs(made.isna().mean() - share) < 0.12  # 4 standard errors of both shares together
+    assert pd.to_datetime(made.dropna().astype(str), format=form).between("2001-01-01", "2012-01-01").all()
+
+
 def test_a_declared_format_overrides_and_is_checked() -> None:
     texts = [f"0{d}/0{m}/2003" for d in range(1, 10) for m in range(1, 10)] * 5
     frame = pd.DataFrame({"when": texts, "x": range(len(texts))})
@@ -162,3 +181,11 @@ def test_durations_beyond_a_day_are_no_keys_and_exist() -> None:
     hours = parts[0] + parts[1] / 60 + parts[2] / 3600
     assert np.corrcoef(hours, made.x)[0, 1] > 0.9
     assert read_dates("start", ["06:15", "23:59"] * 9, np.ones(18)).format == "%H:%M"  # type: ignore[union-attr]
+
+
+def test_of_more_values_than_are_tried_both_ends_are_among_the_sample() -> None:
+    values = [str(i) for i in range(_MOST_DISTINCT + 1)]
+    tried, counts = _sample(values, np.arange(len(values)))
+    assert len(tried) == _MOST_DISTINCT and (tried[0], tried[-1]) == (values[0], values[-1])
+    assert [int(v) for v in tried] == counts.tolist()
+    assert _sample(values[1:], counts)[0] == values[1:]

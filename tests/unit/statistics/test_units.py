@@ -35,6 +35,7 @@ def test_at_most_so_many_rows_of_each_stay_and_all_of_those_who_have_fewer(most:
     assert kept["row"].is_unique and set(kept["row"]) <= set(frame["row"])
 
 
+@pytest.mark.statistical
 def test_every_row_of_a_unit_stays_with_the_same_chance() -> None:
     units, draws = pa.chunked_array([["a"] * 4 + ["b", "c"], ["a"] * 2 + ["b"]]), 3000
     counts = sum(chosen_rows(units, 2, OsNoise()).astype(int) for _ in range(draws))
@@ -89,6 +90,7 @@ def test_no_rows_a_wrong_column_and_a_dataset() -> None:
         bounded(replace(as_table(visits()), dataset=object()), "who", 1, OsNoise())
 
 
+@pytest.mark.statistical
 def test_an_index_knows_the_rows_of_each_unit_and_gives_each_the_same_chance(tmp_path) -> None:  # type: ignore[no-untyped-def]
     frame = visits()
     pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / "v.parquet", row_group_size=16)

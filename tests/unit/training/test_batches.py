@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.stats import chisquare
 
 from raysynth.encoding.block import EncodedBlock
@@ -21,6 +22,7 @@ def tables(source: MemoryRows) -> ConditionTables:
     return ConditionTables.build(source, (0, 2), CARDINALITIES)
 
 
+@pytest.mark.statistical
 def test_conditions_follow_the_logarithm_of_frequency() -> None:
     source = rows()
     draws = tables(source).draw(100_000, np.random.default_rng(1))
@@ -35,6 +37,7 @@ def test_conditions_follow_the_logarithm_of_frequency() -> None:
     assert chisquare(found[expected > 0], expected[expected > 0]).pvalue > 1e-6  # false alarm 1e-6
 
 
+@pytest.mark.statistical
 def test_rows_have_their_condition_and_are_uniform_among_those() -> None:
     source = rows()
     drawn = tables(source)

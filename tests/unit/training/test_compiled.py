@@ -20,10 +20,9 @@ import torch
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
-from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
-from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import VaeNetworks
 from raysynth.methods.vae.recipe import VaeJob, VaeSettings
@@ -36,7 +35,7 @@ from raysynth.training.loop import TrainSettings
 
 CPU = torch.device("cpu")
 SPANS = Spans((3, 3, 2), (2,))
-NETWORKS = GanSettings(8, (16,), (16, 16), generator_lr=2e-3, discriminator_lr=2e-3, pac=5, ema_decay=0.9)
+NETWORKS = GanSettings(8, (16,), (16, 16), generator_lr=2e-3, discriminator_lr=2e-3, pac=5)
 
 
 @pytest.fixture(autouse=True)
@@ -58,26 +57,26 @@ def rows(n: int = 400) -> MemoryRows:
 
 
 def settings(accumulation: int = 1) -> TrainSettings:
-    return TrainSettings(2, 100, 1, accumulation=accumulation)
+    return TrainSettings(2, 100, 1, accumulation=accumulation, ema_decay=0.9)
 
 
 def vae(accumulation: int = 1, components: int = 4) -> Job:
     networks = VaeNetworks(4, (16,), (16,), components)
-    return VaeJob(SPANS, (True, False), networks, VaeSettings(warm_up_steps=6), settings(accumulation))
+    return VaeJob(SPANS, (True, False), networks, VaeSettings(warm_up_steps=6), settings=settings(accumulation))
 
 
 def gan(
-    columns: tuple[int, ...] = (), kind: type[GanJob] = GanJob, accumulation: int = 1, discriminator_steps: int = 1
+    columns: tuple[int, ...] = (), all_given: bool = False, accumulation: int = 1, discriminator_steps: int = 1
 ) -> Job:
     networks = replace(NETWORKS, discriminator_steps=discriminator_steps)
-    return kind(SPANS, Conditions.on(SPANS, columns), networks, settings(accumulation))
+    return GanJob(SPANS, Conditions.on(SPANS, columns), networks, all_given, settings=settings(accumulation))
 
 
 def any_order(dropout: float = 0.2, rate: float = 6e-3) -> Job:
     frequencies = tuple(np.full(k, 1 / k) for k in SPANS.cardinalities)
     network = NetworkSettings(8, 8, 2, dropout)
     layout, training = CodeLayout(SPANS.cardinalities, (0, 0, 0)), AnyOrderSettings(rate, groups=4)
-    return AnyOrderJob(layout, network, training, settings(), frequencies)
+    return AnyOrderJob(layout, network, training, frequencies, settings=settings())
 
 
 JOBS: dict[str, Callable[[], Job]] = {
@@ -86,7 +85,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "gan": gan,
     "ctgan": partial(gan, (0, 1)),
     "ctgan in parts, two critic steps": partial(gan, (0, 1), accumulation=2, discriminator_steps=2),
-    "conditional gan": partial(gan, (0, 1), ConditionalGanJob),
+    "conditional gan": partial(gan, (0, 1), all_given=True),
     "any order": partial(any_order, rate=0.0),
     "any order without dropout": partial(any_order, dropout=0.0, rate=0.0),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from raysynth.training.curves import FOLDER, LABEL, CurveFolder, _writer
+from raysynth.training.checkpoints import FOLDER, LABEL, CurveFolder, _writer
 
 
 def events(folder: Path) -> list[tuple[int, str, float]]:

@@ -19,10 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from raysynth.methods.autoregressive.network import CodeLayout, NetworkSettings
 from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
-from raysynth.methods.gan.conditional_recipe import ConditionalGanJob
-from raysynth.methods.gan.learner import GanSettings
 from raysynth.methods.gan.network import Conditions
 from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.recipe import TimeGanJob, TimeGanSettings
@@ -31,7 +30,8 @@ from raysynth.methods.vae.recipe import VaeJob, VaeSettings
 from raysynth.training.batches import Batch
 from raysynth.training.held_out import ValidationBatch
 from raysynth.training.job import Job, average_alone
-from raysynth.training.loop import Learner, TrainSettings
+from raysynth.training.learner import Learner
+from raysynth.training.loop import TrainSettings
 
 META = torch.device("meta")
 CARDINALITIES, N_VALUES, ROWS = (5, 3, 4), 1, 20
@@ -94,21 +94,21 @@ def settings(accumulation: int = 1) -> TrainSettings:
 
 def vae(accumulation: int = 1, components: int = 4) -> Job:
     networks = VaeNetworks(4, (8,), (8,), components)
-    return VaeJob(SPANS, (True, True, False), networks, VaeSettings(), settings(accumulation))
+    return VaeJob(SPANS, (True, True, False), networks, VaeSettings(), settings=settings(accumulation))
 
 
-def gan(columns: tuple[int, ...] = (), kind: type[GanJob] = GanJob, accumulation: int = 1) -> Job:
-    return kind(SPANS, Conditions.on(SPANS, columns), GAN, settings(accumulation))
+def gan(columns: tuple[int, ...] = (), all_given: bool = False, accumulation: int = 1) -> Job:
+    return GanJob(SPANS, Conditions.on(SPANS, columns), GAN, all_given, settings=settings(accumulation))
 
 
 def any_order() -> Job:
     frequencies = tuple(np.full(k, 1 / k) for k in CARDINALITIES)
     layout = CodeLayout(CARDINALITIES, (0, 0, 0))
-    return AnyOrderJob(layout, NetworkSettings(8, 8, 1), AnyOrderSettings(groups=4), settings(), frequencies)
+    return AnyOrderJob(layout, NetworkSettings(8, 8, 1), AnyOrderSettings(groups=4), frequencies, settings=settings())
 
 
 def time_gan() -> Job:
-    return TimeGanJob(SEQUENCES, TimeGanSettings(hidden=4, projections=8), settings())
+    return TimeGanJob(SEQUENCES, TimeGanSettings(hidden=4, projections=8), settings=settings())
 
 
 JOBS: dict[str, Callable[[], Job]] = {
@@ -118,7 +118,7 @@ JOBS: dict[str, Callable[[], Job]] = {
     "gan": gan,
     "gan in parts": partial(gan, accumulation=2),
     "ctgan": partial(gan, (0, 2)),
-    "conditional gan": partial(gan, (0, 2), ConditionalGanJob),
+    "conditional gan": partial(gan, (0, 2), all_given=True),
     "any order": any_order,
     "time gan": time_gan,
 }
@@ -129,7 +129,7 @@ def rows(job: Job, kind: type[Batch] = Batch) -> Batch:
     widths = (1 + 2 * SEQUENCES.steps, SEQUENCES.steps) if isinstance(job, TimeGanJob) else (3, N_VALUES)
     codes, values = (torch.zeros(ROWS, width, device=META) for width in widths)
     condition = torch.zeros(ROWS, dtype=torch.long, device=META) if isinstance(job, GanJob) else None
-    if kind is ValidationBatch or isinstance(job, ConditionalGanJob) or condition is None or not job.conditions.columns:
+    if kind is ValidationBatch or condition is None or job.all_given or not job.conditions.columns:
         return kind(codes.long(), values)
     return kind(codes.long(), values, condition, condition)
 
@@ -151,7 +151,7 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
 def test_the_second_phase_of_time_gan_does_not_wait_either() -> None:
     job = time_gan()
     learner = job.learner(META, average_alone)
-    learner.epochs = 3  # type: ignore[attr-defined]
+    learner.epochs = 3
     assert "distance" in step(learner, rows(job))
 
 

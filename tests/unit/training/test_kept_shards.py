@@ -22,7 +22,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.schema import Kind
 from raysynth.training import kept_shards as module
-from raysynth.training.fingerprints import fingerprint
+from raysynth.training.kept_releases import fingerprint
 from raysynth.training.kept_shards import LABEL, ShardKey, kept_shards
 from raysynth.training.shards import ShardSet
 
@@ -114,7 +114,7 @@ def test_damage_means_encoding_again(
     vae(tmp_path, epochs=1).fit(rows())
     encoded.clear()
     (home,) = (tmp_path / name for name in kept_in(tmp_path))
-    path = home / "shard-000000-0000.values.npy"
+    path = home / "shard-000000.values.npy"
     if damage == "a byte":
         content = bytearray(path.read_bytes())
         content[-1] ^= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysynth.training.precision import tensor_cores
+from raysynth.training.job import tensor_cores
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def inclusion(n: int, q: float, steps: int) -> np.ndarray:
     return found
 
 
+@pytest.mark.statistical
 def test_every_row_is_drawn_with_chance_q_independently_of_the_others() -> None:
     n, q, steps = 40, 0.15, 4000
     found = inclusion(n, q, steps)
@@ -64,6 +65,7 @@ def test_every_row_is_drawn_with_chance_q_independently_of_the_others() -> None:
     assert np.abs(together).max() < 7  # 780 pairs, each beyond 7 standard errors less than once in 10^9
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("rank", [1, 3])
 def test_every_worker_draws_from_its_share_with_the_same_chance(rank: int) -> None:
     n, q, steps = 50, 0.1, 2000
@@ -104,6 +106,7 @@ def test_places_at_both_ends_of_the_range_of_chances() -> None:
     assert (np.diff(many) >= 1).all()
 
 
+@pytest.mark.statistical
 def test_units_are_drawn_with_chance_q_by_one_row_each_whatever_they_have() -> None:
     """Unit u has u + 1 rows: drawn by row it would come u + 1 times as often, and with several rows."""
     n, q, steps = 12, 0.2, 4000
@@ -153,6 +156,7 @@ def test_steps_repeated_after_a_crash_come_out_of_the_charged_ones(tmp_path: Pat
     assert private_batches.started_steps(Path(journal)) == 12
 
 
+@pytest.mark.statistical
 def test_the_group_of_a_row_is_drawn_for_it_alone() -> None:
     """One row more must not move the others into other groups: which of them share one is independent of the number."""
     n, draws, groups = 12, 4000, 4

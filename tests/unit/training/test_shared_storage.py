@@ -1,4 +1,4 @@
-"""Training on several nodes needs a folder that all of them see: said before anything is encoded."""
+"""Training on several nodes keeps its checkpoints where all of them see them: said before anything is encoded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_fit_is_refused_before_its_shards_are_written(monkeypatch: pytest.Monk
     from ray.train import ScalingConfig
 
     cluster(monkeypatch, node(2), node(2))
-    monkeypatch.setattr(neural, "write_shards", lambda *_, **__: pytest.fail("shards were written"))
+    monkeypatch.setattr(neural, "stream_shards", lambda *_, **__: pytest.fail("shards were written"))
     model = TabularVAE(scaling_config=ScalingConfig(num_workers=2), epochs=1, seed=0, verbose=False)
     with pytest.raises(ParameterError, match="all of them see"):
         model.fit(pd.DataFrame({"a": range(50), "b": ["x", "y"] * 25}))

@@ -15,7 +15,7 @@ import pytest
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
 from raysynth.methods.loading import load_synthetic_model
-from raysynth.tuning import SweepResult, private_sweep, private_trial, sweep
+from raysynth.tuning import SweepResult, private_sweep, sweep
 from raysynth.tuning.private_sweep import PrivateFolder, chosen
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
 
@@ -168,7 +168,7 @@ def test_a_failed_run_is_never_chosen_and_shows_nothing(
 ) -> None:
     """All runs but the third fail; its setting wins. Then all fail: no winner, and no word about why."""
     calls: list[int] = []
-    fit = private_trial.fit_opened
+    fit = private_sweep.fit_opened
 
     def failing(*arguments: Any) -> Any:
         calls.append(1)
@@ -176,7 +176,7 @@ def test_a_failed_run_is_never_chosen_and_shows_nothing(
             raise MemoryError("row 17 is too large")
         return fit(*arguments)
 
-    monkeypatch.setattr(private_trial, "fit_opened", failing)
+    monkeypatch.setattr(private_sweep, "fit_opened", failing)
     found = run(table, tmp_path / "a")
     assert len(calls) == 4 and found.results[0].finished
     nothing = run(table, tmp_path / "b")
@@ -189,8 +189,8 @@ def test_the_score_of_a_run_is_noised_and_paid_for_by_the_run(
     table: pd.DataFrame, tmp_path: Path, four: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scopes, drawn, kept = [], [], []
-    scope_of, draw = private_trial._run_scope, private_trial.gaussian_vector
-    run_one = private_trial.run_private_trial
+    scope_of, draw = private_sweep._run_scope, private_sweep.gaussian_vector
+    run_one = private_sweep.run_private_trial
 
     def noted_scope(*arguments: Any) -> Any:
         scopes.append(scope_of(*arguments))
@@ -205,9 +205,9 @@ def test_the_score_of_a_run_is_noised_and_paid_for_by_the_run(
         kept.append(run_one(*arguments))
         return kept[-1]
 
-    monkeypatch.setattr(private_trial, "_run_scope", noted_scope)
-    monkeypatch.setattr(private_trial, "gaussian_vector", noted_draw)
-    monkeypatch.setattr(private_trial, "run_private_trial", noted_run)
+    monkeypatch.setattr(private_sweep, "_run_scope", noted_scope)
+    monkeypatch.setattr(private_sweep, "gaussian_vector", noted_draw)
+    monkeypatch.setattr(private_sweep, "run_private_trial", noted_run)
     run(table, tmp_path)
     assert len(scopes) == len(drawn) == len(kept) == 4
     for scope, (exact, multiplier, sensitivity, noised), result in zip(scopes, drawn, kept, strict=True):

@@ -1,7 +1,7 @@
 """The audit of sequences: what a canary is, the build as it is, and with bugs planted.
 
 `audited` is the one adversary. On the correct build it never refutes the claim, with a false alarm of at most
-FALSE_ALARM for each audit (there are three) and 0.0003 for all of them; with each bug planted it does, at epsilon 0.5.
+FALSE_ALARM for each audit (there are three) and 0.0001 for all of them; with each bug planted it does, at epsilon 0.5.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from raysynth.methods.sequences.private import bounded_sequences
 from raysynth.privacy import EpsilonAudit, audit_epsilon
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.units import bounded
-from tests.unit.attacks.conftest import audited
+from tests.unit.attacks.conftest import FALSE_ALARM, WITH_BUG, audited
 
 EPSILON, DELTA = 0.5, 1e-8  # as in `test_audit.py`
 LENGTH = 3  # rows of an entity that count; some have four
@@ -64,8 +64,10 @@ def model_of(data: Any, **parameters: Any) -> Any:
     return new_synthesizer("timegan", **{"epsilon": EPSILON, "delta": DELTA, **TINY, **of_data, **parameters})
 
 
-def audit(data: Any, attack: str, canary: dict[str, Any] | None = None, **parameters: Any) -> EpsilonAudit:
-    found = audited(model_of(data, **parameters), data, attack, canary)
+def audit(
+    data: Any, attack: str, canary: dict[str, Any] | None = None, *, false_alarm: float = WITH_BUG, **parameters: Any
+) -> EpsilonAudit:
+    found = audited(model_of(data, **parameters), data, attack, canary, false_alarm)
     print(found)
     return found
 
@@ -172,17 +174,19 @@ def test_a_method_for_sequences_without_a_guarantee_names_the_one_that_has_it() 
 # ---- the build as it is ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.statistical
 @pytest.mark.slow  # the gradients, below, and files of tables (`test_run.py`) are asked each time
 def test_the_file_does_not_refute_the_claim() -> None:
-    found = audit(stays(), "file")
+    found = audit(stays(), "file", false_alarm=FALSE_ALARM)
     assert not found.refuted, str(found)
     assert found.largest > EPSILON, "a perfect attack would have"
     assert found.unit == "value of 'stay' with all its rows (at most 3 of which count)"
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("data", [stays(), waves()], ids=["table", "array"])
 def test_the_gradients_do_not_refute_the_claim(data: Any) -> None:
-    found = audit(data, "gradients", epochs=2)
+    found = audit(data, "gradients", false_alarm=FALSE_ALARM, epochs=2)
     assert not found.refuted, str(found)
     assert found.largest > EPSILON and found.attacks[0].figures["steps"] == 2, "all iterates are seen"
 
@@ -199,6 +203,7 @@ def test_noise_omitted_from_the_statistics(monkeypatch: pytest.MonkeyPatch) -> N
     assert audit(narrow(600), "file", {"ward": "x"}, time_column=None).refuted
 
 
+@pytest.mark.slow  # `test_private_tables.py` counts the rows of an entity
 def test_all_rows_of_an_entity_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def unbounded(ordered: OrderedRows, *others: Any) -> OrderedRows:
         return replace(ordered)

@@ -86,6 +86,12 @@ READ_SO = [
     ("remarks above", "# made\n# in two, steps\n" + lines("a,b", "#,1"), [pa.int64()] * 2, [1, 1], "2 lines with '#'"),
     ("a header with a sign", "# made\n" + "#" + lines("a,b", "#,1"), [pa.int64()] * 2, [1, 1], "1 line"),
     ("one column", lines("a", "#"), [pa.int64()], [1], ""),
+    ("delimiters at the ends of rows alone", lines("a,b", "#,x,"), [pa.int64(), TEXT], [1, "x"], "nor values"),
+    ("a title above two columns", "Report\n" + lines("a,b", "#,x"), [pa.int64(), TEXT], [1, "x"], "1 line before"),
+    ("a name over the second column", lines("b", "car #,7"), [pa.int64()], [7], "numbers the rows"),
+    ("another delimiter in the values", lines("a,b", "#,x;y"), [pa.int64(), TEXT], [1, "x;y"], ""),
+    ("two signs", lines("a,b", "(-#),1") + "5,1\n", [TEXT, pa.int64()], ["(-1)", 1], ""),
+    ("truth values", lines("a,b", "TRUE,#") + "FALSE,1\n", [pa.bool_(), pa.int64()], [True, 1], "written as True"),
 ]
 
 
@@ -119,6 +125,12 @@ def test_a_streamed_file_is_read_the_same(content: str, tmp_path: Path, monkeypa
         ("utf-16-le", "Größe"),
         ("cp1251", "Санкт-Петербург и его жители"),
         ("shift_jis", "東京都千代田区の統計表です"),
+        ("cp1252", "Köln Genève Málaga"),
+        ("cp1252", "più così perché città"),
+        ("cp1252", "Ærø København"),
+        ("cp1250", "Wrocław i Łódź"),
+        ("cp1250", "Příliš žluťoučký kůň"),
+        ("cp1250", "Niš i Čačak"),
     ],
 )
 def test_encodings(encoding: str, word: str, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Calibration spends the budget, all of it and no more; a budget too small is refused with the size that would do."""
 
+import math
 import re
 
 import pytest
 
 from raysynth.dp import PrivacyBudget, total_epsilon
 from raysynth.dp.accounting import ledger
-from raysynth.dp.accounting.calibration import calibrated, dpsgd_noise_multiplier
+from raysynth.dp.accounting.calibration import LEAST_NOISE, _by_secants, calibrated, dpsgd_noise_multiplier
 from raysynth.errors import ParameterError
 
 
@@ -19,6 +20,28 @@ def test_dpsgd_spends_what_earlier_events_left(epsilon: float) -> None:
         [*already, ledger.subsampled_gaussian("gradients", sigma, sampling_rate=0.02, steps=300)], 1e-5
     )
     assert 0.995 * epsilon <= total <= epsilon
+
+
+@pytest.mark.parametrize("falls", [1.0, 0.5, 3.0], ids=lambda p: f"scale^-{p:g}")
+@pytest.mark.parametrize("start", [1e-3, 1.0, 900.0])
+def test_secants_find_the_least_scale_in_few_looks(start: float, falls: float) -> None:
+    looks: list[float] = []
+
+    def share(scale: float) -> float:
+        looks.append(scale)
+        return float((scale / 7.0) ** -falls + 0.3 * (scale / 7.0) ** (-2 * falls)) / 1.3
+
+    found = _by_secants(share, start, 1e-3)
+    assert found is not None and 7.0 <= found <= 7.0 * (1 + 1e-3) + 1e-9
+    assert len(looks) <= 16 and share(found) <= 1 < share(found / (1 + 1.01e-3))
+
+
+def test_secants_find_no_scale_where_there_is_none_and_halve_where_there_is_no_slope() -> None:
+    assert _by_secants(lambda scale: math.inf, 1.0, 1e-3) is None
+    stepped = _by_secants(lambda scale: math.inf if scale < 2.5 else 0.0, 1.0, 1e-3)
+    assert stepped is not None and 2.5 <= stepped <= 2.5 * (1 + 1e-3)
+    least = _by_secants(lambda scale: 0.0, 1.0, 1e-3)
+    assert least is not None and least < LEAST_NOISE
 
 
 def test_plans_of_several_mechanisms_share_one_scale() -> None:

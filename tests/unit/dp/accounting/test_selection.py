@@ -129,6 +129,7 @@ def test_what_has_a_delta_of_its_own_is_refused() -> None:
         RunBudget(1.0).covers([approximate("lists", 0.0, 1e-7)])
 
 
+@pytest.mark.statistical
 def test_the_number_of_runs_has_its_mean_and_its_law() -> None:
     """4,000 draws; false alarms: 5 standard errors, below one in a million."""
     noise = InsecureSeededNoise(0)

@@ -24,8 +24,8 @@ from raysynth.methods.autoregressive.network import (
     random_places,
 )
 from raysynth.methods.shared.spans import SpanIndex, Spans
-from raysynth.methods.timegan.critic import SequenceCritic
 from raysynth.methods.timegan.network import TimeGanSizes
+from raysynth.methods.timegan.private_recipe import SequenceCritic
 from raysynth.methods.vae.network import MixturePrior, TabularVae, VaeNetworks
 
 N = 12

@@ -14,6 +14,8 @@ from raysynth.dp.mechanisms.counts import (
     stable_counts,
 )
 
+pytestmark = pytest.mark.statistical
+
 NOISE = InsecureSeededNoise(1)
 
 

@@ -9,6 +9,8 @@ from scipy import stats
 from raysynth.dp import InsecureSeededNoise, OsNoise, SecureNoise
 from raysynth.dp.mechanisms.noise import NoiseSource, noise_source
 
+pytestmark = pytest.mark.statistical
+
 SOURCES = [OsNoise(), SecureNoise(), InsecureSeededNoise(0)]
 
 

@@ -1,7 +1,8 @@
-"""Tests of the any-order learner: it learns, holds rows back, keeps the best weights, stops, and resumes."""
+"""The any-order network in training: it learns, holds rows back, keeps the best weights, stops, and resumes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ from raysynth.methods.autoregressive.recipe import AnyOrderJob, AnyOrderSettings
 from raysynth.training.batches import MemoryRows
 from raysynth.training.checkpoints import FolderStore
 from raysynth.training.held_out import RowsWithout, ValidationBatch
-from raysynth.training.job import average_alone, train_here
+from raysynth.training.job import CPU, average_alone, train_here, trained
 from raysynth.training.loop import TrainSettings
 
 LAYOUT = CodeLayout((5, 5, 3), (0, 0, 0))
-CPU = torch.device("cpu")
 
 
 def rows(n: int = 2000) -> MemoryRows:
@@ -29,14 +29,15 @@ def rows(n: int = 2000) -> MemoryRows:
     return MemoryRows(EncodedBlock(codes, np.empty((n, 0), np.float32)))
 
 
-def job(epochs: int = 4, batch_size: int = 64, n: int = 2000, **training: Any) -> AnyOrderJob:
+def job(epochs: int = 4, batch_size: int = 64, n: int = 2000, **settings: Any) -> AnyOrderJob:
+    settings = {"checkpoint_every": 2, "validation_share": 0.05, "patience": 10, **settings}
     steps = epochs * (n // batch_size)
     return AnyOrderJob(
         LAYOUT,
         NetworkSettings(width=16, hidden=16, layers=1, dropout=0.0),
-        AnyOrderSettings(**{"groups": 4, "total_steps": steps, "learning_rate": 0.02, **training}),
-        TrainSettings(epochs, batch_size, seed=1, checkpoint_every=2),
+        AnyOrderSettings(learning_rate=0.02, groups=4, total_steps=steps),
         tuple(np.full(k, 1 / k) for k in LAYOUT.cardinalities),
+        settings=TrainSettings(epochs, batch_size, seed=1, **settings),
     )
 
 
@@ -71,14 +72,14 @@ def test_training_ends_when_patience_is_over_and_keeps_the_best_weights() -> Non
     losses = [h["validation"] for h in result.history]
     assert len(losses) < 200
     assert len(losses) - 1 - int(np.argmin(losses)) == 3
-    assert np.isclose(result.state["best_loss"], min(losses), atol=1e-3)
+    assert np.isclose(result.state["weights"]["best_loss"], min(losses), atol=1e-3)
 
 
 def test_without_held_back_rows_the_last_average_is_kept() -> None:
     result = train_here(job(validation_share=0.0), rows(), device=CPU)
     assert len(result.history) == 4
     assert "validation" not in result.history[0]
-    for kept, averaged in zip(result.state["best"], result.state["averaged"], strict=True):
+    for kept, averaged in zip(*(result.state["weights"][key] for key in ("best", "averaged")), strict=True):
         assert torch.equal(kept, averaged)
 
 
@@ -86,19 +87,19 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     table = rows(500)
     whole = train_here(job(n=500), table, device=CPU)
     first = job(n=500)
-    short = AnyOrderJob(first.layout, first.network, first.training, TrainSettings(2, 64, 1), first.frequencies)
+    short = replace(first, settings=replace(first.settings, epochs=2, checkpoint_every=10))
     train_here(short, table, store=FolderStore(tmp_path), device=CPU)
     resumed = train_here(job(n=500), table, store=FolderStore(tmp_path), device=CPU)
     assert [h["loss"] for h in resumed.history] == [h["loss"] for h in whole.history]
-    for a, b in zip(resumed.state["best"], whole.state["best"], strict=True):
+    for a, b in zip(resumed.state["weights"]["best"], whole.state["weights"]["best"], strict=True):
         assert torch.equal(a, b)
 
 
 def test_the_network_of_a_state_has_the_best_weights() -> None:
     made = job()
     state = made.learner(CPU, average_alone).state_dict()
-    state["best"] = [torch.full_like(t, 0.25) for t in state["best"]]
-    assert all((p == 0.25).all() for p in made.network_of(state).parameters())
+    state["weights"]["best"] = [torch.full_like(t, 0.25) for t in state["weights"]["best"]]
+    assert all((p == 0.25).all() for p in trained(made.trainable(CPU), state).parameters())
 
 
 def test_the_learning_rate_rises_then_falls() -> None:

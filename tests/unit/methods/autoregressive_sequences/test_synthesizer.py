@@ -37,6 +37,7 @@ def test_autocorrelation_of_a_series_is_recovered() -> None:
     assert abs(made[:, 0].std() * 0.6 - 1) < 0.15  # the first step has the stationary law too
 
 
+@pytest.mark.statistical
 def test_transitions_of_a_chain_are_recovered() -> None:
     """States that follow one another by a matrix that depends on the entity's group, in sequences of 3 to 14 rows.
 

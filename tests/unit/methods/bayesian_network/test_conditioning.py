@@ -74,6 +74,7 @@ def test_rows_under_conditions_follow_the_posterior(random_network, joint):
     assert chi2 < freedom + 5 * np.sqrt(2 * freedom)  # one false alarm in 10^6
 
 
+@pytest.mark.statistical
 def test_a_rare_condition_costs_no_rejection(asia):
     weights = {0: np.array([1.0, 0.0]), 1: np.array([1.0, 0.0]), 3: np.array([1.0, 0.0])}  # 1 row in 37,000
     codes = draw(conditioned_steps(asia, weights, network_steps(asia)), 1000, 8, np.random.default_rng(0))

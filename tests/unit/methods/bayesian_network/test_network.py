@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from raysynth.errors import ModelFileError
-from raysynth.methods.bayesian_network.export import safe_names, to_pgmpy
-from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.network import Network, safe_names, to_pgmpy
 
 NAMES = ("asia", "tub", "smoke", "lung", "bronc", "either", "xray", "dysp")
 

@@ -55,6 +55,7 @@ def test_chosen_smoothing_predicts_new_rows_better_than_none_or_much():
     assert held_out[0] > held_out[1] and held_out[0] > held_out[2]
 
 
+@pytest.mark.statistical
 def test_estimate_recovers_the_probabilities(random_network, rows_of, count_of):
     network = random_network(5, 2)
     codes = rows_of(network, 200_000, 2)

@@ -43,6 +43,7 @@ def cut(z: np.ndarray, k: int) -> np.ndarray:
     return np.searchsorted(ndtri(np.cumsum(shares / shares.sum())[:-1]), z)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("shape", [(2, 2), (2, 9), (3, 5), (20, 20), (40, 40)])
 @pytest.mark.parametrize("rho", [-0.9, -0.4, 0.0, 0.3, 0.8, 0.97])
 def test_planted_correlation_is_recovered(shape: tuple[int, int], rho: float) -> None:
@@ -193,6 +194,7 @@ def copula() -> Copula:
     return Copula(margins, missing, nearest_correlation(correlation))
 
 
+@pytest.mark.statistical
 def test_margins_and_missingness_are_sampled(copula: Copula) -> None:
     """200,000 rows: each share within 5 standard deviations (false alarm 6e-7 each)."""
     codes = sample_codes(copula, N, np.random.default_rng(1))
@@ -231,6 +233,7 @@ EVIDENCE = {
 }
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_conditional_sampling_equals_rejection(copula: Copula, name: str) -> None:
     """Chi-square of each column and each pair of columns at level 1e-5: 7 x 10 tests, false alarm below 0.1 %."""

@@ -80,6 +80,7 @@ def test_missingness_depends_on_the_other_columns() -> None:
     assert (rows.a.isna() & rows.town.isna()).mean() == pytest.approx(gone.mean(), abs=0.05)
 
 
+@pytest.mark.statistical
 def test_columns_that_are_missing_in_the_same_rows_stay_so(tmp_path: Path) -> None:
     """Numbers, times and categories; under conditions, and from a file. Shares: four standard errors."""
     rng = np.random.default_rng(1)

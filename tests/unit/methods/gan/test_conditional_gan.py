@@ -55,6 +55,7 @@ def test_the_documents_conditions(model: ConditionalTabularGAN) -> None:
     assert (rows["job"] == "cook").mean() > 0.75
 
 
+@pytest.mark.statistical
 def test_what_is_given_keeps_its_own_joint_distribution(model: ConditionalTabularGAN) -> None:
     """Without conditions too: the share of men, and their ages (5 standard errors of 5,000 rows)."""
     rows = model.sample(5000, seed=0)

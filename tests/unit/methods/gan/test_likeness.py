@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysynth.methods.gan.likeness import pair_distance, scored_pairs
+from raysynth.methods.gan.training import pair_distance, scored_pairs
 
 
 def test_by_hand() -> None:

@@ -17,7 +17,7 @@ import torch
 from scipy.special import ndtri
 
 from raysynth import TimeSeriesGAN, load_synthetic_model
-from raysynth.attacks.audit.bounds import game_bound
+from raysynth.attacks.audit.run import game_bound
 from raysynth.data.sequences import Windows
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.accountant import total_epsilon
@@ -140,6 +140,7 @@ def test_no_row_raises_and_few_sequences_are_no_error() -> None:
     assert fitted(np.full((3, 4, 1), np.nan), epochs=1).sample(2).shape == (2, 4, 1)
 
 
+@pytest.mark.slow  # half a minute of training; `test_synthesizer.py` of timegan learns without a budget
 def test_it_learns_how_steps_hang_together() -> None:
     """Autocorrelations come back where independent steps have none."""
     rng = np.random.default_rng(0)

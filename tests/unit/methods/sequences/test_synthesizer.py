@@ -24,7 +24,7 @@ from raysynth.errors import (
 )
 from raysynth.files.model_file import read_model, write_model
 from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-from raysynth.training.curves import CurveFolder
+from raysynth.training.checkpoints import CurveFolder
 
 
 @dataclass(frozen=True)

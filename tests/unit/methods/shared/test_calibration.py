@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from raysynth.methods.gan.network import Conditions, Generator
 from raysynth.methods.gan.sampler import GanSampler, drawn_by, folded
-from raysynth.methods.shared.calibration import KNOTS, calibrated, quantiles_by_code, value_map
+from raysynth.methods.shared.neural import KNOTS, calibrated, quantiles_by_code, value_map
 from raysynth.methods.shared.spans import Spans
 
 SPANS = Spans((4, 3), (1,))
@@ -27,6 +28,7 @@ def sampler() -> GanSampler:
     )
 
 
+@pytest.mark.statistical
 def test_code_shares_and_value_quantiles_become_the_released_ones() -> None:
     shares = [np.array([0.6, 0.3, 0.099, 0.001]), np.array([0.25, 0.75, 0.0])]
     ranks = np.linspace(0, 1, KNOTS)

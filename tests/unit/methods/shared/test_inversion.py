@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.gan.conditional_sampler import ConditionalGanSampler
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.sampler import GanSampler
+from raysynth.methods.gan.sampler import ConditionalGanSampler, GanSampler
 from raysynth.methods.shared.inversion import Search, log_shares
 from raysynth.methods.shared.row_sampler import RowSampler
 from raysynth.methods.shared.spans import Spans

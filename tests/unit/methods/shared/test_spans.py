@@ -64,6 +64,7 @@ def test_activation_is_finite_for_logits_far_apart() -> None:
     assert out[0, 1:4].tolist() == [1, 0, 0]
 
 
+@pytest.mark.statistical
 def test_gumbel_noise_has_its_mean_and_variance() -> None:
     noise = gumbel_noise((200_000,), torch.Generator().manual_seed(1)).double()
     assert torch.isfinite(noise).all()
@@ -72,6 +73,7 @@ def test_gumbel_noise_has_its_mean_and_variance() -> None:
     assert abs(noise.var().item() - np.pi**2 / 6) < 5 * 3.5 / 200_000**0.5
 
 
+@pytest.mark.statistical
 def test_draws_follow_the_softmax() -> None:
     logits = torch.log(torch.tensor([0.2, 0.3, 0.5, 1.0, *[1 / 7] * 7, 0.9, 0.1])).repeat(100_000, 1)
     noise = gumbel_noise(tuple(logits.shape), torch.Generator().manual_seed(2))

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from raysynth.methods.timegan.critic import LARGEST_NORM, SequenceCritic
 from raysynth.methods.timegan.network import Sequences, TimeGanSizes, step_mask
+from raysynth.methods.timegan.private_recipe import LARGEST_NORM, SequenceCritic
 
 STEPS, N, WIDTH, CONTEXT = 5, 7, 3, 2
 

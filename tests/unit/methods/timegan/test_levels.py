@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysynth.methods.timegan.levels import MOST_KNOTS, SEQUENCES_PER_KNOT, SequenceLevels, levels_of
+from raysynth.methods.timegan.sampler import MOST_KNOTS, SEQUENCES_PER_KNOT, SequenceLevels, levels_of
 
 N, T = 2000, 6
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.timegan.levels import SequenceLevels, levels_of
 from raysynth.methods.timegan.network import (
     Autoencoder,
     LatentGenerator,
@@ -23,7 +22,7 @@ from raysynth.methods.timegan.network import (
     supervised_loss,
     whitening,
 )
-from raysynth.methods.timegan.sampler import SequenceSampler
+from raysynth.methods.timegan.sampler import SequenceLevels, SequenceSampler, levels_of
 
 # columns: a number (code 0) or missing (1); three categories, of which the last never occurs; a fixed code
 LAYOUT = VectorLayout((2, 3, 4), (0,), (0,), (-1, -1, 2), (4,))
@@ -47,6 +46,7 @@ def test_the_loss_is_low_where_the_codes_are_likely_and_the_values_right() -> No
     torch.testing.assert_close(vectors.loss(off, CODES, VALUES), torch.tensor([0.25, 0.0]))
 
 
+@pytest.mark.statistical
 def test_drawn_codes_are_likely_ones_and_never_dead_ones() -> None:
     vectors, rng = Vectors(LAYOUT), torch.Generator().manual_seed(0)
     raw = torch.zeros(2000, 6)

@@ -1,4 +1,4 @@
-"""The learner of private sequences: what it is held to, what it goes on from; no real row reaches the generator."""
+"""Private sequences in training: what it is held to, what it goes on from; no real row reaches the generator."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout
 from raysynth.methods.timegan.private_recipe import (
     PrivateTimeGanJob,
-    PrivateTimeGanLearner,
     ReleasedSequences,
-    averaged_networks,
     moved,
 )
 from raysynth.methods.timegan.recipe import TimeGanSettings
 from raysynth.training.batches import MemoryRows
-from raysynth.training.job import average_alone
+from raysynth.training.job import CPU, average_alone, trained
+from raysynth.training.learner import Learner
 from raysynth.training.loop import TrainSettings, train
 from raysynth.training.private_batches import PrivateBatch
+from raysynth.training.private_steps import PrivateSteps
 
 STEPS = 4
 LAYOUT = SequenceLayout(STEPS, VectorLayout((2, 3), (0,), (0,), (0, -1)), VectorLayout((), (), (), ()))
-CPU = torch.device("cpu")
 
 
 def released() -> ReleasedSequences:
@@ -44,7 +43,8 @@ def released() -> ReleasedSequences:
 def job(**plan: Any) -> PrivateTimeGanJob:
     given = {"clip": 1.0, "noise_multiplier": 1.0, "sampling_rate": 0.5, "expected_batch": 20.0, "steps": 8, **plan}
     networks = TimeGanSettings(hidden=5, noise=2)
-    return PrivateTimeGanJob(LAYOUT, networks, TrainSettings(4, 20, 0), DpSgdPlan(**given), released())
+    settings = TrainSettings(4, 20, 0)
+    return PrivateTimeGanJob(LAYOUT, networks, released(), settings=settings, plan=DpSgdPlan(**given))
 
 
 def rows(n: int = 40) -> MemoryRows:
@@ -54,7 +54,7 @@ def rows(n: int = 40) -> MemoryRows:
     return MemoryRows(EncodedBlock(codes, rng.normal(0, 0.2, (n, STEPS)).astype(np.float32)))
 
 
-def trained(of: PrivateTimeGanJob, data: MemoryRows) -> PrivateTimeGanLearner:
+def after_training(of: PrivateTimeGanJob, data: MemoryRows) -> Learner:
     learner = of.learner(CPU, average_alone)
     batches = of.batches(data, batch_size=20, steps=2, rank=0, device=CPU)
     history = train(learner, batches, of.settings).history
@@ -64,68 +64,65 @@ def trained(of: PrivateTimeGanJob, data: MemoryRows) -> PrivateTimeGanLearner:
 
 
 def test_it_trains_all_charged_steps_and_goes_on_from_its_state() -> None:
-    learner = trained(job(), rows())
+    learner = after_training(job(), rows())
     assert learner.steps == 8
     other = job().learner(CPU, average_alone)
     other.load_state_dict(learner.state_dict())
     noise = [torch.Generator().manual_seed(5) for _ in range(2)]
-    for one, two in zip(learner._made(noise[0]), other._made(noise[1]), strict=True):
+    for one, two in zip(learner.networks._made(noise[0]), other.networks._made(noise[1]), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
-    generator, autoencoder = averaged_networks(job(), learner.state_dict())
-    best = [*generator.parameters(), *autoencoder.recovery.parameters()]
+    best = trained(job().trainable(CPU), learner.state_dict()).leaving()
     torch.testing.assert_close([p.detach() for p in best], learner.weights.best, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_batches_without_sequences_are_no_error(n: int) -> None:
-    trained(job(sampling_rate=0.5), rows(n))
+    after_training(job(sampling_rate=0.5), rows(n))
 
 
 def test_real_sequences_reach_the_discriminator_alone() -> None:
     """An update of the generator is a function of what was released: no batch is handed to it."""
-    learner = job().learner(CPU, average_alone)
-    before = [p.detach().clone() for p in learner.made_by()]
-    critic = [p.detach().clone() for p in learner.critic.parameters()]
+    made = job()
+    gan, private = made.trainable(CPU), PrivateSteps(made.plan, average_alone)
     (batch,) = list(job(steps=1).batches(rows(), batch_size=20, steps=1, rank=0, device=CPU).epoch(0))
-    learner._teach_critic(batch, torch.Generator().manual_seed(0))
-    torch.testing.assert_close([p.detach() for p in learner.made_by()], before, rtol=0, atol=0)
-    assert any(not torch.equal(p, q) for p, q in zip(learner.critic.parameters(), critic, strict=True))
+    update = gan._taught_critic(batch, private, torch.Generator().manual_seed(0))
+    assert update.moved == ("critic",) and all(p.grad is None for p in gan.leaving())
+    assert any(p.grad.abs().sum() > 0 for p in gan.critic.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("clip", [0.01, 0.1])
 def test_made_sequences_move_the_critic_by_the_clip_at_most(clip: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """As real ones do; else the critic would hear of made ones the louder the smaller the clip is."""
-    learner = job(clip=clip).learner(CPU, average_alone)
-    monkeypatch.setattr(learner.private, "teach", lambda *_: torch.zeros(()))
-    learner._teach_critic(PrivateBatch(()), torch.Generator().manual_seed(0))
-    gradient = torch.cat([p.grad.reshape(-1) for p in learner.critic.parameters() if p.grad is not None])
+    made = job(clip=clip)
+    gan, private = made.trainable(CPU), PrivateSteps(made.plan, average_alone)
+    monkeypatch.setattr(private, "teach", lambda *_: torch.zeros(()))
+    gan._taught_critic(PrivateBatch(()), private, torch.Generator().manual_seed(0))
+    gradient = torch.cat([p.grad.reshape(-1) for p in gan.critic.parameters() if p.grad is not None])
     assert 0.1 * clip < gradient.norm() <= clip
 
 
 def test_the_critic_is_projected_after_its_noised_step(monkeypatch: pytest.MonkeyPatch) -> None:
     learner, order = job().learner(CPU, average_alone), []
-    adam, critic = learner.adams[1], learner.critic
+    adam, critic = learner.optimisers["critic"].adam, learner.networks.critic
     step, project = adam.step, critic.project
     monkeypatch.setattr(adam, "step", lambda: (order.append("step"), step())[1])
     monkeypatch.setattr(critic, "project", lambda: (order.append("project"), project())[1])
     (batch,) = list(job(steps=1).batches(rows(), batch_size=20, steps=1, rank=0, device=CPU).epoch(0))
-    learner._teach_critic(batch, torch.Generator().manual_seed(0))
+    learner.step(batch, torch.Generator().manual_seed(0))
     assert order == ["step", "project"]
 
 
 def test_columns_are_compared_by_rank_over_the_steps_that_exist() -> None:
-    learner = job().learner(CPU, average_alone)
-    wanted = learner.released["quantiles"] * learner.summary.scale_W + learner.summary.mean_W
+    gan = job().trainable(CPU)
+    wanted = gan.released["quantiles"] * gan.summary.scale_W + gan.summary.mean_W
     order = torch.randperm(600, generator=torch.Generator().manual_seed(0))
     x_TNW, mask_TN = wanted[order].view(4, 150, -1), torch.ones(4, 150)
     none = torch.zeros(0)
-    assert float(learner._columns_distance(x_TNW, none, mask_TN)) < 1e-6
+    assert float(gan._columns_distance(x_TNW, none, mask_TN)) < 1e-6
     longer = torch.cat([x_TNW, torch.full_like(x_TNW[:1], 7.0)])
     there = torch.cat([mask_TN, torch.zeros(1, 150)])
-    assert float(learner._columns_distance(longer, none, there)) < 1e-6
-    assert float(learner._columns_distance(x_TNW + learner.summary.scale_W, none, mask_TN)) == pytest.approx(
-        1.0, rel=0.01
-    )
+    assert float(gan._columns_distance(longer, none, there)) < 1e-6
+    assert float(gan._columns_distance(x_TNW + gan.summary.scale_W, none, mask_TN)) == pytest.approx(1.0, rel=0.01)
 
 
 def test_ranks_are_moved_to_released_moments_within_reason() -> None:

@@ -1,4 +1,4 @@
-"""The TimeGAN learner: its phases, what it learns, and that a resumed run equals an uninterrupted one."""
+"""TimeGAN in training: its phases, what it learns, and that a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rows() -> MemoryRows:
 
 def job(epochs: int = 6, **settings: float) -> TimeGanJob:
     networks = replace(TimeGanSettings(hidden=8, embedding_share=0.5, projections=16), **settings)
-    return TimeGanJob(LAYOUT, networks, TrainSettings(epochs, 32, 0, "cosine", checkpoint_every=2))
+    return TimeGanJob(LAYOUT, networks, settings=TrainSettings(epochs, 32, 0, "cosine", checkpoint_every=2))
 
 
 def test_the_autoencoder_learns_first_and_then_all_networks(rows: MemoryRows) -> None:
@@ -51,7 +51,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rows: MemoryRows, tmp_path: P
     device = torch.device("cpu")
     whole = train_here(job(), rows, device=device)
     store = FolderStore(tmp_path)
-    learner = job().learner(device, lambda tensors: None)
 
     class Stopped(Exception):
         pass
@@ -66,19 +65,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(rows: MemoryRows, tmp_path: P
         train_here(job(), rows, store=UntilFourth(tmp_path), device=device)
     resumed = train_here(job(), rows, store=store, device=device)
     assert [h["epoch"] for h in resumed.history] == [1, 2, 3, 4, 5, 6]
-    learner.load_state_dict(resumed.state)
-    for found, wanted in zip(resumed.state["averaged"], whole.state["averaged"], strict=True):
+    for found, wanted in zip(resumed.state["weights"]["averaged"], whole.state["weights"]["averaged"], strict=True):
         torch.testing.assert_close(found, wanted)
     with pytest.raises(ParameterError, match="belongs to another table, other hyper-parameters"):
         train_here(job(8), rows, store=store, device=device)  # the phases divide the epochs
 
 
 def test_noise_in_flat_directions_pulls_no_harder_than_its_share() -> None:
-    learner = job(flat_share=0.2).learner("cpu", lambda tensors: None)
+    gan = job(flat_share=0.2).trainable(torch.device("cpu"))
     for noise in (1e-6, 1.0, 1e3):
         made_ND = torch.tensor([[1.0, noise], [-1.0, -noise]], requires_grad=True)
         varied, flat = (made_ND[:, 0] - 3).square().mean(), made_ND[:, 1].square().mean()
-        weight = learner._flat_weight(varied, flat, made_ND)
+        weight = gan._flat_weight(varied, flat, made_ND)
         pulls = [torch.autograd.grad(x, made_ND, retain_graph=True)[0].norm() for x in (varied, weight * flat)]
         assert pulls[1] <= 0.2 * pulls[0] * (1 + 1e-5)
         assert (weight == 1) == (noise < 1)  # small noise is not weighed down

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from raysynth.encoding.numeric import BinEncoder
-from raysynth.fitting.sampled_codes import learned_rows
+from raysynth.fitting.encoded_rows import learned_rows
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.persons import RowsOfPersons
@@ -92,6 +92,7 @@ def test_persons_are_not_put_together_again() -> None:
     assert (near < far).mean() < 0.68
 
 
+@pytest.mark.statistical
 def test_a_sample_of_a_larger_table_knows_its_persons() -> None:
     """Of more rows than are learned from, those taken come with their persons, whole or not."""
     from raysynth.fitting.opening import open_for_fit, prepare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from raysynth import SequentialTrees, load_synthetic_model
 from raysynth.errors import ModelFileError
 from raysynth.methods.trees import recipe
+from raysynth.methods.trees.additive import additive_predictions, design_of
 from raysynth.methods.trees.columns import ColumnView, views
 from raysynth.methods.trees.state import from_state, to_state
 
@@ -42,6 +44,21 @@ def test_what_a_column_follows_is_among_its_inputs(few_inputs: None) -> None:
     inputs = recipe.screened_inputs(codes, [view] * 20, range(20))
     assert all(len(inputs[c]) == min(c, 3) and inputs[c] == tuple(sorted(inputs[c])) for c in range(20))
     assert all(c - 4 in inputs[c] for c in range(4, 20))
+
+
+def test_of_a_wide_table_each_column_makes_the_products_of_its_own_inputs() -> None:
+    """The same predictions as from products that all columns share."""
+    rng = np.random.default_rng(1)
+    codes_CN = rng.integers(0, 5, (30, 500))
+    codes_CN[7] = np.where(rng.random(500) < 0.6, codes_CN[3], codes_CN[7])
+    columns = [ColumnView(5, False, np.zeros(5), np.zeros(5), 0.0, None)] * 30
+    shared, own = design_of(codes_CN, columns, 6), design_of(codes_CN, columns, 5)
+    assert shared.products is not None and own.products is None
+    wanted = (codes_CN[7][:, None] == np.arange(5)).astype(float)
+    found = [additive_predictions(replace(d, group=shared.group), codes_CN, (1, 3, 8), wanted) for d in (shared, own)]
+    assert np.corrcoef(found[0][0].total_N, wanted[:, 0])[0, 1] > 0.4
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.total_N, other.total_N, atol=1e-5)
 
 
 def test_a_model_of_few_inputs_keeps_dependence_and_comes_back_from_its_file(few_inputs: None, tmp_path: Path) -> None:

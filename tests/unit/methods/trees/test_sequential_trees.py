@@ -58,6 +58,7 @@ def test_columns_kinds_and_constants_stay(real: pd.DataFrame, rows: pd.DataFrame
     assert (rows.version == 3).all() and set(rows.town) == set(real.town)
 
 
+@pytest.mark.statistical
 def test_relations_stay(real: pd.DataFrame, rows: pd.DataFrame) -> None:
     """Standard errors of the shares are below .01; a table without relations fails each by ten times the bound."""
     assert (rows.hour == rows.hour_again).mean() > 0.95
@@ -69,6 +70,7 @@ def test_relations_stay(real: pd.DataFrame, rows: pd.DataFrame) -> None:
     assert rows.income.isna().mean() == pytest.approx(real.income.isna().mean(), abs=0.03)
 
 
+@pytest.mark.statistical
 def test_conditions_are_exact(model: SequentialTrees, rows: pd.DataFrame) -> None:
     """Chi-square of hours under a condition against the rows that meet it by chance; false alarm 1e-4."""
     from scipy.stats import chi2_contingency
@@ -100,6 +102,16 @@ def test_a_file_gives_the_same_rows(model: SequentialTrees, tmp_path: Path) -> N
     assert isinstance(loaded, SequentialTrees) and loaded.order_ == model.order_
 
 
+def test_a_file_of_before_draws_each_row_by_itself(model: SequentialTrees, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    content = read_model(tmp_path / "model")
+    assert content.meta["model"].pop("even") is True
+    write_model(tmp_path / "before", content)
+    loaded = load_synthetic_model(tmp_path / "before")
+    assert isinstance(loaded, SequentialTrees) and not loaded.model_.even
+    assert not loaded.sample(50, seed=5).equals(model.sample(50, seed=5))
+
+
 @pytest.mark.parametrize("name", ["left", "start", "stop", "codes", "feature", "keep", "roots"])
 def test_a_hostile_file_is_refused(model: SequentialTrees, tmp_path: Path, name: str) -> None:
     model.save(tmp_path / "model")
@@ -120,6 +132,7 @@ def test_log_prob_prefers_real_rows(model: SequentialTrees, real: pd.DataFrame) 
     assert model.log_prob(held_out).mean() > model.log_prob(shuffled).mean() + 3
 
 
+@pytest.mark.statistical
 def test_larger_tables_are_learned_from_a_sample(real: pd.DataFrame) -> None:
     model = SequentialTrees(seed=1, verbose=False, max_rows=1000, n_trees=2).fit(real)
     entries = len(model.model_.forests[0].codes) / 2

@@ -12,14 +12,16 @@ import torch
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.shared.spans import Spans
 from raysynth.methods.vae.network import VaeNetworks
-from raysynth.methods.vae.recipe import VaeJob, VaeLearner, VaeSettings
+from raysynth.methods.vae.recipe import TrainableVae, VaeJob, VaeSettings
 from raysynth.methods.vae.sampler import VaeSampler, decoder_arrays
 from raysynth.training.batches import Batch, MemoryRows
 from raysynth.training.checkpoints import FolderStore
-from raysynth.training.job import average_alone, train_here
+from raysynth.training.job import CPU, train_here, trained
+from raysynth.training.learner import At
 from raysynth.training.loop import TrainSettings
 
 SPANS = Spans((3, 3, 2), (2,))
+HOW = VaeSettings(learning_rate=5e-3)
 
 
 def table(n: int = 2000) -> MemoryRows:
@@ -31,17 +33,16 @@ def table(n: int = 2000) -> MemoryRows:
     return MemoryRows(EncodedBlock(np.stack([a, b, np.zeros(n)], 1).astype(np.uint16), values[:, None]))
 
 
-def job(epochs: int, components: int = 16, accumulation: int = 1, **training: Any) -> VaeJob:
-    how = VaeSettings(**{"learning_rate": 5e-3, "ema_decay": 0.99, **training})
+def job(epochs: int, components: int = 16, how: VaeSettings = HOW, **settings: Any) -> VaeJob:
     networks = VaeNetworks(4, (32,), (32,), components)
-    settings = TrainSettings(epochs, 100, 1, checkpoint_every=2, accumulation=accumulation)
-    return VaeJob(SPANS, (True, False), networks, how, settings)
+    settings = {"checkpoint_every": 2, "ema_decay": 0.99, **settings}
+    return VaeJob(SPANS, (True, False), networks, how, settings=TrainSettings(epochs, 100, 1, **settings))
 
 
 def test_it_learns_a_planted_dependency() -> None:
-    made = job(30, warm_up_steps=100)
-    result = train_here(made, table(), device=torch.device("cpu"))
-    arrays = decoder_arrays(made.model_of(result.state))
+    made = job(30, how=VaeSettings(5e-3, warm_up_steps=100))
+    result = train_here(made, table(), device=CPU)
+    arrays = decoder_arrays(trained(made.trainable(CPU), result.state).model)
     sampler = VaeSampler(spans=SPANS, arrays=arrays, code_bias_S=np.zeros(SPANS.n_codes), latent_dim=4)
     block = sampler.generate(4000, np.random.default_rng(2))
     a, b = block.codes_NC[:, 0].astype(int), block.codes_NC[:, 1].astype(int)
@@ -50,11 +51,11 @@ def test_it_learns_a_planted_dependency() -> None:
     assert result.history[-1]["reconstruction"] < result.history[0]["reconstruction"]
 
 
-class _Noiseless(VaeLearner):
+class _Noiseless(TrainableVae):
     """Without noise, a batch and its parts have the same gradient."""
 
-    def _noise(self, n: int, rng: torch.Generator) -> torch.Tensor:
-        return torch.zeros(n, 4)
+    def _noise(self, codes_NC: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return torch.zeros(len(codes_NC), 4)
 
 
 def test_an_accumulated_step_is_the_step_of_the_whole_batch() -> None:
@@ -62,9 +63,9 @@ def test_an_accumulated_step_is_the_step_of_the_whole_batch() -> None:
     codes, values = torch.from_numpy(rows.block.codes_NC.astype(np.int64)), torch.from_numpy(rows.block.values_NV)
     made = []
     for accumulation in (1, 4):
-        learner = _Noiseless(job(1, accumulation=accumulation), device=torch.device("cpu"), average=average_alone)
-        losses = learner.step(Batch(codes, values), torch.Generator())
-        made.append((losses, learner.parameters))
+        networks = _Noiseless(job(1, accumulation=accumulation), CPU)
+        (update,) = networks.updates(Batch(codes, values), At(0, 0), torch.Generator())
+        made.append((update.losses, networks.leaving()))
     (whole, weights), (parts, others) = made
     assert parts["reconstruction"] == pytest.approx(whole["reconstruction"].item(), rel=1e-5)
     for a, b in zip(weights, others, strict=True):
@@ -82,7 +83,7 @@ def test_resuming_from_disk_equals_training_in_one_go(tmp_path: Path) -> None:
 
 def test_training_ends_where_rows_held_back_say_so_and_keeps_the_best_weights() -> None:
     """A rate at which the loss jumps about: some epoch is best, and three worse ones end the training."""
-    made = job(200, validation_share=0.2, patience=3, learning_rate=0.05)
+    made = job(200, how=VaeSettings(0.05), validation_share=0.2, patience=3)
     result = train_here(made, table(300))
     losses = [e["validation"] for e in result.history]
     assert len(losses) < 200
@@ -91,9 +92,5 @@ def test_training_ends_where_rows_held_back_say_so_and_keeps_the_best_weights() 
 
 
 def test_the_divergence_counts_more_and_more_over_the_warm_up() -> None:
-    learner = job(1, warm_up_steps=10).learner(torch.device("cpu"), average_alone)
-    weights = []
-    for _ in range(12):
-        weights.append(learner._divergence_weight)
-        learner.weights.follow()
-    np.testing.assert_allclose(weights, [*np.arange(10) / 10, 1, 1])
+    how = VaeSettings(warm_up_steps=10)
+    np.testing.assert_allclose([how.divergence_weight(step) for step in range(12)], [*np.arange(10) / 10, 1, 1])

@@ -31,6 +31,7 @@ def test_rows_depend_on_the_stream_alone_and_a_file_keeps_them(components: int) 
     np.testing.assert_array_equal(loaded.values_NV, short.values_NV)
 
 
+@pytest.mark.statistical
 def test_rows_are_those_of_the_decoder() -> None:
     """With the same places, the sampler's logits are the network's; the mean value of a code is the network's."""
     net = TabularVae(SPANS, VaeNetworks(5, (8,), (12, 6), 0), (True,) * 3, torch.Generator().manual_seed(0))
@@ -50,6 +51,7 @@ def test_the_value_is_that_of_the_drawn_code() -> None:
     assert chosen.tolist() == [[3.0], [4.0]]
 
 
+@pytest.mark.statistical
 def test_components_are_drawn_by_their_shares() -> None:
     """3 components of which one never and one rarely occurs; 20,000 draws, 5 standard deviations."""
     made = sampler(3)

@@ -1,0 +1,99 @@
+"""Columns that are missing in the same rows are so in drawn ones, whatever a method draws."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import load_synthetic_model
+from raysynth.api import new_synthesizer
+from raysynth.encoding.block import EncodedBlock
+from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.fitting.gaps import GapsGenerator, with_gaps
+from raysynth.methods.base import Synthesizer
+
+N = 600
+
+
+def answers() -> pd.DataFrame:
+    """Three answers missing together in a third of the rows, one missing by itself in as many."""
+    rng = np.random.default_rng(3)
+    a = rng.normal(50, 9, N).round(1)
+    frame = pd.DataFrame({"a": a, "b": (2 * a).round(), "c": np.where(a > 50, "high", "low"), "own": rng.random(N)})
+    frame.loc[rng.permutation(N)[:200], ["a", "b", "c"]] = None
+    frame.loc[rng.permutation(N)[:200], "own"] = None
+    return frame
+
+
+@pytest.fixture(scope="module")
+def model() -> Synthesizer:
+    return new_synthesizer("tvae", seed=0, verbose=False, epochs=1).fit(answers())
+
+
+def gaps_differ(rows: pd.DataFrame) -> bool:
+    gone = rows[["a", "b", "c"]].isna()
+    return bool((gone.any(axis=1) != gone.all(axis=1)).any())
+
+
+def test_columns_missing_together_are_so_and_others_are_free(model: Synthesizer, tmp_path: Path) -> None:
+    assert model.gaps_ == ((0, 1, 2),)
+    made = model.sample(800, seed=1)
+    assert not gaps_differ(made) and made["a"].isna().any() and made["a"].notna().any()
+    assert (made["own"].isna() != made["a"].isna()).any()
+    assert (model.sample(60, {"b": (80, 120)}, seed=2)["a"].notna()).all()
+    model.save(tmp_path / "m")
+    pd.testing.assert_frame_equal(load_synthetic_model(tmp_path / "m").sample(800, seed=1), made)
+
+
+@pytest.mark.parametrize(("method", "options"), [("autoregressive", {"width": 8, "layers": 1}), ("ctgan", {})])
+def test_other_networks_keep_them_together_too(method: str, options: dict[str, int]) -> None:
+    made = new_synthesizer(method, seed=0, verbose=False, epochs=1, **options).fit(answers()).sample(300, seed=1)
+    assert not gaps_differ(made)
+
+
+@dataclass(frozen=True)
+class AtRandom:
+    """Draws every code of every column alike; completes rows the same way."""
+
+    encoder: TableEncoder
+    exact_conditions = True
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        codes = np.stack([rng.integers(0, k, n) for k in self.encoder.cardinalities], axis=1).astype(np.uint16)
+        return EncodedBlock(codes, rng.random((n, self.encoder.n_values)).astype(np.float32))
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        drawn = self.generate(len(codes_NC), rng).codes_NC
+        drawn[:, list(known)] = codes_NC[:, list(known)]
+        return drawn
+
+
+def test_what_is_known_leads_the_others(model: Synthesizer) -> None:
+    encoder = model.encoder_
+    generator = pickle.loads(pickle.dumps(with_gaps(AtRandom(encoder), encoder, ((0, 1, 2),))))
+    assert isinstance(generator, GapsGenerator) and generator.exact_conditions and generator.completes([2])
+    last = np.array(encoder.cardinalities) - 1
+    given = np.zeros((400, len(last)), np.uint16)
+    given[::2, 2] = last[2]
+    made = generator.generate_given(given, [2], np.random.default_rng(0))
+    assert (made[:, 2] == given[:, 2]).all()
+    assert ((made[:, :2] == last[:2]) == (given[:, 2] == last[2])[:, None]).all()
+
+
+def test_a_value_in_a_gap_s_place_comes_from_a_row_like_it(model: Synthesizer) -> None:
+    encoder = model.encoder_
+    generator = with_gaps(AtRandom(encoder), encoder, ((0, 1),))
+    raw, made = (g.generate(3_000, np.random.default_rng(5)).codes_NC for g in (AtRandom(encoder), generator))
+    last = np.array(encoder.cardinalities) - 1
+    mended = (raw[:, 1] == last[1]) & (raw[:, 0] != last[0])
+    pairs = set(zip(*raw[(raw[:, 1] != last[1]) & (raw[:, 0] != last[0])][:, :2].T.tolist(), strict=True))
+    assert mended.any() and set(zip(*made[mended][:, :2].T.tolist(), strict=True)) <= pairs
+    assert with_gaps(generator, encoder, ()) is generator

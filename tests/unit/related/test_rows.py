@@ -1,0 +1,64 @@
+"""Rows of one table given what is known of them: rules, and the weights of those that are met by rejection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from raysynth import infer_schema
+from raysynth.api import new_synthesizer
+from raysynth.errors import ConstraintError
+from raysynth.related.rows import RowModel
+from raysynth.schema.constraints import ConstraintSet
+from raysynth.schema.constraints.thinning import MOST, Factors, Thinning
+
+
+@pytest.fixture(scope="module")
+def rows() -> RowModel:
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["a", "b"], 600)
+    frame = pd.DataFrame({"ward": ward, "paid": rng.integers(0, 50, 600) + 10 * (ward == "b")})
+    columns = {n: pa.array(frame[n]) for n in frame}
+    return RowModel.learn(
+        lambda: new_synthesizer("trees", seed=0, verbose=False), columns, infer_schema(frame), ("ward",), None
+    )
+
+
+def given_rules(rows: RowModel, *factors: Factors) -> ConstraintSet:
+    return ConstraintSet((), rows.synthesizer.schema_.as_modelled(), Thinning(factors, MOST))
+
+
+def drawn(rows: RowModel, rules: ConstraintSet) -> pa.Table:
+    """400 rows of each ward by a model with these rules."""
+    fitted = rows.synthesizer._require_fitted()
+    model = RowModel(rows.synthesizer, rows.given)
+    model.synthesizer._state = replace(fitted, rules=rules)
+    try:
+        return model.draw(pa.table({"ward": ["a"] * 400 + ["b"] * 400}), 800, np.random.default_rng(1))
+    finally:
+        model.synthesizer._state = fitted
+
+
+def test_rejection_is_weighted(rows: RowModel) -> None:
+    """Weights that use no row of 38 or more; what they say of the given column decides nothing between its rows."""
+    given = Factors("ward", None, ("a",), (1e-9, 1.0, 1.0))
+    made = drawn(rows, given_rules(rows, given, Factors("paid", (38.0,), (), (1.0, 0.0, 1.0))))
+    assert made.num_rows == 800 and pc.max(made.column("paid")).as_py() < 38
+
+
+def test_a_row_that_keeps_the_rules_is_taken_where_none_is_used(rows: RowModel) -> None:
+    made = drawn(rows, given_rules(rows, Factors("paid", (1e6, 2e6), (), (1e-12, 1.0, 1.0, 1.0))))
+    assert made.num_rows == 800
+
+
+def test_rows_that_break_a_rule_are_refused(rows: RowModel) -> None:
+    from raysynth.constraints import Expression
+
+    rules = replace(given_rules(rows), constraints=(Expression("paid > 1000"),))
+    with pytest.raises(ConstraintError, match="800 of 800 rows"):
+        drawn(rows, rules)
