@@ -95,7 +95,7 @@ def test_no_more_bins_than_the_noise_relates() -> None:
 
 
 def test_numbers_that_follow_each_other_do_so_within_a_small_budget(tmp_path: Path) -> None:
-    """4,000 rows at epsilon 1: with 20 bins the table of the two numbers costs more than it shows, so other relations win."""
+    """4,000 rows at epsilon 1: with 20 bins the table of the two numbers costs nearly what it shows."""
     rng = np.random.default_rng(0)
     minutes = rng.normal(180, 50, 4000).clip(0, 400)
     others = {f"p{i}": rng.random(4000) for i in range(12)}
