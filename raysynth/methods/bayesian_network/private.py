@@ -73,23 +73,15 @@ def learn_joined(
     if len(shares) < 2:
         tables = tuple(s[None, :] for s in shares)
         return Network(encoder.cardinalities, ((),) * len(shares), tables, scope.n_rows), None
-    k = scope.rows_per_unit
-    purpose = "" if workload is None else f", {workload.words}"
-    if share is None:
-        scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
-    else:
-        scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
-    choice, table = scope.charge(*planned(n_rounds, scale, k, purpose))
-    assert choice.epsilon is not None and table.noise_multiplier is not None
-    sigma = k * table.noise_multiplier
-    groups = joined_bins(encoder.columns, shares, bins_shown(scope.n_rows, sigma) if joins_bins else None)
+    spent = _charged(scope, n_rounds, share, "" if workload is None else f", {workload.words}")
+    groups = joined_bins(encoder.columns, shares, bins_shown(scope.n_rows, spent.sigma) if joins_bins else None)
     with open_counts(prepared) as source:
         search = NoisedSearch(
             count=lambda sets: {own: _joined(counts, own, groups) for own, counts in source.count(sets).items()},
             shares=[s if g is None else np.bincount(g, s) for g, s in zip(groups, shares, strict=True)],
-            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / len(shares)),
+            share_sigma=scope.rows_per_unit * scope.share_multiplier(scope.preprocessing_share / len(shares)),
             n_rows=float(scope.n_rows),
-            rounds=Rounds(n_rounds, choice.epsilon, sigma, k),
+            rounds=spent,
             rules=rules,
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
@@ -99,6 +91,18 @@ def learn_joined(
     if all(g is None for g in groups):
         return network, None
     return network, Grouping(groups, tuple(None if g is None else s for g, s in zip(groups, shares, strict=True)))
+
+
+def _charged(scope: PrivacyScope, n_rounds: int, share: float | None, purpose: str) -> Rounds:
+    """All rounds, charged before the first."""
+    k = scope.rows_per_unit
+    if share is None:
+        scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
+    else:
+        scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
+    choice, table = scope.charge(*planned(n_rounds, scale, k, purpose))
+    assert choice.epsilon is not None and table.noise_multiplier is not None
+    return Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
 
 
 def bins_shown(n_rows: float, sigma: float) -> int:
