@@ -37,18 +37,6 @@ def learn_privately(
     prepared: Prepared,
     scope: PrivacyScope,
     rules: EdgeRules,
-    *,
-    share: float | None = None,
-    workload: Workload | None = None,
-) -> Network:
-    """The network of a prepared table's codes as they are; see `learn_joined`."""
-    return learn_joined(prepared, scope, rules, share=share, workload=workload, joins_bins=False)[0]
-
-
-def learn_joined(
-    prepared: Prepared,
-    scope: PrivacyScope,
-    rules: EdgeRules,
     rounds: int | None = None,
     *,
     share: float | None = None,
@@ -73,13 +61,17 @@ def learn_joined(
     if len(shares) < 2:
         tables = tuple(s[None, :] for s in shares)
         return Network(encoder.cardinalities, ((),) * len(shares), tables, scope.n_rows), None
-    spent = _charged(scope, n_rounds, share, "" if workload is None else f", {workload.words}")
+    k = scope.rows_per_unit
+    purpose = "" if workload is None else f", {workload.words}"
+    choice, table = scope.charge(*_calibrated(scope, n_rounds, share, purpose))
+    assert choice.epsilon is not None and table.noise_multiplier is not None
+    spent = Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
     groups = joined_bins(encoder.columns, shares, bins_shown(scope.n_rows, spent.sigma) if joins_bins else None)
     with open_counts(prepared) as source:
         search = NoisedSearch(
             count=lambda sets: {own: _joined(counts, own, groups) for own, counts in source.count(sets).items()},
             shares=[s if g is None else np.bincount(g, s) for g, s in zip(groups, shares, strict=True)],
-            share_sigma=scope.rows_per_unit * scope.share_multiplier(scope.preprocessing_share / len(shares)),
+            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / len(shares)),
             n_rows=float(scope.n_rows),
             rounds=spent,
             rules=rules,
@@ -88,21 +80,18 @@ def learn_joined(
             first=frozenset() if workload is None else workload.pairs,
         )
         network = search.run()
-    if all(g is None for g in groups):
-        return network, None
-    return network, Grouping(groups, tuple(None if g is None else s for g, s in zip(groups, shares, strict=True)))
+    within = tuple(None if g is None else s for g, s in zip(groups, shares, strict=True))
+    return network, None if all(g is None for g in groups) else Grouping(groups, within)
 
 
-def _charged(scope: PrivacyScope, n_rounds: int, share: float | None, purpose: str) -> Rounds:
-    """All rounds, charged before the first."""
+def _calibrated(scope: PrivacyScope, n_rounds: int, share: float | None, purpose: str) -> tuple[Event, Event]:
+    """The events of all rounds that `share` of the budget's rho pays for, or what is left of it."""
     k = scope.rows_per_unit
     if share is None:
         scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
     else:
         scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
-    choice, table = scope.charge(*planned(n_rounds, scale, k, purpose))
-    assert choice.epsilon is not None and table.noise_multiplier is not None
-    return Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
+    return planned(n_rounds, scale, k, purpose)
 
 
 def bins_shown(n_rows: float, sigma: float) -> int:

@@ -264,7 +264,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         rules = self._edge_rules(names)
         workload = workload_of(self.workload, names, is_private=prepared.privacy is not None)
         if prepared.privacy is not None:
-            return begun.with_learned(self._learned_privately(prepared, prepared.privacy, rules, workload))
+            return begun.with_learned(Learned(*self._learned_privately(prepared, prepared.privacy, rules, workload)))
         prepared, encoder, grouping = group_values(prepared, self.verbose)
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
@@ -284,14 +284,14 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
     def _learned_privately(
         self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
-    ) -> Learned:
+    ) -> tuple[Network, Grouping | None]:
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
-        from raysynth.methods.bayesian_network.private import learn_joined
+        from raysynth.methods.bayesian_network.private import learn_privately
 
-        model, grouping = learn_joined(prepared, scope, rules, self.private_rounds, workload=workload)
+        model, grouping = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload)
         if self.verbose:
             print(f"network of {len(model.edges)} edges within {scope.spent}")
-        return Learned(model, grouping)
+        return model, grouping
 
     def _edge_rules(self, names: Sequence[str]) -> EdgeRules:
         return edge_rules(

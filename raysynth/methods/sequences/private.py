@@ -52,6 +52,7 @@ from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.learned import Keep, Learned, drawn_entities
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
 from raysynth.methods.sequences.rows import SequenceMaker
+from raysynth.methods.shared.grouping import Grouping
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
 from raysynth.methods.timegan.summary import SequenceSummary
@@ -290,8 +291,8 @@ class _EntityNetwork(BayesianNetworkSynthesizer):
 
     def _learned_privately(
         self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
-    ) -> Network:
-        return learn_privately(prepared, scope, rules, share=self.share, workload=workload)
+    ) -> tuple[Network, Grouping | None]:
+        return learn_privately(prepared, scope, rules, share=self.share, workload=workload, joins_bins=False)
 
 
 def _drawn_context(drawn: pa.Table, encoder: TableEncoder, quantiles_MW: np.ndarray) -> ReleasedSequences:
