@@ -3,25 +3,34 @@
 What the statistics left of the budget goes to the rounds: a seventh of its rho to choices, the rest to tables. The
 number of rounds and the noise of each are fixed before the first round, from public values and the noised number of
 rows, so that the composition of the ledger holds however the choices turn out.
+
+Bins of a number are joined to as many as the noise of a table lets one relate: that of a pair of columns costs the
+search its cells times their expected noise, and shows twice the rows at most (`bins_shown`). Values within a joined bin
+keep their released shares. The bins come from releases alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds
 from raysynth.methods.bayesian_network.workload import Workload
+from raysynth.methods.shared.grouping import Grouping
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
+LEAST_BINS = 6
 
 
 def learn_privately(
@@ -33,8 +42,9 @@ def learn_privately(
     share: float | None = None,
     workload: Workload | None = None,
     known: KnownRows | None = None,
-) -> Network:
-    """The network of a prepared table.
+    joins_bins: bool = True,
+) -> tuple[Network, Grouping | None]:
+    """The network of a prepared table, and the bins that were joined for it.
 
     Args:
         prepared: its encoder says which columns.
@@ -44,35 +54,94 @@ def learn_privately(
         share: of the budget's rho; None: all that the scope has left.
         workload: pairs that are measured first; None: all alike.
         known: columns that are never drawn, as they were released elsewhere.
+        joins_bins: whether bins of numbers are joined where there are more than the noise shows; not with `known`.
     """
     encoder = prepared.encoder
-    shares = [np.maximum(s, 0.0) for s in encoder.frequencies()]
-    shares = [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
+    shares = _shares(encoder.frequencies())
     n_rounds = rounds if rounds is not None else default_rounds(len(shares))
     if len(shares) < 2:
-        return Network(encoder.cardinalities, ((),) * len(shares), tuple(s[None, :] for s in shares), scope.n_rows)
+        tables = tuple(s[None, :] for s in shares)
+        return Network(encoder.cardinalities, ((),) * len(shares), tables, scope.n_rows), None
     k, n_released = scope.rows_per_unit, len(shares) - (0 if known is None else len(known.columns))
-    purpose = "" if workload is None else f", {workload.words}"
-    if share is None:
-        scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
-    else:
-        scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
-    choice, table = scope.charge(*planned(n_rounds, scale, k, purpose))
+    choice, table = scope.charge(*_calibrated(scope, n_rounds, share, workload))
     assert choice.epsilon is not None and table.noise_multiplier is not None
+    spent = Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
+    most = bins_shown(scope.n_rows, spent.sigma) if joins_bins and known is None else None
+    groups = joined_bins(encoder.columns, shares, most)
     with open_counts(prepared) as source:
         search = NoisedSearch(
-            count=source.count,
-            shares=shares,
+            count=lambda sets: {own: _joined(counts, own, groups) for own, counts in source.count(sets).items()},
+            shares=[s if g is None else np.bincount(g, s) for g, s in zip(groups, shares, strict=True)],
             share_sigma=k * scope.share_multiplier(scope.preprocessing_share / n_released),
             n_rows=float(scope.n_rows),
-            rounds=Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k),
+            rounds=spent,
             rules=rules,
             noise=scope.noise,
             rng=np.random.default_rng(prepared.seed),
             first=frozenset() if workload is None else workload.pairs,
             known=known,
         )
-        return search.run()
+        network = search.run()
+    return network, _grouping(groups, shares)
+
+
+def _shares(released: Sequence[np.ndarray]) -> list[np.ndarray]:
+    shares = [np.maximum(s, 0.0) for s in released]
+    return [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
+
+
+def _grouping(groups: tuple[np.ndarray | None, ...], shares: Sequence[np.ndarray]) -> Grouping | None:
+    within = tuple(None if g is None else s for g, s in zip(groups, shares, strict=True))
+    return None if all(g is None for g in groups) else Grouping(groups, within)
+
+
+def _calibrated(
+    scope: PrivacyScope, n_rounds: int, share: float | None, workload: Workload | None
+) -> tuple[Event, Event]:
+    """The events of all rounds that `share` of the budget's rho pays for, or what is left of it."""
+    k = scope.rows_per_unit
+    if share is None:
+        scale = scope.calibrated(lambda x: planned(n_rounds, x, k), start=5.0)
+    else:
+        scale = scope.share_multiplier(share * (1 - CHOICE_SHARE))
+    return planned(n_rounds, scale, k, "" if workload is None else f", {workload.words}")
+
+
+def bins_shown(n_rows: float, sigma: float) -> int:
+    """Of how many bins the table of two numbers is worth its noise: their square times sigma is half the rows."""
+    return max(LEAST_BINS, int(math.sqrt(n_rows / (2 * sigma))))
+
+
+def joined_bins(
+    columns: Sequence[ColumnEncoder], shares: Sequence[np.ndarray], most: int | None
+) -> tuple[np.ndarray | None, ...]:
+    """The group of each code of the numbers with more than `most` codes: neighbours, of about equal released shares.
+
+    `most` None: no column has groups.
+    """
+    groups: list[np.ndarray | None] = []
+    for column, share in zip(columns, shares, strict=True):
+        if most is None or not isinstance(column, BinEncoder) or column.cardinality - 1 <= most:
+            groups.append(None)
+            continue
+        own = share[:-1]
+        heavy = own >= own.sum() / most
+        rest = np.where(heavy, 0.0, own)
+        middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1e-300)
+        target = np.where(heavy, -1, np.floor(middle * max(most - heavy.sum(), 1)))
+        changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
+        group = np.cumsum(np.append(False, changes))
+        groups.append(np.append(group, group[-1] + 1))
+    return tuple(groups)
+
+
+def _joined(counts: np.ndarray, columns: Sequence[int], groups: Sequence[np.ndarray | None]) -> np.ndarray:
+    """A table by groups in place of codes."""
+    for axis, c in enumerate(columns):
+        group = groups[c]
+        if group is not None:
+            counts = np.add.reduceat(counts, np.flatnonzero(np.append(True, np.diff(group) > 0)), axis=axis)
+    return counts
 
 
 def default_rounds(n_columns: int) -> int:

@@ -149,7 +149,7 @@ Edges = Annotated[
 class Learned:
     """The network, how values are grouped, and of its search score, passes and candidates left out.
 
-    Under a privacy budget the first alone: no score of the rows leaves.
+    Under a privacy budget the first two alone: no score of the rows leaves.
     """
 
     model: Network
@@ -289,7 +289,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
         rules = self._edge_rules(names)
         workload = workload_of(self.workload, names, is_private=prepared.privacy is not None)
         if prepared.privacy is not None:
-            return begun.with_learned(Learned(self._learned_privately(prepared, prepared.privacy, rules, workload)))
+            return begun.with_learned(Learned(*self._learned_privately(prepared, prepared.privacy, rules, workload)))
         prepared, encoder, grouping = group_values(prepared, self.verbose)
         rules = rules.bounded(prepared.encoder.cardinalities, CELLS_A_ROW * prepared.n_rows)
         with open_counts(prepared) as source:
@@ -309,7 +309,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
 
     def _learned_privately(
         self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
-    ) -> Network:
+    ) -> tuple[Network, Grouping | None]:
         """Structure and tables by noised rounds; no score of the rows leaves (`score_` is NaN)."""
         from raysynth.methods.bayesian_network.private import learn_privately
 
@@ -318,10 +318,10 @@ class BayesianNetworkSynthesizer(Synthesizer):
             allowed_CC = rules.allowed_CC.copy()
             allowed_CC[:, list(known.columns)] = False
             rules = replace(rules, allowed_CC=allowed_CC)
-        model = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload, known=known)
+        model, grouping = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload, known=known)
         if self.verbose:
             print(f"network of {len(model.edges)} edges within {scope.spent}")
-        return model
+        return model, grouping
 
     def _edge_rules(self, names: Sequence[str]) -> EdgeRules:
         return edge_rules(

@@ -51,6 +51,7 @@ from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
 from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities
+from raysynth.methods.shared.grouping import Grouping
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
 from raysynth.methods.timegan.summary import SequenceSummary
@@ -289,8 +290,8 @@ class _EntityNetwork(BayesianNetworkSynthesizer):
 
     def _learned_privately(
         self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
-    ) -> Network:
-        return learn_privately(prepared, scope, rules, share=self.share, workload=workload)
+    ) -> tuple[Network, Grouping | None]:
+        return learn_privately(prepared, scope, rules, share=self.share, workload=workload, joins_bins=False)
 
 
 def _drawn_context(drawn: pa.Table, encoder: TableEncoder, quantiles_MW: np.ndarray) -> ReleasedSequences:
