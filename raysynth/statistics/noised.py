@@ -68,7 +68,7 @@ LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise s
 END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
 PART_ROWS = 2.5  # standard deviations: so many rows are in a part of a number without declared bounds, on average
 FINE_ROWS = 3000.0  # standard deviations: of so many rows the noise shows single values and narrow intervals
-SEEN = 2.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
+SEEN = 3.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
 
 
 @dataclass(frozen=True)
