@@ -3,8 +3,9 @@
 The k persons of the largest values are in no protected cell. Where the cell made for them begins is where the others
 end; where it ends no row says, since that would tell of one person: the tail is taken for a generalised Pareto one,
 whose shape and scale follow from three quantiles of the other cells (Pickands 1975, Annals of Statistics 3, 119-131),
-and the cell reaches to the median of the largest of so many rows. A bounded tail ends soon, a heavy one late. No end
-crosses zero, 1 or 100 from nearby: shares and percentages stay so, and amounts do not become negative.
+and the cell reaches so far that the largest of so many rows lies beyond its end four times in five, so that values
+outside what any person has are seldom made. A bounded tail ends soon, a heavy one late. No end crosses zero, 1 or 100
+from nearby: shares and percentages stay so, and amounts do not become negative.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _SPACING = 8.0  # of the quantiles' ranks, at most
 _LEAST_SPACING = 2.0
 _SHAPES = (-1.0, 0.5)  # a uniform tail; a tail whose variance is infinite
 _WHOLES = (1.0, 100.0)
-_REACH = 1.2  # a uniform cell of k rows seldom fills its last fifth
+_LARGEST = float(np.log(5.0))  # rows beyond the lower fifth of where the largest of many lies, on average
 
 
 def with_tails(
@@ -92,8 +93,8 @@ def _reach(cells: SmoothDistribution, rows: float, total: float) -> float:
         return 0.0
     shape = float(np.clip(np.log(first / (second - first)) / np.log(spacing), *_SHAPES))
     if abs(shape) < 1e-6:
-        return float(_REACH * first / np.log(spacing) * np.log(rows / np.log(2.0)))
-    return float(_REACH * first / (1 - spacing**-shape) * ((rows / np.log(2.0)) ** shape - 1))
+        return float(first / np.log(spacing) * np.log(rows / _LARGEST))
+    return float(first / (1 - spacing**-shape) * ((rows / _LARGEST) ** shape - 1))
 
 
 def _quantile(cells: SmoothDistribution, upper_share: float) -> float:

@@ -23,16 +23,16 @@ def both(values: np.ndarray, bounds: tuple[float, float] = FREE) -> tuple[Smooth
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("shape", [0.0, 0.35])
-def test_a_tail_reaches_to_about_the_largest_of_so_many_rows(shape: float) -> None:
-    """Over 16 tables the logarithm of end / largest has a mean of 0 (false alarm below 1e-4) and is nearer to 0 than
-    without tails."""
+def test_a_tail_ends_before_the_largest_of_so_many_rows_four_times_in_five(shape: float) -> None:
+    """Of 16 tables 3 are expected where the end lies beyond the largest row; 10 or more have a chance of 2e-4. The end
+    is nearer to the largest than without tails."""
     ratios = []
     for seed in range(16):
         rng = np.random.default_rng(seed)
         values = rng.exponential(size=N) if shape == 0 else rng.pareto(1 / shape, N)
         ratios.append([np.log(d.high[-1] / values.max()) for d in both(values)])
     without, tailed = np.array(ratios).T
-    assert abs(tailed.mean()) < 4 * tailed.std() / np.sqrt(16) + 0.1
+    assert (tailed > 0).sum() < 10
     assert np.abs(tailed).mean() < 0.85 * np.abs(without).mean()
 
 
