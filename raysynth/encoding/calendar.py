@@ -193,7 +193,9 @@ def calendar_of(
     hours = rest.hours.astype(float)
     hours[0] -= total * (1 - shares[_DAY + 1 : _MONTH_END].sum())  # midnights that are on the grid of days
     hours = np.where(hours >= rare_threshold, hours, 0.0)
-    usual = hours if hours.sum() >= _FEWEST_ROWS and _differ(hours) else None
+    # steps of many hours are kept in UTC, and the hours that a zone shows of them move with its summer time
+    moves = getattr(counts.type, "tz", None) is not None and step > 3600 * per_second(counts.type)
+    usual = hours if hours.sum() >= _FEWEST_ROWS and _differ(hours) and not moves else None
     if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all() and usual is None and not weekly:
         return None
     return Calendar(counts.type, shares, weekdays, usual, weekly)
