@@ -20,6 +20,7 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.gradients.release import GradientRelease
 from raysynth.errors import ParameterError
+from raysynth.files.storage import place
 from raysynth.fitting.opening import privacy_scope
 from raysynth.fitting.private_run import resumed_run
 from raysynth.methods.base import Synthesizer
@@ -210,7 +211,7 @@ def test_a_fit_that_goes_on_draws_persons_anew_and_keeps_to_the_ledger(
     with pytest.raises(KeyboardInterrupt):
         model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k).fit(visits())
     again = model_of("dp_tvae", epochs=4, run_config=run_config, max_rows_per_unit=k)
-    scope = resumed_run(again, tmp_path / "run", privacy_scope(again)).scope
+    scope = resumed_run(again, place(tmp_path / "run"), privacy_scope(again)).scope
     assert (scope.unit, scope.rows_per_unit) == (SAYS.replace("most 1", f"most {k}"), k)
     resumed = again.fit(visits(), resume=tmp_path / "run")
     assert {e.unit for e in resumed.privacy_spent_.ledger} == {SAYS.replace("most 1", f"most {k}")}
