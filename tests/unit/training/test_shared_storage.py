@@ -28,7 +28,7 @@ def test_other_nodes_without_shared_storage_are_refused(
     monkeypatch: pytest.MonkeyPatch, nodes: tuple[dict[str, Any], ...]
 ) -> None:
     cluster(monkeypatch, *nodes)
-    with pytest.raises(ParameterError, match=r"storage_path='/shared/runs'"):
+    with pytest.raises(ParameterError, match="storage_path='s3://bucket/runs' or '/shared/runs'"):
         check_storage(is_shared=False)
     check_storage(is_shared=True)
 

@@ -19,10 +19,10 @@ N, RARE = 3_000, 5
 
 @pytest.fixture(scope="module")
 def real() -> pd.DataFrame:
-    """A bill of which half of the customers pay all, and a size that is the sum of two parts, one of them often 0."""
+    """A bill of which seven of ten customers pay all, and a size that is the sum of two parts, one of them often 0."""
     rng = np.random.default_rng(0)
     bill = rng.lognormal(6, 1, N).round(2)
-    paid = np.where(rng.random(N) < 0.5, bill, (bill * rng.random(N)).round(2))
+    paid = np.where(rng.random(N) < 0.7, bill, (bill * rng.random(N)).round(2))
     above = rng.integers(400, 4000, N)
     below = np.where(rng.random(N) < 0.6, 0, rng.integers(100, 900, N))
     free = rng.normal(size=N)
@@ -45,7 +45,7 @@ def test_ties_and_sums_come_back(real: pd.DataFrame, model: SequentialTrees) -> 
     for name, sums in (("paid", "bill"), ("size", ["above", "below"])):
         expected = made[sums] if isinstance(sums, str) else made[sums].sum(axis=1)
         places = [np.searchsorted(np.sort(real[name]), x) / N for x in (made[name], expected)]
-        assert (np.abs(places[0] - places[1]) < 0.01).mean() > (0.42 if name == "paid" else 0.9)
+        assert (np.abs(places[0] - places[1]) < 0.01).mean() > (0.6 if name == "paid" else 0.9)
     assert ((made.below == 0).mean() - (real.below == 0).mean()) < 0.04
     assert forest_of(model, "free").location is None
 
