@@ -12,7 +12,7 @@ from raysynth.errors import ParameterError
 from raysynth.evaluation.drawing import draw
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.plain import results_to_dict
-from raysynth.evaluation.profiles import ANALYST, check_profile, write_profile
+from raysynth.evaluation.profiles import ANALYST, write_profile
 from raysynth.evaluation.report import render_card, write_report
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
@@ -55,7 +55,6 @@ class EvaluationResults(EvaluationFigures):
             ParameterError: no such profile, a file name of the other kind, or a shareable one of another profile.
             StorageError: the path cannot be written.
         """
-        check_profile(profile, path)
         if profile != ANALYST:
             if shareable or sections:
                 raise ParameterError(f"shareable and sections are for profile='{ANALYST}'; found profile={profile!r}")

@@ -166,6 +166,16 @@ def _best(
 
 
 @compiled
+def _squares(so_far: np.ndarray, total: np.ndarray, per_row: np.ndarray, n_left: int, n: int) -> float:
+    """Squared sums over rows of two children: what a split leaves explained, (K,) sums of the left one and of all."""
+    of_left, of_right = 0.0, 0.0
+    for j in range(len(total)):
+        of_left += so_far[j] * so_far[j]
+        of_right += (total[j] - so_far[j]) ** 2
+    return of_left * per_row[n_left] + of_right * per_row[n - n_left]
+
+
+@compiled
 def _of_many(
     x_N: np.ndarray,
     rows_B: np.ndarray,
@@ -186,11 +196,7 @@ def _of_many(
             so_far[j] += targets_NK[rows_B[i], j]
         following = x_N[rows_B[i + 1]]
         if following != here and i + 1 >= leaf_rows:
-            of_left, of_right = 0.0, 0.0
-            for j in range(k):
-                of_left += so_far[j] * so_far[j]
-                of_right += (total[j] - so_far[j]) ** 2
-            found = of_left * per_row[i + 1] + of_right * per_row[n - i - 1]
+            found = _squares(so_far, total, per_row, i + 1, n)
             if found > most:
                 most, at, n_left = found, (np.int64(here) + np.int64(following)) // 2, i + 1
         here = following
@@ -218,11 +224,7 @@ def _of_few(
         if counts[code] == 0:
             continue
         if done >= leaf_rows and n - done >= leaf_rows:
-            of_left, of_right = 0.0, 0.0
-            for j in range(k):
-                of_left += so_far[j] * so_far[j]
-                of_right += (total[j] - so_far[j]) ** 2
-            found = of_left * per_row[done] + of_right * per_row[n - done]
+            found = _squares(so_far, total, per_row, done, n)
             if found > most:
                 most, at, n_left = found, (here + code) // 2, done
         here = code
@@ -280,15 +282,13 @@ def _of_few_classes(
         counts[x_N[row], class_N[row]] += 1
     most, at, n_left, done, here = -1.0, 0, 0, 0, -1
     for code in range(COUNTED):
-        of_code, of_left, of_right = 0.0, 0.0, 0.0
+        of_code = 0.0
         for k in range(len(total)):
             of_code += counts[code, k]
-            of_left += so_far[k] * so_far[k]
-            of_right += (total[k] - so_far[k]) ** 2
         if of_code == 0:
             continue
         if done >= leaf_rows and n - done >= leaf_rows:
-            found = of_left * per_row[done] + of_right * per_row[n - done]
+            found = _squares(so_far, total, per_row, done, n)
             if found > most:
                 most, at, n_left = found, (here + code) // 2, done
         here = code
