@@ -116,7 +116,7 @@ class SequentialTrees(Synthesizer):
     # ---- hooks -------------------------------------------------------------------------------------------------------
 
     def _encoder_options(self) -> dict[str, Any]:
-        return {"n_bins": N_BINS, "tails": True}
+        return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         prepared, encoder, grouping = group_values(prepared, self.verbose)
