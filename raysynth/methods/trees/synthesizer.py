@@ -23,6 +23,7 @@ from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
 from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, ratio_from, ratio_state
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, to_state
@@ -43,10 +44,11 @@ def _of_persons(prepared: Prepared, persons: RowsOfPersons | None, given: Sequen
 
 @dataclass(frozen=True)
 class Learned:
-    """The trees, and how values of columns of many are grouped."""
+    """The trees, how drawn rows are weighted, and how values of columns of many are grouped."""
 
     model: TreesGenerator
     grouping: Grouping | None
+    ratio: Ratio | None
 
 
 class SequentialTrees(Synthesizer):
@@ -59,6 +61,8 @@ class SequentialTrees(Synthesizer):
     all columns before it is one more input, whether it is learned as the residual of a sum of a few others (bills, sums
     of parts; not where persons have several rows), and, where it has few values, whether its leaves may be larger. Rows
     of a sample share out trees and entries of leaves evenly, so that shares vary less than those of separate draws do.
+    At last boosted trees learn how much more often the table has a row than it is drawn (`ratio.py`); of more rows than
+    are asked for, those stay that this ratio speaks for.
     Columns that are the same in all rows of a person come first, whatever `order` says, and are drawn once for each.
 
     After `fit`: `order_`, the names of the columns as they are drawn.
@@ -84,10 +88,15 @@ class SequentialTrees(Synthesizer):
         Sequence[str] | None,
         Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
     ] = None
+    weighted: Annotated[
+        bool,
+        Parameter("whether drawn rows are chosen by how much more often the table has such ones"),
+    ] = True
     max_rows: Annotated[int, Parameter("rows to learn from; of a larger table a random sample", at_least=100)] = 200_000
 
     model_: TreesGenerator = field(init=False)
     grouping_: Grouping | None = field(init=False)
+    ratio_: Ratio | None = field(init=False)
     _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
@@ -96,7 +105,8 @@ class SequentialTrees(Synthesizer):
         return tuple(self.encoder_.names[c] for c in self._learned().order)
 
     def log_prob(self, data: Any) -> np.ndarray:
-        """Log-probability of the codes of each row, in nats, shape (N,): of the mean over the trees, column by column.
+        """Log-probability of the codes of each row, in nats, shape (N,): of the mean over the trees, column by column,
+        and the logarithm of the row's weight.
 
         A column in which no tree has seen such a row counts as half a row of those that were learned from.
 
@@ -105,9 +115,11 @@ class SequentialTrees(Synthesizer):
         """
         generator, floor = self._learned(), 0.5 / (self.n_rows_ + 1.0)
         if isinstance(data, np.ndarray):
-            if self.grouping_ is None:
-                return generator.log_prob(data, floor)
-            return generator.log_prob(self.grouping_.codes(data), floor) + self.grouping_.log_prob_within(data)
+            codes_NC = data if self.grouping_ is None else self.grouping_.codes(data)
+            result = generator.log_prob(codes_NC, floor)
+            if self.ratio_ is not None and not self.ratio_.known:
+                result += self.ratio_.log_weights(grouped(self.ratio_.group, codes_NC.T))
+            return result if self.grouping_ is None else result + self.grouping_.log_prob_within(data)
         from raysynth.fitting.encoded_rows import encoded_blocks
 
         parts = [self.log_prob(block.codes_NC) for block in encoded_blocks(self, data, min_rows=0)]
@@ -130,10 +142,16 @@ class SequentialTrees(Synthesizer):
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(codes_CN, columns, names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
-        return begun.with_learned(Learned(TreesGenerator(forests, order, names, even=True), grouping), encoder)
+        model = TreesGenerator(forests, order, names, even=True)
+        ratio = None
+        if self.weighted and len(given) < len(order):
+            known = order[: sum(n in given or n in prepared.constant for n in first)]
+            ratio = learn_ratio(codes_CN, columns, model, known, rare, persons, prepared.seed)
+        return begun.with_learned(Learned(model, grouping, ratio), encoder)
 
-    def _generator(self) -> TreesGenerator | GroupedGenerator:
-        return self.model_ if self.grouping_ is None else GroupedGenerator(self.model_, self.grouping_)
+    def _generator(self) -> TreesGenerator | WeightedTrees | GroupedGenerator:
+        own = self.model_ if self.ratio_ is None else WeightedTrees(self.model_, self.ratio_)
+        return own if self.grouping_ is None else GroupedGenerator(own, self.grouping_)
 
     def _learned(self) -> TreesGenerator:
         self._require_fitted()
@@ -142,11 +160,13 @@ class SequentialTrees(Synthesizer):
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = to_state(self.model_.forests, self.model_.order)
         grouping = {} if self.grouping_ is None else self.grouping_.to_arrays()
-        return {**meta, "even": self.model_.even}, {**arrays, **grouping}
+        said, weighing = ratio_state(self.ratio_)
+        return {**meta, **said, "even": self.model_.even}, {**arrays, **weighing, **grouping}
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         grouping = Grouping.from_arrays(begun.encoder, arrays)
         encoder = begun.encoder if grouping is None else grouping.encoder(begun.encoder)
-        forests, order = from_state(meta, arrays, views(encoder.columns))
+        columns = views(encoder.columns)
+        forests, order = from_state(meta, arrays, columns)
         model = TreesGenerator(forests, order, tuple(encoder.names), meta.get("even") is True)
-        return begun.with_learned(Learned(model, grouping))
+        return begun.with_learned(Learned(model, grouping, ratio_from(meta, arrays, columns, order)))

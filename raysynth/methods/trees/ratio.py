@@ -1,0 +1,316 @@
+"""How many times as often the real table has a row as the trees draw it, and rows drawn anew by that.
+
+Leaves are wide and each column is learned for itself, so drawn rows can be told from real ones. Boosted trees that
+learn to do so estimate the ratio of both densities (Sugiyama et al. 2012, chapter 4; of generators: Azadi et al. 2019,
+Grover et al. 2019), and of more rows than are asked for those stay that the ratio speaks for.
+
+Leaves of the ratio, too, hold at least 2 x `rare_threshold` persons, and thresholds lie between codes.
+
+Shape legend: N rows, C columns, R codes of a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import ModelFileError
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted, exchanged
+from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.sampler import TreesGenerator
+
+MOST_GROUPS = 255
+LEARNED_ROWS = 50_000  # of the table at most
+DRAWN_EACH, DRAWN_LEAST = 2, 40_000  # rows drawn for each of them: four, of large tables two
+LARGEST = 3.0  # a logarithm of the ratio beyond it counts as that
+CUT_OFF = 0.002  # share of the ratio's mass that may lie above the rows drawn for each that stays
+MOST_EACH = 8.0
+SPARE_ROWS = 32
+BALANCED_GROUPS = 64  # of a column, whose shares are kept
+EXCHANGES = 8  # tried for each row
+RAKINGS = 3
+RAKED_LIKE = 5.0  # rows added to each group's counts
+BLOCK_ROWS = 8_192
+ROUNDS = 24  # of a row that completes another, until it stays
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Weights of rows.
+
+    Args:
+        trees: on groups of codes.
+        group: of each code, by column, (R,) uint8.
+        margins: added to the trees' sum for each group of a column, so that weighted rows have the table's shares.
+        shares: the table's, of each group of a column; each sums to 1.
+        offset: taken from the trees' sum, so that weights of drawn rows have mean 1.
+        each: rows to draw for each that shall stay.
+        known: columns that the drawn rows shared with real ones; it is a ratio of what is drawn given these.
+    """
+
+    trees: BoostedTrees
+    group: tuple[np.ndarray, ...]
+    margins: tuple[np.ndarray, ...]
+    shares: tuple[np.ndarray, ...]
+    offset: float
+    each: float
+    known: tuple[int, ...] = ()
+
+    def log_weights(self, x_NF: np.ndarray) -> np.ndarray:
+        """Natural logarithm of the weight of each row of groups, (N,)."""
+        total_N = self.trees.sums(x_NF) - self.offset
+        for margin, x_N in zip(self.margins, x_NF.T, strict=True):
+            total_N += margin.take(x_N)
+        return np.clip(total_N, -LARGEST, LARGEST)
+
+
+def grouped(group: Sequence[np.ndarray], codes_CN: Any) -> np.ndarray:
+    """Groups (N, C) uint8 of codes, given by column."""
+    return np.ascontiguousarray(np.stack([g.take(codes) for g, codes in zip(group, codes_CN, strict=True)], axis=1))
+
+
+def learn_ratio(
+    codes_CN: np.ndarray,
+    columns: Sequence[ColumnView],
+    generator: TreesGenerator,
+    known: Sequence[int],
+    rare_threshold: int,
+    persons: RowsOfPersons | None,
+    seed: int,
+) -> Ratio:
+    """The ratio of the rows learned from to those that the trees draw.
+
+    Args:
+        codes_CN: (C, N) of the rows learned from.
+        known: columns that come first in the order and are never drawn row by row.
+        persons: whose each row is, where persons have several.
+    """
+    rng = np.random.default_rng([seed, 1])
+    person_N = np.ones(codes_CN.shape[1], np.float32)
+    if persons is not None:
+        person_N = (1.0 / np.bincount(persons.person_N))[persons.person_N].astype(np.float32)
+    if codes_CN.shape[1] > LEARNED_ROWS:
+        rows = np.sort(rng.choice(codes_CN.shape[1], LEARNED_ROWS, replace=False))
+        codes_CN, person_N = np.ascontiguousarray(codes_CN[:, rows]), person_N[rows]
+    n = codes_CN.shape[1]
+    times = DRAWN_EACH if DRAWN_EACH * n >= DRAWN_LEAST else 2 * DRAWN_EACH
+
+    def drawn() -> np.ndarray:
+        if known:
+            return generator.generate_given(np.tile(codes_CN, times).T, known, rng).T
+        return generator.generate(times * n, rng).codes_NC.T
+
+    group = tuple(_groups(codes_CN[c], view) for c, view in enumerate(columns))
+    x_NF = grouped(group, np.concatenate([codes_CN, drawn()], axis=1))
+    trees, _ = boosted(x_NF, n, person_N, 2.0 * rare_threshold, Boosting(), rng)
+    fresh_NF = grouped(group, drawn())  # the trees have learned to doubt the others
+    sums_N = trees.sums(fresh_NF)
+    margins = _raked([int(g.max()) + 1 for g in group], x_NF[:n], fresh_NF, sums_N)
+    shares = tuple(np.bincount(x, minlength=len(m)) / n for x, m in zip(x_NF[:n].T, margins, strict=True))
+    offset = float(np.log(np.mean(np.exp(sums_N))))
+    weight_N = np.exp(np.clip(sums_N - offset, -LARGEST, LARGEST))
+    each = 1.25
+    while each < MOST_EACH and np.minimum(weight_N, each).mean() < (1 - CUT_OFF) * weight_N.mean():
+        each += 0.25
+    return Ratio(trees, group, margins, shares, offset, each, tuple(known))
+
+
+def _raked(
+    sizes: Sequence[int], real_NF: np.ndarray, drawn_NF: np.ndarray, sums_N: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """For each input an addend for each of its groups, float32, with which weighted drawn rows have the real shares.
+
+    By iterative proportional fitting (Deming and Stephan 1940); `sums_N`, the weights' logarithms, grow by them.
+    """
+    margins = tuple(np.zeros(size, np.float32) for size in sizes)
+    for _ in range(RAKINGS):
+        for margin, real_N, drawn_N in zip(margins, real_NF.T, drawn_NF.T, strict=True):
+            weight_N = np.exp(np.minimum(sums_N, LARGEST))
+            wanted = np.bincount(real_N, minlength=len(margin))
+            found = np.bincount(drawn_N, weights=weight_N, minlength=len(margin)) * (len(real_N) / weight_N.sum())
+            step = np.log((wanted + RAKED_LIKE) / (found + RAKED_LIKE)).astype(np.float32)
+            margin += step
+            sums_N += step.take(drawn_N)
+    return margins
+
+
+def _groups(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:
+    """At most `MOST_GROUPS` groups of a column's codes (R,): neighbours, or those of few rows."""
+    if view.ordered:
+        place = np.append(np.floor(view.rank[:-1] * (MOST_GROUPS - 2)).astype(np.int64), MOST_GROUPS)
+        if view.cardinality <= MOST_GROUPS:
+            place = np.arange(view.cardinality)
+    else:
+        rows = np.bincount(codes_N, minlength=view.cardinality)
+        place = np.empty(view.cardinality, np.int64)
+        place[np.argsort(-rows, kind="stable")] = np.minimum(np.arange(view.cardinality), MOST_GROUPS - 1)
+    return np.unique(place, return_inverse=True)[1].astype(np.uint8)
+
+
+def chosen(
+    x_NF: np.ndarray, weight_N: np.ndarray, n: int, rng: np.random.Generator, shares: Sequence[np.ndarray] | None = None
+) -> np.ndarray:
+    """n of more rows, none twice, each as probable as its weight says, in random order.
+
+    Where weights are so uneven that a row would be certain, it is, and the others share the remaining places. Then rows
+    change places with others of like weight where this brings the shares of each column closer to those of all weighted
+    rows (balanced sampling; Deville and Tille 2004, by exchange).
+
+    Args:
+        x_NF: groups of each row.
+    """
+    high = np.sort(weight_N)[::-1]
+    certain = np.arange(n)
+    scale = (n - certain) / np.cumsum(high[::-1])[::-1][:n]  # of the others, where so many of the largest are certain
+    p = np.minimum(weight_N * scale[np.argmax(high[:n] * scale <= 1.0)], 1.0)
+    line = rng.permutation(len(p))  # drawn rows follow a regular pattern, and so do regular picks
+    reached = np.cumsum(p[line])
+    picks = np.searchsorted(reached, (certain + rng.random()) * (reached[-1] / n), side="right")
+    is_in = np.zeros(len(p), bool)
+    is_in[line[np.minimum(picks, len(p) - 1)]] = True
+    ins, outs = rng.permutation(np.flatnonzero(is_in)), np.flatnonzero(~is_in)
+    if len(ins) < n or not len(outs):  # a place that rounding gave twice
+        ins = np.concatenate([ins, rng.permutation(outs)[: n - len(ins)]])
+        outs = np.setdiff1d(outs, ins)
+    sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
+    coarse_F = -(-sizes // BALANCED_GROUPS)
+    cells = x_NF // coarse_F.astype(np.uint8) + np.arange(len(sizes)) * BALANCED_GROUPS
+    n_cells = len(sizes) * BALANCED_GROUPS
+    if shares is None:
+        wanted = np.bincount(cells.ravel(), weights=np.repeat(p, len(sizes)), minlength=n_cells)
+    else:
+        at = [
+            np.arange(len(s)) // k + f * BALANCED_GROUPS for f, (s, k) in enumerate(zip(shares, coarse_F, strict=True))
+        ]
+        wanted = n * np.bincount(np.concatenate(at), weights=np.concatenate(shares), minlength=n_cells)
+    excess = np.bincount(cells[ins].ravel(), minlength=n_cells) - wanted
+    tries = EXCHANGES * n if len(outs) else 0
+    pairs = np.stack([rng.integers(0, n, tries), rng.integers(0, max(len(outs), 1), tries)])
+    exchanged(cells, ins, outs, p, excess, 1.0 / (wanted + 1.0), pairs, rng.random(tries))
+    return ins
+
+
+@dataclass(frozen=True)
+class WeightedTrees:
+    """Rows of the trees, more than are asked for, of which the ratio chooses."""
+
+    trees: TreesGenerator
+    ratio: Ratio
+    exact_conditions: ClassVar[bool] = True
+
+    @property
+    def forests(self) -> Any:
+        return self.trees.forests
+
+    def generate(
+        self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
+    ) -> EncodedBlock:
+        """n encoded rows; raises `ConditionError` where too few rows satisfy the conditions."""
+        if self.ratio.known:
+            return self.trees.generate(n, rng, weights)
+        blocks = [self._block(min(BLOCK_ROWS, n - start), rng, weights) for start in range(0, n, BLOCK_ROWS)]
+        codes_NC = np.concatenate([b.codes_NC for b in blocks]) if blocks else self.trees.generate(0, rng).codes_NC
+        return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
+
+    def _block(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None) -> EncodedBlock:
+        block = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights)
+        x_NF = grouped(self.ratio.group, block.codes_NC.T)
+        rows = chosen(x_NF, np.exp(self.ratio.log_weights(x_NF)), n, rng, None if weights else self.ratio.shares)
+        return replace(block, codes_NC=block.codes_NC[rows], values_NV=block.values_NV[:n])
+
+    def completes(self, known: Sequence[int]) -> bool:
+        """Whether the known columns come first in the order, so that all others can be drawn given them."""
+        return self.trees.completes(known)
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """Codes (N, C) with all columns but the `known` ones drawn given these; as `TreesGenerator.generate_given`.
+
+        A row stays with a probability in proportion to its weight (rejection sampling); after 24 rounds one of those
+        drawn for it is chosen by weight.
+        """
+        if not set(self.ratio.known) <= set(known):
+            return self.trees.generate_given(codes_NC, known, rng)
+        result_NC = np.array(codes_NC)
+        left, total_N = np.arange(len(result_NC)), np.zeros(len(result_NC))
+        for _ in range(ROUNDS):
+            drawn_NC = self.trees.generate_given(codes_NC[left], known, rng)
+            weight_N = np.exp(self.ratio.log_weights(grouped(self.ratio.group, drawn_NC.T)))
+            total_N[left] += weight_N
+            stays = rng.random(len(left)) * self.ratio.each < weight_N
+            taken = stays | (rng.random(len(left)) * total_N[left] < weight_N)
+            result_NC[left[taken]] = drawn_NC[taken]
+            left = left[~stays]
+            if not len(left):
+                break
+        return result_NC
+
+
+# ---- model files -----------------------------------------------------------------------------------------------------
+
+_STORED = {"feature": np.int16, "threshold": np.uint8, "left": np.int32, "value": np.float32, "roots": np.int32}
+
+
+def ratio_state(ratio: Ratio | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """JSON values and named arrays that `ratio_from` reads."""
+    if ratio is None:
+        return {}, {}
+    arrays = {f"ratio.{name}": getattr(ratio.trees, name).astype(kind) for name, kind in _STORED.items()}
+    arrays |= {f"ratio.group.{c}": group for c, group in enumerate(ratio.group)}
+    arrays |= {
+        f"ratio.margin.{c}": np.stack(pair) for c, pair in enumerate(zip(ratio.margins, ratio.shares, strict=True))
+    }
+    return {"ratio": {"offset": ratio.offset, "each": ratio.each, "known": list(ratio.known)}}, arrays
+
+
+def ratio_from(
+    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Sequence[ColumnView], order: Sequence[int]
+) -> Ratio | None:
+    """The ratio of a model file; None in one without. Raises `ModelFileError` where it does not fit the columns."""
+    if "ratio" not in meta:
+        return None
+    stored = {name: arrays[f"ratio.{name}"] for name in _STORED}
+    group, pairs = (tuple(arrays[f"ratio.{name}.{c}"] for c in range(len(columns))) for name in ("group", "margin"))
+    said = meta["ratio"]
+    known = tuple(int(c) for c in said["known"])
+    if any(stored[name].ndim != 1 or stored[name].dtype != kind for name, kind in _STORED.items()):
+        raise _broken("an array of its nodes has another form")
+    if any(g.shape != (v.cardinality,) or g.dtype != np.uint8 for g, v in zip(group, columns, strict=True)):
+        raise _broken("its groups are not of the columns' codes")
+    for pair, g in zip(pairs, group, strict=True):
+        if (
+            pair.ndim != 2
+            or len(pair) != 2
+            or not g.max() < pair.shape[1] <= MOST_GROUPS
+            or not np.isfinite(pair).all()
+        ):
+            raise _broken("its margins are not of its groups")
+    _check(stored, len(columns))
+    offset, each = float(said["offset"]), float(said["each"])
+    if not (np.isfinite(offset) and 1.0 <= each <= MOST_EACH and set(known) == set(order[: len(known)])):
+        raise _broken("its numbers are out of range")
+    margins, shares = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+    return Ratio(BoostedTrees(**stored), group, margins, shares, offset, each, known)
+
+
+def _check(stored: Mapping[str, np.ndarray], n_columns: int) -> None:
+    """Indices in range and children after their parent, so that no walk reads beyond an array or is endless."""
+    feature, left, roots = stored["feature"], stored["left"], stored["roots"]
+    size = len(feature)
+    if len({len(stored[k]) for k in ("feature", "threshold", "left", "value")}) != 1:
+        raise _broken("its arrays of nodes differ in length")
+    if (feature < -1).any() or (feature >= n_columns).any() or (roots < 0).any() or (roots >= size).any():
+        raise _broken("a node has no such column")
+    inner = np.flatnonzero(feature >= 0)
+    if (left[inner] <= inner).any() or (left[inner] + 1 >= size).any():
+        raise _broken("a node's children do not come after it")
+    if not np.isfinite(stored["value"]).all():
+        raise _broken("a leaf's value is no number")
+
+
+def _broken(what: str) -> ModelFileError:
+    return ModelFileError(f"the model file's ratio of densities is inconsistent: {what}; refit the model")
