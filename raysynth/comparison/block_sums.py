@@ -55,7 +55,7 @@ def nearest_rows(
                 if left_out >= 0:
                     seen_B, doubt = less_B, doubt + rounding * weights_D[left_out]
                     _subtracted(here_QD[q], columns_DB, light_D, power, left_out, total_B, seen_B)
-                if worst > 0 and _any_below(seen_B, np.float32(worst + doubt), len(here_RD)):
+                if worst > 0 and _any_below(seen_B, worst + doubt, len(here_RD)):
                     for r in range(len(here_RD)):
                         if seen_B[r] <= worst + doubt and whose_R[r] != owner_Q[q]:
                             total = _exact(q_QD[q], here_RD[r], weights_D, power, left_out, worst)
@@ -70,9 +70,9 @@ def nearest_rows(
 @compiled
 def _any_below(values_B: np.ndarray, limit: float, n: int) -> bool:
     """Whether any of the first n is at most a limit."""
-    hits = 0
+    hits, limit_32 = 0, np.float32(limit)
     for r in range(n):
-        hits += values_B[r] <= limit
+        hits += values_B[r] <= limit_32
     return hits > 0
 
 

@@ -31,7 +31,7 @@ def quantiles(rank_N: np.ndarray, cells: Cells) -> np.ndarray:
         rank_N: in [0, 1].
     """
     found_N = np.empty(len(rank_N))
-    _values(rank_N, *_tables(cells), found_N)
+    _values(found_N, rank_N, *_tables(cells))
     return found_N
 
 
@@ -54,7 +54,7 @@ def drawn(
     found_N, rank_N, at_N = fixed[codes_N], rng.random(n_spread), np.empty(n_spread, np.int64)
     _ranked(codes_N, is_spread, ranks, rank_N, at_N)
     values_N = np.empty(n_spread)
-    _values(rank_N, *_tables(cells), values_N)
+    _values(values_N, rank_N, *_tables(cells))
     found_N[at_N] = values_N
     return found_N
 
@@ -91,13 +91,13 @@ def _ranked(
 
 @compiled
 def _values(
+    found_N: np.ndarray,
     rank_N: np.ndarray,
     cumulative: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
     share: np.ndarray,
     guide: np.ndarray,
-    found_N: np.ndarray,
 ) -> None:
     last, n_guides = len(share) - 1, len(guide)
     for i in range(len(rank_N)):

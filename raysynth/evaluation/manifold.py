@@ -70,7 +70,7 @@ def compare_manifolds(real: Rows, synthetic: Rows, holdout: Rows | None, seed: i
         linear_features(rows.sample(n, rng), reference) for rows in (reference, synthetic, holdout)
     )
     radius_N = _radii(real_ND, NEIGHBOURS)
-    return Manifold(*(reach(real_ND, other_ND, radius_N) for other_ND in (synthetic_ND, fresh_ND)), n)
+    return Manifold(reach(real_ND, synthetic_ND, radius_N), reach(real_ND, fresh_ND, radius_N), n)
 
 
 def reach(
@@ -110,8 +110,8 @@ def _reached(
     whether it lies in any ball of the others."""
     block = slice(start, start + _BLOCK)
     square_BN = _squares(real_ND[block], other_ND)
-    inside_BN = square_BN <= radii[0][block, None]
-    return inside_BN.sum(axis=0), inside_BN.any(axis=1), (square_BN <= radii[1][None, :]).any(axis=1)
+    inside_BN, recalled_BN = square_BN <= radii[0][block, None], square_BN <= radii[1][None, :]
+    return np.sum(inside_BN, axis=0), np.any(inside_BN, axis=1, keepdims=True)[:, 0], recalled_BN.max(axis=1)
 
 
 def _starts(rows_ND: np.ndarray) -> range:
