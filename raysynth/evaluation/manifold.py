@@ -79,7 +79,7 @@ def reach(
     """The four figures of other rows against real ones (whose `_radii` may be known); each needs more than k rows."""
     radii = _radii(real_ND, k) if real_radius_N is None else real_radius_N, _radii(other_ND, k)
     counted = partial(_reached, real_ND=real_ND, other_ND=other_ND, radii=radii)
-    balls, covered, recalled = zip(*run_tasks(counted, _starts(real_ND), where="local", label="Reach"), strict=True)
+    balls, covered, recalled = zip(*run_tasks(counted, _starts(real_ND), where="local", label="Balls that hold rows"), strict=True)
     balls_N, covered_N, recalled_N = np.sum(balls, axis=0), np.concatenate(covered), np.concatenate(recalled)
     density, error = float(balls_N.mean()) / k, Z95 * float(balls_N.std(ddof=1)) / k / len(balls_N) ** 0.5
     return Reach(
@@ -93,7 +93,7 @@ def reach(
 def _radii(rows_ND: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest other row (N,)."""
     return np.concatenate(
-        run_tasks(partial(_radii_of, rows_ND=rows_ND, k=k), _starts(rows_ND), where="local", label="Radii")
+        run_tasks(partial(_radii_of, rows_ND=rows_ND, k=k), _starts(rows_ND), where="local", label="Balls of rows")
     )
 
 

@@ -50,7 +50,7 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
     x, label = np.vstack([tree_features(rows) for rows in sides]), np.repeat([1, 0], n)
     fold, score = np.concatenate([_folds(rows, rng) for rows in sides]), np.empty(2 * n)
     told = partial(_told, x=x, label=label, fold=fold, flags=category_flags(real), seed=seed)
-    for part, found in enumerate(run_tasks(told, (0, 1), where="local", label="Folds")):
+    for part, found in enumerate(run_tasks(told, (0, 1), where="local", label="Classifiers of two halves")):
         score[fold == part] = found
     return Realism(auc(score[label == 1], score[label == 0]), n)
 
