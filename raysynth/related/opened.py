@@ -136,9 +136,9 @@ def _warn_of_large_families(database: OpenDatabase, plan: TablePlan) -> None:
     if lost > MOST_LOST * number.sum():
         warnings.warn(
             f"relation {relation}: one row of '{relation.parent}' has {number.max():,} of the {number.sum():,} rows of "
-            f"'{relation.child}', while {rare} have {reached:,} or more. A larger number would tell whose it is, so made "
-            f"families end there, and '{relation.child}' gets about {lost:,} rows fewer; share such a parent's rows out "
-            "among several, or leave them out",
+            f"'{relation.child}', while {rare} have {reached:,} or more. A larger one would tell whose it is, so made "
+            f"families end there, and '{relation.child}' gets about {lost:,} rows fewer; share such a parent's rows "
+            "out among several, or leave them out",
             stacklevel=2,
         )
 
