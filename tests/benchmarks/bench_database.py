@@ -174,7 +174,8 @@ def peer(real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: 
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"no result in {seconds:.0f} s") from None
         if done.returncode:
-            raise RuntimeError(f"no result: {done.stderr.strip().splitlines()[-1][:300]}")
+            said = [s for s in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Warning)\b", s)]
+            raise RuntimeError(f"no result: {(said or done.stderr.strip().splitlines() or ['killed'])[-1][:300]}")
         return {n: pd.read_parquet(f"{folder}/made/{n}.parquet") for n in schema.names}
 
 
