@@ -23,7 +23,7 @@ from raysynth.schema.relations import Relation
 
 DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
 TRIED = 8  # families for each parent whose children are summarised in its row
-MOST_TRIED = 500_000  # rows of a table in all of them
+MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
 REDEALT = 30  # rounds of new parents in place of those that repeat a key
 
 
@@ -140,21 +140,50 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     relation = model.plan.primary
     assert relation is not None
     number = np.maximum(plain(parents.rows.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64), 0)
-    summaries, tries = model.summaries, 1
-    if summaries is not None:
-        known = summaries.repaired(parents.rows, number)
+    tries = 1
+    if model.summaries is not None:
+        known = model.summaries.repaired(parents.rows, number)
         own = {n: known.column(n) for n in known.column_names}
-        parents = replace(parents, rows=pa.table(own | summaries.seen(own)))
-        tries = int(np.clip(MOST_TRIED // max(int(number.sum()), 1), 1, TRIED)) if model.model is not None else 1
-    each = pa.array(np.tile(np.arange(len(number)), tries))
-    above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
-    family = _with_alone(np.tile(number, tries), n_alone)
-    context, rows = _children(model, above, relation.parent, family, rng)
-    if summaries is not None and tries > 1:
-        asked = {n: above.rows.column(n) for n in above.rows.column_names}
-        kept = pa.array(nearest_families(summaries.apart(rows, asked, family.parent), family, len(number)))
-        context, rows, family = context.take(kept), rows.take(kept), _with_alone(number, n_alone)
+        parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
+        tries = 1 if model.model is None else TRIED
+    ends = np.append(_ends(number, MOST_TRIED // tries) if tries > 1 else [], len(number)).astype(int)
+    parts = []
+    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+        own_P = np.arange(begin, end)
+        parts.append(_tried(model, parents, own_P, number, n_alone if end == len(number) else 0, tries, rng))
+    context, rows = (pa.concat_tables(p).unify_dictionaries().combine_chunks() for p in zip(*parts, strict=True))
+    family = _with_alone(number, n_alone)
     return Made(rows, context, {relation: family.parent}, family.place)
+
+
+def _ends(number_P: np.ndarray, most: int) -> np.ndarray:
+    """Where some parents with about `most` children end and the next begin, the last end left out."""
+    before = np.cumsum(number_P)
+    cuts = np.unique(np.searchsorted(before, np.arange(most, max(int(number_P.sum()), 1), most)) + 1)
+    result: np.ndarray = cuts[cuts < len(number_P)]
+    return result
+
+
+def _tried(
+    model: TableModel,
+    parents: Made,
+    own_P: np.ndarray,
+    number_P: np.ndarray,
+    n_alone: int,
+    tries: int,
+    rng: np.random.Generator,
+) -> tuple[pa.Table, pa.Table]:
+    """What the children of some parents see of their ancestors, and these: of `tries` families the nearest one."""
+    assert model.plan.primary is not None
+    each = pa.array(np.tile(own_P, tries))
+    above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
+    family = _with_alone(np.tile(number_P[own_P], tries), n_alone)
+    context, rows = _children(model, above, model.plan.primary.parent, family, rng)
+    if model.summaries is None or tries == 1:
+        return context, rows
+    asked = {n: above.rows.column(n) for n in above.rows.column_names}
+    kept = pa.array(nearest_families(model.summaries.apart(rows, asked, family.parent), family, len(own_P)))
+    return context.take(kept), rows.take(kept)
 
 
 def _with_alone(number_P: np.ndarray, n_alone: int) -> Family:
