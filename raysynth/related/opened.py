@@ -118,10 +118,10 @@ def open_tables(
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)
         known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
-    found = OpenDatabase(schema, plans, known, parents)
+    database = OpenDatabase(schema, plans, known, parents)
     for plan in plans:
-        _warn_of_large_families(found, plan)
-    return found
+        _warn_of_large_families(database, plan)
+    return database
 
 
 def _warn_of_large_families(database: OpenDatabase, plan: TablePlan) -> None:
