@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from raysynth.evaluation.heading import Heading, with_date
 from raysynth.evaluation.section import Section, section_body
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import check_replaced, write_atomically
 
 
 def write_page(
@@ -21,6 +21,7 @@ def write_page(
         sections: what is on it.
         facts: (what, value) pairs of its header, before date and version.
     """
+    check_replaced(path, b"<")
     head = Heading(title, with_date(list(facts)))
     page = section_body("raysynth.evaluation", "page.html.j2", heading=head, sections=list(sections))
     write_atomically(path, page.encode())
