@@ -219,7 +219,11 @@ def _sharing(results: EvaluationFigures) -> Purpose:
         return Purpose(name, "no", "bad", f"Real rows may be recognised: {', '.join(failed)}.", step)
     if covered and spent is not None:
         level = _level_of(spent)
-        step = "State epsilon, delta and the unit with the table." if level != "bad" else "Fit with a smaller epsilon or delta."
+        step = (
+            "State epsilon, delta and the unit with the table."
+            if level != "bad"
+            else "Fit with a smaller epsilon or delta."
+        )
         reason = f"A guarantee holds for what the given model draws: {guarantee_words(results)}."
         return Purpose(name, _ANSWERS[level], level, reason, step)
     if results.privacy is None:
