@@ -12,13 +12,13 @@ import pyarrow.types as pt
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.key_pattern import infer_pattern, integer_pattern, row_number_pattern
+from raysynth.kinds.identifier.repeated import personal_by_name, repeated_key
+from raysynth.kinds.names import named_like_key, provider_by_name, words_of
+from raysynth.kinds.personal.recognition import recognise_personal
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import named_like_key, provider_by_name, words_of
-from raysynth.statistics.recognition import recognise_personal
-from raysynth.statistics.repeated_keys import personal_by_name, repeated_key
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
 _INFERRED = (
@@ -339,7 +339,7 @@ def constant_value(seen: ColumnStatistics) -> Any:
 
 
 def key_pattern(seen: ColumnStatistics) -> str:
-    """How the column's keys look, in the language of `encoding/pattern.py`."""
+    """How the column's keys look, in the language of `kinds/identifier/pattern.py`."""
     if not is_text(seen.type) and seen.extremes is not None:
         bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if pt.is_integer(seen.type) else 53
         low, high, largest = int(seen.extremes[0]), int(seen.extremes[1]), min(2**bits, 2**63) - 1
