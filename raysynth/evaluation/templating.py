@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 
 from raysynth.schema.columns import Kind
 
@@ -20,17 +19,7 @@ def as_number(value: float, digits: int = 3) -> str:
 
 def format_value(value: float, kind: Kind) -> str:
     """A number, date or duration (both in microseconds) for people."""
-    if kind is Kind.DATETIME:
-        try:
-            return datetime.fromtimestamp(value / 1e6, UTC).strftime("%Y-%m-%d")
-        except (OverflowError, OSError, ValueError):
-            return f"{value:.3g}"
-    if kind is Kind.TIMEDELTA:
-        hours = value / 3.6e9
-        return f"{hours / 24:,.1f} d" if abs(hours) >= 48 else f"{hours:,.2f} h"
-    if value == round(value) and abs(value) < 1e9:
-        return f"{value:,.0f}"
-    return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.3g}"
+    return kind.about.shown(value)
 
 
 def environment(*packages: str):  # type: ignore[no-untyped-def]
