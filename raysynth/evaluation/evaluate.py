@@ -23,12 +23,12 @@ from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_chec
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
-from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.joint import joints
-from raysynth.evaluation.manifold import compare_manifolds
+from raysynth.evaluation.metrics.embedding import embed
+from raysynth.evaluation.metrics.manifold import compare_manifolds
+from raysynth.evaluation.metrics.realism import two_sample_test
 from raysynth.evaluation.privacy import privacy_figures
 from raysynth.evaluation.provenance import told_of
-from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
 from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from raysynth.evaluation.diagnostics import Diagnostic
 from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
-from raysynth.evaluation.embedding import Embedding
-from raysynth.evaluation.manifold import Manifold
+from raysynth.evaluation.metrics.embedding import Embedding
+from raysynth.evaluation.metrics.manifold import Manifold
+from raysynth.evaluation.metrics.realism import Realism
 from raysynth.evaluation.privacy import PrivacyFigures
-from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
