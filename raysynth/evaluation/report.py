@@ -21,6 +21,7 @@ from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.heading import heading
 from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.metrics.embedding import Embedding
+from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import sequence_section
@@ -56,6 +57,7 @@ def render_report(results: EvaluationFigures, *, shareable: bool = False, sectio
     found = [] if results.attacks is None else [attack_section(results.attacks)]
     if results.sequences is not None:
         found.append(sequence_section(results.sequences))
+    found += [section for name, what in results.measured.items() for section in metrics()[name].sections(what)]
     last_of_each = {s.anchor: s for s in (*found, *results.sections, *sections)}
     shown = [s for s in last_of_each.values() if s.releasable or not shareable]
     return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
