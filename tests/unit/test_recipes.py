@@ -101,10 +101,10 @@ import pyarrow.orc as orc
 from raysynth.data.sources.frame import table_from_arrow
 
 
-def table_from_orc(filesystem, paths, source, *, private=False):
+def read_orc(found):
     """The rows of some files, one after the other."""
-    tables = [orc.read_table(filesystem.open_input_file(path)) for path in paths]
-    return table_from_arrow(pa.concat_tables(tables), f"'{source}'", private=private)
+    tables = [orc.read_table(found.filesystem.open_input_file(path)) for path in found.paths]
+    return table_from_arrow(pa.concat_tables(tables), f"'{found.source}'", private=found.private)
 '''
 METRIC = '''"""How many of the synthetic rows are all different."""
 
@@ -219,21 +219,9 @@ FOLLOWED: dict[str, Recipe] = {
         {"data/sources/orc_files.py": SOURCE},
         (
             (
-                "data/sources/files.py",
-                "    names = [f.path for f in found.files]\n",
-                '    if format_ == "orc":\n'
-                "        from raysynth.data.sources.orc_files import table_from_orc\n\n"
-                "        return table_from_orc(found.filesystem, names, source, private=private)\n",
-            ),
-            (
-                "data/sources/files.py",
-                '        head = stream.read(4096)\n    if head[:4] == b"PAR1":\n        return "parquet"\n',
-                '    if head[:3] == b"ORC":\n        return "orc"\n',
-            ),
-            (
-                "data/sources/files.py",
-                "        magic = stream.read(6)\n",
-                '    if magic[:3] == b"ORC":\n        return "orc"\n',
+                "data/sources/formats.py",
+                "FORMATS: dict[str, Format] = {\n",
+                '    "orc": Format("raysynth.data.sources.orc_files:read_orc", (".orc",), b"ORC"),\n',
             ),
         ),
     ),
@@ -354,7 +342,7 @@ def test_a_mechanism_is_a_file(used: dict[str, Any]) -> None:
     assert 0.99 < epsilon < 1.01
 
 
-def test_a_source_is_a_file_and_three_lines_in_another(used: dict[str, Any]) -> None:
+def test_a_source_is_a_file_and_a_line(used: dict[str, Any]) -> None:
     assert used["a source"] is True
 
 

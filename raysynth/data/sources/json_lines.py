@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
 from raysynth.data.fragments import Table
+from raysynth.data.sources.formats import Found
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
@@ -32,6 +33,21 @@ def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: s
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise _unreadable(path, "JSON lines", error) from error
     return _joined(tables, paths, source)
+
+
+def read_json(found: Found) -> Table:
+    """As `table_from_json`; raises `DataError` under a privacy budget, too."""
+    if found.private:
+        raise DataError(
+            f"'{found.source}': columns and types of JSON follow from its rows, which are private under a privacy "
+            "budget; write the table as Parquet or CSV"
+        )
+    return table_from_json(found.filesystem, found.paths, found.source)
+
+
+def read_arrow(found: Found) -> Table:
+    """As `table_from_arrow_files`."""
+    return table_from_arrow_files(found.filesystem, found.paths, found.source, private=found.private)
 
 
 def _lines_of(content: bytes, path: str) -> bytes:

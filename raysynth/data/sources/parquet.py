@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
+from raysynth.data.sources.formats import Found
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
@@ -146,6 +147,14 @@ def table_from_parquet(
         ParquetFragment(filesystem, p, schema, tuple(folders.names), may_lack) for p in pieces
     )
     return Table(schema, fragments, n_rows, f"'{source}'")
+
+
+def read_parquet(found: Found) -> Table:
+    """As `table_from_parquet`."""
+    may_lack, private = found.may_lack, found.private
+    return table_from_parquet(
+        found.filesystem, found.paths, found.source, found.folders, may_lack=may_lack, private=private
+    )
 
 
 def common_schema(schemas: Sequence[pa.Schema], paths: Sequence[str], *, may_lack: bool = False) -> pa.Schema:
