@@ -256,13 +256,13 @@ from raysynth.dp.mechanisms.randomised_response import respond, responded
 def kinds(folder, rng):
     cars = pd.DataFrame({"stars": rng.choice(5, 400) + 1, "plate": [f"AB {i:04d}" for i in range(400)]})
     cars["price"] = rng.normal(size=400).round(2) + cars["stars"]
-    model = raysynth.create_synthesizer("bayesian_network", seed=0).fit(cars)
+    model = raysynth.BayesianNetworkSynthesizer(seed=0).fit(cars)
     model.save(folder + "/model")
     loaded = raysynth.load_synthetic_model(folder + "/model")
     made, best = loaded.sample(50, seed=0), loaded.sample(20, {"stars": [4, 5]}, seed=0)
     judged = raysynth.evaluation.evaluate_synthetic_data(cars, made, metrics=["statistical_similarity"], seed=0)
     again = raysynth.TableSchema.from_dict(model.schema_.to_dict())
-    noised = raysynth.create_synthesizer("bayesian_network", epsilon=2.0, seed=0).fit(cars[["stars", "price"]])
+    noised = raysynth.BayesianNetworkSynthesizer(epsilon=2.0, seed=0).fit(cars[["stars", "price"]])
     codebook = schema_of(as_table(cars), "column,kind\\nstars,scale")
     return {
         "told": {c.name: [str(c.kind), c.reason] for c in again.columns},
