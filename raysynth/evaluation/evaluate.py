@@ -27,10 +27,9 @@ from raysynth.evaluation.joint import joints
 from raysynth.evaluation.metrics.metric import Compared
 from raysynth.evaluation.metrics.registry import measure
 from raysynth.evaluation.metrics.registry import metrics as known_metrics
-from raysynth.evaluation.privacy import privacy_figures
+from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
 from raysynth.evaluation.provenance import told_of
 from raysynth.evaluation.results import EvaluationResults
-from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
 from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.progress import progress

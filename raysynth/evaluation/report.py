@@ -18,16 +18,15 @@ from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.efficacy import TargetEfficacy
-from raysynth.evaluation.heading import heading
 from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.metrics.embedding import Embedding
 from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.network_drawing import draw_network
-from raysynth.evaluation.section import Section
+from raysynth.evaluation.page import heading
+from raysynth.evaluation.section import Section, environment
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.evaluation.synthetic_alone import SyntheticColumn
-from raysynth.evaluation.templating import environment
 
 if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.drawing import draw
+from raysynth.evaluation.charts import draw
 from raysynth.evaluation.figures import EvaluationFigures
 from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.plain import results_to_dict
