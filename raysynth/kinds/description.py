@@ -34,32 +34,26 @@ class Column(Protocol):
     @property
     def name(self) -> str:
         """Its name."""
-        ...
 
     @property
     def dtype(self) -> str:
         """Arrow type as text."""
-        ...
 
     @property
     def pattern(self) -> str | None:
         """How its keys look."""
-        ...
 
     @property
     def personal(self) -> str | None:
         """The Faker provider of its personal data."""
-        ...
 
     @property
     def date_format(self) -> str | None:
         """How its dates are written as text."""
-        ...
 
     @property
     def arrow_type(self) -> pa.DataType:
         """The Arrow type that it is written with."""
-        ...
 
 
 class Maker(Protocol):
@@ -67,7 +61,6 @@ class Maker(Protocol):
 
     def values(self, row_start: int, n: int, key: int) -> pa.Array:
         """Values of rows row_start to row_start + n - 1: a pure function of row number and key."""
-        ...
 
 
 def _any(evidence: Evidence) -> bool:

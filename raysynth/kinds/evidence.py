@@ -22,59 +22,47 @@ class Seen(Protocol):
     @property
     def name(self) -> str:
         """Column name."""
-        ...
 
     @property
     def type(self) -> pa.DataType:
         """Canonical Arrow type."""
-        ...
 
     @property
     def n_rows(self) -> int:
         """Rows of the table."""
-        ...
 
     @property
     def missing(self) -> int:
         """Rows that are null or NaN."""
-        ...
 
     @property
     def n_inf(self) -> int:
         """Rows that are infinite."""
-        ...
 
     @property
     def n_distinct(self) -> int:
         """Distinct values."""
-        ...
 
     @property
     def all_unique(self) -> bool:
         """Whether no value occurs twice."""
-        ...
 
     @property
     def is_unique(self) -> bool:
         """Whether there are values, none missing, and none occurs twice."""
-        ...
 
     @property
     def extremes(self) -> tuple[int | float, int | float] | None:
         """Smallest and largest number."""
-        ...
 
     def examples(self, n: int) -> list[str]:
         """Up to n distinct values as text."""
-        ...
 
     def categories(self) -> Any:
         """Counts of every value, released."""
-        ...
 
     def distribution(self) -> Any:
         """Distribution of a number, released."""
-        ...
 
 
 @dataclass(frozen=True)

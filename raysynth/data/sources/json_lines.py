@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.feather as feather
-import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
 from raysynth.data.fragments import Table
@@ -21,8 +20,18 @@ from raysynth.errors import DataError
 _BLOCK = 64 << 20  # bytes; a line must fit into one
 
 
-def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
-    """Files with one JSON object a line, or an array of objects; raises `DataError` that names the file."""
+def read_json(found: Found) -> Table:
+    """Files with one JSON object a line, or an array of objects.
+
+    Raises:
+        DataError: names a file at fault; or a privacy budget, under which types cannot follow from rows.
+    """
+    filesystem, paths, source = found.filesystem, found.paths, found.source
+    if found.private:
+        raise DataError(
+            f"'{source}': columns and types of JSON follow from its rows, which are private under a privacy budget; "
+            "write the table as Parquet or CSV"
+        )
     tables = []
     for path in paths:
         start = read_head(filesystem, path, 1024)[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -33,21 +42,6 @@ def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: s
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise _unreadable(path, "JSON lines", error) from error
     return _joined(tables, paths, source)
-
-
-def read_json(found: Found) -> Table:
-    """As `table_from_json`; raises `DataError` under a privacy budget, too."""
-    if found.private:
-        raise DataError(
-            f"'{found.source}': columns and types of JSON follow from its rows, which are private under a privacy "
-            "budget; write the table as Parquet or CSV"
-        )
-    return table_from_json(found.filesystem, found.paths, found.source)
-
-
-def read_arrow(found: Found) -> Table:
-    """As `table_from_arrow_files`."""
-    return table_from_arrow_files(found.filesystem, found.paths, found.source, private=found.private)
 
 
 def _lines_of(content: bytes, path: str) -> bytes:
@@ -64,13 +58,12 @@ def _lines_of(content: bytes, path: str) -> bytes:
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def table_from_arrow_files(
-    filesystem: pafs.FileSystem, paths: Sequence[str], source: str, *, private: bool = False
-) -> Table:
+def read_arrow(found: Found) -> Table:
     """Arrow IPC files (Feather version 2); raises `DataError` that names the file.
 
-    `private`: under a privacy budget: a value that its type cannot hold is missing.
+    Under a privacy budget a value that its type cannot hold is missing.
     """
+    filesystem, paths, source = found.filesystem, found.paths, found.source
     tables = []
     for path in paths:
         try:
@@ -78,7 +71,7 @@ def table_from_arrow_files(
                 tables.append(feather.read_table(stream, memory_map=False))
         except pa.ArrowInvalid as error:
             raise _unreadable(path, "Arrow", error) from error
-    if private:
+    if found.private:
         schema = common_schema([t.schema for t in tables], paths)
         joined = pa.concat_tables([_cast_what_fits(t, schema) for t in tables])
         return table_from_arrow(joined, f"'{source}'", private=True)
