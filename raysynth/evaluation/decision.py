@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation import wording
-from raysynth.evaluation.templating import as_number, as_percent
+from raysynth.evaluation.section import as_number, as_percent
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent

@@ -21,9 +21,9 @@ from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import attack_section
-from raysynth.evaluation.heading import Heading, with_date
-from raysynth.evaluation.ledger_section import ledger_section, units_in_words
+from raysynth.evaluation.page import Heading, with_date
 from raysynth.evaluation.plain import plain
+from raysynth.evaluation.provenance import ledger_section, units_in_words
 from raysynth.evaluation.section import Section, section_body
 from raysynth.files.storage import check_replaced, write_atomically
 
