@@ -15,14 +15,14 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
+from raysynth.kinds.names import named_like_key, words_of
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
-from raysynth.statistics.patterns import named_like_key, words_of
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -177,7 +177,7 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
     if (value := _sentinel(column, seen)) is not None:
         advice.append(f"{value} stands far from all other values and is frequent: a sign for missing?")
-    if column.kind is not Kind.IDENTIFIER and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
+    if not column.kind.is_key and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
         per_value = (seen.n_rows - seen.missing) / seen.n_distinct
         if per_value >= 1.2 and (is_text(seen.type) or pt.is_integer(seen.type)):
             advice.append(

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pytest
 from faker import Faker
 
-from raysynth.encoding.personal import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.errors import SchemaError
+from raysynth.kinds.personal.making import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.schema import ColumnSchema, Kind
 
 
@@ -148,6 +148,9 @@ def test_full_names_are_told_by_their_values_alone(country):
         ("phone", ["555-1234", "555-9876"], "phone_number"),
         ("Name", ["Braund, Mr. Owen Harris", "Heikkinen, Miss. Laina", "Allen, Mr. William (Bill)"], "name"),
         ("physician", ["Dr. Ann Smith", "Dr. Bo Lee"], "name"),
+        ("patient_name", ["Anna Bauer", "Zander, Nils", "olga weber", "HANS OTTO"], "name"),
+        ("Nachname", ["Bauer", "Zander, geb. Otto"], "last_name"),
+        ("name", ["red wine", "green tea", "White Wine", "rye bread"], None),
         ("card no", ["4111 1111 1111 1111", "5500-0000-0000-0004"], "credit_card_number"),
         ("relationship", ["Husband", "Not-in-family", "Wife", "Own-child", "Other-relative"], None),
         ("native-country", ["United-States", "Mexico", "Puerto-Rico", "Trinadad&Tobago"], None),

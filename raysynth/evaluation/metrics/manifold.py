@@ -23,6 +23,7 @@ import numpy as np
 from raysynth.comparison.features import linear_features
 from raysynth.comparison.intervals import Z95, Estimate, share
 from raysynth.comparison.rows import Rows
+from raysynth.evaluation.metrics.metric import Line, Metric
 from raysynth.running.runner import run_tasks
 
 NEIGHBOURS = 5
@@ -79,7 +80,9 @@ def reach(
     """The four figures of other rows against real ones (whose `_radii` may be known); each needs more than k rows."""
     radii = _radii(real_ND, k) if real_radius_N is None else real_radius_N, _radii(other_ND, k)
     counted = partial(_reached, real_ND=real_ND, other_ND=other_ND, radii=radii)
-    balls, covered, recalled = zip(*run_tasks(counted, _starts(real_ND), where="local", label="Balls that hold rows"), strict=True)
+    balls, covered, recalled = zip(
+        *run_tasks(counted, _starts(real_ND), where="local", label="Balls that hold rows"), strict=True
+    )
     balls_N, covered_N, recalled_N = np.sum(balls, axis=0), np.concatenate(covered), np.concatenate(recalled)
     density, error = float(balls_N.mean()) / k, Z95 * float(balls_N.std(ddof=1)) / k / len(balls_N) ** 0.5
     return Reach(
@@ -126,3 +129,20 @@ def _squares(a_BD: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
     square_BN += length_N[None, :]
     square_BN[square_BN < _ROUNDING * (1 + length_B[:, None])] = 0.0
     return square_BN
+
+
+def _lines(found: Manifold) -> list[Line]:
+    lines = []
+    for name, what in (("coverage", "real neighbourhoods reached"), ("precision", "synthetic rows among real ones")):
+        fresh = getattr(found.fresh, name).value
+        note = f"{what}; fresh rows {fresh:.3f}"
+        lines.append(Line(f"  {name.title()}", str(getattr(found.synthetic, name)), note))
+    return lines
+
+
+METRIC = Metric(
+    asked_by="realism",
+    doing="density and coverage",
+    compute=lambda rows: compare_manifolds(rows.real, rows.synthetic, rows.holdout, rows.seed),
+    lines=_lines,
+)
