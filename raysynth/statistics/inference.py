@@ -17,7 +17,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.statistics.numeric import is_numeric
 from raysynth.statistics.patterns import named_like_key, provider_by_name, words_of
-from raysynth.statistics.recognition import recognise_personal
+from raysynth.statistics.recognition import PUBLIC, of_public_life, recognise_personal
 from raysynth.statistics.repeated_keys import personal_by_name, repeated_key
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
@@ -197,8 +197,12 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
 
 def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
     examples = seen.examples(_EXAMPLES)
-    if (provider := recognise_personal(seen.name, examples)) is not None:
-        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
+    each = (seen.n_rows - seen.missing) / max(seen.n_distinct, 1)
+    if (provider := recognise_personal(seen.name, examples, each)) is not None:
+        cure = "; if they are public, list it in categorical_columns" if provider == "name" else ""
+        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied{cure}", {"personal": provider}
+    if of_public_life(seen.name) and recognise_personal("", examples) == "name":
+        return Kind.CATEGORICAL, f"{_amount(seen)} {PUBLIC}", {}
     if (why := _repeated_key(seen)) is not None:
         return Kind.IDENTIFIER, why, {}
     if (provider := personal_by_name(seen.name, examples, seen.n_distinct)) is not None:
