@@ -14,8 +14,8 @@ from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import RARE_LABEL
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.evaluation.measures import cdf
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.schema.columns import Kind
 from raysynth.statistics.inference import key_pattern
 from raysynth.statistics.released import CategoryCounts, NumericDistribution

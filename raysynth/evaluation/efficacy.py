@@ -153,7 +153,9 @@ def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, tas
     return _Prepared(target, task, tables, _real_first(tables))
 
 
-def _as_numbers(target: str, real: Rows, synthetic: Rows, holdout: Rows | None) -> tuple[Rows, Rows, Rows | None] | None:
+def _as_numbers(
+    target: str, real: Rows, synthetic: Rows, holdout: Rows | None
+) -> tuple[Rows, Rows, Rows | None] | None:
     """The rows with a target of more classes than can be tested as numbers; None where it has few, or other values."""
     position = next((j for j, c in enumerate(real.space.coders) if c.name == target), None)
     if position is None or len(np.unique(real.codes_NC[:, position])) <= _CLASSES:

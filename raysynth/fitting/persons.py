@@ -14,16 +14,16 @@ import pyarrow as pa
 
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
+from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.kinds.identifier.repeated import MANY, names_persons
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.key_pattern import ROW_NUMBERS_FROM
 from raysynth.statistics.persons import count_persons
-from raysynth.statistics.repeated_keys import MANY, names_persons
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
 _OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
@@ -283,11 +283,11 @@ def regenerators(schema: TableSchema) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for column in schema.columns:
         if column.kind is Kind.IDENTIFIER:
-            from raysynth.encoding.identifier import IdentifierEncoder
+            from raysynth.kinds.identifier.making import IdentifierEncoder
 
             result[column.name] = IdentifierEncoder.from_schema(column)
         elif column.kind is Kind.PERSONAL:
-            from raysynth.encoding.personal import PersonalEncoder
+            from raysynth.kinds.personal.making import PersonalEncoder
 
             result[column.name] = PersonalEncoder.from_schema(column)
         entity = column.within or column.name

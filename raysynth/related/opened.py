@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.data.table import as_table
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.plan import TablePlan, bringing, plan_of

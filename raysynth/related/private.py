@@ -31,8 +31,8 @@ from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
 from raysynth.dp.accounting.ledger import Ledger
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.fitting.opening import fit_opened, open_table
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.bounding import Seen, key_texts, rows_per_unit, seen_rows
 from raysynth.related.forms import Forms

@@ -17,10 +17,10 @@ import pyarrow as pa
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.plain_values import from_plain
 

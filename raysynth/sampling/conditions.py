@@ -23,8 +23,8 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.plain_values import from_plain
 

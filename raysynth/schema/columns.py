@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
-from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.date_text import DateFormat
+from raysynth.kinds.arrow_text import parse_arrow_type
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.entries import (
     PANDAS_DTYPE,
     are_rows_each,
@@ -67,7 +67,7 @@ class ColumnSchema:
         categories: declared domain (public); None means learned from the data.
         bounds: declared (low, high), inclusive, as numbers (datetimes: integers of the column's unit); None: learned.
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
-        pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
+        pattern: identifiers only: how a key looks (see `kinds/identifier/making.py`); None: learned.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
         rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
             values); None: every row has a value of its own.

@@ -27,8 +27,8 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import public_schema
 

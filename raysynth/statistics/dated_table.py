@@ -13,8 +13,8 @@ import pyarrow.types as pt
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table, TextForm
 from raysynth.errors import SchemaError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect

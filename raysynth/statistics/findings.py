@@ -15,6 +15,7 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
+from raysynth.kinds.names import named_like_key, words_of
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
@@ -22,7 +23,6 @@ from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
-from raysynth.statistics.patterns import named_like_key, words_of
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 

@@ -12,13 +12,13 @@ import pyarrow.types as pt
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.key_pattern import infer_pattern, integer_pattern, row_number_pattern
+from raysynth.kinds.identifier.repeated import personal_by_name, repeated_key
+from raysynth.kinds.names import named_like_key, provider_by_name, words_of
+from raysynth.kinds.personal.recognition import PUBLIC, are_public, noun_of, recognise_personal
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.statistics.numeric import is_numeric
-from raysynth.statistics.patterns import named_like_key, provider_by_name, words_of
-from raysynth.statistics.recognition import PUBLIC, of_public_life, recognise_personal
-from raysynth.statistics.repeated_keys import personal_by_name, repeated_key
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
 _INFERRED = (
@@ -161,7 +161,7 @@ def _kind_of(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> tup
     if pt.is_duration(seen.type):
         return Kind.TIMEDELTA, f"type {seen.type}", {}
     if is_text(seen.type):
-        return _kind_of_text(seen, pandas_dtype)
+        return _kind_of_text(seen, pandas_dtype, rare)
     return _kind_of_number(seen, pandas_dtype, rare)
 
 
@@ -176,7 +176,7 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, "pandas dtype 'category'", {}
     if is_integer and (provider := recognise_personal(seen.name, seen.examples(_EXAMPLES))) in _NUMBERS_OF_PERSONS:
-        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider}
+        return Kind.PERSONAL, f"looks like {noun_of(provider)}: regenerated, never copied", {"personal": provider}
     fewest = _FEWEST_KEYS if seen.missing or not is_integer else 3
     is_named_so = named_like_key(seen.name) or "code" in words_of(seen.name)
     if whole and is_named_so and seen.summary.all_unique and seen.n_distinct >= fewest:
@@ -195,18 +195,18 @@ def _kind_of_number(seen: ColumnStatistics, pandas_dtype: str | None, rare: int)
     return Kind.CONTINUOUS, f"{noun}, {_amount(seen)} distinct", {}
 
 
-def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None) -> tuple[Kind, str, dict[str, Any]]:
+def _kind_of_text(seen: ColumnStatistics, pandas_dtype: str | None, rare: int) -> tuple[Kind, str, dict[str, Any]]:
     examples = seen.examples(_EXAMPLES)
-    each = (seen.n_rows - seen.missing) / max(seen.n_distinct, 1)
-    if (provider := recognise_personal(seen.name, examples, each)) is not None:
-        cure = "; if they are public, list it in categorical_columns" if provider == "name" else ""
-        return Kind.PERSONAL, f"looks like {_noun(provider)}: regenerated, never copied{cure}", {"personal": provider}
-    if of_public_life(seen.name) and recognise_personal("", examples) == "name":
+    counts = seen.rows_per_value()
+    if are_public(seen.name, examples, counts, rare):
         return Kind.CATEGORICAL, f"{_amount(seen)} {PUBLIC}", {}
+    if (provider := recognise_personal(seen.name, examples, float(counts.mean()))) is not None:
+        cure = " (public ones: list it in categorical_columns)" if provider == "name" else ""
+        return Kind.PERSONAL, f"looks like {noun_of(provider)}: regenerated, never copied{cure}", {"personal": provider}
     if (why := _repeated_key(seen)) is not None:
         return Kind.IDENTIFIER, why, {}
     if (provider := personal_by_name(seen.name, examples, seen.n_distinct)) is not None:
-        return Kind.PERSONAL, f"named like {_noun(provider)}: regenerated, never copied", {"personal": provider}
+        return Kind.PERSONAL, f"named like {noun_of(provider)}: regenerated, never copied", {"personal": provider}
     if pandas_dtype == "category":
         return Kind.CATEGORICAL, f"pandas dtype 'category', {_amount(seen)} distinct", {}
     if seen.is_unique and seen.n_rows > 2:
@@ -343,7 +343,7 @@ def constant_value(seen: ColumnStatistics) -> Any:
 
 
 def key_pattern(seen: ColumnStatistics) -> str:
-    """How the column's keys look, in the language of `encoding/pattern.py`."""
+    """How the column's keys look, in the language of `kinds/identifier/pattern.py`."""
     if not is_text(seen.type) and seen.extremes is not None:
         bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if pt.is_integer(seen.type) else 53
         low, high, largest = int(seen.extremes[0]), int(seen.extremes[1]), min(2**bits, 2**63) - 1
@@ -394,10 +394,6 @@ def _family(type_: pa.DataType) -> str:
     if pt.is_boolean(type_):
         return "boolean"
     return "null" if pt.is_null(type_) else "number"
-
-
-def _noun(provider: str) -> str:
-    return "IBANs" if provider == "iban" else provider.replace("_", " ") + ("es" if provider.endswith("s") else "s")
 
 
 def _amount(seen: ColumnStatistics) -> str:

@@ -21,10 +21,10 @@ from raysynth.data.arrow_types import TEXT, is_text
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import SchemaError
+from raysynth.kinds.names import provider_by_name, words_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import dtype_text
-from raysynth.statistics.patterns import provider_by_name, words_of
 
 NUMBERS = "numbers; whether they are whole is found with noise"  # of which nothing is declared, their type neither
 _KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")

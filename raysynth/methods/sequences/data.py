@@ -21,10 +21,10 @@ from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.fitting.persons import sharing, with_repeated_keys
+from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.repeated_keys import MANY
 from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.training.window_shards import wide_rows
 

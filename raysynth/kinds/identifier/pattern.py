@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import prod
 
 from raysynth.errors import SchemaError
-from raysynth.statistics.key_pattern import MAX_WIDTH, SPECIAL
+from raysynth.kinds.identifier.key_pattern import MAX_WIDTH, SPECIAL
 
 INTEGER_DEFAULT = (1, 10**9 - 1)
 _INTEGER = re.compile(r"integer(?:\(\s*(-?[0-9]{1,19})\s*,\s*(-?[0-9]{1,19})\s*\))?")

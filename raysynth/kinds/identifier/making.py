@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.pattern import IntegerPattern, TextPattern, parse_pattern
 from raysynth.errors import SchemaError
-from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.permutation import MAX_SIZE, mix, permute, round_keys
-from raysynth.statistics.key_pattern import infer_pattern
+from raysynth.kinds.arrow_text import parse_arrow_type
+from raysynth.kinds.description import Column
+from raysynth.kinds.identifier.key_pattern import infer_pattern
+from raysynth.kinds.identifier.pattern import IntegerPattern, TextPattern, parse_pattern
+from raysynth.kinds.permutation import MAX_SIZE, mix, permute, round_keys
 
 __all__ = ["IdentifierEncoder", "infer_pattern"]
 
@@ -25,7 +25,7 @@ _BLOCK_ROWS = 1 << 16  # keeps intermediate arrays in the processor's cache: twi
 
 @dataclass(frozen=True)
 class IdentifierEncoder:
-    """Unique keys for row numbers, in a pattern (see `encoding/pattern.py` for its language).
+    """Unique keys for row numbers, in a pattern (see `kinds/identifier/pattern.py` for its language).
 
     A key is a keyed permutation of the row number within the pattern's domain: any worker makes the keys of its own
     rows, and no two rows of a table share one. When rows outnumber the domain, the pattern widens: the further rows get
@@ -65,7 +65,7 @@ class IdentifierEncoder:
         object.__setattr__(self, "_parsed", parsed)
 
     @classmethod
-    def from_schema(cls, column: ColumnSchema) -> IdentifierEncoder:
+    def from_schema(cls, column: Column) -> IdentifierEncoder:
         """The encoder of a column; without a pattern 'integer' for numbers and 'uuid' for text."""
         default = "uuid" if _is_text(column.arrow_type) else "integer"
         return cls(column.name, column.pattern or default, column.dtype)

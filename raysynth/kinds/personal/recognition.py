@@ -3,8 +3,8 @@
 Formats that are distinctive by themselves (e-mail and IP addresses, bank accounts and cards with their check digits,
 social security numbers, written-out telephone numbers) are recognised whatever the column is called, and so are full
 names, most of which begin with a usual given name and end in a usual family name (Faker's lists of five countries):
-unless the column's name says that they are of public life ('director', 'composer'), or each stands in so many rows that
-they sort the rows (salespeople) and the column's name says nothing of persons: then they are a category.
+unless they recur and the column's name says that they are of public life ('director', 'composer'), or it says nothing
+and each stands in so many rows that they sort the rows (salespeople): then they are a category.
 Other names, user names, postal addresses and bare telephone numbers need a column name that says so, and values that
 look like it: a 'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
 """
@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 
-from raysynth.statistics.patterns import words_of
+import numpy as np
+
+from raysynth.kinds.names import words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
@@ -78,9 +80,17 @@ _ELSEWHERE = {  # in German, French, Spanish and Italian
 }
 
 
-def of_public_life(column_name: str) -> bool:
-    """Whether a column's name says that its persons are of public life: 'director', 'lead_actor'."""
-    return _PUBLIC_LIFE.search(words_of(column_name)) is not None
+def are_public(column_name: str, sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
+    """Whether a column holds usual full names of public life ('director', 'lead_actor') that recur as categories do.
+
+    Args:
+        column_name, sample: as for `recognise_personal`.
+        counts: rows of each value (of an even sample of them).
+        rare: rows that a value needs to be learned as a category; most rows must have such a value.
+    """
+    if _PUBLIC_LIFE.search(words_of(column_name)) is None or counts[counts >= rare].sum() < counts.sum() / 2:
+        return False
+    return recognise_personal("", sample) == "name"
 
 
 def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: float = 1.0) -> str | None:
@@ -101,8 +111,8 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
         return "credit_card_number"
     if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
-    are_subjects = rows_per_value <= _ROWS_OF_A_CATEGORY and not of_public_life(column_name)
-    if are_subjects and len(set(values)) >= _MANY and _share(_is_usual_name, values) >= _USUAL:
+    enough = len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_CATEGORY
+    if enough and _share(_is_usual_name, values) >= _USUAL:
         return "name"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
@@ -113,6 +123,11 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
     if not phrase and set(words) & _PEOPLE and _holds_people(values):
         return "name"
     return None
+
+
+def noun_of(provider: str) -> str:
+    """What a provider makes, in words: 'phone numbers', 'addresses'."""
+    return "IBANs" if provider == "iban" else provider.replace("_", " ") + ("es" if provider.endswith("s") else "s")
 
 
 # --- formats that tell by themselves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raysynth.statistics.repeated_keys import names_persons, personal_by_name, repeated_key
+from raysynth.kinds.identifier.repeated import names_persons, personal_by_name, repeated_key
 
 
 def numbered(form: str, n: int = 200) -> list[str]:

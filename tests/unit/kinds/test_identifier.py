@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.encoding.identifier import IdentifierEncoder
-from raysynth.encoding.pattern import IntegerPattern, parse_pattern
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.key_pattern import infer_pattern, integer_pattern, row_number_pattern
+from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.kinds.identifier.pattern import IntegerPattern, parse_pattern
+from raysynth.kinds.permutation import permute
 from raysynth.schema import ColumnSchema, Kind
-from raysynth.schema.permutation import permute
-from raysynth.statistics.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 
 
 def encoder(pattern, dtype="string"):

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import SchemaError
-from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.permutation import mix as keyed_hash
-from raysynth.schema.permutation import round_keys
-from raysynth.statistics.recognition import recognise_personal
+from raysynth.kinds.arrow_text import parse_arrow_type
+from raysynth.kinds.description import Column
+from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.kinds.permutation import mix as keyed_hash
+from raysynth.kinds.permutation import round_keys
+from raysynth.kinds.personal.recognition import recognise_personal
 
 __all__ = ["PROVIDERS", "PersonalEncoder", "recognise_personal"]
 
@@ -75,7 +75,7 @@ class PersonalEncoder:
             raise SchemaError(f"{where}: personal data has type string or a whole number, not {self.dtype}")
 
     @classmethod
-    def from_schema(cls, column: ColumnSchema) -> PersonalEncoder:
+    def from_schema(cls, column: Column) -> PersonalEncoder:
         """The encoder of a column of kind 'personal'; raises `SchemaError` for an unknown provider."""
         return cls(column.name, column.personal or "", column.dtype)
 

@@ -1,6 +1,6 @@
 """The pattern of keys, inferred from a sample: what they share stays, what varies becomes a class of characters.
 
-The language is that of `encoding/pattern.py`, which reads it.
+The language is that of `kinds/identifier/pattern.py`, which reads it.
 """
 
 from __future__ import annotations

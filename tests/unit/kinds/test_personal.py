@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pytest
 from faker import Faker
 
-from raysynth.encoding.personal import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.errors import SchemaError
+from raysynth.kinds.personal.making import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.schema import ColumnSchema, Kind
 
 

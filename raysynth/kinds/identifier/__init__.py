@@ -1,0 +1,1 @@
+"""Keys: recognised, described by a pattern, made anew in it."""

@@ -1,0 +1,1 @@
+"""Personal data: recognised by name and values, made anew with Faker."""
