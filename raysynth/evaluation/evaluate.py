@@ -355,7 +355,8 @@ def _efficacy(
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
     sides, untested = (rows["real"], rows["synthetic"], rows.get("holdout")), []
     found = targets_efficacy([str(t) for t in named], *sides, seed=seed, untested=untested)
-    notes += [f"not tested by machine learning: {reason}" for reason in untested]
+    why = "no column can serve as a target for machine learning" if targets is None else "not tested"
+    notes = [*(notes if found else ()), *(f"{why}: {reason}" for reason in untested)]
     for result in found:
         if result.task == "regression" and result.target not in rows["real"].space.numbers:
             notes.append(f"'{result.target}' has more classes than can be tested and is predicted as a number")
