@@ -77,7 +77,7 @@ T, F = True, False
         ("day in ('2000-01-01', '2004-01-01')", [T, F, F, F, T]),
         ("seen - born <= days(5)", [T, T, F, F, F]),
         ("seen < born + hours(73)", [T, T, F, F, F]),
-        ("born + days(years_employed) <= born + hours(24 * 5)", [F, T, T, T, F]),
+        ("born + days(years_employed) <= born + hours(24 * 5)", [F, F, T, T, F]),
         ("(seen - born) / days(1) <= 5", [T, T, F, F, F]),
         ("seen - born <= minutes(pay) + days(5)", [T, T, F, T, F]),
         ("pregnant", [T, T, F, T, F]),
