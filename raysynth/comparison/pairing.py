@@ -16,6 +16,8 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.persons import divided_by
+from raysynth.kinds.arrow_text import held
+from raysynth.kinds.registry import kind_held
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
@@ -54,8 +56,7 @@ class Tables:
     def kinds(self) -> dict[str, Kind]:
         """Kind of each column; a constant column is of the kind of its type."""
         return {
-            c.name: _kind_of_constant(self.real, c.name) if c.kind is Kind.CONSTANT else c.kind
-            for c in self.schema.columns
+            c.name: _kind_of_constant(self.real, c.name) if c.kind.is_constant else c.kind for c in self.schema.columns
         }
 
     @property
@@ -244,12 +245,8 @@ def _no_numbers(missing: float) -> NumericDistribution:
 
 def _kind_of_constant(real: Table, name: str) -> Kind:
     dtype = real.schema.field(name).type
-    if pt.is_boolean(dtype):
-        return Kind.BOOLEAN
-    if pt.is_timestamp(dtype) or pt.is_date(dtype):
-        return Kind.DATETIME
-    if pt.is_duration(dtype):
-        return Kind.TIMEDELTA
+    if (by_type := kind_held(held(dtype))) is not None:
+        return by_type
     return Kind.CONTINUOUS if _is_number(dtype) else Kind.CATEGORICAL
 
 

@@ -17,7 +17,7 @@ from raysynth.encoding.distribution import SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
 from raysynth.encoding.tails import with_tails
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
 
@@ -219,7 +219,7 @@ def build_bins(
     """
     shared = protected_fields(column, released, rare_threshold)
     distribution: SmoothDistribution = shared["distribution"]
-    if tails and rare_threshold > 1 and column.kind is Kind.CONTINUOUS and shared["line"] is released.sharers is None:
+    if tails and rare_threshold > 1 and column.kind.is_number and shared["line"] is released.sharers is None:
         bounds = column.bounds or (-np.inf, np.inf)
         shared["distribution"] = distribution = with_tails(distribution, released, rare_threshold, bounds)
     n_cells = len(distribution.share)

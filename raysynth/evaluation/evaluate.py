@@ -23,14 +23,13 @@ from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_chec
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
-from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.joint import joints
-from raysynth.evaluation.manifold import compare_manifolds
-from raysynth.evaluation.privacy import privacy_figures
+from raysynth.evaluation.metrics.metric import Compared
+from raysynth.evaluation.metrics.registry import measure
+from raysynth.evaluation.metrics.registry import metrics as known_metrics
+from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
 from raysynth.evaluation.provenance import told_of
-from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
-from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
 from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.progress import progress
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from raysynth.attacks.results import AttackResults
     from raysynth.methods.base import Synthesizer
 
-METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
+METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy")  # and what `metrics/` adds
 PRIVACY_METRICS = tuple(PARTS)
 _ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}  # beyond 50 columns fewer, down to a tenth
 
@@ -99,7 +98,7 @@ def evaluate_synthetic_data(
     Raises:
         DataError: the tables cannot be compared; names column and cure. ParameterError: an unknown metric or column.
     """
-    wanted, seed = _checked(metrics, METRICS), seed or 0
+    wanted, seed = _checked(metrics, _valid()), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
     record_use(odometer, "an exact evaluation")
     info, sections = told_of(model_info)
@@ -161,26 +160,16 @@ def _with_figures_of_rows(
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
     efficacy, target_notes = _efficacy(rows, targets, seed) if "ml_efficacy" in wanted else ((), [])
     attacks, attack_notes = _attacks(records, asked, seed)
-    privacy = realism = manifold = embedding = None
+    privacy = None
     if "privacy_metrics" in wanted:
         with progress("distances and disclosure"):
             privacy = privacy_figures(*sides, seed, () if attacks is None else attack_checks(attacks))
-    if "realism" in wanted:
-        with progress("telling real rows from synthetic ones"):
-            realism = two_sample_test(rows["real"], rows["synthetic"], seed)
-        with progress("density and coverage"):
-            manifold = compare_manifolds(*sides, seed)
-    if found.similarity is not None:
-        with progress("drawing rows in the plane"):
-            embedding = embed(rows["real"], rows["synthetic"], seed)
     return replace(
         found,
         efficacy=efficacy,
         privacy=privacy,
         attacks=attacks,
-        realism=realism,
-        manifold=manifold,
-        embedding=embedding,
+        measured=measure(Compared(*sides, seed), wanted),
         notes=(*found.notes, *target_notes, *attack_notes),
     )
 
@@ -388,6 +377,11 @@ def _row_notes(tables: Tables, rows: Mapping[str, Records]) -> list[str]:
         if len(rows[label]) < total
     ]
     return [*person_notes(tables, {label: r.table for label, r in rows.items()}), *drawn]
+
+
+def _valid() -> tuple[str, ...]:
+    """What can be asked for."""
+    return tuple(dict.fromkeys((*METRICS, *(m.asked_by for m in known_metrics().values()))))
 
 
 def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
-"""Arrow types by their text in a schema: 'int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)'."""
+"""Arrow types: their text in a schema ('int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)') and what they hold."""
 
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.types as pt
 
 from raysynth.errors import SchemaError
 
+TEXT = pa.dictionary(pa.int32(), pa.string())  # the canonical type of text
 _SIMPLE_TYPES = (
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
     *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
@@ -33,3 +35,24 @@ def parse_arrow_type(text: str, column: str) -> pa.DataType:
         f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
         "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
     )
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """True for the canonical text type."""
+    return bool(type_.equals(TEXT))
+
+
+def dtype_text(type_: pa.DataType) -> str:
+    """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
+    return "string" if is_text(type_) else str(type_)
+
+
+def held(type_: pa.DataType) -> str:
+    """What values of a type are: 'text', 'number', 'boolean', 'datetime' or 'duration'; 'null': there are none."""
+    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
+        return "text"
+    if pt.is_timestamp(type_) or pt.is_date32(type_):
+        return "datetime"
+    if pt.is_duration(type_):
+        return "duration"
+    return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"

@@ -17,6 +17,7 @@ from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.data.table import as_table
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
+from raysynth.kinds.arrow_text import dtype_text
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
@@ -25,7 +26,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.inference import dtype_text, infer_schema
+from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
 
 

@@ -146,7 +146,7 @@ def family_shown(noised: np.ndarray, sigma: float) -> int | None:
 
 def _is_open(field: pa.Field) -> bool:
     """Whether neither type nor name says what a column holds."""
-    return is_text(field.type) and undeclared(field).kind is Kind.CATEGORICAL
+    return is_text(field.type) and undeclared(field).kind.is_listed
 
 
 def _column(name: str, family: int | None) -> ColumnSchema | None:

@@ -18,7 +18,7 @@ from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.kinds.names import named_like_key, words_of
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
@@ -180,7 +180,7 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
         f"{value} stands far from all other values and is frequent: a sign for missing?"
         for value in _sentinels(column, seen)
     ]
-    if column.kind is not Kind.IDENTIFIER and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
+    if not column.kind.is_key and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
         per_value = (seen.n_rows - seen.missing) / seen.n_distinct
         if per_value >= 1.2 and (is_text(seen.type) or pt.is_integer(seen.type)):
             advice.append(

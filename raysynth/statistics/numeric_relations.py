@@ -36,7 +36,7 @@ def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tupl
             yield (Expression(f"{quoted(b)} == {quoted(a)}"), f"'{b}' equals '{a}'")
         rest = [m for m in members if m[0] not in {b for _, b in equal}]
         totals: set[str] = set()
-        if kind is Kind.CONTINUOUS:
+        if kind.is_number:
             for relation, total in _sums(rest):
                 totals.add(total)
                 yield relation

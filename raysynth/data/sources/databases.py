@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raysynth.data.keys import key_values
 from raysynth.data.sources.duckdb_files import check_empty_duckdb, read_duckdb, write_duckdb
-from raysynth.data.sources.files import ARROW_ENDINGS, CSV_ENDINGS, JSON_ENDINGS, PARQUET_ENDINGS
+from raysynth.data.sources.formats import ENDINGS
 from raysynth.data.sources.sqlite import MAGIC, check_empty_sqlite, read_sqlite, write_sqlite
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, SchemaError
@@ -21,7 +21,6 @@ from raysynth.schema.relations import DatabaseSchema
 RELATIONS_FILE = "relations.json"
 SQLITE_ENDINGS, DUCKDB_ENDINGS = (".sqlite", ".sqlite3", ".db"), (".duckdb",)
 FORMATS = ("parquet", "csv")
-_TABLE_ENDINGS = (*PARQUET_ENDINGS, *CSV_ENDINGS, *JSON_ENDINGS, *ARROW_ENDINGS)
 
 
 def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
@@ -153,7 +152,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _is_table_file(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(_TABLE_ENDINGS) and path.name != RELATIONS_FILE
+    return path.is_file() and path.name.lower().endswith(ENDINGS) and path.name != RELATIONS_FILE
 
 
 def _table_paths(folder: Path) -> dict[str, Path]:
@@ -164,7 +163,7 @@ def _table_paths(folder: Path) -> dict[str, Path]:
             continue
         name = path.name
         if _is_table_file(path):
-            ending = max((e for e in _TABLE_ENDINGS if name.lower().endswith(e)), key=len)
+            ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len)
             name = name[: -len(ending)]
         elif not (path.is_dir() and any(_is_table_file(p) for p in path.iterdir())):
             continue

@@ -23,13 +23,12 @@ from raysynth.kinds.names import words_of
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’.\-])*"
-PUBLIC = "names of public life by the column's name, a category; declare it personal where they are private"
 _ROWS_OF_A_CATEGORY = 50  # of each name on average: more than a person has who is one of the rows' subjects
 _USUAL = 0.5  # share of values that must be full names of the lists, where the column's name says nothing
 _LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
 _FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
-_SHORT_NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,3}}")
+_SHORT_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{0,3}}")
 _TELEPHONE = re.compile(
     r"\+\d[\d\s().\-]{6,20}\d(?: ?(?:x|ext\.?) ?\d+)?"
     r"|(?:\+?\d{1,3}[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\-]\d{4}(?: ?(?:x|ext\.?) ?\d+)?"
@@ -80,17 +79,21 @@ _ELSEWHERE = {  # in German, French, Spanish and Italian
 }
 
 
-def are_public(column_name: str, sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
-    """Whether a column holds usual full names of public life ('director', 'lead_actor') that recur as categories do.
+def named_for_public_life(column_name: str) -> bool:
+    """Whether a column's name says that its persons are of public life: 'director', 'lead_actor'."""
+    return _PUBLIC_LIFE.search(words_of(column_name)) is not None
+
+
+def are_public(sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
+    """Whether a column of public life holds usual full names that recur as categories do.
 
     Args:
-        column_name, sample: as for `recognise_personal`.
+        sample: some distinct values.
         counts: rows of each value (of an even sample of them).
         rare: rows that a value needs to be learned as a category; most rows must have such a value.
     """
-    if _PUBLIC_LIFE.search(words_of(column_name)) is None or counts[counts >= rare].sum() < counts.sum() / 2:
-        return False
-    return recognise_personal("", sample) == "name"
+    recur = counts[counts >= rare].sum() >= counts.sum() / 2
+    return bool(recur) and recognise_personal("", sample) == "name"
 
 
 def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: float = 1.0) -> str | None:
@@ -123,11 +126,6 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
     if not phrase and set(words) & _PEOPLE and _holds_people(values):
         return "name"
     return None
-
-
-def noun_of(provider: str) -> str:
-    """What a provider makes, in words: 'phone numbers', 'addresses'."""
-    return "IBANs" if provider == "iban" else provider.replace("_", " ") + ("es" if provider.endswith("s") else "s")
 
 
 # --- formats that tell by themselves
@@ -185,7 +183,9 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_full_name, values) >= 0.8 and _share(_names_a_place, values) < _SHARE_OF_PLACES
+    """Most values look like full names; a few may be written small, as people type them."""
+    formed, capital = _share(_has_name_form, values), _share(_is_full_name, values)
+    return formed >= 0.8 and capital >= 0.5 and _share(_names_a_place, values) < _SHARE_OF_PLACES
 
 
 def _names_a_place(value: str) -> bool:
@@ -247,8 +247,12 @@ def _holds_people(values: Sequence[str]) -> bool:
     return len(set(values)) >= _MANY and _holds_names("", values)
 
 
+def _has_name_form(value: str) -> bool:
+    return _FULL_NAME.fullmatch(value) is not None and len(value) <= 90
+
+
 def _is_full_name(value: str) -> bool:
-    if not _FULL_NAME.fullmatch(value) or len(value) > 90:
+    if not _has_name_form(value):
         return False
     return sum(w[0].isupper() or not (w[0].islower() or w[0].isupper()) for w in re.findall(_WORD, value)) >= 2
 

@@ -241,7 +241,7 @@ def _entities(
     owners: pa.ChunkedArray | None,
 ) -> tuple[pa.Table, TableSchema, TableStatistics]:
     """One row for each sequence: modelled and constant static columns, time of the first row, length."""
-    kept = [c for c in static.columns if c.kind.is_modelled or c.kind is Kind.CONSTANT]
+    kept = [c for c in static.columns if c.kind.is_modelled or c.kind.is_constant]
     names = [c.name for c in kept] + ([] if ordered.time is None else [ordered.time])
     first = ordered.rows.select(names).take(pa.array(windows.start))
     entities = pa.table({n: first.column(n) for n in names} | {LENGTH: windows.length.astype(np.int64)})

@@ -10,7 +10,7 @@ from raysynth import SequentialTrees
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation import evaluate_synthetic_data, machine_learning_efficacy
 from raysynth.evaluation.evaluate import read_rows
-from raysynth.evaluation.realism import two_sample_test
+from raysynth.evaluation.metrics.realism import two_sample_test
 
 
 @pytest.fixture(scope="module")

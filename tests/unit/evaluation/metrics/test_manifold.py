@@ -8,7 +8,7 @@ import pytest
 
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation.evaluate import read_rows
-from raysynth.evaluation.manifold import Manifold, compare_manifolds, reach
+from raysynth.evaluation.metrics.manifold import Manifold, compare_manifolds, reach
 
 
 def by_definition(real: np.ndarray, other: np.ndarray, k: int) -> dict[str, float]:

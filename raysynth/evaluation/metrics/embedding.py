@@ -8,6 +8,7 @@ import numpy as np
 
 from raysynth.comparison.features import linear_features
 from raysynth.comparison.rows import Rows
+from raysynth.evaluation.metrics.metric import Metric
 
 _FIT, _SHOWN = 5_000, 600
 
@@ -33,3 +34,11 @@ def embed(real: Rows, synthetic: Rows, seed: int = 0) -> Embedding:
     total = max(float(power.sum()), 1e-300)
     shown = [(linear_features(rows.sample(_SHOWN, rng), known) - centre) @ axes.T for rows in (real, synthetic)]
     return Embedding(shown[0], shown[1], (float(power[0] / total), float(power[1] / total)))
+
+
+METRIC = Metric(
+    asked_by="statistical_similarity",
+    doing="drawing rows in the plane",
+    compute=lambda rows: embed(rows.real, rows.synthetic, rows.seed),
+    plain=None,
+)

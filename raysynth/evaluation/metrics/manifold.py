@@ -22,6 +22,7 @@ import numpy as np
 from raysynth.comparison.features import linear_features
 from raysynth.comparison.intervals import Z95, Estimate, share
 from raysynth.comparison.rows import Rows
+from raysynth.evaluation.metrics.metric import Line, Metric
 
 NEIGHBOURS = 5
 _ROWS, _BLOCK = 5_000, 1_000
@@ -106,3 +107,20 @@ def _squares(a_BD: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
     square_BN = length_B[:, None] + length_N[None, :] - 2 * a_BD @ b_ND.T
     square_BN[square_BN < _ROUNDING * (1 + length_B[:, None])] = 0.0
     return square_BN
+
+
+def _lines(found: Manifold) -> list[Line]:
+    lines = []
+    for name, what in (("coverage", "real neighbourhoods reached"), ("precision", "synthetic rows among real ones")):
+        fresh = getattr(found.fresh, name).value
+        note = f"{what}; fresh rows {fresh:.3f}"
+        lines.append(Line(f"  {name.title()}", str(getattr(found.synthetic, name)), note))
+    return lines
+
+
+METRIC = Metric(
+    asked_by="realism",
+    doing="density and coverage",
+    compute=lambda rows: compare_manifolds(rows.real, rows.synthetic, rows.holdout, rows.seed),
+    lines=_lines,
+)

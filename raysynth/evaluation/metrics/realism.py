@@ -7,7 +7,7 @@ figures: one wrong decimal or impossible combination is enough to give a row awa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from raysynth.comparison.intervals import Estimate
 from raysynth.comparison.rates import auc
 from raysynth.comparison.rows import Rows, divided
 from raysynth.errors import DataError
+from raysynth.evaluation.metrics.metric import Line, Metric
 
 _ROWS = 20_000
 
@@ -63,3 +64,12 @@ def _folds(rows: Rows, rng: np.random.Generator) -> np.ndarray:
     fold = np.ones(len(rows), int)
     fold[divided(len(rows), (len(rows) + 1) // 2, rows.owners_N, rng)[0]] = 0
     return fold
+
+
+METRIC = Metric(
+    asked_by="realism",
+    doing="telling real rows from synthetic ones",
+    compute=lambda rows: two_sample_test(rows.real, rows.synthetic, rows.seed),
+    plain=lambda found: {"score": found.score, **asdict(found)},
+    lines=lambda found: [Line("Told from real (AUC)", str(found.auc), "0.5: cannot be told apart")],
+)

@@ -7,7 +7,7 @@ import re
 
 from raysynth.dp import Ledger, PrivacyBudget, PrivacySpent
 from raysynth.dp.accounting import ledger
-from raysynth.evaluation.ledger_section import ledger_section
+from raysynth.evaluation.provenance import ledger_section
 
 BOOK = Ledger(
     (

@@ -1,0 +1,74 @@
+"""Personal data: how they are recognised."""
+
+from __future__ import annotations
+
+import re
+
+from raysynth.kinds.description import Column, Description, Family, Maker
+from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank
+from raysynth.kinds.identifier.repeated import personal_by_name
+from raysynth.kinds.names import provider_by_name, words_of
+from raysynth.kinds.personal.recognition import recognise_personal
+
+_NUMBERS_OF_PERSONS = ("phone_number", "ssn", "credit_card_number")  # personal data that may come as whole numbers
+_OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
+_SHARED = ("phone_number", "credit_card_number", "name")  # and that a few may share
+_PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")
+_PERSONS = {
+    *("email", "iban", "ipv4", "mac_address", "ssn", "credit_card_number", "phone_number"),
+    *("first_name", "last_name", "user_name", "street_address", "address", "name"),
+}
+
+
+def _by_format(evidence: Evidence) -> Found | None:
+    if not evidence.is_text and not evidence.is_integer:
+        return None
+    counts = evidence.seen.rows_per_value() if evidence.is_text else ()
+    each = float(counts.mean()) if len(counts) else 1.0
+    provider = recognise_personal(evidence.seen.name, evidence.examples, each)
+    if provider is None or (evidence.is_integer and provider not in _NUMBERS_OF_PERSONS):
+        return None
+    cure = " (public ones: list it in categorical_columns)" if provider == "name" else ""
+    return Found(f"looks like {_noun(provider)}: regenerated, never copied{cure}", {"personal": provider})
+
+
+def _by_name(evidence: Evidence) -> Found | None:
+    if not evidence.is_text:
+        return None
+    provider = personal_by_name(evidence.seen.name, evidence.examples, evidence.seen.n_distinct)
+    if provider is None:
+        return None
+    return Found(f"named like {_noun(provider)}: regenerated, never copied", {"personal": provider})
+
+
+def _noun(provider: str) -> str:
+    return "IBANs" if provider == "iban" else provider.replace("_", " ") + ("es" if provider.endswith("s") else "s")
+
+
+def _public(field: PublicField) -> Found | None:
+    provider = provider_by_name(field.name) if field.held == "text" else None
+    if provider not in _PERSONS or (provider == "name" and not _PERSON_NAME.fullmatch(words_of(field.name))):
+        return None
+    return Found("personal by its name", {"dtype": "string", "personal": provider})
+
+
+def _maker(column: Column) -> Maker:
+    from raysynth.kinds.personal.making import PersonalEncoder
+
+    return PersonalEncoder.from_schema(column)
+
+
+def _whose(column: Column) -> int | None:
+    return 1 if column.personal in _OWN else 2 if column.personal in _SHARED else None
+
+
+KIND = Description(
+    Family.MADE,
+    clues=(Clue(Rank.FORMAT, _by_format), Clue(Rank.NAME, _by_name)),
+    public_clues=(Clue(Rank.NAME, _public),),
+    fits=lambda evidence: evidence.is_text or evidence.is_integer,
+    fills={"personal": lambda evidence: provider_by_name(evidence.seen.name)},
+    needs={"personal": "a Faker provider such as 'name' or 'email'"},
+    maker=_maker,
+    whose=_whose,
+)
