@@ -342,7 +342,8 @@ def _efficacy(
             return (), ["no column can serve as a target for machine learning"]
         notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
-    sides, untested = (rows["real"], rows["synthetic"], rows.get("holdout")), []
+    sides = rows["real"], rows["synthetic"], rows.get("holdout")
+    untested: list[str] = []
     found = targets_efficacy([str(t) for t in named], *sides, seed=seed, untested=untested)
     why = "no column can serve as a target for machine learning" if targets is None else "not tested"
     notes = [*(notes if found else ()), *(f"{why}: {reason}" for reason in untested)]

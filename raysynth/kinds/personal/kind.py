@@ -23,8 +23,7 @@ _PERSONS = {
 def _by_format(evidence: Evidence) -> Found | None:
     if not evidence.is_text and not evidence.is_integer:
         return None
-    counts = evidence.seen.rows_per_value() if evidence.is_text else ()
-    each = float(counts.mean()) if len(counts) else 1.0
+    each = evidence.rows_with_value / max(evidence.seen.n_distinct, 1)
     provider = recognise_personal(evidence.seen.name, evidence.examples, each)
     if provider is None or (evidence.is_integer and provider not in _NUMBERS_OF_PERSONS):
         return None
