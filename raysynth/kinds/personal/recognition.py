@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 
-from raysynth.kinds.names import words_of
+from raysynth.kinds.names import share_of, words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
@@ -79,13 +79,13 @@ def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
     if not values:
         return None
     for provider, test in _FORMATS.items():
-        if _share(test, values) >= _ENOUGH:
+        if share_of(test, values) >= _ENOUGH:
             return provider
-    if len(set(values)) >= _MANY and _share(_is_card, values) >= _ENOUGH:
+    if len(set(values)) >= _MANY and share_of(_is_card, values) >= _ENOUGH:
         return "credit_card_number"
-    if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
+    if share_of(_TELEPHONE.fullmatch, values) >= 0.5 and share_of(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
-    if len(set(values)) >= _MANY and _share(_is_usual_name, values) >= _USUAL:
+    if len(set(values)) >= _MANY and share_of(_is_usual_name, values) >= _USUAL:
         return "name"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
@@ -153,7 +153,7 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_full_name, values) >= 0.8 and _share(_names_a_place, values) < _SHARE_OF_PLACES
+    return share_of(_is_full_name, values) >= 0.8 and share_of(_names_a_place, values) < _SHARE_OF_PLACES
 
 
 def _names_a_place(value: str) -> bool:
@@ -161,24 +161,26 @@ def _names_a_place(value: str) -> bool:
 
 
 def _holds_short_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
+    return share_of(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
 
 
 def _holds_user_names(phrase: str, values: Sequence[str]) -> bool:
     enough = len(set(values)) >= _MANY or phrase in ("username", "user name")
-    return enough and _share(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
+    return enough and share_of(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
 
 
 def _holds_telephones(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_loose_telephone, values) >= _ENOUGH
+    return share_of(_is_loose_telephone, values) >= _ENOUGH
 
 
 def _holds_addresses(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: re.search(r"\d", v) and re.search(r"[^\W\d_]{2}", v) and re.search(r"\s", v), values) >= 0.7
+    return (
+        share_of(lambda v: re.search(r"\d", v) and re.search(r"[^\W\d_]{2}", v) and re.search(r"\s", v), values) >= 0.7
+    )
 
 
 def _holds_cards(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_card, values) >= _ENOUGH
+    return share_of(_is_card, values) >= _ENOUGH
 
 
 _BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
@@ -210,7 +212,7 @@ def _is_usual_name(value: str) -> bool:
 
 def _holds_people(values: Sequence[str]) -> bool:
     """For a column called just 'doctor': persons' titles, or many different full names."""
-    if _share(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
+    if share_of(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
         return True
     return len(set(values)) >= _MANY and _holds_names("", values)
 
@@ -228,8 +230,4 @@ def _is_loose_telephone(value: str) -> bool:
 
 def _address_provider(values: Sequence[str]) -> str:
     """'address' where most values go on after the street, else 'street_address'."""
-    return "address" if _share(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
-
-
-def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
-    return sum(bool(test(v)) for v in values) / len(values)
+    return "address" if share_of(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
