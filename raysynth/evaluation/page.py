@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from raysynth.evaluation.decision import guarantee_words
 from raysynth.evaluation.section import Section, section_body
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import check_replaced, write_atomically
 
 if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
@@ -68,6 +68,7 @@ def write_page(
         sections: what is on it.
         facts: (what, value) pairs of its header, before date and version.
     """
+    check_replaced(path, b"<")
     head = Heading(title, with_date(list(facts)))
     page = section_body("raysynth.evaluation", "page.html.j2", heading=head, sections=list(sections))
     write_atomically(path, page.encode())

@@ -46,8 +46,9 @@ def write_report(
     sections: Sequence[Section] = (),
 ) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
-    from raysynth.files.storage import atomic_path
+    from raysynth.files.storage import atomic_path, check_replaced
 
+    check_replaced(path, b"<")
     page = render_report(results, shareable=shareable, sections=sections)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

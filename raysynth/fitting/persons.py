@@ -23,7 +23,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.persons import count_persons
+from raysynth.statistics.persons import count_persons, repeating_together
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
 _REPEATED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
@@ -91,7 +91,10 @@ def with_persons(
         _with_rows_each(c, statistics.columns[c.name], schema.rare_threshold, entity) for c in schema.columns
     )
     schema = replace(schema, columns=columns, entity=entity)
-    if entity is None or statistics.columns[entity].summary.all_unique:
+    if entity is None:
+        said = _said_of_repeats(repeating_together(table, schema, statistics), schema, statistics)
+        return Persons(table, schema, statistics, said)
+    if statistics.columns[entity].summary.all_unique:
         return Persons(table, schema, statistics)
     counted = count_persons(table, schema, statistics, entity)
     within = [n for n in counted.constant if schema[n].kind.is_made and not statistics.columns[n].missing]
@@ -251,6 +254,20 @@ def _said(entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold
         f"protection counts persons: '{entity}'{how} has {seen.n_distinct:,} values, of "
         f"{float(np.mean(seen.rows_per_value())):.3g} rows on average; what fewer than {rare_threshold} of them share "
         "does not leave"
+    )
+
+
+def _said_of_repeats(names: Sequence[str], schema: TableSchema, statistics: TableStatistics) -> tuple[str, ...]:
+    """What a fit says where columns of many values repeat together and no column of persons is known."""
+    if not names:
+        return ()
+    seen = statistics.columns[names[0]]
+    keys = [n for n in names if not schema[n].kind.is_numeric or schema[n].decimals == 0]
+    cure = f"entity='{keys[0]}' (--entity {keys[0]})" if keys else "a column of persons, as `entity` (--entity)"
+    listed, each = ", ".join(map(repr, names)), (seen.n_rows - seen.missing) / max(seen.n_distinct, 1)
+    return (
+        f"{listed} repeat together, {seen.n_distinct:,} values of {each:.3g} rows on average: if each is a person, "
+        f"give {cure}; protection counts rows now, and what {schema.rare_threshold} rows of one share may be drawn",
     )
 
 

@@ -18,17 +18,28 @@ ROWS_BY_NAME = 100  # rows that a value has on average, at most; no limit for ke
 ROWS_BY_VALUE = 50
 _ENOUGH = 0.9  # share of values that must look like it
 
+# Words run together: 'Kundennummer', 'SUBJID', 'empno'; 'Mitarbeiter' alone counts them.
+_JOINED = (
+    r"(?:kunden|patienten|versicher(?:ten|ungs)|mitarbeiter|mitglieds?|personal|personen|konto|fall|akten|schüler|steuer"
+    r"|sozialversicherungs|renten|ausweis|matrikel|vertrags|policen|depot|vs|sv|kd|pat)(?:nr|nummer|id)"
+    r"|(?:p|pt|pat|u?subj|cust|emp|mem|mbr|usr|user|cli|client|person|patient|member|student|case|acct|acc|hh)(?:id|no|num)"
+)
 _PERSON = re.compile(
     r"\b(?:patient|customer|client|employee|person|student|member|owner|holder|applicant|author|guest|passenger"
     r"|subscriber|subject|participant|respondent|user|account|policy|insured|insurance|record|mrn|case|individual"
-    r"|household|citizen|resident|staff|worker|donor|child|mother|borrower|debtor|cardholder|ssn|iban|nhs)s?\b"
+    r"|household|citizen|resident|staff|worker|donor|child|mother|borrower|debtor|cardholder|ssn|iban|nhs|ahv|svnr"
+    r"|kunde|kundin|versicherter|mitglied|assuré|salarié|employé|adhérent|usager|élève|paciente|cliente|empleado|alumno"
+    r"|asegurado|usuario|paziente|dipendente|utente|assicurato|dni|nif|curp)s?\b"
+    rf"|\b(?:{_JOINED})\b"
 )
 _KEY = re.compile(
     r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
-    r"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance)(?: \d+)?$"
+    rf"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance|nummer|{_JOINED})(?: \d+)?$"
+    r"|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
 )
 _WHOLE_KEY = re.compile(
-    r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy)(?: \d+)?$"
+    r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy|nummer"
+    rf"|{_JOINED})(?: \d+)?$|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
 )
 _CALENDAR = re.compile(r"\b(?:year|season|quarter|month|week|day|hour|minute)s?\b")  # 'yearID': numbered by all alike
 _THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|course|route|isbn|asin|part|category")

@@ -23,7 +23,7 @@ _USUAL = 0.5  # share of values that must be full names of the lists, where the 
 _LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
 _FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
-_SHORT_NAME = re.compile(rf"{_WORD}(?: {_WORD}){{0,3}}")
+_SHORT_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{0,3}}")
 _TELEPHONE = re.compile(
     r"\+\d[\d\s().\-]{6,20}\d(?: ?(?:x|ext\.?) ?\d+)?"
     r"|(?:\+?\d{1,3}[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\-]\d{4}(?: ?(?:x|ext\.?) ?\d+)?"
@@ -153,7 +153,9 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
-    return share_of(_is_full_name, values) >= 0.8 and share_of(_names_a_place, values) < _SHARE_OF_PLACES
+    """Most values look like full names; a few may be written small, as people type them."""
+    formed, capital = share_of(_has_name_form, values), share_of(_is_full_name, values)
+    return formed >= 0.8 and capital >= 0.5 and share_of(_names_a_place, values) < _SHARE_OF_PLACES
 
 
 def _names_a_place(value: str) -> bool:
@@ -217,8 +219,12 @@ def _holds_people(values: Sequence[str]) -> bool:
     return len(set(values)) >= _MANY and _holds_names("", values)
 
 
+def _has_name_form(value: str) -> bool:
+    return _FULL_NAME.fullmatch(value) is not None and len(value) <= 90
+
+
 def _is_full_name(value: str) -> bool:
-    if not _FULL_NAME.fullmatch(value) or len(value) > 90:
+    if not _has_name_form(value):
         return False
     return sum(w[0].isupper() or not (w[0].islower() or w[0].isupper()) for w in re.findall(_WORD, value)) >= 2
 

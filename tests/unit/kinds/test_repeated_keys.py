@@ -23,6 +23,12 @@ def numbered(form: str, n: int = 200) -> list[str]:
         ("kennung", numbered("x{:08d}"), 900, True),
         ("customer_id", numbered("{}"), 9000, False),
         ("mrn", numbered("{}"), 900, False),
+        ("Kundennummer", numbered("{}"), 9000, False),
+        ("Versichertennr", numbered("V-{:06d}"), 900, True),
+        ("SUBJID", numbered("{}"), 900, False),
+        ("empno", numbered("{}"), 900, False),
+        ("id_paciente", numbered("{}"), 900, False),
+        ("Kunde", [f"K{i}" for i in range(100, 300)], 900, True),
     ],
 )
 def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int, is_text: bool) -> None:
@@ -46,6 +52,10 @@ def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int
         ("num_lab_procedures", numbered("{}"), 9000, False),
         ("yearID", [str(y) for y in range(1871, 2025)], 9000, False),  # numbered by all alike
         ("week_no", [str(w) for w in range(1, 54)], 900, False),
+        ("Mitarbeiter", numbered("{}"), 900, False),  # how many a firm has
+        ("paid", numbered("{}"), 900, False),
+        ("casino", numbered("{}"), 900, False),
+        ("humid", numbered("{}"), 900, False),
     ],
 )
 def test_what_is_no_key_stays_a_category_or_a_number(name: str, values: list[str], rows: int, is_text: bool) -> None:
