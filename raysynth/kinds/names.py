@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 
 _KEY_NAME = re.compile(
-    r"\b(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|index|row|rowid|ref|reference|serial)\b"
+    r"\b(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|index|row|rowid|ref|reference|serial"
+    r"|(?:pat|patient|subj|subject|cust|client|emp|acct|stud|student|user|member|case|rec|record|order|inv|ord|trans|part"
+    r"|person|player|item|product|study|sample|household|hh)(?:id|no|nr|num|nbr|key))\b"
 )
 
 _PROVIDERS = {  # first match wins

@@ -56,9 +56,8 @@ from raysynth.statistics.public_schema import as_declared, public_schema
 
 MOST_PLACES = 100  # rows of a reference table that are told apart
 MOST_GIVEN = 10  # columns of ancestors that a row sees; the nearest come first
-BINS = 10  # of a number: each is noised
-ROUNDS_EACH = 2  # tables of each column with others
-STATISTICS_SHARE = 0.25  # of rho, for columns by themselves
+ROUNDS_EACH = 1  # tables of each column with others
+STATISTICS_SHARE = 0.4  # of rho, for columns by themselves
 
 Schemas = Mapping[str, TableSchema | str | os.PathLike[str]]
 
@@ -291,7 +290,6 @@ def _fitted(
     drawn, counts = [c.name for c in own if c.kind.is_modelled], {number_of(r) for r in plan.brings}
     settings = {
         "forbidden_edges": [(x, y) for x in counts for y in drawn if y not in counts] or None,  # for given roots
-        "n_bins": BINS,
         "private_rounds": ROUNDS_EACH * max(1, len(drawn)),
         "epsilon": scope.budget.epsilon,
         "delta": scope.budget.delta,

@@ -44,10 +44,12 @@ def personal_by_name(name: str, examples: Sequence[str], n_distinct: int) -> str
 def _by_format(evidence: Evidence) -> Found | None:
     if not evidence.is_text and not evidence.is_integer:
         return None
-    provider = recognise_personal(evidence.seen.name, evidence.examples)
+    each = evidence.rows_with_value / max(evidence.seen.n_distinct, 1)
+    provider = recognise_personal(evidence.seen.name, evidence.examples, each)
     if provider is None or (evidence.is_integer and provider not in _NUMBERS_OF_PERSONS):
         return None
-    return Found(f"looks like {_noun(provider)}: regenerated, never copied", {"personal": provider})
+    cure = " (public ones: list it in categorical_columns)" if provider == "name" else ""
+    return Found(f"looks like {_noun(provider)}: regenerated, never copied{cure}", {"personal": provider})
 
 
 def _by_name(evidence: Evidence) -> Found | None:
