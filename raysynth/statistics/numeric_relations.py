@@ -25,12 +25,13 @@ _OVERLAP = 0.05  # share of rows that would break an ordering so: below that the
 
 def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tuple[Constraint, str]]:
     """Equal columns, sums, products and orderings of numbers; orderings, equality and differences of times."""
-    families: dict[Kind, list[tuple[str, np.ndarray]]] = {Kind.CONTINUOUS: []}  # numbers first
+    families: dict[Kind, list[tuple[str, np.ndarray]]] = {}
     for column in columns:
         values = _floats(column_of(rows, column.name))
         if np.isfinite(values).sum() >= FEWEST and len(np.unique(values[np.isfinite(values)])) > 1:
             families.setdefault(column.kind, []).append((column.name, values))
-    for kind, members in families.items():
+    plain = [member for kind, members in families.items() if kind.is_number for member in members]
+    for kind, members in sorted(families.items(), key=lambda item: not item[0].is_number):  # numbers first
         equal = _equal(members)
         for a, b in equal:
             yield (Expression(f"{quoted(b)} == {quoted(a)}"), f"'{b}' equals '{a}'")
@@ -40,9 +41,9 @@ def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tupl
             for relation, total in _sums(rest):
                 totals.add(total)
                 yield relation
-        elif kind is Kind.DATETIME:
+        elif kind.is_dated:
             microseconds = {n: _microseconds(column_of(rows, n).type) for n, _ in rest}
-            for relation, later in _spans(rest, microseconds, families[Kind.CONTINUOUS]):
+            for relation, later in _spans(rest, microseconds, plain):
                 totals.add(later)
                 yield relation
         yield from _orderings(rest, totals)

@@ -18,7 +18,7 @@ from importlib import import_module
 
 import numpy as np
 
-from raysynth.kinds.names import words_of
+from raysynth.kinds.names import share_of, words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
@@ -108,14 +108,14 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
     if not values:
         return None
     for provider, test in _FORMATS.items():
-        if _share(test, values) >= _ENOUGH:
+        if share_of(test, values) >= _ENOUGH:
             return provider
-    if len(set(values)) >= _MANY and _share(_is_card, values) >= _ENOUGH:
+    if len(set(values)) >= _MANY and share_of(_is_card, values) >= _ENOUGH:
         return "credit_card_number"
-    if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
+    if share_of(_TELEPHONE.fullmatch, values) >= 0.5 and share_of(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
     enough = len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_CATEGORY
-    if enough and _share(_is_usual_name, values) >= _USUAL:
+    if enough and share_of(_is_usual_name, values) >= _USUAL:
         return "name"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
@@ -184,8 +184,8 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
     """Most values look like full names; a few may be written small, as people type them."""
-    formed, capital = _share(_has_name_form, values), _share(_is_full_name, values)
-    return formed >= 0.8 and capital >= 0.5 and _share(_names_a_place, values) < _SHARE_OF_PLACES
+    formed, capital = share_of(_has_name_form, values), share_of(_is_full_name, values)
+    return formed >= 0.8 and capital >= 0.5 and share_of(_names_a_place, values) < _SHARE_OF_PLACES
 
 
 def _names_a_place(value: str) -> bool:
@@ -193,24 +193,25 @@ def _names_a_place(value: str) -> bool:
 
 
 def _holds_short_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
+    return share_of(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
 
 
 def _holds_user_names(phrase: str, values: Sequence[str]) -> bool:
     enough = len(set(values)) >= _MANY or phrase in ("username", "user name")
-    return enough and _share(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
+    return enough and share_of(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
 
 
 def _holds_telephones(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_loose_telephone, values) >= _ENOUGH
+    return share_of(_is_loose_telephone, values) >= _ENOUGH
 
 
 def _holds_addresses(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: re.search(r"\d", v) and re.search(r"[^\W\d_]{2}", v) and re.search(r"\s", v), values) >= 0.7
+    signs = (r"\d", r"[^\W\d_]{2}", r"\s")
+    return share_of(lambda v: all(re.search(sign, v) for sign in signs), values) >= 0.7
 
 
 def _holds_cards(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_card, values) >= _ENOUGH
+    return share_of(_is_card, values) >= _ENOUGH
 
 
 _BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
@@ -242,7 +243,7 @@ def _is_usual_name(value: str) -> bool:
 
 def _holds_people(values: Sequence[str]) -> bool:
     """For a column called just 'doctor': persons' titles, or many different full names."""
-    if _share(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
+    if share_of(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
         return True
     return len(set(values)) >= _MANY and _holds_names("", values)
 
@@ -264,8 +265,4 @@ def _is_loose_telephone(value: str) -> bool:
 
 def _address_provider(values: Sequence[str]) -> str:
     """'address' where most values go on after the street, else 'street_address'."""
-    return "address" if _share(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
-
-
-def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
-    return sum(bool(test(v)) for v in values) / len(values)
+    return "address" if share_of(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
