@@ -20,14 +20,10 @@ import pyarrow.types as pt
 
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
+from raysynth.kinds.arrow_text import TEXT as TEXT
+from raysynth.kinds.arrow_text import is_text as is_text
 
-TEXT = pa.dictionary(pa.int32(), pa.string())
 _LENIENT = {b"unreadable": b"missing"}
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """True for the canonical text type."""
-    return bool(type_.equals(TEXT))
 
 
 def canonical_schema(schema: pa.Schema, source: str) -> pa.Schema:
@@ -144,7 +140,8 @@ def _one_spelling(array: pa.Array) -> pa.Array:
         return array
     x = array.to_numpy(zero_copy_only=False)  # NaN where null
     is_nan = np.isnan(x)
-    if np.count_nonzero(is_nan) == array.null_count and not np.any(np.signbit(x) & (x == 0)):
+    negative_zero = np.iinfo(f"i{x.itemsize}").min  # the sign and nothing else, as a whole number of that size
+    if np.count_nonzero(is_nan) == array.null_count and not (x.view(f"i{x.itemsize}") == negative_zero).any():
         return array
     with np.errstate(invalid="ignore"):  # some payloads of NaN signal
         return pa.array(x + x.dtype.type(0), array.type, mask=is_nan)

@@ -44,7 +44,7 @@ from raysynth.dp.mechanisms.histogram import (
 )
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised_digits import DigitCells, digits_shown
@@ -176,8 +176,8 @@ def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
 
 
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
-    seen = [c for c in schema.columns if c.kind.is_modelled or (c.kind is Kind.PERSONAL and c.nullable)]
-    n_open = sum(c.kind is Kind.CATEGORICAL and c.categories is None for c in seen)
+    seen = [c for c in schema.columns if c.kind.is_modelled or (c.nullable and c.kind.is_made and not c.kind.is_key)]
+    n_open = sum(c.kind.is_listed and c.categories is None for c in seen)
     delta_share = SELECTION_DELTA if n_open else 0.0
     multiplier = scope.share_multiplier(share / max(len(seen), 1), delta_share)
     k = scope.rows_per_unit
@@ -209,7 +209,7 @@ def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
     plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
     steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
     own = [events.discrete_gaussian(step, plan.range_multiplier, rows=k) for step in steps]
-    if column.kind is Kind.CONTINUOUS and column.decimals is None and column.reason:  # nobody declared it
+    if column.kind.is_number and column.decimals is None and column.reason:  # nobody declared it
         rest -= DIGITS_SHARE
         plan.digits[name] = DigitCells()
         own.append(events.discrete_gaussian(f"digits of '{name}'", plan.digits_multiplier, rows=k))

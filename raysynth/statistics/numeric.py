@@ -14,12 +14,11 @@ import pyarrow.types as pt
 from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
-from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
+from raysynth.statistics.decimals import MAX_DECIMALS, Step, joint_step, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
 from raysynth.statistics.exact_sum import ExactSum
 from raysynth.statistics.hashing import hash_integers
 from raysynth.statistics.released import EXACT_DOUBLE, CategoryCounts, NumericDistribution
-from raysynth.statistics.step import Step, joint_step
 
 _SAMPLE = 4096
 _LARGEST_SQUARE = 1e150  # beyond, x * x overflows: the spread is then taken from the cells
@@ -69,10 +68,13 @@ class NumericSummary:
         """Add the rows of an array of the column's type."""
         values = _present_values(array)
         if values.dtype.kind == "f":
-            finite = values[np.isfinite(values)]
-            self.n_inf += int(np.count_nonzero(np.isinf(values)))
-            self.missing += len(array) - len(values) + int(np.count_nonzero(np.isnan(values)))
-            keys = float_keys(finite.astype(np.float64))
+            self.missing += len(array) - len(values)
+            is_finite = np.isfinite(values)
+            if not is_finite.all():
+                self.n_inf += int(np.count_nonzero(np.isinf(values)))
+                self.missing += int(np.count_nonzero(np.isnan(values)))
+                values = values[is_finite]
+            keys = float_keys(values.astype(np.float64, copy=False))
         else:
             self.missing += len(array) - len(values)
             keys = unsigned_keys(values) if values.dtype == np.uint64 else values

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, shrunk
 from raysynth.methods.bayesian_network.workload import Workload
 from raysynth.methods.shared.grouping import Grouping
 
@@ -54,7 +55,7 @@ def learn_privately(
         share: of the budget's rho; None: all that the scope has left.
         workload: pairs that are measured first; None: all alike.
         known: columns that are never drawn, as they were released elsewhere.
-        joins_bins: whether bins of numbers are joined where there are more than the noise shows; not with `known`.
+        joins_bins: whether bins of numbers are joined where there are more than the noise shows.
     """
     encoder = prepared.encoder
     shares = _shares(encoder.frequencies())
@@ -66,13 +67,22 @@ def learn_privately(
     choice, table = scope.charge(*_calibrated(scope, n_rounds, share, workload))
     assert choice.epsilon is not None and table.noise_multiplier is not None
     spent = Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
-    most = bins_shown(scope.n_rows, spent.sigma) if joins_bins and known is None else None
+    share_sigma = k * scope.share_multiplier(scope.preprocessing_share / n_released)
+    shares = [
+        s
+        if isinstance(c, BinEncoder) or (known is not None and at in known.columns)
+        else told_apart(s, scope.n_rows, share_sigma)
+        for at, (c, s) in enumerate(zip(encoder.columns, shares, strict=True))
+    ]
+    most = bins_shown(scope.n_rows, spent.sigma) if joins_bins else None
     groups = joined_bins(encoder.columns, shares, most)
+    if known is not None:
+        known = replace(known, codes_NC=Grouping(groups, tuple(shares)).codes(known.codes_NC))
     with open_counts(prepared) as source:
         search = NoisedSearch(
             count=lambda sets: {own: _joined(counts, own, groups) for own, counts in source.count(sets).items()},
             shares=[s if g is None else np.bincount(g, s) for g, s in zip(groups, shares, strict=True)],
-            share_sigma=k * scope.share_multiplier(scope.preprocessing_share / n_released),
+            share_sigma=share_sigma,
             n_rows=float(scope.n_rows),
             rounds=spent,
             rules=rules,
@@ -88,6 +98,14 @@ def learn_privately(
 def _shares(released: Sequence[np.ndarray]) -> list[np.ndarray]:
     shares = [np.maximum(s, 0.0) for s in released]
     return [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
+
+
+def told_apart(share_K: np.ndarray, n_rows: float, sigma: float) -> np.ndarray:
+    """Noised shares of categories, as far from even ones as they differ more than the noise makes them (`shrunk`)."""
+    even = np.full(len(share_K), n_rows / max(len(share_K) - 1, 1))
+    even[-1] = n_rows * share_K[-1]  # 'missing' is no category among others
+    found = shrunk(n_rows * share_K, even, sigma)
+    return found / found.sum() if found.sum() > 0 else share_K
 
 
 def _grouping(groups: tuple[np.ndarray | None, ...], shares: Sequence[np.ndarray]) -> Grouping | None:
