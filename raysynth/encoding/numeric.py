@@ -16,7 +16,6 @@ from raysynth.encoding.block import EncodedColumn
 from raysynth.encoding.distribution import MANY, SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
-from raysynth.encoding.tails import with_tails
 from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
@@ -213,20 +212,14 @@ class ModeEncoder(NumericEncoder):
         return cls(**stored_fields(column, meta, arrays), mixture=mixture, keeps_gaps=keeps_gaps)
 
 
-def build_bins(
-    column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int, tails: bool = False
-) -> BinEncoder:
+def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_threshold: int, n_bins: int) -> BinEncoder:
     """About n_bins codes: heavy values (half of 1 / n_bins of the rows) as they are, the rest in bins of equal mass.
 
     The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
-    cell of a column with at most 1.5 n_bins of them gets a code of its own. `tails`: rows beyond the protected
-    cells get one that ends where these let expect it (of numbers whose rows are persons; not of times).
+    cell of a column with at most 1.5 n_bins of them gets a code of its own.
     """
     shared = protected_fields(column, released, rare_threshold)
     distribution: SmoothDistribution = shared["distribution"]
-    if tails and rare_threshold > 1 and column.kind.is_number and shared["line"] is released.sharers is None:
-        bounds = column.bounds or (-np.inf, np.inf)
-        shared["distribution"] = distribution = with_tails(distribution, released, rare_threshold, bounds)
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
         first = np.arange(n_cells)

@@ -159,7 +159,6 @@ def build_encoder(
     n_bins: int = 100,
     n_modes: int = 10,
     binned: Collection[str] = (),
-    tails: bool = False,
 ) -> TableEncoder:
     """Encoder of all modelled columns from released statistics.
 
@@ -170,13 +169,12 @@ def build_encoder(
         n_bins: bins of a number ('bins').
         n_modes: Gaussian modes of a number ('modes').
         binned: numbers that become bins whatever the form of the others.
-        tails: bins reach as far as so many rows are expected to (`tails.py`); else to what enough persons share.
     """
     columns: list[ColumnEncoder] = []
     for column in schema.columns:
         if column.kind.is_modelled:
             form: NumericForm = "bins" if column.name in binned else numeric
-            columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes, tails))
+            columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes))
         elif not column.kind.is_key and column.name in statistics:  # declared ones may have none
             missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
             if 0 < missing < 1:
@@ -193,7 +191,6 @@ def _build(
     numeric: NumericForm,
     n_bins: int,
     n_modes: int,
-    tails: bool,
 ) -> ColumnEncoder:
     rare = schema.rare_threshold
     if column.kind.is_discrete:
@@ -201,7 +198,7 @@ def _build(
         return build_categorical(column, counts, rare_threshold=rare, max_categories=schema.max_categories)
     distribution = released.distribution().value
     if numeric == "bins":
-        return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins, tails=tails)
+        return build_bins(column, distribution, rare_threshold=rare, n_bins=n_bins)
     if numeric == "scaled":
         return build_scaled(column, distribution, rare_threshold=rare)
     return build_modes(column, distribution, rare_threshold=rare, n_modes=n_modes)
