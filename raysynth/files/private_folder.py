@@ -1,4 +1,4 @@
-"""Folders of what a fit needs for a while, rows or checkpoints: however it ends, kill -9 included, they do not stay.
+"""Folders of real rows that a fit needs for a while: however it ends, kill -9 included, they do not stay.
 
     PARENT/encoded-rows-1f3a9c2e         the rows
     PARENT/encoded-rows-1f3a9c2e.lock    locked by the process that owns the folder, as long as it lives
@@ -85,7 +85,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         return
     try:
         if _is_free(lock, _lock_of(folder)):
-            _logger.warning("'%s' holds encoded rows or checkpoints of a fit that was killed; it is deleted", folder)
+            _logger.warning("'%s' holds encoded rows of a fit that was killed; they are deleted", folder)
             _delete(folder)
             _lock_of(folder).unlink(missing_ok=True)
     finally:
