@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.encoding.distribution import SmoothDistribution
+from raysynth.encoding.distribution import MANY, SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
 from raysynth.encoding.tails import with_tails
@@ -81,8 +81,13 @@ class BinEncoder(NumericEncoder):
         cells = self.distribution
         first, after = self.first_cell, np.append(self.first_cell[1:], len(cells.share))
         is_atom = (after == first + 1) & (cells.low[first] == cells.high[first])
-        x: np.ndarray = np.append(cells.low[first], cells.low[0])[codes]
-        spread = np.flatnonzero(np.append(~is_atom, False)[codes])
+        fixed, is_spread = np.append(cells.low[first], cells.low[0]), np.append(~is_atom, False)
+        if len(codes) >= MANY:
+            from raysynth.encoding.quantiles import drawn
+
+            return drawn(codes, fixed, is_spread, self.ranks, rng, cells)
+        x: np.ndarray = fixed[codes]
+        spread = np.flatnonzero(is_spread[codes])
         if len(spread):
             ranks, code = self.ranks, codes[spread]
             low = ranks[code]

@@ -18,7 +18,7 @@ from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
-from raysynth.errors import DataError, ParameterError
+from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
@@ -343,13 +343,13 @@ def _efficacy(
         notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
-    try:
-        found = targets_efficacy([str(t) for t in named], *sides, seed=seed)
-    except DataError as error:
-        if targets is not None:
-            raise
-        return (), [f"no column can serve as a target for machine learning: {error}"]
+    untested: list[str] = []
+    found = targets_efficacy([str(t) for t in named], *sides, seed=seed, untested=untested)
+    why = "no column can serve as a target for machine learning" if targets is None else "not tested"
+    notes = [*(notes if found else ()), *(f"{why}: {reason}" for reason in untested)]
     for result in found:
+        if result.task == "regression" and result.target not in rows["real"].space.numbers:
+            notes.append(f"'{result.target}' has more classes than can be tested and is predicted as a number")
         if result.unseen_classes:
             classes = ", ".join(result.unseen_classes[:5])
             notes.append(f"'{result.target}': classes never seen in the synthetic table: {classes}")

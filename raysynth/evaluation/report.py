@@ -29,6 +29,8 @@ from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.evaluation.synthetic_alone import SyntheticColumn
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from raysynth.evaluation.figures import EvaluationFigures
 
 _WORST_PAIRS = 40
@@ -184,5 +186,5 @@ def _roc(results: EvaluationFigures) -> str | None:
     return line_path(*results.privacy.roc, size=220.0)
 
 
-def _template(name: str):  # type: ignore[no-untyped-def]
+def _template(name: str) -> Template:
     return environment().get_template(name)

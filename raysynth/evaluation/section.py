@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
 from raysynth.schema.columns import Kind
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def format_value(value: float, kind: Kind) -> str:
     return kind.about.shown(value)
 
 
-def environment(*packages: str):  # type: ignore[no-untyped-def]
+def environment(*packages: str) -> Environment:
     """Where templates are found: the folders `templates` of these packages, then the report's own; values escaped."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 

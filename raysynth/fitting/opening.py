@@ -321,7 +321,7 @@ def open_privately(
     scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
-    from raysynth.statistics.families import found_before, found_columns
+    from raysynth.statistics.families import found_before, found_columns, read_as_text
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -334,6 +334,8 @@ def open_privately(
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope)
+    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "a fit that shares its releases")):
+        warnings.warn(said, stacklevel=8)
     schema = public_schema(table, declared, kinds, public_types=public_types, found=found)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)

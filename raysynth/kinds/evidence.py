@@ -8,6 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -57,6 +58,9 @@ class Seen(Protocol):
 
     def examples(self, n: int) -> list[str]:
         """Up to n distinct values as text."""
+
+    def rows_per_value(self) -> np.ndarray:
+        """Rows of each distinct value, of an even sample of them where there are many."""
 
     def categories(self) -> Any:
         """Counts of every value, released."""
@@ -173,7 +177,7 @@ class Rank(IntEnum):
 
     EMPTY = 0  # there is nothing to learn
     TYPE = 1  # the type says it
-    MARKED = 2  # numbers that a DataFrame holds as categories
+    MARKED = 2  # numbers that a DataFrame holds as categories, names that are no secret
     FORMAT = 3  # values of a format that nothing else has
     NUMBERED = 4  # whole numbers that number rows
     FEW = 5  # so few values that they are a list

@@ -1,11 +1,14 @@
-"""Recognising keys by what column names and values look like (personal data: `recognition.py`)."""
+"""What a column's name says: its words, and whether they are those of keys or of personal data."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 _KEY_NAME = re.compile(
-    r"\b(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|index|row|rowid|ref|reference|serial)\b"
+    r"\b(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|index|row|rowid|ref|reference|serial"
+    r"|(?:pat|patient|subj|subject|cust|client|emp|acct|stud|student|user|member|case|rec|record|order|inv|ord|trans|part"
+    r"|person|player|item|product|study|sample|household|hh)(?:id|no|nr|num|nbr|key))\b"
 )
 
 _PROVIDERS = {  # first match wins
@@ -50,3 +53,8 @@ def provider_by_name(column: str) -> str:
 def named_like_key(column: str) -> bool:
     """True for names such as 'id', 'customer_id', 'OrderNr', 'key'."""
     return bool(_KEY_NAME.search(words_of(column)))
+
+
+def share_of(test: Callable[[str], object], values: Sequence[str]) -> float:
+    """The share of values (at least one) that pass a test."""
+    return sum(bool(test(v)) for v in values) / len(values)

@@ -85,9 +85,8 @@ def found_columns(
         kinds: lists of column names by kind; the columns of these are not looked at either.
         scope: pays.
     """
-    known = {n for names in kinds.values() for n in names or ()} | set(() if declared is None else declared.names)
-    asked = [f.name for f in table.schema if table.is_spelled and _is_open(f) and f.name not in known]
-    if not asked or (declared is not None and declared.releases is not None):
+    asked = _asked(table, declared, kinds)
+    if not asked:
         return ()
     k, multiplier = scope.rows_per_unit, scope.share_multiplier(FAMILY_SHARE / len(asked))
     scope.charge(*(events.discrete_gaussian(f"what '{name}' spells", multiplier, rows=k) for name in asked))
@@ -96,6 +95,32 @@ def found_columns(
     found = {n: noised_counts(counted[n], multiplier, scope.noise, sensitivity=k) for n in asked}
     columns = (_column(name, family_shown(noised, multiplier * k)) for name, noised in found.items())
     return tuple(c for c in columns if c is not None)
+
+
+def read_as_text(
+    table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], what: str
+) -> str | None:
+    """What to say where `what` (a sweep, say) reads undeclared columns as text; None where it reads none so.
+
+    It depends on names and declarations alone.
+    """
+    asked = _asked(table, declared, kinds)
+    if not asked:
+        return None
+    shown = ", ".join(map(repr, asked[:6])) + (f" and {len(asked) - 6} more" if len(asked) > 6 else "")
+    return (
+        f"{what} reads these columns of {table.source} as TEXT, numbers and dates too, since a CSV file stores no "
+        f"types: {shown}. Declare them, or release a schema once, schema=raysynth.infer_schema(data, epsilon=0.1), "
+        "which every fit with it pays for"
+    )
+
+
+def _asked(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> list[str]:
+    """Columns of a CSV file that nobody declared; a schema that was released has named all columns already."""
+    if not table.is_spelled or (declared is not None and declared.releases is not None):
+        return []
+    known = {n for names in kinds.values() for n in names or ()} | set(() if declared is None else declared.names)
+    return [f.name for f in table.schema if _is_open(f) and f.name not in known]
 
 
 def found_before(schema: TableSchema) -> tuple[ColumnSchema, ...]:

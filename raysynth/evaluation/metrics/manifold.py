@@ -16,6 +16,7 @@ Shape legend: N rows of each table, D features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,9 +24,10 @@ from raysynth.comparison.features import linear_features
 from raysynth.comparison.intervals import Z95, Estimate, share
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation.metrics.metric import Line, Metric
+from raysynth.running.runner import run_tasks
 
 NEIGHBOURS = 5
-_ROWS, _BLOCK = 5_000, 1_000
+_ROWS, _BLOCK = 5_000, 500
 _ROUNDING = 1e-8  # of squared distances, relative to the squared lengths
 
 
@@ -68,21 +70,20 @@ def compare_manifolds(real: Rows, synthetic: Rows, holdout: Rows | None, seed: i
     real_ND, synthetic_ND, fresh_ND = (
         linear_features(rows.sample(n, rng), reference) for rows in (reference, synthetic, holdout)
     )
-    return Manifold(reach(real_ND, synthetic_ND), reach(real_ND, fresh_ND), n)
+    radius_N = _radii(real_ND, NEIGHBOURS)
+    return Manifold(reach(real_ND, synthetic_ND, radius_N), reach(real_ND, fresh_ND, radius_N), n)
 
 
-def reach(real_ND: np.ndarray, other_ND: np.ndarray, k: int = NEIGHBOURS) -> Reach:
-    """The four figures of other rows against real ones; each table needs more than k rows."""
-    real_radius_N, other_radius_N = _radii(real_ND, k), _radii(other_ND, k)
-    balls_N, covered_N = np.zeros(len(other_ND)), np.zeros(len(real_ND), dtype=bool)
-    recalled_N = np.zeros(len(real_ND), dtype=bool)
-    for start in range(0, len(real_ND), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        square_BN = _squares(real_ND[block], other_ND)
-        inside_real_BN = square_BN <= real_radius_N[block, None]
-        balls_N += inside_real_BN.sum(axis=0)
-        covered_N[block] = inside_real_BN.any(axis=1)
-        recalled_N[block] = (square_BN <= other_radius_N[None, :]).any(axis=1)
+def reach(
+    real_ND: np.ndarray, other_ND: np.ndarray, real_radius_N: np.ndarray | None = None, k: int = NEIGHBOURS
+) -> Reach:
+    """The four figures of other rows against real ones (whose `_radii` may be known); each needs more than k rows."""
+    radii = _radii(real_ND, k) if real_radius_N is None else real_radius_N, _radii(other_ND, k)
+    counted = partial(_reached, real_ND=real_ND, other_ND=other_ND, radii=radii)
+    balls, covered, recalled = zip(
+        *run_tasks(counted, _starts(real_ND), where="local", label="Balls that hold rows"), strict=True
+    )
+    balls_N, covered_N, recalled_N = np.sum(balls, axis=0), np.concatenate(covered), np.concatenate(recalled)
     density, error = float(balls_N.mean()) / k, Z95 * float(balls_N.std(ddof=1)) / k / len(balls_N) ** 0.5
     return Reach(
         precision=share(float((balls_N > 0).sum()), len(balls_N)),
@@ -94,17 +95,38 @@ def reach(real_ND: np.ndarray, other_ND: np.ndarray, k: int = NEIGHBOURS) -> Rea
 
 def _radii(rows_ND: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest other row (N,)."""
-    found = np.empty(len(rows_ND))
-    for start in range(0, len(rows_ND), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        found[block] = np.partition(_squares(rows_ND[block], rows_ND), k, axis=1)[:, k]  # itself is the nearest
-    return found
+    return np.concatenate(
+        run_tasks(partial(_radii_of, rows_ND=rows_ND, k=k), _starts(rows_ND), where="local", label="Balls of rows")
+    )
+
+
+def _radii_of(start: int, rows_ND: np.ndarray, k: int) -> np.ndarray:
+    square_BN = _squares(rows_ND[start : start + _BLOCK], rows_ND)
+    square_BN.partition(k, axis=1)
+    return square_BN[:, k].copy()  # itself is the nearest
+
+
+def _reached(
+    start: int, real_ND: np.ndarray, other_ND: np.ndarray, radii: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of some real rows: how many of their balls hold each other row (N,); whether each of them (B,) holds any, and
+    whether it lies in any ball of the others."""
+    block = slice(start, start + _BLOCK)
+    square_BN = _squares(real_ND[block], other_ND)
+    inside_BN, recalled_BN = square_BN <= radii[0][block, None], square_BN <= radii[1][None, :]
+    return np.sum(inside_BN, axis=0), np.any(inside_BN, axis=1, keepdims=True)[:, 0], recalled_BN.max(axis=1)
+
+
+def _starts(rows_ND: np.ndarray) -> range:
+    return range(0, len(rows_ND), _BLOCK)
 
 
 def _squares(a_BD: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
     """Squared distances (B, N); what rounding leaves of equal rows is 0."""
-    length_B, length_N = (a_BD**2).sum(axis=1), (b_ND**2).sum(axis=1)
-    square_BN = length_B[:, None] + length_N[None, :] - 2 * a_BD @ b_ND.T
+    length_B, length_N = (np.einsum("nd,nd->n", rows_ND, rows_ND) for rows_ND in (a_BD, b_ND))
+    square_BN: np.ndarray = (-2 * a_BD) @ b_ND.T
+    square_BN += length_B[:, None]
+    square_BN += length_N[None, :]
     square_BN[square_BN < _ROUNDING * (1 + length_B[:, None])] = 0.0
     return square_BN
 

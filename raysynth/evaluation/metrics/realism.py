@@ -8,6 +8,7 @@ figures: one wrong decimal or impossible combination is enough to give a row awa
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from raysynth.comparison.rates import auc
 from raysynth.comparison.rows import Rows, divided
 from raysynth.errors import DataError
 from raysynth.evaluation.metrics.metric import Line, Metric
+from raysynth.running.runner import run_tasks
 
 _ROWS = 20_000
 
@@ -41,8 +43,6 @@ class Realism:
 
 def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
     """The classifier two-sample test on up to 20,000 rows of each table; raises `DataError` for fewer than two."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     rng = np.random.default_rng(seed)
     n = min(len(real), len(synthetic), _ROWS)
     if n < 2:
@@ -50,13 +50,20 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
     sides = [rows.sample(n, rng) for rows in (real, synthetic)]
     x, label = np.vstack([tree_features(rows) for rows in sides]), np.repeat([1, 0], n)
     fold, score = np.concatenate([_folds(rows, rng) for rows in sides]), np.empty(2 * n)
-    for part in (0, 1):
-        train, test = fold != part, fold == part
-        model = HistGradientBoostingClassifier(
-            categorical_features=category_flags(real), random_state=seed, early_stopping=False
-        )
-        score[test] = model.fit(learnable(x[train]), label[train]).predict_proba(x[test])[:, 1]
+    told = partial(_told, x=x, label=label, fold=fold, flags=category_flags(real), seed=seed)
+    for part, found in enumerate(run_tasks(told, (0, 1), where="local", label="Classifiers of two halves")):
+        score[fold == part] = found
     return Realism(auc(score[label == 1], score[label == 0]), n)
+
+
+def _told(part: int, x: np.ndarray, label: np.ndarray, fold: np.ndarray, flags: np.ndarray, seed: int) -> np.ndarray:
+    """Probability of being real for each row of a fold, from the rows of the other."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    train = fold != part
+    model = HistGradientBoostingClassifier(categorical_features=flags, random_state=seed, early_stopping=False)
+    probability: np.ndarray = model.fit(learnable(x[train]), label[train]).predict_proba(x[~train])[:, 1]
+    return probability
 
 
 def _folds(rows: Rows, rng: np.random.Generator) -> np.ndarray:

@@ -8,9 +8,9 @@ number people. What is common in many rows each (a few shops, some products) is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from raysynth.kinds.names import provider_by_name, words_of
+from raysynth.kinds.names import provider_by_name, share_of, words_of
 
 MANY = 20  # different values that a key has
 MANY_BY_VALUE = 50  # where the name says nothing
@@ -46,16 +46,6 @@ _THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|c
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|\d{4}-W\d\d.*")
 _CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+|[-+]?\d{1,3}(?:,\d{3})+")
-_WORDS = re.compile(r"[^\W\d_](?:[^\W\d_]|['’.\- ])*")
-_DIGITS = ("phone_number", "ssn", "credit_card_number", "ipv4", "mac_address")
-_AREA = re.compile(r"(?:^| )(?:state|country|county|region|province|district|type|kind)(?: |$)")  # 'addr_state'
-_PERSONAL = {
-    **dict.fromkeys(("first_name", "last_name"), lambda v: _WORDS.fullmatch(v) is not None and len(v.split()) <= 4),
-    **dict.fromkeys(("street_address", "address"), lambda v: re.search(r"[^\W\d_]{2}", v) is not None),
-    **dict.fromkeys(_DIGITS, lambda v: re.search(r"\d", v) is not None),
-    "email": lambda v: "@" in v,
-    "user_name": lambda v: " " not in v,
-}
 
 
 def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int, *, is_text: bool) -> str | None:
@@ -76,22 +66,13 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
     alone = _PERSON.sub("", words).strip() == "" and (is_text or not words.endswith("s"))  # 'students' counts them
     of_person = _PERSON.search(words) is not None and (named or alone)
     few_rows = of_person or each <= ROWS_BY_NAME
-    if (named or of_person) and few_rows and (not is_text or _share(_has_digits, examples) >= _ENOUGH):
+    if (named or of_person) and few_rows and (not is_text or share_of(_has_digits, examples) >= _ENOUGH):
         return "a key by its name"
     is_coded = n_distinct >= MANY_BY_VALUE and each <= ROWS_BY_VALUE and provider_by_name(name) != "postcode"
     is_coded = is_coded and _THING.search(words) is None
-    if is_text and is_coded and _share(_is_code, examples) >= _ENOUGH and _share(_DATE.fullmatch, examples) < 0.5:
+    if is_text and is_coded and share_of(_is_code, examples) >= _ENOUGH and share_of(_DATE.fullmatch, examples) < 0.5:
         return "a key by its values"
     return None
-
-
-def personal_by_name(name: str, examples: Sequence[str], n_distinct: int) -> str | None:
-    """The Faker provider of a column of text that is personal by its name, where its many values do not contradict."""
-    provider = provider_by_name(name)
-    fits = _PERSONAL.get(provider)
-    if fits is None or n_distinct < MANY or not examples or _AREA.search(words_of(name)):
-        return None
-    return provider if _share(fits, examples) >= _ENOUGH else None
 
 
 def names_persons(name: str) -> bool:
@@ -109,7 +90,3 @@ def _is_code(value: str) -> bool:
         return False
     spaced = " " in value and not re.fullmatch(r"[A-Z0-9]{2,5}(?: [A-Z0-9]{1,5})+", value)
     return not spaced and len(re.sub(r"\D", "", value)) >= 5
-
-
-def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
-    return sum(bool(test(v)) for v in values) / len(values)

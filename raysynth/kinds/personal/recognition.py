@@ -2,7 +2,9 @@
 
 Formats that are distinctive by themselves (e-mail and IP addresses, bank accounts and cards with their check digits,
 social security numbers, written-out telephone numbers) are recognised whatever the column is called, and so are full
-names, most of which begin with a usual given name and end in a usual family name (Faker's lists of five countries).
+names, most of which begin with a usual given name and end in a usual family name (Faker's lists of five countries):
+unless they recur and the column's name says that they are of public life ('director', 'composer'), or it says nothing
+and each stands in so many rows that they sort the rows (salespeople): then they are a category.
 Other names, user names, postal addresses and bare telephone numbers need a column name that says so, and values that
 look like it: a 'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
 """
@@ -14,11 +16,14 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 
-from raysynth.kinds.names import words_of
+import numpy as np
+
+from raysynth.kinds.names import share_of, words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’.\-])*"
+_ROWS_OF_A_CATEGORY = 50  # of each name on average: more than a person has who is one of the rows' subjects
 _USUAL = 0.5  # share of values that must be full names of the lists, where the column's name says nothing
 _LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
@@ -50,6 +55,12 @@ flughafen schule strasse platz krankenhaus aeroport aeroporto aeropuerto gare ec
 """
 _NOT_OF_PERSONS = frozenset(_PLACES.split())
 _SHARE_OF_PLACES = 0.3  # of the values, with such a word
+_PUBLIC_LIFE = re.compile(
+    r"\b(?:director|actor|actress|cast|starring|artist|singer|musician|composer|conductor|lyricist|songwriter|novelist"
+    r"|screenwriter|writer|poet|painter|sculptor|athlete|coach|pitcher|batter|quarterback|golfer|boxer|jockey|senator"
+    r"|congressman|governor|president|minister|mayor|politician|incumbent|monarch|king|queen|laureate|champion"
+    r"|celebrity|regisseur|realisateur|compositeur)s?\b"
+)
 _PHRASES = {
     "first_name": {"first name", "firstname", "fname", "given name", "givenname", "forename", "middle name"},
     "last_name": {"last name", "lastname", "lname", "surname", "sur name", "family name", "maiden name"},
@@ -68,24 +79,43 @@ _ELSEWHERE = {  # in German, French, Spanish and Italian
 }
 
 
-def recognise_personal(column_name: str, sample: Sequence[str]) -> str | None:
+def named_for_public_life(column_name: str) -> bool:
+    """Whether a column's name says that its persons are of public life: 'director', 'lead_actor'."""
+    return _PUBLIC_LIFE.search(words_of(column_name)) is not None
+
+
+def are_public(sample: Sequence[str], counts: np.ndarray, rare: int) -> bool:
+    """Whether a column of public life holds usual full names that recur as categories do.
+
+    Args:
+        sample: some distinct values.
+        counts: rows of each value (of an even sample of them).
+        rare: rows that a value needs to be learned as a category; most rows must have such a value.
+    """
+    recur = counts[counts >= rare].sum() >= counts.sum() / 2
+    return bool(recur) and recognise_personal("", sample) == "name"
+
+
+def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: float = 1.0) -> str | None:
     """The Faker provider for the personal data that a column holds, or None where none is recognised.
 
     Args:
         column_name: in any spelling: 'customerEMail', 'Patient_Name'.
         sample: some distinct values as text (numbers too: a telephone number may come as 5551234567 or 5551234567.0).
+        rows_per_value: rows that a value has on average.
     """
     values = [v for v in (str(s).strip() for s in sample if s is not None) if v]
     if not values:
         return None
     for provider, test in _FORMATS.items():
-        if _share(test, values) >= _ENOUGH:
+        if share_of(test, values) >= _ENOUGH:
             return provider
-    if len(set(values)) >= _MANY and _share(_is_card, values) >= _ENOUGH:
+    if len(set(values)) >= _MANY and share_of(_is_card, values) >= _ENOUGH:
         return "credit_card_number"
-    if _share(_TELEPHONE.fullmatch, values) >= 0.5 and _share(_is_loose_telephone, values) >= _ENOUGH:
+    if share_of(_TELEPHONE.fullmatch, values) >= 0.5 and share_of(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
-    if len(set(values)) >= _MANY and _share(_is_usual_name, values) >= _USUAL:
+    enough = len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_CATEGORY
+    if enough and share_of(_is_usual_name, values) >= _USUAL:
         return "name"
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
@@ -154,8 +184,8 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 
 def _holds_names(phrase: str, values: Sequence[str]) -> bool:
     """Most values look like full names; a few may be written small, as people type them."""
-    formed, capital = _share(_has_name_form, values), _share(_is_full_name, values)
-    return formed >= 0.8 and capital >= 0.5 and _share(_names_a_place, values) < _SHARE_OF_PLACES
+    formed, capital = share_of(_has_name_form, values), share_of(_is_full_name, values)
+    return formed >= 0.8 and capital >= 0.5 and share_of(_names_a_place, values) < _SHARE_OF_PLACES
 
 
 def _names_a_place(value: str) -> bool:
@@ -163,24 +193,25 @@ def _names_a_place(value: str) -> bool:
 
 
 def _holds_short_names(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
+    return share_of(lambda v: _SHORT_NAME.fullmatch(v) is not None, values) >= _ENOUGH
 
 
 def _holds_user_names(phrase: str, values: Sequence[str]) -> bool:
     enough = len(set(values)) >= _MANY or phrase in ("username", "user name")
-    return enough and _share(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
+    return enough and share_of(lambda v: re.fullmatch(r"\S*[^\W\d_]\S*", v) is not None, values) >= _ENOUGH
 
 
 def _holds_telephones(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_loose_telephone, values) >= _ENOUGH
+    return share_of(_is_loose_telephone, values) >= _ENOUGH
 
 
 def _holds_addresses(phrase: str, values: Sequence[str]) -> bool:
-    return _share(lambda v: re.search(r"\d", v) and re.search(r"[^\W\d_]{2}", v) and re.search(r"\s", v), values) >= 0.7
+    signs = (r"\d", r"[^\W\d_]{2}", r"\s")
+    return share_of(lambda v: all(re.search(sign, v) for sign in signs), values) >= 0.7
 
 
 def _holds_cards(phrase: str, values: Sequence[str]) -> bool:
-    return _share(_is_card, values) >= _ENOUGH
+    return share_of(_is_card, values) >= _ENOUGH
 
 
 _BY_NAME: dict[str, Callable[[str, Sequence[str]], bool]] = {
@@ -212,7 +243,7 @@ def _is_usual_name(value: str) -> bool:
 
 def _holds_people(values: Sequence[str]) -> bool:
     """For a column called just 'doctor': persons' titles, or many different full names."""
-    if _share(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
+    if share_of(lambda v: _TITLE.match(v) is not None and len(v.split()) > 1, values) >= 0.5:
         return True
     return len(set(values)) >= _MANY and _holds_names("", values)
 
@@ -234,8 +265,4 @@ def _is_loose_telephone(value: str) -> bool:
 
 def _address_provider(values: Sequence[str]) -> str:
     """'address' where most values go on after the street, else 'street_address'."""
-    return "address" if _share(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"
-
-
-def _share(test: Callable[[str], object], values: Sequence[str]) -> float:
-    return sum(bool(test(v)) for v in values) / len(values)
+    return "address" if share_of(lambda v: re.search(r"[,\n]", v) is not None, values) > 0.5 else "street_address"

@@ -2,11 +2,14 @@
 
 import re
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from faker import Faker
 
+from raysynth import infer_schema
 from raysynth.errors import SchemaError
 from raysynth.kinds.personal.making import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.schema import ColumnSchema, Kind
@@ -139,6 +142,29 @@ def test_full_names_are_told_by_their_values_alone(country):
     assert recognise_personal("kontakt", [faker.name() for _ in range(80)]) == "name"
     for provider in ("company", "city", "street_name", "job"):
         assert recognise_personal("kontakt", [getattr(faker, provider)() for _ in range(80)]) is None
+
+
+@pytest.mark.parametrize(
+    ("column", "n_names", "kind"),
+    [
+        ("director", 40, "categorical"),  # recur, and of public life
+        ("lead_actor", 40, "categorical"),
+        ("director", 900, "personal"),  # once or twice: a category of them would be '(rare)' throughout
+        ("kontakt", 40, "personal"),
+        ("patient_name", 40, "personal"),
+        ("seller", 22, "categorical"),  # 68 rows each: they sort the rows
+        ("customer_name", 22, "personal"),
+    ],
+)
+def test_names_that_recur_are_a_category_where_the_column_is_of_public_life(column, n_names, kind):
+    faker = Faker("en_US")
+    faker.seed_instance(5)
+    names = sorted({faker.unique.name() for _ in range(n_names)})
+    rng = np.random.default_rng(0)
+    schema = infer_schema(pd.DataFrame({column: rng.choice(names, 1500), "x": rng.random(1500)}))
+    assert schema[column].kind == kind
+    words = "public life" if column != "seller" and kind == "categorical" else "categorical_columns"
+    assert words in schema[column].reason or column in ("seller", "patient_name", "customer_name")
 
 
 @pytest.mark.parametrize(

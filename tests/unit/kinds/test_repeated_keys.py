@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raysynth.kinds.identifier.repeated import names_persons, personal_by_name, repeated_key
+from raysynth.kinds.identifier.repeated import names_persons, repeated_key
+from raysynth.kinds.personal.kind import personal_by_name
 
 
 def numbered(form: str, n: int = 200) -> list[str]:
