@@ -326,15 +326,15 @@ def open_privately(
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
 
-    whole, units = table, None
+    whole, units, owner = table, None, None if unit is None else unit.column
     if unit is not None:
         table = bounded(whole, unit.column, unit.most_rows, scope.noise)
         units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
     earlier = earlier or Earlier()
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
-        found = found_columns(table, declared, kinds, scope)
-    schema = public_schema(table, declared, kinds, public_types=public_types, found=found)
+        found = found_columns(table, declared, kinds, scope, owner)
+    schema = public_schema(table, declared, kinds, public_types=public_types, found=found, unit=owner)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
     if earlier.released is not None:

@@ -131,8 +131,8 @@ class Synthesizer(Shown):
     privacy_unit: Annotated[
         str | None,
         Parameter(
-            "with differential privacy: the column whose value names the person; the guarantee is then under all rows "
-            "of one person more or less; None: under one row. Every method of tables has it"
+            "with differential privacy: the column whose value names the person, a key that is made anew; the "
+            "guarantee is then under all rows of one person more or less; None: one row. Every method of tables has it"
         ),
     ] = None
     max_rows_per_unit: Annotated[

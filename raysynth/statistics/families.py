@@ -76,6 +76,7 @@ def found_columns(
     declared: TableSchema | None,
     kinds: Mapping[Kind, Iterable[str] | None],
     scope: PrivacyScope,
+    unit: str | None = None,
 ) -> tuple[ColumnSchema, ...]:
     """The columns of a CSV file that turn out to be numbers, days or times; noised and charged.
 
@@ -84,8 +85,9 @@ def found_columns(
         declared: the user's; its columns are not looked at. One that was released has named all columns already.
         kinds: lists of column names by kind; the columns of these are not looked at either.
         scope: pays.
+        unit: the column that names the privacy unit: a key, so it is not looked at.
     """
-    known = {n for names in kinds.values() for n in names or ()} | set(() if declared is None else declared.names)
+    known = {unit, *(n for names in kinds.values() for n in names or ()), *(() if declared is None else declared.names)}
     asked = [f.name for f in table.schema if table.is_spelled and _is_open(f) and f.name not in known]
     if not asked or (declared is not None and declared.releases is not None):
         return ()
