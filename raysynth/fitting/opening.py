@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
-from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
@@ -78,7 +77,7 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
         unit=unit_of(model),
         rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
         secure_mode=bool(model.secure_mode),
-        preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
+        preprocessing_share=model.usual_statistics_share if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
 

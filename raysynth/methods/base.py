@@ -68,6 +68,7 @@ class Synthesizer(Shown):
     can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` resumes from
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
+    usual_statistics_share: ClassVar[float] = 0.1  # of the budget's rho, where `statistics_share` is None
     learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
 
     categorical_columns: Annotated[
@@ -125,7 +126,7 @@ class Synthesizer(Shown):
             "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
-            under_budget=Computed("a tenth"),
+            under_budget=Computed("a tenth, of `bayesian_network` a fifth"),
         ),
     ] = None
     privacy_unit: Annotated[
