@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "raysynth"
 LAYERS = (
     ("version", "errors"),
     ("files",),
+    ("kinds",),
     ("schema",),
     ("data",),
     ("running",),

@@ -22,7 +22,7 @@ from raysynth.errors import ParameterError
 TOLERANCE = 0.05  # a number is guessed right within this share of the guess (Giomi et al. 2023)
 _TRAIN_ROWS = 10_000
 _TREES = 25
-_ALL_TRIED, _FEWEST_TRIED = 50, 10  # columns that a split looks at
+_ALL_TRIED, _FEWEST_TRIED = 32, 10  # columns that a split looks at
 
 
 class AttributeAttack(RecordAttack):
@@ -88,8 +88,8 @@ class ModelAttributeAttack(AttributeAttack):
     The trees are grown to the last row (extremely randomised, Geurts et al. 2006): what is asked is not how well the
     secret can be told of people in general, for which leaves of many rows are better, but what the table says of single
     rows, and only leaves of one row tell that. The guess is the trees' most frequent category or median number, so that
-    a copy that most trees find is read off as it is. Beyond 50 columns a split looks at some of them, drawn at random,
-    25 of 100 and 10 of 250 or more, which costs as much: a copy of a target still falls into its leaf in every tree.
+    a copy that most trees find is read off as it is. Beyond 32 columns a split looks at some of them, drawn at random,
+    20 of 50 and 10 of 100 or more, which costs as much: a copy of a target still falls into its leaf in every tree.
     """
 
     name: ClassVar[str] = "attribute_model"

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from raysynth.attacks.attack import ClaimAttack, RecordAttack
 from raysynth.attacks.attribute import TOLERANCE, check_columns, column_of, metric_on, right
 from raysynth.attacks.threat import Records, ThreatModel, View
 from raysynth.comparison.neighbours import Metric, gower_metric, nearest
-from raysynth.comparison.rows import Rows
+from raysynth.comparison.rows import Rows, RowSpace
+from raysynth.data.table import as_table
 from raysynth.errors import ConditionError
+from raysynth.statistics.dated_table import declared_forms, with_forms
 
 _NEAR = 0.02  # of a number's range: nearer in every column counts as rebuilt
 _LOOKED_AT = 8  # nearest rows that a candidate is compared with
@@ -139,7 +142,7 @@ class ModelInversionAttack(UnknownColumnsAttack):
         """For each target the generated rows nearest in the known columns, one target after the other."""
         space = targets.space
         seed = int(rng.integers(2**31))
-        generated = space.encode(model.sample_arrow(self.n_generated, seed=seed).select(list(space.names)))
+        generated = _encoded(space, model, model.sample_arrow(self.n_generated, seed=seed))
         known = [n for n in space.names if n not in secret]
         found = nearest(targets, generated, metric_on(known, targets, generated), self.n_answers).rows_QK
         return generated.take(found.reshape(-1))
@@ -165,7 +168,7 @@ class InputInversionAttack(UnknownColumnsAttack):
         """One row for each target."""
         space = targets.rows.space
         found = model.invert(targets.table, secret, seed=int(rng.integers(2**31)))
-        return space.encode(found.select(list(space.names)))
+        return _encoded(space, model, found)
 
 
 def _completed(
@@ -179,9 +182,15 @@ def _completed(
     frame[list(secret)] = None
     asked = frame.loc[frame.index.repeat(n_answers)].reset_index(drop=True)
     try:
-        return space.encode(model.sample_arrow(conditions=asked, seed=int(rng.integers(2**31))))
+        return _encoded(space, model, model.sample_arrow(conditions=asked, seed=int(rng.integers(2**31))))
     except ConditionError:
         return None
+
+
+def _encoded(space: RowSpace, model: Any, made: pa.Table) -> Rows:
+    """What a model gave, in the space of the targets, whose dates have been read where they are written as text."""
+    read = with_forms(as_table(made, min_rows=0), declared_forms(model.schema_))
+    return space.encode(read.to_arrow(list(space.names)))
 
 
 def _read(answers: Rows, name: str, n_targets: int) -> np.ndarray:

@@ -69,7 +69,7 @@ def attack(
         from raysynth.methods.loading import load_synthetic_model
 
         if out is not None:
-            check_writable(out)
+            check_writable(out, real, synthetic, holdout, model, campaign)
         if campaign is not None:
             if real is not None:
                 raise ParameterError("give either REAL and SYNTHETIC, or --campaign")

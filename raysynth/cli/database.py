@@ -71,7 +71,7 @@ def fit_database(
     """Learn all tables of a database and save the model."""
     from raysynth.related.synthesizer import RelationalSynthesizer
 
-    check_writable(file)
+    check_writable(file, data, starts=b"PK")
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
     parameters = read_settings(settings or [])
@@ -131,7 +131,7 @@ def evaluate_databases(
     from raysynth.data.sources.databases import open_database
 
     if out is not None:
-        check_writable(out)
+        check_writable(out, real, synthetic, holdout)
     tables, schema = open_with_keys(real, relations)
     others = open_database(synthetic)[0], None if holdout is None else open_database(holdout)[0]
     return _judged(tables, *others, schema, out, seed, entity)

@@ -47,7 +47,7 @@ def dossier(
         from raysynth.evaluation.dossier import privacy_dossier
         from raysynth.files.storage import check_writable
 
-        check_writable(out)
+        check_writable(out, model, real, synthetic, holdout, starts=b"<")
         found = privacy_dossier(
             model,
             read_as(real, csv),

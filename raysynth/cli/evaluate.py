@@ -82,7 +82,7 @@ def evaluate(
 
         for path in (out, shareable):
             if path is not None:
-                check_writable(path)
+                check_writable(path, real, synthetic, holdout, model)
         if profile != ANALYST and out is None:
             raise ParameterError(f"--profile {profile} says whom --out is for; name a file with --out")
         check_profile(profile, out or "")

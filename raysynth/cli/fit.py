@@ -115,7 +115,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
     def work() -> Outcome:
         from raysynth.files.storage import check_writable
 
-        check_writable(model)
+        check_writable(model, data, schema, starts=b"PK")
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
             refuse(

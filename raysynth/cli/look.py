@@ -54,9 +54,9 @@ def look(
         from raysynth.files.storage import check_writable
         from raysynth.statistics.findings import find
 
-        for path in (schema, out):
-            if path is not None:
-                check_writable(path)
+        check_writable(schema, data, starts=b"{")
+        if out is not None:
+            check_writable(out, data, starts=b"<")
         found = find(as_table(read_as(data, csv)))
         if rules is not None:
             if rules != "auto":

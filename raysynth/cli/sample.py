@@ -101,13 +101,14 @@ the same command goes on where it stopped.
             return sample_database(model, file, out, scale=scale or 1.0, conditions=wanted or None, seed=seed)
         if scale is not None:
             raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
-        check_out(out)
+        check_out(out, file, rules)
         kept = () if rules is None else TableSchema.load(rules).constraints
         asked = read_conditions(conditions)
+        replaced = ", in place of the file that was there" if place(out).exists() and Path(out).suffix else ""
         rows = write_sample(model, out, n, asked, seed, partition_by=partition_by, constraints=kept)
         seconds = time.perf_counter() - begun
         record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
-        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
+        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}{replaced}")
 
     run(work, as_json, kept=kept_of_sample(out))
 
@@ -118,12 +119,12 @@ _OTHER_FILES = (
 )
 
 
-def check_out(out: str) -> None:
-    """Raise before any work where `--out` cannot be written (`ParameterError` for a URI, `StorageError`)."""
+def check_out(out: str, *inputs: object) -> None:
+    """Raise before any work where `--out` cannot be written (`ParameterError`, `StorageError`); `inputs` are read."""
     if (ending := Path(out).suffix.lower()) in _OTHER_FILES:
         raise ParameterError(f"--out {out}: {ending} is not written; name a .csv or .parquet file, or a folder")
     if Path(out).suffix.lower() in FILE_ENDINGS:
-        check_writable(out)
+        check_writable(out, *inputs)
     else:
         check_writable(place(out, "--out") / "part")
 

@@ -46,7 +46,7 @@ def schema(
         from raysynth.files.storage import check_writable, write_atomically
         from raysynth.statistics.codebook import schema_of, to_fill_in
 
-        check_writable(out)
+        check_writable(out, data, public, starts=b"{")
         try:
             text = None if public is None else public.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,7 @@ def mean_of_repeats(values: Sequence[float], bounds: tuple[float, float] = (0.0,
     return Estimate(mean, low + (high - low) * below / (1 + below), high - (high - low) / (1 + above))
 
 
-def bootstrap(score, n: int, rng: np.random.Generator, repeats: int = 200) -> Estimate:  # type: ignore[no-untyped-def]
+def bootstrap(score: Callable[[np.ndarray], float], n: int, rng: np.random.Generator, repeats: int = 200) -> Estimate:
     """`score(rows)` on all n rows, with the percentile interval over resampled rows (Efron 1979)."""
     drawn = [score(rng.integers(0, n, n)) for _ in range(repeats)]
     defined = [d for d in drawn if not math.isnan(d)]

@@ -5,12 +5,12 @@ its difference in units of the scale, a category 0 (the same) or 1, a missing va
 against a missing one. With power 1, equal weights and the reference's range as scale this is
 Gower's distance, and SDMetrics'.
 
-All pairs are computed in float32, a block of queries against a block of references, both in the processor's cache; the
-smallest sum of each of many small groups of references is kept, and the members of the best groups are measured again
-in float64. (A category compared as a number costs less than its one-hot matrix product from about ten categories on, so
-there is one path for both.)
+All pairs are computed in float32, a query against a block of references in the processor's cache; what rounding leaves
+in doubt is measured again in float64 (`block_sums.py`), so that neighbours, ties included, are exact. (A category
+compared as a number costs less than its one-hot matrix product from about ten categories on, so there is one path for
+both.)
 
-Shape legend: Q queries, R references, D columns, K neighbours, G groups, M members of the best groups.
+Shape legend: Q queries, R references, D columns, K neighbours, L searches that each leave one column out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import numpy as np
 
 from raysynth.comparison.rows import Rows
 
-_BLOCK_QUERIES, _BLOCK_REFERENCES, _MEMBERS = 128, 4096, 64
+_BLOCK_QUERIES, _BLOCK_REFERENCES = 128, 512  # of 100 columns: 200 kB of references, in the second-level cache
 _MISSING = 1e6  # farther than 1 from every scaled value, so that the difference is cut to 1
-_TASK_QUERIES = 8192
+_TASK_QUERIES = 1024  # few, so that the last tasks end together
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def gower_metric(reference: Rows) -> Metric:
 
 
 def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same_rows: bool = False) -> Neighbours:
-    """The k nearest references of every query, exactly.
+    """The k nearest references of every query, exactly; of equally near ones those of the lowest numbers.
 
     Args:
         queries, references: rows of one space.
@@ -79,106 +79,83 @@ def nearest(queries: Rows, references: Rows, metric: Metric, k: int = 1, *, same
         same_rows: queries and references are the same rows; a row is then not its own neighbour, nor is another row of
             the same person (where rows say whose they are).
     """
+    owner_R, most_rows = np.arange(len(references)), int(same_rows)
+    if same_rows and queries.owners_N is not None:
+        persons, rows_P = np.unique(queries.owners_N, return_inverse=True, return_counts=True)[1:]
+        if len(rows_P) > 1:
+            owner_R, most_rows = persons, int(rows_P.max())
+    owner_Q = owner_R if same_rows else np.full(len(queries), -1)
+    k = min(k, len(references) - most_rows)
+    return _search((queries, owner_Q), (references, owner_R), metric, k, np.array([-1]))[0]
+
+
+def nearest_without(queries: Rows, references: Rows, metric: Metric, positions: Sequence[int]) -> list[Neighbours]:
+    """The nearest reference of every query for each of some columns in turn, which the distance then does without.
+
+    The other columns keep their weights. Costs little more than one search: the sums over all columns are computed
+    once.
+    """
+    sides = (queries, np.full(len(queries), -1)), (references, np.arange(len(references)))
+    return _search(*sides, metric, min(1, len(references)), np.array(positions, dtype=np.int64))
+
+
+def _search(
+    asked: tuple[Rows, np.ndarray], among: tuple[Rows, np.ndarray], metric: Metric, k: int, left_out_L: np.ndarray
+) -> list[Neighbours]:
+    """The neighbours of each search; rows with whose each of them is, which a neighbour must not share."""
     from raysynth.running.runner import run_tasks
 
-    points_QD, points_RD = metric.points(queries), metric.points(references)
-    owner_R = queries.owners_N if same_rows else None
-    if owner_R is not None and len(np.unique(owner_R)) < 2:
-        owner_R = None
-    own_rows = same_rows if owner_R is None else int(np.unique(owner_R, return_counts=True)[1].max())
-    k = min(k, len(points_RD) - own_rows)
-    starts = range(0, len(points_QD), _TASK_QUERIES)
-    tasks = [(points_QD[s : s + _TASK_QUERIES], s if same_rows else None) for s in starts]
-    weights, power = metric.weights, metric.power
-    work = partial(_nearest_of_part, points_RD=points_RD, weights=weights, power=power, k=k, owner_R=owner_R)
-    parts: Sequence[Neighbours] = run_tasks(work, tasks, label="Nearest neighbours")
-    if not parts:
-        return Neighbours(np.zeros((0, k)), np.zeros((0, k), dtype=np.int64))
-    return Neighbours(
-        np.concatenate([p.distances_QK for p in parts]) ** (1 / metric.power),
-        np.concatenate([p.rows_QK for p in parts]),
-    )
+    used = np.flatnonzero(metric.weights > 0)
+    place_D = np.full(len(metric.weights), -1)
+    place_D[used] = np.arange(len(used))
+    left_out_L = np.where(left_out_L >= 0, place_D[left_out_L], -1)
+    weights_D = _padded(metric.weights[None, used].astype(float))[0]
+    points_QD, points_RD = (_padded(metric.points(rows)[:, used]) for rows in (asked[0], among[0]))
+    searched = points_RD, _in_blocks(points_RD), among[1].astype(np.int64)
+    n = len(points_QD) if k > 0 else 0
+    parts = [slice(s, s + _TASK_QUERIES) for s in range(0, n, _TASK_QUERIES)]
+    tasks = [(points_QD[part], asked[1][part].astype(np.int64)) for part in parts]
+    work = partial(_nearest_of_part, searched=searched, distance=(weights_D, metric.power), left_out_L=left_out_L, k=k)
+    found = run_tasks(work, tasks, label="Nearest neighbours")
+    shape = len(left_out_L), len(points_QD), k
+    found = found or [(np.zeros(shape), np.zeros(shape, dtype=np.int64))]
+    sums_LQK, rows_LQK = (np.concatenate(side, axis=1) for side in zip(*found, strict=True))
+    return [Neighbours(s ** (1 / metric.power), r) for s, r in zip(sums_LQK, rows_LQK, strict=True)]
 
 
 def _nearest_of_part(
-    task: tuple[np.ndarray, int | None],
-    points_RD: np.ndarray,
-    weights: np.ndarray,
-    power: int,
+    task: tuple[np.ndarray, np.ndarray],
+    searched: tuple[np.ndarray, np.ndarray, np.ndarray],
+    distance: tuple[np.ndarray, int],
+    left_out_L: np.ndarray,
     k: int,
-    owner_R: np.ndarray | None = None,
-) -> Neighbours:
-    """Neighbours (as sums, not yet rooted) of some queries.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (not yet rooted) and row numbers of the neighbours of some queries, (L, Q, K) each."""
+    from raysynth.comparison.block_sums import nearest_rows
 
-    `first`: row number of the first query, itself excluded, with all rows of the same owner where these are known.
-    """
-    from raysynth.comparison.block_sums import nearest_members
-
-    points_QD, first = task
-    references = np.ascontiguousarray(points_RD.T, dtype=np.float32)
-    distances, rows = np.empty((len(points_QD), k)), np.empty((len(points_QD), k), dtype=np.int64)
-    for s in range(0, len(points_QD), _BLOCK_QUERIES):
-        part = points_QD[s : s + _BLOCK_QUERIES]
-        own = None if first is None else np.arange(first + s, first + s + len(part))
-        candidates_QM = _candidates(part, references, weights, power, k, own, owner_R)
-        inside = candidates_QM < len(points_RD)
-        if own is not None and owner_R is not None:
-            inside &= owner_R[np.minimum(candidates_QM, len(owner_R) - 1)] != owner_R[own][:, None]
-        elif own is not None:
-            inside &= candidates_QM != own[:, None]
-        members_QM = np.where(inside, candidates_QM, -1)
-        found = nearest_members(part, points_RD, np.asarray(weights, float), power, members_QM, k)
-        distances[s : s + len(part)], rows[s : s + len(part)] = found
-    return Neighbours(distances, rows)
+    points_QD, owner_Q = task
+    # A value is off by 2 ** -24 of itself, and so is the other one where they differ by less than 1; missing ones are
+    # exact. The factor of four is to spare.
+    size_QD = np.where(np.abs(points_QD) == _MISSING, 0.0, np.abs(points_QD))
+    slack_Q = 2.0**-21 * ((size_QD + 1) @ distance[0])
+    parts = [slice(s, s + _BLOCK_QUERIES) for s in range(0, len(points_QD), _BLOCK_QUERIES)]
+    found = [nearest_rows((points_QD[p], slack_Q[p], owner_Q[p]), searched, *distance, left_out_L, k) for p in parts]
+    sums_LQK, rows_LQK = (np.concatenate(side, axis=1) for side in zip(*found, strict=True))
+    return sums_LQK, rows_LQK
 
 
-def _candidates(
-    points_QD: np.ndarray,
-    references_DR: np.ndarray,
-    weights: np.ndarray,
-    power: int,
-    k: int,
-    own: np.ndarray | None,
-    owner_R: np.ndarray | None,
-) -> np.ndarray:
-    """Row numbers (Q, M) among which the k nearest references are: the members of the best k + 1 groups.
-
-    The best k rows lie in the best k groups; one group more covers the rounding of float32. Numbers past the last row
-    belong to no row.
-    """
-    q_QD = points_QD.astype(np.float32)
-    minima, first_members, strides = [], [], []
-    for start in range(0, references_DR.shape[1], _BLOCK_REFERENCES):
-        n = min(_BLOCK_REFERENCES, references_DR.shape[1] - start)
-        sums_QR = _block_sums(q_QD, references_DR, start, n, weights, power)
-        if own is not None and owner_R is not None:
-            same_QR = owner_R[own][:, None] == owner_R[None, start : start + n]
-            sums_QR[:, :n][same_QR] = np.inf
-        elif own is not None:
-            mine = np.flatnonzero((own >= start) & (own < start + n))
-            sums_QR[mine, own[mine] - start] = np.inf
-        stride = sums_QR.shape[1] // _MEMBERS  # a group is every stride-th row of the block
-        minima.append(sums_QR.reshape(len(sums_QR), _MEMBERS, stride).min(axis=1))
-        first_members.append(start + np.arange(stride))
-        strides.append(np.full(stride, stride))
-    minima_QG = np.concatenate(minima, axis=1)
-    n_best = min(k + 1, minima_QG.shape[1])
-    groups = np.argpartition(minima_QG, n_best - 1, axis=1)[:, :n_best]
-    first_QG, stride_QG = np.concatenate(first_members)[groups], np.concatenate(strides)[groups]
-    members = first_QG[:, :, None] + stride_QG[:, :, None] * np.arange(_MEMBERS)
-    return members.reshape(len(points_QD), -1)
+def _padded(points_ND: np.ndarray) -> np.ndarray:
+    """With columns of zeros up to a multiple of four."""
+    return np.pad(points_ND, ((0, 0), (0, -points_ND.shape[1] % 4)))
 
 
-def _block_sums(
-    q_QD: np.ndarray, references_DR: np.ndarray, start: int, n: int, weights: np.ndarray, power: int
-) -> np.ndarray:
-    """Weighted sums in float32 with n references, (Q, n) rounded up to full groups; infinite past the last one."""
-    from raysynth.comparison.block_sums import add_sums
-
-    total_QR = np.zeros((len(q_QD), -(-n // _MEMBERS) * _MEMBERS), np.float32)
-    add_sums(q_QD, references_DR, start, n, weights.astype(np.float32), power, total_QR)
-    total_QR[:, n:] = np.inf
-    return total_QR
+def _in_blocks(points_RD: np.ndarray) -> np.ndarray:
+    """The rows in float32, in blocks of B, column by column: (ceil(R / B), D, B), the last block filled with zeros."""
+    n_rows, n_columns = points_RD.shape
+    size = min(_BLOCK_REFERENCES, max(n_rows, 1))
+    blocks = np.zeros((-(-n_rows // size), size, n_columns), np.float32)
+    blocks.reshape(-1, n_columns)[:n_rows] = points_RD
+    return np.ascontiguousarray(blocks.transpose(0, 2, 1))
 
 
 def ranges(numbers_NV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

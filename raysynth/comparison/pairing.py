@@ -16,6 +16,8 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.persons import divided_by
+from raysynth.kinds.arrow_text import held
+from raysynth.kinds.registry import kind_held
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
@@ -24,6 +26,7 @@ from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
 
 LABELS = ("real", "synthetic", "holdout")
+_FEWEST_PERSONS = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Tables:
         real_statistics, synthetic_statistics: of all rows, from one pass over each.
         schema: of the real table, declared or inferred.
         entity: the column of persons, where they have several rows: rows are then divided by it. None: by rows.
+        undivided: a column of persons or series of whom there are too few to divide rows by.
         synthetic_alone: the synthetic table as both, its kinds by the given schema or by itself: what may be shared.
     """
 
@@ -46,13 +50,13 @@ class Tables:
     schema: TableSchema
     entity: str | None = None
     synthetic_alone: Tables | None = None
+    undivided: str | None = None
 
     @property
     def kinds(self) -> dict[str, Kind]:
         """Kind of each column; a constant column is of the kind of its type."""
         return {
-            c.name: _kind_of_constant(self.real, c.name) if c.kind is Kind.CONSTANT else c.kind
-            for c in self.schema.columns
+            c.name: _kind_of_constant(self.real, c.name) if c.kind.is_constant else c.kind for c in self.schema.columns
         }
 
     @property
@@ -107,8 +111,9 @@ def pair_tables(
     kinds = _listed(tables[0], statistics[0], categorical_columns, continuous_columns, schema)
     seen = infer_schema(tables[0], statistics[0], schema, kinds, check_rows=False)
     seen, persons = divided_by(seen, statistics[0], entity)
-    others = tables[2] if len(tables) > 2 else None
-    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons, alone)
+    few = persons if persons and statistics[0].columns[persons].n_distinct < _FEWEST_PERSONS else None
+    others, persons = tables[2] if len(tables) > 2 else None, None if few else persons
+    result = Tables(tables[0], tables[1], others, statistics[0], statistics[1], seen, persons, alone, few)
     _check_kinds(result, tables)
     return result
 
@@ -119,6 +124,9 @@ def person_notes(tables: Tables, rows: Mapping[str, pa.Table]) -> Iterator[str]:
     Args:
         tables: of the evaluation. rows: of each table in memory, by label, with the column of persons.
     """
+    if tables.undivided is not None:
+        n = tables.real_statistics.columns[tables.undivided].n_distinct
+        yield f"'{tables.undivided}' has {n} value{'s' * (n > 1)} only: privacy is judged by rows, not by whole series"
     if tables.entity is None:
         return
     yield f"rows were divided by persons, the values of '{tables.entity}'"
@@ -237,12 +245,8 @@ def _no_numbers(missing: float) -> NumericDistribution:
 
 def _kind_of_constant(real: Table, name: str) -> Kind:
     dtype = real.schema.field(name).type
-    if pt.is_boolean(dtype):
-        return Kind.BOOLEAN
-    if pt.is_timestamp(dtype) or pt.is_date(dtype):
-        return Kind.DATETIME
-    if pt.is_duration(dtype):
-        return Kind.TIMEDELTA
+    if (by_type := kind_held(held(dtype))) is not None:
+        return by_type
     return Kind.CONTINUOUS if _is_number(dtype) else Kind.CATEGORICAL
 
 

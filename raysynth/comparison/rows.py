@@ -5,6 +5,7 @@ Shape legend: N rows, V columns of numbers, C columns of categories.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import pyarrow as pa
 from raysynth.comparison.coding import CategoryCoder, Marginal, number_matrix, vocabulary_coder
 from raysynth.data.fragments import Table
 from raysynth.statistics.released import CategoryCounts
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[-+]?\d+)?")  # not the '00123' of a postal code
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,18 @@ class Rows:
         """Some rows, by index or mask."""
         owners = None if self.owners_N is None else self.owners_N[rows]
         return Rows(self.space, self.numbers_NV[rows], self.codes_NC[rows], owners)
+
+    def with_numbers(self, name: str) -> Rows | None:
+        """The rows with a column of categories that are all numbers as one of numbers; None where one is no number."""
+        position = [c.name for c in self.space.coders].index(name)
+        texts = self.space.coders[position].texts
+        if not all(_NUMBER.fullmatch(t) for t in texts):
+            return None
+        value = np.array([*map(float, texts), np.nan, np.nan])  # of missing, and of any other value
+        rest = tuple(c for c in self.space.coders if c.name != name)
+        numbers = np.column_stack([self.numbers_NV, value[self.codes_NC[:, position]]])
+        codes = np.delete(self.codes_NC, position, axis=1)
+        return Rows(RowSpace((*self.space.numbers, name), rest), numbers, codes, self.owners_N)
 
     def sample(self, n: int, rng: np.random.Generator) -> Rows:
         """n rows drawn without replacement, in their order; all where there are no more."""

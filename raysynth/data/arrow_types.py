@@ -20,14 +20,10 @@ import pyarrow.types as pt
 
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
+from raysynth.kinds.arrow_text import TEXT as TEXT
+from raysynth.kinds.arrow_text import is_text as is_text
 
-TEXT = pa.dictionary(pa.int32(), pa.string())
 _LENIENT = {b"unreadable": b"missing"}
-
-
-def is_text(type_: pa.DataType) -> bool:
-    """True for the canonical text type."""
-    return bool(type_.equals(TEXT))
 
 
 def canonical_schema(schema: pa.Schema, source: str) -> pa.Schema:

@@ -2,8 +2,9 @@
 
 A time that is drawn inside a cell lies anywhere. With the share of real rows that are on a grid, and on no coarser one,
 it is moved to the nearest point of that grid. A cell of several days says nothing of the time of day, and one of
-several weeks nothing of the weekday: these are drawn with the shares that they have in all rows. Grids, weekdays and
-hours of fewer than `rare_threshold` rows do not survive, so that no single row decides how all others look.
+several weeks nothing of the weekday: these are drawn with the shares that they have in all rows. Where few minutes of
+the day hold nearly all rows (9:30 each day), these are drawn in place of hours. Grids, weekdays, hours and minutes of
+fewer than `rare_threshold` rows do not survive, so that no single row decides how all others look.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from raysynth.statistics.calendar import (
 
 _MONTH_END = len(GRIDS)  # a class of its own behind the nested grids
 _DAY = GRIDS.index("day")
+_MINUTE = GRIDS.index("60 s")
 # Of random points of the next finer grid the share that is on this one, too.
 _BY_CHANCE = (1 / 4, 1 / 3, 12 / 365.2425, 1 / 24, 1 / 2, 1 / 2, 1 / 3, 1 / 5, 1 / 60)
 _FEWEST_ROWS = 200  # that tell a calendar of their own
+_COVERED = 0.95  # of the rows at whole minutes that usual ones must hold
 _FEWEST_PER_WEEKDAY = 30  # rows that a weekday would have by chance, for its absence to mean anything
 _SEEN = 0.1  # of that: a weekday with less does not occur
 _BEYOND_CHANCE = {7: 35.0, 24: 65.0}  # chi-square of equal shares, exceeded by chance once in 10^5 columns
@@ -47,6 +50,8 @@ class Calendar:
         weekdays: weight of each weekday that days are moved to, (7,); 0: does not occur.
         hours: weight of each hour of times on grids finer than days, (24,); None: all hours are alike, or not known.
         weekly: whether the weights of weekdays differ beyond chance.
+        minutes: weight of each minute of the day of times on grids from minutes to hours, (1440,); None: as the hours.
+        whole: whether all times are at whole minutes, whatever their grid.
     """
 
     type: pa.DataType
@@ -54,6 +59,8 @@ class Calendar:
     weekdays: np.ndarray
     hours: np.ndarray | None = None
     weekly: bool = False
+    minutes: np.ndarray | None = None
+    whole: bool = False
 
     def placed(
         self, times: np.ndarray, low: float, high: float, rng: np.random.Generator, widths: np.ndarray | None = None
@@ -68,15 +75,19 @@ class Calendar:
         """
         shown = local(times, self.type)
         kind = np.searchsorted(np.cumsum(self.shares)[:-1], rng.random(len(times)), side="right")
-        usual = shown if widths is None else self._as_usual(shown, kind, widths, rng)
+        usual, kind = (shown, kind) if widths is None else self._as_usual(shown, kind, widths, rng)
         moved = self._on_weekdays(self._on_grids(usual, kind), kind, rng)
         return self._inside(shown, moved, kind, low, high, times)
 
     def to_meta(self) -> dict[str, Any]:
         """JSON values that `from_meta` reads."""
         meta = {"shares": self.shares.tolist(), "weekdays": self.weekdays.tolist()}
-        more = {"weekly": True} if self.weekly else {}
-        return {**meta, **more} if self.hours is None else {**meta, **more, "hours": self.hours.tolist()}
+        more: dict[str, Any] = {"weekly": True} if self.weekly else {}
+        more |= {} if self.hours is None else {"hours": self.hours.tolist()}
+        if self.minutes is not None:
+            at = np.flatnonzero(self.minutes)
+            more |= {"minutes": [at.tolist(), self.minutes[at].tolist()], "whole": self.whole}
+        return {**meta, **more}
 
     @classmethod
     def from_meta(cls, meta: dict[str, Any] | None, type_: pa.DataType) -> Calendar | None:
@@ -85,26 +96,38 @@ class Calendar:
             return None
         hours = np.asarray(meta["hours"], float) if "hours" in meta else None
         shares, weekdays = np.asarray(meta["shares"], float), np.asarray(meta["weekdays"], float)
-        parts = ((shares, len(GRIDS) + 1), (weekdays, 7), *([] if hours is None else [(hours, 24)]))
+        minutes = None
+        if "minutes" in meta:
+            at, weights = meta["minutes"]
+            minutes = np.bincount(at, weights, 1440)
+        listed = ((shares, len(GRIDS) + 1), (weekdays, 7), (hours, 24), (minutes, 1440))
+        parts = [(w, n) for w, n in listed if w is not None]
         if not all(w.shape == (n,) and np.isfinite(w).all() and (w >= 0).all() and w.sum() > 0 for w, n in parts):
             raise ValueError("no calendar")
         if not (pa.types.is_date32(type_) or pa.types.is_timestamp(type_)):
             raise ValueError("a calendar of another type")
-        return cls(type_, shares / shares.sum(), weekdays, hours, bool(meta.get("weekly", False)))
+        flags = bool(meta.get("weekly", False)), bool(meta.get("whole", False))
+        return cls(type_, shares / shares.sum(), weekdays, hours, flags[0], minutes, flags[1])
 
     def _as_usual(
         self, shown: np.ndarray, kind: np.ndarray, widths: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Local times with the weekday and the hour drawn anew where the cell says nothing of them."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Local times with weekday and time of day drawn anew where the cell says nothing of them, and their grids."""
         (day, rest), length = split(shown, self.type), _day_length(self.type)
         free = (kind >= _DAY) & (kind != _MONTH_END)
         if self.weekly and len(at := np.flatnonzero(free & (widths >= 7 * length))):
             day = day.copy()
             day[at] += rng.choice(7, len(at), p=self.weekdays / self.weekdays.sum()) - (day[at] + 3) % 7
-        if self.hours is not None and len(at := np.flatnonzero(free & (kind > _DAY) & (widths >= length))):
+        open_ = free & (kind > _DAY) & (widths >= length)
+        if self.minutes is not None:
+            by_minute = open_ & ((kind <= _MINUTE) | self.whole)
+            at, open_, rest, kind = np.flatnonzero(by_minute), open_ & ~by_minute, rest.copy(), kind.copy()
+            rest[at] = rng.choice(1440, len(at), p=self.minutes / self.minutes.sum()) * 60 * per_second(self.type)
+            kind[at] = _MINUTE
+        if self.hours is not None and len(at := np.flatnonzero(open_)):
             size, rest = 3600 * per_second(self.type), rest.copy()
             rest[at] = rng.choice(24, len(at), p=self.hours / self.hours.sum()) * size + rest[at] % size
-        return joined(day, rest, self.type)
+        return joined(day, rest, self.type), kind
 
     def _on_grids(self, shown: np.ndarray, kind: np.ndarray) -> np.ndarray:
         """Each local time at the nearest point of its grid; where weekdays or hours differ it stays within its own."""
@@ -172,7 +195,7 @@ def calendar_of(
         step: of all times; 0: not known.
         rare_threshold: rows that a grid or weekday needs to survive.
     """
-    if counts is None or step > 0 and step > _day_length(counts.type):
+    if counts is None or not counts.grids[-1] or step > 0 and step > _day_length(counts.type):
         return None
     rest = _without(counts, atoms, rows)
     if rest.grids[-1] < _FEWEST_ROWS:  # nearly all are atoms: the few others are taken to be as all are
@@ -191,14 +214,35 @@ def calendar_of(
         weekdays = np.ones(7)
     weekly = _differ(weekdays)
     hours = rest.hours.astype(float)
-    hours[0] -= total * (1 - shares[_DAY + 1 : _MONTH_END].sum())  # midnights that are on the grid of days
+    midnights = total * (1 - shares[_DAY + 1 : _MONTH_END].sum())  # that are on the grid of days
+    hours[0] -= midnights
     hours = np.where(hours >= rare_threshold, hours, 0.0)
     # steps of many hours are kept in UTC, and the hours that a zone shows of them move with its summer time
     moves = getattr(counts.type, "tz", None) is not None and step > 3600 * per_second(counts.type)
     usual = hours if hours.sum() >= _FEWEST_ROWS and _differ(hours) and not moves else None
-    if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all() and usual is None and not weekly:
+    minutes = (
+        None
+        if moves
+        else _usual_minutes(rest.minutes, total * (1 - shares[_DAY + 1 : _MONTH_END].sum()), rare_threshold)
+    )
+    whole = bool(rest.grids[_MINUTE] == total)
+    if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all() and usual is None and minutes is None and not weekly:
         return None
-    return Calendar(counts.type, shares, weekdays, usual, weekly)
+    return Calendar(counts.type, shares, weekdays, usual, weekly, minutes, whole)
+
+
+def _usual_minutes(counts: np.ndarray, midnights: float, rare_threshold: int) -> np.ndarray | None:
+    """Weights of the minutes of the day that hold nearly all rows of times at whole minutes; None where none do.
+
+    Args:
+        counts: rows at each, (1440,).
+        midnights: rows that are on the grid of days.
+        rare_threshold: rows that a minute needs to survive.
+    """
+    minutes = counts.astype(float)
+    minutes[0] = max(minutes[0] - midnights, 0.0)
+    usual = np.where(minutes >= rare_threshold, minutes, 0.0)
+    return usual if usual.sum() >= max(_FEWEST_ROWS, _COVERED * minutes.sum()) else None
 
 
 def _differ(counts: np.ndarray) -> bool:
@@ -222,6 +266,7 @@ def _without(counts: CalendarCounts, atoms: np.ndarray, rows: np.ndarray) -> Cal
         max(counts.month_ends - own.month_ends, 0),
         np.maximum(counts.weekdays - own.weekdays, 0),
         np.maximum(counts.hours - own.hours, 0),
+        np.maximum(counts.minutes - own.minutes, 0),
     )
 
 

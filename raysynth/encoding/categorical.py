@@ -178,7 +178,7 @@ def build_categorical(
         )
     by_value = dict(zip(counts.values, counts.counts.tolist(), strict=True))
     persons = counts.counts if counts.persons is None else counts.persons
-    if column.categories is not None or column.kind is Kind.BOOLEAN:
+    if column.categories is not None or not column.kind.is_listed:
         kept = list(column.categories) if column.categories is not None else _boolean_domain(column, counts)
         tail: list[Any] = []
     else:

@@ -22,6 +22,8 @@ ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as its
 FEW_VALUES = 150  # up to this many distinct values every one with enough rows is an atom
 SMOOTH_CELLS = 1024  # the rest is pooled into about this many cells of equal mass
 
+MANY = 10_000  # values from which on a compiled loop pays
+
 
 @dataclass(frozen=True)
 class SmoothDistribution:
@@ -91,6 +93,10 @@ class SmoothDistribution:
 
     def quantile(self, rank: np.ndarray) -> np.ndarray:
         """Value at each rank in [0, 1], not yet rounded."""
+        if len(rank) >= MANY:
+            from raysynth.encoding.quantiles import quantiles
+
+            return quantiles(rank, self)
         cumulative = self.cumulative
         cell = np.searchsorted(cumulative[1:-1], rank, side="right")
         inside = (rank - cumulative[cell]) / np.maximum(self.share[cell], 1e-300)

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.encoding.distribution import SmoothDistribution
+from raysynth.encoding.distribution import MANY, SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
 from raysynth.encoding.tails import with_tails
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
 
@@ -81,8 +81,13 @@ class BinEncoder(NumericEncoder):
         cells = self.distribution
         first, after = self.first_cell, np.append(self.first_cell[1:], len(cells.share))
         is_atom = (after == first + 1) & (cells.low[first] == cells.high[first])
-        x: np.ndarray = np.append(cells.low[first], cells.low[0])[codes]
-        spread = np.flatnonzero(np.append(~is_atom, False)[codes])
+        fixed, is_spread = np.append(cells.low[first], cells.low[0]), np.append(~is_atom, False)
+        if len(codes) >= MANY:
+            from raysynth.encoding.quantiles import drawn
+
+            return drawn(codes, fixed, is_spread, self.ranks, rng, cells)
+        x: np.ndarray = fixed[codes]
+        spread = np.flatnonzero(is_spread[codes])
         if len(spread):
             ranks, code = self.ranks, codes[spread]
             low = ranks[code]
@@ -219,7 +224,7 @@ def build_bins(
     """
     shared = protected_fields(column, released, rare_threshold)
     distribution: SmoothDistribution = shared["distribution"]
-    if tails and rare_threshold > 1 and column.kind is Kind.CONTINUOUS and shared["line"] is released.sharers is None:
+    if tails and rare_threshold > 1 and column.kind.is_number and shared["line"] is released.sharers is None:
         bounds = column.bounds or (-np.inf, np.inf)
         shared["distribution"] = distribution = with_tails(distribution, released, rare_threshold, bounds)
     n_cells = len(distribution.share)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.distribution import smooth
-from raysynth.schema.permutation import permute
+from raysynth.kinds.permutation import permute
 from raysynth.statistics.released import NumericDistribution
 
 CYCLE = 4096  # persons after whom the same numbers of rows come again, in another order

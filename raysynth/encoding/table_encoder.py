@@ -15,7 +15,7 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released
 
@@ -177,7 +177,7 @@ def build_encoder(
         if column.kind.is_modelled:
             form: NumericForm = "bins" if column.name in binned else numeric
             columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes, tails))
-        elif column.kind is not Kind.IDENTIFIER and column.name in statistics:  # declared ones may have none
+        elif not column.kind.is_key and column.name in statistics:  # declared ones may have none
             missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
             if 0 < missing < 1:
                 columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))

@@ -1,19 +1,27 @@
-"""Charts of the report as numbers and SVG paths: computed here, drawn by the template, coloured by the page's style."""
+"""Charts as numbers and SVG paths: computed here, drawn by a template (the report's, or one for results.plot)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysynth.comparison.coding import text_of
+from raysynth.errors import ParameterError
+from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.measures import cdf
-from raysynth.evaluation.similarity import PairSimilarity
-from raysynth.evaluation.templating import format_value
+from raysynth.evaluation.section import format_value, section_body
+from raysynth.evaluation.similarity import ColumnSimilarity, PairSimilarity, Similarity
+from raysynth.files.notebook import Drawing
 from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
+
+if TYPE_CHECKING:
+    from raysynth.evaluation.figures import EvaluationFigures
+
 
 WIDTH, HEIGHT = 320.0, 110.0
 _BINS, _SHOWN_CATEGORIES = 32, 8
@@ -154,3 +162,45 @@ def _categories(real: CategoryCounts | None, synthetic: CategoryCounts) -> Colum
 def _share_of(counts: CategoryCounts) -> dict[str, float]:
     total = float(counts.counts.sum()) or 1.0
     return {text_of(v): float(n) / total for v, n in zip(counts.values, counts.counts, strict=True)}
+
+
+def draw(results: EvaluationFigures, *columns: str) -> Drawing:
+    """One column's distribution, or the joint shares of two.
+
+    Raises:
+        ParameterError: similarity was not measured; no such column; not one or two columns; a pair that was not kept
+            (only those that differ most are).
+    """
+    similarity = results.similarity
+    if similarity is None:
+        raise ParameterError("nothing to plot: evaluate with the metric 'statistical_similarity'")
+    if len(columns) not in (1, 2):
+        raise ParameterError(f"plot takes one column or two; found {len(columns)}")
+    known = {c.name: c for c in similarity.columns}
+    if unknown := [c for c in columns if c not in known]:
+        raise ParameterError(f"no column '{unknown[0]}'; there are: {', '.join(known)}")
+    return _column(known[columns[0]]) if len(columns) == 1 else _pair(_kept(similarity, columns[0], columns[1]))
+
+
+def _kept(similarity: Similarity, first: str, second: str) -> Joint:
+    for joint in similarity.joints:
+        if {joint.first, joint.second} == {first, second}:
+            return joint
+    shown = ", ".join(f"'{j.first}' and '{j.second}'" for j in similarity.joints[:3])
+    raise ParameterError(
+        f"the joint shares of '{first}' and '{second}' were not kept, only those of the {len(similarity.joints)} pairs "
+        f"that differ most, such as {shown or 'none'}"
+    )
+
+
+def _column(column: ColumnSimilarity) -> Drawing:
+    chart = column_chart(column.kind, column.real, column.synthetic)
+    return Drawing(
+        section_body("raysynth.evaluation", "drawing_column.html.j2", c=column, chart=chart, size=(WIDTH, HEIGHT))
+    )
+
+
+def _pair(joint: Joint) -> Drawing:
+    most = max(float(joint.real.max()), float(joint.synthetic.max()), 1e-9)
+    sides = [("Real", "122,134,156", joint.real), ("Synthetic", "29,95,209", joint.synthetic)]
+    return Drawing(section_body("raysynth.evaluation", "drawing_pair.html.j2", joint=joint, sides=sides, most=most))

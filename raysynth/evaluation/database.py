@@ -39,8 +39,8 @@ from raysynth.evaluation.database_results import (
 from raysynth.evaluation.efficacy import TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.evaluate import compare_tables, read_rows
 from raysynth.evaluation.measures import NAN, contingency_similarity, mean_of_defined
+from raysynth.evaluation.metrics.realism import two_sample_test
 from raysynth.evaluation.privacy import TIE, closer_to_training, membership
-from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.similarity import Similarity
 from raysynth.running.progress import progress
 from raysynth.schema.relations import DatabaseSchema, Relation

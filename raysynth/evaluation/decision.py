@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.evaluation import wording
-from raysynth.evaluation.templating import as_number, as_percent
+from raysynth.evaluation.section import as_number, as_percent
 
 if TYPE_CHECKING:
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.evaluation.figures import EvaluationFigures
 
 STRICT, WEAK = 3.0, 10.0  # epsilon up to which a guarantee is strict, and above which it promises little
+_LARGEST_DELTA = 1e-3  # above it a mechanism may hand over the rows of one person in a thousand, whatever its epsilon
 _ANSWERS = {"good": "yes", "fair": "with care", "bad": "no"}
 
 
@@ -91,8 +93,10 @@ def _told(results: EvaluationFigures) -> str | None:
     return None if told is None else str(told)
 
 
-def _level_of(epsilon: float) -> str:
-    return "good" if epsilon <= STRICT else "fair" if epsilon <= WEAK else "bad"
+def _level_of(spent: PrivacySpent) -> str:
+    if spent.epsilon > WEAK or spent.delta > _LARGEST_DELTA:
+        return "bad"
+    return "good" if spent.epsilon <= STRICT else "fair"
 
 
 def _guarantee_card(results: EvaluationFigures) -> Card:
@@ -108,7 +112,7 @@ def _guarantee_card(results: EvaluationFigures) -> Card:
         return Card(title, value, "none", words, "making" if told is None else "ledger")
     if not spent.guarantee:
         return Card(title, "none", "bad", "Noise was seeded, or something is not covered: see the ledger.", "ledger")
-    level = _level_of(spent.epsilon)
+    level = _level_of(spent)
     how = {"good": "A strict bound", "fair": "A bound", "bad": "A bound that promises little"}[level]
     unit = guarantee_words(results).rpartition("by ")[2]
     words = f"{how} on what the table tells about any one {unit}, whatever an attacker knows (delta {spent.delta:.2g})."
@@ -214,9 +218,14 @@ def _sharing(results: EvaluationFigures) -> Purpose:
         )
         return Purpose(name, "no", "bad", f"Real rows may be recognised: {', '.join(failed)}.", step)
     if covered and spent is not None:
-        level = _level_of(spent.epsilon)
-        step = "State epsilon, delta and the unit with the table." if level != "bad" else "Fit with a smaller epsilon."
-        return Purpose(name, _ANSWERS[level], level, f"A guarantee holds: {guarantee_words(results)}.", step)
+        level = _level_of(spent)
+        step = (
+            "State epsilon, delta and the unit with the table."
+            if level != "bad"
+            else "Fit with a smaller epsilon or delta."
+        )
+        reason = f"A guarantee holds for what the given model draws: {guarantee_words(results)}."
+        return Purpose(name, _ANSWERS[level], level, reason, step)
     if results.privacy is None:
         return Purpose(name, "not decided", "none", "Leakage was not measured.", "Evaluate with privacy metrics.")
     if not results.has_holdout:

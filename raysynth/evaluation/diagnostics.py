@@ -14,10 +14,10 @@ from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import RARE_LABEL
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.evaluation.measures import cdf
-from raysynth.schema.columns import Kind
-from raysynth.statistics.inference import key_pattern
+from raysynth.kinds.evidence import Evidence
+from raysynth.kinds.identifier.kind import key_pattern
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
@@ -55,7 +55,7 @@ def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> 
     outside = {}
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
-            declared = tables.schema[name].bounds if tables.kinds[name] is Kind.CONTINUOUS else None
+            declared = tables.schema[name].bounds if tables.kinds[name].is_number else None
             if real.total and synthetic.total:
                 low, high = declared or (float(real.low[0]), float(real.high[-1]))
                 below = float(cdf(synthetic, np.array([low]), left=True)[0])
@@ -88,7 +88,7 @@ def _missing(marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
 
 
 def _keys(tables: Tables) -> list[Diagnostic]:
-    keys = [n for n, k in tables.kinds.items() if k is Kind.IDENTIFIER]
+    keys = [n for n, k in tables.kinds.items() if k.is_key]
     if not keys:
         return []
     single = [n for n in keys if tables.real_statistics.columns[n].summary.all_unique]
@@ -142,7 +142,7 @@ def _found(tables: Tables, name: str) -> _Found:
     column, real = tables.schema[name], tables.real_statistics.columns[name]
     space = IdentifierEncoder.from_schema(column).size
     if not is_text(real.type):  # of row numbers a part may be left of the real ones, too few to fill their range
-        made = replace(column, pattern=key_pattern(tables.synthetic_statistics.columns[name]))
+        made = replace(column, pattern=key_pattern(Evidence(tables.synthetic_statistics.columns[name])))
         space = min(space, IdentifierEncoder.from_schema(made).size)
     # many that repeat are counted within 2 %
     used = real.n_rows - real.missing if real.summary.all_unique else 1.05 * real.n_distinct

@@ -9,12 +9,12 @@ of the synthetic ones: what it gains over that is not knowledge of the populatio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
-from raysynth.comparison.neighbours import gower_metric, nearest
+from raysynth.comparison.neighbours import gower_metric, nearest_without
 from raysynth.comparison.rows import Rows
 
 _TARGETS, _SOURCES, _COLUMNS = 2_000, 10_000, 12
@@ -77,16 +77,15 @@ def attribute_disclosure(real: Rows, synthetic: Rows, holdout: Rows | None, seed
         targets, others = real.independent(rng).sample(_TARGETS, rng), holdout
     n = min(len(synthetic), len(others), _SOURCES)
     sources = [rows.sample(n, rng) for rows in (synthetic, others)]
-    metric = gower_metric(real)
+    attributes = sorted(_attributes(real), key=lambda a: a[2].size)[:_COLUMNS]
+    metric, positions = gower_metric(real), [position for position, _, _ in attributes]
+    nearest_of = [[f.rows_QK[:, 0] for f in nearest_without(targets, s, metric, positions)] for s in sources]
     results, gains = [], []
     deviations = np.zeros((2, n))  # of each source row: by how many guesses it did better than the mean
-    for position, name, cut in sorted(_attributes(real), key=lambda a: a[2].size)[:_COLUMNS]:
-        weights = metric.weights.copy()
-        weights[position] = 0
+    for (position, name, cut), *rows in zip(attributes, *nearest_of, strict=True):
         truth = _value(targets, position, cut)
         hits = []
-        for source, deviation in zip(sources, deviations, strict=True):
-            found = nearest(targets, source, replace(metric, weights=weights)).rows_QK[:, 0]
+        for source, deviation, found in zip(sources, deviations, rows, strict=True):
             hits.append((_value(source, position, cut)[found] == truth).astype(float))
             np.add.at(deviation, found, hits[-1] - hits[-1].mean())
         gains.append(hits[0] - hits[1])

@@ -21,11 +21,11 @@ from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import attack_section
-from raysynth.evaluation.heading import Heading, with_date
-from raysynth.evaluation.ledger_section import ledger_section, units_in_words
+from raysynth.evaluation.page import Heading, with_date
 from raysynth.evaluation.plain import plain
+from raysynth.evaluation.provenance import ledger_section, units_in_words
 from raysynth.evaluation.section import Section, section_body
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import check_replaced, write_atomically
 
 if TYPE_CHECKING:
     from raysynth.methods.base import Synthesizer
@@ -117,6 +117,7 @@ class Dossier:
 
     def write(self, path: str | os.PathLike[str], edition: Edition = "private") -> None:
         """Write one HTML file: two pages when printed, and an annex. Raises `StorageError`, `ParameterError`."""
+        check_replaced(path, b"<")
         write_atomically(path, self.render(edition).encode())
 
     def render(self, edition: Edition = "private") -> str:

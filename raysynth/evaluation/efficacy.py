@@ -106,16 +106,27 @@ def targets_efficacy(
     task: str | None = None,
     models: Sequence[str] = MODELS,
     seed: int = 0,
+    untested: list[str] | None = None,
 ) -> tuple[TargetEfficacy, ...]:
     """Train and test all models for every target; all trainings side by side, as Ray tasks where Ray runs.
 
+    Args:
+        untested: where given, takes the reason of each target that has no values to test, and the others go on.
+
     Raises:
         ParameterError: unknown column, task or model, or a task that does not fit the column.
-        DataError: the target has one class or value, or too few rows with a value.
+        DataError: without `untested`: the target has one class or value, or too few rows with a value.
     """
     if unknown := [m for m in models if m not in MODELS]:
         raise ParameterError(f"unknown models {unknown}; valid: {', '.join(MODELS)}")
-    prepared = [_prepare(t, real, synthetic, holdout, task, seed) for t in targets]
+    prepared = []
+    for target in targets:
+        try:
+            prepared.append(_prepare(target, real, synthetic, holdout, task, seed))
+        except DataError as error:
+            if untested is None:
+                raise
+            untested.append(str(error))
     jobs = [_Job(i, m, side) for i in range(len(prepared)) for m in models for side in ("real", "synthetic")]
     work = partial(_train_and_test, prepared=prepared, seed=seed)
     done = run_tasks(work, jobs, label="Models on real and synthetic rows")
@@ -127,6 +138,8 @@ def targets_efficacy(
 
 
 def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, task: str | None, seed: int) -> _Prepared:
+    if task is None and (numbers := _as_numbers(target, real, synthetic, holdout)) is not None:
+        real, synthetic, holdout = numbers
     task, rng = checked_task(target, real, task), np.random.default_rng(seed)
     sides = [_with_target(real, target, "real"), _with_target(synthetic, target)]
     if holdout is None:
@@ -138,6 +151,19 @@ def _prepare(target: str, real: Rows, synthetic: Rows, holdout: Rows | None, tas
     tables = {"real": train.sample(n, rng), "synthetic": sides[1].sample(n, rng), "test": test.sample(_TEST, rng)}
     _check_target(target, task, tables)
     return _Prepared(target, task, tables, _real_first(tables))
+
+
+def _as_numbers(
+    target: str, real: Rows, synthetic: Rows, holdout: Rows | None
+) -> tuple[Rows, Rows, Rows | None] | None:
+    """The rows with a target of more classes than can be tested as numbers; None where it has few, or other values."""
+    position = next((j for j, c in enumerate(real.space.coders) if c.name == target), None)
+    if position is None or len(np.unique(real.codes_NC[:, position])) <= _CLASSES:
+        return None
+    real_side, synthetic_side = real.with_numbers(target), synthetic.with_numbers(target)
+    if real_side is None or synthetic_side is None:
+        return None
+    return real_side, synthetic_side, None if holdout is None else holdout.with_numbers(target)
 
 
 def _real_first(tables: dict[str, Rows]) -> dict[str, Rows]:

@@ -18,19 +18,18 @@ from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
-from raysynth.errors import DataError, ParameterError
+from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
 from raysynth.evaluation.counting import PassSummary
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
-from raysynth.evaluation.embedding import embed
 from raysynth.evaluation.joint import joints
-from raysynth.evaluation.manifold import compare_manifolds
-from raysynth.evaluation.privacy import privacy_figures
+from raysynth.evaluation.metrics.metric import Compared
+from raysynth.evaluation.metrics.registry import measure
+from raysynth.evaluation.metrics.registry import metrics as known_metrics
+from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
 from raysynth.evaluation.provenance import told_of
-from raysynth.evaluation.realism import two_sample_test
 from raysynth.evaluation.results import EvaluationResults
-from raysynth.evaluation.risk import PARTS, PrivacyRisk
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
 from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.progress import progress
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from raysynth.attacks.results import AttackResults
     from raysynth.methods.base import Synthesizer
 
-METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy", "realism")
+METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy")  # and what `metrics/` adds
 PRIVACY_METRICS = tuple(PARTS)
 _ROWS = {"real": 100_000, "synthetic": 20_000, "holdout": 100_000}  # beyond 50 columns fewer, down to a tenth
 
@@ -99,7 +98,7 @@ def evaluate_synthetic_data(
     Raises:
         DataError: the tables cannot be compared; names column and cure. ParameterError: an unknown metric or column.
     """
-    wanted, seed = _checked(metrics, METRICS), seed or 0
+    wanted, seed = _checked(metrics, _valid()), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
     record_use(odometer, "an exact evaluation")
     info, sections = told_of(model_info)
@@ -161,26 +160,16 @@ def _with_figures_of_rows(
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
     efficacy, target_notes = _efficacy(rows, targets, seed) if "ml_efficacy" in wanted else ((), [])
     attacks, attack_notes = _attacks(records, asked, seed)
-    privacy = realism = manifold = embedding = None
+    privacy = None
     if "privacy_metrics" in wanted:
         with progress("distances and disclosure"):
             privacy = privacy_figures(*sides, seed, () if attacks is None else attack_checks(attacks))
-    if "realism" in wanted:
-        with progress("telling real rows from synthetic ones"):
-            realism = two_sample_test(rows["real"], rows["synthetic"], seed)
-        with progress("density and coverage"):
-            manifold = compare_manifolds(*sides, seed)
-    if found.similarity is not None:
-        with progress("drawing rows in the plane"):
-            embedding = embed(rows["real"], rows["synthetic"], seed)
     return replace(
         found,
         efficacy=efficacy,
         privacy=privacy,
         attacks=attacks,
-        realism=realism,
-        manifold=manifold,
-        embedding=embedding,
+        measured=measure(Compared(*sides, seed), wanted),
         notes=(*found.notes, *target_notes, *attack_notes),
     )
 
@@ -354,13 +343,13 @@ def _efficacy(
         notes.append(f"no target was named; '{chosen}' was chosen for machine-learning efficacy")
     named = [targets] if isinstance(targets, str) else [chosen] if targets is None else list(targets)
     sides = rows["real"], rows["synthetic"], rows.get("holdout")
-    try:
-        found = targets_efficacy([str(t) for t in named], *sides, seed=seed)
-    except DataError as error:
-        if targets is not None:
-            raise
-        return (), [f"no column can serve as a target for machine learning: {error}"]
+    untested: list[str] = []
+    found = targets_efficacy([str(t) for t in named], *sides, seed=seed, untested=untested)
+    why = "no column can serve as a target for machine learning" if targets is None else "not tested"
+    notes = [*(notes if found else ()), *(f"{why}: {reason}" for reason in untested)]
     for result in found:
+        if result.task == "regression" and result.target not in rows["real"].space.numbers:
+            notes.append(f"'{result.target}' has more classes than can be tested and is predicted as a number")
         if result.unseen_classes:
             classes = ", ".join(result.unseen_classes[:5])
             notes.append(f"'{result.target}': classes never seen in the synthetic table: {classes}")
@@ -389,6 +378,11 @@ def _row_notes(tables: Tables, rows: Mapping[str, Records]) -> list[str]:
         if len(rows[label]) < total
     ]
     return [*person_notes(tables, {label: r.table for label, r in rows.items()}), *drawn]
+
+
+def _valid() -> tuple[str, ...]:
+    """What can be asked for."""
+    return tuple(dict.fromkeys((*METRICS, *(m.asked_by for m in known_metrics().values()))))
 
 
 def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:

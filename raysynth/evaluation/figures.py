@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raysynth.evaluation.diagnostics import Diagnostic
 from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
-from raysynth.evaluation.embedding import Embedding
-from raysynth.evaluation.manifold import Manifold
+from raysynth.evaluation.metrics.embedding import Embedding
+from raysynth.evaluation.metrics.manifold import Manifold
+from raysynth.evaluation.metrics.realism import Realism
 from raysynth.evaluation.privacy import PrivacyFigures
-from raysynth.evaluation.realism import Realism
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
@@ -34,9 +34,7 @@ class EvaluationFigures:
         efficacy: one entry for each target.
         privacy: checks of distances and copies, and one for each type of attack.
         attacks: what each attack found, with ROC curves.
-        realism: the classifier two-sample test.
-        manifold: precision, recall, density and coverage.
-        embedding: some rows of both tables in two dimensions.
+        measured: what each figure of `metrics/registry.py` found, by its name.
         has_holdout: whether real rows that the synthesizer has not seen were given.
         model_info: how the synthetic table was made, as given by the caller (method, parameters, seeds, versions,
             ledger); shown, never judged. 'rows' and 'network' are figures of the real rows: not in a shareable report.
@@ -55,9 +53,7 @@ class EvaluationFigures:
     efficacy: tuple[TargetEfficacy, ...] = ()
     privacy: PrivacyFigures | None = None
     attacks: AttackResults | None = None
-    realism: Realism | None = None
-    manifold: Manifold | None = None
-    embedding: Embedding | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
     has_holdout: bool = False
     model_info: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
@@ -67,6 +63,21 @@ class EvaluationFigures:
     spent: PrivacySpent | None = None
     source: str = ""
     command: str = ""
+
+    @property
+    def realism(self) -> Realism | None:
+        """The classifier two-sample test."""
+        return self.measured.get("realism")
+
+    @property
+    def manifold(self) -> Manifold | None:
+        """Precision, recall, density and coverage."""
+        return self.measured.get("manifold")
+
+    @property
+    def embedding(self) -> Embedding | None:
+        """Some rows of both tables in two dimensions."""
+        return self.measured.get("embedding")
 
     @property
     def is_valid(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from raysynth.comparison.coding import CategoryCoder, Coder
 from raysynth.evaluation.counting import PassSummary, SparseCounts
-from raysynth.evaluation.templating import format_value
+from raysynth.evaluation.section import format_value
 from raysynth.schema.columns import Kind
 
 N_DRAWN = 40  # pairs of a page; more would make it slow

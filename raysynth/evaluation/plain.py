@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from raysynth.evaluation.metrics.registry import metrics
+
 if TYPE_CHECKING:
     from raysynth.evaluation.figures import EvaluationFigures
     from raysynth.evaluation.similarity import Similarity
@@ -17,10 +19,9 @@ def results_to_dict(results: EvaluationFigures) -> dict[str, Any]:
     if results.similarity is not None:
         content["statistical_similarity"] = similarity_to_dict(results.similarity)
     content["diagnostics"] = [asdict(d) for d in results.diagnostics]
-    if results.realism is not None:
-        content["realism"] = {"score": results.realism.score, **asdict(results.realism)}
-    if results.manifold is not None:
-        content["manifold"] = asdict(results.manifold)
+    for name, found in results.measured.items():
+        if (as_json := metrics()[name].plain) is not None:
+            content[name] = as_json(found)
     if results.sequences is not None:
         content["sequences"] = {"discriminative": results.sequences.discriminative, **asdict(results.sequences)}
     if results.efficacy:

@@ -13,7 +13,7 @@ from raysynth.errors import ParameterError
 from raysynth.evaluation import wording
 from raysynth.evaluation.charts import column_chart
 from raysynth.evaluation.decision import cards, purposes
-from raysynth.evaluation.heading import heading
+from raysynth.evaluation.page import heading
 from raysynth.evaluation.plain import plain, results_to_dict
 from raysynth.evaluation.section import section_body
 from raysynth.files.model_file import software_versions

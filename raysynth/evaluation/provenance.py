@@ -1,4 +1,4 @@
-"""How a synthetic table was made, read off the model that made it: for the report's page of that name."""
+"""How a synthetic table was made, and what privacy its model spent (the ledger's page): for the report."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.ledger_section import ledger_section
-from raysynth.evaluation.section import Section
+from raysynth.evaluation.section import Section, section_body
 from raysynth.files.model_file import software_versions
 
 if TYPE_CHECKING:
+    from raysynth.dp.accounting.ledger import Event
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.methods.base import Synthesizer
+
 
 _LEFT_OUT = (
     "schema",
@@ -51,3 +53,63 @@ def provenance(model: Synthesizer) -> dict[str, Any]:
         "versions": model.versions_ or software_versions(),
         **learned,
     }
+
+
+_ANCHOR, _TITLE = "ledger", "Privacy ledger"
+_NOUNS = {
+    "gaussian": "Gaussian noise",
+    "discrete_gaussian": "discrete Gaussian noise",
+    "laplace": "discrete Laplace noise",
+    "exponential": "exponential mechanism",
+    "approximate": "stability",
+    "selection": "private selection",
+    "not_covered": "not covered",
+}
+
+
+def ledger_section(spent: PrivacySpent | None) -> Section:
+    """A section of the report from `model.privacy_spent_`: releasable, no figure of rows is in it.
+
+    None: the model was fitted without a budget, and the section says what that means.
+    """
+    if spent is None:
+        return Section(_ANCHOR, _TITLE, section_body("raysynth.evaluation", "no_ledger.html.j2"), releasable=True)
+    rows = [_row(event) for event in spent.ledger]
+    body = section_body(
+        "raysynth.evaluation",
+        "ledger.html.j2",
+        spent=spent,
+        rows=rows,
+        json=spent.ledger.to_json(),
+        unit=units_in_words(spent),
+    )
+    return Section(_ANCHOR, _TITLE, body, releasable=True)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    parameters = []
+    if event.noise_multiplier is not None:
+        parameters.append(f"noise multiplier {event.noise_multiplier:.4g}")
+    if event.sampling_rate < 1:
+        parameters.append(f"sampling rate {event.sampling_rate:.3g}")
+    if event.epsilon is not None and event.epsilon > 0:
+        parameters.append(f"epsilon {event.epsilon:.4g}")
+    if event.delta > 0:
+        parameters.append(f"delta {event.delta:.2g}")
+    if event.mean_runs is not None:
+        parameters.append(f"best of a {event.law} number of runs with mean {event.mean_runs:g}")
+    if event.checked:
+        parameters.append(f"second accountant: {event.checked}")
+    return {
+        "Released": event.released,
+        "Mechanism": _NOUNS[str(event.mechanism)],
+        "Parameters of one step": ", ".join(parameters) or "–",
+        "Sensitivity": f"{event.sensitivity:.4g}",
+        "Steps": f"{event.steps:,}",
+    }
+
+
+def units_in_words(spent: PrivacySpent) -> str:
+    """What one unit of the guarantee is."""
+    units = sorted({event.unit for event in spent.ledger})
+    return units[0] if units else "row"

@@ -18,17 +18,19 @@ from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.efficacy import TargetEfficacy
-from raysynth.evaluation.embedding import Embedding
-from raysynth.evaluation.heading import heading
 from raysynth.evaluation.joint import Joint
+from raysynth.evaluation.metrics.embedding import Embedding
+from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.network_drawing import draw_network
-from raysynth.evaluation.section import Section
+from raysynth.evaluation.page import heading
+from raysynth.evaluation.section import Section, environment
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
 from raysynth.evaluation.synthetic_alone import SyntheticColumn
-from raysynth.evaluation.templating import environment
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from raysynth.evaluation.figures import EvaluationFigures
 
 _WORST_PAIRS = 40
@@ -44,8 +46,9 @@ def write_report(
     sections: Sequence[Section] = (),
 ) -> None:
     """Write the report; raises `StorageError` where the path cannot be written."""
-    from raysynth.files.storage import atomic_path
+    from raysynth.files.storage import atomic_path, check_replaced
 
+    check_replaced(path, b"<")
     page = render_report(results, shareable=shareable, sections=sections)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -56,6 +59,7 @@ def render_report(results: EvaluationFigures, *, shareable: bool = False, sectio
     found = [] if results.attacks is None else [attack_section(results.attacks)]
     if results.sequences is not None:
         found.append(sequence_section(results.sequences))
+    found += [section for name, what in results.measured.items() for section in metrics()[name].sections(what)]
     last_of_each = {s.anchor: s for s in (*found, *results.sections, *sections)}
     shown = [s for s in last_of_each.values() if s.releasable or not shareable]
     return _template("report.html.j2").render(**_context(results, shareable), sections=shown)
@@ -182,5 +186,5 @@ def _roc(results: EvaluationFigures) -> str | None:
     return line_path(*results.privacy.roc, size=220.0)
 
 
-def _template(name: str):  # type: ignore[no-untyped-def]
+def _template(name: str) -> Template:
     return environment().get_template(name)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.drawing import draw
+from raysynth.evaluation.charts import draw
 from raysynth.evaluation.figures import EvaluationFigures
+from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.plain import results_to_dict
 from raysynth.evaluation.profiles import ANALYST, write_profile
 from raysynth.evaluation.report import render_card, write_report
@@ -81,13 +82,8 @@ def _lines(results: EvaluationFigures) -> list[str]:
     lines += [_line(f"  failed: {d.name}", d.detail) for d in failed]
     if results.similarity is not None:
         lines += _similarity_lines(results.similarity)
-    if results.realism is not None:
-        lines.append(_line("Told from real (AUC)", str(results.realism.auc), "0.5: cannot be told apart"))
-    if (m := results.manifold) is not None:
-        for name in ("coverage", "precision"):
-            what = "real neighbourhoods reached" if name == "coverage" else "synthetic rows among real ones"
-            fresh = getattr(m.fresh, name).value
-            lines.append(_line(f"  {name.title()}", str(getattr(m.synthetic, name)), f"{what}; fresh rows {fresh:.3f}"))
+    for name, found in results.measured.items():
+        lines += [_line(line.label, line.value, line.note) for line in metrics()[name].lines(found)]
     if results.sequences is not None:
         lines += _sequence_lines(results.sequences)
     for t in results.efficacy:

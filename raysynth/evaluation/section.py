@@ -1,12 +1,16 @@
-"""A section of the report that another part of the house adds: the privacy ledger, attacks, sequences, a sweep."""
+"""Templates, values escaped and figures written alike; and a section of the report that another part adds."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.evaluation.templating import environment
+from raysynth.schema.columns import Kind
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,33 @@ def section_body(package: str, template: str, **values: Any) -> str:
     A template can import the report's macros: `{% from "macros.html.j2" import tree, verdict %}`.
     """
     return environment(package).get_template(template).render(**values)
+
+
+def as_percent(value: float) -> str:
+    """A share as a percentage."""
+    return "not defined" if math.isnan(value) else f"{value:.1%}"
+
+
+def as_number(value: float, digits: int = 3) -> str:
+    """A figure with so many digits."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def format_value(value: float, kind: Kind) -> str:
+    """A number, date or duration (both in microseconds) for people."""
+    return kind.about.shown(value)
+
+
+def environment(*packages: str) -> Environment:
+    """Where templates are found: the folders `templates` of these packages, then the report's own; values escaped."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    found = Environment(
+        loader=ChoiceLoader([PackageLoader(p) for p in (*packages, "raysynth.evaluation")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {"percent": as_percent, "number": as_number}
+    return found

@@ -18,6 +18,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError
 from raysynth.evaluation.section import Section, section_body
 from raysynth.evaluation.sequence_metrics import (
+    FEWEST_SEQUENCES,
     LAGS,
     PaddedSequences,
     autocorrelation_difference,
@@ -134,6 +135,8 @@ def pair_long_tables(real: Any, synthetic: Any, key: str, time: str | None, seed
     ordered = [order_rows(t, key, time) for t in (first, second.select(first.names))]
     static = static_columns(ordered[0], None)
     steps = min(int(max(o.lengths.max() for o in ordered)), MOST_STEPS)
+    if min(o.n_entities for o in ordered) < FEWEST_SEQUENCES:  # one long series: its windows are compared
+        steps = max(2, min(steps, int(min(o.lengths.sum() for o in ordered)) // (2 * FEWEST_SEQUENCES)))
     windows = [windows_of(o, steps, steps) for o in ordered]
     _check_types(first, second)
     tables = divide(ordered[0], windows[0], static, declared=None, kinds={}, given=first)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BATCH = 128
 TEST_SHARE = 0.2
 LAGS = 10
+FEWEST_SEQUENCES = 10  # that a classifier is trained and tested on
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ def told_apart(
 ) -> Estimate:
     """Accuracy of the classifier of `discriminative_score` on sequences it was not trained on, with its interval."""
     _check_numbers(updates, hidden)
-    if min(len(real), len(synthetic)) < 10:
-        raise DataError(f"{min(len(real), len(synthetic))} sequences are too few to train and test a classifier on")
+    if (n := min(len(real), len(synthetic))) < FEWEST_SEQUENCES:
+        raise DataError(
+            f"{n} sequences are too few to train and test a classifier on; give {FEWEST_SEQUENCES} or longer ones"
+        )
     import torch
 
     rng = np.random.default_rng(seed)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from raysynth.comparison.coding import (
+    Coder,
     Marginal,
     category_coder,
     coarse_category_coder,
@@ -309,7 +310,7 @@ def cramers_v(table: SparseCounts | np.ndarray, width: int) -> float:
     return math.sqrt(min(max(phi_squared / side, 0.0), 1.0))
 
 
-def _fine_coder(name: str, marginals: tuple[Marginal, Marginal], side: int):  # type: ignore[no-untyped-def]
+def _fine_coder(name: str, marginals: tuple[Marginal, Marginal], side: int) -> Coder:
     real, synthetic = marginals
     if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
         return category_coder(name, real, synthetic)
@@ -319,7 +320,7 @@ def _fine_coder(name: str, marginals: tuple[Marginal, Marginal], side: int):  # 
     raise TypeError(f"column '{name}': statistics of different kinds")
 
 
-def _coarse_coder(name: str, real: Marginal):  # type: ignore[no-untyped-def]
+def _coarse_coder(name: str, real: Marginal) -> Coder:
     return coarse_category_coder(name, real) if isinstance(real, CategoryCounts) else quantile_coder(name, real)
 
 

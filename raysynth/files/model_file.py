@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.files.storage import Place, Target, atomic_path, place
+from raysynth.files.storage import Place, Target, atomic_path, check_replaced, place
 
 FORMAT_VERSION = 1
 _ENTRIES = ("model.json", "arrays.safetensors")
@@ -54,8 +54,10 @@ class ModelContent:
 
 
 def write_model(path: Target, content: ModelContent) -> None:
-    """Write a model file, atomically; raises `StorageError`."""
+    """Write a model file, atomically; raises `StorageError`, too where a file is there that is no model."""
     from safetensors.numpy import save
+
+    check_replaced(path, b"PK")
 
     arrays = {name: np.ascontiguousarray(a) for name, a in content.arrays.items()}
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

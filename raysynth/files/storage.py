@@ -248,12 +248,21 @@ def make_folder(folder: Path, *, private: bool) -> None:
         folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
 
 
-def check_writable(target: Target) -> None:
+_STARTS = {".html": b"<", ".json": b"{", ".parquet": b"PAR1", ".raysynth": b"PK"}
+
+
+def check_writable(target: Target, *inputs: object, starts: bytes | None = None) -> None:
     """Find out before the work, not after it, that `target` cannot be written; of a store: that its bucket is there.
 
+    Args:
+        target: file to write. One of an earlier run is replaced.
+        inputs: what the work reads; whatever is no path of this machine is left out.
+        starts: first bytes of what will be written; None: by the ending, or not known.
+
     Raises:
-        ParameterError: a URI that nothing here opens.
-        StorageError: `target` is a folder, or its folder cannot be made or written to; names the path and the cure.
+        ParameterError: a URI that nothing here opens; the file is one of the inputs.
+        StorageError: `target` is a folder, or its folder cannot be made or written to, or it is a file of another kind,
+            which no earlier run wrote; names the path and the cure.
     """
     where = place(target)
     if where.filesystem is not None:
@@ -267,6 +276,24 @@ def check_writable(target: Target) -> None:
         raise storage_error(OSError(errno.ENOTDIR, ""), final)
     if not os.access(parent, os.W_OK | os.X_OK):
         raise storage_error(OSError(errno.EACCES, ""), final)
+    for read in (local_path(i) for i in inputs if isinstance(i, (str, os.PathLike)) and not is_uri(i)):
+        if final.exists() and read.exists() and final.samefile(read):
+            raise ParameterError(f"'{final}' is read by this command and would be replaced by its result; name another")
+    check_replaced(final, _STARTS.get(final.suffix.lower(), b"") if starts is None else starts)
+
+
+def check_replaced(target: Target, starts: bytes) -> None:
+    """Raise `StorageError` where a file that begins otherwise, so of another kind, would be replaced."""
+    where = place(target)
+    if where.filesystem is not None or not Path(where.path).is_file():
+        return
+    with suppress(PermissionError), Path(where.path).open("rb") as content:  # it cannot be told, nor be read by others
+        found = content.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if found and not found.startswith(starts):
+            raise StorageError(
+                f"cannot write '{where.path}': the file that is there was not written by such a command, it begins "
+                "otherwise; name another file, or delete that one"
+            )
 
 
 def storage_error(error: OSError, path: Target) -> StorageError:

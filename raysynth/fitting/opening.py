@@ -320,7 +320,7 @@ def open_privately(
     scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
-    from raysynth.statistics.families import found_before, found_columns
+    from raysynth.statistics.families import found_before, found_columns, read_as_text
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -333,6 +333,8 @@ def open_privately(
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope, owner)
+    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "a fit that shares releases", owner)):
+        warnings.warn(said, stacklevel=8)
     schema = public_schema(table, declared, kinds, public_types=public_types, found=found, unit=owner)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)

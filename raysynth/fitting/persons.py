@@ -14,20 +14,18 @@ import pyarrow as pa
 
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
+from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.key_pattern import ROW_NUMBERS_FROM
-from raysynth.statistics.persons import count_persons
-from raysynth.statistics.repeated_keys import MANY, names_persons
+from raysynth.statistics.persons import count_persons, repeating_together
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
-_OWN = ("ssn", "iban", "email", "user_name")  # personal data that one person has alone
-_SHARED = ("phone_number", "credit_card_number", "name")  # and that a few may share
 _REPEATED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
 _LISTED = "from a short public list, on which real ones stand too"
 _CHANCE = 1e-6  # of a made key to be a real one that is worth a word
@@ -93,11 +91,13 @@ def with_persons(
         _with_rows_each(c, statistics.columns[c.name], schema.rare_threshold, entity) for c in schema.columns
     )
     schema = replace(schema, columns=columns, entity=entity)
-    if entity is None or statistics.columns[entity].summary.all_unique:
+    if entity is None:
+        said = _said_of_repeats(repeating_together(table, schema, statistics), schema, statistics)
+        return Persons(table, schema, statistics, said)
+    if statistics.columns[entity].summary.all_unique:
         return Persons(table, schema, statistics)
     counted = count_persons(table, schema, statistics, entity)
-    made_anew = (Kind.IDENTIFIER, Kind.PERSONAL)
-    within = [n for n in counted.constant if schema[n].kind in made_anew and not statistics.columns[n].missing]
+    within = [n for n in counted.constant if schema[n].kind.is_made and not statistics.columns[n].missing]
     constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
     columns = tuple(_within(c, entity) if c.name in (*within, *constant) else c for c in schema.columns)
     said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
@@ -146,7 +146,7 @@ def divided_by(schema: TableSchema, statistics: TableStatistics, asked: str | No
     entity = entity or found_entity(schema, statistics)
     if entity is None or statistics.columns[entity].summary.all_unique:
         return schema, None
-    if schema[entity].kind not in (Kind.IDENTIFIER, Kind.PERSONAL):
+    if not schema[entity].kind.is_made:
         changes = {"categories": None, "bounds": None, "decimals": None, "value": None}
         schema = schema.with_column(entity, kind=Kind.IDENTIFIER, **changes)
     return schema, entity
@@ -179,29 +179,21 @@ def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None
     ranked = []
     for place, column in enumerate(schema.columns):
         seen = statistics.columns[column.name]
-        rank = _rank(column)
+        rank = column.kind.about.whose(column)
         present = seen.n_rows - seen.missing
         if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
             continue
-        if column.kind is Kind.PERSONAL and seen.n_distinct > _REPEATED * present:
+        if column.kind.is_made and not column.kind.is_key and seen.n_distinct > _REPEATED * present:
             continue
         ranked.append((rank, -seen.n_distinct, place, column.name))
     return min(ranked)[-1] if ranked else None
-
-
-def _rank(column: ColumnSchema) -> int | None:
-    if column.kind is Kind.IDENTIFIER:
-        return 0 if names_persons(column.name) else 3
-    if column.kind is Kind.PERSONAL:
-        return 1 if column.personal in _OWN else 2 if column.personal in _SHARED else None
-    return None
 
 
 def _with_entity_made_anew(table: Table, schema: TableSchema, entity: str, infer: Infer) -> TableSchema:
     if entity not in table.names:
         raise SchemaError(f"entity '{entity}' is no column of the table; it has: {', '.join(table.names)}")
     column = schema[entity]
-    if column.kind in (Kind.IDENTIFIER, Kind.PERSONAL):
+    if column.kind.is_made:
         return schema
     if column.reason in ("declared", ""):
         raise SchemaError(
@@ -215,13 +207,13 @@ def _with_rows_each(column: ColumnSchema, seen: ColumnStatistics, rare: int, ent
     """A key (or the column of persons) with the rows that share a value, and how made values come to be real ones."""
     if column.personal == "first_name" and column.reason and _LISTED not in column.reason:
         column = replace(column, reason=f"{column.reason}; {_LISTED}")
-    if column.kind is not Kind.IDENTIFIER and not (column.kind is Kind.PERSONAL and column.name == entity):
+    if not column.kind.is_key and not (column.kind.is_made and column.name == entity):
         return column
     is_known = column.rows_each is not None or column.within is not None
     if not is_known and not seen.summary.all_unique and len(seen.rows_per_value()):
         read = tuple(dict.fromkeys((*column.inferred, "rows_each")))
         column = replace(column, rows_each=rows_each_of(seen.rows_per_value(), rare), inferred=read)
-    if column.kind is Kind.IDENTIFIER and column.reason and "by chance" not in column.reason:
+    if column.kind.is_key and column.reason and "by chance" not in column.reason:
         size = IdentifierEncoder.from_schema(column).size
         if seen.n_distinct / _CHANCE > size:  # a whole number beyond what a double holds, for keys of long texts
             column = replace(column, reason=f"{column.reason}; {_chance(seen.n_distinct / size)}")
@@ -265,6 +257,20 @@ def _said(entity: str, is_declared: bool, seen: ColumnStatistics, rare_threshold
     )
 
 
+def _said_of_repeats(names: Sequence[str], schema: TableSchema, statistics: TableStatistics) -> tuple[str, ...]:
+    """What a fit says where columns of many values repeat together and no column of persons is known."""
+    if not names:
+        return ()
+    seen = statistics.columns[names[0]]
+    keys = [n for n in names if not schema[n].kind.is_numeric or schema[n].decimals == 0]
+    cure = f"entity='{keys[0]}' (--entity {keys[0]})" if keys else "a column of persons, as `entity` (--entity)"
+    listed, each = ", ".join(map(repr, names)), (seen.n_rows - seen.missing) / max(seen.n_distinct, 1)
+    return (
+        f"{listed} repeat together, {seen.n_distinct:,} values of {each:.3g} rows on average: if each is a person, "
+        f"give {cure}; protection counts rows now, and what {schema.rare_threshold} rows of one share may be drawn",
+    )
+
+
 def said_of_constant(columns: Sequence[str], kept: bool) -> list[str]:
     """What a fit says of columns that are the same in all rows of a person: whether they are in those of a made one."""
     names = ", ".join(f"'{n}'" for n in columns)
@@ -282,14 +288,8 @@ def regenerators(schema: TableSchema) -> dict[str, Any]:
     """The encoder of each identifier and of each column of personal data, by name."""
     result: dict[str, Any] = {}
     for column in schema.columns:
-        if column.kind is Kind.IDENTIFIER:
-            from raysynth.encoding.identifier import IdentifierEncoder
-
-            result[column.name] = IdentifierEncoder.from_schema(column)
-        elif column.kind is Kind.PERSONAL:
-            from raysynth.encoding.personal import PersonalEncoder
-
-            result[column.name] = PersonalEncoder.from_schema(column)
+        if (maker := column.kind.about.maker) is not None:
+            result[column.name] = maker(column)
         entity = column.within or column.name
         if column.name in result and (rows_each := schema[entity].rows_each) is not None:
             from raysynth.encoding.repeated import RepeatedEncoder, RowsEach

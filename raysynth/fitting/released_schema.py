@@ -78,7 +78,7 @@ def with_whole_numbers(schema: TableSchema, encoder: TableEncoder) -> TableSchem
     for column in schema.columns:
         found = known.get(column.name)
         is_whole = found is not None and found.decimals == 0 and max(-found.low[0], found.high[-1]) < EXACT_DOUBLE
-        if column.kind is Kind.CONTINUOUS and column.reason == NUMBERS and is_whole:
+        if column.kind.is_number and column.reason == NUMBERS and is_whole:
             released = tuple(dict.fromkeys((*column.released, "dtype", "decimals")))
             column = replace(column, dtype="int64", decimals=0, released=released, reason=WHOLE_BY_FIT)
         columns.append(column)

@@ -9,7 +9,6 @@ from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
-from raysynth.schema.columns import Kind
 from raysynth.statistics.findings import numbers_but_for, rare_words
 from raysynth.statistics.table_statistics import TableStatistics
 
@@ -58,7 +57,7 @@ def found_rules(
 def undeclared(schema: TableSchema) -> list[str]:
     """Of a fit under a budget, what it would gain by declarations; from the public schema alone."""
     ranges = [c.name for c in schema.columns if c.kind.is_numeric and c.bounds is None]
-    lists = [c.name for c in schema.columns if c.kind is Kind.CATEGORICAL and c.categories is None]
+    lists = [c.name for c in schema.columns if c.kind.is_listed and c.categories is None]
     spelled = [c.name for c in schema.columns if "kind" in c.released]
     if not ranges and not lists:
         return []

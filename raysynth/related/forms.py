@@ -124,7 +124,7 @@ def step_of(name: str) -> str:
 
 def difference_of(column: ColumnSchema) -> ColumnSchema:
     """What differences of a column's values are: whole numbers where the values lie on a grid of whole steps."""
-    whole = column.kind is not Kind.CONTINUOUS or column.decimals == 0
+    whole = not column.kind.is_number or column.decimals == 0
     dtype = "int64" if whole else "double"
     return ColumnSchema(column.name, Kind.CONTINUOUS, dtype, decimals=0 if whole else column.decimals)
 

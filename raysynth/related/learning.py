@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
-from raysynth.encoding.identifier import IdentifierEncoder
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.forms import Forms
 from raysynth.related.grouping import (

@@ -22,6 +22,8 @@ from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
 DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
+TRIED = 8  # families for each parent whose children are summarised in its row
+MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
 REDEALT = 30  # rounds of new parents in place of those that repeat a key
 
 
@@ -138,16 +140,64 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     relation = model.plan.primary
     assert relation is not None
     number = np.maximum(plain(parents.rows.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64), 0)
-    family = Family.made(number)
-    alone = np.full(n_alone, NO_PARENT)
-    family = Family(
-        np.concatenate([family.parent, alone]), np.append(family.place, np.zeros(n_alone, np.int64)), number
-    )
+    tries = 1
     if model.summaries is not None:
         known = model.summaries.repaired(parents.rows, number)
         own = {n: known.column(n) for n in known.column_names}
         parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
-    context = context_of(model.context, parents, relation.parent, family.parent)
+        tries = 1 if model.model is None else TRIED
+    ends = np.append(_ends(number, MOST_TRIED // tries) if tries > 1 else [], len(number)).astype(int)
+    parts = []
+    for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+        own_P = np.arange(begin, end)
+        parts.append(_tried(model, parents, own_P, number, n_alone if end == len(number) else 0, tries, rng))
+    context, rows = (pa.concat_tables(p).unify_dictionaries().combine_chunks() for p in zip(*parts, strict=True))
+    family = _with_alone(number, n_alone)
+    return Made(rows, context, {relation: family.parent}, family.place)
+
+
+def _ends(number_P: np.ndarray, most: int) -> np.ndarray:
+    """Where some parents with about `most` children end and the next begin, the last end left out."""
+    before = np.cumsum(number_P)
+    cuts = np.unique(np.searchsorted(before, np.arange(most, max(int(number_P.sum()), 1), most)) + 1)
+    result: np.ndarray = cuts[cuts < len(number_P)]
+    return result
+
+
+def _tried(
+    model: TableModel,
+    parents: Made,
+    own_P: np.ndarray,
+    number_P: np.ndarray,
+    n_alone: int,
+    tries: int,
+    rng: np.random.Generator,
+) -> tuple[pa.Table, pa.Table]:
+    """What the children of some parents see of their ancestors, and these: of `tries` families the nearest one."""
+    assert model.plan.primary is not None
+    each = pa.array(np.tile(own_P, tries))
+    above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
+    family = _with_alone(np.tile(number_P[own_P], tries), n_alone)
+    context, rows = _children(model, above, model.plan.primary.parent, family, rng)
+    if model.summaries is None or tries == 1:
+        return context, rows
+    asked = {n: above.rows.column(n) for n in above.rows.column_names}
+    kept = pa.array(nearest_families(model.summaries.apart(rows, asked, family.parent), family, len(own_P)))
+    return context.take(kept), rows.take(kept)
+
+
+def _with_alone(number_P: np.ndarray, n_alone: int) -> Family:
+    """Families of so many rows, then rows without a parent."""
+    made = Family.made(number_P)
+    parent = np.append(made.parent, np.full(n_alone, NO_PARENT))
+    return Family(parent, np.append(made.place, np.zeros(n_alone, np.int64)), number_P)
+
+
+def _children(
+    model: TableModel, parents: Made, name: str, family: Family, rng: np.random.Generator
+) -> tuple[pa.Table, pa.Table]:
+    """What the rows of some families see of their ancestors, and the rows."""
+    context = context_of(model.context, parents, name, family.parent)
     if model.model is None:
         rows = pa.table({"": pa.nulls(len(family.parent))})
     elif model.siblings.is_sequence:
@@ -157,7 +207,21 @@ def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random
     rows = model.forms.inverse(rows, parents.rows, family.parent)
     if model.summaries is not None and model.model is not None:
         rows = model.summaries.inverse(rows, parents.rows, family)
-    return Made(rows, context, {relation: family.parent}, family.place)
+    return context, rows
+
+
+def nearest_families(apart_F: np.ndarray, family: Family, n_parents: int) -> np.ndarray:
+    """The rows of the one family of each parent that is least apart from what the parent's row says, by parent.
+
+    Families follow parent by parent, all of a first try, then all of a second. This is rejection with as much tolerance
+    as it takes to keep one of them: children given their summaries, where a row's model only tends towards these.
+    """
+    best_P = np.argmin(apart_F.reshape(-1, n_parents), axis=0) if n_parents else np.empty(0, np.int64)
+    held = np.flatnonzero(family.parent >= 0)
+    own = family.parent[held] % max(n_parents, 1)
+    kept = held[best_P[own] == family.parent[held] // max(n_parents, 1)]
+    kept = kept[np.argsort(family.parent[kept] % max(n_parents, 1), kind="stable")]
+    return np.append(kept, np.flatnonzero(family.parent < 0))
 
 
 def context_of(labels: Sequence[str], parents: Made, name: str, parent_N: np.ndarray) -> pa.Table:

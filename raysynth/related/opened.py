@@ -6,6 +6,7 @@ Everything here reads rows without noise: it has no place under a privacy budget
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ import pyarrow as pa
 
 from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.data.table import as_table
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
+from raysynth.kinds.arrow_text import dtype_text
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.plan import TablePlan, bringing, plan_of
@@ -25,8 +27,10 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.inference import dtype_text, infer_schema
+from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
+
+MOST_LOST = 0.1  # share of a table's rows
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,29 @@ def open_tables(
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)
         known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
-    return OpenDatabase(schema, plans, known, parents)
+    database = OpenDatabase(schema, plans, known, parents)
+    for plan in plans:
+        _warn_of_large_families(database, plan)
+    return database
+
+
+def _warn_of_large_families(database: OpenDatabase, plan: TablePlan) -> None:
+    """Warn where few parents have so many rows that their numbers, which are theirs alone, cannot be learned."""
+    if (relation := plan.primary) is None:
+        return
+    parent = database.tables[relation.parent]
+    parent_N, rare = database.parents[relation], parent.schema.rare_threshold
+    number = np.bincount(parent_N[parent_N >= 0], minlength=parent.rows.num_rows)
+    reached = np.partition(number, -rare)[-rare] if len(number) >= rare else number.max(initial=0)
+    lost = int(np.maximum(number - reached, 0).sum())
+    if lost > MOST_LOST * number.sum():
+        warnings.warn(
+            f"relation {relation}: one row of '{relation.parent}' has {number.max():,} of the {number.sum():,} rows of "
+            f"'{relation.child}', while {rare} have {reached:,} or more. A larger one would tell whose it is, so made "
+            f"families end there, and '{relation.child}' gets about {lost:,} rows fewer; share such a parent's rows "
+            "out among several, or leave them out",
+            stacklevel=2,
+        )
 
 
 def open_reference(data: Any, declared: TableSchema | None) -> tuple[pa.Table, TableSchema]:

@@ -31,8 +31,9 @@ from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
 from raysynth.dp.accounting.ledger import Ledger
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.fitting.opening import fit_opened, open_table
+from raysynth.kinds.arrow_text import held
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.related.bounding import Seen, key_texts, rows_per_unit, seen_rows
 from raysynth.related.forms import Forms
@@ -51,13 +52,12 @@ from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
-from raysynth.statistics.public_schema import as_declared, family, public_schema
+from raysynth.statistics.public_schema import as_declared, public_schema
 
 MOST_PLACES = 100  # rows of a reference table that are told apart
 MOST_GIVEN = 10  # columns of ancestors that a row sees; the nearest come first
-BINS = 10  # of a number: each is noised
-ROUNDS_EACH = 2  # tables of each column with others
-STATISTICS_SHARE = 0.25  # of rho, for columns by themselves
+ROUNDS_EACH = 1  # tables of each column with others
+STATISTICS_SHARE = 0.4  # of rho, for columns by themselves
 
 Schemas = Mapping[str, TableSchema | str | os.PathLike[str]]
 
@@ -214,7 +214,7 @@ def _public(
     columns = []
     for column in found.columns:
         if column.name in keys:
-            pattern = column.pattern if column.kind is Kind.IDENTIFIER else None
+            pattern = column.pattern if column.kind.is_key else None
             dtype = "int64" if pt.is_floating(column.arrow_type) else column.dtype
             column = ColumnSchema(column.name, Kind.IDENTIFIER, dtype, pattern=pattern)
         columns.append(column)
@@ -231,7 +231,7 @@ def _line(plan: TablePlan, known: TableSchema) -> str | None:
     if len(own) != 1 or len(own[0]) != 1 or own[0] & plan.foreign:
         return None
     name = next(iter(own[0]))
-    return name if family(known[name].arrow_type) == "number" else None
+    return name if held(known[name].arrow_type) == "number" else None
 
 
 def _counted(name: str, n: int, *, nullable: bool) -> ColumnSchema:
@@ -290,7 +290,6 @@ def _fitted(
     drawn, counts = [c.name for c in own if c.kind.is_modelled], {number_of(r) for r in plan.brings}
     settings = {
         "forbidden_edges": [(x, y) for x in counts for y in drawn if y not in counts] or None,  # for given roots
-        "n_bins": BINS,
         "private_rounds": ROUNDS_EACH * max(1, len(drawn)),
         "epsilon": scope.budget.epsilon,
         "delta": scope.budget.delta,
@@ -346,6 +345,6 @@ def _as_released(column: ColumnSchema, released: NoisedColumn | None) -> ColumnS
         cells = released.numbers.value
         decimals = cells.decimals if column.decimals is None else column.decimals
         changes |= {"bounds": (float(cells.low[0]), float(cells.high[-1])), "decimals": decimals}
-    elif released.counts is not None and column.kind is Kind.CATEGORICAL and released.counts.value.values:
+    elif released.counts is not None and column.kind.is_listed and released.counts.value.values:
         changes["categories"] = tuple(released.counts.value.values)
     return replace(column, **changes)

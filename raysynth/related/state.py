@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import ModelFileError
 from raysynth.files.model_file import ModelContent
 from raysynth.files.named_arrays import under
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.forms import Forms
 from raysynth.related.learning import DatabaseModel, TableModel
 from raysynth.related.plan import TablePlan, plan_of

@@ -20,17 +20,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysynth.related.forms import difference_of, of_type
-from raysynth.related.grouping import Family, codes, group_modes, number_column, numbers, values_of
+from raysynth.related.grouping import Family, codes, group_modes, number_column, numbers, plain, values_of
 from raysynth.related.kinds import Sample, frequent_levels, share_of_parents, squeezed
 from raysynth.schema.columns import ColumnSchema, Kind, column_from_dict, column_to_dict
+from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
 FEWEST_FAMILIES = 50  # of two children or more; fewer teach no distribution of summaries
 MOST_SUMMARISED = 40  # columns of one relation: those whose families differ most
 WEAKEST = 0.1  # share of the variance between families' means (or deviations) that is no chance
 RELATIVE_FROM = 0.75  # share of a column's variance that is between families
+FARTHEST = 9.0  # squared: what one column adds at most to how far a family is from its parent's row
 LONGEST_SEQUENCE = 2_000  # children of one parent: a sequence is made row after row
 
 
@@ -166,6 +169,27 @@ class Summaries:
         least, width = found[0], np.maximum(np.nan_to_num(found[1]), 0.0)
         middle, spread = (np.where(np.isnan(x), 0.5, np.clip(x, 0.0, 1.0)) for x in found[2:])
         return {"least": least, "width": width, "middle": middle, "spread": spread}
+
+    def apart(self, children: pa.Table, parents: Mapping[str, Any], parent_N: np.ndarray) -> np.ndarray:
+        """How far what the children of each parent are like is from what the parent's row says, (P,).
+
+        The sum of squared differences of all columns that children see, in units of these columns' deviations; of
+        categories 1 where they differ.
+        """
+        n = len(next(iter(parents.values())))
+        found, total = self.seen(self.of(children, parent_N, n)), np.zeros(n)
+        for column in self.seen_schema:
+            made, asked = found[column.name], parents[column.name]
+            if column.kind.is_numeric:
+                gap, unit = (
+                    numbers(made) - numbers(asked),
+                    np.nanstd(numbers(asked)) if len(asked) > asked.null_count else 0.0,
+                )
+                total += np.minimum(np.nan_to_num(gap / unit if unit > 0 else gap * 0.0) ** 2, FARTHEST)
+            else:
+                same = pc.equal(*(plain(one_array(x)).cast(pa.string()) for x in (made, asked)))
+                total += ~pc.fill_null(same, True).to_numpy(zero_copy_only=False)
+        return total
 
     # ---- columns of the children -------------------------------------------------------------------------------------
 

@@ -142,10 +142,8 @@ class _Work:
     def __init__(
         self, run: Callable[..., Any], arguments: tuple[Any, ...], items: Sequence[Any], memory: Any = None
     ) -> None:
-        from ray import cloudpickle
-
         self.run, self.arguments, self.memory = run, arguments, memory
-        self.items = [cloudpickle.dumps(item) for item in items]
+        self.items = [_pickled(item) for item in items]
 
     def __call__(self, numbers: pa.Table) -> pa.Table:
         import ray
@@ -255,16 +253,21 @@ def _task_bytes(n_columns: int) -> int:
     return _WORKER_BYTES + _VALUE_BYTES * n_columns * block_rows(n_columns)
 
 
-def _row(index: int, level: int, make: Callable[[], Any]) -> pa.Table:
-    """One row with a pickled result. An error about the data travels as a result: Ray Data would log its text."""
+def _pickled(value: Any) -> bytes:
     from ray import cloudpickle
 
+    dumps: Callable[[Any], bytes] = cloudpickle.dumps  # has no types of its own
+    return dumps(value)
+
+
+def _row(index: int, level: int, make: Callable[[], Any]) -> pa.Table:
+    """One row with a pickled result. An error about the data travels as a result: Ray Data would log its text."""
     with one_thread():
         try:
             result = make()
         except RaysynthError as error:
             result = error
-    pickled = pa.array([cloudpickle.dumps(result)], pa.large_binary())
+    pickled = pa.array([_pickled(result)], pa.large_binary())
     return pa.table({"index": pa.array([index], pa.int64()), "level": pa.array([level], pa.int32()), "result": pickled})
 
 

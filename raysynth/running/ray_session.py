@@ -73,9 +73,10 @@ def has_free_cpu() -> bool:
     import ray
 
     end = time.monotonic() + (0.0 if _found_none else _FREE_SECONDS)
+    all_there: Callable[[], dict[str, float]] = ray.cluster_resources  # Ray gives both no types
+    all_free: Callable[[], dict[str, float]] = ray.available_resources
     while True:
-        total = ray.cluster_resources().get("CPU", 0.0)
-        free = ray.available_resources().get("CPU", 0.0)
+        total, free = all_there().get("CPU", 0.0), all_free().get("CPU", 0.0)
         if free >= 1 or not total:
             _found_none.clear()
             return True

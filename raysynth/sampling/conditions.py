@@ -9,7 +9,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
-from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.date_text import DateFormat
+from raysynth.kinds.date_text import DateFormat
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.plain_values import from_plain
 
@@ -213,18 +212,18 @@ def _parse_row(
 def _parse(column: ColumnSchema, encoder: ColumnEncoder | None, wanted: Any) -> ColumnCondition | None:
     """The condition on one column; None where it holds by itself (a constant)."""
     where = f"condition on '{column.name}'"
-    if column.kind is not Kind.CONSTANT and not column.kind.is_modelled:
+    if column.kind.is_made:
         raise ConditionError(
             f"{where}: its values ({column.kind}) are made anew, so that none is a real one, and cannot be asked for; "
             "leave it out and set the column of the sample afterwards, or, where its values repeat and are no secret, "
             "fit with its kind declared 'categorical'"
         )
-    if isinstance(wanted, tuple) and column.kind is not Kind.CONSTANT:
+    if isinstance(wanted, tuple) and not column.kind.is_constant:
         return _parse_range(column, wanted)
     values = list(wanted) if isinstance(wanted, _COLLECTIONS) else [wanted]
     if not values:
         raise ConditionError(f"{where}: the list of values is empty; name at least one value")
-    if column.kind is Kind.CONSTANT:
+    if column.kind.is_constant:
         if any(_is_equal(v, known) for v in values for known in _constants(column)):
             return None
         raise ConditionError(f"{where}: the column is constant, always {column.value!r}; found {wanted!r}")
@@ -296,38 +295,10 @@ def as_number(column: ColumnSchema, value: Any) -> float:
         ConditionError: names the column and the value that is none of its kind.
     """
     try:
-        if column.kind is Kind.DATETIME:
-            dtype = column.as_modelled().arrow_type
-            stamp = pd.Timestamp(value) if column.date_format is None else _stamp(value, column.date_format)
-            if pa.types.is_date32(dtype):
-                return int(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
-            if dtype.tz is not None:
-                stamp = stamp.tz_localize(dtype.tz) if stamp.tz is None else stamp
-                stamp = stamp.tz_convert("UTC").tz_localize(None)
-            return int(stamp.to_datetime64().astype(f"datetime64[{dtype.unit}]").astype(np.int64))
-        if column.kind is Kind.TIMEDELTA:
-            return int(
-                pd.Timedelta(value).to_timedelta64().astype(f"timedelta64[{column.arrow_type.unit}]").astype(np.int64)
-            )
-        if isinstance(value, (str, bytes, bool)):
-            raise TypeError
-        number = float(value)
-        if pa.types.is_integer(column.arrow_type) and isinstance(value, (int, np.integer)):
-            return int(value)
-        return float(np.float32(number)) if pa.types.is_float32(column.arrow_type) else number
+        return column.kind.about.number(column, value)
     except (TypeError, ValueError, OverflowError):
         form = "" if column.date_format is None else f" of the form {column.date_format}"
         raise ConditionError(f"condition on '{column.name}': {value!r} is no {column.kind} value{form}") from None
-
-
-def _stamp(value: Any, date_format: str) -> pd.Timestamp:
-    """A date in the column's own form of text, in ISO 8601, or as an object; raises `ValueError` for another text."""
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
-        read = DateFormat(date_format).parse(pa.array([str(value)]))
-        if read.null_count == 0:
-            return pd.Timestamp(read[0].as_py())
-        return pd.Timestamp(datetime.fromisoformat(str(value)))
-    return pd.Timestamp(value)
 
 
 def _outside(column: ColumnSchema, encoder: ColumnEncoder, wanted: Any) -> str:

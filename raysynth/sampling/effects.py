@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from raysynth.errors import ConstraintError
 from raysynth.sampling.chunks import SamplingModel, chunk_stream
-from raysynth.schema.columns import Kind
 from raysynth.schema.constraints import Constraint, ConstraintSet, FixedCombinations
 from raysynth.schema.constraints.derived import Derived
 from raysynth.schema.constraints.thinning import is_off, learned
@@ -84,7 +83,7 @@ def _check_persons(model: SamplingModel, extra: Rules, schema: TableSchema) -> N
     if model.persons is None:
         return
     own = {model.encoder.columns[i].name for i in model.persons.columns}
-    own |= {c.name for c in schema.columns if c.kind is Kind.CONSTANT}
+    own |= {c.name for c in schema.columns if c.kind.is_constant}
     for made in (r for c in extra for r in c.replacements(schema) if isinstance(r, Derived)):
         if made.column.name in own and (odd := [c.name for c in made.operands if c.name not in own]):
             raise ConstraintError(
@@ -150,7 +149,7 @@ def _figures(
     """((missing, mean) of all rows, the same of used ones, standard deviation, whether it has no mean)."""
     missing = array.is_null().to_numpy(zero_copy_only=False)
     shares = float(missing.mean()), float(np.average(missing, weights=weight_N))
-    if model.schema[name].kind is not Kind.CONTINUOUS:
+    if not model.schema[name].kind.is_number:
         return (shares[0], 0.0), (shares[1], 0.0), 0.0, True
     values, absent = numbers_of(array)
     there, left_N = values[~absent].astype(float), weight_N[~absent]

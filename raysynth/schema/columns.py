@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
 from typing import Any
 
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
-from raysynth.schema.arrow_text import parse_arrow_type
-from raysynth.schema.date_text import DateFormat
+from raysynth.kinds.arrow_text import parse_arrow_type
+from raysynth.kinds.date_text import DateFormat
+from raysynth.kinds.registry import Kind as Kind
 from raysynth.schema.entries import (
     PANDAS_DTYPE,
     are_rows_each,
@@ -24,34 +24,6 @@ from raysynth.schema.entries import (
 from raysynth.schema.entries import PROVENANCE as PROVENANCE
 
 WHOLE_BY_FIT = "whole numbers, found with noise by the fit"  # the reason of integers that models see as doubles
-
-
-class Kind(StrEnum):
-    """What a column holds, which decides how it is modelled and how it is regenerated."""
-
-    CATEGORICAL = "categorical"
-    BOOLEAN = "boolean"
-    CONTINUOUS = "continuous"
-    DATETIME = "datetime"
-    TIMEDELTA = "timedelta"
-    IDENTIFIER = "identifier"  # unique key: regenerated in its pattern, never copied
-    PERSONAL = "personal"  # name, e-mail, telephone ...: regenerated with Faker, never copied
-    CONSTANT = "constant"
-
-    @property
-    def is_numeric(self) -> bool:
-        """True for kinds that are modelled as numbers (datetimes as integers of their unit)."""
-        return self in (Kind.CONTINUOUS, Kind.DATETIME, Kind.TIMEDELTA)
-
-    @property
-    def is_discrete(self) -> bool:
-        """True for kinds that are modelled as categories."""
-        return self in (Kind.CATEGORICAL, Kind.BOOLEAN)
-
-    @property
-    def is_modelled(self) -> bool:
-        """False for kinds that are regenerated without a model of their values."""
-        return self.is_numeric or self.is_discrete
 
 
 @dataclass(frozen=True)
@@ -67,7 +39,7 @@ class ColumnSchema:
         categories: declared domain (public); None means learned from the data.
         bounds: declared (low, high), inclusive, as numbers (datetimes: integers of the column's unit); None: learned.
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
-        pattern: identifiers only: how a key looks (see `encoding/identifier.py`); None: learned.
+        pattern: identifiers only: how a key looks (see `kinds/identifier/making.py`); None: learned.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
         rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
             values); None: every row has a value of its own.
@@ -148,13 +120,14 @@ class ColumnSchema:
                 f"shares; found {self.rows_each!r}"
             )
         if self.date_format is not None:
-            check_date_format(self.name, self.kind is Kind.DATETIME, self.date_format, self.arrow_type)
+            check_date_format(self.name, self.kind.is_dated, self.date_format, self.arrow_type)
         if self.levels is not None and (not self.levels or len(set(self.levels)) != len(self.levels)):
             raise SchemaError(
                 f"{where}: levels must be a non-empty list without repeats, from the lowest to the highest"
             )
-        if self.kind is Kind.PERSONAL and not self.personal:
-            raise SchemaError(f"{where}: kind 'personal' needs `personal`, a Faker provider such as 'name' or 'email'")
+        for needed, what in self.kind.about.needs.items():
+            if not getattr(self, needed):
+                raise SchemaError(f"{where}: kind '{self.kind}' needs `{needed}`, {what}")
 
 
 def as_kind(value: Any, name: str) -> Kind:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
-from raysynth.schema.date_text import DateFormat
+from raysynth.kinds.date_text import DateFormat
 
 MOST_ROWS_EACH = 1 << 40
 PROVENANCE = ("inferred", "released")

@@ -205,8 +205,8 @@ class DatabaseSchema:
         return tuple(r for r in self.relations if r.parent == table)
 
     def roots(self) -> tuple[str, ...]:
-        """Tables without a parent; self-references and keys that `set_aside` names do not count."""
-        later = set(self.set_aside())
+        """Tables without a parent; self-references, keys that `set_aside` names, and reference tables do not count."""
+        later = {*self.set_aside(), *(r for r in self.relations if self[r.parent].reference)}
         return tuple(n for n in self.names if all(r in later for r in self.parents_of(n)))
 
     def topological(self) -> tuple[str, ...]:

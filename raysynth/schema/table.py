@@ -79,7 +79,7 @@ class TableSchema:
             )
         if "kind" in changes:
             changes["kind"] = as_kind(changes["kind"], name)
-            if changes["kind"] is not Kind.DATETIME:
+            if not changes["kind"].is_dated:
                 changes.setdefault("date_format", None)
         column = self[name]
         changes |= {p: tuple(f for f in getattr(column, p) if f not in changes) for p in PROVENANCE}

@@ -32,6 +32,7 @@ class CalendarCounts:
         month_ends: rows on the last day of a month, at midnight.
         weekdays: rows on each weekday, Monday first, (7,) int64.
         hours: rows in each hour of the day, (24,) int64.
+        minutes: rows at each whole minute of the day, (1440,) int64.
     """
 
     type: pa.DataType
@@ -39,6 +40,7 @@ class CalendarCounts:
     month_ends: int = 0
     weekdays: np.ndarray = field(default_factory=lambda: np.zeros(7, np.int64))
     hours: np.ndarray = field(default_factory=lambda: np.zeros(24, np.int64))
+    minutes: np.ndarray = field(default_factory=lambda: np.zeros(1440, np.int64))
 
     def update(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
         """Add times (N,) int64 in the type's unit, each counts times (None: once)."""
@@ -57,6 +59,9 @@ class CalendarCounts:
         self.weekdays += np.bincount((day + 3) % 7, weights=weights, minlength=7).astype(np.int64)
         hour = rest // (3600 * per_second(self.type))
         self.hours += np.bincount(hour, weights=weights, minlength=24).astype(np.int64)
+        minute, second = np.divmod(rest, 60 * per_second(self.type))
+        whole = second == 0
+        self.minutes += np.bincount(minute[whole], weights=weights[whole], minlength=1440).astype(np.int64)
 
     def merge(self, other: CalendarCounts) -> None:
         """Add the rows of another summary of the same column."""
@@ -64,6 +69,7 @@ class CalendarCounts:
         self.month_ends += other.month_ends
         self.weekdays += other.weekdays
         self.hours += other.hours
+        self.minutes += other.minutes
 
 
 def per_second(type_: pa.DataType) -> int:

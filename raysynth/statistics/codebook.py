@@ -27,8 +27,8 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.errors import SchemaError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.public_schema import public_schema
 
@@ -41,14 +41,6 @@ _HEADINGS = {
     "decimals": ("decimals",),
     "nullable": ("nullable", "missing"),
     "date_format": ("date_format", "format"),
-}
-_KINDS = {
-    **dict.fromkeys(("number", "numeric", "integer", "int", "float", "double", "real"), Kind.CONTINUOUS),
-    **dict.fromkeys(("category", "factor", "nominal", "ordinal", "text", "string", "str"), Kind.CATEGORICAL),
-    **dict.fromkeys(("date", "time", "timestamp"), Kind.DATETIME),
-    **dict.fromkeys(("bool", "logical"), Kind.BOOLEAN),
-    **dict.fromkeys(("id", "key"), Kind.IDENTIFIER),
-    **{str(kind): kind for kind in (Kind.CONTINUOUS, Kind.CATEGORICAL, Kind.DATETIME, Kind.BOOLEAN, Kind.IDENTIFIER)},
 }
 
 
@@ -78,7 +70,7 @@ def to_fill_in(schema: TableSchema) -> dict[str, Any]:
     for entry, column in zip(content["columns"], schema.columns, strict=True):
         if column.kind.is_numeric and column.bounds is None:
             entry["bounds"] = None
-        if column.kind is Kind.CATEGORICAL and column.categories is None:
+        if column.kind.is_listed and column.categories is None:
             entry["categories"] = None
     return content
 
@@ -100,25 +92,25 @@ def _declared(column: ColumnSchema, entry: Mapping[str, str], is_untyped: bool, 
     """A column with what its line in the codebook says; raises `SchemaError`."""
     where = f"'{source}', column '{column.name}'"
     word = entry.get("kind", "").lower()
-    if word and word not in _KINDS:
-        raise SchemaError(f"{where}: unknown kind '{word}'; known: {', '.join(_KINDS)}")
+    kinds = {name: kind for kind in Kind for name in (*kind.about.words, str(kind)) if kind.about.words}
+    if word and word not in kinds:
+        raise SchemaError(f"{where}: unknown kind '{word}'; known: {', '.join(kinds)}")
     is_number = "low" in entry or "high" in entry or "decimals" in entry
-    kind = _KINDS.get(word, Kind.CATEGORICAL if "values" in entry else Kind.CONTINUOUS if is_number else column.kind)
+    kind = kinds.get(word, Kind.CATEGORICAL if "values" in entry else Kind.CONTINUOUS if is_number else column.kind)
     whole = word in ("integer", "int") or entry.get("decimals") == "0"
     changes: dict[str, Any] = {"kind": kind, "reason": "declared", "date_format": None, "decimals": None}
     if is_untyped:
-        texts = {Kind.BOOLEAN: "bool", Kind.CONTINUOUS: "int64" if whole else "double"}
-        changes["dtype"] = texts.get(kind, "string")
-    if kind is Kind.DATETIME and (is_untyped or pt.is_string(column.arrow_type)):
+        changes["dtype"] = "int64" if whole and kind.is_number else kind.about.stored
+    if kind.is_dated and (is_untyped or pt.is_string(column.arrow_type)):
         changes |= {"dtype": "string", "date_format": entry.get("date_format", "%Y-%m-%d")}
-    if kind is Kind.CONTINUOUS and ("decimals" in entry or whole):
+    if kind.is_number and ("decimals" in entry or whole):
         changes["decimals"] = _whole(entry.get("decimals", "0"), where)
     if "nullable" in entry:
         changes["nullable"] = entry["nullable"].lower() in ("yes", "true", "1", "y")
-    if kind is not Kind.IDENTIFIER:
+    if not kind.is_key:
         changes["pattern"] = None
     result = replace(column, **changes)
-    if "values" in entry and kind is Kind.CATEGORICAL:
+    if "values" in entry and kind.is_listed:
         values = [v.split("=")[0].strip() for v in re.split(r"[|;]", entry["values"])]
         result = replace(result, categories=tuple(_value(v, result.arrow_type, where) for v in values if v))
     if "low" in entry and "high" in entry and kind.is_numeric:

@@ -13,8 +13,8 @@ import pyarrow.types as pt
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table, TextForm
 from raysynth.errors import SchemaError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import Kind
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
@@ -84,7 +84,7 @@ def as_written(schema: TableSchema, table: Table) -> TableSchema:
     columns = []
     for column in schema.columns:
         form = table.text_forms.get(column.name)
-        if form is not None and column.kind is Kind.DATETIME:
+        if form is not None and column.kind.is_dated:
             reason = form.reason or column.reason
             dtype = table.pandas_dtypes.get(column.name)
             column = replace(column, dtype=form.dtype, date_format=form.format, pandas_dtype=dtype, reason=reason)
@@ -106,16 +106,17 @@ def text_forms(
         seen = statistics.columns[name]
         known = declared[name] if declared is not None and name in declared else None
         kind = listed.get(name, None if known is None else known.kind)
+        is_dated = kind is not None and kind.is_dated
         if not _can_be_dates(seen) or table.pandas_dtypes.get(name) == "category":
             continue
-        if known is not None and known.date_format is not None and kind is Kind.DATETIME:
+        if known is not None and known.date_format is not None and is_dated:
             _check_format(seen, known.date_format)
             forms[name] = TextForm(known.date_format, _dtype_text(seen.type), known.reason)
-        elif kind is Kind.DATETIME or (kind is None or kind is Kind.CONTINUOUS and is_text(seen.type)):
-            reading = _reading(seen, asked=kind is Kind.DATETIME)
+        elif is_dated or (kind is None or kind.is_number and is_text(seen.type)):
+            reading = _reading(seen, asked=is_dated)
             if reading is not None:
                 readings[name] = reading
-            elif kind is Kind.DATETIME and is_text(seen.type) and seen.n_distinct:
+            elif is_dated and is_text(seen.type) and seen.n_distinct:
                 raise SchemaError(
                     f"column '{name}' is declared datetime, but its text is in no known form of dates, for example "
                     f"{seen.examples(1)[0]!r}; say its `date_format` in the schema, for example '%d/%m/%Y'"

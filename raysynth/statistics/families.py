@@ -87,9 +87,8 @@ def found_columns(
         scope: pays.
         unit: the column that names the privacy unit: a key, so it is not looked at.
     """
-    known = {unit, *(n for names in kinds.values() for n in names or ()), *(() if declared is None else declared.names)}
-    asked = [f.name for f in table.schema if table.is_spelled and _is_open(f) and f.name not in known]
-    if not asked or (declared is not None and declared.releases is not None):
+    asked = _asked(table, declared, kinds, unit)
+    if not asked:
         return ()
     k, multiplier = scope.rows_per_unit, scope.share_multiplier(FAMILY_SHARE / len(asked))
     scope.charge(*(events.discrete_gaussian(f"what '{name}' spells", multiplier, rows=k) for name in asked))
@@ -98,6 +97,38 @@ def found_columns(
     found = {n: noised_counts(counted[n], multiplier, scope.noise, sensitivity=k) for n in asked}
     columns = (_column(name, family_shown(noised, multiplier * k)) for name, noised in found.items())
     return tuple(c for c in columns if c is not None)
+
+
+def read_as_text(
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    what: str,
+    unit: str | None = None,
+) -> str | None:
+    """What to say where `what` (a sweep, say) reads undeclared columns as text; None where it reads none so.
+
+    It depends on names and declarations alone.
+    """
+    asked = _asked(table, declared, kinds, unit)
+    if not asked:
+        return None
+    shown = ", ".join(map(repr, asked[:6])) + (f" and {len(asked) - 6} more" if len(asked) > 6 else "")
+    return (
+        f"{what} reads these columns of {table.source} as TEXT, numbers and dates too, since a CSV file stores no "
+        f"types: {shown}. Declare them, or release a schema once, schema=raysynth.infer_schema(data, epsilon=0.1), "
+        "which every fit with it pays for"
+    )
+
+
+def _asked(
+    table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], unit: str | None
+) -> list[str]:
+    """Columns of a CSV file that nobody declared; a schema that was released has named all columns already."""
+    if not table.is_spelled or (declared is not None and declared.releases is not None):
+        return []
+    known = {unit, *(n for names in kinds.values() for n in names or ()), *(() if declared is None else declared.names)}
+    return [f.name for f in table.schema if _is_open(f) and f.name not in known]
 
 
 def found_before(schema: TableSchema) -> tuple[ColumnSchema, ...]:
@@ -123,7 +154,7 @@ def family_shown(noised: np.ndarray, sigma: float) -> int | None:
 
 def _is_open(field: pa.Field) -> bool:
     """Whether neither type nor name says what a column holds."""
-    return is_text(field.type) and undeclared(field).kind is Kind.CATEGORICAL
+    return is_text(field.type) and undeclared(field).kind.is_listed
 
 
 def _column(name: str, family: int | None) -> ColumnSchema | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
+from raysynth.kinds.names import named_like_key, words_of
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
-from raysynth.statistics.patterns import named_like_key, words_of
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -175,9 +176,11 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
             advice.append(mixed)
     elif rare >= _MUCH_RARE:
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
-    if (value := _sentinel(column, seen)) is not None:
-        advice.append(f"{value} stands far from all other values and is frequent: a sign for missing?")
-    if column.kind is not Kind.IDENTIFIER and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
+    advice += [
+        f"{value} stands far from all other values and is frequent: a sign for missing?"
+        for value in _sentinels(column, seen)
+    ]
+    if not column.kind.is_key and named_like_key(seen.name) and seen.n_distinct >= _FEWEST_VALUES:
         per_value = (seen.n_rows - seen.missing) / seen.n_distinct
         if per_value >= 1.2 and (is_text(seen.type) or pt.is_integer(seen.type)):
             advice.append(
@@ -208,23 +211,32 @@ def numbers_but_for(seen: ColumnStatistics) -> str | None:
     )
 
 
-def _sentinel(column: ColumnSchema, seen: ColumnStatistics) -> Any:
-    """A frequent smallest or largest value that lies further off than the others are apart; None: there is none."""
+def _sentinels(column: ColumnSchema, seen: ColumnStatistics) -> list[str]:
+    """Frequent smallest or largest values that lie further off than all others are apart: up to two at each end."""
     if not column.kind.is_numeric or not isinstance(seen.summary, NumericSummary):
-        return None
+        return []
     cells = seen.summary.cells
-    if len(cells) < _FEWEST_VALUES:
-        return None
-    low, high = cells.low_values.astype(float), cells.high_values.astype(float)
-    needed = max(5.0, _SENTINEL_ROWS * seen.n_rows)
-    first = low[1] - high[0] > high[-1] - low[1] and cells.counts[0] >= needed
-    last = low[-1] - high[-2] > high[-2] - low[0] and cells.counts[-1] >= needed
-    if not (first or last):
-        return None
-    at = cells.low_values[:1] if first else cells.high_values[-1:]
-    if pt.is_temporal(seen.type):
-        return pa.array(at).cast(pa.int32() if pt.is_date32(seen.type) else pa.int64()).cast(seen.type)[0]
-    return at[0].item()
+    low, high, n = cells.low_values.astype(float), cells.high_values.astype(float), len(cells)
+    frequent = cells.counts >= max(5.0, _SENTINEL_ROWS * seen.n_rows)
+    for first, last in sorted(product(range(3), repeat=2), key=sum, reverse=True):  # left out at each end
+        end = n - 1 - last
+        if first + last == 0 or end - first < _FEWEST_VALUES - 2:
+            continue
+        spread = high[end] - low[first]
+        is_far = first == 0 or low[first] - high[first - 1] > spread
+        is_far &= last == 0 or low[end + 1] - high[end] > spread
+        if is_far and frequent[:first].all() and frequent[end + 1 :].all():
+            return [_shown(v, seen.type) for v in (*cells.low_values[:first], *cells.high_values[end + 1 :])]
+    return []
+
+
+def _shown(value: np.generic, type_: pa.DataType) -> str:
+    """A number or time of a column's cells in words."""
+    if pt.is_temporal(type_):
+        plain = pa.array([value]).cast(pa.int32() if pt.is_date32(type_) else pa.int64())
+        return str(plain.cast(type_)[0])
+    number = value.item()
+    return str(int(number)) if float(number).is_integer() else str(number)
 
 
 def _target(columns: list[ColumnFindings]) -> str | None:

@@ -45,7 +45,7 @@ from raysynth.dp.mechanisms.histogram import (
 )
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised_digits import DigitCells, digits_shown
@@ -183,7 +183,7 @@ def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
 
 
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
-    seen = [c for c in schema.columns if c.kind.is_modelled or (c.kind is Kind.PERSONAL and c.nullable)]
+    seen = [c for c in schema.columns if c.kind.is_modelled or (c.nullable and c.kind.is_made and not c.kind.is_key)]
     texts = [c.name for c in seen if is_open(c) and pt.is_string(value_type(c))]
     n_open = sum(is_open(c) for c in seen) + bool(texts)
     delta_share = SELECTION_DELTA if n_open else 0.0
@@ -223,7 +223,7 @@ def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
     plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
     steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
     own = [events.discrete_gaussian(step, plan.range_multiplier(name), rows=k) for step in steps]
-    if column.kind is Kind.CONTINUOUS and column.decimals is None and column.reason:  # nobody declared it
+    if column.kind.is_number and column.decimals is None and column.reason:  # nobody declared it
         rest -= DIGITS_SHARE
         plan.digits[name] = DigitCells()
         own.append(events.discrete_gaussian(f"digits of '{name}'", plan.digits_multiplier(name), rows=k))

@@ -24,7 +24,7 @@ import pyarrow.types as pt
 from raysynth.data.total_cast import held_ticks
 from raysynth.dp.mechanisms.counts import growing_edges
 from raysynth.dp.mechanisms.histogram import simplex
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 
 FINE = 256  # cells of an octave
 ZOOMS = 1
@@ -94,7 +94,7 @@ class RangeGrid:
     @classmethod
     def of(cls, column: ColumnSchema) -> RangeGrid:
         """Whole numbers and times from 1, others from a millionth, to 2^63."""
-        whole = column.decimals == 0 or column.kind is not Kind.CONTINUOUS
+        whole = column.decimals == 0 or not column.kind.is_number
         octaves = growing_edges(1.0 if whole else 2.0**-20, 2.0**63)
         powers = octaves[len(octaves) // 2 :]
         fine = np.append((powers[:-1, None] * (1 + np.arange(FINE) / FINE)).reshape(-1), powers[-1])

@@ -14,12 +14,11 @@ import pyarrow.types as pt
 from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
-from raysynth.statistics.decimals import MAX_DECIMALS, needed_decimals
+from raysynth.statistics.decimals import MAX_DECIMALS, Step, joint_step, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
 from raysynth.statistics.exact_sum import ExactSum
 from raysynth.statistics.hashing import hash_integers
 from raysynth.statistics.released import EXACT_DOUBLE, CategoryCounts, NumericDistribution
-from raysynth.statistics.step import Step, joint_step
 
 _SAMPLE = 4096
 _LARGEST_SQUARE = 1e150  # beyond, x * x overflows: the spread is then taken from the cells

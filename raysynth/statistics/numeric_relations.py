@@ -1,8 +1,8 @@
-"""Relations between numbers in a sample of rows: equal columns, sums, products, steps, orderings."""
+"""Relations between numbers in a sample of rows: equal columns, sums, products, steps, orderings, spans of times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from keyword import iskeyword
 
@@ -12,6 +12,7 @@ import pyarrow.types as pt
 
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import Constraint, Expression, Inequality
+from raysynth.schema.constraints.evaluation import SPANS
 from raysynth.schema.constraints.values import column_of
 
 FEWEST = 30  # rows in which the columns of a relation have values
@@ -23,21 +24,27 @@ _OVERLAP = 0.05  # share of rows that would break an ordering so: below that the
 
 
 def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tuple[Constraint, str]]:
-    """Equal columns, sums, products and orderings of numbers; orderings and equality of times."""
+    """Equal columns, sums, products and orderings of numbers; orderings, equality and differences of times."""
     families: dict[Kind, list[tuple[str, np.ndarray]]] = {}
     for column in columns:
         values = _floats(column_of(rows, column.name))
         if np.isfinite(values).sum() >= FEWEST and len(np.unique(values[np.isfinite(values)])) > 1:
             families.setdefault(column.kind, []).append((column.name, values))
-    for kind, members in families.items():
+    plain = [member for kind, members in families.items() if kind.is_number for member in members]
+    for kind, members in sorted(families.items(), key=lambda item: not item[0].is_number):  # numbers first
         equal = _equal(members)
         for a, b in equal:
             yield (Expression(f"{quoted(b)} == {quoted(a)}"), f"'{b}' equals '{a}'")
         rest = [m for m in members if m[0] not in {b for _, b in equal}]
         totals: set[str] = set()
-        if kind is Kind.CONTINUOUS:
+        if kind.is_number:
             for relation, total in _sums(rest):
                 totals.add(total)
+                yield relation
+        elif kind.is_dated:
+            microseconds = {n: _microseconds(column_of(rows, n).type) for n, _ in rest}
+            for relation, later in _spans(rest, microseconds, plain):
+                totals.add(later)
                 yield relation
         yield from _orderings(rest, totals)
 
@@ -119,6 +126,50 @@ def _solved(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[in
     if count[most] <= _MORE_VALUES * count[target]:
         return target, parts
     return most, (target, *(p for p in parts if p != most))
+
+
+def _microseconds(type_: pa.DataType) -> float:
+    """Microseconds of one unit of a type of dates or times."""
+    if pt.is_date32(type_):
+        return float(SPANS["days"])
+    return {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[type_.unit]
+
+
+def _spans(
+    times: Sequence[tuple[str, np.ndarray]],
+    microseconds: Mapping[str, float],
+    numbers: Sequence[tuple[str, np.ndarray]],
+) -> Iterator[tuple[tuple[Constraint, str], str]]:
+    """Each column of times that another one and a number of days, hours, minutes or seconds make, once, with its name.
+
+    Also where the number is the same in all rows.
+    """
+    done: set[str] = set()
+    for (a, x), (b, y) in combinations(times, 2):
+        if microseconds[a] != microseconds[b] or {a, b} & done:
+            continue
+        gap = (y - x) * microseconds[a]
+        known = gap[np.isfinite(gap)]
+        if len(known) < FEWEST:
+            continue
+        (low, high), gap = ((a, b), gap) if np.median(known) >= 0 else ((b, a), -gap)
+        same = np.median(gap[np.isfinite(gap)])
+        if same and _holds(_same(gap, np.full(len(gap), same))) and same % SPANS["seconds"] == 0:
+            unit = next(u for u, size in SPANS.items() if same % size == 0)
+            number = f"{same / SPANS[unit]:.0f}"
+            found = (f"{unit}({number})", f"{number} {unit}")
+        else:
+            hits = (
+                (f"{unit}({quoted(n)})", f"'{n}' {unit}")
+                for unit, size in SPANS.items()
+                for n, v in numbers
+                if np.sum(np.isfinite(v) & (v != 0)) >= FEWEST and _holds(_same(gap, v * size))
+            )
+            found = next(hits, ("", ""))
+        if found[0]:
+            done.add(high)
+            text = f"{quoted(high)} == {quoted(low)} + {found[0]}"
+            yield (Expression(text), f"'{high}' is '{low}' and {found[1]}"), high
 
 
 def _full_rows(values: np.ndarray) -> np.ndarray:

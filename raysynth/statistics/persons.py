@@ -26,6 +26,10 @@ from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.table_statistics import TableStatistics
 
 PERSONS = 16_384  # looked at for what is the same in all their rows
+VALUES_TOGETHER, ROWS_TOGETHER = 50, (2.0, 50.0)  # of columns that may stand for persons: values, rows of each
+COLUMNS_TOGETHER = 12  # looked at
+CHANCE_TOGETHER = 0.02  # of the values: two persons may share a date of birth
+SAME_SCALE = 0.99  # correlation of ranks of what is one number in two units
 ValueCells: TypeAlias = DomainCells | NumberCells
 
 
@@ -162,6 +166,46 @@ class PersonRanges:
         low = np.minimum.reduceat(np.concatenate([self.low, low])[order], starts)[:PERSONS]
         high = np.maximum.reduceat(np.concatenate([self.high, high])[order], starts)[:PERSONS]
         return PersonRanges(person[starts][:PERSONS], low, high)
+
+
+def repeating_together(table: Table, schema: TableSchema, statistics: TableStatistics) -> tuple[str, ...]:
+    """Columns of many values that stand for each other: of one value of one of them all rows have one of the others.
+
+    So repeat a key that nothing tells, a salary and a date of birth where persons have several rows - and a town with
+    its coordinates, so that only the user can say what it means. A number in two units does not count. Looks at the
+    first 16,384 rows.
+    """
+    few, many = ROWS_TOGETHER
+    names = []
+    for column in schema.modelled:
+        seen = statistics.columns[column.name]
+        rows = (seen.n_rows - seen.missing) / max(seen.n_distinct, 1)
+        if not seen.missing and seen.n_distinct >= VALUES_TOGETHER and few <= rows <= many:
+            names.append(column.name)
+    block = next(table.blocks(names[:COLUMNS_TOGETHER]), None) if len(names) > 1 else None
+    if block is None:
+        return ()
+    rank_N = {n: _ranks(c) for n, c in zip(block.schema.names, block.slice(0, PERSONS).columns, strict=True)}
+    is_number = {n: schema[n].kind.is_numeric for n in rank_N}
+    found: tuple[str, ...] = ()
+    for first, of_first in rank_N.items():
+        same = [first]
+        for name, of_name in rank_N.items():
+            n_pairs = len(np.unique(of_first * (int(of_name.max()) + 1) + of_name))
+            stand_for = n_pairs <= (1 + CHANCE_TOGETHER) * (1 + min(int(of_first.max()), int(of_name.max())))
+            is_scale = is_number[first] and is_number[name] and abs(np.corrcoef(of_first, of_name)[0, 1]) > SAME_SCALE
+            same += [name] if stand_for and not is_scale and name != first else []
+        found = tuple(same) if len(same) > max(len(found), 1) else found
+    return tuple(n for n in rank_N if n in found)
+
+
+def _ranks(array: pa.Array) -> np.ndarray:
+    """A number for each different value, the same order where they are numbers or times. Shape (N,) int64."""
+    if pt.is_dictionary(array.type) or pt.is_boolean(array.type):
+        values = value_hashes(array)
+    else:
+        values = as_doubles(array)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
 
 
 def value_hashes(array: pa.Array) -> np.ndarray:

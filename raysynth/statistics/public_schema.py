@@ -8,7 +8,6 @@ declared is the most general: numbers are float64, every column can have missing
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,28 +16,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.arrow_types import TEXT, is_text
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import SchemaError
+from raysynth.kinds.arrow_text import TEXT, dtype_text, held
+from raysynth.kinds.continuous import NUMBERS as NUMBERS
+from raysynth.kinds.evidence import PublicField
+from raysynth.kinds.registry import kind_held, told_publicly
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.inference import dtype_text
-from raysynth.statistics.patterns import provider_by_name, words_of
 
-NUMBERS = "numbers; whether they are whole is found with noise"  # of which nothing is declared, their type neither
 UNIT_KEY = "key of the privacy unit: made anew, never copied"
-_KEY_NAME = re.compile(r"(?:^| )(?:id|uuid|guid)$")
-_PERSON_NAME = re.compile(r"(?:full |person |patient |customer |employee )?name")
-_PERSONS = {
-    *("email", "iban", "ipv4", "mac_address", "ssn", "credit_card_number", "phone_number"),
-    *("first_name", "last_name", "user_name", "street_address", "address", "name"),
-}
-_FAMILY_NOUNS = {
-    "datetime": "times, in microseconds",
-    "duration": "durations, in microseconds",
-    "boolean": "true or false",
-}
 
 
 def public_schema(
@@ -100,7 +88,7 @@ def public_schema(
 def _is_comparable(table: Table, field: pa.Field, column: ColumnSchema) -> bool:
     """Whether a stored type goes with the declared one; what no file stores is read as declared."""
     is_stored = field.name not in table.untyped and not pt.is_null(field.type)
-    return not is_stored or family(column.arrow_type) == family(field.type)
+    return not is_stored or held(column.arrow_type) == held(field.type)
 
 
 def as_declared(table: Table, schema: TableSchema) -> Table:
@@ -116,39 +104,10 @@ def cast_to(table: Table, declared: Mapping[str, pa.DataType]) -> Table:
     return table.mapped(partial(_cast_rows, types))
 
 
-def family(type_: pa.DataType) -> str:
-    """What is public of a type: text, number, boolean, datetime or duration."""
-    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
-        return "text"
-    if pt.is_timestamp(type_) or pt.is_date32(type_):
-        return "datetime"
-    if pt.is_duration(type_):
-        return "duration"
-    return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"
-
-
 def undeclared(field: pa.Field, public_types: bool = False) -> ColumnSchema:
-    """A column of which nothing is declared: by name, family of its type and, where that is public, the type."""
-    name, found = field.name, family(field.type)
-    if found == "number":
-        if _KEY_NAME.search(words_of(name)):
-            return ColumnSchema(name, Kind.IDENTIFIER, "int64", reason="a key by its name: regenerated")
-        type_ = field.type if public_types else pa.float64()
-        decimals = 0 if pt.is_integer(type_) else min(type_.scale, 15) if pt.is_decimal(type_) else None
-        reason = f"type {type_}" if public_types else NUMBERS
-        return ColumnSchema(name, Kind.CONTINUOUS, str(type_), decimals=decimals, reason=reason)
-    if found == "text":
-        if _KEY_NAME.search(words_of(name)):
-            return ColumnSchema(name, Kind.IDENTIFIER, "string", reason="a key by its name: regenerated")
-        provider = provider_by_name(name)
-        if provider in _PERSONS and (provider != "name" or _PERSON_NAME.fullmatch(words_of(name))):
-            return ColumnSchema(name, Kind.PERSONAL, "string", personal=provider, reason="personal by its name")
-        return ColumnSchema(name, Kind.CATEGORICAL, "string", reason="text")
-    kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA, "boolean": Kind.BOOLEAN}.get(found)
-    if kind is None:
-        raise SchemaError(f"column '{name}' has no type; declare it in the schema, or drop it")
-    type_ = field.type if public_types else _fixed_unit(field.type)
-    return ColumnSchema(name, kind, str(type_), reason=f"type {type_}" if public_types else _FAMILY_NOUNS[found])
+    """A column of which nothing is declared: by name, what its type holds and, where that is public, the type."""
+    kind, found = told_publicly(PublicField(field.name, field.type, public_types))
+    return ColumnSchema(field.name, kind, reason=found.reason, **found.fields)
 
 
 def _key_of_unit(column: ColumnSchema, public_types: bool) -> ColumnSchema:
@@ -157,9 +116,9 @@ def _key_of_unit(column: ColumnSchema, public_types: bool) -> ColumnSchema:
     Raises:
         SchemaError: it holds neither text nor numbers.
     """
-    if column.kind in (Kind.IDENTIFIER, Kind.PERSONAL):
+    if column.kind.is_key or column.kind.is_made:
         return replace(column, nullable=False)
-    found = family(column.arrow_type)
+    found = held(column.arrow_type)
     if found not in ("text", "number"):
         raise SchemaError(
             f"privacy_unit '{column.name}' holds {found}; a key that can be made anew is text or a number: turn it "
@@ -172,24 +131,18 @@ def _key_of_unit(column: ColumnSchema, public_types: bool) -> ColumnSchema:
     )
 
 
-def _fixed_unit(type_: pa.DataType) -> pa.DataType:
-    """Microseconds for all times: the unit that a file or pandas holds may follow from its rows."""
-    if pt.is_duration(type_):
-        return pa.duration("us")
-    return pa.timestamp("us", tz=type_.tz if pt.is_timestamp(type_) else None) if pt.is_temporal(type_) else type_
-
-
 def _of_kind(column: ColumnSchema, kind: Kind, *, retyped: bool = False) -> ColumnSchema:
     """A column of a listed kind, as a number where it is `retyped`.
 
     Raises:
         SchemaError: the kind does not go with the type.
     """
-    found = family(column.arrow_type)
-    if kind is Kind.CONTINUOUS:
-        kind = {"datetime": Kind.DATETIME, "duration": Kind.TIMEDELTA}.get(found, kind)
+    found = held(column.arrow_type)
+    if kind.is_number:
+        by_type = kind_held(found)
+        kind = by_type if by_type is not None and by_type.is_numeric else kind
         if found in ("text", "boolean") and not retyped:
-            raise SchemaError(f"column '{column.name}' is listed as continuous, but holds {found}; list it categorical")
+            raise SchemaError(f"column '{column.name}' is listed as {kind}, but holds {found}; list it categorical")
         if found in ("text", "boolean"):
             return ColumnSchema(column.name, kind, "double", reason=NUMBERS)
     if kind is column.kind:
@@ -203,11 +156,11 @@ def _of_kind(column: ColumnSchema, kind: Kind, *, retyped: bool = False) -> Colu
 
 
 def _complete(column: ColumnSchema) -> ColumnSchema:
-    if column.kind is Kind.CONSTANT and column.value is None:
+    if column.kind.is_constant and column.value is None:
         raise SchemaError(
             f"column '{column.name}' is declared constant; under a privacy budget its `value` must be declared, too"
         )
-    if column.kind is Kind.CONTINUOUS and column.decimals is None and pt.is_integer(column.arrow_type):
+    if column.kind.is_number and column.decimals is None and pt.is_integer(column.arrow_type):
         return replace(column, decimals=0)
     return column
 

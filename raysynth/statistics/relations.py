@@ -21,7 +21,7 @@ import pyarrow.types as pt
 from raysynth.data.fragments import Table
 from raysynth.errors import ConstraintError
 from raysynth.running.runner import summarise
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
 from raysynth.schema.constraints.joint import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
@@ -84,7 +84,7 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     discrete = [c for c in schema.columns if c.kind.is_discrete and c.name not in declared][:_MOST_DISCRETE]
     found = [Relation(c, words, 0) for c, words in of_numbers(rows, numbers)]
     taken = {n for f in found if isinstance(f.constraint, Expression) for n in f.constraint.involves}
-    free = [c for c in numbers if c.kind is Kind.CONTINUOUS and c.name not in taken]
+    free = [c for c in numbers if c.kind.is_number and c.name not in taken]
     share = rows.num_rows / max(table.n_rows or 0, rows.num_rows)
     groups = list(_of_categories(rows, [*discrete, *free], schema.rare_threshold * share))
     inside = [set(g.constraint.involves) for g in groups]
@@ -135,7 +135,7 @@ def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, 
 
 def _are_numbers(constraint: Constraint, schema: TableSchema) -> bool:
     combined = isinstance(constraint, FixedCombinations)
-    return combined and all(schema[n].kind is Kind.CONTINUOUS for n in constraint.involves)
+    return combined and all(schema[n].kind.is_number for n in constraint.involves)
 
 
 def _is_possible(constraint: Constraint, schema: TableSchema) -> bool:
@@ -176,7 +176,7 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float)
         codes = _codes(column_of(rows, column.name))
         counts = np.bincount(codes[codes >= 0])
         counts = counts[counts > 0]
-        limit = _FEW_NUMBERS if column.kind is Kind.CONTINUOUS else _MOST_VALUES
+        limit = _FEW_NUMBERS if column.kind.is_number else _MOST_VALUES
         if 1 < len(counts) <= limit and counts[counts < rare].sum() <= _RARE * counts.sum():
             coded[column.name], most[column.name] = codes, len(counts)
     used: set[str] = set()

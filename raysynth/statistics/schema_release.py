@@ -16,7 +16,7 @@ from raysynth.data.fragments import Table
 from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ModelFileError, SchemaError
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.noised import NoisedColumn, release_statistics
 
@@ -54,14 +54,14 @@ def _filled(column: ColumnSchema, released: NoisedColumn | None) -> ColumnSchema
     if column.nullable and released.missing <= 0:
         changes["nullable"] = False
     digits = None if released.numbers is None else released.numbers.value.decimals
-    if digits is not None and column.kind is Kind.CONTINUOUS and column.decimals is None:
+    if digits is not None and column.kind.is_number and column.decimals is None:
         changes["decimals"] = digits
         if digits == 0 and pt.is_float64(column.arrow_type):
             changes["dtype"] = "int64"
     if released.numbers is not None and column.bounds is None:
         cells = released.numbers.value
         changes["bounds"] = (float(cells.low[0]), float(cells.high[-1]))
-    if released.counts is not None and column.categories is None and column.kind is Kind.CATEGORICAL:
+    if released.counts is not None and column.categories is None and column.kind.is_listed:
         counts = released.counts.value
         if counts.values and counts.complete:
             changes["categories"] = counts.values

@@ -53,6 +53,11 @@ class ColumnStatistics:
         return self.summary.n_distinct
 
     @property
+    def all_unique(self) -> bool:
+        """True when no value occurs twice."""
+        return self.summary.all_unique
+
+    @property
     def is_unique(self) -> bool:
         """True when there are values, none missing, and none occurs twice."""
         return self.missing == 0 and self.n_distinct > 0 and self.summary.all_unique

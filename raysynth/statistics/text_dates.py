@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.sources.csv_numbers import ODD_MISSING
-from raysynth.schema.date_text import MONTHS, DateFormat
-from raysynth.statistics.patterns import named_like_key, words_of
+from raysynth.kinds.date_text import MONTHS, DateFormat
+from raysynth.kinds.names import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
 _PROBES = 8  # values that candidates are looked for with

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.types as pt
 
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.statistics.released import NumericDistribution
 
 MOST_VALUES = 1 << 17
@@ -67,7 +67,7 @@ def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:
 
 
 def _decimals(column: ColumnSchema) -> int | None:
-    return 0 if column.kind is not Kind.CONTINUOUS or pt.is_integer(column.arrow_type) else column.decimals
+    return 0 if not column.kind.is_number or pt.is_integer(column.arrow_type) else column.decimals
 
 
 def _intervals(low: float, high: float, decimals: int | None) -> ValueGrid:

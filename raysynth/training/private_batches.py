@@ -19,9 +19,13 @@ Shape legend: N rows of a part, C columns, V values, R rows of a worker.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +34,8 @@ from torch import Tensor
 
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import NoiseSource
-from raysynth.files.storage import Target, place, write_atomically
+from raysynth.errors import TrainingError
+from raysynth.files.storage import Target, make_folder, place, write_atomically
 from raysynth.running.device_copies import codes_to_device, to_device
 from raysynth.training.batches import Batch, RowsOf, RowSource
 
@@ -104,7 +109,7 @@ class PoissonBatches:
         device: str | torch.device = "cpu",
     ) -> None:
         self.rows, self.plan, self.rank, self.multiple, self.device = rows, plan, rank, multiple, device
-        self._left = plan.steps
+        self._left, self._started = plan.steps, 0
         self._noise = plan.noise(f"batches of worker {rank}")
 
     def agree(self, average: Average) -> None:
@@ -114,18 +119,24 @@ class PoissonBatches:
         count = started_steps(self.plan.journal) if self.rank == 0 else 0
         started = torch.tensor([count], dtype=torch.float32, device=self.device)  # one type on all workers
         average.total([started])
-        self._left = max(0, self.plan.steps - int(started.item()))
+        self._started, self._left = count, max(0, self.plan.steps - int(started.item()))
 
     def seed_of(self, number: int) -> int:
         """Of a generator of what is drawn for single rows; fresh whenever it is asked for, and known to nobody."""
         return int(self._noise.uniform(1)[0] * 2**53)
 
     def epoch(self, number: int) -> Iterator[PrivateBatch]:
-        """The batches of one epoch; fewer, or none, where repeated steps have used up what was charged."""
+        """The batches of one epoch; fewer, or none, where repeated steps have used up what was charged.
+
+        Raises:
+            TrainingError: another process has begun steps of the same run: together both would release what was charged
+                once.
+        """
         steps = min(self.plan.steps_per_epoch, self._left)
         self._left -= steps
-        if self.rank == 0 and self.plan.journal is not None:
-            _start_steps(self.plan.journal, steps)
+        if steps and self.rank == 0 and self.plan.journal is not None:
+            _start_steps(self.plan.journal, self._started, steps)
+            self._started += steps
         for first in range(0, steps, STEPS_PER_BLOCK):
             yield from self._block(min(STEPS_PER_BLOCK, steps - first))
 
@@ -198,7 +209,30 @@ def started_steps(journal: Target) -> int:
         return int(json.load(content)["started"])
 
 
-def _start_steps(journal: Target, steps: int) -> None:
-    """Count steps as started, before the first of them runs."""
-    content = {"started": started_steps(journal) + steps}
-    write_atomically(journal, json.dumps(content).encode(), private=True)
+def _start_steps(journal: Target, known: int, steps: int) -> None:
+    """Count steps as started, before the first of them runs; `known`: those that this process knows of."""
+    with _alone(journal):
+        if (found := started_steps(journal)) != known:
+            raise TrainingError(
+                f"another process trains in '{place(journal).parent}' ({found} steps have begun, {known} by this one "
+                "or before): two at once would release more than was charged. Wait until it ends, and resume"
+            )
+        write_atomically(journal, json.dumps({"started": known + steps}).encode(), private=True)
+
+
+@contextmanager
+def _alone(journal: Target) -> Iterator[None]:
+    """With the lock of a journal's folder; an object store has none, and there the count alone tells of another run."""
+    where = place(journal)
+    if where.filesystem is not None:
+        yield
+        return
+    folder = Path(where.path).parent
+    make_folder(folder, private=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

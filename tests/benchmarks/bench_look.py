@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from raysynth.data.table import as_table
 from raysynth.errors import RaysynthError
-from raysynth.schema.date_text import DateFormat
+from raysynth.kinds.date_text import DateFormat
 from raysynth.statistics.findings import Findings, find
 
 EXPECTED = Path(__file__).parent / "look_expectations.json"

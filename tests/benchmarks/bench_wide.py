@@ -2,11 +2,13 @@
 
     python tests/benchmarks/bench_wide.py --columns 50 150 500 --methods copula bayesian_network trees
     python tests/benchmarks/bench_wide.py --key        # a key of 10,000 values, and 20 columns of 1,000
-    python tests/benchmarks/bench_wide.py --evaluate 100 500
+    python tests/benchmarks/bench_wide.py --evaluate 100 500 --pages DIR   # the pages, to be opened in a browser
+    python tests/benchmarks/bench_wide.py --budgets    # figures under the budgets of 500 columns beside the full ones
     python tests/benchmarks/bench_wide.py --speed      # counting beside DuckDB, sampling a network to Parquet
 
 Each fit is a process of its own, whose peak is what the kernel counted (`ru_maxrss`). Prints a row of JSON a fit, and
-the exponent of the processor time between the fewest and the most columns.
+the exponent of the processor time between the fewest and the most columns. With `--out FILE` the rows are kept there,
+and a later run does not repeat what is there already.
 """
 
 from __future__ import annotations
@@ -220,23 +222,60 @@ def sampling_once(n_rows: int = 2_000_000) -> dict[str, Any]:
         return {"rows": n_rows, "rows_per_cpu_second": round(n_rows / (time.process_time() - start))}
 
 
-def evaluate_once(n_columns: int, n_rows: int = 10_000) -> dict[str, Any]:
-    """Seconds of each part of an evaluation with everything."""
+def three_tables(n_columns: int, n_rows: int) -> list[pd.DataFrame]:
+    """Real, holdout and 'synthetic' rows of one law."""
+    everything = wide_table(n_columns, 3 * n_rows)
+    return [everything.iloc[k * n_rows : (k + 1) * n_rows].reset_index(drop=True) for k in range(3)]
+
+
+def evaluate_once(n_columns: int, n_rows: int = 10_000, pages: str | None = None) -> dict[str, Any]:
+    """Seconds of an evaluation with everything; its page goes into the folder `pages`."""
     import tempfile
 
     from raysynth.evaluation import evaluate_synthetic_data
 
-    everything = wide_table(n_columns, 3 * n_rows)
-    real, holdout, made = (everything.iloc[k * n_rows : (k + 1) * n_rows].reset_index(drop=True) for k in range(3))
+    real, holdout, made = three_tables(n_columns, n_rows)
     start, cpu = time.perf_counter(), time.process_time()
     report = evaluate_synthetic_data(real, made, holdout_data=holdout, target_columns="boolean_3", seed=0)
     seconds, used = time.perf_counter() - start, time.process_time() - cpu
-    with tempfile.NamedTemporaryFile(suffix=".html") as file:
-        report.generate_report(file.name)
-        size = os.path.getsize(file.name)
+    with tempfile.TemporaryDirectory() as folder:
+        page = os.path.join(pages or folder, f"evaluate_{n_columns}.html")
+        report.generate_report(page)
+        size = os.path.getsize(page)
     return {"columns": n_columns, "rows": n_rows, "seconds": round(seconds, 1), "cpu_seconds": round(used, 1),
             "page_mb": round(size / 1e6, 2),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}  # fmt: skip
+
+
+def budgets_once(n_columns: int = 50, n_rows: int = 10_000, as_of: int = 500, copied: float = 0.1) -> dict[str, Any]:
+    """Figures of a table under the budgets of one of `as_of` columns, beside the full ones.
+
+    A tenth of the synthetic rows are training rows: every check must find them either way.
+    """
+    from raysynth.attacks import attribute
+    from raysynth.evaluation import attacks, efficacy, evaluate, evaluate_synthetic_data, similarity
+
+    real, holdout, made = three_tables(n_columns, n_rows)
+    made.iloc[: int(copied * n_rows)] = real.iloc[: int(copied * n_rows)].to_numpy()
+    made = made.astype(real.dtypes.to_dict())
+    found = []
+    for share in (1.0, n_columns / as_of):
+        similarity.MOST_PAIRS = round(5_000 * share**2) if share < 1 else 1 << 30
+        evaluate.FULL_COLUMNS = attacks.FULL_COLUMNS = round(50 * share) if share < 1 else 1 << 20
+        efficacy._TRAINED_CELLS = round(1_000_000 * share) if share < 1 else 1 << 40
+        attribute._ALL_TRIED = 10 if share < 1 else 1 << 20
+        report = evaluate_synthetic_data(real, made, holdout_data=holdout, target_columns="boolean_3", seed=0)
+        assert report.privacy is not None and report.similarity is not None and report.realism is not None
+        figures = {c.key: (c.figure.value, c.figure.low, c.figure.high, c.passed) for c in report.privacy.checks}
+        figures["quality"] = (report.similarity.quality, float("nan"), float("nan"), None)
+        figures["realism"] = (report.realism.auc.value, report.realism.auc.low, report.realism.auc.high, None)
+        found.append(figures)
+    full, budgeted = found
+    rows = {
+        k: [*(round(float(v), 4) for v in (full[k][0], *budgeted[k][:3])), full[k][3], budgeted[k][3]] for k in full
+    }
+    return {"columns": n_columns, "as_of": as_of, "full, budgeted, low, high, passed": rows,
+            "largest_difference": round(max(abs(full[k][0] - budgeted[k][0]) for k in full), 4)}  # fmt: skip
 
 
 def _in_a_process(**task: Any) -> dict[str, Any]:
@@ -256,33 +295,50 @@ def main() -> None:
     parser.add_argument("--key", action="store_true")
     parser.add_argument("--key-rows", type=int, default=300_000)
     parser.add_argument("--evaluate", type=int, nargs="*", default=[])
+    parser.add_argument("--pages", help="folder for the pages of --evaluate")
+    parser.add_argument("--budgets", action="store_true", help="budgeted figures of an evaluation beside full ones")
     parser.add_argument("--speed", action="store_true", help="counting beside DuckDB, and sampling to Parquet")
+    parser.add_argument("--out", help="file of rows of JSON: what is there already is not run again")
     parser.add_argument("--task", help="for the processes that this one starts")
     args = parser.parse_args()
     if args.task:
         task = json.loads(args.task)
         kinds = {"fit": fit_once, "key": keys_once, "values": values_once, "evaluate": evaluate_once,
-                 "counts": counts_once, "sampling": sampling_once}  # fmt: skip
+                 "counts": counts_once, "sampling": sampling_once, "budgets": budgets_once}  # fmt: skip
         print(json.dumps(kinds[task.pop("kind")](**task)))
         return
-    for method in args.methods if args.columns else ():
-        seconds = {}
-        for n in args.columns:
-            row = _in_a_process(kind="fit", method=method, n_columns=n, n_rows=args.rows)
-            print(json.dumps(row), flush=True)
-            if "fit_cpu_seconds" in row:
-                seconds[n] = row["fit_cpu_seconds"]
+    tasks: list[dict[str, Any]] = []
+    for method in args.methods:
+        tasks += [{"kind": "fit", "method": method, "n_columns": n, "n_rows": args.rows} for n in args.columns]
+        tasks += [{"kind": "key", "method": method, "n_rows": args.key_rows}] if args.key else []
+    tasks += [{"kind": "values", "method": "bayesian_network"}] if args.key else []
+    tasks += [{"kind": kind} for kind in ("counts", "sampling")] if args.speed else []
+    tasks += [{"kind": "evaluate", "n_columns": n, "pages": args.pages} for n in args.evaluate]
+    tasks += [{"kind": "budgets"}] if args.budgets else []
+    fits = [row for row in _all_of(tasks, args.out) if "fit_cpu_seconds" in row]
+    for method in args.methods:
+        seconds = {row["columns"]: row["fit_cpu_seconds"] for row in fits if row["method"] == method}
         if len(seconds) > 1:
             few, many = min(seconds), max(seconds)
             print(method, "exponent", round(np.log(seconds[many] / seconds[few]) / np.log(many / few), 2))
-    if args.key:
-        for method in args.methods:
-            print(json.dumps(_in_a_process(kind="key", method=method, n_rows=args.key_rows)), flush=True)
-        print(json.dumps(_in_a_process(kind="values", method="bayesian_network")), flush=True)
-    for kind in ("counts", "sampling") if args.speed else ():
-        print(json.dumps(_in_a_process(kind=kind)), flush=True)
-    for n in args.evaluate:
-        print(json.dumps(_in_a_process(kind="evaluate", n_columns=n)), flush=True)
+
+
+def _all_of(tasks: list[dict[str, Any]], out: str | None) -> list[dict[str, Any]]:
+    """The row of each task, a process each; those kept in a file are read from it, the others added."""
+    kept: dict[str, dict[str, Any]] = {}
+    if out and os.path.exists(out):
+        with open(out) as file:
+            kept = {json.dumps(entry["task"]): entry["row"] for entry in map(json.loads, file)}
+    rows = []
+    for task in tasks:
+        key = json.dumps(task)
+        row = kept[key] if key in kept else _in_a_process(**task)
+        print(json.dumps(row), flush=True)
+        if out and key not in kept and "failed" not in row:
+            with open(out, "a") as file:
+                file.write(json.dumps({"task": task, "row": row}) + "\n")
+        rows.append(row)
+    return rows
 
 
 if __name__ == "__main__":

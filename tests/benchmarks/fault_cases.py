@@ -33,7 +33,8 @@ from faults import (
 from raysynth import GaussianCopula, TabularVAE, load_synthetic_model
 from raysynth.data import fragments as table_module
 from raysynth.data.fragments import Table
-from raysynth.data.sources.parquet import table_from_parquet
+from raysynth.data.sources.formats import Found
+from raysynth.data.sources.parquet import read_parquet
 from raysynth.data.table import as_table
 from raysynth.evaluation import statistical_similarity_score
 from raysynth.files.private_folder import PREFIX
@@ -250,7 +251,7 @@ def transient_read(scratch: Path, rows: int) -> Figure:
         path, marks, encoder = parquet(scratch, rows), scratch / "marks", copula(rows).encoder_
         marks.mkdir()
         failing = pafs.PyFileSystem(FailingReads(str(marks)))
-        table = table_from_parquet(failing, [str(path)], "a file system that fails")
+        table = read_parquet(Found(failing, (pafs.FileInfo(str(path)),), ((),), "a file system that fails"))
         equal = numbers(table, "ray") == numbers(as_table(path), "local")
         sets = [write_shards(t, encoder, scratch / n) for t, n in ((table, "failing"), (as_table(path), "sound"))]
         equal = equal and sets[0].shards == sets[1].shards

@@ -1,4 +1,4 @@
-"""Databases: folders with a file a table, SQLite and DuckDB files; keys from the catalogue or `relations.json`."""
+"""Databases: folders with a file a table, SQLite, DuckDB, PostgreSQL; keys from the catalogue or `relations.json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from raysynth.data.keys import key_values
 from raysynth.data.sources.duckdb_files import check_empty_duckdb, read_duckdb, write_duckdb
-from raysynth.data.sources.files import ARROW_ENDINGS, CSV_ENDINGS, JSON_ENDINGS, PARQUET_ENDINGS
+from raysynth.data.sources.formats import ENDINGS
+from raysynth.data.sources.postgresql import read_postgresql
 from raysynth.data.sources.sqlite import MAGIC, check_empty_sqlite, read_sqlite, write_sqlite
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, SchemaError
@@ -20,8 +21,8 @@ from raysynth.schema.relations import DatabaseSchema
 
 RELATIONS_FILE = "relations.json"
 SQLITE_ENDINGS, DUCKDB_ENDINGS = (".sqlite", ".sqlite3", ".db"), (".duckdb",)
+SERVER = ("postgresql://", "postgres://")
 FORMATS = ("parquet", "csv")
-_TABLE_ENDINGS = (*PARQUET_ENDINGS, *CSV_ENDINGS, *JSON_ENDINGS, *ARROW_ENDINGS)
 
 
 def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
@@ -29,7 +30,8 @@ def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
 
     Args:
         source: a dict of tables; a folder with a file (or folder of Parquet parts) for each table, perhaps with
-            `relations.json`; an SQLite or DuckDB file, by path or as 'sqlite:///shop.db', 'duckdb:///shop.duckdb'.
+            `relations.json`; an SQLite or DuckDB file, by path or as 'sqlite:///shop.db', 'duckdb:///shop.duckdb'; the
+            current schema of a PostgreSQL database, 'postgresql://user@host/shop'.
 
     Returns:
         Tables by name, each as `fit` takes it (files as their paths), and the schema, None where nothing declares one.
@@ -42,6 +44,8 @@ def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
         return dict(source), None
     if not isinstance(source, (str, os.PathLike)):
         raise DataError(f"a database is a dict of tables, a folder or a database file; found {type(source).__name__}")
+    if os.fspath(source).startswith(SERVER):
+        return read_postgresql(os.fspath(source))
     kind, path = _kind_of(source)
     if kind == "sqlite":
         return read_sqlite(path)
@@ -54,7 +58,7 @@ def is_database(source: str | os.PathLike[str]) -> bool:
     Files with the same columns are the parts of one table.
     """
     text = os.fspath(source)
-    if text.startswith(("sqlite:", "duckdb:", "postgresql:", "postgres:")):
+    if text.startswith(("sqlite:", "duckdb:", *SERVER)):
         return True
     path = Path(text)
     if not path.is_dir():
@@ -132,7 +136,7 @@ def _kind_of(source: str | os.PathLike[str], *, to_write: bool = False) -> tuple
         return scheme, path
     if mark and scheme.split("+")[0] in ("postgresql", "postgres", "mysql", "mssql", "oracle"):
         raise ParameterError(
-            f"databases of a server ({scheme}://) are not read in this version; export the tables to a folder of "
+            f"databases of a server ({scheme}://) are read from PostgreSQL alone, and none is written; use a folder of "
             "Parquet or CSV files, or pass a dict of DataFrames (pandas.read_sql) and declare relations="
         )
     path = local_path(text, "database")
@@ -153,7 +157,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _is_table_file(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(_TABLE_ENDINGS) and path.name != RELATIONS_FILE
+    return path.is_file() and path.name.lower().endswith(ENDINGS) and path.name != RELATIONS_FILE
 
 
 def _table_paths(folder: Path) -> dict[str, Path]:
@@ -164,7 +168,7 @@ def _table_paths(folder: Path) -> dict[str, Path]:
             continue
         name = path.name
         if _is_table_file(path):
-            ending = max((e for e in _TABLE_ENDINGS if name.lower().endswith(e)), key=len)
+            ending = max((e for e in ENDINGS if name.lower().endswith(e)), key=len)
             name = name[: -len(ending)]
         elif not (path.is_dir() and any(_is_table_file(p) for p in path.iterdir())):
             continue

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.feather as feather
-import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
 from raysynth.data.fragments import Table
+from raysynth.data.sources.formats import Found
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
@@ -20,8 +20,18 @@ from raysynth.errors import DataError
 _BLOCK = 64 << 20  # bytes; a line must fit into one
 
 
-def table_from_json(filesystem: pafs.FileSystem, paths: Sequence[str], source: str) -> Table:
-    """Files with one JSON object a line, or an array of objects; raises `DataError` that names the file."""
+def read_json(found: Found) -> Table:
+    """Files with one JSON object a line, or an array of objects.
+
+    Raises:
+        DataError: names a file at fault; or a privacy budget, under which types cannot follow from rows.
+    """
+    filesystem, paths, source = found.filesystem, found.paths, found.source
+    if found.private:
+        raise DataError(
+            f"'{source}': columns and types of JSON follow from its rows, which are private under a privacy budget; "
+            "write the table as Parquet or CSV"
+        )
     tables = []
     for path in paths:
         start = read_head(filesystem, path, 1024)[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -48,13 +58,12 @@ def _lines_of(content: bytes, path: str) -> bytes:
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def table_from_arrow_files(
-    filesystem: pafs.FileSystem, paths: Sequence[str], source: str, *, private: bool = False
-) -> Table:
+def read_arrow(found: Found) -> Table:
     """Arrow IPC files (Feather version 2); raises `DataError` that names the file.
 
-    `private`: under a privacy budget: a value that its type cannot hold is missing.
+    Under a privacy budget a value that its type cannot hold is missing.
     """
+    filesystem, paths, source = found.filesystem, found.paths, found.source
     tables = []
     for path in paths:
         try:
@@ -62,7 +71,7 @@ def table_from_arrow_files(
                 tables.append(feather.read_table(stream, memory_map=False))
         except pa.ArrowInvalid as error:
             raise _unreadable(path, "Arrow", error) from error
-    if private:
+    if found.private:
         schema = common_schema([t.schema for t in tables], paths)
         joined = pa.concat_tables([_cast_what_fits(t, schema) for t in tables])
         return table_from_arrow(joined, f"'{source}'", private=True)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
+from raysynth.data.sources.formats import Found
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.data.sources.promotion import common_type
 from raysynth.data.sources.rereading import read_again
@@ -106,44 +107,32 @@ class ParquetFragment:
         return batch
 
 
-def table_from_parquet(
-    filesystem: pafs.FileSystem,
-    paths: Sequence[str],
-    source: str,
-    partitions: Sequence[tuple[tuple[str, str | None], ...]] | None = None,
-    *,
-    may_lack: bool = False,
-    private: bool = False,
-) -> Table:
+def read_parquet(found: Found) -> Table:
     """Parquet files as a table, each column of the type that holds it in every file.
 
-    Args:
-        filesystem, paths: the files.
-        source: for messages.
-        partitions: for each file the columns and texts of its folders COLUMN=VALUE; these columns come last.
-        may_lack: a column that a file lacks is missing in its rows.
-        private: under a privacy budget: a value that its type cannot hold is missing.
+    The columns of folders COLUMN=VALUE come last. Under a privacy budget a value that its type cannot hold is missing.
 
     Raises:
         DataError: names the file and the column.
     """
+    filesystem, paths, source = found.filesystem, found.paths, found.source
     with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
         footers = list(pool.map(lambda path: _footer(filesystem, path), paths))
     schemas = [canonical_schema(schema, f"'{path}'") for path, (schema, _) in zip(paths, footers, strict=True)]
-    schema = common_schema(schemas, paths, may_lack=may_lack)
-    folders, values = partition_columns(partitions or [()] * len(paths), paths)
+    schema = common_schema(schemas, paths, may_lack=found.may_lack)
+    folders, values = partition_columns(found.folders, paths)
     if twice := [n for n in folders.names if n in schema.names]:
         raise DataError(
             f"'{source}': column '{twice[0]}' is in the files and in the names of folders; drop one of them"
         )
     schema = pa.schema([*schema, *folders])
-    schema = lenient(schema) if private else schema
+    schema = lenient(schema) if found.private else schema
     groups = [(path, g, n) for path, (_, rows) in zip(paths, footers, strict=True) for g, n in enumerate(rows) if n]
     n_rows = sum(n for _, _, n in groups)
     rows = block_rows(len(schema))
     pieces = _grouped(_cut(groups, rows), rows, dict(zip(paths, values, strict=True)))
     fragments: tuple[Fragment, ...] = tuple(
-        ParquetFragment(filesystem, p, schema, tuple(folders.names), may_lack) for p in pieces
+        ParquetFragment(filesystem, p, schema, tuple(folders.names), found.may_lack) for p in pieces
     )
     return Table(schema, fragments, n_rows, f"'{source}'")
 

@@ -26,9 +26,10 @@ import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, canonical_schema, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
-from raysynth.data.sources.csv import WHOLE_BYTES
+from raysynth.data.sources.csv import WHOLE_BYTES, table_from_csv
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
+from raysynth.data.sources.formats import Found
 from raysynth.data.sources.frame import in_memory
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, ParameterError, StorageError
@@ -123,6 +124,13 @@ class PrivateCsvFragment:
                     yield _block(rows, self.form, schema)
         except (OSError, pa.ArrowInvalid) as error:
             raise _unreadable(self.path, error) from None
+
+
+def read_csv(found: Found) -> Table:
+    """CSV files by either door: as `private_table_from_csv` under a privacy budget, else as `csv.table_from_csv`."""
+    sizes = [(f.path, f.size) for f in found.files]
+    read = private_table_from_csv if found.private else table_from_csv
+    return read(found.filesystem, sizes, found.source, found.csv, found.declared)
 
 
 def private_table_from_csv(

@@ -13,9 +13,9 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.sampling.chunks import written
 from raysynth.sampling.frame import to_frame
-from raysynth.schema.date_text import DateFormat
 from raysynth.schema.table import TableSchema
 
 

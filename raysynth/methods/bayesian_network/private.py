@@ -29,7 +29,7 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.denoising import normal_scores
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, shrunk
 from raysynth.methods.bayesian_network.workload import Workload
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.statistics.noised import NoisedStatistics
@@ -61,8 +61,7 @@ def learn_privately(
         share: of the budget's rho; None: all that the scope has left.
         workload: pairs that are measured first; None: all alike.
         known: columns that are never drawn, as they were released elsewhere.
-        most_bins: of a number, to which its bins are joined, or to fewer where the noise shows fewer; None, or with
-            `known`: they stay.
+        most_bins: of a number, to which its bins are joined, or to fewer where the noise shows fewer; None: they stay.
     """
     encoder = prepared.encoder
     shares = _shares(encoder.frequencies())
@@ -74,16 +73,21 @@ def learn_privately(
     choice, table = scope.charge(*_calibrated(scope, n_rounds, share, workload))
     assert choice.epsilon is not None and table.noise_multiplier is not None
     spent = Rounds(n_rounds, choice.epsilon, k * table.noise_multiplier, k)
+    sigmas = _share_sigmas(prepared, scope)
+    given = () if known is None else known.columns
+    is_ordered = [isinstance(column, BinEncoder) for column in encoder.columns]
+    shares = [
+        s if is_ordered[c] or c in given else told_apart(s, scope.n_rows, sigmas[c]) for c, s in enumerate(shares)
+    ]
     grouping = None
-    if most_bins is not None and known is None:
+    if most_bins is not None:
         most = min(most_bins, bins_shown(scope.n_rows, spent.sigma))
         grouping = _grouping(joined_bins(encoder.columns, shares, most), shares)
-    sigmas = _share_sigmas(prepared, scope)
     if grouping is not None:
         prepared = replace(prepared, encoder=grouping.encoder(encoder), shared=None)
+        known = None if known is None else replace(known, codes_NC=grouping.codes(known.codes_NC))
         pairs = zip(grouping.group_of, shares, strict=True)
         shares = [s if group is None else np.bincount(group, s) for group, s in pairs]
-    is_ordered = [isinstance(column, BinEncoder) for column in encoder.columns]
     with open_counts(prepared) as source:
         search = NoisedSearch(
             count=source.count,
@@ -104,6 +108,14 @@ def learn_privately(
 def _shares(released: Sequence[np.ndarray]) -> list[np.ndarray]:
     shares = [np.maximum(s, 0.0) for s in released]
     return [s / s.sum() if s.sum() > 0 else np.full(len(s), 1 / len(s)) for s in shares]
+
+
+def told_apart(share_K: np.ndarray, n_rows: float, sigma: float) -> np.ndarray:
+    """Noised shares of categories, as far from even ones as they differ more than the noise makes them (`shrunk`)."""
+    even = np.full(len(share_K), n_rows / max(len(share_K) - 1, 1))
+    even[-1] = n_rows * share_K[-1]  # 'missing' is no category among others
+    found = shrunk(n_rows * share_K, even, sigma)
+    return found / found.sum() if found.sum() > 0 else share_K
 
 
 def _share_sigmas(prepared: Prepared, scope: PrivacyScope) -> list[float]:

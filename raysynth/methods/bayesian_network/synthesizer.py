@@ -286,8 +286,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     def _encoder_options(self) -> dict[str, Any]:
         from raysynth.methods.bayesian_network.private import FINER
 
-        joined_later = is_private(self) and self._known is None
-        return {"n_bins": self.n_bins * FINER if joined_later else self.n_bins}
+        return {"n_bins": self.n_bins * FINER if is_private(self) else self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         names = prepared.encoder.names

@@ -21,10 +21,10 @@ from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError, SchemaError
 from raysynth.fitting.persons import sharing, with_repeated_keys
+from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.inference import infer_schema
-from raysynth.statistics.repeated_keys import MANY
 from raysynth.statistics.table_statistics import TableStatistics, collect, require_finite
 from raysynth.training.window_shards import wide_rows
 
@@ -241,7 +241,7 @@ def _entities(
     owners: pa.ChunkedArray | None,
 ) -> tuple[pa.Table, TableSchema, TableStatistics]:
     """One row for each sequence: modelled and constant static columns, time of the first row, length."""
-    kept = [c for c in static.columns if c.kind.is_modelled or c.kind is Kind.CONSTANT]
+    kept = [c for c in static.columns if c.kind.is_modelled or c.kind.is_constant]
     names = [c.name for c in kept] + ([] if ordered.time is None else [ordered.time])
     first = ordered.rows.select(names).take(pa.array(windows.start))
     entities = pa.table({n: first.column(n) for n in names} | {LENGTH: windows.length.astype(np.int64)})

@@ -26,10 +26,11 @@ from raysynth.data.table import as_table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
+from raysynth.kinds.arrow_text import held
 from raysynth.methods.sequences.data import gap_name
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.public_schema import as_declared, family, public_schema
+from raysynth.statistics.public_schema import as_declared, public_schema
 
 if TYPE_CHECKING:
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
@@ -168,9 +169,9 @@ class LongTable:
 
     def _key(self, table: Table, found: ColumnSchema) -> ColumnSchema:
         """A key in its declared pattern, or in the plainest one."""
-        if found.kind is Kind.IDENTIFIER:
+        if found.kind.is_key:
             return replace(found, nullable=False)
-        of_type = {"text": "string", "number": "int64"}.get(family(table.schema.field(found.name).type))
+        of_type = {"text": "string", "number": "int64"}.get(held(table.schema.field(found.name).type))
         if of_type is None:
             raise SchemaError(f"sequence_key '{found.name}' holds neither text nor numbers; turn it into text")
         return ColumnSchema(
@@ -194,7 +195,7 @@ class LongTable:
         steps = _listing_own(ordered.rows.select(names))
         step_columns = [schema[n] for n in names]
         first = _listing_own(ordered.rows.take(pa.array(windows.start)))
-        kept = [schema[n] for n in self.static if schema[n].kind.is_modelled or schema[n].kind is Kind.CONSTANT]
+        kept = [schema[n] for n in self.static if schema[n].kind.is_modelled or schema[n].kind.is_constant]
         if self.time is not None:
             steps = steps.append_column(gap_name(self.time), _own_gaps(ordered))
             step_columns.append(_gap_schema(self.time, steps.schema.field(gap_name(self.time)).type))

@@ -21,7 +21,6 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.sequences.data import gap_name
 from raysynth.sampling.chunks import assemble, chunk_stream, written
-from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
 CHUNK_SEQUENCES = 4096  # each chunk of this many has a random stream of its own
@@ -91,7 +90,7 @@ class SequenceForm:
         steps = assemble(decoded, self.step_schema, made, self.identifier_key, first_row)
         yield from ((n, steps.column(n)) for n in steps.column_names)
         repeat = pa.array(np.repeat(np.arange(len(lengths)), lengths))
-        constant = [n for n in self.static if self.schema[n].kind is Kind.CONSTANT and n in entities.column_names]
+        constant = [n for n in self.static if self.schema[n].kind.is_constant and n in entities.column_names]
         yield from ((n, entities.column(n).take(repeat)) for n in constant)  # the model of entities has put them in
         own = TableSchema(columns=tuple(self.schema[n] for n in self.static if n not in constant))
         static = assemble(entities, own, made, self.identifier_key, first)

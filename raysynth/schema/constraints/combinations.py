@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.joint import Joint, joint_codes, joint_hashes, joint_text
 from raysynth.schema.constraints.values import column_of, missing, numbers_of
@@ -48,7 +48,7 @@ class FixedCombinations(Constraint):
         """Two or more columns of categories or numbers; each combination a value for every one."""
         _check_columns(self, self.columns)
         for column in known_columns(self, schema):
-            if not column.kind.is_discrete and column.kind is not Kind.CONTINUOUS:
+            if not column.kind.is_discrete and not column.kind.is_number:
                 raise ConstraintError(
                     f"{self.kind} of {self.columns}: column '{column.name}' is {column.kind}; declare it categorical"
                 )
@@ -160,7 +160,7 @@ class Unique(Constraint):
 
     def by_construction(self, schema: TableSchema) -> bool:
         """True when one of the columns is an identifier, which is unique by itself."""
-        return any(c in schema and schema[c].kind is Kind.IDENTIFIER for c in self.columns)
+        return any(c in schema and schema[c].kind.is_key for c in self.columns)
 
     def holds(self, table: pa.Table) -> np.ndarray:
         """For each row whether no earlier row has the same values (the same 64-bit hash)."""

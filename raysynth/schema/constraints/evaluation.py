@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import partial, reduce
 from typing import Any
 
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from raysynth.schema.constraints.values import Values, comparable, scalar_like, to_float, without_nan
 
+SPANS = {"days": 86_400_000_000, "hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000}  # microseconds
 _COMPARE: dict[type, Callable[..., Values]] = {
     ast.Eq: pc.equal,
     ast.NotEq: pc.not_equal,
@@ -110,7 +110,10 @@ def _arithmetic(op: ast.operator, left: Values, right: Values) -> Values:
             return pc.add(left, right)
         if isinstance(op, ast.Sub):
             return pc.subtract(left, right)
-        raise TypeError("times can be added and subtracted only")
+        if not (isinstance(op, (ast.Div, ast.FloorDiv)) and all(pa.types.is_duration(v.type) for v in (left, right))):
+            raise TypeError("times can be added and subtracted only, and a span of time divided by another")
+        left, right = (v.cast(pa.duration("us"), safe=False).cast(pa.int64()) for v in (left, right))
+        return _division(op, left, right)
     left, right = _number(left), _number(right)
     if isinstance(op, (ast.Add, ast.Sub, ast.Mult)):
         checked = {ast.Add: pc.add_checked, ast.Sub: pc.subtract_checked, ast.Mult: pc.multiply_checked}[type(op)]
@@ -147,10 +150,22 @@ def _call(name: str, arguments: list[Values]) -> Values:
         return pc.is_null(value) if name == "isnull" else pc.is_valid(value)
     if name == "abs":
         return pc.abs(_number(value))
-    if name in ("days", "hours"):
-        return pa.scalar(timedelta(**{name: value.as_py()}), pa.duration("us"))
+    if name in SPANS:
+        return _span(_number(value), SPANS[name])
     numbers = [v if pa.types.is_temporal(v.type) else _number(v) for v in arguments]
     return reduce(partial(_extreme, pc.less if name == "min" else pc.greater), numbers)
+
+
+def _span(value: Values, unit: int) -> Values:
+    """So many units as a duration, rounded to microseconds; missing where 64 bits cannot hold it."""
+    if pa.types.is_integer(value.type):
+        possible = pc.less_equal(pc.abs(value), 2**62 // unit)
+        whole = pc.multiply(pc.if_else(possible, value, pa.scalar(None, pa.int64())), unit)
+    else:
+        exact = pc.multiply(value, float(unit))
+        exact = pc.if_else(pc.less_equal(pc.abs(exact), 2.0**62), exact, pa.scalar(None, pa.float64()))
+        whole = pc.round(exact).cast(pa.int64())
+    return whole.cast(pa.duration("us"))
 
 
 def _extreme(better: Callable[..., Values], left: Values, right: Values) -> Values:

@@ -7,8 +7,9 @@ is ever executed, so a rule from a hostile schema file can at worst be refused. 
     values              numbers, 'text', True, False; ISO 8601 text beside a time: admitted >= '2024-01-31'
     comparison          ==  !=  <  <=  >  >=  (chains too: 0 <= age <= 120),  in / not in ('a', 'b')
     logic               and, or, not, with unknown as a third value
-    arithmetic          +  -  *  /  //  %
-    functions           isnull(x), notnull(x), abs(x), min(x, y, ...), max(x, y, ...), days(n), hours(n)
+    arithmetic          +  -  *  /  //  %;  of times + and -, and a span / or // another: (left - came) / days(1)
+    functions           isnull(x), notnull(x), abs(x), min(x, y, ...), max(x, y, ...)
+    spans of time       days(n), hours(n), minutes(n), seconds(n) of a number or a column: left == came + days(stay)
 
 A comparison with a missing value is unknown, 'unknown or True' is true, 'unknown and False' is false (three-valued
 logic, as in SQL); a row breaks the rule only where it is known to be false. A division by zero is missing.
@@ -28,13 +29,13 @@ import pyarrow as pa
 from raysynth.errors import ConstraintError
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.derived import Derived, solved
-from raysynth.schema.constraints.evaluation import evaluate
+from raysynth.schema.constraints.evaluation import SPANS, evaluate
 from raysynth.schema.constraints.values import TEXT, column_of, satisfied, storage_type
 from raysynth.schema.table import TableSchema
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
-FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, "days": 1, "hours": 1, "min": None, "max": None}
+FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, **dict.fromkeys(SPANS, 1), "min": None, "max": None}
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
 _ALLOWED = (
     *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp),
@@ -165,8 +166,8 @@ def _check_call(node: ast.Call, where: str) -> None:
         raise ConstraintError(
             f"{where}: {name} takes {wanted or 'two or more'} argument{'s' if wanted is None else ''}"
         )
-    if name in ("days", "hours") and not (isinstance(node.args[0], ast.Constant) and _is_number(node.args[0].value)):
-        raise ConstraintError(f"{where}: {name} takes a number")
+    if name in SPANS and isinstance(node.args[0], ast.Constant) and not _is_number(node.args[0].value):
+        raise ConstraintError(f"{where}: {name} takes a number below a million, or a column of numbers")
 
 
 def _check_membership(node: ast.Compare, where: str) -> None:

@@ -36,7 +36,7 @@ class Gap:
     @staticmethod
     def possible(low: ColumnSchema, high: ColumnSchema) -> bool:
         """Whether the two can be modelled so: times of the same type, or numbers that 64 bits hold."""
-        if low.kind is not Kind.CONTINUOUS:
+        if not low.kind.is_number:
             return low.dtype == high.dtype
         return not any(c.dtype.startswith(_NO_INT64) for c in (low, high))
 
@@ -142,7 +142,7 @@ class Gap:
             nullable=self.low.nullable or self.high.nullable,
             bounds=bounds,
             inferred=() if bounds is None else _private(both),
-            decimals=_most_decimals(both) if kind is Kind.CONTINUOUS else None,
+            decimals=_most_decimals(both) if kind.is_number else None,
             reason=f"from the constraint '{self.low.name}' <= '{self.high.name}'",
         )
 
@@ -170,7 +170,7 @@ class Gap:
 
     def _step(self) -> float:
         """The least difference that low and high can have, 0 where there is no least."""
-        if self.high.kind is not Kind.CONTINUOUS or pa.types.is_integer(self.high.arrow_type):
+        if not self.high.kind.is_number or pa.types.is_integer(self.high.arrow_type):
             return 1
         return 0.0 if self.high.decimals is None else 10.0**-self.high.decimals
 

@@ -140,7 +140,7 @@ def joint_hashes(arrays: Sequence[pa.Array]) -> np.ndarray:
     """A hash of each row's values, (N,) uint64, the same in every process."""
     from pandas.util import hash_array
 
-    from raysynth.schema.permutation import mix
+    from raysynth.kinds.permutation import mix
 
     result = np.zeros(len(arrays[0]), np.uint64)
     for array in arrays:

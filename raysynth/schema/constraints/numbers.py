@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.gap import Gap
 from raysynth.schema.constraints.values import (
@@ -189,7 +189,7 @@ class Positive(Constraint):
     def validate(self, schema: TableSchema) -> None:
         """The column must be a number or timedelta."""
         (column,) = known_columns(self, schema)
-        if column.kind in (Kind.DATETIME, Kind.CATEGORICAL, Kind.BOOLEAN) or not _is_number(column):
+        if column.kind.is_discrete or column.kind.is_dated or not _is_number(column):
             raise ConstraintError(
                 f"{self}: column '{self.column}' is {column.kind} ({column.dtype}); it must be a number"
             )

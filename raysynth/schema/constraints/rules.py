@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.schema.columns import Kind
 from raysynth.schema.constraints.base import Constraint, Replacement
 from raysynth.schema.constraints.combinations import Unique
 from raysynth.schema.constraints.derived import Derived
@@ -201,7 +200,7 @@ class ConstraintSet:
         involved = {n for c in self._checked for n in c.involves}
         for column in self.schema.columns:
             name = column.name
-            if name in involved and column.kind is Kind.CONSTANT and name not in table.column_names:
+            if name in involved and column.kind.is_constant and name not in table.column_names:
                 value = pa.scalar(column.value, column.arrow_type)
                 table = table.append_column(name, pa.array([value.as_py()] * table.num_rows, column.arrow_type))
         return table

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from raysynth import BayesianNetworkSynthesizer, TabularGAN, TabularVAE, load_synthetic_model
+from raysynth.api import new_synthesizer
 from raysynth.attacks.inversion import InputInversionAttack
 from raysynth.attacks.likelihood import likelihood_ratio
 from raysynth.attacks.shadow import pooled_log_odds, ridge_scores
@@ -124,3 +125,27 @@ def test_meta_classifiers_find_the_feature_that_tells() -> None:
     attacked[:40] += 3 * truth
     scores = ridge_scores(attacked, shared, inside)
     assert scores[truth].mean() > scores[~truth].mean()
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("copula", ["inversion_model"]),
+        ("bayesian_network", ["inversion_model", "likelihood"]),
+        pytest.param("tvae", ["inversion_input", "reconstruction"], marks=pytest.mark.slow),
+    ],
+)
+def test_dates_written_as_text_are_attacked_as_those_that_are_datetimes(method: str, names: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    day = pd.Timestamp("1950-01-01") + pd.to_timedelta(rng.integers(0, 20_000, 300), unit="D")
+    dated = pd.DataFrame({"born": day, "size": rng.normal(size=300).round(2), "kind": rng.choice(list("abc"), 300)})
+    found = []
+    for table in (dated, dated.assign(born=day.strftime("%d.%m.%Y"))):
+        more = {"epochs": 1} if method == "tvae" else {}
+        model = new_synthesizer(method, verbose=False, seed=0, **more).fit(table[:150])
+        made = model.sample(150, seed=1)
+        results = run_privacy_attacks(
+            table[:150], made, names, 2, holdout_data=table[150:], synthesizer=model, n_targets=60, seed=0
+        )
+        found.append({name: results.details[name].success.value for name in names})
+    assert found[0] == found[1]

@@ -287,6 +287,27 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     assert result.exit_code == 130 and "Nothing was written to" in result.stderr
 
 
+def test_no_result_replaces_what_a_command_reads(table: Path, model: Path, tmp_path: Path) -> None:
+    mine, own = tmp_path / "mine.csv", tmp_path / "m.raysynth"
+    mine.write_bytes(table.read_bytes())
+    own.write_bytes(model.read_bytes())
+    for arguments in (
+        ["fit", mine, "--method", METHOD, "--model", mine],
+        ["evaluate", mine, table, "--out", mine],
+        ["look", mine, "--schema", mine],
+        ["look", mine, "--schema", tmp_path / "schema.json", "--out", mine],
+        ["schema", mine, "--out", mine],
+        ["dossier", own, mine, table, "--holdout", table, "--out", own],
+    ):
+        result = run(*arguments)
+        assert (result.exit_code, "is read by this command" in result.output) == (2, True), result.output
+    assert run("fit", table, "--method", METHOD, "--model", mine).exit_code == 1  # another's table, and no model
+    assert mine.read_bytes() == table.read_bytes() and own.read_bytes() == model.read_bytes()
+    made = tmp_path / "made.csv"
+    told = [run("sample", own, "-n", "20", "--out", made).output for _ in range(2)]
+    assert ["in place of the file" in t for t in told] == [False, True]
+
+
 def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysynth.cli.fit.new_model", lambda *_, **__: pytest.fail("the fit began"))
     result = run("fit", table, "--model", tmp_path)

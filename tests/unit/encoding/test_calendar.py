@@ -31,6 +31,8 @@ COLUMNS = {
     "every five minutes": DAYS + seconds(86_400, 300),
     "any second": DAYS + seconds(86_400),
     "office hours": DAYS + pd.to_timedelta(9, unit="h") + seconds(8 * 3600, 900),
+    "half past nine": DAYS + pd.to_timedelta(9.5, unit="h"),
+    "shifts": DAYS + pd.to_timedelta(np.array([6.25, 14.25, 22.25])[np.arange(N) % 3], unit="h"),
     "evenings": DAYS + pd.to_timedelta(np.array([8, 20, 20, 20, 20])[np.arange(N) % 5], unit="h") + seconds(7200),
     "Saturdays mostly": DAYS + pd.to_timedelta((5 - DAYS.weekday) * (np.arange(N) % 4 > 0), unit="D"),
     "midnights in Berlin": DAYS.tz_localize("Europe/Berlin"),
@@ -44,6 +46,8 @@ SHARES: dict[str, Callable[[pd.Series], pd.Series]] = {
     "from 9 to 17": lambda t: t.dt.hour.between(9, 16),
     "evening": lambda t: t.dt.hour >= 20,
     "full hour": lambda t: (t.dt.minute == 0) & (t.dt.second == 0),
+    "quarter past": lambda t: (t.dt.minute == 15) & (t.dt.second == 0),
+    "half past nine": lambda t: (t.dt.hour == 9) & (t.dt.minute == 30) & (t.dt.second == 0),
     "five minutes": lambda t: (t.dt.minute % 5 == 0) & (t.dt.second == 0),
 }
 
@@ -85,14 +89,15 @@ def test_summaries_merge_to_the_same_counts() -> None:
     second.update(array.slice(900))
     first.merge(second)
     assert whole.calendar is not None and first.calendar is not None
-    for name in ("grids", "weekdays", "month_ends", "hours"):
+    for name in ("grids", "weekdays", "month_ends", "hours", "minutes"):
         assert np.array_equal(getattr(whole.calendar, name), getattr(first.calendar, name))
     assert isinstance(whole.calendar, CalendarCounts) and whole.calendar.grids[-1] == N == whole.calendar.weekdays.sum()
 
 
 def test_a_model_file_keeps_the_calendar(tmp_path: object) -> None:
-    frame = pd.DataFrame({"t": COLUMNS["office hours"], "w": COLUMNS["Saturdays mostly"], "k": np.arange(N) % 3})
-    frame.loc[0, "t"] += pd.Timedelta(seconds=1)
+    frame = pd.DataFrame({"t": COLUMNS["office hours"], "w": COLUMNS["Saturdays mostly"], "s": COLUMNS["shifts"]})
+    frame["none"] = pd.Series(pd.NaT, index=frame.index, dtype="datetime64[us]")
+    frame.loc[0, ["t", "s"]] += pd.Timedelta(seconds=1)
     model = rs.BayesianNetworkSynthesizer(seed=0, verbose=False).fit(frame)
     model.save(f"{tmp_path}/m")
     pd.testing.assert_frame_equal(rs.load_synthetic_model(f"{tmp_path}/m").sample(50, seed=0), model.sample(50, seed=0))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.quantiles import quantiles, searched
 from raysynth.statistics.numeric import NumericSummary
 
 
@@ -198,3 +199,19 @@ def test_steps_of_times_beyond_the_whole_numbers_of_float64() -> None:
     milliseconds = np.random.default_rng(4).integers(1_600_000_000_000, 1_700_000_000_000, 2000)
     distribution = released(pa.array(milliseconds * 1_000_000).cast(pa.timestamp("ns")))
     assert (distribution.step, distribution.offset) == (1_000_000, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 2**32 - 1))
+def test_the_compiled_loops_give_the_same_to_the_last_bit(n_cells: int, seed: int) -> None:
+    """Atoms, cells without rows, edges themselves and their neighbouring doubles; skewed and even ones."""
+    rng = np.random.default_rng(seed)
+    edges = np.sort(rng.choice([np.exp, np.abs])(3 * rng.standard_normal(2 * n_cells)))
+    low, high = edges[::2].copy(), edges[1::2].copy()
+    atoms, empty = rng.random((2, n_cells)) < 0.3
+    high[atoms], empty[0] = low[atoms], False
+    cells = SmoothDistribution(low, high, np.where(empty, 0.0, rng.dirichlet(np.full(n_cells, 0.3)) + 1e-9), 0.0, None)
+    ranks = np.concatenate([rng.random(500), cells.cumulative, np.nextafter(cells.cumulative, 0)])
+    assert np.array_equal(quantiles(ranks, cells), cells.quantile(ranks))
+    x = np.concatenate([rng.normal(0, 10, 500), low, np.nextafter(low, -np.inf), np.nextafter(low, np.inf)])
+    assert np.array_equal(searched(low, x), np.searchsorted(low, x, side="right"))

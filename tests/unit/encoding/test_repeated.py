@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.encoding.repeated import CYCLE, RepeatedEncoder, RowsEach, rows_each_of
 from raysynth.errors import SchemaError
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
 SHARES = ((1, 0.5), (3, 0.25), (8, 0.25))

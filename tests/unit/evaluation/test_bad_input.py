@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from raysynth.api import infer_schema
-from raysynth.encoding.identifier import IdentifierEncoder
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation import (
     evaluate_synthetic_data,
@@ -15,6 +14,7 @@ from raysynth.evaluation import (
     privacy_risk_score,
     statistical_similarity_score,
 )
+from raysynth.kinds.identifier.making import IdentifierEncoder
 
 FEW = pd.DataFrame({"age": np.arange(60.0) % 17, "town": ["a", "b", "c"] * 20})
 

@@ -43,9 +43,9 @@ def results() -> EvaluationResults:
     )
 
 
-def spent(epsilon: float, guarantee: bool = True) -> PrivacySpent:
-    total: Any = SimpleNamespace(epsilon=epsilon, delta=1e-5, guarantee=guarantee, not_covered=())
-    return PrivacySpent(Ledger(()), total, PrivacyBudget(epsilon, 1e-5))
+def spent(epsilon: float, guarantee: bool = True, delta: float = 1e-5) -> PrivacySpent:
+    total: Any = SimpleNamespace(epsilon=epsilon, delta=delta, guarantee=guarantee, not_covered=())
+    return PrivacySpent(Ledger(()), total, PrivacyBudget(epsilon, delta))
 
 
 def with_checks(results: EvaluationResults, *passed: bool | None) -> EvaluationResults:
@@ -98,6 +98,12 @@ def test_sharing_follows_guarantee_and_leaks(
     assert (sharing.answer, sharing.level) == (answer, level)
     if False in checks:
         assert "check" in sharing.reason and cards(found)[3].level == "bad"
+
+
+def test_no_epsilon_makes_up_for_a_large_delta(results: EvaluationResults) -> None:
+    """A mechanism that publishes the whole table with probability one half has any epsilon, and delta .5."""
+    found = replace(with_checks(results, True), spent=spent(0.1, delta=0.5))
+    assert purposes(found)[2].answer == "no" and cards(found)[0].level == "bad"
 
 
 def test_a_voided_ledger_is_no_guarantee(results: EvaluationResults) -> None:

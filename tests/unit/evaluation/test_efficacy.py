@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raysynth import SequentialTrees
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation import evaluate_synthetic_data, machine_learning_efficacy
 from raysynth.evaluation.evaluate import read_rows
-from raysynth.evaluation.realism import two_sample_test
+from raysynth.evaluation.metrics.realism import two_sample_test
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,34 @@ def test_a_classifier_cannot_tell_a_fresh_sample_but_tells_noise(wines: pd.DataF
     assert fresh.auc.low < 0.55
     assert told.auc.value > 0.7
     assert told.score < fresh.score
+
+
+def test_a_number_of_many_classes_by_the_models_schema_is_predicted_as_a_number(wines: pd.DataFrame) -> None:
+    numbered = wines.assign(proline=(wines["proline"] // 20 * 20).astype(int)).drop(columns="cultivar")
+    model = SequentialTrees(categorical_columns=["proline"], seed=0, verbose=False).fit(numbered[:500])
+    assert model.schema_ is not None and model.schema_["proline"].kind == "categorical"
+    found = evaluate_synthetic_data(
+        numbered[:500],
+        numbered[500:],
+        metrics=["ml_efficacy"],
+        target_columns="proline",
+        schema=model.schema_,
+        attack_types=[],
+    )
+    assert [(t.task, t.measure) for t in found.efficacy] == [("regression", "R2")] and found.efficacy[0].score > 0.5
+    assert any("'proline' has more classes than can be tested" in note for note in found.notes)
+
+
+def test_text_of_many_classes_and_a_constant_are_notes_and_the_other_targets_are_tested(wines: pd.DataFrame) -> None:
+    rng = np.random.default_rng(0)
+    odd = wines.assign(postcode=[f"{i:05d}" for i in rng.integers(0, 120, 1000)], flag="no")
+    found = evaluate_synthetic_data(
+        odd[:500],
+        odd[500:],
+        metrics=["ml_efficacy"],
+        target_columns=["postcode", "flag", "cultivar"],
+        categorical_columns=["postcode", "flag"],
+    )
+    assert [t.target for t in found.efficacy] == ["cultivar"]
+    notes = [n for n in found.notes if n.startswith("not tested:")]
+    assert len(notes) == 2 and "classes; at most 50" in notes[0] and "'flag' has one class" in notes[1]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from raysynth.comparison.intervals import share
-from raysynth.comparison.neighbours import Metric, gower_metric, nearest
+from raysynth.comparison.neighbours import Metric, gower_metric, nearest, nearest_without
 from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import Rows
 from raysynth.evaluation import privacy_risk_score
@@ -35,6 +35,30 @@ def test_neighbours_are_those_of_all_pairs(halves: tuple[pd.DataFrame, pd.DataFr
     points, references = metric.points(rows["synthetic"]), metric.points(rows["real"])
     sums = np.stack([np.minimum(np.abs(p - references), 1) ** power @ metric.weights for p in points])
     assert found.distances_QK == pytest.approx(np.sort(sums, axis=1)[:, :3] ** (1 / power), abs=1e-6)
+
+
+def test_each_column_left_out_gives_the_neighbours_of_a_search_without_it(
+    halves: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    rows = rows_of(halves[0][:1500], halves[1][:333])
+    metric = gower_metric(rows["real"])
+    positions = [0, len(metric.weights) - 1]
+    for position, found in zip(
+        positions, nearest_without(rows["synthetic"], rows["real"], metric, positions), strict=True
+    ):
+        weights = np.where(np.arange(len(metric.weights)) == position, 0.0, metric.weights)
+        alone = nearest(rows["synthetic"], rows["real"], Metric(metric.scale, weights, 1, metric.origin))
+        assert found.distances_QK == pytest.approx(alone.distances_QK, abs=1e-12)
+
+
+def test_differences_finer_than_float32_decide_and_the_first_of_equal_rows_is_named() -> None:
+    """2**-30 of the range apart, which float32 rounds away near 1; behind it 600 copies in two blocks."""
+    real = pd.DataFrame({"x": [0.0, *[1 - 2**-29] * 600, 1 - 2**-30], "c": "a"})
+    asked = pd.DataFrame({"x": [1.0, 1 - 2**-29], "c": "a"})
+    rows = rows_of(real, asked)
+    metric = Metric(np.ones(1), np.array([0.5, 0.5]), 1, np.zeros(1))
+    found = nearest(rows["synthetic"], rows["real"], metric, 2)
+    assert found.rows_QK.tolist() == [[601, 1], [1, 2]]
 
 
 def test_a_row_is_not_its_own_neighbour_and_missing_matches_missing() -> None:

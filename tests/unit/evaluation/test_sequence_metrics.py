@@ -149,6 +149,19 @@ def test_an_evaluation_of_long_tables_has_a_section_along_time(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("few_updates")
+def test_one_long_series_is_evaluated_in_windows_and_by_rows() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.arange(260)
+
+    def series(key: str) -> pd.DataFrame:
+        noise = rng.normal(size=260)
+        return pd.DataFrame({"who": key, "day": steps, "x": np.sin(steps / 9) + noise, "k": noise > 0})
+
+    found = evaluate_synthetic_data(series("a"), series("b"), sequence_key="who", time_column="day")
+    assert found.sequences is not None and found.sequences.n_real == 1 and found.sequences.steps == 13
+    assert found.privacy is not None and any("'who' has 1 value only" in note for note in found.notes)
+
+
 def test_rows_in_another_order_of_time_are_found_out() -> None:
     real = long_table(150, 0)
     fresh = compare_sequences(real, long_table(150, 1), sequence_key="who", time_column="day")

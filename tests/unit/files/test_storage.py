@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from raysynth.errors import ParameterError, StorageError
+from raysynth.files.model_file import ModelContent, write_model
 from raysynth.files.storage import atomic_path, check_writable, local_path, place, write_atomically
 
 
@@ -55,6 +56,39 @@ def test_check_before_the_work_finds_paths_that_cannot_be_written(tmp_path: Path
         check_writable(tmp_path)
     with pytest.raises(StorageError, match="a part of the path is a file"):
         check_writable(tmp_path / "file" / "model.raysynth")
+
+
+@pytest.mark.parametrize("name", ["real.csv", "sub/../real.csv", "link.csv"])
+def test_what_a_command_reads_is_not_what_it_writes(tmp_path: Path, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "real.csv").write_text("a\n1\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    check_writable(tmp_path / "real.csv")
+    check_writable(tmp_path / "made.csv", tmp_path / "real.csv", "s3://bucket/real.csv", None)
+    with pytest.raises(ParameterError, match="is read by this command"):
+        check_writable(tmp_path / name, None, str(tmp_path / "real.csv"))
+
+
+def test_a_file_of_another_kind_is_not_replaced(tmp_path: Path) -> None:
+    private = tmp_path / "real.csv"
+    private.write_text("a\n1\n")
+    with pytest.raises(StorageError, match="real.csv.*name another file"):
+        check_writable(private, starts=b"PK")
+    for name, content in (
+        ("page.html", b"<!doctype html>"),
+        ("figures.json", b' {"a": 1}'),
+        ("m.raysynth", b"PK\x03\x04"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        check_writable(tmp_path / name)
+        (tmp_path / name).write_bytes(private.read_bytes())
+        with pytest.raises(StorageError, match="name another file"):
+            check_writable(tmp_path / name)
+        (tmp_path / name).write_bytes(b"")
+        check_writable(tmp_path / name)
+    with pytest.raises(StorageError, match="name another file"):
+        write_model(private, ModelContent({}, {}))
+    assert private.read_text() == "a\n1\n"
 
 
 # ---------------------------------------------------------------------------------------------- which path is meant

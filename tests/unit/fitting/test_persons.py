@@ -212,3 +212,20 @@ def test_a_wrong_entity_is_refused_by_name(table: pd.DataFrame) -> None:
 def test_a_table_with_a_row_for_each_person_is_protected_by_rows() -> None:
     model = new_synthesizer("copula", seed=1, verbose=False).fit(persons(200, 5))
     assert model.schema_.entity is None and all(c.rows_each is None for c in model.schema_.columns)
+
+
+def test_persons_whom_nothing_names_are_asked_about() -> None:
+    """Without a key salaries and dates of birth still stand for persons; a number in two units stands for nobody."""
+    each = np.full(PERSONS, VISITS)
+    rows = visits(persons(PERSONS, 5), each, 5)[["birth_date", "salary", "sex", "ward", "pulse"]]
+    rows["x"] = rows["salary"].astype("category").cat.codes * 17 % 251
+    (said,) = open_exactly(as_table(rows), None, {}).said
+    assert said.startswith("'birth_date', 'salary', 'x' repeat together, ") and "--entity x" in said
+    unnamed = open_exactly(as_table(rows.drop(columns="x")), None, {}).said
+    assert len(unnamed) == 1 and "a column of persons" in unnamed[0]
+    rng = np.random.default_rng(0)
+    celsius = rng.normal(15, 8, 2000).round(1)
+    weather = pd.DataFrame(
+        {"celsius": celsius, "fahrenheit": celsius * 1.8 + 32, "wind": rng.normal(9, 3, 2000).round(1)}
+    )
+    assert not any("repeat together" in line for line in open_exactly(as_table(weather), None, {}).said)

@@ -20,7 +20,7 @@ from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError, SchemaError
-from raysynth.evaluation.ledger_section import ledger_section
+from raysynth.evaluation.provenance import ledger_section
 from raysynth.fitting.opening import open_table, privacy_scope
 from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema

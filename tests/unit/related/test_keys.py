@@ -67,6 +67,20 @@ def test_what_cannot_be_filled_or_completed_is_refused_before_any_fit() -> None:
             RelationalSynthesizer(relations=RELATIONS, verbose=False, **wrong).fit(tables)
 
 
+def test_one_parent_of_most_rows_is_told_of_and_not_learned() -> None:
+    rng = np.random.default_rng(0)
+    parents = pd.DataFrame({"id": np.arange(100), "age": rng.integers(18, 90, 100)})
+    children = pd.DataFrame({"parent": np.append(np.zeros(5_000, int), rng.integers(0, 100, 300)), "x": 1.5})
+    children["x"] = rng.normal(size=len(children))
+    relations = ["children.parent -> parents.id"]
+    said = "children.parent -> parents.id: one row of 'parents' has 5,0.. of the 5,300 rows of 'children'"
+    with pytest.warns(UserWarning, match=said):
+        model = RelationalSynthesizer(relations=relations, seed=0, verbose=False).fit(
+            {"parents": parents, "children": children}
+        )
+    assert model.sample(seed=1)["children"].groupby("parent").size().max() < 20
+
+
 def test_dealt_parents_have_their_numbers_of_children_and_the_wanted_kind() -> None:
     rng = np.random.default_rng(0)
     kind, number = rng.integers(0, 5, 300), rng.poisson(3, 300)

@@ -231,7 +231,8 @@ def test_what_no_budget_covers_is_refused_by_name(
 
 
 def test_a_network_draws_given_columns_only_where_none_depends_on_a_drawn_one(model: RelationalSynthesizer) -> None:
-    generator = model.database_.tables["lines"].model.synthesizer._generator()  # type: ignore[union-attr]
+    grouped = model.database_.tables["lines"].model.synthesizer._generator()  # type: ignore[union-attr]
+    generator = grouped.generator  # bins of numbers are joined
     child, parents = next((c, p) for c, p in enumerate(generator.network.parents) if p)
     with pytest.raises(InputError, match="is given and depends on"):
         generator.generate_given(np.zeros((2, len(generator.names)), np.uint16), [child], np.random.default_rng(0))

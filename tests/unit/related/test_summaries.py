@@ -10,6 +10,7 @@ import pytest
 from raysynth import RelationalSynthesizer
 from raysynth.related.grouping import Family
 from raysynth.related.kinds import Sample, share_of_parents
+from raysynth.related.making import nearest_families
 from raysynth.related.siblings import AS_BEFORE, Siblings
 from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -131,6 +132,28 @@ def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.nd
     some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
     mended = bounded.repaired(some, number).to_pandas()[number > 0]
     assert (mended[least] + mended[width]).max() <= 5
+
+
+def test_of_many_tries_the_families_are_kept_that_do_what_their_parents_say(
+    rows: tuple[pa.Table, np.ndarray, Summaries],
+) -> None:
+    children, parent_N, chosen = rows
+    asked = chosen.seen(chosen.of(children, parent_N, 300))
+    assert (chosen.apart(children, asked, parent_N) == 0).all()
+    order = np.random.default_rng(0).permutation(len(parent_N))  # families of other parents' children
+    twice = pa.concat_tables([children.take(pa.array(order)), children])
+    above = {n: pa.chunked_array([x, x]).combine_chunks() for n, x in asked.items()}
+    apart_F = chosen.apart(twice, above, np.concatenate([parent_N, parent_N + 300]))
+    assert apart_F[:300][np.bincount(parent_N, minlength=300) > 0].mean() > 1 and (apart_F[300:] == 0).all()
+    number = np.bincount(parent_N, minlength=300)
+    both = Family.made(np.tile(number, 2))
+    alone = Family(np.append(both.parent, [-1, -1]), np.append(both.place, [0, 0]), both.number)
+    n = len(parent_N)  # the second try of each parent, then the rows without one
+    assert nearest_families(apart_F, alone, 300).tolist() == [*range(n, 2 * n), 2 * n, 2 * n + 1]
+    last_first = np.where(np.arange(600) % 600 < 300, np.arange(600) % 2, 0.5)  # even parents from the first try
+    kept = nearest_families(last_first, both, 300)
+    assert (both.parent[kept] % 300 == np.repeat(np.arange(300), number)).all()
+    assert ((both.parent[kept] < 300) == (both.parent[kept] % 2 == 0)).all()
 
 
 def test_values_that_stay_are_learned_as_staying() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ def test_parents_come_first_and_roots_have_none() -> None:
     assert order.index("c") < order.index("b") < order.index("a") > order.index("d")
     assert schema.roots() == ("c", "d")
     assert [str(r) for r in schema.set_aside()] == ["c.boss -> c.id, nullable"]
+    public = DatabaseSchema(tuple(replace(t, reference=t.name == "b") for t in schema.tables), schema.relations[:1])
+    assert public.roots() == ("a", "b", "c", "d")  # a key into a reference table makes no child
     assert [r.parent for r in schema.parents_of("a")] == ["b", "d"]
     assert [r.child for r in schema.children_of("c")] == ["b", "c"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import raysynth as rs
 from raysynth.constraints import Expression, Inequality, Positive, Unique
 from raysynth.errors import ConstraintError, InputError, SchemaError
-from raysynth.schema.arrow_text import parse_arrow_type
+from raysynth.kinds.arrow_text import parse_arrow_type
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema, declared
 

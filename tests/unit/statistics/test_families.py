@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth import BayesianNetworkSynthesizer, ColumnSchema, Kind, TableSchema, infer_schema
+from raysynth import BayesianNetworkSynthesizer, ColumnSchema, DPTabularVAE, Kind, TableSchema, infer_schema
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
@@ -95,6 +96,22 @@ def test_a_released_schema_has_the_kinds_and_pays_for_them(tmp_path: Path) -> No
     assert [schema[n].kind for n in ("age", "since", "postal")] == [Kind.CONTINUOUS, Kind.DATETIME, Kind.CATEGORICAL]
     assert "kind" in schema["age"].released
     assert sum("spells" in e["released"] for e in schema.releases["ledger"]["events"]) == 5
+
+
+def test_a_fit_that_shares_its_releases_says_that_it_reads_text_and_the_cure_works(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    messy().to_csv(path, index=False)
+    model = DPTabularVAE(epsilon=8.0, epochs=1, keep_shards=tmp_path / "kept", verbose=False, seed=0)
+    with pytest.warns(UserWarning, match=r"as TEXT, numbers and dates too.*'age', 'pay', 'since'.*infer_schema"):
+        model.fit(path)
+    assert model.schema_["age"].kind is Kind.CATEGORICAL
+    cured = infer_schema(path, epsilon=0.5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*as TEXT.*")
+        again = DPTabularVAE(
+            epsilon=8.0, epochs=1, schema=cured, keep_shards=tmp_path / "kept", verbose=False, seed=0
+        ).fit(path)
+    assert again.schema_["age"].kind is Kind.CONTINUOUS and again.schema_["since"].kind is Kind.DATETIME
 
 
 def test_what_is_declared_or_listed_is_not_looked_at_and_a_frame_is_as_it_is(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_findings(seed: int) -> None:
     assert found.n_rows == N + 40 and found.duplicates == 40
     assert found.target == "outcome"
     assert of(found, "title").rare > 0.9 and "'(rare)'" in of(found, "title").advice[0]
-    assert any("-999.0 stands far" in a for a in of(found, "income").advice)
+    assert any("-999 stands far" in a for a in of(found, "income").advice)
     assert of(found, "seen").column.date_format == "%d.%m.%Y"
     assert any("2262-01-01 stands far" in a for a in of(found, "seen").advice)
     assert of(found, "town").advice == () and of(found, "town").rare == 0
@@ -59,6 +59,18 @@ def test_a_clean_table_has_no_advice() -> None:
     found = find(as_table(data))
     assert all(c.advice == () for c in found.columns) and found.duplicates == 0 and found.target == "z"
     assert found.schema["d"].kind is Kind.DATETIME
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_signs_for_missing_at_both_ends_are_found_and_tails_are_none(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 10, N)
+    data = pd.DataFrame({"both": np.select([kind == 0, kind == 1], [-999, 999], rng.normal(0, 20, N).round())})
+    data["two"] = np.select([kind == 0, kind == 1], [9998, 9999], rng.integers(0, 90, N))
+    data["tail"] = rng.lognormal(2, 2, N).round(1)
+    found = find(as_table(data))
+    signs = {name: [a.split()[0] for a in of(found, name).advice if "sign for missing" in a] for name in data}
+    assert signs == {"both": ["-999", "999"], "two": ["9998", "9999"], "tail": []}
 
 
 def test_numbers_among_texts_are_said_with_a_cure() -> None:

@@ -45,6 +45,7 @@ def one(name: str, values: Any) -> ColumnSchema:
         ("patient_id", pd.Series(RNG.permutation(np.arange(N) * 37 + 5.0)).where(np.arange(N) > 9), Kind.IDENTIFIER),
         ("x", np.arange(100, 100 + N), Kind.IDENTIFIER),
         ("patnum", RNG.permutation(np.arange(100_000, 100_000 + 3 * N))[:N], Kind.IDENTIFIER),  # drawn without repeats
+        ("custnum", np.arange(N) * 5 + 100, Kind.IDENTIFIER),  # a regular grid: a series, but for its name
         ("income", RNG.permutation(np.arange(10_000, 10_000 + 40 * N * N))[:N], Kind.CONTINUOUS),
         ("year", RNG.permutation(np.arange(1500, 2000))[:N], Kind.CONTINUOUS),
         ("name", [f"{a} {b}" for a in ("Akron", "Elk Grove", "Moton") for b in PLACES] * 5, Kind.CATEGORICAL),

@@ -14,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.errors import SchemaError
-from raysynth.statistics.decimals import needed_decimals
+from raysynth.statistics.decimals import Step, joint_step, needed_decimals
 from raysynth.statistics.distinct import DistinctSample
 from raysynth.statistics.exact_sum import ExactSum
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.numeric import NumericSummary
-from raysynth.statistics.step import Step, joint_step
 
 
 def summary_of(values: pa.Array, cuts: tuple[int, ...] = ()) -> NumericSummary:

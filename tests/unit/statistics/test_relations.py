@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,6 +111,46 @@ def test_rules_auto_keeps_them_in_every_row(method: type, capsys: pytest.Capture
         .query("_merge == 'left_only'")
     )
     assert abs(made["all costs"].isna().mean() - data["all costs"].isna().mean()) < 0.05
+
+
+def stays(seed: int) -> pd.DataFrame:
+    """Days and times that others and a number make; the number of days is missing in some rows."""
+    rng = np.random.default_rng(seed)
+    came = pd.Series(pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 700, N), unit="D"))
+    stay = pd.Series(rng.integers(0, 30, N)).astype("Int64").mask(rng.random(N) < 0.1)
+    ride = pd.Series(pd.Timestamp("2021-03-01 06:00") + pd.to_timedelta(rng.integers(0, 99_999, N), unit="min"))
+    data = pd.DataFrame({"came": came, "stay days": stay, "begun": ride, "minutes": rng.integers(5, 300, N)})
+    data["left"] = came + pd.to_timedelta(stay.astype("float"), unit="D")
+    data["bill"] = came + pd.Timedelta(days=30)
+    data["ended"] = ride + pd.to_timedelta(data.minutes, unit="min")
+    return data
+
+
+@pytest.mark.parametrize("method", [rs.GaussianCopula, rs.BayesianNetworkSynthesizer, rs.SequentialTrees])
+def test_spans_between_times_are_found_and_kept_in_every_row(method: type, tmp_path: Path) -> None:
+    data = stays(3)
+    expected = [
+        Expression("left == came + days(col('stay days'))"),
+        Expression("bill == came + days(30)"),
+        Expression("ended == begun + minutes(minutes)"),
+    ]
+    assert set(map(str, expected)) <= set(rules(data))
+    method(seed=1, rules="auto", verbose=False).fit(data).save(tmp_path / "m")
+    model = rs.load_synthetic_model(tmp_path / "m")
+    asked = [
+        model.sample(500, seed=2),
+        model.sample(60, {"left": ("2020-06-01", "2020-09-01")}, seed=3),
+        model.sample(conditions=data[["came", "minutes"]].head(40), seed=4),
+    ]
+    for made in asked:
+        days, known = made["stay days"].astype("float"), made["stay days"].notna()
+        assert (made.left == made.came + pd.to_timedelta(days, unit="D"))[known].all() and made.left[
+            ~known
+        ].isna().all()
+        assert (made.bill == made.came + pd.Timedelta(days=30)).all()
+        assert (made.ended == made.begun + pd.to_timedelta(made.minutes, unit="min")).all()
+    assert abs(asked[0].left.isna().mean() - data.left.isna().mean()) < 0.06
+    assert asked[1].left.between("2020-06-01", "2020-09-01").all()
 
 
 def test_without_rules_they_are_proposed(capsys: pytest.CaptureFixture[str]) -> None:

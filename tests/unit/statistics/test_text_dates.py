@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import raysynth as rs
 from raysynth.errors import ConditionError, SchemaError
+from raysynth.kinds.date_text import DateFormat
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.schema.date_text import DateFormat
 from raysynth.statistics.text_dates import _MOST_DISTINCT, _sample, known_formats, read_dates, settled
 
 TIMES = [

@@ -12,6 +12,7 @@ from scipy import stats
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import TrainingError
 from raysynth.statistics.units import UnitIndex
 from raysynth.training import private_batches
 from raysynth.training.batches import MemoryRows, epoch_seed
@@ -154,6 +155,20 @@ def test_steps_repeated_after_a_crash_come_out_of_the_charged_ones(tmp_path: Pat
     again.agree(average_alone)
     assert [len(list(again.epoch(e))) for e in (1, 2)] == [4, 0]
     assert private_batches.started_steps(Path(journal)) == 12
+
+
+def test_two_processes_in_one_run_do_not_release_twice_what_was_charged_once(tmp_path: Path) -> None:
+    charged = plan(0.25, 12, journal=str(tmp_path / "run" / "steps.json"))  # 3 epochs of 4 steps
+    one, other = PoissonBatches(rows(20), charged), PoissonBatches(rows(20), charged)
+    for batches in (one, other):
+        batches.agree(average_alone)
+    assert len(list(one.epoch(0))) == 4
+    with pytest.raises(TrainingError, match="another process trains in .*run"):
+        next(other.epoch(0))
+    other.agree(average_alone)  # it resumes, knowing of the other's steps, and the one that still runs is stopped
+    assert len(list(other.epoch(1))) == 4
+    with pytest.raises(TrainingError, match="another process"):
+        next(one.epoch(1))
 
 
 @pytest.mark.statistical

@@ -22,7 +22,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.tuning import SweepResult, sweep
 from raysynth.tuning.one_trial import Task
-from raysynth.tuning.preparation import split
+from raysynth.tuning.preparation import split, warn_of_text
 from raysynth.tuning.trials import Trial
 
 module = importlib.import_module("raysynth.tuning.search")
@@ -140,6 +140,15 @@ def test_a_finite_epsilon_beside_inf_is_read_through_the_private_door(
     assert exact.holdout["x"].to_pylist() == private.holdout["x"].to_pylist()
     finite, other = (Trial(s.setting, 0).setting for s in (r.trial for r in found.results))
     assert {exact.of(finite) is exact, exact.of(other) is exact} == {True, False}
+
+
+def test_undeclared_columns_of_a_file_under_a_budget_are_told(table: pd.DataFrame, tmp_path: Path) -> None:
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.warns(UserWarning, match="a sweep within a budget reads these columns of .* as TEXT.*'x', 'y', 'c'"):
+        warn_of_text(tmp_path / "rows.csv", None)
+    declared = TableSchema(tuple(ColumnSchema(n, Kind.CONTINUOUS, "double") for n in "xy"))
+    with pytest.warns(UserWarning, match="no types: 'c'"):
+        warn_of_text(tmp_path / "rows.csv", declared)
 
 
 def test_lines_that_are_no_rows_are_refused_where_both_doors_are_used(table: pd.DataFrame, tmp_path: Path) -> None:

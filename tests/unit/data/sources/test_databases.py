@@ -132,7 +132,7 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
         (tmp_path / "text.db", DataError, "text.db' is one file, and no SQLite"),
         (tmp_path / "broken.db", DataError, "broken.db': "),
         (tmp_path / "empty", DataError, "holds no table"),
-        ("postgresql://user@host/shop", ParameterError, "postgresql.*not read in this version"),
+        ("mysql://user@host/shop", ParameterError, "mysql.*read from PostgreSQL alone"),
         (3, DataError, "found int"),
     ]
     for source, error, message in cases:

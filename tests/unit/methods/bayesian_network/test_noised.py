@@ -14,7 +14,7 @@ from raysynth import load_synthetic_model
 from raysynth.dp import InsecureSeededNoise
 from raysynth.methods.bayesian_network.edge_rules import edge_rules
 from raysynth.methods.bayesian_network.noised import Measured, NoisedSearch, Rounds, agreeing_weights, shrunk
-from raysynth.methods.bayesian_network.private import bins_shown
+from raysynth.methods.bayesian_network.private import bins_shown, told_apart
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
@@ -77,6 +77,16 @@ def test_shrinkage_keeps_what_is_noise_and_takes_what_is_not() -> None:
     estimate = shrunk(truth + 20 * rng.standard_normal(2000), np.full(2000, 500.0), 20.0)
     assert np.abs(estimate - truth).mean() < 25
     assert shrunk(np.array([-50.0]), np.array([1.0]), 1.0).min() >= 0
+
+
+def test_shares_of_categories_are_told_apart_as_far_as_the_noise_lets_them() -> None:
+    rng, even = np.random.default_rng(0), np.append(np.full(60, 1 / 60), 0.0)
+    noisy = np.maximum(even + np.append(rng.normal(0, 180, 60), 0) / 10_000, 0)
+    found = told_apart(noisy / noisy.sum(), 10_000, 180)
+    assert np.abs(found - even).sum() / 2 < 0.1 < 0.25 < np.abs(noisy / noisy.sum() - even).sum() / 2
+    clear = np.array([0.6, 0.3, 0.05, 0.0, 0.05])
+    assert np.abs(told_apart(clear, 10_000, 20) - clear).max() < 0.005
+    assert told_apart(clear, 10_000, 20)[-1] == pytest.approx(0.05, abs=1e-3)  # 'missing' is no category among others
 
 
 def test_weights_bring_drawn_rows_to_the_measured_table() -> None:

@@ -1,0 +1,58 @@
+"""Arrow types: their text in a schema ('int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)') and what they hold."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from raysynth.errors import SchemaError
+
+TEXT = pa.dictionary(pa.int32(), pa.string())  # the canonical type of text
+_SIMPLE_TYPES = (
+    *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+    *(pa.float32(), pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.null()),
+)
+
+
+def parse_arrow_type(text: str, column: str) -> pa.DataType:
+    """Arrow type from its text form; raises `SchemaError` that names the column."""
+    if text.startswith("timestamp["):
+        unit, _, zone = text[len("timestamp[") : -1].partition(", tz=")
+        if unit in ("s", "ms", "us", "ns"):
+            return pa.timestamp(unit, tz=zone or None)
+    if text.startswith("duration[") and text[9:-1] in ("s", "ms", "us", "ns"):
+        return pa.duration(text[9:-1])
+    if text.startswith("decimal128("):
+        precision, _, scale = text[len("decimal128(") : -1].partition(",")
+        try:
+            return pa.decimal128(int(precision), int(scale))
+        except ValueError:
+            raise SchemaError(f"column '{column}': cannot read dtype '{text}'") from None
+    simple = {str(t): t for t in _SIMPLE_TYPES}
+    if text in simple:
+        return simple[text]
+    raise SchemaError(
+        f"column '{column}': dtype '{text}' is not supported; valid: {', '.join(simple)}, "
+        "timestamp[unit(, tz=zone)], duration[unit], decimal128(precision, scale)"
+    )
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """True for the canonical text type."""
+    return bool(type_.equals(TEXT))
+
+
+def dtype_text(type_: pa.DataType) -> str:
+    """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
+    return "string" if is_text(type_) else str(type_)
+
+
+def held(type_: pa.DataType) -> str:
+    """What values of a type are: 'text', 'number', 'boolean', 'datetime' or 'duration'; 'null': there are none."""
+    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
+        return "text"
+    if pt.is_timestamp(type_) or pt.is_date32(type_):
+        return "datetime"
+    if pt.is_duration(type_):
+        return "duration"
+    return "boolean" if pt.is_boolean(type_) else "null" if pt.is_null(type_) else "number"

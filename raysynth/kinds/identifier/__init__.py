@@ -1,0 +1,3 @@
+"""Keys: recognised, described by a pattern, made anew in it."""
+
+from raysynth.kinds.identifier.kind import KIND as KIND

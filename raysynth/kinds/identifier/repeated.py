@@ -1,0 +1,92 @@
+"""Recognising keys that several rows share: record numbers, accounts, insurance numbers of persons with several rows.
+
+A key that no two rows share is told by that alone; one that repeats looks like a category of many values. It is told by
+its name where its values do not contradict, or by values that are codes: many different ones, with digits enough to
+number people. What is common in many rows each (a few shops, some products) is worth learning, and stays a category.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from raysynth.kinds.names import provider_by_name, share_of, words_of
+
+MANY = 20  # different values that a key has
+MANY_BY_VALUE = 50  # where the name says nothing
+ROWS_BY_NAME = 100  # rows that a value has on average, at most; no limit for keys of persons
+ROWS_BY_VALUE = 50
+_ENOUGH = 0.9  # share of values that must look like it
+
+# Words run together: 'Kundennummer', 'SUBJID', 'empno'; 'Mitarbeiter' alone counts them.
+_JOINED = (
+    r"(?:kunden|patienten|versicher(?:ten|ungs)|mitarbeiter|mitglieds?|personal|personen|konto|fall|akten|schüler|steuer"
+    r"|sozialversicherungs|renten|ausweis|matrikel|vertrags|policen|depot|vs|sv|kd|pat)(?:nr|nummer|id)"
+    r"|(?:p|pt|pat|u?subj|cust|emp|mem|mbr|usr|user|cli|client|person|patient|member|student|case|acct|acc|hh)(?:id|no|num)"
+)
+_PERSON = re.compile(
+    r"\b(?:patient|customer|client|employee|person|student|member|owner|holder|applicant|author|guest|passenger"
+    r"|subscriber|subject|participant|respondent|user|account|policy|insured|insurance|record|mrn|case|individual"
+    r"|household|citizen|resident|staff|worker|donor|child|mother|borrower|debtor|cardholder|ssn|iban|nhs|ahv|svnr"
+    r"|kunde|kundin|versicherter|mitglied|assuré|salarié|employé|adhérent|usager|élève|paciente|cliente|empleado|alumno"
+    r"|asegurado|usuario|paziente|dipendente|utente|assicurato|dni|nif|curp)s?\b"
+    rf"|\b(?:{_JOINED})\b"
+)
+_KEY = re.compile(
+    r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
+    rf"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance|nummer|{_JOINED})(?: \d+)?$"
+    r"|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
+)
+_WHOLE_KEY = re.compile(
+    r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy|nummer"
+    rf"|{_JOINED})(?: \d+)?$|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
+)
+_CALENDAR = re.compile(r"\b(?:year|season|quarter|month|week|day|hour|minute)s?\b")  # 'yearID': numbered by all alike
+_THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|course|route|isbn|asin|part|category")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|\d{4}-W\d\d.*")
+_CODE = re.compile(r"[A-Za-z0-9]+(?:[-_:/. ][A-Za-z0-9]+)*")
+_NUMBER = re.compile(r"[-+]?\d[\d,]*\.\d+|[-+]?\d{1,3}(?:,\d{3})+")
+
+
+def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int, *, is_text: bool) -> str | None:
+    """Why a column is a key though values repeat, in words; None where it is none.
+
+    Args:
+        name: of the column.
+        examples: some distinct values as text.
+        n_distinct: number of distinct values.
+        rows: that have a value.
+        is_text: False for whole numbers, which only a name tells from amounts.
+    """
+    words, each = words_of(name), rows / max(n_distinct, 1)
+    if n_distinct < MANY or not examples:
+        return None
+    named = (_KEY if is_text else _WHOLE_KEY).search(words) is not None
+    named = named and (is_text or _CALENDAR.search(words) is None)
+    alone = _PERSON.sub("", words).strip() == "" and (is_text or not words.endswith("s"))  # 'students' counts them
+    of_person = _PERSON.search(words) is not None and (named or alone)
+    few_rows = of_person or each <= ROWS_BY_NAME
+    if (named or of_person) and few_rows and (not is_text or share_of(_has_digits, examples) >= _ENOUGH):
+        return "a key by its name"
+    is_coded = n_distinct >= MANY_BY_VALUE and each <= ROWS_BY_VALUE and provider_by_name(name) != "postcode"
+    is_coded = is_coded and _THING.search(words) is None
+    if is_text and is_coded and share_of(_is_code, examples) >= _ENOUGH and share_of(_DATE.fullmatch, examples) < 0.5:
+        return "a key by its values"
+    return None
+
+
+def names_persons(name: str) -> bool:
+    """Whether a key's name says that it numbers persons (or their records, accounts, policies)."""
+    return _PERSON.search(words_of(name)) is not None
+
+
+def _has_digits(value: str) -> bool:
+    return re.search(r"\d", value) is not None and len(value.split()) <= 9
+
+
+def _is_code(value: str) -> bool:
+    """Whether a text has a code's form, and digits enough to number people."""
+    if len(value) < 6 or _CODE.fullmatch(value) is None or _NUMBER.fullmatch(value) is not None:
+        return False
+    spaced = " " in value and not re.fullmatch(r"[A-Z0-9]{2,5}(?: [A-Z0-9]{1,5})+", value)
+    return not spaced and len(re.sub(r"\D", "", value)) >= 5
