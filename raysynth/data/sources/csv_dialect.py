@@ -7,6 +7,7 @@ for one function.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -115,8 +116,18 @@ def encoding_of(head: bytes, is_whole: bool) -> str:
     try:
         head.decode("utf-8") if is_whole else head[: head.rfind(b"\n") + 1].decode("utf-8")
     except UnicodeDecodeError:
-        return _legacy_encoding(head)
+        found = _legacy_encoding(head)
+        return found if _is_readable(head, found) else "latin-1"
     return "utf-8"
+
+
+def _is_readable(head: bytes, encoding: str) -> bool:
+    """Whether all bytes have a meaning in an encoding; in text that was decoded wrongly before some may have none."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(head, final=False)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _legacy_encoding(head: bytes) -> str:
@@ -149,8 +160,6 @@ def _decoded(head: bytes, encoding: str, is_whole: bool, where: str) -> str:
     try:
         if is_whole:
             return head.decode(codec)
-        import codecs
-
         text = codecs.getincrementaldecoder(codec)().decode(head, final=False)
     except UnicodeError as error:
         raise DataError(

@@ -140,6 +140,13 @@ def test_encodings(encoding: str, word: str, tmp_path: Path) -> None:
     assert bool(table.notes[0].startswith("encoding")) is (not encoding.startswith("utf-8"))
 
 
+def test_text_that_was_decoded_wrongly_before_is_read_byte_by_byte(tmp_path: Path) -> None:
+    mangled = "Wladyslaw á".encode("mac_roman") + "Władysław Á".encode() + "Jos\u0301e".encode()
+    table = read(tmp_path, b"who,b\n" + b"".join(mangled + b" %d,1\n" % i for i in range(40)))
+    assert table.notes[0] == "encoding latin-1" and table.to_arrow().num_rows == 40
+    assert table.to_arrow().column("who")[0].as_py().encode("latin-1") == mangled + b" 0"
+
+
 def test_packing_is_what_the_content_says(tmp_path: Path) -> None:
     packed = gzip.compress(lines("a,b", "#,1").encode())
     assert read(tmp_path, packed, name="named.csv").to_arrow().num_rows == len(ROWS)
