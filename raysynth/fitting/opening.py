@@ -334,7 +334,7 @@ def open_privately(
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope)
-    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "a fit that shares its releases")):
+    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "this fit")):
         warnings.warn(said, stacklevel=8)
     schema = public_schema(table, declared, kinds, public_types=public_types, found=found)
     table, modelled, rules = as_modelled(table, schema)
