@@ -140,7 +140,8 @@ def _one_spelling(array: pa.Array) -> pa.Array:
         return array
     x = array.to_numpy(zero_copy_only=False)  # NaN where null
     is_nan = np.isnan(x)
-    if np.count_nonzero(is_nan) == array.null_count and not np.any(np.signbit(x) & (x == 0)):
+    negative_zero = np.iinfo(f"i{x.itemsize}").min  # the sign and nothing else, as a whole number of that size
+    if np.count_nonzero(is_nan) == array.null_count and not (x.view(f"i{x.itemsize}") == negative_zero).any():
         return array
     with np.errstate(invalid="ignore"):  # some payloads of NaN signal
         return pa.array(x + x.dtype.type(0), array.type, mask=is_nan)

@@ -137,8 +137,12 @@ def cells_of(keys: np.ndarray, numbers: Numbers, least_level: int = 0, cap: int 
 
 def float_keys(values: np.ndarray) -> np.ndarray:
     """Keys (N,) int64 in the order of values (N,) float64; -0.0 and 0.0 share one. NaN must not occur."""
-    bits = (values + 0.0).view(np.int64)
-    return bits ^ ((bits >> np.int64(63)) & _MAGNITUDE)
+    bits: np.ndarray = (values + 0.0).view(np.int64)
+    if len(bits) and bits.min() < 0:  # negative ones in the other order
+        signs = bits >> np.int64(63)
+        signs &= _MAGNITUDE
+        bits ^= signs
+    return bits
 
 
 def from_float_keys(keys: np.ndarray) -> np.ndarray:

@@ -68,10 +68,13 @@ class NumericSummary:
         """Add the rows of an array of the column's type."""
         values = _present_values(array)
         if values.dtype.kind == "f":
-            finite = values[np.isfinite(values)]
-            self.n_inf += int(np.count_nonzero(np.isinf(values)))
-            self.missing += len(array) - len(values) + int(np.count_nonzero(np.isnan(values)))
-            keys = float_keys(finite.astype(np.float64))
+            self.missing += len(array) - len(values)
+            is_finite = np.isfinite(values)
+            if not is_finite.all():
+                self.n_inf += int(np.count_nonzero(np.isinf(values)))
+                self.missing += int(np.count_nonzero(np.isnan(values)))
+                values = values[is_finite]
+            keys = float_keys(values.astype(np.float64, copy=False))
         else:
             self.missing += len(array) - len(values)
             keys = unsigned_keys(values) if values.dtype == np.uint64 else values

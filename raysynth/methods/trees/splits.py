@@ -190,6 +190,10 @@ def _of_many(
     most, at, n_left = -1.0, np.int64(0), 0
     if here == last:
         return most, int(at), n_left
+    if k == 1:
+        return _of_many_one(x_N, rows_B, targets_NK[:, 0], leaf_rows, total[0], per_row)
+    if k == 2:
+        return _of_many_two(x_N, rows_B, targets_NK, leaf_rows, total, per_row)
     so_far = np.zeros(k)
     for i in range(n - leaf_rows):
         for j in range(k):
@@ -197,6 +201,55 @@ def _of_many(
         following = x_N[rows_B[i + 1]]
         if following != here and i + 1 >= leaf_rows:
             found = _squares(so_far, total, per_row, i + 1, n)
+            if found > most:
+                most, at, n_left = found, (np.int64(here) + np.int64(following)) // 2, i + 1
+        here = following
+    return most, int(at), n_left
+
+
+@compiled
+def _of_many_one(
+    x_N: np.ndarray,
+    rows_B: np.ndarray,
+    target_N: np.ndarray,
+    leaf_rows: int,
+    total: float,
+    per_row: np.ndarray,
+) -> tuple[float, int, int]:
+    """As `_of_many` of one target, whose sum stays in a register."""
+    n, here = len(rows_B), x_N[rows_B[0]]
+    most, at, n_left, so_far = -1.0, np.int64(0), 0, 0.0
+    for i in range(n - leaf_rows):
+        so_far += target_N[rows_B[i]]
+        following = x_N[rows_B[i + 1]]
+        if following != here and i + 1 >= leaf_rows:
+            found = so_far * so_far * per_row[i + 1] + (total - so_far) ** 2 * per_row[n - i - 1]
+            if found > most:
+                most, at, n_left = found, (np.int64(here) + np.int64(following)) // 2, i + 1
+        here = following
+    return most, int(at), n_left
+
+
+@compiled
+def _of_many_two(
+    x_N: np.ndarray,
+    rows_B: np.ndarray,
+    targets_NK: np.ndarray,
+    leaf_rows: int,
+    total: np.ndarray,
+    per_row: np.ndarray,
+) -> tuple[float, int, int]:
+    """As `_of_many` of two targets."""
+    n, here, of_one, of_two = len(rows_B), x_N[rows_B[0]], total[0], total[1]
+    most, at, n_left, one, two = -1.0, np.int64(0), 0, 0.0, 0.0
+    for i in range(n - leaf_rows):
+        row = rows_B[i]
+        one += targets_NK[row, 0]
+        two += targets_NK[row, 1]
+        following = x_N[rows_B[i + 1]]
+        if following != here and i + 1 >= leaf_rows:
+            of_right = (of_one - one) ** 2 + (of_two - two) ** 2
+            found = (one * one + two * two) * per_row[i + 1] + of_right * per_row[n - i - 1]
             if found > most:
                 most, at, n_left = found, (np.int64(here) + np.int64(following)) // 2, i + 1
         here = following
@@ -302,17 +355,14 @@ def _of_few_classes(
 def _divide(rows_SB: np.ndarray, n_left: int, goes_left: np.ndarray, spare: np.ndarray) -> None:
     """Rows of the left child first, each child's in the order that they had."""
     for s in range(rows_SB.shape[0]):
-        to_left, to_right = 0, 0
-        for i in range(rows_SB.shape[1]):
-            row = rows_SB[s, i]
-            if goes_left[row]:
-                rows_SB[s, to_left] = row
-                to_left += 1
-            else:
-                spare[to_right] = row
-                to_right += 1
-        for i in range(to_right):
-            rows_SB[s, n_left + i] = spare[i]
+        to_left, rows_B = 0, rows_SB[s]
+        for i in range(len(rows_B)):  # written to both sides: no processor guesses a branch that is as good as random
+            row = rows_B[i]
+            rows_B[to_left] = row
+            spare[i - to_left] = row
+            to_left += goes_left[row]
+        for i in range(len(rows_B) - n_left):
+            rows_B[n_left + i] = spare[i]
 
 
 @compiled
