@@ -131,7 +131,12 @@
   const scrolls = (box) => box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
   const reachable = () => all(".scroll").filter(scrolls).forEach((box) => { box.tabIndex = 0; });
   addEventListener("load", reachable); addEventListener("resize", reachable);
-  document.addEventListener("toggle", reachable, true);
+  // The table beside a chart is text until it is asked for: 500 columns have some 18,000 cells.
+  document.addEventListener("toggle", ({ target }) => {
+    const waiting = target.querySelector(":scope > noscript");
+    if (waiting) waiting.outerHTML = waiting.textContent;
+    reachable();
+  }, true);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));
