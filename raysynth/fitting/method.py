@@ -27,6 +27,7 @@ class Method(Protocol):
     can_resume: ClassVar[bool]
     has_differential_privacy: ClassVar[bool]
     has_privacy_unit: ClassVar[bool]
+    usual_statistics_share: ClassVar[float]
     learns_sequences: ClassVar[bool]
 
     seed: int | None

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
-from raysynth.dp.accounting.calibration import PREPROCESSING_SHARE
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
@@ -78,7 +77,7 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
         unit=unit_of(model),
         rows_per_unit=1 if model.privacy_unit is None else model.max_rows_per_unit,
         secure_mode=bool(model.secure_mode),
-        preprocessing_share=PREPROCESSING_SHARE if model.statistics_share is None else model.statistics_share,
+        preprocessing_share=model.usual_statistics_share if model.statistics_share is None else model.statistics_share,
         noise=model._noise,
     )
 
@@ -326,17 +325,17 @@ def open_privately(
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
 
-    whole, units = table, None
+    whole, units, owner = table, None, None if unit is None else unit.column
     if unit is not None:
         table = bounded(whole, unit.column, unit.most_rows, scope.noise)
         units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
     earlier = earlier or Earlier()
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
-        found = found_columns(table, declared, kinds, scope)
-    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "a fit that shares its releases")):
+        found = found_columns(table, declared, kinds, scope, owner)
+    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "this fit", owner)):
         warnings.warn(said, stacklevel=8)
-    schema = public_schema(table, declared, kinds, public_types=public_types, found=found)
+    schema = public_schema(table, declared, kinds, public_types=public_types, found=found, unit=owner)
     table, modelled, rules = as_modelled(table, schema)
     opened = partial(OpenedTable, table, schema, modelled, rules, units=units)
     if earlier.released is not None:

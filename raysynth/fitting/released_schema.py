@@ -45,7 +45,8 @@ def released_schema(
     table = as_table(data, min_rows=0, private=True)
     if privacy_unit is not None:
         table = bounded(table, privacy_unit, most, scope.noise)
-    schema = public_schema(table, None, kinds, found=found_columns(table, None, kinds, scope))
+    found = found_columns(table, None, kinds, scope, privacy_unit)
+    schema = public_schema(table, None, kinds, found=found, unit=privacy_unit)
     return release_schema(as_declared(table, schema), schema, scope)
 
 

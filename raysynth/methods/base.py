@@ -68,6 +68,7 @@ class Synthesizer(Shown):
     can_resume: ClassVar[bool] = False  # whether a fit keeps checkpoints that `fit(resume=...)` resumes from
     has_differential_privacy: ClassVar[bool] = False
     has_privacy_unit: ClassVar[bool] = False
+    usual_statistics_share: ClassVar[float] = 0.1  # of the budget's rho, where `statistics_share` is None
     learns_sequences: ClassVar[bool] = False  # whether what it protects is a sequence, not a row
 
     categorical_columns: Annotated[
@@ -125,14 +126,14 @@ class Synthesizer(Shown):
             "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
-            under_budget=Computed("a tenth"),
+            under_budget=Computed("a tenth, of `bayesian_network` a fifth"),
         ),
     ] = None
     privacy_unit: Annotated[
         str | None,
         Parameter(
-            "with differential privacy: the column whose value names the person; the guarantee is then under all rows "
-            "of one person more or less; None: under one row. Every method of tables has it"
+            "with differential privacy: the column whose value names the person, a key that is made anew; the "
+            "guarantee is then under all rows of one person more or less; None: one row. Every method of tables has it"
         ),
     ] = None
     max_rows_per_unit: Annotated[

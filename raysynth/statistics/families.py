@@ -76,6 +76,7 @@ def found_columns(
     declared: TableSchema | None,
     kinds: Mapping[Kind, Iterable[str] | None],
     scope: PrivacyScope,
+    unit: str | None = None,
 ) -> tuple[ColumnSchema, ...]:
     """The columns of a CSV file that turn out to be numbers, days or times; noised and charged.
 
@@ -84,8 +85,9 @@ def found_columns(
         declared: the user's; its columns are not looked at. One that was released has named all columns already.
         kinds: lists of column names by kind; the columns of these are not looked at either.
         scope: pays.
+        unit: the column that names the privacy unit: a key, so it is not looked at.
     """
-    asked = _asked(table, declared, kinds)
+    asked = _asked(table, declared, kinds, unit)
     if not asked:
         return ()
     k, multiplier = scope.rows_per_unit, scope.share_multiplier(FAMILY_SHARE / len(asked))
@@ -98,13 +100,17 @@ def found_columns(
 
 
 def read_as_text(
-    table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], what: str
+    table: Table,
+    declared: TableSchema | None,
+    kinds: Mapping[Kind, Iterable[str] | None],
+    what: str,
+    unit: str | None = None,
 ) -> str | None:
     """What to say where `what` (a sweep, say) reads undeclared columns as text; None where it reads none so.
 
     It depends on names and declarations alone.
     """
-    asked = _asked(table, declared, kinds)
+    asked = _asked(table, declared, kinds, unit)
     if not asked:
         return None
     shown = ", ".join(map(repr, asked[:6])) + (f" and {len(asked) - 6} more" if len(asked) > 6 else "")
@@ -115,11 +121,13 @@ def read_as_text(
     )
 
 
-def _asked(table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None]) -> list[str]:
+def _asked(
+    table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], unit: str | None
+) -> list[str]:
     """Columns of a CSV file that nobody declared; a schema that was released has named all columns already."""
     if not table.is_spelled or (declared is not None and declared.releases is not None):
         return []
-    known = {n for names in kinds.values() for n in names or ()} | set(() if declared is None else declared.names)
+    known = {unit, *(n for names in kinds.values() for n in names or ()), *(() if declared is None else declared.names)}
     return [f.name for f in table.schema if _is_open(f) and f.name not in known]
 
 

@@ -11,8 +11,9 @@ With k rows of one privacy unit at most (`units.py`), one unit changes each hist
 noise is k times as much. A unit may then bring up to k values that nobody else has: the delta of naming open categories
 is divided among them.
 
-`share` of the budget's rho is divided equally among the columns. Open categories take `SELECTION_DELTA` of delta, in
-equal parts.
+`share` of the budget's rho is divided among the columns by their public numbers of cells K: the total absolute error
+sum K sigma is least, at a given sum of 1 / sigma^2, where rho grows with K^(2/3). Open categories take
+`SELECTION_DELTA` of delta, in equal parts.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from raysynth.dp.mechanisms.histogram import (
     FAN_OUT,
     WIDEST,
     LevelCounts,
-    Runs,
     exact_levels,
     level_sizes,
     merged_runs,
     simplex,
+    with_ends,
 )
 from raysynth.errors import SchemaError
 from raysynth.running.runner import summarise
@@ -48,6 +49,7 @@ from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.noised_digits import DigitCells, digits_shown
+from raysynth.statistics.noised_naming import NAMING_SHARE, Named, SecondLook
 from raysynth.statistics.noised_range import (
     END_COST,
     ZOOMS,
@@ -63,11 +65,12 @@ from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases
+NUMBER_CELLS, OPEN_CELLS = 30.0, 30.0  # counts that a number is known by, and categories that nobody declared
 DIGITS_SHARE = 0.1  # of a column's rho, for finding whether a number of which nothing is declared is whole
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
-END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
 PART_ROWS = 2.5  # standard deviations: so many rows are in a part of a number without declared bounds, on average
 FINE_ROWS = 3000.0  # standard deviations: of so many rows the noise shows single values and narrow intervals
+CUTS = 64  # parts of a cell of the public grid, whose width is up to 1/256 of the value: too wide for years and dates
 SEEN = 3.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
 
 
@@ -116,10 +119,13 @@ class NoisedStatistics:
 
 @dataclass
 class _Plan:
-    """Cells and noise of each column, decided before any row is read; `k`: most rows of a unit."""
+    """Cells and noise of each column, decided before any row is read; `k`: most rows of a unit.
+
+    `multipliers`: of the Gaussian release that has all of a column's rho.
+    """
 
     schema: TableSchema
-    multiplier: float
+    multipliers: Mapping[str, float]
     delta: float
     k: int
     cells: dict[str, Cells] = field(default_factory=dict)
@@ -127,21 +133,20 @@ class _Plan:
     ranged: list[ColumnSchema] = field(default_factory=list)
     digits: dict[str, DigitCells] = field(default_factory=dict)
     events: dict[str, list[Event]] = field(default_factory=dict)
+    second: SecondLook | None = None
+    named: dict[str, Named] = field(default_factory=dict)
 
-    @property
-    def sigma(self) -> float:
+    def sigma(self, name: str) -> float:
         """Standard deviation, in rows, of the counts of a column's cells."""
-        return self.multiplier * self.k
+        return self.multipliers[name] * self.k
 
-    @property
-    def range_multiplier(self) -> float:
+    def range_multiplier(self, name: str) -> float:
         """Of one of the releases that a range is found by: octaves, then zooms."""
-        return self.multiplier / math.sqrt(RANGE_SHARE / (1 + ZOOMS))
+        return self.multipliers[name] / math.sqrt(RANGE_SHARE / (1 + ZOOMS))
 
-    @property
-    def digits_multiplier(self) -> float:
+    def digits_multiplier(self, name: str) -> float:
         """Of the digits of a number."""
-        return self.multiplier / math.sqrt(DIGITS_SHARE)
+        return self.multipliers[name] / math.sqrt(DIGITS_SHARE)
 
 
 def release_statistics(
@@ -157,7 +162,8 @@ def release_statistics(
         n_rows: about how many rows there are, from what was released before; None: their number is released here.
     """
     plan = _planned(schema, scope, share)
-    scope.charge(*(event for own in plan.events.values() for event in own))
+    second = () if plan.second is None else plan.second.events(plan.k)
+    scope.charge(*(event for own in plan.events.values() for event in own), *second)
     cells_of = partial(CellCounts, plan.cells, plan.digits)
     counted = summarise(table, cells_of, columns=list(plan.cells), label="noised statistics")
     n_rows = scope.release_row_count(_count_rows(table, counted)) if n_rows is None else n_rows
@@ -166,6 +172,7 @@ def release_statistics(
         cells = {c.name: NumberCells(plan.grids[c.name].starts) for c in plan.ranged}
         ranged = summarise(table, partial(CellCounts, cells), columns=list(cells), label="numbers in their range")
         counted.fixed.update(ranged.fixed)
+    _name_values(plan, counted, scope)
     columns = {c.name: _column(c, plan, counted, scope, n_rows) for c in schema.columns if c.name in plan.cells}
     return NoisedStatistics(n_rows, columns)
 
@@ -177,13 +184,20 @@ def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
 
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
     seen = [c for c in schema.columns if c.kind.is_modelled or (c.nullable and c.kind.is_made and not c.kind.is_key)]
-    n_open = sum(c.kind.is_listed and c.categories is None for c in seen)
+    texts = [c.name for c in seen if is_open(c) and pt.is_string(value_type(c))]
+    n_open = sum(is_open(c) for c in seen) + bool(texts)
     delta_share = SELECTION_DELTA if n_open else 0.0
-    multiplier = scope.share_multiplier(share / max(len(seen), 1), delta_share)
+    second, delta = None, scope.budget.delta * delta_share / max(n_open, 1)
+    if texts:
+        second = SecondLook.planned(texts, scope, share * NAMING_SHARE, delta_share, delta)
+        share *= 1 - NAMING_SHARE
+    weights = {c.name: public_cells(c) ** (2 / 3) for c in seen}
+    total = sum(weights.values())
+    multipliers = {n: scope.share_multiplier(share * w / total, delta_share) for n, w in weights.items()}
     k = scope.rows_per_unit
-    plan = _Plan(schema, multiplier, scope.budget.delta * delta_share / max(n_open, 1), k)
+    plan = _Plan(schema, multipliers, delta, k, second=second)
     for column in seen:
-        name = column.name
+        name, multiplier = column.name, multipliers[column.name]
         counts = events.discrete_gaussian(f"counts of '{name}'", multiplier, rows=k)
         plan.cells[name], plan.events[name] = PresenceCells(), [counts]
         if column.kind.is_discrete:
@@ -208,12 +222,30 @@ def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
     plan.ranged.append(column)
     plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
     steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
-    own = [events.discrete_gaussian(step, plan.range_multiplier, rows=k) for step in steps]
+    own = [events.discrete_gaussian(step, plan.range_multiplier(name), rows=k) for step in steps]
     if column.kind.is_number and column.decimals is None and column.reason:  # nobody declared it
         rest -= DIGITS_SHARE
         plan.digits[name] = DigitCells()
-        own.append(events.discrete_gaussian(f"digits of '{name}'", plan.digits_multiplier, rows=k))
-    plan.events[name] = [_histogram_event(name, plan.multiplier / math.sqrt(rest), k), *own]
+        own.append(events.discrete_gaussian(f"digits of '{name}'", plan.digits_multiplier(name), rows=k))
+    plan.events[name] = [_histogram_event(name, plan.multipliers[name] / math.sqrt(rest), k), *own]
+
+
+def is_open(column: ColumnSchema) -> bool:
+    """Whether a column holds categories that nobody declared."""
+    return column.kind.is_discrete and declared_domain(column) is None
+
+
+def public_cells(column: ColumnSchema) -> float:
+    """About how many noised counts say what a column is like, from what is declared of it."""
+    if column.kind.is_discrete:
+        domain = declared_domain(column)
+        return OPEN_CELLS if domain is None else 1.0 + len(domain)
+    if not column.kind.is_numeric:
+        return 1.0
+    if column.bounds is None:
+        return NUMBER_CELLS
+    leaves = len(grid_of(column, column.bounds).starts)
+    return min(float(leaves), NUMBER_CELLS) * math.sqrt(len(level_sizes(leaves)))
 
 
 def declared_domain(column: ColumnSchema) -> tuple[Any, ...] | None:
@@ -240,22 +272,23 @@ def _count_rows(table: Table, counted: CellCounts) -> int:
 
 def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> ValueGrid:
     """The leaves in which a number without bounds is counted: its range and digits, as far as the noise shows."""
+    multiplier = plan.range_multiplier(column.name)
 
     def noising(exact: np.ndarray) -> np.ndarray:
-        return noised_counts(exact, plan.range_multiplier, scope.noise, sensitivity=plan.k)
+        return noised_counts(exact, multiplier, scope.noise, sensitivity=plan.k)
 
-    known = (plan.range_multiplier * plan.k, n_rows, scope.row_count_sigma)
+    known = (multiplier * plan.k, n_rows, scope.row_count_sigma)
     spread = released_spread(column, counted.fixed[column.name], noising, *known)
     if column.name in plan.digits:
-        counts, multiplier = counted.other[column.name], plan.digits_multiplier
-        noised = noised_counts(counts, multiplier, scope.noise, sensitivity=plan.k)
-        column = replace(column, decimals=digits_shown(noised, multiplier * plan.k, n_rows))
+        counts, digits = counted.other[column.name], plan.digits_multiplier(column.name)
+        noised = noised_counts(counts, digits, scope.noise, sensitivity=plan.k)
+        column = replace(column, decimals=digits_shown(noised, digits * plan.k, n_rows))
     event = plan.events[column.name][0]
     assert event.noise_multiplier is not None
     sigma = event.noise_multiplier * plan.k
     fine, parts = grid_of(column, (spread.edges[0], spread.edges[-1])), parts_shown(n_rows, sigma, PART_ROWS, WIDEST)
     is_fine = len(fine.starts) <= parts or n_rows >= FINE_ROWS * sigma
-    return fine if is_fine else grid_of_parts(column, spread.cut(parts))
+    return fine if is_fine else grid_of_parts(column, spread.finer(CUTS).cut(parts))
 
 
 def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> NoisedColumn:
@@ -264,10 +297,11 @@ def _column(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Priva
         return _numbers(column, plan, counted.fixed[column.name], scope, n_rows)
     if isinstance(plan.cells[column.name], OpenCells):
         return _open_values(column, plan, counted, scope, n_rows)
-    noised = noised_counts(counted.fixed[column.name], plan.sigma, scope.noise)
-    if not _seen_missing(column, noised[-1], plan.sigma):
+    sigma = plan.sigma(column.name)
+    noised = noised_counts(counted.fixed[column.name], sigma, scope.noise)
+    if not _seen_missing(column, noised[-1], sigma):
         noised[-1] = -np.inf
-    if column.kind.is_discrete and noised[-2] <= SEEN * plan.sigma:
+    if column.kind.is_discrete and noised[-2] <= SEEN * sigma:
         noised[-2] = -np.inf  # outside the declared domain
     rows = simplex(noised, n_rows)
     if not column.kind.is_discrete:
@@ -290,22 +324,35 @@ def _open_values(
     column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int
 ) -> NoisedColumn:
     """Values that enough rows share, by stability; what is left of the rows, beyond noise, has other values."""
-    by_value = counted.open[column.name]
-    exact_missing = by_value.get(None, 0)
-    kept, noised = _named(by_value, column, plan, scope)
-    missing = float(noised_counts(np.array([exact_missing]), plan.sigma, scope.noise)[0])
+    sigma, (kept, noised) = plan.sigma(column.name), plan.named[column.name]
+    missing = float(noised_counts(np.array([counted.open[column.name].get(None, 0)]), sigma, scope.noise)[0])
     if not kept and not pt.is_string(value_type(column)):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
-    missing = min(missing, float(n_rows)) if _seen_missing(column, missing, plan.sigma) else 0.0
+    missing = min(missing, float(n_rows)) if _seen_missing(column, missing, sigma) else 0.0
     left = n_rows - missing - noised.sum()
-    of_left = math.hypot(plan.sigma * math.sqrt(len(kept) + 1), scope.row_count_sigma)
+    event = plan.events[column.name][0]
+    assert event.noise_multiplier is not None
+    of_left = math.hypot(event.noise_multiplier * plan.k * math.sqrt(len(kept)), sigma, scope.row_count_sigma)
     if left < 0 or (kept and left <= SEEN * of_left):
         noised, left = simplex(noised, n_rows - missing), 0.0
     order = np.argsort(-noised, kind="stable")
     counts = CategoryCounts(
         tuple(kept[i] for i in order), noised[order], missing, len(kept), left <= 0, float(max(left, 0.0))
     )
-    return NoisedColumn(column.name, n_rows, missing, counts=Noised(counts, plan.events[column.name][0]))
+    return NoisedColumn(column.name, n_rows, missing, counts=Noised(counts, event))
+
+
+def _name_values(plan: _Plan, counted: CellCounts, scope: PrivacyScope) -> None:
+    """The values of open categories, and of one of these columns by a second release."""
+    for column in plan.schema.columns:
+        if isinstance(plan.cells.get(column.name), OpenCells):
+            plan.named[column.name] = _named(counted.open[column.name], column, plan, scope)
+    if plan.second is not None:
+        name = plan.second.column(counted.open, plan.named, scope)
+        again = replace(plan, multipliers={**plan.multipliers, name: plan.second.multiplier})
+        naming = partial(_named, column=plan.schema[name], plan=again, scope=scope)
+        plan.events[name][0] = plan.second.events(plan.k)[1]
+        plan.named[name] = plan.second.named(counted.open[name], plan.named[name], naming, scope)
 
 
 def _named(
@@ -314,7 +361,8 @@ def _named(
     """Values that may be named, and their noised counts."""
     values = sorted((v for v in by_value if v is not None), key=str)
     exact = np.array([by_value[v] for v in values], dtype=np.float64)
-    passed, noised = stable_counts(exact, plan.multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
+    multiplier = plan.multipliers[column.name]
+    passed, noised = stable_counts(exact, multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
     return from_integers([values[i] for i in passed], value_type(column)), noised
 
 
@@ -331,7 +379,7 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
         levels, grid = _without_noise_alone(levels, grid, n_rows - missing, known)
     runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
-        runs = _with_ends(runs, n_rows - missing)
+        runs = with_ends(runs, n_rows - missing)
     return NoisedColumn(
         column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
     )
@@ -348,14 +396,3 @@ def _without_noise_alone(
         LevelCounts(own.counts[start // FAN_OUT**i : stop // FAN_OUT**i], own.sigma) for i, own in enumerate(levels)
     ]
     return kept, ValueGrid(grid.starts[start:stop], grid.low[start:stop], grid.high[start:stop], grid.decimals)
-
-
-def _with_ends(runs: Runs, total: float) -> Runs:
-    """A declared range of few values is like a list of categories: its ends stay, though noise hides their few rows.
-
-    A range that shrinks by one rare value moves every reader's equal bins: on Adult at epsilon 1 one fit in six lost
-    the lowest of sixteen years of education (41 rows, noise of 56), and all pair trends of that column with it.
-    """
-    counts = runs.counts.copy()
-    counts[[0, -1]] = np.maximum(counts[[0, -1]], END_ROWS)
-    return replace(runs, counts=counts * (total / counts.sum()))

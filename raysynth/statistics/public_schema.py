@@ -26,6 +26,8 @@ from raysynth.kinds.registry import kind_held, told_publicly
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 
+UNIT_KEY = "key of the privacy unit: made anew, never copied"
+
 
 def public_schema(
     table: Table,
@@ -34,6 +36,7 @@ def public_schema(
     *,
     public_types: bool = False,
     found: Iterable[ColumnSchema] = (),
+    unit: str | None = None,
 ) -> TableSchema:
     """The schema of a table from public facts alone; rare values need no protection of their own then.
 
@@ -43,10 +46,12 @@ def public_schema(
         kinds: lists of column names by kind; they win over `declared`.
         public_types: the types that a Parquet or Arrow file stores (whole numbers, decimals, units) are public.
         found: columns that nobody declared and whose kind was released with noise (`families.py`).
+        unit: the column that names the privacy unit: a key that is made anew, whatever is declared of it.
 
     Raises:
-        SchemaError: names the column: it is not in the table, of another family than declared, or a constant without
-            a value; its declaration was read from rows; or `public_types` of a table whose types no file stores.
+        SchemaError: names the column: it is not in the table, of another family than declared, a constant without a
+            value, or a unit that is neither text nor number; its declaration was read from rows; or `public_types` of
+            a table whose types no file stores.
     """
     if public_types and table.untyped:
         raise SchemaError(
@@ -71,7 +76,9 @@ def public_schema(
                 )
         else:
             column = released.get(field.name) or undeclared(field, public_types)
-        if field.name in listed:
+        if field.name == unit:
+            column = _key_of_unit(column, public_types)
+        elif field.name in listed:
             column = _of_kind(column, listed[field.name], retyped=field.name in table.untyped)
         columns.append(_complete(column))
     base = declared if declared is not None else TableSchema(columns=())
@@ -101,6 +108,27 @@ def undeclared(field: pa.Field, public_types: bool = False) -> ColumnSchema:
     """A column of which nothing is declared: by name, what its type holds and, where that is public, the type."""
     kind, found = told_publicly(PublicField(field.name, field.type, public_types))
     return ColumnSchema(field.name, kind, reason=found.reason, **found.fields)
+
+
+def _key_of_unit(column: ColumnSchema, public_types: bool) -> ColumnSchema:
+    """The column that names the privacy unit: its values are never released, so every made row is somebody else's.
+
+    Raises:
+        SchemaError: it holds neither text nor numbers.
+    """
+    if column.kind.is_key or column.kind.is_made:
+        return replace(column, nullable=False)
+    found = held(column.arrow_type)
+    if found not in ("text", "number"):
+        raise SchemaError(
+            f"privacy_unit '{column.name}' holds {found}; a key that can be made anew is text or a number: turn it "
+            "into text"
+        )
+    was_declared = column.reason in ("", "declared") or public_types
+    dtype = column.dtype if found == "text" or was_declared else "int64"
+    return ColumnSchema(
+        column.name, Kind.IDENTIFIER, dtype, column.pandas_dtype, False, label=column.label, reason=UNIT_KEY
+    )
 
 
 def _of_kind(column: ColumnSchema, kind: Kind, *, retyped: bool = False) -> ColumnSchema:

@@ -369,6 +369,7 @@ def test_no_file_asks_which_kind_a_column_is() -> None:
     """Above `kinds/` its description is asked; a kind is named only where a column of it is made or listed."""
     files = {p: p.read_text(encoding="utf-8") for p in PACKAGE.rglob("*.py") if PACKAGE / "kinds" not in p.parents}
     asking = r"(?:\bis|\bis not|==|!=|\bin|\bnot in) \(?Kind\.[A-Z]|match \w+\.kind\b"
-    assert [str(p) for p, text in files.items() if re.search(asking, text)] == []
+    found = [str(p) for p, text in files.items() if re.search(asking, text)]
+    assert found == [], "ask its family or description instead: column.kind.is_number, .is_dated, ... .about"
     naming = [p for p, text in files.items() if re.search(r"\bKind\.[A-Z]", text)]
     assert len(naming) <= KINDS_NAMED, sorted(p.name for p in naming)

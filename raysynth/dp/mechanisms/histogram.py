@@ -9,13 +9,14 @@ Shapes: L leaves, K nodes of a level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 FAN_OUT = 16
 WIDEST = 128
 SIGNIFICANT = 3.0  # standard deviations of a chi-square above its mean at which a node's shape is seen in its children
+END_ROWS = 5.0  # of the lowest and the highest value of a declared short range, however few the noise shows
 
 
 @dataclass(frozen=True)
@@ -126,3 +127,14 @@ def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
     order = np.argsort(first)
     assert len(first) and first.min() == 0 and first.max() < n_leaves
     return Runs(first[order], np.concatenate([*done_counts, counts])[order])
+
+
+def with_ends(runs: Runs, total: float) -> Runs:
+    """A declared range of few values is like a list of categories: its ends stay, though noise hides their few rows.
+
+    A range that shrinks by one rare value moves every reader's equal bins: on Adult at epsilon 1 one fit in six lost
+    the lowest of sixteen years of education (41 rows, noise of 56), and all pair trends of that column with it.
+    """
+    counts = runs.counts.copy()
+    counts[[0, -1]] = np.maximum(counts[[0, -1]], END_ROWS)
+    return replace(runs, counts=counts * (total / counts.sum()))

@@ -4,9 +4,10 @@ Start: every column by itself, from its noised shares. A round compares each can
 and one more) with the same table of rows drawn from the network so far; the exponential mechanism picks one by the L1
 distance less what the noise of measuring it would cost, and discrete Gaussian noise measures it (the scores of MST and
 AIM: McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts
-and those that the network so far expects, cell by cell, as far as their differences exceed the noise; so nothing
-measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted until every
-table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights do.
+and those that the network so far expects, cell by cell, as far as their differences exceed the noise (`denoising.py`);
+so nothing measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted
+until every table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights
+do.
 
 Where a workload names pairs of columns, a round picks among the edges that measure one of them which is not measured
 yet, until all are or none can be; which are is seen from what was picked, so the choice stays the mechanism's.
@@ -26,6 +27,7 @@ import numpy as np
 
 from raysynth.dp.mechanisms.counts import chosen, noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
+from raysynth.methods.bayesian_network.denoising import estimated
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, reachable
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.sampler import draw, network_steps
@@ -78,7 +80,7 @@ class NoisedSearch:
     Args:
         count: exact contingency tables of sets of columns: private.
         shares: noised share of rows of each code of each column.
-        share_sigma: standard deviation of these, in rows.
+        share_sigmas: standard deviation of the counts of each, in rows.
         n_rows: noised number of rows.
         rounds: the budget, charged before.
         rules: allowed edges, most parents, most cells.
@@ -86,11 +88,12 @@ class NoisedSearch:
         rng: of drawn rows, which are no release.
         first: pairs of columns (the smaller first) that are measured before others.
         known: rows with codes of columns that are never drawn, released elsewhere; None: all columns are drawn.
+        scores: of the codes of ordered columns; None: of other columns, or no column is ordered.
     """
 
     count: Count
     shares: Sequence[np.ndarray]
-    share_sigma: float
+    share_sigmas: Sequence[float]
     n_rows: float
     rounds: Rounds
     rules: EdgeRules
@@ -98,6 +101,7 @@ class NoisedSearch:
     rng: np.random.Generator
     first: frozenset[tuple[int, int]] = frozenset()
     known: KnownRows | None = None
+    scores: Sequence[np.ndarray | None] | None = None
     parents: list[tuple[int, ...]] = field(init=False)
     tables: list[np.ndarray] = field(init=False)
     measured: list[Measured] = field(init=False, default_factory=list)
@@ -184,22 +188,24 @@ class NoisedSearch:
         key = tuple(sorted(columns))
         exact = self._exact[key].transpose([key.index(c) for c in columns])
         counts = noised_counts(exact, self.rounds.sigma, self.noise)
+        before_OR = self.tables[child]
+        n_codes = len(self.shares[parent])
+        rows_OP = self._expected(columns[:-1], drawn_SC).reshape(-1, n_codes)
+        expected_OPR = rows_OP[:, :, None] * before_OR[:, None, :]
+        of = (None, None) if self.scores is None else (self.scores[parent], self.scores[child])
+        found_OPR = estimated(counts.reshape(expected_OPR.shape), expected_OPR, self.rounds.sigma, of)
         self.measured.append(Measured(columns, counts, self.rounds.sigma))
-        parents_shape = [len(self.shares[c]) for c in columns[:-1]]
-        rows_Q = self._expected(columns[:-1], drawn_SC).reshape(-1)
-        before = np.repeat(self.tables[child], parents_shape[-1], axis=0)
-        expected_QR = rows_Q[:, None] * before
-        mixed_QR = shrunk(counts.reshape(expected_QR.shape), expected_QR, self.rounds.sigma)
         self.parents[child] = columns[:-1]
-        self.tables[child] = _conditional(mixed_QR, before)
+        before_QR = np.repeat(before_OR, n_codes, axis=0)
+        self.tables[child] = _conditional(found_OPR.reshape(before_QR.shape), before_QR)
 
     def _agree(self, drawn_SC: np.ndarray) -> None:
         """Weight the drawn rows until their tables agree with all measurements, and move each conditional likewise.
 
         Each probability is multiplied by what the weights did to its cell, so that the chance of the draw cancels.
         """
-        own = [(c, self.shares[c]) for c in self._drawn]
-        one_way = [Measured((c,), self.n_rows * s, max(self.share_sigma, 1.0)) for c, s in own]
+        own = [(c, self.n_rows * self.shares[c]) for c in self._drawn]
+        one_way = [Measured((c,), rows, max(self.share_sigmas[c], 1.0)) for c, rows in own]
         weights_S = agreeing_weights(drawn_SC, [*one_way, *self.measured], [len(s) for s in self.shares], self.n_rows)
         for child in self._drawn:
             columns = (*self.parents[child], child)

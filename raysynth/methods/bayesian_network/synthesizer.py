@@ -19,6 +19,7 @@ from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm, TableEncoder
 from raysynth.errors import ConditionError, ModelFileError
+from raysynth.fitting.checks import is_private
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
@@ -172,6 +173,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "bins"
     has_differential_privacy: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
+    usual_statistics_share: ClassVar[float] = 0.2  # columns by themselves bound what pairs can be like
 
     max_parents: Annotated[
         int,
@@ -282,7 +284,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
     # ---- hooks -------------------------------------------------------------------------------------------------------
 
     def _encoder_options(self) -> dict[str, Any]:
-        return {"n_bins": self.n_bins}
+        from raysynth.methods.bayesian_network.private import FINER
+
+        return {"n_bins": self.n_bins * FINER if is_private(self) else self.n_bins}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
         names = prepared.encoder.names
@@ -318,7 +322,9 @@ class BayesianNetworkSynthesizer(Synthesizer):
             allowed_CC = rules.allowed_CC.copy()
             allowed_CC[:, list(known.columns)] = False
             rules = replace(rules, allowed_CC=allowed_CC)
-        model, grouping = learn_privately(prepared, scope, rules, self.private_rounds, workload=workload, known=known)
+        model, grouping = learn_privately(
+            prepared, scope, rules, self.private_rounds, workload=workload, known=known, most_bins=self.n_bins
+        )
         if self.verbose:
             print(f"network of {len(model.edges)} edges within {scope.spent}")
         return model, grouping

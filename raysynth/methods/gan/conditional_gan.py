@@ -158,7 +158,7 @@ def private_given_network(prepared: Prepared, columns: Sequence[int]) -> Network
 
     assert prepared.privacy is not None
     own, rules = _of_columns(prepared, columns)
-    return learn_privately(own, prepared.privacy, rules, share=GIVEN_SHARE, joins_bins=False)[0]
+    return learn_privately(own, prepared.privacy, rules, share=GIVEN_SHARE)[0]
 
 
 def given_network(prepared: Prepared, columns: Sequence[int]) -> Network:

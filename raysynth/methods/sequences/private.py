@@ -291,7 +291,7 @@ class _EntityNetwork(BayesianNetworkSynthesizer):
     def _learned_privately(
         self, prepared: Prepared, scope: PrivacyScope, rules: EdgeRules, workload: Workload | None
     ) -> tuple[Network, Grouping | None]:
-        return learn_privately(prepared, scope, rules, share=self.share, workload=workload, joins_bins=False)
+        return learn_privately(prepared, scope, rules, share=self.share, workload=workload)
 
 
 def _drawn_context(drawn: pa.Table, encoder: TableEncoder, quantiles_MW: np.ndarray) -> ReleasedSequences:

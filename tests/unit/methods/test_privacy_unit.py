@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth import load_synthetic_model
+from raysynth import infer_schema, load_synthetic_model
 from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.run import AuditedAttack, _game
 from raysynth.data.fragments import Table
@@ -20,6 +21,7 @@ from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.evaluation.provenance import ledger_section
+from raysynth.fitting.opening import open_table, privacy_scope
 from raysynth.methods.registry import METHODS, synthesizer_class
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import units
@@ -117,6 +119,56 @@ def test_which_rows_of_a_person_count_is_drawn_in_secret(monkeypatch: pytest.Mon
         np.random.seed(0)
         model_of("copula", seed=7, max_rows_per_unit=1).fit(data)
     assert (kept[0] != kept[1]).any() and kept[0].sum() == kept[1].sum() == data["person_id"].nunique()
+
+
+KEYS: dict[str, Any] = {  # real keys are told from made ones by eye: none of these patterns makes them
+    "whole": lambda n: np.arange(n) + 7_000_000,
+    "gaps": lambda n: np.where(np.arange(n) % 50 == 0, np.nan, np.arange(n) + 7_000_000.0),
+    "text": lambda n: [f"P-{i:05d}" for i in range(n)],
+    "uuid": lambda n: [str(uuid.UUID(int=i)) for i in range(n)],
+}
+
+
+@pytest.mark.parametrize("source", ["frame", "csv"])
+@pytest.mark.parametrize("key", KEYS)
+def test_the_unit_is_a_key_whatever_it_holds(key: str, source: str, tmp_path: Any) -> None:
+    """Each made row has a fresh one, nothing is released of the real ones, and no budget goes to them."""
+    n = 300
+    data = pd.DataFrame({"visitor": KEYS[key](n), "ward": ["a", "b"] * (n // 2), "days": np.arange(n) % 19})
+    given: Any = data
+    if source == "csv":
+        given = str(tmp_path / "visits.csv")
+        data.to_csv(given, index=False)
+    model = model_of("bayesian_network", privacy_unit="visitor", max_rows_per_unit=2).fit(given)
+    assert not [e.released for e in model.privacy_spent_.ledger if "visitor" in e.released]
+    assert "visitor" not in model.encoder_.names and model.schema_["visitor"].kind is Kind.IDENTIFIER
+    made = model.sample(500, seed=1)["visitor"]
+    assert made.is_unique and made.notna().all() and not set(map(str, made)) & set(map(str, data["visitor"]))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if synthesizer_class(m).has_privacy_unit])
+def test_every_method_takes_the_unit_for_a_key(method: str) -> None:
+    """Also where a schema declares it as numbers, and where its name speaks of personal data."""
+    data = visits().rename(columns={"person_id": "email"})
+    for frame, schema in (
+        (visits().rename(columns={"person_id": "visitor"}), None),
+        (data.assign(email=data["email"].map("{}@x.org".format)), None),
+        (data, TableSchema((ColumnSchema("email", Kind.CONTINUOUS, "int32", bounds=(0, 400)),))),
+    ):
+        unit = frame.columns[0]
+        model = model_of(method, privacy_unit=unit, schema=schema, max_rows_per_unit=1)
+        scope = privacy_scope(model)
+        opened = open_table(model, frame, scope, is_only=True)
+        assert unit not in opened.statistics.columns and not opened.schema[unit].kind.is_modelled
+        assert not [e.released for e in scope.ledger if unit in e.released]
+
+
+def test_a_schema_within_a_budget_says_nothing_of_the_unit() -> None:
+    own = infer_schema(visits(), epsilon=2.0, privacy_unit="person_id", max_rows_per_unit=K)["person_id"]
+    assert own == ColumnSchema("person_id", Kind.IDENTIFIER, "int64", nullable=False, reason=own.reason)
+    times = visits().assign(person_id=pd.Timestamp("2024-01-01"))
+    with pytest.raises(SchemaError, match="privacy_unit 'person_id' holds datetime.* turn it into text"):
+        infer_schema(times, epsilon=2.0, privacy_unit="person_id")
 
 
 def test_every_method_of_tables_has_a_unit() -> None:

@@ -14,7 +14,7 @@ from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacySc
 from raysynth.encoding.numeric import build_bins
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.noised import NoisedStatistics, public_cells, release_statistics
 from raysynth.statistics.public_schema import as_declared, public_schema
 from raysynth.statistics.released import Noised
 
@@ -114,8 +114,8 @@ def test_a_value_of_one_row_is_not_named() -> None:
     data.loc[0, "job"] = "spy"
     statistics, scope = released(data)
     assert "spy" not in statistics.columns["job"].categories().value.values
-    [stable] = [e for e in scope.ledger if e.mechanism is Mechanism.APPROXIMATE]
-    assert stable.epsilon == 0 and stable.delta == pytest.approx(1e-6)
+    stable = [e for e in scope.ledger if e.mechanism is Mechanism.APPROXIMATE]
+    assert not any(e.epsilon for e in stable) and sum(e.delta or 0 for e in stable) == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize(
@@ -192,22 +192,24 @@ def test_the_statistics_cost_their_share_of_the_budget() -> None:
     assert 0.6 < scope.spent.epsilon < 0.78
 
 
-def test_each_column_pays_an_equal_part_for_all_that_it_releases() -> None:
+def test_each_column_pays_by_its_public_cells_for_all_that_it_releases() -> None:
     """In rho; a column without declared bounds pays for its range, too."""
+    schema = public_schema(as_table(frame()), SCHEMA, {})
     _, scope = released(frame(), SCHEMA, epsilon=1.0)
     rho: Counter[str] = Counter()
     for event in scope.ledger:
         if event.noise_multiplier is not None:
             rho[event.released.split("'")[1]] += 0.5 / event.noise_multiplier**2  # type: ignore[assignment]
     assert set(rho) == set(frame())
-    assert list(rho.values()) == pytest.approx([rho["age"]] * 5)
+    each = [rho[c.name] / public_cells(c) ** (2 / 3) for c in schema.columns]
+    assert each == pytest.approx([each[0]] * 5, rel=0.03)
 
 
 def test_whether_a_few_rows_widen_the_range_is_up_to_noise() -> None:
-    """As many as the noise is strong where it decides: 20 equal answers by chance once in 2^19 times."""
+    """As many as the noise is strong where it decides: a third of draws do."""
     sigma = next(e.noise_multiplier for e in released(frame())[1].ledger if e.released == "range of 'score'")
     assert sigma is not None
-    data = frame().assign(score=np.where(np.arange(ROWS) < round(5.2 * sigma), 1500.0, 100.0))
+    data = frame().assign(score=np.where(np.arange(ROWS) < round(3.3 * sigma), 1500.0, 100.0))
     schema = public_schema(as_table(data), None, {})
     widest = set()
     for seed in range(20):

@@ -47,7 +47,7 @@ def search(codes_NC: np.ndarray, rounds: Rounds) -> NoisedSearch:
     shares = [np.bincount(codes_NC[:, c], minlength=k) / len(codes_NC) for c, k in enumerate((3, 3, 3, 4))]
     rules = edge_rules("abcd", max_parents=2)
     noise, rng = InsecureSeededNoise(0), np.random.default_rng(0)
-    return NoisedSearch(counter(codes_NC), shares, 10.0, float(N), rounds, rules, noise, rng)
+    return NoisedSearch(counter(codes_NC), shares, [10.0] * 4, float(N), rounds, rules, noise, rng)
 
 
 def test_a_strong_chain_is_found_and_learned() -> None:
