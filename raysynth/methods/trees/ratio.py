@@ -4,7 +4,7 @@ Leaves are wide and each column is learned for itself, so drawn rows can be told
 learn to do so estimate the ratio of both densities (Sugiyama et al. 2012, chapter 4; of generators: Azadi et al. 2019,
 Grover et al. 2019), and of more rows than are asked for those stay that the ratio speaks for.
 
-Leaves of the ratio, too, hold at least 2 x `rare_threshold` persons, and thresholds lie between codes.
+Leaves of the ratio hold at least 30 persons, and 2 x `rare_threshold`; thresholds lie between codes.
 
 Shape legend: N rows, C columns, R codes of a column.
 """
@@ -25,6 +25,7 @@ from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.sampler import TreesGenerator
 
 MOST_GROUPS = 255
+LEAST_PERSONS = 30  # in a leaf: smaller ones say where the rows learned from lie
 LEARNED_ROWS = 50_000  # of the table at most
 DRAWN_EACH, DRAWN_LEAST = 2, 40_000  # rows drawn for each of them: four, of large tables two
 LARGEST = 3.0  # a logarithm of the ratio beyond it counts as that
@@ -107,7 +108,7 @@ def learn_ratio(
 
     group = tuple(_groups(codes_CN[c], view) for c, view in enumerate(columns))
     x_NF = grouped(group, np.concatenate([codes_CN, drawn()], axis=1))
-    trees, _ = boosted(x_NF, n, person_N, 2.0 * rare_threshold, Boosting(), rng)
+    trees, _ = boosted(x_NF, n, person_N, max(2 * rare_threshold, LEAST_PERSONS), Boosting(), rng)
     fresh_NF = grouped(group, drawn())  # the trees have learned to doubt the others
     sums_N = trees.sums(fresh_NF)
     margins = _raked([int(g.max()) + 1 for g in group], x_NF[:n], fresh_NF, sums_N)

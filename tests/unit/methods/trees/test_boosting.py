@@ -37,7 +37,7 @@ def test_tables_of_one_law_are_not_told_apart() -> None:
     x = np.random.default_rng(3).integers(0, 50, (9_000, 5)).astype(np.uint8)
     trees, fall = boosted(x, 3_000, np.ones(3_000), LEAST, Boosting(), np.random.default_rng(4))
     assert fall < 2e-3
-    assert trees.sums(x).std() < 0.1
+    assert trees.sums(x).std() < 0.2
 
 
 def test_leaves_are_of_enough_persons_and_other_rows(told: tuple[BoostedTrees, float]) -> None:

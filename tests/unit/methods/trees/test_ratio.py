@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,79 +12,104 @@ import pytest
 
 from raysynth import load_synthetic_model
 from raysynth.errors import ModelFileError
-from raysynth.methods.trees.ratio import chosen, ratio_from, ratio_state
+from raysynth.fitting.encoded_rows import encoded_blocks
+from raysynth.methods.trees.columns import views
+from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.ratio import WeightedTrees, chosen, learn_ratio, ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
+
+RARE = 5
 
 
 def _rows(n: int, seed: int = 0) -> pd.DataFrame:
-    """A sum whose parts take turns: what leaves of ten rows blur."""
     rng = np.random.default_rng(seed)
-    a, b = rng.gamma(2.0, 50.0, n).round(1), rng.gamma(1.0, 80.0, n).round(1)
-    kind = np.where(a > b, "first", "second")
-    return pd.DataFrame({"a": a, "b": b, "more": np.sqrt(a * b).round(1), "kind": kind})
+    a = rng.gamma(2.0, 50.0, n).round(1)
+    b = (a * rng.uniform(0.8, 1.2, n)).round(1)
+    return pd.DataFrame({"a": a, "b": b, "kind": np.where(a > 90, "much", "little"), "other": rng.integers(0, 6, n)})
 
 
 @pytest.fixture(scope="module")
-def fitted() -> SequentialTrees:
-    return SequentialTrees(seed=0, verbose=False).fit(_rows(3_000))
+def apart() -> tuple[SequentialTrees, np.ndarray, WeightedTrees]:
+    """Trees of a table whose columns were shuffled, the codes (N, C) of the table, and the ratio of both."""
+    real, rng = _rows(4_000), np.random.default_rng(1)
+    shuffled = real.apply(lambda c: rng.permutation(c.to_numpy()))
+    model = SequentialTrees(seed=0, verbose=False, weighted=False).fit(shuffled)
+    codes_NC = np.concatenate([b.codes_NC for b in encoded_blocks(model, real, min_rows=0)])
+    columns = views(model.encoder_.columns)
+    ratio = learn_ratio(np.ascontiguousarray(codes_NC.T), columns, model.model_, (), RARE, None, 0)
+    return model, codes_NC, WeightedTrees(model.model_, ratio)
 
 
-def _broken_share(rows: pd.DataFrame) -> float:
-    """Rows whose third number is off the mean of the others by more than an eighth."""
-    whole = np.sqrt(rows["a"] * rows["b"]) + 5
-    return float(((rows["more"] - whole + 5).abs() > whole / 8).mean())
+def _place(model: SequentialTrees, *names: str) -> list[int]:
+    return [model.encoder_.names.index(n) for n in names]
 
 
-def test_rows_are_closer_to_the_table_than_those_of_the_trees_alone(fitted: SequentialTrees) -> None:
-    plain = SequentialTrees(seed=0, verbose=False, weighted=False).fit(_rows(3_000))
-    assert plain.ratio_ is None
-    assert _broken_share(fitted.sample(3_000, seed=1)) < 0.9 * _broken_share(plain.sample(3_000, seed=1))
+def _related(model: SequentialTrees, codes_NC: np.ndarray) -> float:
+    return float(np.corrcoef(codes_NC[:, _place(model, "a", "b")].astype(float), rowvar=False)[0, 1])
 
 
-def test_shares_of_every_column_are_those_of_the_table(fitted: SequentialTrees) -> None:
-    real, made = _rows(3_000), fitted.sample(3_000, seed=2)
-    for name in ("a", "b", "more"):
-        ends = np.quantile(real[name], np.linspace(0.1, 0.9, 9))
-        shares = [(t[name].to_numpy()[:, None] <= ends).mean(axis=0) for t in (real, made)]
-        assert np.abs(shares[0] - shares[1]).max() < 0.01
-    assert abs((real["kind"] == "first").mean() - (made["kind"] == "first").mean()) < 0.002
+def test_weighted_rows_relate_columns_as_the_table_does(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    made_NC = weighted.generate(4_000, np.random.default_rng(2)).codes_NC
+    plain_NC = model.model_.generate(4_000, np.random.default_rng(2)).codes_NC
+    assert abs(_related(model, plain_NC)) < 0.1
+    assert _related(model, real_NC) > 0.95
+    assert _related(model, made_NC) > 0.75
+    assert made_NC.shape == (4_000, 4)
 
 
-def test_a_file_keeps_the_weights_and_draws_the_same_rows(fitted: SequentialTrees, tmp_path: Path) -> None:
-    fitted.save(tmp_path / "m.model")
-    again = load_synthetic_model(tmp_path / "m.model")
-    pd.testing.assert_frame_equal(again.sample(300, seed=3), fitted.sample(300, seed=3))
-    one = _rows(50, seed=9)
-    np.testing.assert_allclose(again.log_prob(one), fitted.log_prob(one))
+def test_shares_of_each_column_are_those_of_the_table(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    _, real_NC, weighted = apart
+    made_NC = weighted.generate(4_000, np.random.default_rng(3)).codes_NC
+    for c in range(4):
+        size = int(real_NC[:, c].max()) + 1
+        shares = [np.cumsum(np.bincount(t[:, c], minlength=size)[:size] / 4_000) for t in (real_NC, made_NC)]
+        assert np.abs(shares[0] - shares[1]).max() < 0.015
 
 
-def test_conditions_hold_and_follow_the_weights(fitted: SequentialTrees) -> None:
-    made = fitted.sample(1_000, seed=4, conditions={"kind": "second"})
-    assert set(made["kind"]) == {"second"}
-    free = fitted.sample(6_000, seed=5)
-    free = free[free["kind"] == "second"]
-    assert abs(made["b"].mean() - free["b"].mean()) < 4 * free["b"].std() / np.sqrt(1_000)
+def test_conditions_are_met_and_followed(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    kind, a = _place(model, "kind", "a")
+    code = int(np.median(real_NC[:, kind]))
+    weight = np.zeros(model.encoder_.columns[kind].cardinality)
+    weight[code] = 1.0
+    made_NC = weighted.generate(1_000, np.random.default_rng(4), {kind: weight}).codes_NC
+    assert set(made_NC[:, kind]) == {code}
+    wanted = real_NC[real_NC[:, kind] == code, a].mean()
+    plain = model.model_.generate(4_000, np.random.default_rng(5)).codes_NC[:, a].mean()
+    assert abs(made_NC[:, a].mean() - wanted) < 0.3 * abs(plain - wanted)
 
 
-def test_completed_rows_follow_the_weights() -> None:
-    rows = _rows(3_000)
-    model = SequentialTrees(seed=0, verbose=False, order=["a", "b"]).fit(rows)
-    generator, encoder = model._generator(), model.encoder_
-    made = model.sample(3_000, seed=6)
-    known = [encoder.names.index(n) for n in ("a", "b")]
-    codes_NC = np.stack([c.encode(_arrow(rows[c.name]))[0] for c in encoder.columns], axis=1)
-    drawn_NC = generator.generate_given(codes_NC, known, np.random.default_rng(0))
-    assert np.array_equal(drawn_NC[:, known], codes_NC[:, known])
-    more = encoder.names.index("more")
-    middle = encoder.columns[more].cardinality / 2
-    assert abs((drawn_NC[:, more] < middle).mean() - (codes_NC[:, more] < middle).mean()) < 0.03
-    assert len(made) == 3_000
+def test_completed_rows_follow_what_is_known(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    first = model.model_.order[0]
+    known = [first]
+    drawn_NC = weighted.generate_given(real_NC, known, np.random.default_rng(6))
+    assert np.array_equal(drawn_NC[:, first], real_NC[:, first])
+    plain_NC = weighted.trees.generate_given(real_NC, known, np.random.default_rng(6))
+    pairs = [c for c in range(4) if c != first]
+    near = [np.abs(t[:, pairs].astype(int) - real_NC[:, pairs]).mean() for t in (drawn_NC, plain_NC)]
+    assert near[0] < near[1]
 
 
-def _arrow(column: pd.Series):  # type: ignore[no-untyped-def]
-    import pyarrow as pa
+def test_a_ratio_of_what_persons_came_with_serves_completion_alone(
+    apart: tuple[SequentialTrees, np.ndarray, WeightedTrees],
+) -> None:
+    model, real_NC, weighted = apart
+    known = model.model_.order[:1]
+    given = WeightedTrees(weighted.trees, replace(weighted.ratio, known=known))
+    made = [g.generate(50, np.random.default_rng(7)).codes_NC for g in (given, weighted.trees)]
+    assert np.array_equal(*made)
+    completed = given.generate_given(real_NC[:50], [], np.random.default_rng(8))
+    assert np.array_equal(completed, weighted.trees.generate_given(real_NC[:50], [], np.random.default_rng(8)))
 
-    return pa.array(column)
+
+def test_leaves_are_of_persons_not_of_rows(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    codes_CN = np.ascontiguousarray(real_NC.T)
+    few = RowsOfPersons.of(np.arange(4_000) % 50, codes_CN)
+    ratio = learn_ratio(codes_CN, views(model.encoder_.columns), weighted.trees, (), RARE, few, 0)
+    assert not (ratio.trees.feature >= 0).any()  # 50 persons are no two leaves of 30
 
 
 @pytest.mark.parametrize("n", [1, 7, 500])
@@ -92,7 +119,7 @@ def test_rows_are_chosen_once_and_by_weight(n: int) -> None:
     weight = np.exp(rng.normal(size=len(x)))
     rows = chosen(x, weight, n, rng)
     assert len(np.unique(rows)) == n
-    assert weight[rows].mean() > weight.mean() or n < 10
+    assert n < 10 or weight[rows].mean() > 1.5 * weight.mean()
 
 
 def test_few_heavy_rows_are_certain_and_the_rest_share_what_is_left() -> None:
@@ -100,6 +127,24 @@ def test_few_heavy_rows_are_certain_and_the_rest_share_what_is_left() -> None:
     rows = chosen(x, weight, 20, np.random.default_rng(0))
     assert set(range(5)) <= set(rows.tolist())
     assert len(np.unique(rows)) == 20
+
+
+def test_a_file_keeps_the_weights(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    meta, arrays = ratio_state(weighted.ratio)
+    again = ratio_from(meta, arrays, views(model.encoder_.columns), model.model_.order)
+    assert again is not None
+    drawn = [WeightedTrees(weighted.trees, r).generate(99, np.random.default_rng(9)) for r in (again, weighted.ratio)]
+    assert np.array_equal(drawn[0].codes_NC, drawn[1].codes_NC)
+
+
+def test_a_model_draws_the_same_rows_from_its_file(tmp_path: Path) -> None:
+    model = SequentialTrees(seed=0, verbose=False).fit(_rows(500))
+    assert model.ratio_ is not None
+    model.save(tmp_path / "m.model")
+    again = load_synthetic_model(tmp_path / "m.model")
+    pd.testing.assert_frame_equal(again.sample(300, seed=3), model.sample(300, seed=3))
+    np.testing.assert_allclose(again.log_prob(_rows(50, 9)), model.log_prob(_rows(50, 9)))
 
 
 @pytest.mark.parametrize(
@@ -114,11 +159,12 @@ def test_few_heavy_rows_are_certain_and_the_rest_share_what_is_left() -> None:
         ("ratio.threshold", lambda a: a[:-1]),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(fitted: SequentialTrees, name: str, change) -> None:  # type: ignore[no-untyped-def]
-    from raysynth.methods.trees.columns import views
-
-    meta, arrays = ratio_state(fitted.ratio_)
-    columns = views(fitted.encoder_.columns)
-    assert ratio_from(meta, arrays, columns, fitted.model_.order) is not None
+def test_a_file_that_does_not_fit_is_refused(
+    apart: tuple[SequentialTrees, np.ndarray, WeightedTrees], name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    model, _, weighted = apart
+    meta, arrays = ratio_state(weighted.ratio)
     with pytest.raises(ModelFileError, match="refit"):
-        ratio_from(meta, arrays | {name: change(arrays[name])}, columns, fitted.model_.order)
+        ratio_from(
+            meta, arrays | {name: change(arrays[name])}, views(model.encoder_.columns), model.model_.order
+        )
