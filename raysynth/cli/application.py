@@ -6,8 +6,10 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIG_DFL, SIGINT, SIGTERM, getsignal, signal
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -114,16 +116,42 @@ def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
         write_logs()
         end_with_parents()
         with (
+            _terminated_as_interrupted(),
             contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
             collect_stages() as stages,
         ):
             outcome = work().with_stages(stages)
     except RaysynthError as error:
         _fail(error, as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         typer.echo(f"\nInterrupted. {kept}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + (SIGTERM if isinstance(stopped, _Terminated) else SIGINT)) from None
     typer.echo(json.dumps(outcome.record, ensure_ascii=False, default=_plain) if as_json else outcome.text)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which a container, a queue or a shutdown ends a command."""
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: what is private and temporary is deleted, and nothing is half-written.
+
+    Where the program has a handler of its own (or the command does not run in the main thread), that one stays.
+    """
+
+    def stop(*_: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread() or getsignal(SIGTERM) is not SIG_DFL:
+        yield
+        return
+    signal(SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if getsignal(SIGTERM) is stop:
+            signal(SIGTERM, SIG_DFL)
 
 
 def command_line() -> str:

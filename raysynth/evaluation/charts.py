@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 320.0, 110.0
 _BINS, _SHOWN_CATEGORIES = 32, 8
+_NAMED_ROWS = 5  # of a table that a category is named by
 
 
 @dataclass(frozen=True)
@@ -148,15 +149,23 @@ def _categories(real: CategoryCounts | None, synthetic: CategoryCounts) -> Colum
     mine = _share_of(synthetic)
     theirs = None if real is None else _share_of(real)
     order = sorted({**(theirs or {}), **mine}, key=lambda t: -max((theirs or {}).get(t, 0.0), mine.get(t, 0.0)))
-    shown, rest = order[:_SHOWN_CATEGORIES], order[_SHOWN_CATEGORIES:]
-    if len(rest) == 1:
-        shown, rest = order, []
+    named = _in_enough_rows(synthetic) if real is None else _in_enough_rows(real) | _in_enough_rows(synthetic)
+    order = [t for t in order if t in named] + [t for t in order if t not in named]
+    n_shown = len(named) if len(order) <= _SHOWN_CATEGORIES + 1 else min(len(named), _SHOWN_CATEGORIES)
+    shown, rest = order[:n_shown], order[n_shown:]
     bars = [Bar(t, None if theirs is None else theirs.get(t, 0.0), mine.get(t, 0.0)) for t in shown]
     if rest:
         others = None if theirs is None else sum(theirs.get(t, 0.0) for t in rest)
-        bars.append(Bar(f"{len(rest):,} others", others, sum(mine.get(t, 0.0) for t in rest)))
+        bars.append(
+            Bar(f"{len(rest):,} other{'s' if len(rest) > 1 else ''}", others, sum(mine.get(t, 0.0) for t in rest))
+        )
     peak = max((max(b.real or 0.0, b.synthetic) for b in bars), default=0.0)
     return ColumnChart(tuple(bars), peak=peak)
+
+
+def _in_enough_rows(counts: CategoryCounts) -> set[str]:
+    """Values that a page names: those of a single person (a note, a rare diagnosis) stand among the others."""
+    return {text_of(v) for v, n in zip(counts.values, counts.counts, strict=True) if n >= _NAMED_ROWS}
 
 
 def _share_of(counts: CategoryCounts) -> dict[str, float]:

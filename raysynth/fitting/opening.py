@@ -333,7 +333,7 @@ def open_privately(
     found = () if earlier.run is None else found_before(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope, owner)
-    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "a fit that shares releases", owner)):
+    elif earlier.run is None and (said := read_as_text(table, declared, kinds, "this fit", owner)):
         warnings.warn(said, stacklevel=8)
     schema = public_schema(table, declared, kinds, public_types=public_types, found=found, unit=owner)
     table, modelled, rules = as_modelled(table, schema)

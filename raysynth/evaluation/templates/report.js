@@ -11,10 +11,17 @@
   };
   const hide = () => { tip.style.opacity = 0; };
 
+  // The table beside a chart is text until it is asked for: 500 columns have some 18,000 cells.
+  const unfold = (box) => {
+    const waiting = box.querySelector("details > noscript");
+    if (waiting) waiting.outerHTML = waiting.textContent;
+  };
+
   // Histograms: the bin under the pointer, read from the table behind the chart.
   for (const svg of all("svg.histogram")) {
     const cursor = $(".cursor", svg);
     svg.addEventListener("pointermove", (event) => {
+      unfold(svg.closest(".column"));
       const rows = all("tbody tr", svg.closest(".column"));
       const box = svg.getBoundingClientRect();
       const i = Math.min(rows.length - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * rows.length)));
@@ -131,7 +138,7 @@
   const scrolls = (box) => box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
   const reachable = () => all(".scroll").filter(scrolls).forEach((box) => { box.tabIndex = 0; });
   addEventListener("load", reachable); addEventListener("resize", reachable);
-  document.addEventListener("toggle", reachable, true);
+  document.addEventListener("toggle", ({ target }) => { unfold(target.parentElement); reachable(); }, true);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));

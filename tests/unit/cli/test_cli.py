@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -285,6 +286,25 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(
     assert result.exit_code == 130 and "the same command resumes there" in result.stderr
     result = run("sample", model, "--out", tmp_path / "rows.csv")
     assert result.exit_code == 130 and "Nothing was written to" in result.stderr
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container or queue ends commands so; the default would leave private scratch files behind."""
+    left = []
+
+    def work(*_: Any, **__: Any) -> None:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL, "or it would end the tests"
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            left.append("cleaned")
+
+    monkeypatch.setattr("raysynth.cli.fit.new_model", work)
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray's, where an earlier test started it
+    result = run("fit", table, "--model", tmp_path / "m.raysynth")
+    after = signal.signal(signal.SIGTERM, earlier)
+    assert (result.exit_code, left) == (143, ["cleaned"]) and "No model was written to" in result.stderr
+    assert after is signal.SIG_DFL
 
 
 def test_no_result_replaces_what_a_command_reads(table: Path, model: Path, tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import pytest
 
 from raysynth.errors import ParameterError, StorageError
 from raysynth.evaluation import EvaluationResults, evaluate_synthetic_data
+from raysynth.evaluation.charts import column_chart
 from raysynth.evaluation.report import render_report
 from raysynth.evaluation.section import Section
+from raysynth.schema.columns import Kind
+from raysynth.statistics.released import CategoryCounts
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -221,3 +224,17 @@ def test_a_profile_at_fault_is_refused_before_anything_is_written(
     with pytest.raises(ParameterError, match=words):
         results.generate_report(tmp_path / name, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_chart_names_a_value_of_a_few_rows() -> None:
+    def counts(**rows: int) -> CategoryCounts:
+        return CategoryCounts(tuple(rows), np.array(list(rows.values())), 0.0, len(rows))
+
+    bars = column_chart(Kind.CATEGORICAL, counts(a=60, b=36, HIV=1, note=3), counts(a=70, b=27, made=3)).bars
+    assert [(b.label, b.real, b.synthetic) for b in bars] == [
+        ("a", 0.6, 0.7),
+        ("b", 0.36, 0.27),
+        ("3 others", 0.04, 0.03),
+    ]
+    many = column_chart(Kind.CATEGORICAL, counts(**{f"v{i}": 5 for i in range(20)}), counts(v1=9)).bars
+    assert [b.label for b in many][0] == "v1" and len(many) == 9 and many[-1].label == "12 others"
