@@ -15,13 +15,20 @@ class Cells(Protocol):
     """What is read of a `SmoothDistribution`."""
 
     @property
-    def low(self) -> np.ndarray: ...
+    def low(self) -> np.ndarray:
+        """Lower ends, ascending (cells,)."""
+
     @property
-    def high(self) -> np.ndarray: ...
+    def high(self) -> np.ndarray:
+        """Upper ends (cells,)."""
+
     @property
-    def share(self) -> np.ndarray: ...
+    def share(self) -> np.ndarray:
+        """Share of the rows (cells,)."""
+
     @property
-    def cumulative(self) -> np.ndarray: ...
+    def cumulative(self) -> np.ndarray:
+        """Rank of the left edge of each cell, and 1 (cells + 1,)."""
 
 
 def quantiles(rank_N: np.ndarray, cells: Cells) -> np.ndarray:

@@ -64,10 +64,12 @@ class Maker(Protocol):
 
 
 def _any(evidence: Evidence) -> bool:
+    """Any type fits."""
     return True
 
 
 def _nobodys(column: Column) -> int | None:
+    """Says of nobody whose a row is."""
     return None
 
 

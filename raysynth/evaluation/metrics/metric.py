@@ -38,10 +38,12 @@ class Line:
 
 
 def _plain(found: Any) -> dict[str, Any]:
+    """All fields as they are."""
     return asdict(found)
 
 
 def _nothing(found: Any) -> list[Any]:
+    """Nothing to show."""
     return []
 
 
