@@ -62,7 +62,7 @@ class TreesGenerator:
                 "trees complete rows whose known columns come first in the order; give them by `order`"
             )
         fast = np.random.Generator(np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist()))
-        codes_CN = np.ascontiguousarray(codes_NC.T, dtype=np.uint16)
+        codes_CN = np.array(codes_NC.T, dtype=np.uint16, order="C")  # a copy: it is written to
         for start in range(0, codes_CN.shape[1], BLOCK_ROWS):
             block_CB = np.ascontiguousarray(codes_CN[:, start : start + BLOCK_ROWS])
             for column in self.order[len(known) :]:

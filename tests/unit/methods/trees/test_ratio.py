@@ -24,7 +24,7 @@ RARE = 5
 def _rows(n: int, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     a = rng.gamma(2.0, 50.0, n).round(1)
-    b = (a * rng.uniform(0.8, 1.2, n)).round(1)
+    b = (60 + 0.5 * a + 30 * rng.normal(size=n)).round(1)
     return pd.DataFrame({"a": a, "b": b, "kind": np.where(a > 90, "much", "little"), "other": rng.integers(0, 6, n)})
 
 
@@ -48,13 +48,14 @@ def _related(model: SequentialTrees, codes_NC: np.ndarray) -> float:
     return float(np.corrcoef(codes_NC[:, _place(model, "a", "b")].astype(float), rowvar=False)[0, 1])
 
 
-def test_weighted_rows_relate_columns_as_the_table_does(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+def test_weighted_rows_relate_columns_as_the_table_does(
+    apart: tuple[SequentialTrees, np.ndarray, WeightedTrees],
+) -> None:
     model, real_NC, weighted = apart
     made_NC = weighted.generate(4_000, np.random.default_rng(2)).codes_NC
     plain_NC = model.model_.generate(4_000, np.random.default_rng(2)).codes_NC
     assert abs(_related(model, plain_NC)) < 0.1
-    assert _related(model, real_NC) > 0.95
-    assert _related(model, made_NC) > 0.75
+    assert _related(model, made_NC) > 0.8 * _related(model, real_NC) > 0.4
     assert made_NC.shape == (4_000, 4)
 
 
@@ -165,6 +166,4 @@ def test_a_file_that_does_not_fit_is_refused(
     model, _, weighted = apart
     meta, arrays = ratio_state(weighted.ratio)
     with pytest.raises(ModelFileError, match="refit"):
-        ratio_from(
-            meta, arrays | {name: change(arrays[name])}, views(model.encoder_.columns), model.model_.order
-        )
+        ratio_from(meta, arrays | {name: change(arrays[name])}, views(model.encoder_.columns), model.model_.order)
