@@ -204,10 +204,6 @@ class WeightedTrees:
     ratio: Ratio
     exact_conditions: ClassVar[bool] = True
 
-    @property
-    def forests(self) -> Any:
-        return self.trees.forests
-
     def generate(
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
     ) -> EncodedBlock:
