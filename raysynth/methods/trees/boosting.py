@@ -2,7 +2,7 @@
 Friedman 2001, Chen and Guestrin 2016). Their sum is the logarithm of how many times as often the first table has a row.
 
 Trees grow best leaf first; of a divided leaf the smaller part is counted, the other is the difference. Rows held back
-decide how many trees are kept. The loops are compiled.
+decide how many trees are kept. The loops stand in `boosting_loops.py`.
 
 Shape legend: N rows, F inputs, B groups of an input, M nodes, T trees.
 """
@@ -11,15 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-
-from raysynth.running.compiled import compiled
-
-LEAST_GAIN = 1e-3
-ROWS_AT_ONCE = 1024
-Index = Any  # an np.int64: what is called with a plain number, too, is compiled once more
 
 
 @dataclass(frozen=True)
@@ -61,8 +54,10 @@ class BoostedTrees:
 
     def sums(self, x_NF: np.ndarray) -> np.ndarray:
         """The sum of all trees for each row of groups, (N,)."""
+        from raysynth.methods.trees.boosting_loops import sums
+
         result, at = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.int32)
-        _sums(np.ascontiguousarray(x_NF), self._walk, self.value, (self.roots, self._depths), at, result)
+        sums(np.ascontiguousarray(x_NF), self._walk, self.value, (self.roots, self._depths), at, result)
         return result
 
     @cached_property
@@ -94,6 +89,8 @@ def boosted(
     Returns:
         (trees, how far they lower the mean logistic loss of the rows held back, in nats); no trees where they do not.
     """
+    from raysynth.methods.trees.boosting_loops import grown
+
     n, sizes_F = len(x_NF), x_NF.max(axis=0).astype(np.int64) + 1
     is_first_N = np.arange(n) < n_first
     persons = np.zeros(n, np.float32)
@@ -103,289 +100,12 @@ def boosted(
     train, held = np.flatnonzero(~held_N).astype(np.int32), np.flatnonzero(held_N).astype(np.int32)
     room, leaves = how.trees * (2 * how.leaves - 1), how.leaves
     nodes = (np.full(room, -1, np.int16), np.zeros(room, np.uint8), np.zeros(room, np.int32))
-    value, roots = np.zeros(room, np.float32), np.zeros(how.trees, np.int32)
-    # working space; the compiled loops make no arrays, since each call of NumPy costs them seconds to compile
+    value, starts = np.zeros(room, np.float32), np.zeros(how.trees + 1, np.int32)
+    # working space; the compiled loops make no arrays
     space = (np.zeros((leaves, 3), np.int64), np.zeros((leaves, 3)), np.empty_like(train), np.empty_like(train))
     hist = np.zeros((leaves, x_NF.shape[1], int(sizes_F.max()), 4), np.float32)
     settings = ((float(least), how.ridge), how.rate, how.patience)
     rows = (x_NF, is_first_N, persons, weight_N, np.zeros((n, 2), np.float32), np.zeros(n))
-    kept, fall = _grown(rows, train, held, sizes_F, nodes, value, roots, hist, space, settings)
-    used = int(roots[kept]) if kept < how.trees and roots[kept] else room
-    feature, threshold, left = (a[:used] for a in nodes)
-    return BoostedTrees(feature, threshold, left, value[:used], roots[:kept]), float(fall)
-
-
-@compiled
-def _grown(
-    table: tuple[np.ndarray, ...],
-    train: np.ndarray,
-    held: np.ndarray,
-    sizes_F: np.ndarray,
-    nodes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    value: np.ndarray,
-    roots: np.ndarray,
-    hist: np.ndarray,
-    space: tuple[np.ndarray, ...],
-    settings: tuple[tuple[float, float], float, int],
-) -> tuple[Index, float]:
-    """Trees to keep and the fall of the loss; writes the trees into `nodes`, `value` and `roots`."""
-    x_NF, is_first_N, persons_N, weight_N, slope_N2, score_N = table
-    leaf_of, splits, rows, spare = space
-    penalties, rate, patience = settings
-    ridge = penalties[1]
-    begun = best = _loss(score_N, is_first_N, weight_N, held)
-    kept = used = np.int64(0)
-    for tree in range(len(roots)):
-        for i in range(len(train)):
-            row = rows[i] = train[i]
-            p = 1.0 / (1.0 + np.exp(-score_N[row]))
-            slope_N2[row, 0] = weight_N[row] * (p - is_first_N[row])
-            slope_N2[row, 1] = weight_N[row] * p * (1.0 - p)
-        roots[tree] = used
-        of_tree = (x_NF, is_first_N, persons_N, slope_N2)
-        used, leaves = _tree(of_tree, rows, spare, sizes_F, nodes, used, hist, leaf_of, splits, penalties)
-        for leaf in range(leaves):
-            first = second = 0.0
-            for i in range(leaf_of[leaf, 1], leaf_of[leaf, 2]):
-                first += slope_N2[rows[i], 0]
-                second += slope_N2[rows[i], 1]
-            step = -rate * first / (second + ridge)
-            value[leaf_of[leaf, 0]] = step
-            for i in range(leaf_of[leaf, 1], leaf_of[leaf, 2]):
-                score_N[rows[i]] += step
-        for row in held:
-            node = int(roots[tree])
-            while nodes[0][node] >= 0:
-                node = int(nodes[2][node]) + (x_NF[row, nodes[0][node]] > nodes[1][node])
-            score_N[row] += value[node]
-        loss = _loss(score_N, is_first_N, weight_N, held)
-        if loss < best:
-            best, kept = loss, np.int64(tree + 1)
-        if tree + 1 - kept >= patience or leaves == 1:
-            if tree + 1 < len(roots):
-                roots[tree + 1] = used
-            break
-    return kept, begun - best
-
-
-@compiled
-def _tree(
-    table: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    rows: np.ndarray,
-    spare: np.ndarray,
-    sizes_F: np.ndarray,
-    nodes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    used: Index,
-    hist: np.ndarray,
-    leaf_of: np.ndarray,
-    splits: np.ndarray,
-    penalties: tuple[float, float],
-) -> tuple[Index, Index]:
-    """One tree from node `used` on: nodes in use after it, and its leaves.
-
-    Args:
-        leaf_of: of each leaf its node, its first place in `rows` and its end. splits: gain, input and group of each.
-    """
-    feature, threshold, left = nodes
-    leaf_of[0, 0], leaf_of[0, 1], leaf_of[0, 2] = used, 0, len(rows)
-    used, leaves = used + 1, np.int64(1)
-    _clear(hist, np.int64(0))
-    _count(table, rows, leaf_of, hist, np.int64(0))
-    _split(hist, np.int64(0), sizes_F, penalties, splits)
-    while leaves < len(leaf_of):
-        old = np.int64(0)
-        for leaf in range(1, leaves):
-            if splits[leaf, 0] > splits[old, 0]:
-                old = np.int64(leaf)
-        if splits[old, 0] <= LEAST_GAIN:
-            break
-        node, start, end = leaf_of[old, 0], leaf_of[old, 1], leaf_of[old, 2]
-        feature[node], threshold[node], left[node] = int(splits[old, 1]), int(splits[old, 2]), used
-        cut = _divided(table[0], rows, spare, start, end, int(splits[old, 1]), int(splits[old, 2]))
-        leaf_of[old, 0], leaf_of[old, 2] = used, cut
-        leaf_of[leaves, 0], leaf_of[leaves, 1], leaf_of[leaves, 2] = used + 1, cut, end
-        small, large = old, leaves
-        if cut - start > end - cut:
-            small, large = leaves, old
-        else:
-            _copy(hist, old, leaves)  # the counts of both
-        _clear(hist, small)
-        _count(table, rows, leaf_of, hist, small)
-        _subtract(hist, large, small)
-        _split(hist, old, sizes_F, penalties, splits)
-        _split(hist, leaves, sizes_F, penalties, splits)
-        used, leaves = used + 2, leaves + 1
-    return used, leaves
-
-
-@compiled
-def _clear(hist: np.ndarray, leaf: Index) -> None:
-    for f in range(hist.shape[1]):
-        for b in range(hist.shape[2]):
-            for k in range(4):
-                hist[leaf, f, b, k] = 0.0
-
-
-@compiled
-def _copy(hist: np.ndarray, old: Index, new: Index) -> None:
-    for f in range(hist.shape[1]):
-        for b in range(hist.shape[2]):
-            for k in range(4):
-                hist[new, f, b, k] = hist[old, f, b, k]
-
-
-@compiled
-def _subtract(hist: np.ndarray, large: Index, small: Index) -> None:
-    for f in range(hist.shape[1]):
-        for b in range(hist.shape[2]):
-            for k in range(4):
-                hist[large, f, b, k] -= hist[small, f, b, k]
-
-
-@compiled
-def _loss(score_N: np.ndarray, is_first_N: np.ndarray, weight_N: np.ndarray, rows: np.ndarray) -> float:
-    """The weighted mean logistic loss of some rows."""
-    total = weight = 0.0
-    for row in rows:
-        z = score_N[row] if is_first_N[row] else -score_N[row]
-        total += weight_N[row] * (np.log1p(np.exp(-abs(z))) - (z if z < 0.0 else 0.0))
-        weight += weight_N[row]
-    return total / (weight + 1e-300)
-
-
-@compiled
-def _count(
-    table: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    rows: np.ndarray,
-    leaf_of: np.ndarray,
-    hist: np.ndarray,
-    leaf: Index,
-) -> None:
-    """Adds a leaf's rows to each input's groups: both derivatives, persons of the first table, rows of the other."""
-    x_NF, is_first_N, persons_N, slope_N2 = table
-    for i in range(leaf_of[leaf, 1], leaf_of[leaf, 2]):
-        row = rows[i]
-        first, second, person = slope_N2[row, 0], slope_N2[row, 1], persons_N[row]
-        other = np.float32(0.0) if is_first_N[row] else np.float32(1.0)
-        for f in range(x_NF.shape[1]):
-            b = x_NF[row, f]
-            hist[leaf, f, b, 0] += first
-            hist[leaf, f, b, 1] += second
-            hist[leaf, f, b, 2] += person
-            hist[leaf, f, b, 3] += other
-
-
-@compiled
-def _split(
-    hist: np.ndarray, leaf: Index, sizes_F: np.ndarray, penalties: tuple[float, float], splits: np.ndarray
-) -> None:
-    """Writes the best gain of a leaf, and the input and the group after which it is divided, into `splits`."""
-    least, ridge = penalties
-    first = second = persons = others = 0.0
-    for b in range(sizes_F[0]):
-        first += hist[leaf, 0, b, 0]
-        second += hist[leaf, 0, b, 1]
-        persons += hist[leaf, 0, b, 2]
-        others += hist[leaf, 0, b, 3]
-    whole = first * first / (second + ridge)
-    splits[leaf, 0] = 0.0
-    for f in range(len(sizes_F)):
-        g = h = person = other = 0.0
-        for b in range(sizes_F[f] - 1):
-            g += hist[leaf, f, b, 0]
-            h += hist[leaf, f, b, 1]
-            person += hist[leaf, f, b, 2]
-            other += hist[leaf, f, b, 3]
-            if person < least or other < least:
-                continue
-            if persons - person < least or others - other < least:
-                break
-            rest = first - g
-            gain = g * g / (h + ridge) + rest * rest / (second - h + ridge) - whole
-            if gain > splits[leaf, 0]:
-                splits[leaf, 0], splits[leaf, 1], splits[leaf, 2] = gain, f, b
-
-
-@compiled
-def _divided(
-    x_NF: np.ndarray, rows: np.ndarray, spare: np.ndarray, start: int, end: int, feature: int, threshold: int
-) -> int:
-    """Brings the rows of a slice that go left to its front, in their order; where the others begin."""
-    at, n_right = start, 0
-    for i in range(start, end):
-        row = rows[i]
-        if x_NF[row, feature] <= threshold:
-            rows[at] = row
-            at += 1
-        else:
-            spare[n_right] = row
-            n_right += 1
-    for i in range(n_right):
-        rows[at + i] = spare[i]
-    return at
-
-
-@compiled
-def _sums(
-    x_NF: np.ndarray,
-    nodes: tuple[np.ndarray, np.ndarray, np.ndarray],
-    value: np.ndarray,
-    trees: tuple[np.ndarray, np.ndarray],
-    at: np.ndarray,
-    result: np.ndarray,
-) -> None:
-    """Adds each tree's value; rows go down a tree side by side, as many steps as it is deep, since a branch costs more.
-
-    Args:
-        nodes: feature, threshold and left child; in a leaf 0, 255 and the leaf itself.
-        trees: root and depth of each. at: the node of each row, working space.
-    """
-    feature, threshold, left = nodes
-    roots, depths = trees
-    for start in range(0, len(x_NF), ROWS_AT_ONCE):
-        end = min(start + ROWS_AT_ONCE, len(x_NF))
-        for i in range(len(roots)):
-            for row in range(start, end):
-                at[row] = roots[i]
-            for _ in range(depths[i]):
-                for row in range(start, end):
-                    node = at[row]
-                    at[row] = left[node] + (x_NF[row, feature[node]] > threshold[node])
-            for row in range(start, end):
-                result[row] += value[at[row]]
-
-
-@compiled
-def exchanged(
-    cells_NF: np.ndarray,
-    ins: np.ndarray,
-    outs: np.ndarray,
-    weight_N: np.ndarray,
-    excess: np.ndarray,
-    price: np.ndarray,
-    pairs: np.ndarray,
-    chance: np.ndarray,
-) -> None:
-    """Exchanges rows in place where this lowers the sum of price * excess ** 2 over all cells.
-
-    Args:
-        cells_NF: the cell of each row in each column. ins, outs: rows that are chosen, and the others.
-        weight_N: a row gives way to a lighter one with the probability that it has of the own weight.
-        excess: chosen rows of each cell beyond those wanted.
-        pairs: places in `ins` and `outs` to try. chance: one in [0, 1) for each.
-    """
-    for t in range(pairs.shape[1]):
-        i, o = pairs[0, t], pairs[1, t]
-        old, new = ins[i], outs[o]
-        if chance[t] * weight_N[old] >= weight_N[new]:
-            continue
-        change = 0.0
-        for f in range(cells_NF.shape[1]):
-            a, b = cells_NF[old, f], cells_NF[new, f]
-            if a != b:
-                change += price[a] * (1.0 - 2.0 * excess[a]) + price[b] * (1.0 + 2.0 * excess[b])
-        if change < 0.0:
-            for f in range(cells_NF.shape[1]):
-                excess[cells_NF[old, f]] -= 1.0
-                excess[cells_NF[new, f]] += 1.0
-            ins[i], outs[o] = new, old
+    kept, fall = grown(rows, train, held, sizes_F, nodes, value, starts, hist, space, settings)
+    feature, threshold, left = (a[: starts[kept]] for a in nodes)
+    return BoostedTrees(feature, threshold, left, value[: starts[kept]], starts[:kept]), float(fall)

@@ -12,14 +12,13 @@ Shape legend: N rows, C columns, R codes of a column.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.errors import ModelFileError
-from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted, exchanged
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.sampler import TreesGenerator
@@ -159,11 +158,12 @@ def chosen(
     """n of more rows, none twice, each as probable as its weight says, in random order.
 
     Where weights are so uneven that a row would be certain, it is, and the others share the remaining places. Then rows
-    change places with others of like weight where this brings the shares of each column closer to those of all weighted
-    rows (balanced sampling; Deville and Tille 2004, by exchange).
+    change places with others of like weight where this brings the shares of each column closer to those that are wanted
+    (balanced sampling; Deville and Tille 2004, by exchange).
 
     Args:
         x_NF: groups of each row.
+        shares: that are wanted, of each group of a column; None: those of all weighted rows.
     """
     high = np.sort(weight_N)[::-1]
     certain = np.arange(n)
@@ -175,9 +175,24 @@ def chosen(
     is_in = np.zeros(len(p), bool)
     is_in[line[np.minimum(picks, len(p) - 1)]] = True
     ins, outs = rng.permutation(np.flatnonzero(is_in)), np.flatnonzero(~is_in)
-    if len(ins) < n or not len(outs):  # a place that rounding gave twice
+    if len(ins) < n:  # a place that rounding gave twice
         ins = np.concatenate([ins, rng.permutation(outs)[: n - len(ins)]])
         outs = np.setdiff1d(outs, ins)
+    _balance(x_NF, ins, outs, p, rng, shares)
+    return ins
+
+
+def _balance(
+    x_NF: np.ndarray,
+    ins: np.ndarray,
+    outs: np.ndarray,
+    p: np.ndarray,
+    rng: np.random.Generator,
+    shares: Sequence[np.ndarray] | None,
+) -> None:
+    """Exchanges, in place, rows of `ins` for those of `outs`; the other arguments as those of `chosen`."""
+    from raysynth.methods.trees.boosting_loops import exchanged
+
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)
     cells = x_NF // coarse_F.astype(np.uint8) + np.arange(len(sizes)) * BALANCED_GROUPS
@@ -188,12 +203,11 @@ def chosen(
         at = [
             np.arange(len(s)) // k + f * BALANCED_GROUPS for f, (s, k) in enumerate(zip(shares, coarse_F, strict=True))
         ]
-        wanted = n * np.bincount(np.concatenate(at), weights=np.concatenate(shares), minlength=n_cells)
+        wanted = len(ins) * np.bincount(np.concatenate(at), weights=np.concatenate(shares), minlength=n_cells)
     excess = np.bincount(cells[ins].ravel(), minlength=n_cells) - wanted
-    tries = EXCHANGES * n if len(outs) else 0
-    pairs = np.stack([rng.integers(0, n, tries), rng.integers(0, max(len(outs), 1), tries)])
+    tries = EXCHANGES * len(ins)
+    pairs = np.stack([rng.integers(0, len(ins), tries), rng.integers(0, len(outs), tries)])
     exchanged(cells, ins, outs, p, excess, 1.0 / (wanted + 1.0), pairs, rng.random(tries))
-    return ins
 
 
 @dataclass(frozen=True)
@@ -211,14 +225,14 @@ class WeightedTrees:
         if self.ratio.known:
             return self.trees.generate(n, rng, weights)
         blocks = [self._block(min(BLOCK_ROWS, n - start), rng, weights) for start in range(0, n, BLOCK_ROWS)]
-        codes_NC = np.concatenate([b.codes_NC for b in blocks]) if blocks else self.trees.generate(0, rng).codes_NC
+        codes_NC = np.concatenate(blocks) if blocks else np.empty((0, len(self.trees.order)), np.uint16)
         return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
 
-    def _block(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None) -> EncodedBlock:
-        block = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights)
-        x_NF = grouped(self.ratio.group, block.codes_NC.T)
+    def _block(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None) -> np.ndarray:
+        drawn_NC = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights).codes_NC
+        x_NF = grouped(self.ratio.group, drawn_NC.T)
         rows = chosen(x_NF, np.exp(self.ratio.log_weights(x_NF)), n, rng, None if weights else self.ratio.shares)
-        return replace(block, codes_NC=block.codes_NC[rows], values_NV=block.values_NV[:n])
+        return drawn_NC[rows]
 
     def completes(self, known: Sequence[int]) -> bool:
         """Whether the known columns come first in the order, so that all others can be drawn given them."""
@@ -245,69 +259,3 @@ class WeightedTrees:
             if not len(left):
                 break
         return result_NC
-
-
-# ---- model files -----------------------------------------------------------------------------------------------------
-
-_STORED = {"feature": np.int16, "threshold": np.uint8, "left": np.int32, "value": np.float32, "roots": np.int32}
-
-
-def ratio_state(ratio: Ratio | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """JSON values and named arrays that `ratio_from` reads."""
-    if ratio is None:
-        return {}, {}
-    arrays = {f"ratio.{name}": getattr(ratio.trees, name).astype(kind) for name, kind in _STORED.items()}
-    arrays |= {f"ratio.group.{c}": group for c, group in enumerate(ratio.group)}
-    arrays |= {
-        f"ratio.margin.{c}": np.stack(pair) for c, pair in enumerate(zip(ratio.margins, ratio.shares, strict=True))
-    }
-    return {"ratio": {"offset": ratio.offset, "each": ratio.each, "known": list(ratio.known)}}, arrays
-
-
-def ratio_from(
-    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Sequence[ColumnView], order: Sequence[int]
-) -> Ratio | None:
-    """The ratio of a model file; None in one without. Raises `ModelFileError` where it does not fit the columns."""
-    if "ratio" not in meta:
-        return None
-    stored = {name: arrays[f"ratio.{name}"] for name in _STORED}
-    group, pairs = (tuple(arrays[f"ratio.{name}.{c}"] for c in range(len(columns))) for name in ("group", "margin"))
-    said = meta["ratio"]
-    known = tuple(int(c) for c in said["known"])
-    if any(stored[name].ndim != 1 or stored[name].dtype != kind for name, kind in _STORED.items()):
-        raise _broken("an array of its nodes has another form")
-    if any(g.shape != (v.cardinality,) or g.dtype != np.uint8 for g, v in zip(group, columns, strict=True)):
-        raise _broken("its groups are not of the columns' codes")
-    for pair, g in zip(pairs, group, strict=True):
-        if (
-            pair.ndim != 2
-            or len(pair) != 2
-            or not g.max() < pair.shape[1] <= MOST_GROUPS
-            or not np.isfinite(pair).all()
-        ):
-            raise _broken("its margins are not of its groups")
-    _check(stored, len(columns))
-    offset, each = float(said["offset"]), float(said["each"])
-    if not (np.isfinite(offset) and 1.0 <= each <= MOST_EACH and set(known) == set(order[: len(known)])):
-        raise _broken("its numbers are out of range")
-    margins, shares = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
-    return Ratio(BoostedTrees(**stored), group, margins, shares, offset, each, known)
-
-
-def _check(stored: Mapping[str, np.ndarray], n_columns: int) -> None:
-    """Indices in range and children after their parent, so that no walk reads beyond an array or is endless."""
-    feature, left, roots = stored["feature"], stored["left"], stored["roots"]
-    size = len(feature)
-    if len({len(stored[k]) for k in ("feature", "threshold", "left", "value")}) != 1:
-        raise _broken("its arrays of nodes differ in length")
-    if (feature < -1).any() or (feature >= n_columns).any() or (roots < 0).any() or (roots >= size).any():
-        raise _broken("a node has no such column")
-    inner = np.flatnonzero(feature >= 0)
-    if (left[inner] <= inner).any() or (left[inner] + 1 >= size).any():
-        raise _broken("a node's children do not come after it")
-    if not np.isfinite(stored["value"]).all():
-        raise _broken("a leaf's value is no number")
-
-
-def _broken(what: str) -> ModelFileError:
-    return ModelFileError(f"the model file's ratio of densities is inconsistent: {what}; refit the model")

@@ -1,4 +1,4 @@
-"""Forests as named arrays of a model file, and back, checked: a file is data from anywhere."""
+"""Forests and the ratio as named arrays of a model file, and back, checked: a file is data from anywhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import numpy as np
 
 from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
+from raysynth.methods.trees.boosting import BoostedTrees
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.located import Location, ranks_without
+from raysynth.methods.trees.ratio import MOST_EACH, MOST_GROUPS, Ratio
 
 _STORED = {"roots": np.int32, "feature": np.int16, "threshold": np.int32, "left": np.int32}
 _STORED_TOO = {"start": np.int32, "stop": np.int32, "codes": np.uint16, "keep": np.float32}
+_BOOSTED: dict[str, Any] = {
+    "feature": np.int16,
+    "threshold": np.uint8,
+    "left": np.int32,
+    "value": np.float32,
+    "roots": np.int32,
+}
 
 
 def to_state(forests: Sequence[Forest], order: Sequence[int]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -83,9 +92,7 @@ def _forest(
             raise _broken("a score does not fit its columns")
         tables = tuple(np.split(flat.astype(np.float32), np.cumsum(sizes)[:-1]))
         scores.append(Score(tables, float(ends[0]), float(ends[1]), rank))
-    stored = {name: own[name] for name in (*_STORED, *_STORED_TOO)}
-    if any(stored[name].ndim != 1 or stored[name].dtype != t for name, t in (_STORED | _STORED_TOO).items()):
-        raise _broken("an array of nodes has another form")
+    stored = _stored(own, {**_STORED, **_STORED_TOO})
     location = _location(own, sizes, view) if "location.cells" in own else None
     run = view.run if location is None else None
     return Forest(inputs, orders, tuple(scores), parent=_parents(stored), run=run, location=location, **stored)
@@ -131,8 +138,9 @@ def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
     feature, left = stored["feature"], stored["left"]
     inner = np.flatnonzero(feature >= 0)
     size = len(feature)
-    if len({len(stored[k]) for k in ("feature", "threshold", "left", "start", "stop", "keep")}) != 1 or size == 0:
-        raise _broken("its arrays of nodes differ in length")
+    _check_lengths(stored, "feature", "threshold", "left", "start", "stop", "keep")
+    if size == 0:
+        raise _broken("its arrays of nodes are empty")
     children = left[inner].astype(np.int64)
     if len(inner) and ((children <= 0) | (children + 1 >= size)).any():
         raise _broken("a node's children are none of its nodes")
@@ -165,6 +173,69 @@ def _check(forest: Forest, cardinality: int) -> None:
     keep = forest.keep
     if not (np.isfinite(keep).all() and (keep >= 0).all() and (keep <= 1).all() and (keep[forest.roots] == 1).all()):
         raise _broken("a weight is no probability")
+
+
+def _stored(own: Mapping[str, np.ndarray], forms: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays of nodes, each a line of its type."""
+    stored = {name: own[name] for name in forms}
+    if any(stored[name].ndim != 1 or stored[name].dtype != form for name, form in forms.items()):
+        raise _broken("an array of nodes has another form")
+    return stored
+
+
+def _check_lengths(stored: Mapping[str, np.ndarray], *names: str) -> None:
+    if len({len(stored[name]) for name in names}) != 1:
+        raise _broken("its arrays of nodes differ in length")
+
+
+# ---- the ratio -------------------------------------------------------------------------------------------------------
+
+
+def ratio_state(ratio: Ratio | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """JSON values and named arrays that `ratio_from` reads."""
+    if ratio is None:
+        return {}, {}
+    arrays = {f"ratio.{name}": getattr(ratio.trees, name).astype(form) for name, form in _BOOSTED.items()}
+    for c, (group, *pair) in enumerate(zip(ratio.group, ratio.margins, ratio.shares, strict=True)):
+        arrays |= {f"ratio.group.{c}": group, f"ratio.margin.{c}": np.stack(pair)}
+    return {"ratio": {"offset": ratio.offset, "each": ratio.each, "known": list(ratio.known)}}, arrays
+
+
+def ratio_from(
+    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Sequence[ColumnView], order: Sequence[int]
+) -> Ratio | None:
+    """The ratio of a model file; None in one without. Raises `ModelFileError` where it does not fit the columns."""
+    if "ratio" not in meta:
+        return None
+    own, said = under("ratio.", arrays), meta["ratio"]
+    group, pairs = (tuple(own[f"{name}.{c}"] for c in range(len(columns))) for name in ("group", "margin"))
+    if any(g.shape != (v.cardinality,) or g.dtype != np.uint8 for g, v in zip(group, columns, strict=True)):
+        raise _broken("groups of the ratio are not of the columns' codes")
+    for pair, g in zip(pairs, group, strict=True):
+        fits = pair.ndim == 2 and len(pair) == 2 and g.max() < pair.shape[1] <= MOST_GROUPS
+        if not fits or not np.isfinite(pair).all():
+            raise _broken("margins of the ratio are not of its groups")
+    offset, each, known = float(said["offset"]), float(said["each"]), tuple(int(c) for c in said["known"])
+    if not (np.isfinite(offset) and 1.0 <= each <= MOST_EACH and set(known) == set(order[: len(known)])):
+        raise _broken("numbers of the ratio are out of range")
+    margins, shares = tuple(p[0] for p in pairs), tuple(p[1] for p in pairs)
+    return Ratio(_boosted(own, len(columns)), group, margins, shares, offset, each, known)
+
+
+def _boosted(own: Mapping[str, np.ndarray], n_columns: int) -> BoostedTrees:
+    """Indices in range and children after their parent, so that no walk reads beyond an array or is endless."""
+    stored = _stored(own, _BOOSTED)
+    _check_lengths(stored, "feature", "threshold", "left", "value")
+    feature, left, roots = stored["feature"], stored["left"], stored["roots"]
+    size = len(feature)
+    if (feature < -1).any() or (feature >= n_columns).any() or (roots < 0).any() or (roots >= size).any():
+        raise _broken("a node of the ratio has no such column")
+    inner = np.flatnonzero(feature >= 0)
+    if (left[inner] <= inner).any() or (left[inner] + 1 >= size).any():
+        raise _broken("a node's children do not come after it")
+    if not np.isfinite(stored["value"]).all():
+        raise _broken("a leaf's value is no number")
+    return BoostedTrees(**stored)
 
 
 def _broken(what: str) -> ModelFileError:

@@ -23,10 +23,10 @@ from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.order import drawing_order
 from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, ratio_from, ratio_state
+from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
-from raysynth.methods.trees.state import from_state, to_state
+from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
 N_BINS = 2000  # every protected cell of a number is a code of its own
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted, exchanged
+from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
+from raysynth.methods.trees.boosting_loops import exchanged
 
 LEAST = 20.0
 

@@ -15,7 +15,8 @@ from raysynth.errors import ModelFileError
 from raysynth.fitting.encoded_rows import encoded_blocks
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.ratio import WeightedTrees, chosen, learn_ratio, ratio_from, ratio_state
+from raysynth.methods.trees.ratio import WeightedTrees, chosen, learn_ratio
+from raysynth.methods.trees.state import ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
 
 RARE = 5
