@@ -220,11 +220,7 @@ def calendar_of(
     # steps of many hours are kept in UTC, and the hours that a zone shows of them move with its summer time
     moves = getattr(counts.type, "tz", None) is not None and step > 3600 * per_second(counts.type)
     usual = hours if hours.sum() >= _FEWEST_ROWS and _differ(hours) and not moves else None
-    minutes = (
-        None
-        if moves
-        else _usual_minutes(rest.minutes, total * (1 - shares[_DAY + 1 : _MONTH_END].sum()), rare_threshold)
-    )
+    minutes = None if moves else _usual_minutes(rest.minutes, midnights, rare_threshold)
     whole = bool(rest.grids[_MINUTE] == total)
     if shares[len(GRIDS) - 1] > 1 - 1e-9 and (weekdays > 0).all() and usual is None and minutes is None and not weekly:
         return None

@@ -225,13 +225,21 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
         first = np.arange(n_cells)
     else:
         heavy = (distribution.low == distribution.high) & (distribution.share >= 0.5 / n_bins)
-        rest = np.where(heavy, 0.0, distribution.share)
-        middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1e-300)
-        target = np.where(heavy, -1, np.floor(middle * max(n_bins - heavy.sum(), 1)))
-        changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
-        first = np.flatnonzero(np.concatenate([[True], changes]))
+        first = np.flatnonzero(begins_run(distribution.share, heavy, n_bins))
     encoder = BinEncoder(**shared, first_cell=first)
     return encoder.with_calendar(released, rare_threshold, np.ones(n_cells, bool))
+
+
+def begins_run(mass: np.ndarray, alone: np.ndarray, most: int) -> np.ndarray:
+    """Whether each of neighbouring cells begins a run, of about `most`: some are `alone`, the others have equal mass.
+
+    Args:
+        mass: of each cell (cells,). alone: bool (cells,).
+    """
+    rest = np.where(alone, 0.0, mass)
+    middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1e-300)
+    target = np.where(alone, -1, np.floor(middle * max(most - alone.sum(), 1)))
+    return np.append(True, (target[1:] != target[:-1]) | alone[1:] | alone[:-1])
 
 
 def build_modes(

@@ -22,7 +22,7 @@ import numpy as np
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.numeric import BinEncoder, begins_run
 from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
@@ -167,11 +167,8 @@ def joined_bins(
             continue
         own = share[:-1]
         heavy = own >= own.sum() / most
-        rest = np.where(heavy, 0.0, _even(column) * TAIL_SHARE + own / max(own.sum(), 1e-300) * (1 - TAIL_SHARE))
-        middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1e-300)
-        target = np.where(heavy, -1, np.floor(middle * max(most - heavy.sum(), 1)))
-        changes = (target[1:] != target[:-1]) | heavy[1:] | heavy[:-1]
-        group = np.cumsum(np.append(False, changes))
+        mass = _even(column) * TAIL_SHARE + own / max(own.sum(), 1e-300) * (1 - TAIL_SHARE)
+        group = np.cumsum(begins_run(mass, heavy, most)) - 1
         groups.append(np.append(group, group[-1] + 1))
     return tuple(groups)
 
