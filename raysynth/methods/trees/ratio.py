@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
+from raysynth.errors import ConditionError
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.persons import RowsOfPersons
@@ -229,7 +230,10 @@ class WeightedTrees:
         return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
 
     def _block(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None) -> np.ndarray:
-        drawn_NC = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights).codes_NC
+        try:
+            drawn_NC = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights).codes_NC
+        except ConditionError:  # rows so rare that no more can be had are as the trees draw them
+            return self.trees.generate(n, rng, weights).codes_NC
         x_NF = grouped(self.ratio.group, drawn_NC.T)
         rows = chosen(x_NF, np.exp(self.ratio.log_weights(x_NF)), n, rng, None if weights else self.ratio.shares)
         return drawn_NC[rows]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from raysynth import load_synthetic_model
-from raysynth.errors import ModelFileError
+from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.encoded_rows import encoded_blocks
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.persons import RowsOfPersons
@@ -80,6 +80,19 @@ def test_conditions_are_met_and_followed(apart: tuple[SequentialTrees, np.ndarra
     wanted = real_NC[real_NC[:, kind] == code, a].mean()
     plain = model.model_.generate(4_000, np.random.default_rng(5)).codes_NC[:, a].mean()
     assert abs(made_NC[:, a].mean() - wanted) < 0.3 * abs(plain - wanted)
+
+
+def test_a_condition_that_few_rows_meet_costs_no_more_than_without_weights(
+    apart: tuple[SequentialTrees, np.ndarray, WeightedTrees], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _, weighted = apart
+    monkeypatch.setattr("raysynth.methods.trees.sampler.TRIED_FIRST", 3_000)
+    monkeypatch.setattr("raysynth.methods.trees.sampler.TRIED_PER_ROW", 0)
+    column = model.model_.order[-1]
+    weight = np.full(model.encoder_.columns[column].cardinality, 1 / 300)
+    assert len(weighted.generate(2, np.random.default_rng(10), {column: weight}).codes_NC) == 2
+    with pytest.raises(ConditionError, match="rows that the model draws satisfy"):
+        weighted.generate(500, np.random.default_rng(11), {column: weight})
 
 
 def test_completed_rows_follow_what_is_known(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
