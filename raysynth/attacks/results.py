@@ -32,7 +32,8 @@ class AttackResult:
         baseline: the same where nothing can have leaked (see `baseline_is`).
         gain: success minus baseline.
         risk: gain / (1 - baseline), as Giomi et al. (2023) define it.
-        measures: 'advantage', 'tpr_at_10%', 'tpr_at_1%', 'tpr_at_0.1%', 'epsilon' (its low bound counts).
+        measures: 'advantage', 'tpr_at_10%', 'tpr_at_1%', 'tpr_at_0.1%', 'epsilon' (its low bound counts); of tracing
+            'auc_of_exact_margins', which any table with the training table's margins has.
         curve: ROC curve of a scoring attack; None for the others.
         outcome: the trials themselves.
         baseline_is: what the baseline is, in words.
@@ -66,6 +67,12 @@ class AttackResult:
         """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk."""
         verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
         return in_words(verdict, self.risk.value)
+
+    @property
+    def beside_margins(self) -> str:
+        """Beside what the training table's margins alone would give, in words; empty where that is not known."""
+        margins = self.outcome.by_margins
+        return "" if margins is None else f"exact margins alone give {margins:.3f}"
 
     def record(self) -> dict[str, Any]:
         """All figures as plain values; undefined ones are None."""
@@ -172,7 +179,8 @@ class AttackResults(Mapping[str, float]):
             verdict = r.in_words.upper() if r.found else r.in_words
             figure = "AUC" if r.curve is not None else "success"
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
-            lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
+            line = f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})"
+            lines.append(line if r.outcome.by_margins is None else f"{line}; {r.beside_margins}")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
 
     def _repr_html_(self) -> str:
@@ -223,7 +231,7 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
             start += len(getattr(outcome, values))
         clusters.append(np.concatenate(moved))
     first = outcomes[0]
-    return Outcome(members, others, clusters[0], clusters[1], first.known_baseline, first.by_target)
+    return replace(first, members=members, others=others, member_clusters=clusters[0], other_clusters=clusters[1])
 
 
 def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) -> dict[str, Estimate]:
@@ -233,6 +241,7 @@ def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) ->
             "advantage": roc.advantage(members, others),
             **{f"tpr_at_{100 * r:g}%": roc.tpr_at_fpr(members, others, r) for r in roc.FALSE_POSITIVE_RATES},
             "epsilon": roc.empirical_epsilon(members, others, delta),
+            **({} if outcome.by_margins is None else {"auc_of_exact_margins": Estimate(outcome.by_margins)}),
         }
     return {"advantage": gain}
 
