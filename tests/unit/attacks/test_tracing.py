@@ -14,7 +14,7 @@ from raysynth.attacks.tracing import TracingAttack, auc_of_exact_margins
 from raysynth.privacy import run_privacy_attacks
 from tests.unit.attacks.kinds_of_tables import three_samples
 
-TABLES = 40
+TABLES = 24
 MOST = int(binom.ppf(1 - 1e-4, TABLES, 0.05))
 
 
@@ -83,6 +83,6 @@ def test_of_persons_with_several_rows_each_is_one_target() -> None:
 @pytest.mark.statistical
 @pytest.mark.parametrize("kind", ["text_of_many_values", "mixed"])
 def test_unrelated_tables_are_not_accused(kind: str) -> None:
-    """Of 40 tables, each accused with probability 0.05 at most, more than nine once in 10,000 runs."""
+    """Of 24 tables, each accused with probability 0.05 at most, more than six once in 10,000 runs."""
     found = [traced(*three_samples(kind, (80, 80, 160), seed)).found for seed in range(TABLES)]
     assert sum(found) <= MOST
