@@ -13,11 +13,10 @@ def numbered(form: str, n: int = 200) -> list[str]:
 
 
 # Dutch, Italian, Portuguese, Polish, Swedish, Danish, Norwegian, Finnish, Czech
-ELSEWHERE = (
-    "klantnummer patiëntnummer BSN huishoudnummer codice_fiscale codice_paziente id_paziente matricola CPF "
-    "id_paciente nr_utente pesel nr_pacjenta numer_klienta personnummer kundnr löpnummer cpr journalnr kundenr fødselsnummer "
-    "pasientnr medlemsnummer henkilötunnus asiakasnumero rodne_cislo PatID hhid"
-).split()
+_ELSEWHERE = """klantnummer patiëntnummer BSN huishoudnummer codice_fiscale codice_paziente id_paziente matricola CPF
+id_paciente nr_utente pesel nr_pacjenta numer_klienta personnummer kundnr löpnummer cpr journalnr kundenr fødselsnummer
+pasientnr medlemsnummer henkilötunnus asiakasnumero rodne_cislo PatID hhid"""
+ELSEWHERE = _ELSEWHERE.split()
 
 
 @pytest.mark.parametrize(
