@@ -64,9 +64,19 @@ class AttackResult:
 
     @property
     def in_words(self) -> str:
-        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk."""
+        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk.
+
+        'gain of margins': clear or large, spread over all rows, and not surely more than exact margins alone give.
+        """
         verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
-        return in_words(verdict, self.risk.value)
+        words, margins = in_words(verdict, self.risk.value), self.outcome.by_margins
+        is_of_margins = margins is not None and words in ("clear gain", "large gain") and not verdict.few_exposed
+        return "gain of margins" if is_of_margins and not self.success.low > (margins or 0.0) else words
+
+    @property
+    def is_minor(self) -> bool:
+        """Whether all that it found is slight, or what any table with these margins gives."""
+        return self.in_words in ("slight gain", "gain of margins")
 
     @property
     def beside_margins(self) -> str:
@@ -126,9 +136,13 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type with the largest gain, among those with a significant gain if there are any."""
+        """The attack of a type with the largest gain: among those with a significant gain if there are any, and of these
+        among those whose gain is not minor, so that one by margins hides no few rows that another attack finds."""
         found = [self.details[name] for name in self.families[key]]
-        return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
+        return max(
+            found,
+            key=lambda r: (r.found, not r.is_minor, -math.inf if math.isnan(r.gain.value) else r.gain.value),
+        )
 
     @property
     def intervals(self) -> dict[str, Estimate]:

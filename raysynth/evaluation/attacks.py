@@ -77,7 +77,7 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
                 baseline=best.baseline.value,
                 risk=_risk(best.risk.value, best.found),
                 passed=None if math.isnan(best.gain.low) else not _counts(best),
-                slight=best.in_words == "slight gain",
+                minor=best.is_minor,
                 rule=f"{which}; {best.in_words}; passes unless it surely gains {NEGLIGIBLE}, or gains on a few rows",
             )
         )

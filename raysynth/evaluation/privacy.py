@@ -39,8 +39,9 @@ class Check:
         risk: the figure's excess over the baseline, scaled to [0, 1]; NaN where the figure is no part of the score.
         passed: None where it cannot be judged.
         rule: when it passes, in words.
-        slight: what does not pass is slight: spread over all rows, and under a tenth of what could be gained
-            (`raysynth.attacks.verdicts.SLIGHT`). A copied row is never slight.
+        minor: what does not pass is spread over all rows, and under a tenth of what could be gained
+            (`raysynth.attacks.verdicts.SLIGHT`) or what any table with the same margins gives. A copied row is never
+            minor.
     """
 
     key: str
@@ -50,14 +51,14 @@ class Check:
     risk: float
     passed: bool | None
     rule: str
-    slight: bool = False
+    minor: bool = False
 
     @property
     def in_words(self) -> str:
-        """'not measured', 'pass', 'slight' or 'fail'."""
+        """'not measured', 'pass', 'minor' or 'fail'."""
         if self.passed is None:
             return "not measured"
-        return "pass" if self.passed else "slight" if self.slight else "fail"
+        return "pass" if self.passed else "minor" if self.minor else "fail"
 
 
 @dataclass(frozen=True)
@@ -246,11 +247,11 @@ def _share_check(key: str, title: str, found: Judged) -> Check:
 
 
 def _membership_check(found: Judged, more: Sequence[Check]) -> Check:
-    """An AUC, so that it is judged by the scale of attacks; few exposed rows do not show in it, so that it is slight
+    """An AUC, so that it is judged by the scale of attacks; few exposed rows do not show in it, so that it is minor
     only where attacks looked for those."""
     check = _share_check("membership_inference", "Membership inference by distance", found)
     looked = any(c.key == "attack_membership_inference" for c in more)
-    return replace(check, slight=looked and check.passed is False and check.risk < SLIGHT)
+    return replace(check, minor=looked and check.passed is False and check.risk < SLIGHT)
 
 
 def _ratio_check(to_real: Neighbours, others: Neighbours) -> Check:

@@ -55,6 +55,19 @@ def test_resampled_rows_are_found_and_an_independent_sample_is_not(
     assert not unrelated.found and unrelated.success.low < 0.5 < unrelated.success.high
 
 
+def test_a_gain_that_margins_explain_is_minor_and_hides_no_other(real: pd.DataFrame, holdout: pd.DataFrame) -> None:
+    """Each column of the training rows shuffled by itself keeps the margins and nothing else; then rows are copied."""
+    rng = np.random.default_rng(0)
+    shuffled = pd.DataFrame({name: rng.permutation(column.to_numpy()) for name, column in real.items()})
+    margins = traced(real, shuffled, holdout)
+    assert margins.in_words == "gain of margins" and margins.is_minor
+    copied = pd.concat([shuffled[60:], real[:60]], ignore_index=True)
+    results = run_privacy_attacks(real, copied, ["membership_inference"], 1, holdout)
+    best = results.strongest("membership_inference")
+    assert not best.is_minor and best.name != "tracing"
+    assert results.details["tracing"].gain.value > best.gain.value or best.gain.value > 0.1
+
+
 def test_shares_of_pairs_tell_more_of_resampled_rows(real: pd.DataFrame, holdout: pd.DataFrame) -> None:
     drawn = real.sample(frac=1, replace=True, random_state=0).reset_index(drop=True)
     alone = traced(real, drawn, holdout).success.value
