@@ -119,7 +119,7 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type with the largest gain, among those with a significant gain if there are any."""
+        """The attack of type `key` with the largest gain, among those with a significant gain if there are any."""
         found = [self.details[name] for name in self.families[key]]
         return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
 
@@ -129,7 +129,7 @@ class AttackResults(Mapping[str, float]):
         return {key: self.of_type(key).success for key in self.families}
 
     def of_type(self, key: str) -> AttackResult:
-        """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
+        """The attack of type `key` that gains most, its intervals widened for having been picked (Bonferroni)."""
         best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
         success, baseline, gain, risk = figures(best.outcome, best.curve is not None, level)
         return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
