@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +42,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
     assert silent == [], f"public names without a docstring: {', '.join(silent)}"
 
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 FACES = ("raysynth", *(f"raysynth.{name}" for name in ("constraints", "evaluation", "privacy", "campaigns", "tuning")))
 
 
@@ -89,3 +92,15 @@ def test_an_argument_that_help_does_not_show_is_found() -> None:
         """
 
     assert hidden_arguments(call) == ["forgotten"]
+
+
+def test_files_that_docstrings_name_exist() -> None:
+    root = Path(raysynth.__file__).parent
+    files = {path.relative_to(root).as_posix() for path in root.rglob("*.py")}
+    files |= {path.relative_to(root.parent).as_posix() for path in (root.parent / "tests").rglob("*.py")}
+    wrong = []
+    for path in sorted(root.rglob("*.py")):
+        nodes = (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, DOCUMENTED))
+        named = {name for node in nodes for name in re.findall(r"`([\w/]+\.py)`", ast.get_docstring(node) or "")}
+        wrong += [f"{path.relative_to(root)}: {n}" for n in named if not any(f"/{f}".endswith(f"/{n}") for f in files)]
+    assert wrong == []
