@@ -136,8 +136,11 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of type `key` with the largest gain: of those with a sure gain if there are any, and of these of those
-        that are not minor, so that a large gain by margins hides no few rows that another attack finds."""
+        """The attack of type `key` with the largest gain.
+
+        Of those with a sure gain, if there are any, and of these of those that are not minor, so that a large gain by
+        margins hides no few rows that another attack finds.
+        """
         found = [self.details[name] for name in self.families[key]]
         return max(
             found,
