@@ -252,7 +252,7 @@ def public_names() -> set[str]:
 
 @pytest.mark.slow
 def test_the_notebooks_run_within_their_time(tmp_path: Path) -> None:
-    """The whole site with its tutorials executed: five minutes at most, a minute for each notebook, on a quiet machine."""
+    """The whole site with its tutorials executed: five minutes, a minute for each notebook (on a quiet machine)."""
     command = [sys.executable, "-m", "sphinx", "-W", "--no-color", "-b", "html", "docs", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr[-3000:]
