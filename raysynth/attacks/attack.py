@@ -26,6 +26,7 @@ class Outcome:
         known_baseline: the score on rows of people in neither table, where theory gives it and `others` is empty.
         by_target: each trial is about one target, members first as they were dealt out, and would be the same had the
             target been on the other side: then who is a member can be permuted (`raysynth.attacks.verdicts`).
+        by_margins: the score that any table with the training table's margins would give; None: not known.
     """
 
     members: np.ndarray
@@ -34,6 +35,7 @@ class Outcome:
     other_clusters: np.ndarray | None = None
     known_baseline: float | None = None
     by_target: bool = False
+    by_margins: float | None = None
 
 
 class Attack:

@@ -307,14 +307,20 @@ def _attacked(results: Sequence[AttackResult], edition: Edition) -> Cell:
     measured = [r for r in results if not math.isnan(r.gain.value)]
     if not measured:
         return Cell("none", "not measured")
-    worst = max(measured, key=lambda r: (r.found, r.gain.value if r.found else -_p_value(r), r.gain.value))
-    level = "good" if not worst.found else "fair" if worst.in_words == "slight gain" else "bad"
+    worst = max(measured, key=_how_grave)
+    level = "good" if not worst.found else "fair" if worst.is_minor else "bad"
     shown = (
         (f"{worst.success.value:.3f}", f"{worst.baseline.value:.3f}")
         if edition == "private"
         else (rounded(worst.success.value), rounded(worst.baseline.value))
     )
     return Cell(level, worst.in_words, f"{worst.title}: {shown[0]}, baseline {shown[1]}")
+
+
+def _how_grave(result: AttackResult) -> tuple[bool, bool, float, float]:
+    """Orders attacks: sure gains, those that are not minor, and large ones last."""
+    sure = result.gain.value if result.found else -_p_value(result)
+    return result.found, result.found and not result.is_minor, sure, result.gain.value
 
 
 def _p_value(result: AttackResult) -> float:

@@ -94,7 +94,7 @@ def _lines(results: EvaluationFigures) -> list[str]:
     if results.privacy is not None:
         lines.append(_line("Privacy risk", _text(results.privacy.risk), "0: no leak was found, which proves nothing"))
         for check in results.privacy.checks:
-            verdict = {True: "pass", False: "FAIL", None: "not measured"}[check.passed]
+            verdict = check.in_words.upper() if check.passed is False else check.in_words
             baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
             lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}"))
     return lines
