@@ -41,7 +41,7 @@ class FixedCombinations(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
@@ -66,7 +66,7 @@ class FixedCombinations(Constraint):
         return np.array([None in values or joint_text(values) in allowed for values in found], bool)[rows]
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """One joint column."""
+        """One category in place of the columns: which of the combinations a row has."""
         columns = tuple(schema[c] for c in self.columns)
         declared = self.combinations if not any(c.nullable for c in columns) else None
         return (Joint(columns, declared),)
@@ -90,7 +90,7 @@ class OneHotGroup(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
@@ -116,7 +116,7 @@ class OneHotGroup(Constraint):
         return ~others & ((ones == 1) | (unknown & (ones == 0)))
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """One joint column."""
+        """One category in place of the columns: which of the combinations a row has."""
         columns = tuple(schema[c] for c in self.columns)
         if any(c.nullable for c in columns):
             return (Joint(columns, None),)
@@ -143,7 +143,7 @@ class Unique(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
