@@ -75,6 +75,11 @@ EQUAL: dict[tuple[str, str, str], str] = {
         "for place, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):",
         "(False)",
     ): "both have one entry fewer than `ends`",
+    (
+        "raysynth/sampling/frame.py",
+        "return pd.DataFrame(dict(zip(names, map(_as_declared, columns, schema.columns), strict=True)))",
+        "(False)",
+    ): "a column for each name",
 }
 
 
