@@ -270,11 +270,15 @@ def _game(
     models, targets = np.unique(ordered["seed"].to_numpy()), np.unique(ordered["target"].to_numpy())
     found_STF = np.stack(ordered["found"].to_list()).astype(float).reshape(len(models), len(targets), -1)
     inside_ST = ordered["member"].to_numpy().reshape(len(models), len(targets))
-    scores_ST = _told(attack, found_STF, inside_ST, models) if isinstance(attack, ShadowAttack) else found_STF[:, :, 0]
+    scores_ST = (
+        _shadow_scores(attack, found_STF, inside_ST, models) if isinstance(attack, ShadowAttack) else found_STF[:, :, 0]
+    )
     return Game(method, epsilon, attack.name, models, targets, scores_ST, inside_ST, sequence)
 
 
-def _told(attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray) -> np.ndarray:
+def _shadow_scores(
+    attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray
+) -> np.ndarray:
     """Scores (S, T): each fold of pairs is judged by models of all others."""
     pairs_S = models_S // 2
     if len(np.unique(pairs_S)) < _FOLDS:

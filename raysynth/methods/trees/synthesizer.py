@@ -19,9 +19,8 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.methods.trees.columns import views
+from raysynth.methods.trees.columns import drawing_order, views
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.order import drawing_order
 from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.recipe import learn_table
@@ -87,7 +86,7 @@ class SequentialTrees(Synthesizer):
     ] = 0.632
     order: Annotated[
         Sequence[str] | None,
-        Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
+        Parameter("columns in the order of drawing; those left out follow as in the table"),
     ] = None
     weighted: Annotated[
         bool,
@@ -143,7 +142,7 @@ class SequentialTrees(Synthesizer):
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)
         first = [*given, *_of_persons(prepared, persons, given)]
-        order = drawing_order(codes_CN, columns, names, [*first, *(n for n in self.order or () if n not in first)])
+        order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
         model = TreesGenerator(forests, order, names, even=True)
         ratio, of_persons = None, None

@@ -41,7 +41,7 @@ class FixedCombinations(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
@@ -90,7 +90,7 @@ class OneHotGroup(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
@@ -143,7 +143,7 @@ class Unique(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
