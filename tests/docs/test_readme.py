@@ -113,3 +113,8 @@ def test_files_of_links_exist(page: Path) -> None:
 
 def test_every_method_has_its_line_in_the_table() -> None:
     assert [m for m in METHODS if f"| `{m}`" not in README] == []
+
+
+def test_every_command_has_its_line_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "command_line.md").read_text(encoding="utf-8")
+    assert [name for name in typer.main.get_command(cli.app).commands if f"`raysynth {name} " not in page] == []  # type: ignore[attr-defined]
