@@ -48,7 +48,7 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Expression(Constraint):
-    """A rule on single rows in the language of this file's head.
+    """A rule on single rows as text: columns, numbers, texts, arithmetic, comparisons, `and`, `or`, `not`, `in`.
 
     An equality is met by construction: one column is computed from the others (`schema/constraints/derived.py`). All
     other rules are met by rejection.
@@ -69,7 +69,7 @@ class Expression(Constraint):
         return tuple(dict.fromkeys(n.id for n in ast.walk(parse(self.text)) if isinstance(n, ast.Name)))
 
     def validate(self, schema: TableSchema) -> None:
-        """Known columns, and operations that their types allow."""
+        """Columns of `schema`, and operations that their types allow."""
         texts = [n.value for n in ast.walk(parse(self.text)) if isinstance(n, ast.Constant)]
         quoted = [str(t) for t in texts if isinstance(t, str) and t in schema]
         cure = f"; '{quoted[0]}' in quotes is a text: for the column write `{quoted[0]}`" if quoted else ""
@@ -85,11 +85,11 @@ class Expression(Constraint):
             raise ConstraintError(f"{self} gives {result.type}, not true or false; compare it with something")
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether the rule is not known to be false."""
+        """For each row of `table` whether the rule is not known to be false."""
         return satisfied(self._evaluate(table), table.num_rows)
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """The computed column of an equality."""
+        """The column of `schema` that an equality computes from others; none where it solves for no column."""
         found = solved(parse(self.text), schema)
         if found is None:
             return ()
