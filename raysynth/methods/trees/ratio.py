@@ -277,6 +277,7 @@ class WeightedTrees:
     ratio: Ratio
     of_persons: Ratio | None = None
     exact_conditions: ClassVar[bool] = True
+    fills: ClassVar[bool] = True
 
     def generate(
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
@@ -312,6 +313,9 @@ class WeightedTrees:
         """
         if not set(self.ratio.known) <= set(known):
             return self.trees.generate_given(codes_NC, known, rng)
+        if not self.trees.completes(known):
+            codes_CN = np.array(codes_NC.T, dtype=np.uint16, order="C")
+            return self.trees.drawn_given(codes_CN, known, rng, self._log_weights).T
         result_NC = np.array(codes_NC)
         left, total_N = np.arange(len(result_NC)), np.zeros(len(result_NC))
         for _ in range(ROUNDS):
@@ -325,3 +329,6 @@ class WeightedTrees:
             if not len(left):
                 break
         return result_NC
+
+    def _log_weights(self, codes_CM: np.ndarray) -> np.ndarray:
+        return self.ratio.log_weights(grouped(self.ratio.group, codes_CM))
