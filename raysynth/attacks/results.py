@@ -136,8 +136,11 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type with the largest gain: of those with a sure gain if there are any, and of these of those
-        that are not minor, so that a large gain by margins hides no few rows that another attack finds."""
+        """The attack of type `key` with the largest gain.
+
+        Of those with a sure gain, if there are any, and of these of those that are not minor, so that a large gain by
+        margins hides no few rows that another attack finds.
+        """
         found = [self.details[name] for name in self.families[key]]
         return max(
             found,
@@ -150,7 +153,7 @@ class AttackResults(Mapping[str, float]):
         return {key: self.of_type(key).success for key in self.families}
 
     def of_type(self, key: str) -> AttackResult:
-        """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
+        """The attack of type `key` that gains most, its intervals widened for having been picked (Bonferroni)."""
         best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
         success, baseline, gain, risk = figures(best.outcome, best.curve is not None, level)
         return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
