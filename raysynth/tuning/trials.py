@@ -93,7 +93,7 @@ class TrialResult:
 
     def write(self, path: Path) -> None:
         """Keep it as a JSON file, whole or not at all."""
-        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode())
+        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode(), private=True)
 
     @classmethod
     def read(cls, path: Path) -> TrialResult:
