@@ -78,7 +78,7 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
         table: any, its dates read (see `dated_table.py`).
         schema: of its columns as models see them.
     """
-    rows = _sampled(table)
+    rows = sampled_rows(table)
     declared = {n for c in schema.constraints for n in c.involves}
     numbers = [c for c in schema.columns if c.kind.is_numeric and c.name not in declared][:_MOST_NUMBERS]
     discrete = [c for c in schema.columns if c.kind.is_discrete and c.name not in declared][:_MOST_DISCRETE]
@@ -147,7 +147,7 @@ def _is_possible(constraint: Constraint, schema: TableSchema) -> bool:
     return True
 
 
-def _sampled(table: Table) -> pa.Table:
+def sampled_rows(table: Table) -> pa.Table:
     """Some rows from several places of a table."""
     fragments = table.fragments
     if not fragments:

@@ -275,10 +275,10 @@ def main() -> None:
     for name in LOADED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
+        copy, ignored = Path(folder), shutil.ignore_patterns("*.pyc")  # machine code of compiled loops stays
         for name in COPIED:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / name, copy / name, ignore=ignored)
             else:
                 shutil.copy(ROOT / name, copy / name)
         for mutation in mutations:

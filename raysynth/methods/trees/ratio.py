@@ -36,6 +36,7 @@ BALANCED_GROUPS = 64  # of a column, whose shares are kept
 EXCHANGES = 8  # tried for each row
 RAKINGS = 3
 RAKED_LIKE = 5.0  # rows added to each group's counts
+RAKED_ROWS = 8  # drawn ones for each group of all columns: of a wide table raking to finer ones would fit their noise
 BLOCK_ROWS = 8_192
 ROUNDS = 24  # of a row that completes another, until it stays
 
@@ -128,16 +129,26 @@ def _raked(
 
     By iterative proportional fitting (Deming and Stephan 1940); `sums_N`, the weights' logarithms, grow by them.
     """
+    most, counts = len(drawn_NF) // (RAKED_ROWS * len(sizes)), list(zip(real_NF.T, sizes, strict=True))
+    joined = [_joined(np.bincount(real_N, minlength=size), most) for real_N, size in counts]
     margins = tuple(np.zeros(size, np.float32) for size in sizes)
     for _ in range(RAKINGS):
-        for margin, real_N, drawn_N in zip(margins, real_NF.T, drawn_NF.T, strict=True):
-            weight_N = np.exp(np.minimum(sums_N, LARGEST))
-            wanted = np.bincount(real_N, minlength=len(margin))
-            found = np.bincount(drawn_N, weights=weight_N, minlength=len(margin)) * (len(real_N) / weight_N.sum())
-            step = np.log((wanted + RAKED_LIKE) / (found + RAKED_LIKE)).astype(np.float32)
+        for margin, of, real_N, drawn_N in zip(margins, joined, real_NF.T, drawn_NF.T, strict=True):
+            weight_N, n = np.exp(np.minimum(sums_N, LARGEST)), int(of.max()) + 1
+            wanted = np.bincount(of.take(real_N), minlength=n)
+            found = np.bincount(of.take(drawn_N), weights=weight_N, minlength=n) * (len(real_N) / weight_N.sum())
+            step = np.log((wanted + RAKED_LIKE) / (found + RAKED_LIKE)).astype(np.float32).take(of)
             margin += step
             sums_N += step.take(drawn_N)
     return margins
+
+
+def _joined(rows_R: np.ndarray, most: int) -> np.ndarray:
+    """Groups of neighbours with about as many rows each, at most `most` (one: none is told from another), (R,)."""
+    if len(rows_R) <= most:
+        return np.arange(len(rows_R))
+    middle = (np.cumsum(rows_R) - rows_R / 2) / max(rows_R.sum(), 1)
+    return np.unique(np.minimum(np.floor(middle * most), most - 1), return_inverse=True)[1]
 
 
 def _groups(codes_N: np.ndarray, view: ColumnView) -> np.ndarray:

@@ -15,7 +15,7 @@ from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.encoded_rows import encoded_blocks
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.ratio import WeightedTrees, chosen, learn_ratio
+from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio
 from raysynth.methods.trees.state import ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
 
@@ -67,6 +67,21 @@ def test_shares_of_each_column_are_those_of_the_table(apart: tuple[SequentialTre
         size = int(real_NC[:, c].max()) + 1
         shares = [np.cumsum(np.bincount(t[:, c], minlength=size)[:size] / 4_000) for t in (real_NC, made_NC)]
         assert np.abs(shares[0] - shares[1]).max() < 0.015
+
+
+def test_margins_of_a_wide_table_do_not_fit_the_noise_of_the_drawn_rows() -> None:
+    """80 columns that say the same of 500 rows: raking to each group of each of them shrinks or swells whole rows."""
+    rng = np.random.default_rng(0)
+
+    def rows(n: int) -> np.ndarray:
+        return np.clip(128 + 60 * rng.normal(size=(n, 1)) + 10 * rng.normal(size=(n, 80)), 0, 254).astype(np.uint8)
+
+    real_NF, drawn_NF, fresh_NF = rows(500), rows(2_000), rows(2_000)
+    margins = _raked([255] * 80, real_NF, drawn_NF, np.zeros(2_000))
+    added_N = sum(m.take(x) for m, x in zip(margins, fresh_NF.T, strict=True))
+    assert added_N.std() < 0.8  # nothing is to be mended; 6 where each group is raked to
+    assert max(len(np.unique(_joined(np.ones(255), most))) for most in (0, 1, 3)) == 3
+    assert len(np.unique(_joined(np.ones(255), 255))) == 255
 
 
 def test_conditions_are_met_and_followed(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
