@@ -287,9 +287,7 @@ def _purposes(e: DatabaseEvaluation) -> list[Purpose]:
             level,
             f"{target.measure} {model.synthetic} where models learned from synthetic rows, {model.real} from real ones."
             + (" The real rows themselves teach next to nothing." if level == "none" else ""),
-            "Test the final model on real rows all the same."
-            if level == "good"
-            else "Learn from more rows, or name summaries of the children that tell of it.",
+            f"Test the final model on real rows {'all the same' if level == 'good' else 'before you rely on it'}.",
         )
     return [analysis, predicting, _sharing(e)]
 
