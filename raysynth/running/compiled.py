@@ -36,7 +36,8 @@ class _Told(event.Listener):
             self._step.__exit__(None, None, None)
 
 
-event.register("numba:compile", _Told())  # type: ignore[no-untyped-call]
+_register: Any = event.register  # without types
+_register("numba:compile", _Told())
 
 
 def compiled(function: F) -> F:
