@@ -69,6 +69,8 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
         which = f"strongest of {len(names)}: {best.title}" if len(names) > 1 else best.title
         if not is_family:
             which = f"baseline: {best.baseline_is}"
+        if best.beside_margins:
+            which += f", where {best.beside_margins}"
         checks.append(
             Check(
                 key=f"attack_{kind}" if best.name != "proximity" else "proximity",
@@ -77,6 +79,7 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
                 baseline=best.baseline.value,
                 risk=_risk(best.risk.value, best.found),
                 passed=None if math.isnan(best.gain.low) else not _counts(best),
+                minor=best.is_minor,
                 rule=f"{which}; {best.in_words}; passes unless it surely gains {NEGLIGIBLE}, or gains on a few rows",
             )
         )
@@ -85,8 +88,7 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
 
 def _counts(result: AttackResult) -> bool:
     """Whether an attack surely gains, and more than next to nothing."""
-    few = result.verdict is not None and result.verdict.on_few
-    return result.found and (few or result.gain.value > NEGLIGIBLE)
+    return result.found and (result.in_words == "gain on few rows" or result.gain.value > NEGLIGIBLE)
 
 
 def attack_purpose(results: AttackResults, spent: PrivacySpent | None) -> Purpose:

@@ -151,7 +151,7 @@ class DatabaseEvaluation:
         return _mean([r.ks for r in self.relations])
 
     def correlation(self, hops: int) -> Beside:
-        """Mean pair score of columns that are so many keys apart."""
+        """Mean pair score of columns that are so many keys (`hops`) apart."""
         return _mean([h.correlation for h in self.hops if h.hops == hops])
 
     @property
@@ -226,11 +226,11 @@ class DatabaseEvaluation:
         return dict(plain(content))
 
     def to_json(self, indent: int | None = 2) -> str:
-        """`to_dict` as JSON text."""
+        """`to_dict` as JSON text, indented by `indent` blanks; None: in one line."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
-        """Write one self-contained HTML page, private like the real tables; raises `StorageError`."""
+        """Write one self-contained HTML page to `path`, private like the real tables; raises `StorageError`."""
         edges = sorted({(r.parent, r.child) for r in self.schema.relations if not r.is_self_reference})
         aside = {(r.parent, r.child) for r in self.schema.set_aside()}
         drawing = draw_network([e for e in edges if e not in aside]) if set(edges) - aside else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from raysynth.evaluation.section import as_number, as_percent
 if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.evaluation.figures import EvaluationFigures
+    from raysynth.evaluation.privacy import Check
 
 STRICT, WEAK = 3.0, 10.0  # epsilon up to which a guarantee is strict, and above which it promises little
 _LARGEST_DELTA = 1e-3  # above it a mechanism may hand over the rows of one person in a thousand, whatever its epsilon
@@ -160,8 +162,10 @@ def _leakage_card(results: EvaluationFigures) -> Card:
     failed = [c for c in p.checks if c.passed is False]
     measured = [c for c in p.checks if c.passed is not None]
     if failed:
-        worst = max(failed, key=lambda c: -1.0 if math.isnan(c.risk) else c.risk)
+        worst = max(failed, key=lambda c: (not c.minor, -1.0 if math.isnan(c.risk) else c.risk))
         words = f"{worst.title}: {worst.figure.value:.3f}, where other people's rows give {worst.baseline:.3f}."
+        if worst.minor:
+            return Card("Leakage", f"minor, by {len(failed)} of {len(measured)}", "fair", words, "privacy")
         return Card("Leakage", f"found by {len(failed)} of {len(measured)}", "bad", words, "privacy")
     if not results.has_holdout:
         words = f"{len(measured)} checks found none, but without holdout rows copying shows in part only."
@@ -217,33 +221,43 @@ def _prediction(results: EvaluationFigures) -> Purpose:
 
 
 def _sharing(results: EvaluationFigures) -> Purpose:
+    """'no' where a check fails, 'with care' where what fails is minor or no guarantee holds; see docs, 'figures'."""
     name, spent = "Sharing outside", results.spent
-    failed = [] if results.privacy is None else [c.title.lower() for c in results.privacy.checks if c.passed is False]
+    failed = [] if results.privacy is None else [c for c in results.privacy.checks if c.passed is False]
     covered = spent is not None and spent.guarantee
-    if failed:
+    if grave := [c.title.lower() for c in failed if not c.minor]:
         step = (
             "Take a smaller epsilon, and look at the checks: within its bound the guarantee still holds."
             if covered
             else "Do not share it yet. Fit with a budget (--epsilon 1), or learn from more rows."
         )
-        return Purpose(name, "no", "bad", f"Real rows may be recognised: {', '.join(failed)}.", step)
+        return Purpose(name, "no", "bad", f"Real rows may be recognised: {', '.join(grave)}.", step)
     if covered and spent is not None:
         level = _level_of(spent)
+        level = "fair" if failed and level == "good" else level
         step = (
             "State epsilon, delta and the unit with the table."
             if level != "bad"
             else "Fit with a smaller epsilon or delta."
         )
         reason = f"A guarantee holds for what the given model draws: {guarantee_words(results)}."
+        reason += f" Yet{_of_minor(failed)}" if failed else ""
         return Purpose(name, ANSWERS[level], level, reason, step)
     if results.privacy is None:
         return Purpose(name, "not decided", "none", "Leakage was not measured.", "Evaluate with privacy metrics.")
     if not results.has_holdout:
         step = "Keep real rows out of the fit and give them: --holdout."
         return Purpose(name, "not decided", "none", "Without holdout rows copying shows in part only.", step)
-    reason = "No leak was found by any check, and no guarantee holds."
+    reason = "No guarantee holds, and" + (_of_minor(failed) or " no check found a leak.")
     step = "Share under contract; to publish, fit with a budget (--epsilon 1)."
     return Purpose(name, "with care", "fair", reason, step)
+
+
+def _of_minor(failed: Sequence[Check]) -> str:
+    """What is found and minor, in a sentence; empty where nothing is."""
+    told = ", ".join(f"{c.title.lower()} {c.figure.value:.3f}, guessing {c.baseline:.3f}" for c in failed)
+    words = "real rows are told from others better than by guessing, though slightly or by margins alone"
+    return f" {words} ({told})." if failed else ""
 
 
 def _bounds(interval: Estimate, *, percent: bool = False) -> str:

@@ -84,7 +84,7 @@ class SweepResult:
         return fronts.candidates(self.results)
 
     def front(self, against: str = "epsilon") -> tuple[fronts.Candidate, ...]:
-        """The Pareto front of utility against 'epsilon' or the 'attack' advantage, cheapest first."""
+        """The Pareto front of utility `against` 'epsilon' or the 'attack' advantage, cheapest first."""
         if against not in fronts.AGAINST:
             raise ParameterError(f"against must be one of {', '.join(fronts.AGAINST)}; found {against!r}")
         return fronts.pareto_front(self.candidates, against)
@@ -111,7 +111,11 @@ class SweepResult:
     def explain(
         self, max_epsilon: float = math.inf, min_utility: float = -math.inf, max_attack: float = math.inf
     ) -> str:
-        """The choice in words: what, why, what it costs, what would do as well, and who may see these figures."""
+        """The choice in words: what, why, what it costs, what would do as well, and who may see these figures.
+
+        Args:
+            max_epsilon, min_utility, max_attack: limits, as in `best`.
+        """
         chosen = self._chosen(max_epsilon, min_utility, max_attack)
         if self.selection == "private":
             return f"{_private_words(chosen)}\nThese results are {self.label}."
@@ -139,7 +143,7 @@ class SweepResult:
         return "\n".join([*lines, f"These results are {self.label}."])
 
     def generate_report(self, path: str | os.PathLike[str]) -> None:
-        """Write one self-contained HTML file: the plots, the table, the words.
+        """Write one self-contained HTML file to `path`: the plots, the table, the words.
 
         Raises:
             StorageError: the file cannot be written.
