@@ -67,7 +67,7 @@ class Side:
         below = weights[-1] + weights[:-1][order].cumsum()
         if weights[-1] >= 0.5:
             return 0.0, 1.0, 0.0
-        picked = int(order[min(np.searchsorted(below, 0.5), len(order) - 1)])
+        picked = int(order[min(int(np.searchsorted(below, 0.5)), len(order) - 1)])
         return float(lengths[picked]), float(scales[picked]), float(beyond_S[picked])
 
     def _weights(self, scales: np.ndarray, beyond_S: np.ndarray) -> np.ndarray:
