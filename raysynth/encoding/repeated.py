@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.distribution import smooth
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.kinds.permutation import permute
 from raysynth.statistics.released import NumericDistribution
 
@@ -99,6 +100,16 @@ class RepeatedEncoder:
         persons = self.rows_each.persons(row_start, n, key, self.entity)
         first, last = int(persons[0]), int(persons[-1])
         return self.inner.values(first, last - first + 1, key).take(pa.array(persons - first))
+
+    def near(self, places: np.ndarray, row_start: int, reserved: int, key: int) -> pa.Array:
+        """As `IdentifierEncoder.near`, of a wide range: the key of a person is near the place of its first row here."""
+        assert isinstance(self.inner, IdentifierEncoder)
+        if len(places) == 0:
+            return self.inner.values(0, 0, key)
+        persons, begins, of_N = np.unique(
+            self.rows_each.persons(row_start, len(places), key, self.entity), return_index=True, return_inverse=True
+        )
+        return self.inner.near(places[begins], int(persons[0]), len(persons), key).take(pa.array(of_N))
 
 
 def rows_each_of(rows_P: np.ndarray, rare_threshold: int) -> tuple[tuple[int, float], ...]:

@@ -154,14 +154,6 @@ def pair_long_tables(real: Any, synthetic: Any, key: str, time: str | None, seed
     return SequencePair(padded[0], padded[1], names, lengths, (ordered[0].n_entities, ordered[1].n_entities))
 
 
-def without_key(data: Any, key: str) -> Table | None:
-    """A table without its key column; None stays None."""
-    if data is None:
-        return None
-    table = as_table(data, min_rows=0)
-    return table.select([n for n in table.names if n != key])
-
-
 def sequence_section(figures: SequenceFigures) -> Section:
     """The section of the report; it shows real figures."""
     lags = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
@@ -62,6 +62,8 @@ class RowsOfUnits:
 def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
     """A table with the types of its public schema, after the constraints' change of columns; no row is read.
 
+    Of keys nothing is learned, whatever their `in_order` says.
+
     Returns the table, the schema of its columns, and the constraints (None without any).
     """
     from raysynth.schema.constraints import ConstraintSet
@@ -69,7 +71,7 @@ def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, 
     from raysynth.statistics.public_schema import as_declared, public_schema
 
     table = with_forms(as_declared(table, schema), declared_forms(schema))
-    schema = schema.as_modelled()
+    schema = replace(schema, columns=tuple(replace(c, in_order=None) for c in schema.columns)).as_modelled()
     if not schema.constraints:
         return table, schema, None
     rules = ConstraintSet(schema.constraints, schema)

@@ -23,6 +23,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.key_order import with_keys_in_order
 from raysynth.statistics.persons import count_persons, repeating_together
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
@@ -51,6 +52,11 @@ class Persons:
     said: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
 
+    def constant_in(self, modelled: TableSchema) -> tuple[str, ...]:
+        """`constant`, and the persons' key where the schema of what is modelled has it."""
+        own = [c.name for c in modelled.modelled if c.name == self.schema.entity and self.constant]
+        return (*self.constant, *own)
+
 
 def known_persons(
     table: Table, declared: TableSchema | None, kinds: Mapping[Kind, Iterable[str] | None], entity: str | None
@@ -66,7 +72,8 @@ def known_persons(
     def with_key(name: str) -> TableSchema:
         return infer_schema(table, statistics, declared, {**kinds, Kind.IDENTIFIER: [name]})
 
-    return with_persons(table, schema, statistics, entity, with_key)
+    known = with_persons(table, schema, statistics, entity, with_key)
+    return replace(known, schema=with_keys_in_order(table, known.schema, statistics))
 
 
 def with_persons(

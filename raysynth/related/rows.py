@@ -154,7 +154,8 @@ class RowModel:
                 codes_NC[:, i] = column.encode(one_array(given.column(column.name)))[0]
                 known.append(i)
         generator: Any = model.generator
-        codes_NC = generator.generate_given(codes_NC, known, rng) if n else codes_NC
+        if n:  # whole rows are spread evenly, and keep the table's shares
+            codes_NC = generator.generate_given(codes_NC, known, rng) if known else generator.generate(n, rng).codes_NC
         return self._decoded(model, codes_NC, rng)
 
     def _decoded(self, model: SamplingModel, codes_NC: np.ndarray, rng: np.random.Generator) -> pa.Table:

@@ -179,7 +179,7 @@ def _task(ray: Any, fn: Callable[..., Any]) -> Any:
     """A function as a task on one CPU, outside of the caller's placement group, whose CPUs the caller holds."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # type: ignore[arg-type]  # None: of no group
+    anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # of no group
     return ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy=anywhere)(fn)
 
 

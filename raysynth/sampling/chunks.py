@@ -18,6 +18,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.kinds.date_text import DateFormat
+from raysynth.sampling.completion import completed
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
@@ -128,11 +129,19 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     rng = chunk_stream(seed, chunk)
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
+    done = completed(model, pieces, rng)
     rows = [
-        _of(model, p, seed) if _person_by_person(model, p) else _modelled_rows(model, p, rng, distinct) for p in pieces
+        done[i]
+        if i in done
+        else _of(model, p, seed)
+        if _person_by_person(model, p)
+        else _modelled_rows(model, p, rng, distinct)
+        for i, p in enumerate(pieces)
     ]
+    reserved = [p.n for p in pieces[:-1]] + [(chunk + 1) * CHUNK_ROWS - pieces[-1].first_row]
     tables = [
-        assemble(r, model.schema, model.regenerators, model.key, p.first_row) for r, p in zip(rows, pieces, strict=True)
+        assemble(r, model.schema, model.regenerators, model.key, p.first_row, own)
+        for r, p, own in zip(rows, pieces, reserved, strict=True)
     ]
     return pa.concat_tables(tables).unify_dictionaries()
 
@@ -312,13 +321,26 @@ def _give_up(conditions: tuple[ColumnCondition, ...], accepted: int, seen: int) 
 
 
 def assemble(
-    rows: pa.Table, schema: TableSchema, regenerators: Mapping[str, Regenerator], key: int, first_row: int
+    rows: pa.Table,
+    schema: TableSchema,
+    regenerators: Mapping[str, Any],
+    key: int,
+    first_row: int,
+    reserved: int = 0,
 ) -> pa.Table:
-    """The columns of a schema in order: modelled ones as they are, the others regenerated for their row numbers."""
+    """The columns of a schema in order: modelled ones as they are, the others regenerated for their row numbers.
+
+    `regenerators`: a `Regenerator` each; that of a key `in_order` is an encoder of keys. `reserved`: row numbers from
+    the first one on whose keys no other rows take; 0: those of the rows.
+    """
     arrays: dict[str, Any] = {}
     for column in schema.columns:
         if column.kind.is_modelled:
             arrays[column.name] = written(rows.column(column.name), column)
+            continue
+        if column.in_order and column.name in rows.column_names:
+            places = rows.column(column.name).to_numpy()
+            arrays[column.name] = regenerators[column.name].near(places, first_row, reserved, key)
             continue
         if column.kind.is_constant:
             value = from_plain([column.value], column.arrow_type)

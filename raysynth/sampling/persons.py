@@ -52,7 +52,7 @@ def person_columns(
     made = None if schema.entity is None else regenerators.get(schema.entity)
     if not isinstance(made, RepeatedEncoder) or encoder.n_values:
         return None
-    within = {c.name for c in schema.modelled if c.within == schema.entity}
+    within = {c.name for c in schema.columns if c.within == schema.entity or (c.in_order and c.name == schema.entity)}
     columns = tuple(i for i, c in enumerate(encoder.columns) if c.kind.is_modelled and c.name in within)
     return PersonColumns(made.entity, made.rows_each, columns) if columns and completes(generator, columns) else None
 

@@ -40,14 +40,16 @@ class ColumnSchema:
         bounds: declared (low, high), inclusive, as numbers (datetimes: integers of the column's unit); None: learned.
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
         pattern: identifiers only: how a key looks (see `kinds/identifier/making.py`); None: learned.
+        in_order: keys of whole numbers only: whether made ones lie where those of like rows do, so that they tell as
+            much of the other columns as real ones (row numbers of a table in order of time); None: found by the fit.
         personal: personal data only: the Faker provider, for example 'name', 'email', 'phone_number', 'address'.
         rows_each: identifiers and personal data only: how many rows share one value, as pairs (rows, share of the
             values); None: every row has a value of its own.
         within: the column of persons in all rows of each of whom the value is the same; methods that complete rows
             (`trees`, `autoregressive`) draw a modelled one once for each made person.
         value: constants only: the value.
-        date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
-            dtype is then that of the text.
+        date_format: datetimes that are written as text or digits: how (see `kinds/date_text.py`), for example
+            '%d/%m/%Y'; the dtype is then that of the text.
         levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
         label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.
@@ -64,6 +66,7 @@ class ColumnSchema:
     bounds: tuple[float, float] | None = None
     decimals: int | None = None
     pattern: str | None = None
+    in_order: bool | None = None
     personal: str | None = None
     value: Any = None
     rows_each: tuple[tuple[int, float], ...] | None = None
@@ -81,7 +84,13 @@ class ColumnSchema:
         return parse_arrow_type(self.dtype, self.name)
 
     def as_modelled(self) -> ColumnSchema:
-        """The column as models see it: dates written as text are datetimes, integers found by a private fit doubles."""
+        """The column as models see it: dates written as text are datetimes, integers found by a private fit doubles.
+
+        A key `in_order` is the whole number that its made values are to be near.
+        """
+        if self.in_order:
+            whole = replace(self, kind=Kind.CONTINUOUS, decimals=0, in_order=None)
+            return replace(whole, pattern=None, rows_each=None)
         if self.released and self.reason == WHOLE_BY_FIT:
             return replace(self, dtype="double", decimals=None, released=(), reason="numbers")
         if self.date_format is None:
@@ -101,6 +110,8 @@ class ColumnSchema:
                 f"{where}: pandas_dtype '{self.pandas_dtype[:60]}' is none that a synthetic column can have; leave it "
                 "out, or give one such as 'int64', 'Int64', 'float64', 'boolean', 'object', 'category', 'string'"
             )
+        if self.in_order and not (self.kind.is_key and pa.types.is_integer(self.arrow_type)):
+            raise SchemaError(f"{where}: in_order is for keys of whole numbers; remove it, or declare such a key")
         if self.bounds is not None:
             if not self.kind.is_numeric:
                 raise SchemaError(f"{where}: bounds make no sense for kind '{self.kind}'; remove them")

@@ -32,6 +32,7 @@ def check_entries(name: str, content: Mapping[str, Any]) -> None:
         "categories": ("a list of values", (list, tuple, type(None))),
         **dict.fromkeys(PROVENANCE, ("a list of names", (list, tuple))),
         **dict.fromkeys(("pandas_dtype", "pattern", "personal", "within", "date_format"), ("text", text)),
+        "in_order": ("true or false", (bool, type(None))),
         "levels": ("a list of values", (list, tuple, type(None))),
     }
     for entry, (noun, types) in wanted.items():

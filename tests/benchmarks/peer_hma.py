@@ -45,7 +45,8 @@ def main() -> None:
     model = HMASynthesizer(metadata, verbose=False)
     model.fit(tables)
     made.mkdir()
-    for name, table in model.sample(scale=1.0).items():
+    sample = getattr(model, "sample_scale", model.sample)  # SDV 2 calls it so
+    for name, table in sample(scale=1.0).items():
         table.to_parquet(made / f"{name}.parquet", index=False)
 
 

@@ -31,6 +31,8 @@ BUDGET = {"epsilon": 3.0, "delta": 1e-5}
 GAN = {"generator_dim": (8,), "discriminator_dim": (8,), "embedding_dim": 4, "batch_size": 100, "epochs": 2}
 VAE = {"latent_dim": 2, "encoder_layers": (8,), "decoder_layers": (8,), "batch_size": 100, "epochs": 2}
 FLAGSHIP = {"width": 8, "hidden": 4, "layers": 1, "batch_size": 100, "epochs": 2}
+TREES = {"n_trees": 1, "leaf_rows": 40}
+YEARS = {"year": (1940, 1950), "invest": (20.0, 200.0)}
 FIRMS = {"sequence_key": "firm", "time_column": "year"}
 
 
@@ -44,6 +46,7 @@ class Case:
         sequences: fit on sequences instead of on a table.
         conditions: of the second sample; none for methods that take none.
         rows: of the first sample of a table.
+        of_firms: fit on the firms' rows instead of the voters'; so are sequences.
     """
 
     method: str
@@ -51,22 +54,25 @@ class Case:
     sequences: bool = False
     conditions: dict[str, Any] | None = field(default_factory=lambda: {"vote": "Dole", "age": (30, 60)})
     rows: int = ROWS
+    of_firms: bool = False
 
     @property
     def counting(self) -> bool:
         """Whether it is no neural network: its rows are equal for good."""
-        return self.method in ("copula", "bayesian_network")
+        return self.method in ("copula", "bayesian_network", "trees")
 
     def model(self) -> Any:
         return new_synthesizer(self.method, seed=3, verbose=False, **self.parameters)
 
     def data(self) -> pd.DataFrame:
-        return firms() if self.sequences else voters()
+        return firms() if self.sequences or self.of_firms else voters()
 
 
 CASES: dict[str, Case] = {
     "copula": Case("copula"),
     "bayesian_network": Case("bayesian_network"),
+    "trees": Case("trees", TREES, conditions=YEARS, of_firms=True),
+    "unweighted_trees": Case("trees", {**TREES, "weighted": False}, conditions=YEARS, of_firms=True),
     "gan": Case("gan", GAN),
     "ctgan": Case("ctgan", GAN),
     "conditional_gan": Case("conditional_gan", {**GAN, "conditional_columns": ["vote"]}),

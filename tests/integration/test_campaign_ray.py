@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-N_MODELS = 24
+N_MODELS = 16
 SCRIPT = """
 import sys, pandas as pd, ray
 from raysynth.campaigns import AttackCampaign
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2 * 10**8)
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2 * 10**8)
 AttackCampaign(pd.read_parquet(sys.argv[1]), ["copula"], sys.argv[2], attacks=["distance"], n_models=int(sys.argv[3]),
                n_targets=6, n_training=80, seed=5, where="ray").run()
 """
@@ -45,7 +45,7 @@ def expected(data: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
 
 @pytest.fixture
 def no_ray() -> Iterator[Any]:
-    """The tests of this module start clusters of their own."""
+    """For a test that starts a cluster of its own."""
     import ray
 
     ray.shutdown()
@@ -82,7 +82,7 @@ def wait_until(true: Any, seconds: float = 90) -> None:
 
 
 def test_a_killed_driver_loses_and_repeats_nothing(
-    data: Path, expected: pd.DataFrame, tmp_path: Path, no_ray: Any
+    data: Path, expected: pd.DataFrame, tmp_path: Path, two_cpus: Any
 ) -> None:
     folder = tmp_path / "campaign"
     process = subprocess.Popen(
@@ -97,7 +97,6 @@ def test_a_killed_driver_loses_and_repeats_nothing(
     # workers of the dead driver may still finish what they had begun
     before = {p.name: p.stat().st_mtime_ns for p in (folder / "trials").iterdir()}
     assert 4 <= len(before) < N_MODELS
-    no_ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2 * 10**8)
     results = campaign(data, folder, where="ray").run()
     pd.testing.assert_frame_equal(results.to_frame(), expected)
     after = {p.name: p.stat().st_mtime_ns for p in (folder / "trials").iterdir()}

@@ -168,6 +168,7 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({"a": np.array(list("xyz"))[a], "b": np.array(list("uvw"))[b], "x": a + rng.normal(0, 0.3, N)})
 
 
+@pytest.mark.slow  # a Ray of its own; on the shared one it is `test_training_ray.py`'s
 def test_a_private_fit_runs_narrower_where_the_cluster_has_no_room(one_cpu: Any) -> None:
     """One to four workers of one CPU each, and a Dataset whose tasks need that CPU too: nobody waits for ever.
 

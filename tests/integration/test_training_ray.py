@@ -191,10 +191,11 @@ def test_a_second_private_fit_over_two_workers_encodes_nothing_and_pays_for_the_
     assert second.ledger.events == first.ledger.events and second.epsilon <= 2.0 < second.joint.epsilon
 
 
-def test_several_rows_of_each_person_over_two_workers_that_hold_all_processors(
+def test_several_rows_of_each_person_over_as_many_workers_as_there_are_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Statistics and encoding are passes of Ray Data over six fragments; a person's rows are one worker's."""
+    """Up to four workers of a processor each, on two: two run, and nobody waits for ever. Statistics and encoding are
+    passes of Ray Data over six fragments, over before the first worker starts; a person's rows are one worker's."""
     from ray.train import ScalingConfig
 
     monkeypatch.setattr(table_module, "_BLOCK_ROWS", 1500)
@@ -218,11 +219,12 @@ def test_several_rows_of_each_person_over_two_workers_that_hold_all_processors(
         max_rows_per_unit=3,
         public_types=True,
         verbose=False,
-        scaling_config=ScalingConfig(num_workers=2),
+        scaling_config=ScalingConfig(num_workers=(1, 4), resources_per_worker={"CPU": 1}),
     ).fit(tmp_path / "rows.parquet")
+    assert [e["epoch"] for e in model.history_] == [1, 2] and all(np.isfinite(e["loss"]) for e in model.history_)
     spent = model.privacy_spent_
     assert spent is not None and spent.epsilon <= 2.0 and spent.ledger.events[-1].steps >= 2
-    assert dealt[0].are_units and dealt[0].n_rows == 9000 and len(dealt[0].shards.shards) == 16
+    assert dealt[0].are_units and dealt[0].n_rows == 9000 and len(dealt[0].shards.shards) == 32
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(shards: ShardSet) -> None:

@@ -20,6 +20,7 @@ from raysynth.kinds.permutation import MAX_SIZE, mix, permute, round_keys
 __all__ = ["IdentifierEncoder", "infer_pattern"]
 
 _TABLE_ROWS = 1 << 16  # spellings of some neighbouring places are looked up together in tables up to this long
+FEWEST_BLOCKS, FEWEST_IN_BLOCK = 500, 1_000_000  # of a range in which keys share leading digits
 _BLOCK_ROWS = 1 << 16  # keeps intermediate arrays in the processor's cache: twice the rate of 2**20 for UUIDs
 
 
@@ -108,6 +109,52 @@ class IdentifierEncoder:
                 start, stage = start + capacity, stage + 1
                 pattern = self._widened(pattern, start)
         return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+    def near(self, places: np.ndarray, row_start: int, reserved: int, key: int) -> pa.Array:
+        """Keys of rows whose key is to be near a given number; no two rows of a table share one.
+
+        In a wide range a key has the place's leading digits and, by a keyed permutation of its row number, others after
+        them. In a narrow one rows take, in the order of their places, the next of the keys that `values` has for
+        them. Row numbers for which no such key is left get one as by `values`.
+
+        Args:
+            places: one for each row, whole numbers (N,).
+            row_start: number of the first row within the whole output.
+            reserved: row numbers from it on whose keys no other rows take.
+            key: as of `values`.
+        """
+        n, block = len(places), self._block
+        if block and n:
+            last, pattern = row_start + n, self._parsed
+            assert isinstance(pattern, IntegerPattern)
+            inside = min(max(block - 1 - row_start, 0), n)
+            index = np.arange(row_start, row_start + inside, dtype=np.uint64)
+            after = permute(index, block - 1, key, f"{self.name}/near").view(np.int64) + 1
+            leading = np.clip(places[:inside].astype(np.int64) // block, pattern.low // block, pattern.high // block)
+            kind = parse_arrow_type(self.dtype, self.name)
+            near = pa.array(np.clip(leading * block + after, pattern.low, pattern.high)).cast(kind)
+            if inside == n:
+                return near
+            return pa.concat_arrays([near, self.values(self.size + row_start + inside, last - row_start - inside, key)])
+        left = max(min(self.size, MAX_SIZE) - row_start, 0)
+        keys = np.sort(self.values(row_start, max(n, min(reserved, left)), key).to_numpy(zero_copy_only=False))
+        order, place = np.argsort(places, kind="stable"), np.arange(n)
+        at = place + np.maximum.accumulate(np.searchsorted(keys, places[order]) - place)  # the next that is free
+        result = np.empty(n, keys.dtype)
+        result[order] = keys[np.minimum(at, len(keys) - n + place)]
+        return pa.array(result).cast(parse_arrow_type(self.dtype, self.name))
+
+    @property
+    def _block(self) -> int:
+        """Whole numbers that share their leading digits, a power of ten; 0 where the range has too few."""
+        if not isinstance(self._parsed, IntegerPattern) or self._parsed.size < FEWEST_BLOCKS * FEWEST_IN_BLOCK:
+            return 0
+        return int(10 ** (len(str(self._parsed.size // FEWEST_BLOCKS)) - 1))
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether keys near a place are told by row number and place alone, so that those of persons can be."""
+        return self._block > 0
 
     def _widened(self, pattern: TextPattern | IntegerPattern, used: int) -> TextPattern | IntegerPattern:
         wider = pattern.widened()

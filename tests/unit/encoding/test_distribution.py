@@ -215,3 +215,12 @@ def test_the_compiled_loops_give_the_same_to_the_last_bit(n_cells: int, seed: in
     assert np.array_equal(quantiles(ranks, cells), cells.quantile(ranks))
     x = np.concatenate([rng.normal(0, 10, 500), low, np.nextafter(low, -np.inf), np.nextafter(low, np.inf)])
     assert np.array_equal(searched(low, x), np.searchsorted(low, x, side="right"))
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.1, 2.3), (0.7, 1.1), (-1.1, -0.7)])
+def test_ends_that_lie_on_the_grid_but_for_a_rounded_division_stay(low: float, high: float) -> None:
+    """1.1 / .1 is 11.000000000000002 and 2.3 / .1 is 22.999999999999996."""
+    distribution = SmoothDistribution(np.array([low]), np.array([high]), np.ones(1), 0.0, 1)
+    assert distribution.ends == pytest.approx((low, high), abs=1e-12)
+    off = SmoothDistribution(np.array([low - 0.04]), np.array([high + 0.04]), np.ones(1), 0.0, 1)
+    assert off.ends == pytest.approx((low, high), abs=1e-12)

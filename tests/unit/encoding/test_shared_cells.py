@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
-from raysynth.encoding.shared_cells import coarse_quantiles
+from raysynth.encoding.shared_cells import Values, _one_cell, coarse_quantiles
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution
@@ -95,3 +95,13 @@ def test_cells_are_ascending_and_disjoint(decimals: int | None, rare: int) -> No
         found = smooth(NumericDistribution(low, low, counts, 0.0, *moments, decimals, True, 0.0), rare)
         assert (found.low <= found.high).all() and (found.high[:-1] <= found.low[1:]).all(), seed
         assert found.share.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1000.0), (-37.0, 90_000.0), (5.0, 7.0), (41.0, 41.0)])
+def test_the_one_cell_of_few_persons_lies_well_inside_on_a_coarse_grid(low: float, high: float) -> None:
+    """Whole numbers: neither end is nearer to the range's than a sixteenth of it, so neither tells it."""
+    made = _one_cell(Values(np.array([low, high]), np.array([low, high]), np.ones(2), 1.0, 0.0))
+    assert made.rows == 2 and made.low < made.high
+    if high - low > 16:
+        assert low + (high - low) / 16 <= made.low and made.high <= high - (high - low) / 16
+    assert made.high - made.low >= 1, "a grid of whole numbers has no finer one"

@@ -162,6 +162,7 @@ def test_one_long_series_is_evaluated_in_windows_and_by_rows() -> None:
     assert found.privacy is not None and any("'who' has 1 value only" in note for note in found.notes)
 
 
+@pytest.mark.usefixtures("few_updates")  # the figures below need no network
 def test_rows_in_another_order_of_time_are_found_out() -> None:
     real = long_table(150, 0)
     fresh = compare_sequences(real, long_table(150, 1), sequence_key="who", time_column="day")

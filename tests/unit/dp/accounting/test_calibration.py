@@ -3,11 +3,18 @@
 import math
 import re
 
+import numpy as np
 import pytest
 
 from raysynth.dp import PrivacyBudget, total_epsilon
 from raysynth.dp.accounting import ledger
-from raysynth.dp.accounting.calibration import LEAST_NOISE, _by_secants, calibrated, dpsgd_noise_multiplier
+from raysynth.dp.accounting.calibration import (
+    LEAST_NOISE,
+    _by_secants,
+    calibrated,
+    dpsgd_noise_multiplier,
+    gaussian_delta,
+)
 from raysynth.errors import ParameterError
 
 
@@ -65,3 +72,12 @@ def test_a_budget_too_small_says_what_would_do() -> None:
 def test_a_budget_that_is_spent_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"taken already"):
         dpsgd_noise_multiplier(PrivacyBudget(0.5, 1e-5), 0.01, 10, [ledger.gaussian("x", 1.0)])
+
+
+@pytest.mark.parametrize(("epsilon", "sigma"), [(0.5, 2.0), (1.0, 1.0), (3.0, 0.7), (0.0, 1.0)])
+def test_delta_of_one_gaussian_release_is_the_mass_beyond_epsilon(epsilon: float, sigma: float) -> None:
+    """The integral of (p - e^epsilon q)+ over both densities, by the trapezoidal rule."""
+    x = np.linspace(-12 * sigma, 1 + 12 * sigma, 200_001)
+    q, p = (np.exp(-0.5 * ((x - at) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi)) for at in (0.0, 1.0))
+    beyond = np.trapezoid(np.maximum(p - math.exp(epsilon) * q, 0.0), x)
+    assert abs(gaussian_delta(epsilon, sigma) - beyond) < 1e-7

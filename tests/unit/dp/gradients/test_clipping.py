@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from raysynth.dp.gradients.clip import MARGIN, clipped_sum, example_gradients
-from raysynth.dp.gradients.uses import RepeatedUse
+from raysynth.dp.gradients.uses import GatherUse, RepeatedUse
 from raysynth.methods.autoregressive.network import (
     AnyOrderNetwork,
     CodeLayout,
@@ -156,6 +156,20 @@ def test_norms_of_places_that_cancel_are_never_too_small() -> None:
     exact = torch.einsum("nti,nto->nio", inputs.double(), grads.double()).flatten(1).norm(dim=1)
     found = RepeatedUse(inputs, grads, 0, torch.Size([4, 3])).squared_norms().double().sqrt()
     assert (found >= exact * (1 - MARGIN)).all()
+
+
+@pytest.mark.parametrize("positions", [1, 2, 3])
+def test_norms_of_gathered_rows_are_those_of_their_sums(positions: int) -> None:
+    rng = torch.Generator().manual_seed(positions)
+    index_PN = torch.randint(3, (positions, N), generator=rng)
+    grads_PNH = torch.randn((positions, N, 4), generator=rng)
+    table_NKH = torch.zeros(N, 3, 4)
+    for index_N, grads_NH in zip(index_PN, grads_PNH, strict=True):
+        table_NKH[torch.arange(N), index_N] += grads_NH
+    use = GatherUse(index_PN, grads_PNH, 0, torch.Size((3, 4)))
+    torch.testing.assert_close(use.squared_norms(), table_NKH.square().sum((1, 2)))
+    factor_N = torch.rand(N, generator=rng)
+    torch.testing.assert_close(use.weighted_sums(factor_N)[0], torch.einsum("nkh,n->kh", table_NKH, factor_N))
 
 
 def test_gathers_of_the_same_row_and_offsets() -> None:
@@ -351,6 +365,18 @@ class Twice(nn.Module):
         return functional.linear(x, self.w) @ self.w
 
 
+class OneBias(nn.Module):
+    """Two layers that add the same numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.second.bias = self.first.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
 class Unseen(torch.autograd.Function):
     """A product that no recorder of torch's functions gets to see."""
 
@@ -385,6 +411,7 @@ class PastTheRecorder(nn.Module):
         (InPlace(True), "in place"),
         (Detached(), "cuts a weight off"),
         (Twice(), "several ways"),
+        (OneBias(), "shared between layers"),
         (nn.Sequential(nn.Linear(5, 4), nn.PReLU()), "prelu"),
     ],
 )

@@ -1,0 +1,131 @@
+"""Keys whose order tells of other columns: which are found, and that made ones lie where those of like rows do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import BayesianNetworkSynthesizer, SequentialTrees, infer_schema
+from raysynth.errors import SchemaError
+from raysynth.evaluation import evaluate_synthetic_data
+
+N = 1500
+
+
+def table(seed: int = 0, first: int = 1, step: int = 3) -> pd.DataFrame:
+    """Row numbers, with gaps, of a table in order of time, and a column that knows nothing of it."""
+    rng = np.random.default_rng(seed)
+    number = first + np.sort(rng.choice(step * N, N, replace=False))
+    year = 2001 + (number - first) // (step * N // 5)
+    return pd.DataFrame({"number_id": number, "year": year, "x": rng.normal(size=N).round(2)}).sample(
+        frac=1, random_state=seed, ignore_index=True
+    )
+
+
+def trees(real: pd.DataFrame, **given: object) -> SequentialTrees:
+    return SequentialTrees(seed=0, verbose=False, weighted=False, **given).fit(real)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SequentialTrees:
+    return trees(table())
+
+
+def test_made_keys_lie_where_those_of_like_rows_do(fitted: SequentialTrees) -> None:
+    made, real = fitted.sample(1200, seed=1), table()
+    assert made["number_id"].is_unique
+    ends = real.groupby("year")["number_id"].agg(["min", "max"])
+    off = [made.number_id - made.year.map(ends["max"]), made.year.map(ends["min"]) - made.number_id]
+    assert (np.maximum(*off) > 60).mean() < 0.02  # a cell of about 20 rows and the next free key beyond it
+    assert np.corrcoef(made.number_id, made.year)[0, 1] > 0.95
+
+
+def test_the_keys_of_a_second_seed_and_of_a_file_are_no_repeats(fitted: SequentialTrees, tmp_path: object) -> None:
+    from raysynth import load_synthetic_model
+
+    fitted.save(tmp_path / "model")  # type: ignore[operator]
+    again = load_synthetic_model(tmp_path / "model")  # type: ignore[operator]
+    pd.testing.assert_frame_equal(again.sample(300, seed=5), fitted.sample(300, seed=5))
+
+
+def test_more_rows_than_there_are_keys_and_several_chunks_stay_unique(fitted: SequentialTrees) -> None:
+    made = fitted.sample(66_500, seed=2)
+    assert made["number_id"].is_unique
+    assert made["number_id"].dtype == table()["number_id"].dtype
+
+
+def test_under_conditions_keys_follow(fitted: SequentialTrees) -> None:
+    made = fitted.sample(200, conditions={"year": 2003}, seed=3)
+    ends = table().groupby("year")["number_id"].agg(["min", "max"]).loc[2003]
+    assert made.number_id.between(ends["min"] - 60, ends["max"] + 60).mean() > 0.98
+    assert made.number_id.is_unique
+
+
+@pytest.mark.parametrize("first", [1, 40_000])
+def test_a_wide_range_keeps_leading_digits_and_no_real_key(first: int) -> None:
+    rng = np.random.default_rng(first)
+    district = rng.integers(1, 9, N)
+    real = pd.DataFrame(
+        {"parcel_id": district * 10**9 + rng.integers(0, 10**8, N), "price": district * 10 + rng.normal(size=N)}
+    )
+    made = trees(real).sample(1000, seed=1)
+    assert made["parcel_id"].is_unique
+    assert not set(made["parcel_id"]) & set(real["parcel_id"])
+    assert np.corrcoef(made["parcel_id"], made["price"])[0, 1] > 0.98
+
+
+def test_keys_that_tell_nothing_are_not_learned_whatever_they_are() -> None:
+    real = table()
+    real["number_id"] = np.random.default_rng(1).permutation(9 * 10**5)[:N] + 10**5
+    other = real.assign(number_id=np.random.default_rng(2).permutation(9 * 10**5)[:N] + 10**5)
+    first, second = trees(real), trees(other)
+    assert not first.schema_["number_id"].in_order
+    pd.testing.assert_frame_equal(first.sample(100, seed=0), second.sample(100, seed=0))
+
+
+def test_a_schema_says_no_or_yes() -> None:
+    real = table()
+    schema = infer_schema(real).with_column("number_id", in_order=False)
+    made = trees(real, schema=schema).sample(1000, seed=1)
+    assert abs(np.corrcoef(made["number_id"], made["year"])[0, 1]) < 0.15
+    with pytest.raises(SchemaError, match="'x': in_order is for keys of whole numbers"):
+        infer_schema(real).with_column("x", in_order=True)
+
+
+def test_under_a_budget_nothing_of_keys_is_learned() -> None:
+    real = table()
+    schema = infer_schema(real, epsilon=0.5, delta=1e-6).with_column("number_id", in_order=True)
+    model = BayesianNetworkSynthesizer(epsilon=2.0, delta=1e-6, seed=0, verbose=False, schema=schema).fit(real)
+    assert "number_id" not in model.encoder_.names
+    made = model.sample(1000, seed=1)
+    assert abs(np.corrcoef(made["number_id"], made["year"])[0, 1]) < 0.15
+
+
+def test_a_fit_says_so_and_how_near(capsys: pytest.CaptureFixture[str]) -> None:
+    SequentialTrees(seed=0, weighted=False).fit(table())
+    assert "made near the keys of like rows" in (out := capsys.readouterr().out)
+    assert "one number in 3 is a real key" in out
+
+
+def test_made_keys_among_dense_ones_are_no_copies_and_copies_are() -> None:
+    """Numbers of two dense runs far apart: made ones fall among them, as often as any number there is taken."""
+    rng = np.random.default_rng(0)
+    half = N // 2
+    number = np.concatenate([1 + rng.permutation(2 * half)[:half], 80_000 + rng.permutation(2 * half)[:half]])
+    real = pd.DataFrame({"number_id": number, "year": np.repeat([1999, 2020], half), "x": rng.normal(size=N).round(2)})
+    model = trees(real)
+    assert model.schema_["number_id"].in_order
+    for made, is_copied in ((model.sample(N, seed=1), False), (real.sample(frac=1, random_state=0), True)):
+        results = evaluate_synthetic_data(real, made, metrics="statistical_similarity")
+        found = next(d for d in results.diagnostics if d.name == "Keys not copied")
+        assert found.passed is not is_copied, found.detail
+
+
+def test_gaps_of_a_key_stay() -> None:
+    real = table()
+    real["case_id"] = [f"C-{i:06d}" for i in np.random.default_rng(3).permutation(N)]
+    real.loc[real.year < 2004, "case_id"] = None
+    made = trees(real).sample(1000, seed=1)
+    assert (made["case_id"].isna() == (made.year < 2004)).mean() > 0.98
+    assert made["case_id"].dropna().is_unique
