@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -71,6 +72,18 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = config.option.markexpr
     if "slow" not in chosen:
         config.option.markexpr = f"({chosen}) and not slow" if chosen else "not slow"
+
+
+def pytest_collection() -> None:
+    """The garbage collector stands still while thousands of tests are collected, and then passes these by."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """See `pytest_collection`."""
+    gc.freeze()
+    gc.set_threshold(5_000)
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

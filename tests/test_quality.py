@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_ray_data_carries_every_table() -> None:
         assert calls == [], name
 
 
+@cache
 def ray_users() -> list[str]:
     """Files that import Ray, wherever in the file."""
     found = []

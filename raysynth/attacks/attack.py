@@ -26,6 +26,7 @@ class Outcome:
         known_baseline: the score on rows of people in neither table, where theory gives it and `others` is empty.
         by_target: each trial is about one target, members first as they were dealt out, and would be the same had the
             target been on the other side: then who is a member can be permuted (`raysynth.attacks.verdicts`).
+        by_margins: the score that any table with the training table's margins would give; None: not known.
     """
 
     members: np.ndarray
@@ -34,6 +35,7 @@ class Outcome:
     other_clusters: np.ndarray | None = None
     known_baseline: float | None = None
     by_target: bool = False
+    by_margins: float | None = None
 
 
 class Attack:
@@ -59,16 +61,19 @@ class Attack:
     min_columns: ClassVar[int] = 1
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """The trials of one experiment: attack what the scene shows, and return hits or scores on both sides."""
+        """The trials of one experiment: attack what `scene` shows, and return hits or scores on both sides.
+
+        `rng` is the only source of chance.
+        """
         raise NotImplementedError
 
     def fits(self, view: View) -> bool:
-        """Whether the attack can be run on what an attacker sees."""
+        """Whether the attack can be run on `view`, what an attacker sees."""
         enough = len(view.synthetic.rows.space.names) >= self.min_columns
         return enough and view.threat.covers(self.threat)
 
     def baseline(self, has_holdout: bool) -> str:
-        """What the baseline is, in words."""
+        """What the baseline is, in words; `has_holdout`: whether there are rows that the synthesizer never saw."""
         if has_holdout:
             return "the same attack on rows that the synthesizer never saw"
         return "the same attack from as many other real rows in place of the synthetic ones"
@@ -81,11 +86,14 @@ class MembershipAttack(Attack):
     scores: ClassVar[bool] = True
 
     def score(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
-        """How likely each target was in the training table (N,); any scale, higher is likelier."""
+        """How likely each of the N `targets` was in the training table (N,); any scale, higher is likelier.
+
+        `view` is all that the attacker sees, `rng` the only source of chance.
+        """
         raise NotImplementedError
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """Scores of members and others; the attacker gets both in one table in random order."""
+        """Scores of the members and others of `scene`, which the attacker gets in one table, in an order of `rng`."""
         assert scene.others is not None, "membership needs rows outside the training table"
         targets = scene.members.joined(scene.others)
         order = rng.permutation(len(targets))
@@ -94,7 +102,7 @@ class MembershipAttack(Attack):
         return Outcome(found[: len(scene.members)], found[len(scene.members) :], by_target=True)
 
     def baseline(self, has_holdout: bool) -> str:
-        """A score that knows nothing orders members and others at random."""
+        """A score that knows nothing orders members and others at random, whatever `has_holdout` says."""
         return "guessing"
 
 
@@ -102,11 +110,17 @@ class RecordAttack(Attack):
     """An attack that finds out something secret about each target from the columns that it is given."""
 
     def succeed(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
-        """Success on each target (N,), 0 to 1. The attack must look at the secret part of a target to judge only."""
+        """Success on each of the N `targets` (N,), 0 to 1, from what `view` shows; `rng` is the only source of chance.
+
+        The attack must look at the secret part of a target to judge only.
+        """
         raise NotImplementedError
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """Successes on members and others, as one table; or on members, and on them from other real rows."""
+        """Successes on members and others of `scene`, as one table; or on members, and on them from other real rows.
+
+        The baseline meets the same random choices of `rng`.
+        """
         view = scene.view.limited_to(self.threat)
         if scene.others is not None:
             found = self.succeed(scene.members.joined(scene.others), view, rng)
@@ -123,15 +137,17 @@ class ClaimAttack(Attack):
     """An attack that makes claims about the training table, each of which its rows confirm or not."""
 
     def claim(self, view: View, rng: np.random.Generator) -> Any:
-        """Claims, in any form that `check` reads."""
+        """Claims from what `view` shows, in any form that `check` reads; `rng` is the only source of chance."""
         raise NotImplementedError
 
     def check(self, claims: Any, records: Records) -> tuple[np.ndarray, np.ndarray]:
-        """Of each claim whether these rows bear it out (N,), and the row that does (N,), -1 where none."""
+        """Of each of N `claims` whether one of `records` bears it out (N,), and which row does (N,), -1 for none."""
         raise NotImplementedError
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
-        """Claims checked against training rows; and against others, or claims from other real rows.
+        """Claims checked against the training rows of `scene`; and against others, or claims from other real rows.
+
+        Both are made with the same random choices of `rng`.
 
         Claims that one row bears out depend on each other: the row is their cluster.
         """

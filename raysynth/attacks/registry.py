@@ -13,6 +13,7 @@ ATTACKS: dict[str, str] = {
     "density_ratio": "raysynth.attacks.density:DensityRatioAttack",
     "local_likelihood": "raysynth.attacks.neighbourhood:LocalLikelihoodAttack",
     "plagiarism": "raysynth.attacks.neighbourhood:PlagiarismAttack",
+    "tracing": "raysynth.attacks.tracing:TracingAttack",
     "critic": "raysynth.attacks.white_box:CriticAttack",
     "reconstruction": "raysynth.attacks.white_box:ReconstructionAttack",
     "likelihood_ratio": "raysynth.attacks.likelihood:LikelihoodRatioAttack",
@@ -31,7 +32,7 @@ ATTACKS: dict[str, str] = {
 }
 # Attacks that fit shadow models cost that many fits: they are run where they are asked for by name.
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "membership_inference": ("distance", "density_ratio", "critic", "reconstruction"),
+    "membership_inference": ("distance", "density_ratio", "tracing", "critic", "reconstruction"),
     "attribute_inference": ("attribute_nearest", "attribute_model"),
     "linkability": ("linkability",),
     "singling_out": ("singling_out_univariate", "singling_out_multivariate"),

@@ -32,7 +32,8 @@ class AttackResult:
         baseline: the same where nothing can have leaked (see `baseline_is`).
         gain: success minus baseline.
         risk: gain / (1 - baseline), as Giomi et al. (2023) define it.
-        measures: 'advantage', 'tpr_at_10%', 'tpr_at_1%', 'tpr_at_0.1%', 'epsilon' (its low bound counts).
+        measures: 'advantage', 'tpr_at_10%', 'tpr_at_1%', 'tpr_at_0.1%', 'epsilon' (its low bound counts); of tracing
+            'auc_of_exact_margins', which any table with the training table's margins has.
         curve: ROC curve of a scoring attack; None for the others.
         outcome: the trials themselves.
         baseline_is: what the baseline is, in words.
@@ -63,9 +64,25 @@ class AttackResult:
 
     @property
     def in_words(self) -> str:
-        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk."""
+        """'not measured', 'no gain shown', 'gain on few rows', or 'slight', 'clear' or 'large gain' by its risk.
+
+        'gain of margins': clear or large, spread over all rows, and not surely more than exact margins alone give.
+        """
         verdict = self.verdict or Verdict(math.nan if math.isnan(self.gain.low) else 0.0 if self.found else 1.0)
-        return in_words(verdict, self.risk.value)
+        words, margins = in_words(verdict, self.risk.value), self.outcome.by_margins
+        is_of_margins = margins is not None and words in ("clear gain", "large gain") and not verdict.few_exposed
+        return "gain of margins" if is_of_margins and not self.success.low > (margins or 0.0) else words
+
+    @property
+    def is_minor(self) -> bool:
+        """Whether all that it found is slight, or what any table with these margins gives."""
+        return self.in_words in ("slight gain", "gain of margins")
+
+    @property
+    def beside_margins(self) -> str:
+        """Beside what the training table's margins alone would give, in words; empty where that is not known."""
+        margins = self.outcome.by_margins
+        return "" if margins is None else f"exact margins alone give {margins:.3f}"
 
     def record(self) -> dict[str, Any]:
         """All figures as plain values; undefined ones are None."""
@@ -119,9 +136,16 @@ class AttackResults(Mapping[str, float]):
         return len(self.families)
 
     def strongest(self, key: str) -> AttackResult:
-        """The attack of a type with the largest gain, among those with a significant gain if there are any."""
+        """The attack of type `key` with the largest gain.
+
+        Of those with a sure gain, if there are any, and of these of those that are not minor, so that a large gain by
+        margins hides no few rows that another attack finds.
+        """
         found = [self.details[name] for name in self.families[key]]
-        return max(found, key=lambda r: (r.found, -math.inf if math.isnan(r.gain.value) else r.gain.value))
+        return max(
+            found,
+            key=lambda r: (r.found, not r.is_minor, -math.inf if math.isnan(r.gain.value) else r.gain.value),
+        )
 
     @property
     def intervals(self) -> dict[str, Estimate]:
@@ -129,7 +153,7 @@ class AttackResults(Mapping[str, float]):
         return {key: self.of_type(key).success for key in self.families}
 
     def of_type(self, key: str) -> AttackResult:
-        """The attack of a type that gains most, its intervals widened for having been picked (Bonferroni)."""
+        """The attack of type `key` that gains most, its intervals widened for having been picked (Bonferroni)."""
         best, level = self.strongest(key), 1 - (1 - rates.LEVEL) / len(self.families[key])
         success, baseline, gain, risk = figures(best.outcome, best.curve is not None, level)
         return replace(best, success=success, baseline=baseline, gain=gain, risk=risk)
@@ -172,7 +196,8 @@ class AttackResults(Mapping[str, float]):
             verdict = r.in_words.upper() if r.found else r.in_words
             figure = "AUC" if r.curve is not None else "success"
             base = "" if math.isnan(r.baseline.value) else f", baseline {r.baseline.value:.3f}"
-            lines.append(f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})")
+            line = f"  {r.title:<44} {verdict:<17} {figure} {r.success}{base}  ({r.threat})"
+            lines.append(line if r.outcome.by_margins is None else f"{line}; {r.beside_margins}")
         return "\n".join([*lines, *(f"  Note: {n}" for n in self.notes)])
 
     def _repr_html_(self) -> str:
@@ -223,7 +248,7 @@ def pooled(outcomes: Sequence[Outcome]) -> Outcome:
             start += len(getattr(outcome, values))
         clusters.append(np.concatenate(moved))
     first = outcomes[0]
-    return Outcome(members, others, clusters[0], clusters[1], first.known_baseline, first.by_target)
+    return replace(first, members=members, others=others, member_clusters=clusters[0], other_clusters=clusters[1])
 
 
 def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) -> dict[str, Estimate]:
@@ -233,6 +258,7 @@ def _measures(attack: Attack, outcome: Outcome, gain: Estimate, delta: float) ->
             "advantage": roc.advantage(members, others),
             **{f"tpr_at_{100 * r:g}%": roc.tpr_at_fpr(members, others, r) for r in roc.FALSE_POSITIVE_RATES},
             "epsilon": roc.empirical_epsilon(members, others, delta),
+            **({} if outcome.by_margins is None else {"auc_of_exact_margins": Estimate(outcome.by_margins)}),
         }
     return {"advantage": gain}
 

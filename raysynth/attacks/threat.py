@@ -60,26 +60,26 @@ class Records:
         return len(self.rows)
 
     def take(self, chosen: np.ndarray) -> Records:
-        """The rows at the given indices."""
+        """The rows at the indices `chosen`."""
         numbers = None if self.numbers_N is None else self.numbers_N[chosen]
         return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)), numbers)
 
     def sample(self, n: int, rng: np.random.Generator) -> Records:
-        """n rows drawn without replacement, in random order; all where there are no more."""
+        """`n` rows that `rng` draws without replacement, in random order; all where there are no more."""
         return self.take(rng.permutation(len(self))[:n])
 
     def split(self, n: int, rng: np.random.Generator) -> tuple[Records, Records]:
-        """Two random parts: n rows, and the rest; about n where whole persons are divided."""
+        """Two parts that `rng` draws: `n` rows, and the rest; about `n` where whole persons are divided."""
         first, rest = divided(len(self), n, self.rows.owners_N, rng)
         return self.take(first), self.take(rest)
 
     def independent(self, rng: np.random.Generator) -> Records:
-        """One row of each person, in random order; all rows, as they are, where each is a person."""
+        """One row of each person, in an order that `rng` draws; all rows, as they are, where each is a person."""
         owners_N = self.rows.owners_N
         return self if owners_N is None else self.take(one_of_each(owners_N, rng))
 
     def joined(self, other: Records) -> Records:
-        """These rows, then those of another."""
+        """These rows, then those of `other`."""
         rows = Rows(
             self.rows.space,
             np.concatenate([self.rows.numbers_NV, other.rows.numbers_NV]),
@@ -120,7 +120,7 @@ class View:
         return ThreatModel(self.reference is not None, self.method is not None, self.model is not None)
 
     def limited_to(self, threat: ThreatModel) -> View:
-        """The same view without what a threat model does not grant, so that an attack cannot use more than it says."""
+        """The same view without what `threat` does not grant, so that an attack cannot use more than it says."""
         return replace(
             self,
             reference=self.reference if threat.reference else None,

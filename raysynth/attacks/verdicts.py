@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,7 +32,7 @@ PERMUTATIONS = 2_000
 TAILS = (0.01, 0.05)  # shares of all targets that count as the highest scores
 _FEWEST_HIGHEST = 8
 _SMALLEST_P, _HALVINGS = 1e-6, 16
-SLIGHT, LARGE = 0.1, 0.3  # of what could be gained over the baseline
+SLIGHT, LARGE = 0.1, 0.3  # of what could be gained over the baseline: the scale of all words and verdicts
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,13 @@ class Verdict:
         p_value: probability of as much or more where nothing leaks, by any of the attacks; two-sided, as the 95 %
             intervals are; NaN: not measured.
         p_of_mean: the same for the mean over all targets, without the highest scores; None: `p_value`.
+        few_exposed: whether whom the attack is surest of are surely members for the most part: a `LARGE` gain on those,
+            however small the mean one.
     """
 
     p_value: float
     p_of_mean: float | None = None
+    few_exposed: bool = False
 
     @property
     def found(self) -> bool:
@@ -64,7 +67,8 @@ class Verdict:
         def raised(p: float) -> float:
             return min(max(factor * p, level), 1.0)
 
-        return Verdict(raised(self.p_value), None if self.p_of_mean is None else raised(self.p_of_mean))
+        of_mean = None if self.p_of_mean is None else raised(self.p_of_mean)
+        return replace(self, p_value=raised(self.p_value), p_of_mean=of_mean)
 
 
 def corrected(
@@ -97,7 +101,7 @@ def in_words(verdict: Verdict, risk: float) -> str:
         return "not measured"
     if not verdict.found:
         return "no gain shown"
-    if verdict.on_few:
+    if verdict.on_few or (verdict.few_exposed and risk < SLIGHT):
         return "gain on few rows"
     return "slight gain" if risk < SLIGHT else "clear gain" if risk < LARGE else "large gain"
 
@@ -136,7 +140,9 @@ def _by_permutation(
     p_K = _step_down((values_NK[member_N].sum(axis=0) - mean_K) / spread_K, (drawn_BK - mean_K) / spread_K)
     verdicts, at = {}, 0
     for name, part in parts.items():
-        verdicts[name] = Verdict(float(p_K[at : at + len(part)].min()), float(p_K[at]))
+        tails = [k for k in range(at + 1, at + len(part)) if p_K[k] <= ERROR]
+        exposed = any(_mostly_members(values_NK[:, k], member_N) for k in tails)
+        verdicts[name] = Verdict(float(p_K[at : at + len(part)].min()), float(p_K[at]), exposed)
         at += len(part)
     return verdicts
 
@@ -152,6 +158,12 @@ def _statistics(outcome: Outcome, scores: bool) -> list[np.ndarray]:
     n = len(values_N)
     least = [np.sort(ranks_N)[-min(max(round(share * n), _FEWEST_HIGHEST), n)] for share in TAILS]
     return [ranks_N, *((ranks_N >= rank).astype(float) for rank in least)]
+
+
+def _mostly_members(highest_N: np.ndarray, member_N: np.ndarray) -> bool:
+    """Whether a guess that the highest scores are members surely gains `LARGE` over tossing a coin."""
+    members, n = float(highest_N[member_N].sum()), float(highest_N.sum())
+    return rates.clopper_pearson(members, n).low > 0.5 + LARGE / 2
 
 
 def _labels(rounds: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -118,13 +118,13 @@ class Plan:
         return [(name, epsilon) for name in self.methods for epsilon in self.epsilons]
 
     def guarantee(self, epsilon: float) -> tuple[float, float]:
-        """(epsilon, delta) that the game's two sides are within, for an add/remove private method."""
+        """(epsilon, delta) that the game's sides are within, for a method of `epsilon` by adding or removing."""
         if self.game == "add_remove":
             return epsilon, self.delta
         return 2 * epsilon, self.delta * (1 + float(np.exp(epsilon)))
 
     def inside(self, seed: int, n_targets: int) -> np.ndarray:
-        """Which targets a model's training table holds (T,)."""
+        """Which of the `n_targets` (T) targets the training table of the model of `seed` holds (T,)."""
         coins = np.random.default_rng([self.seed, 7, seed // 2]).random(n_targets) < 0.5
         return coins if seed % 2 == 0 else ~coins
 
@@ -145,7 +145,7 @@ class Plan:
         }
 
     def digest(self, data: bytes) -> str:
-        """Names a campaign: plan and data."""
+        """Names a campaign: this plan, and `data`, the table as bytes."""
         text = json.dumps(self.record(), sort_keys=True, default=str)
         return hashlib.sha256(text.encode() + data).hexdigest()
 

@@ -20,7 +20,7 @@ from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 from raysynth.evaluation.attacks import ROC_SIZE
 from raysynth.evaluation.charts import line_path
-from raysynth.evaluation.page import write_page
+from raysynth.evaluation.page import page_heading, write_page
 from raysynth.evaluation.section import Section, section_body
 from raysynth.files.notebook import html_table
 
@@ -72,7 +72,7 @@ class Game:
         return found
 
     def tpr_at_fpr(self, rate: float) -> Estimate:
-        """True positive rate at a false positive rate, with the percentile interval over resampled pairs of models;
+        """True positive rate at a false positive `rate`, with the percentile interval over resampled pairs of models;
         no interval for fewer than five pairs."""
         pairs = np.unique(self.models_S // 2)
         rows = {p: np.flatnonzero(self.models_S // 2 == p) for p in pairs}
@@ -90,12 +90,15 @@ class Game:
         return Estimate(whole, float(low), float(high))
 
     def epsilon_bound(self, delta: float) -> Estimate:
-        """Empirical epsilon from independent trials: of each pair of models one target, in turn."""
+        """Empirical epsilon at `delta` from independent trials: of each pair of models one target, in turn."""
         members, others = self._independent()
         return roc.empirical_epsilon(members, others, delta)
 
     def outside(self, epsilon: float, delta: float, level: float = 0.999) -> tuple[tuple[float, float], ...]:
-        """(FPR, TPR) points outside the (epsilon, delta) region, each target by itself, by Bonferroni over targets."""
+        """(FPR, TPR) points outside the region of `epsilon` and `delta`, by target; Bonferroni over targets.
+
+        A method that keeps its promise has one at all with a chance of at most 1 - `level`.
+        """
         found: list[tuple[float, float]] = []
         each = 1 - (1 - level) / len(self.targets_T)
         for t in range(len(self.targets_T)):
@@ -136,12 +139,14 @@ class CampaignResults:
         games: one for each method, budget and attack with finished trials.
         failures: trials that failed, and why.
         seconds: summed over all trials.
+        source: what a private page calls the real table.
     """
 
     plan: Plan
     games: tuple[Game, ...]
     failures: Mapping[str, str]
     seconds: float
+    source: str = ""
 
     @classmethod
     def of(
@@ -152,7 +157,15 @@ class CampaignResults:
         failures: Mapping[str, str],
         sequences: Mapping[tuple[str, float | None, str], Estimate],
     ) -> CampaignResults:
-        """From the records of all trials."""
+        """From the records of all trials.
+
+        Args:
+            plan: the grid.
+            attacks: that were played.
+            records: one row for each trial, attack and target; None: no trial has finished.
+            failures: trials that failed, and why.
+            sequences: success rate by confidence sequence of each (method, epsilon, attack) that could stop early.
+        """
         if records is None:
             return cls(plan, (), failures, 0.0)
         frame = records.to_pandas()
@@ -168,7 +181,7 @@ class CampaignResults:
         return cls(plan, tuple(games), failures, float(one["seconds"].sum()))
 
     def game(self, method: str, attack: str, epsilon: float | None = None) -> Game:
-        """The game of a method, attack and budget."""
+        """The game of `method`, `attack` and budget (`epsilon`; None: without one)."""
         return next(g for g in self.games if (g.method, g.attack, g.epsilon) == (method, attack, epsilon))
 
     def to_frame(self) -> pd.DataFrame:
@@ -224,7 +237,7 @@ class CampaignResults:
         return html_table(f"Attack campaign of {len(rows)} games, {len(self.failures)} failed trials", header, rows)
 
     def write_report(self, path: str | os.PathLike[str]) -> None:
-        """Write one self-contained HTML file with table, ROC curves and the risk of each record."""
+        """Write one self-contained HTML file to `path`: table, ROC curves and the risk of each record."""
         write_report(self, path)
 
     generate_report = write_report  # as all results
@@ -259,11 +272,15 @@ def _game(
     models, targets = np.unique(ordered["seed"].to_numpy()), np.unique(ordered["target"].to_numpy())
     found_STF = np.stack(ordered["found"].to_list()).astype(float).reshape(len(models), len(targets), -1)
     inside_ST = ordered["member"].to_numpy().reshape(len(models), len(targets))
-    scores_ST = _told(attack, found_STF, inside_ST, models) if isinstance(attack, ShadowAttack) else found_STF[:, :, 0]
+    scores_ST = (
+        _shadow_scores(attack, found_STF, inside_ST, models) if isinstance(attack, ShadowAttack) else found_STF[:, :, 0]
+    )
     return Game(method, epsilon, attack.name, models, targets, scores_ST, inside_ST, sequence)
 
 
-def _told(attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray) -> np.ndarray:
+def _shadow_scores(
+    attack: ShadowAttack, found_STF: np.ndarray, inside_ST: np.ndarray, models_S: np.ndarray
+) -> np.ndarray:
     """Scores (S, T): each fold of pairs is judged by models of all others."""
     pairs_S = models_S // 2
     if len(np.unique(pairs_S)) < _FOLDS:
@@ -316,12 +333,19 @@ def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None
     """One self-contained HTML file; raises `StorageError`."""
     games = results.games
     budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
-    facts = [
-        ("Methods", ", ".join(sorted({g.method for g in games}))),
-        ("Epsilons", ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)),
-        ("Attacks", ", ".join(sorted({g.attack for g in games}))),
-    ]
-    write_page(path, "Attack campaign", [campaign_section(results)], facts)
+    told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}, delta {results.plan.delta:.2g}" for e in budgets)
+    head = page_heading(
+        "Attack campaign",
+        table=results.source,
+        method=", ".join(sorted({g.method for g in games})),
+        guarantee=told,
+        rows=f"{max((len(g.targets_T) for g in games), default=0):,} target records",
+        more=[
+            ("Models of each", f"{max((len(g.models_S) for g in games), default=0):,}"),
+            ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+        ],
+    )
+    write_page(path, head, [campaign_section(results)])
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,11 @@ def mean_of_repeats(values: Sequence[float], bounds: tuple[float, float] = (0.0,
     Student's interval of the mean's log odds between the bounds (delta method): about the usual one where the mean is
     far from both, and unlike it never beyond them. No interval for fewer than three repeats.
 
+    Where all k repeats lie at one bound, their spread says nothing. A score that is at the bound with probability q has
+    k such repeats with probability q^k, so q is at least 0.025^(1/k), and so is the mean's share of the range: the
+    exact interval of Clopper and Pearson (1934), whatever the score's distribution off the bound. It is wide, and has
+    to be: without any width 57 to 85 % of intervals from three repeats hold the mean of scores that are mostly at 1.
+
     Args:
         values: one a repeat; NaN: not defined, left out.
         bounds: the smallest and largest value that the score can have. A mean that lies beyond them (a noised score)
@@ -59,8 +64,11 @@ def mean_of_repeats(values: Sequence[float], bounds: tuple[float, float] = (0.0,
     mean, (low, high) = float(known.mean()), bounds
     if len(known) < FEWEST_REPEATS:
         return Estimate(mean)
+    if mean in bounds and bool((known == mean).all()):
+        reach = (high - low) * (1 - 0.025 ** (1 / len(known)))
+        return Estimate(mean, mean - reach, mean) if mean == high else Estimate(mean, mean, mean + reach)
     half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1)) / math.sqrt(len(known))
-    if not low < mean < high:  # at a bound all repeats are equal
+    if not low < mean < high:
         return Estimate(mean, mean - half, mean + half)
     odds = (mean - low) / (high - mean)
     stretch = half * (high - low) / ((mean - low) * (high - mean))

@@ -42,7 +42,7 @@ class TextForm:
     """How the datetimes of a column were written before they were read.
 
     Args:
-        format: in the language of `arrow_dates.py`, for example '%d/%m/%Y'.
+        format: in the language of `kinds/date_text.py`, for example '%d/%m/%Y'.
         dtype: of the written column, as a schema has it: 'string', or 'int64' for digits.
         reason: why the column was taken for dates.
     """

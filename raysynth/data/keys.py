@@ -97,7 +97,7 @@ def complete(keys: pa.Table) -> pa.Table:
 
 
 def distinct(keys: pa.Table) -> pa.Table:
-    """Each key once."""
+    """The keys without repetition, in the order in which they come first."""
     return keys.group_by(keys.column_names, use_threads=False).aggregate([])
 
 

@@ -175,7 +175,7 @@ def build_encoder(
         if column.kind.is_modelled:
             form: NumericForm = "bins" if column.name in binned else numeric
             columns.append(_build(column, schema, statistics[column.name], form, n_bins, n_modes))
-        elif not column.kind.is_key and column.name in statistics:  # declared ones may have none
+        elif column.name in statistics:  # declared ones, and keys under a budget, may have none
             missing = statistics[column.name].missing / max(statistics[column.name].n_rows, 1e-300)
             if 0 < missing < 1:
                 columns.append(PresenceEncoder(column.name, column.kind, np.array([1 - missing, missing])))

@@ -21,6 +21,7 @@ from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
+BESIDE = 100  # whole numbers on either side of a made key
 _NAMED = 5  # columns named in the detail of a failed check
 
 
@@ -105,12 +106,13 @@ class _Found:
 
     Keys that are drawn from a space of D codes, of which the real table uses R, equal a real one with probability R/D:
     of n made ones at most the 99.9 % quantile of a binomial (n, R/D), which lies above that of draws without repeats.
+    Whole numbers made near those of like rows equal as many as lie densely there: of the next 100 on the fuller side.
 
     Args:
         name: of the column.
         equal: made keys that occur in the real column.
         made: different made keys that were looked up, at most 100,000.
-        chance: R/D, from 0 to 1.
+        chance: R/D, or the real share of the whole numbers beside made ones where that is larger, from 0 to 1.
         space: D, the codes of the pattern, or, for numbers, of the range that made ones fill where that is narrower.
     """
 
@@ -136,9 +138,13 @@ def _found(tables: Tables, name: str) -> _Found:
     """Looks up to 100,000 made keys of a column up anywhere in the real one."""
     drawn = sample_rows(tables.synthetic, [name], _KEYS, np.random.default_rng(0)).column(name)
     keys = _texts(drawn).drop_null().unique()
-    equal = np.zeros(len(keys), dtype=bool)
+    equal, beside = np.zeros(len(keys), dtype=bool), np.zeros((2, len(keys)))
+    whole = pa.types.is_integer(tables.real_statistics.columns[name].type) and pa.types.is_integer(drawn.type)
+    places = keys.cast(pa.int64()).to_numpy() if whole else None
     for block in tables.real.blocks([name]):
         equal |= pc.is_in(keys, value_set=_texts(block.column(0))).to_numpy(zero_copy_only=False)
+        if places is not None:
+            beside += _beside(places, np.sort(pc.unique(block.column(0)).drop_null().cast(pa.int64()).to_numpy()))
     column, real = tables.schema[name], tables.real_statistics.columns[name]
     space = IdentifierEncoder.from_schema(column).size
     if not is_text(real.type):  # of row numbers a part may be left of the real ones, too few to fill their range
@@ -146,7 +152,18 @@ def _found(tables: Tables, name: str) -> _Found:
         space = min(space, IdentifierEncoder.from_schema(made).size)
     # many that repeat are counted within 2 %
     used = real.n_rows - real.missing if real.summary.all_unique else 1.05 * real.n_distinct
-    return _Found(name, int(equal.sum()), len(keys), min(1.0, used / space), space)
+    chance = max(used / space, float(beside.max(axis=0).mean()) / BESIDE if len(keys) else 0.0)
+    return _Found(name, int(equal.sum()), len(keys), min(1.0, chance), space)
+
+
+def _beside(places_K: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """How many of some real keys, ascending, are among the `BESIDE` numbers below and above each place, (2, K).
+
+    Each side by itself, since where a run of keys ends there are none on the other.
+    """
+    ends = [places_K + d for d in (-BESIDE, 0, 1, BESIDE + 1)]
+    far, below, above, high = (np.searchsorted(real, e) for e in ends)
+    return np.stack([below - far, high - above])
 
 
 def _copied(columns: list[_Found]) -> Diagnostic:

@@ -21,7 +21,8 @@ from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import attack_section
-from raysynth.evaluation.page import Heading, with_date
+from raysynth.evaluation.decision import spent_words
+from raysynth.evaluation.page import page_heading
 from raysynth.evaluation.plain import plain
 from raysynth.evaluation.provenance import ledger_section, units_in_words
 from raysynth.evaluation.section import Section, section_body
@@ -64,7 +65,9 @@ class Dossier:
         spent: the model's ledger; None: fitted without a budget.
         looked_at: rows of each table that were looked at.
         notes: what the reader must know of this run.
-        compared: columns that attacks compare; others: those made anew for each row.
+        compared: columns that attacks compare.
+        others: columns that are made anew for each row.
+        source: name or path of the real table; private, as is `command`, the command line that makes it again.
     """
 
     risks: tuple[RecipientRisks, ...]
@@ -84,17 +87,17 @@ class Dossier:
         return self.spent is not None and self.spent.guarantee
 
     def cells(self, of: RecipientRisks, edition: Edition = "private") -> dict[str, Cell]:
-        """The cell of each of `COLUMNS`."""
+        """The cells of a recipient, `of`, by way (`COLUMNS`), as `edition` ('private' or 'releasable') words them."""
         found = {risk: _attacked(of.of_risk(risk), edition) for risk in RISKS}
         return found | {"direct": _compared(of.comparisons, edition)}
 
     def level(self, of: RecipientRisks) -> str:
-        """The worst level of a recipient's cells."""
+        """The worst level of the cells of a recipient, `of`."""
         levels = {c.level for c in self.cells(of).values()}
         return next((x for x in ("bad", "fair", "good") if x in levels), "none")
 
     def residual(self, of: RecipientRisks) -> str:
-        """What risk is left with a recipient, in words."""
+        """What risk is left with a recipient, `of`, in words."""
         level, bound = self.level(of), "" if self.spent is None else most_often_right(self.spent)
         if level == "bad":
             rest = (
@@ -116,20 +119,35 @@ class Dossier:
         )
 
     def write(self, path: str | os.PathLike[str], edition: Edition = "private") -> None:
-        """Write one HTML file: two pages when printed, and an annex. Raises `StorageError`, `ParameterError`."""
+        """Write one HTML file to `path`: two pages when printed, and an annex.
+
+        Args:
+            path: where to.
+            edition: 'private', or 'releasable', which names no record and rounds.
+
+        Raises:
+            StorageError: the file cannot be written. ParameterError: no such edition.
+        """
         check_replaced(path, b"<")
-        write_atomically(path, self.render(edition).encode())
+        write_atomically(path, self.render(edition).encode(), private=edition == "private")
 
     def render(self, edition: Edition = "private") -> str:
-        """The page as HTML text."""
+        """The page as HTML text, for `edition` 'private' or 'releasable'."""
         private = _checked(edition) == "private"
-        names = [("Table", self.source if private else ""), ("Method", self.method), ("Model", self.digest[:16])]
         rows = ", ".join(f"{n:,} {label}" for label, n in self.looked_at.items() if label != "drawn")
-        facts = [*names, ("Edition", edition), ("Rows looked at", rows if private else "")]
+        head = page_heading(
+            "Privacy dossier",
+            table=self.source if private else "not named in a releasable edition",
+            method=self.method,
+            guarantee=spent_words(self.spent),
+            rows=f"{rows} looked at" if private else "not told in a releasable edition",
+            more=[("Model", self.digest[:16]), ("Edition", edition)],
+            command=self.command if private else "",
+        )
         return section_body(
             "raysynth.evaluation",
             "dossier.html.j2",
-            heading=Heading("Privacy dossier", with_date(facts), self.command if private else ""),
+            heading=head,
             d=self,
             edition=edition,
             private=private,
@@ -147,7 +165,7 @@ class Dossier:
         )
 
     def uncovered(self, edition: Edition = "private") -> list[str]:
-        """What neither the guarantee nor the figures cover, in words."""
+        """What neither guarantee nor figures cover, in words; with notes of the run in the private `edition`."""
         found = [] if self.spent is None else [f"By the ledger: {x}" for x in self.spent.total.not_covered]
         if self.guarantee:
             found += [
@@ -172,7 +190,7 @@ class Dossier:
         return [*found, *(self.notes if edition == "private" else ())]
 
     def summary(self, edition: Edition = "private") -> str:
-        """One line for each recipient and way, as text."""
+        """One line for each recipient and way, as text, in the words of `edition`."""
         lines = ["Privacy dossier"]
         for of in self.risks:
             lines.append(f"  {of.recipient.title}")
@@ -184,7 +202,7 @@ class Dossier:
         return "\n".join([*lines, f"  Guarantee: {guarantee}", *notes])
 
     def to_dict(self, edition: Edition = "private") -> dict[str, Any]:
-        """Plain JSON values of one edition."""
+        """Plain JSON values of one `edition`."""
         private = _checked(edition) == "private"
         recipients = {}
         for of in self.risks:
@@ -231,7 +249,8 @@ def privacy_dossier(
         real_data: the rows that it was fitted to.
         synthetic_data: the rows that are to be published.
         holdout_data: real rows of the same population that it has not seen: every baseline needs them.
-        n_targets: of each attack; n_experiments: rounds that they are dealt out to.
+        n_targets: of each attack.
+        n_experiments: rounds that these targets are dealt out to.
         entity: the column that says whose each row is, as for `run_privacy_attacks`.
         seed: of every random choice; None: 0.
         odometer: private folder that counts what is released of this table; the dossier is listed there, without a
@@ -307,14 +326,20 @@ def _attacked(results: Sequence[AttackResult], edition: Edition) -> Cell:
     measured = [r for r in results if not math.isnan(r.gain.value)]
     if not measured:
         return Cell("none", "not measured")
-    worst = max(measured, key=lambda r: (r.found, r.gain.value if r.found else -_p_value(r), r.gain.value))
-    level = "good" if not worst.found else "fair" if worst.in_words == "slight gain" else "bad"
+    worst = max(measured, key=_how_grave)
+    level = "good" if not worst.found else "fair" if worst.is_minor else "bad"
     shown = (
         (f"{worst.success.value:.3f}", f"{worst.baseline.value:.3f}")
         if edition == "private"
         else (rounded(worst.success.value), rounded(worst.baseline.value))
     )
     return Cell(level, worst.in_words, f"{worst.title}: {shown[0]}, baseline {shown[1]}")
+
+
+def _how_grave(result: AttackResult) -> tuple[bool, bool, float, float]:
+    """Orders attacks: sure gains, those that are not minor, and large ones last."""
+    sure = result.gain.value if result.found else -_p_value(result)
+    return result.found, result.found and not result.is_minor, sure, result.gain.value
 
 
 def _p_value(result: AttackResult) -> float:

@@ -182,7 +182,7 @@ def statistical_similarity_score(
 ) -> float:
     """Quality in [0, 1]: the mean of Column Shapes and Column Pair Trends, as in SDMetrics 0.32.
 
-    Arguments and errors as in `evaluate_synthetic_data`.
+    `real_data`, `synthetic_data`, `categorical_columns`, `continuous_columns`, errors: as in `evaluate_synthetic_data`.
     """
     tables = pair_tables(
         real_data, synthetic_data, categorical_columns=categorical_columns, continuous_columns=continuous_columns
@@ -215,7 +215,8 @@ def privacy_risk_score(
     Args:
         metrics: any of 'identifiability', 'membership_inference', 'attribute_disclosure', 'attribute_inference',
             'model_inversion', 'closer_to_training', 'exact_copies'.
-        entity: as for `evaluate_synthetic_data`.
+        real_data, synthetic_data, holdout_data, categorical_columns, continuous_columns, seed, entity: as in
+            `evaluate_synthetic_data`.
 
     Raises:
         DataError: the tables cannot be compared.
@@ -276,7 +277,8 @@ def machine_learning_efficacy(
         target_column: what is predicted.
         task_type: 'classification' or 'regression'; None: by the column's kind.
         models: any of 'gradient boosting', 'linear', 'random forest'.
-        entity: as for `evaluate_synthetic_data`.
+        real_data, synthetic_data, holdout_data, categorical_columns, continuous_columns, seed, entity: as in
+            `evaluate_synthetic_data`.
 
     Raises:
         DataError: the target has one class, or the tables cannot be compared.

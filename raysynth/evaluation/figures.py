@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluationFigures:
-    """Figures of one evaluation; a part that was not asked for is None or empty.
+    """Figures of one evaluation, and what can be made of them; a part that was not asked for is None or empty.
 
     Args:
         kinds: kind of each column.

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
+from raysynth.attacks.verdicts import SLIGHT
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import UNDEFINED, Z95, Estimate, share
 from raysynth.comparison.neighbours import Metric, Neighbours, gower_metric, nearest, ranges
@@ -38,6 +39,9 @@ class Check:
         risk: the figure's excess over the baseline, scaled to [0, 1]; NaN where the figure is no part of the score.
         passed: None where it cannot be judged.
         rule: when it passes, in words.
+        minor: what does not pass is spread over all rows, and under a tenth of what could be gained
+            (`raysynth.attacks.verdicts.SLIGHT`) or what any table with the same margins gives. A copied row is never
+            minor.
     """
 
     key: str
@@ -47,6 +51,14 @@ class Check:
     risk: float
     passed: bool | None
     rule: str
+    minor: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """'not measured', 'pass', 'minor' or 'fail'."""
+        if self.passed is None:
+            return "not measured"
+        return "pass" if self.passed else "minor" if self.minor else "fail"
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ def privacy_figures(
             _ratio_check(to_real, others),
             _copies_check(to_real, others),
             _share_check("identifiability", "Identifiability", identified),
-            _share_check("membership_inference", "Membership inference by distance", member),
+            _membership_check(member, more),
             _disclosure_check(disclosed),
             *more,
         ),
@@ -232,6 +244,14 @@ def _share_check(key: str, title: str, found: Judged) -> Check:
     passed = None if math.isnan(value) else value <= 0.53 or not found.decides.low > 0.5
     rule = f"passes up to 0.53, or while 0.5 is inside its {100 * VERDICT_LEVEL:.0f} % interval"
     return Check(key, title, found.shown, 0.5, _above(value, 0.5), passed, rule)
+
+
+def _membership_check(found: Judged, more: Sequence[Check]) -> Check:
+    """An AUC, so that it is judged by the scale of attacks; few exposed rows do not show in it, so that it is minor
+    only where attacks looked for those."""
+    check = _share_check("membership_inference", "Membership inference by distance", found)
+    looked = any(c.key == "attack_membership_inference" for c in more)
+    return replace(check, minor=looked and check.passed is False and check.risk < SLIGHT)
 
 
 def _ratio_check(to_real: Neighbours, others: Neighbours) -> Check:

@@ -22,7 +22,7 @@ from raysynth.files.notebook import Drawing
 
 
 class EvaluationResults(EvaluationFigures):
-    """Figures of one evaluation (the fields of `EvaluationFigures`) with what can be made of them."""
+    __doc__ = EvaluationFigures.__doc__
 
     def summary(self) -> str:
         """The deciding figures as text, one a line."""
@@ -33,7 +33,7 @@ class EvaluationResults(EvaluationFigures):
         return results_to_dict(self)
 
     def to_json(self, indent: int | None = 2) -> str:
-        """`to_dict` as JSON text."""
+        """`to_dict` as JSON text, indented by `indent` blanks; None: in one line."""
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def generate_report(
@@ -65,7 +65,7 @@ class EvaluationResults(EvaluationFigures):
     write_report = generate_report  # the name that other results had; all have both
 
     def plot(self, *columns: str) -> Drawing:
-        """One column's distribution, or two columns' joint shares, of both tables: shown by a notebook, or saved.
+        """One column's distribution, or the joint shares of two `columns`, of both tables, for a notebook or to save.
 
         Raises:
             ParameterError: no such column, or a pair that was not kept (those that differ most are).
@@ -94,7 +94,7 @@ def _lines(results: EvaluationFigures) -> list[str]:
     if results.privacy is not None:
         lines.append(_line("Privacy risk", _text(results.privacy.risk), "0: no leak was found, which proves nothing"))
         for check in results.privacy.checks:
-            verdict = {True: "pass", False: "FAIL", None: "not measured"}[check.passed]
+            verdict = check.in_words.upper() if check.passed is False else check.in_words
             baseline = "" if check.passed is None else f" (baseline {check.baseline:.3f})"
             lines.append(_line(f"  {check.title}", f"{verdict}: {check.figure}{baseline}"))
     return lines

@@ -96,7 +96,11 @@ def predictive_score(
     The predictor, a two-layer GRU, tells the last feature one step ahead from the others (from itself where it is the
     only one), all scaled to [0, 1]. Compare with `predictive_score(real, real)`: what real sequences teach.
 
-    Args and errors: as `discriminative_score`.
+    Args:
+        real, synthetic, seed, updates, hidden: as in `discriminative_score`.
+
+    Raises:
+        DataError: the arrays cannot be compared, or have one step. ParameterError: a number out of range.
     """
     _check_numbers(updates, hidden)
     real, synthetic = _pair(real, synthetic)
@@ -163,14 +167,23 @@ def cross_correlations(sequences: PaddedSequences) -> np.ndarray:
 
 
 def autocorrelation_difference(real: Any, synthetic: Any, *, lags: int = LAGS) -> float:
-    """Mean absolute difference of `autocorrelations` over features and lags, 0 (alike) to 2; NaN if none is defined."""
+    """Mean absolute difference of `autocorrelations` over features and lags, 0 (alike) to 2; NaN if none is defined.
+
+    Args:
+        real, synthetic: as in `discriminative_score`.
+        lags: steps apart, from 1 to so many.
+    """
     first, second = _pair(real, synthetic)
     lags = min(lags, first.values_NTF.shape[1] - 1)
     return _mean_difference(autocorrelations(first, lags), autocorrelations(second, lags))
 
 
 def cross_correlation_difference(real: Any, synthetic: Any) -> float:
-    """Mean absolute difference of `cross_correlations` over pairs of features, 0 (alike) to 2; NaN for one feature."""
+    """Mean absolute difference of `cross_correlations` over pairs of features, 0 (alike) to 2; NaN for one feature.
+
+    Args:
+        real, synthetic: as in `discriminative_score`.
+    """
     first, second = _pair(real, synthetic)
     pairs = np.triu_indices(first.values_NTF.shape[2], 1)
     return _mean_difference(cross_correlations(first)[pairs], cross_correlations(second)[pairs])

@@ -1,14 +1,18 @@
-"""Columns that are missing in the same rows, kept so for methods that draw each column's gaps by themselves.
+"""Patterns of missing cells that are rules of the table, kept for methods that draw each column's gaps by themselves.
 
-Answers to one question of a questionnaire are missing together, all or none. A network that learns each column's
-'missing' as one code among many learns that slowly, and then draws rows that have some of them. Where the gaps of
-columns are the same in all rows of the table, drawn rows follow the first of these columns: the others are missing
-where it is, and where it is not, a gap gives way to the value of another drawn row, one with the first column's code
-where there is one.
+Answers to one question of a questionnaire are missing together, all or none; of two ways to say a thing one is used;
+a date of leaving needs a date of coming. A model that learns each column's 'missing' as one code among many learns that
+slowly, and then draws rows that are as none in the table.
 
-Not under a budget: which gaps are the same is read from the rows.
+Where the gaps of columns are the same in all rows of the table, drawn rows follow the first of these columns: the
+others are missing where it is, and where it is not, a gap gives way to the value of another drawn row, one with the
+first column's code where there is one. Other columns of which some are never missing, or never there, together, though
+chance alone would have it in ten rows, have the patterns that `rare_threshold` rows share: a drawn row with another one
+takes the nearest of these.
 
-Legend: N rows, C columns; the code of 'missing' is each column's last one.
+Not under a budget: the patterns are read from the rows.
+
+Legend: N rows, C columns, K columns of a group, P patterns; the code of 'missing' is each column's last one.
 """
 
 from __future__ import annotations
@@ -23,37 +27,137 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
+from raysynth.errors import ModelFileError
 from raysynth.fitting.method import Method
 from raysynth.fitting.prepared import Prepared
 from raysynth.running.runner import summarise
 from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes
 
-Groups = tuple[tuple[int, ...], ...]  # columns by their place in the encoder
+CHANCE = 10.0  # rows that chance alone would give: fewer than none of them in 20,000 tables
+MOST_COLUMNS, MOST_PATTERNS = 40, 256  # of one group; with more, only the columns whose gaps are the same are kept so
+
+
+@dataclass(frozen=True)
+class GapGroup:
+    """Columns whose gaps belong together.
+
+    Args:
+        columns: their places in the encoder, ascending.
+        patterns: whether each is missing, (P, K) bool; None: all or none.
+        shares: of rows with each pattern, (P,); None without patterns.
+    """
+
+    columns: tuple[int, ...]
+    patterns: tuple[tuple[bool, ...], ...] | None = None
+    shares: tuple[float, ...] | None = None
+
+    def to_json(self) -> Any:
+        """Plain values."""
+        if self.patterns is None:
+            return list(self.columns)
+        patterns = ["".join("01"[gone] for gone in p) for p in self.patterns]
+        return {"columns": list(self.columns), "patterns": patterns, "shares": list(self.shares or ())}
+
+    @classmethod
+    def from_json(cls, content: Any) -> GapGroup:
+        """The inverse; raises `ModelFileError`."""
+        if not isinstance(content, dict):
+            return cls(tuple(int(c) for c in content))
+        columns = tuple(int(c) for c in content["columns"])
+        patterns = tuple(tuple(c == "1" for c in str(p)) for p in content["patterns"])
+        shares = tuple(float(x) for x in content["shares"])
+        fits = len(patterns) == len(shares) > 0 and all(len(p) == len(columns) for p in patterns)
+        if not fits or not np.isfinite(shares).all() or min(shares) <= 0:
+            raise ModelFileError("the patterns of missing cells in the model file are damaged; refit the model")
+        return cls(columns, patterns, shares)
+
+
+Groups = tuple[GapGroup, ...]
 
 
 def gaps_of(model: Method, prepared: Prepared) -> Groups:
-    """Groups of columns whose gaps are the same in all rows, for methods that need it; none under a budget."""
+    """Groups of columns whose gaps belong together; none under a budget."""
     encoder = prepared.encoder
-    if prepared.privacy is not None or not getattr(model, "mends_gaps", False):
+    if prepared.privacy is not None:
         return ()
-    rows_without: dict[int, list[str]] = {}
-    for name in encoder.names:
-        if name in prepared.statistics.columns and name in prepared.table.names:
-            rows_without.setdefault(round(prepared.statistics.columns[name].missing), []).append(name)
-    alike = [names for n, names in rows_without.items() if 0 < n < prepared.n_rows and len(names) > 1]
-    if not alike:
+    names = [
+        name
+        for name in encoder.names
+        if name in prepared.statistics.columns
+        and name in prepared.table.names
+        and 0 < round(prepared.statistics.columns[name].missing) < prepared.n_rows
+    ]
+    if len(names) < 2:
         return ()
-    names = [name for group in alike for name in group]
     both = summarise(prepared.table, partial(_Gaps, len(names)), columns=names, label="looking for gaps together").both
-    place, groups = {n: i for i, n in enumerate(encoder.names)}, []
-    left = list(range(len(names)))
-    while left:
-        same = [b for b in left if both[left[0], b] == both[left[0], left[0]] == both[b, b]]
-        left = [b for b in left if b not in same]
-        if len(same) > 1:
-            groups.append(tuple(sorted(place[names[b]] for b in same)))
+    place, same = {n: i for i, n in enumerate(encoder.names)}, _same(both)
+    firsts = [group[0] for group in same]
+    rules = _rules(both[np.ix_(firsts, firsts)], prepared.n_rows)
+    wanted = [sorted(b for i in rule for b in same[i]) for rule in rules]
+    wanted = [group for group in wanted if len(group) <= MOST_COLUMNS]
+    counted = _counted(prepared, [[names[b] for b in group] for group in wanted])
+    groups, done = list[GapGroup](), set[int]()
+    for group, counts in zip(wanted, counted, strict=True):
+        kept = {p: n for p, (n, persons) in counts.items() if persons >= prepared.schema.rare_threshold}
+        if 0 < len(kept) <= MOST_PATTERNS:
+            at = tuple(place[names[b]] for b in group)
+            groups.append(GapGroup(at, tuple(kept), tuple(n / sum(kept.values()) for n in kept.values())))
+            done |= set(group)
+    if getattr(model, "mends_gaps", False):
+        groups += [GapGroup(tuple(place[names[b]] for b in g)) for g in same if len(g) > 1 and not done & set(g)]
     return tuple(groups)
+
+
+def _same(both: np.ndarray) -> list[list[int]]:
+    """Columns by the rows in which they are missing, each list in order."""
+    groups, left = list[list[int]](), list(range(len(both)))
+    while left:
+        own = [b for b in left if both[left[0], b] == both[left[0], left[0]] == both[b, b]]
+        left = [b for b in left if b not in own]
+        groups.append(own)
+    return groups
+
+
+def _rules(both: np.ndarray, n_rows: int) -> list[list[int]]:
+    """Columns, in connected groups of two or more, of which two never have what chance would give them often.
+
+    Args:
+        both: rows in which both columns of each pair are missing.
+    """
+    gone = np.diag(both).astype(float)
+    there = n_rows - gone
+    cells = [
+        (both, gone[:, None] * gone),
+        (gone[:, None] - both, gone[:, None] * there),
+        (n_rows - gone[:, None] - gone + both, there[:, None] * there),
+    ]
+    linked = np.zeros(both.shape, bool)
+    for found, by_chance in cells:
+        linked |= (found == 0) & (by_chance / n_rows >= CHANCE)
+    linked |= linked.T
+    groups, left = list[list[int]](), set(range(len(both)))
+    while left:
+        group, new = set[int](), {min(left)}
+        while new:
+            group |= new
+            new = {int(b) for a in new for b in np.flatnonzero(linked[a])} - group
+        left -= group
+        if len(group) > 1:
+            groups.append(sorted(group))
+    return groups
+
+
+def _counted(prepared: Prepared, groups: list[list[str]]) -> list[dict[tuple[bool, ...], tuple[int, int]]]:
+    """(rows, persons) with each pattern of each group of columns."""
+    names = sorted({name for group in groups for name in group})
+    if not names:
+        return []
+    entity = [prepared.entity] if prepared.entity in prepared.table.names else []
+    at = tuple(tuple(names.index(name) for name in group) for group in groups)
+    empty = partial(_Patterns, at, bool(entity))
+    found = summarise(prepared.table, empty, columns=[*names, *entity], label="counting patterns of gaps")
+    return [{p: (n, len(of) if entity else n) for p, (n, of) in sorted(counts.items())} for counts in found.counts]
 
 
 @dataclass
@@ -74,6 +178,40 @@ class _Gaps:
     def merge(self, other: _Gaps) -> None:
         """Add the rows of another part."""
         self.both += other.both
+
+
+@dataclass
+class _Patterns:
+    """Rows of each pattern of missing cells in some groups of columns, and whose these are: a summary."""
+
+    groups: tuple[tuple[int, ...], ...]
+    of_persons: bool  # the last column says whose each row is
+    counts: list[dict[tuple[bool, ...], tuple[int, set[Any]]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = [{} for _ in self.groups]
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of a block."""
+        gone_NC = np.stack([c.is_null().to_numpy(zero_copy_only=False) for c in batch.columns], axis=1)
+        for group, counts in zip(self.groups, self.counts, strict=True):
+            found, code_N = np.unique(gone_NC[:, group] @ (1 << np.arange(len(group))), return_inverse=True)
+            for code, bits in enumerate(found.tolist()):
+                rows = np.flatnonzero(code_N == code)
+                own = batch.column(batch.num_columns - 1).take(pa.array(rows[: len(rows) * self.of_persons]))
+                pattern = tuple(bool(bits >> k & 1) for k in range(len(group)))
+                self._add(counts, pattern, len(rows), set(own.unique().to_pylist()))
+
+    def merge(self, other: _Patterns) -> None:
+        """Add the rows of another part."""
+        for counts, more in zip(self.counts, other.counts, strict=True):
+            for pattern, (n, persons) in more.items():
+                self._add(counts, pattern, n, persons)
+
+    @staticmethod
+    def _add(counts: dict[Any, tuple[int, set[Any]]], pattern: Any, n: int, persons: set[Any]) -> None:
+        before, seen = counts.get(pattern, (0, set()))
+        counts[pattern] = before + n, seen | persons
 
 
 def with_gaps(generator: Generator, encoder: TableEncoder, groups: Groups) -> Generator:
@@ -104,7 +242,7 @@ class GapsGenerator:
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
     ) -> EncodedBlock:
         """n encoded rows."""
-        return self._mended(self.generator.generate(n, rng, weights), (), rng)
+        return self._mended(self.generator.generate(n, rng, weights), (), rng, tuple(weights or ()))
 
     def completes(self, known: Sequence[int]) -> bool:
         """Whether the method draws all other columns given these."""
@@ -116,21 +254,31 @@ class GapsGenerator:
         drawn_NC = completer.generate_given(codes_NC, known, rng)
         return self._mended(EncodedBlock(drawn_NC, np.empty((len(drawn_NC), 0), np.float32)), known, rng).codes_NC
 
-    def _mended(self, block: EncodedBlock, known: Sequence[int], rng: np.random.Generator) -> EncodedBlock:
+    def _mended(
+        self, block: EncodedBlock, known: Sequence[int], rng: np.random.Generator, asked: Sequence[int] = ()
+    ) -> EncodedBlock:
+        """The block with the gaps of its groups; `known` columns stay, those asked for where a pattern lets them."""
         codes_NC, values_NV = block.codes_NC.copy(), block.values_NV.copy()
         places = (
             [place.value_index for place in self.encoder.layout] if values_NV.shape[1] else [None] * len(codes_NC.T)
         )
         for group in self.groups:
-            first = next((c for c in group if c in known), group[0])
-            gone = codes_NC[:, first] == self.encoder.cardinalities[first] - 1
-            for c in (c for c in group if c != first and c not in known):
+            columns = group.columns
+            gone_NK = codes_NC[:, columns] == np.array(self.encoder.cardinalities)[list(columns)] - 1
+            first = next((c for c in columns if c in known), columns[0])
+            if group.patterns is None:
+                wanted_NK = np.repeat(gone_NK[:, [columns.index(first)]], len(columns), axis=1)
+            else:
+                fixed = np.array([100.0 if c in known else 10.0 if c in asked else 1.0 for c in columns])
+                wanted_NK = _nearest(gone_NK, group, fixed, rng)
+            for k, c in ((k, c) for k, c in enumerate(columns) if c not in known):
                 missing = self.encoder.cardinalities[c] - 1
-                there = codes_NC[:, c] != missing
-                codes_NC[gone, c] = missing
-                rows, donors = np.flatnonzero(~gone & ~there), np.flatnonzero(~gone & there)
+                rows = np.flatnonzero(gone_NK[:, k] & ~wanted_NK[:, k])
+                donors = np.flatnonzero(~gone_NK[:, k] & ~wanted_NK[:, k])
+                codes_NC[wanted_NK[:, k], c] = missing
                 if len(rows) and len(donors):
-                    taken = _like(codes_NC[:, first], rows, donors, rng)
+                    by = first if c != first else columns[-1]
+                    taken = _like(codes_NC[:, by], rows, donors, rng)
                     codes_NC[rows, c] = codes_NC[taken, c]
                     if (at := places[c]) is not None:
                         values_NV[rows, at] = values_NV[taken, at]
@@ -138,6 +286,20 @@ class GapsGenerator:
                     p = self.encoder.frequencies()[c][:-1]
                     codes_NC[rows, c] = rng.choice(missing, len(rows), p=p / p.sum())
         return replace(block, codes_NC=codes_NC, values_NV=values_NV)
+
+
+def _nearest(gone_NK: np.ndarray, group: GapGroup, cost_K: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Patterns (N, K) of the group: each row's own where it is one, else one of those that differ least, by share."""
+    allowed_PK = np.array(group.patterns, bool)
+    weight_K = 1 << np.arange(len(group.columns))
+    rows = np.flatnonzero(~np.isin(gone_NK @ weight_K, allowed_PK @ weight_K))
+    wanted_NK = gone_NK.copy()
+    if len(rows):
+        distance_NP = (gone_NK[rows, None] != allowed_PK) @ cost_K
+        likely_NP = np.log(np.array(group.shares)) + rng.gumbel(size=distance_NP.shape)
+        nearest = distance_NP <= distance_NP.min(axis=1, keepdims=True)
+        wanted_NK[rows] = allowed_PK[np.where(nearest, likely_NP, -np.inf).argmax(axis=1)]
+    return wanted_NK
 
 
 def _like(code_N: np.ndarray, rows: np.ndarray, donors: np.ndarray, rng: np.random.Generator) -> np.ndarray:

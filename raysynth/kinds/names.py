@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 _KEY_NAME = re.compile(
@@ -36,12 +37,21 @@ _COMPOUND = re.compile(
 )
 
 
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ß": "ss"})
+
+
 def words_of(column: str) -> str:
     """The words of a column's name in lower case: 'customerEMail_2' gives 'customer e mail 2'."""
     spaced = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", column)
     spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", spaced)
     words = " ".join(re.split(r"[\W_]+", spaced)).strip().lower()
     return " ".join(_COMPOUND.sub(r" \1 \2 ", words).split())
+
+
+def without_accents(words: str) -> str:
+    """Words with plain letters for accented ones: 'löpnummer' gives 'lopnummer', 'fødsel' gives 'fodsel'."""
+    plain = unicodedata.normalize("NFKD", words.translate(_LETTERS))
+    return "".join(c for c in plain if not unicodedata.combining(c))
 
 
 def provider_by_name(column: str) -> str:

@@ -61,7 +61,7 @@ class Kind(StrEnum):
 
     @property
     def is_key(self) -> bool:
-        """True for made values in a pattern, of which no row lacks one."""
+        """True for made values in a pattern; under a privacy budget no row lacks one."""
         return "pattern" in self.about.takes
 
     @property

@@ -242,7 +242,7 @@ class Synthesizer(Shown):
             return state.attribute(name[:-1])
 
     def validate(self, data: Any) -> TableSchema:
-        """Check the rows of a table as `fit` does without a privacy budget; under one, `fit` itself checks no row.
+        """Check the rows of a table, `data`, as `fit` does without a privacy budget; under one, `fit` checks no row.
 
         What it raises and returns (the schema, its kinds inferred) tells of single rows: for the data's holder alone.
         """
@@ -287,7 +287,7 @@ class Synthesizer(Shown):
     def sample_arrow(
         self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
     ) -> pa.Table:
-        """As `sample`, as an Arrow table (text as dictionary codes)."""
+        """`sample` (`n_samples`, `conditions`, `seed`, `constraints`) as an Arrow table, text as dictionary codes."""
         from raysynth.sampling.local import sample_table
 
         model, segments = self._asked(n_samples, conditions, constraints)
@@ -330,9 +330,9 @@ class Synthesizer(Shown):
         return write_parquet(model, segments, given, place(path), form, digest=digest, where=where)
 
     def sample_dataset(self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None) -> Dataset:
-        """As `sample`, as a lazy `ray.data.Dataset`: the same rows in the same order, made as they are consumed.
+        """`sample` (`n_samples`, `conditions`, `seed`) as a lazy Ray Dataset: the same rows, made as they are consumed.
 
-        Ray is started where it does not run. Raises `ConditionError` (at once outside the domain, else on execution).
+        Ray is started where it does not run. Raises `ConditionError`, at once outside the domain, else on execution.
         """
         from raysynth.sampling.dataset import sample_dataset
 
@@ -369,7 +369,7 @@ class Synthesizer(Shown):
     # ---- save and load -----------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
+        """Write one file, `path` or URI, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
 
         Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
         """

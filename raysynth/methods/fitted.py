@@ -10,7 +10,7 @@ import numpy as np
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.files.model_file import ModelContent
-from raysynth.fitting.gaps import Groups
+from raysynth.fitting.gaps import GapGroup, Groups
 from raysynth.fitting.prepared import constraint_set
 from raysynth.schema.table import TableSchema
 
@@ -37,7 +37,7 @@ class Fitted:
         privacy_spent: the ledger of all releases; None without a budget.
         stages: of the fit, with their seconds; none after loading.
         versions: of the software that wrote the file; None for a fit of this process.
-        gaps: columns, by their place in the encoder, that are missing in the same rows (see `fitting/gaps.py`).
+        gaps: columns whose missing cells belong together (see `fitting/gaps.py`).
     """
 
     schema: TableSchema
@@ -80,7 +80,7 @@ class Fitted:
             "n_rows": self.n_rows,
             "identifier_key": self.identifier_key,
             "privacy": None if self.privacy_spent is None else self.privacy_spent.to_dict(),
-            **({"gaps": [list(group) for group in self.gaps]} if self.gaps else {}),
+            **({"gaps": [group.to_json() for group in self.gaps]} if self.gaps else {}),
             **({"thinning": self.rules.thinning.to_dict()} if self.rules and self.rules.thinning else {}),
         }, arrays
 
@@ -98,7 +98,7 @@ class Fitted:
             identifier_key=int(meta["identifier_key"]),
             privacy_spent=None if spent is None else PrivacySpent.from_dict(spent).check_claim(),
             versions=written_by(content),
-            gaps=tuple(tuple(int(c) for c in group) for group in meta.get("gaps", [])),
+            gaps=tuple(map(GapGroup.from_json, meta.get("gaps", []))),
         )
 
 

@@ -221,11 +221,11 @@ class Parameterised:
         }
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Constructor arguments by name."""
+        """Constructor arguments by name; `deep` changes nothing, since none is an estimator (scikit-learn's call)."""
         return {name: getattr(self, name) for name in declared(type(self))}
 
     def set_params(self, **params: Any) -> Self:
-        """Set constructor arguments; raises `ParameterError` for an unknown name."""
+        """Set constructor arguments, `params` by name; raises `ParameterError` for an unknown one."""
         known = declared(type(self))
         for name, value in params.items():
             if name not in known:

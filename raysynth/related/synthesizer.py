@@ -229,7 +229,7 @@ class RelationalSynthesizer(Parameterised):
         conditions: Mapping[str, Any] | None = None,
         rows: Mapping[str, int] | None = None,
     ) -> dict[str, pa.Table]:
-        """As `sample`, as Arrow tables (text as dictionary codes)."""
+        """`sample` (`scale`, `seed`, `conditions`, `rows`) as Arrow tables, text as dictionary codes."""
         return self._made(self._roots(scale, conditions, rows), scale, seed)
 
     def sample_children(
@@ -324,7 +324,7 @@ class RelationalSynthesizer(Parameterised):
         return {n: to_frame(tables[n], self.table_schema(n)) for n in tables}
 
     def table_schema(self, name: str) -> TableSchema:
-        """The columns of one table; raises `NotFittedError` or `SchemaError`."""
+        """The columns of the table `name`; raises `NotFittedError` or `SchemaError`."""
         self._require_fitted()
         return self.database_.columns(name)
 
@@ -376,7 +376,7 @@ class RelationalSynthesizer(Parameterised):
     # ---- save --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
+        """Write one file, `path`, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
 
         Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
         """

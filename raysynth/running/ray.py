@@ -304,7 +304,7 @@ class _OnlyInFiles(logging.Filter):
     running = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Every record passes."""
+        """True for every record; one that is no error is marked to be kept off the console while we run."""
         if self.running and record.levelno < logging.ERROR:
             record.hide = True
         return True
@@ -368,7 +368,7 @@ def _for_each_block(
         results: list[tuple[int, R | RaysynthError]] = []
 
         def write(self, blocks: Any, ctx: Any) -> tuple[int, R | RaysynthError]:
-            """One task."""
+            """What `fn` gives for the blocks of one task, or its error about the rows, with the task's number."""
             batches = (batch for block in blocks for batch in canonical_batches(block, table_schema, columns))
             with one_thread():
                 try:

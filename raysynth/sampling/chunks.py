@@ -18,6 +18,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder, Within
 from raysynth.errors import ConditionError, ConstraintError
 from raysynth.kinds.date_text import DateFormat
+from raysynth.sampling.completion import completed
 from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
@@ -128,8 +129,14 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     rng = chunk_stream(seed, chunk)
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
+    done = completed(model, pieces, rng)
     rows = [
-        _of(model, p, seed) if _person_by_person(model, p) else _modelled_rows(model, p, rng, distinct) for p in pieces
+        done[i]
+        if i in done
+        else _of(model, p, seed)
+        if _person_by_person(model, p)
+        else _modelled_rows(model, p, rng, distinct)
+        for i, p in enumerate(pieces)
     ]
     reserved = [p.n for p in pieces[:-1]] + [(chunk + 1) * CHUNK_ROWS - pieces[-1].first_row]
     tables = [

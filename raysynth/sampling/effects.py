@@ -20,7 +20,7 @@ from raysynth.schema.table import TableSchema
 
 PILOT_ROWS = 2_048  # drawn before the sample, from a stream of their own: the sample does not depend on them
 _SEED = 0x52756C6573
-_TOLD = 0.005  # share of rows rejected from which on a rule is told, and rejection is weighted
+_LEAST_REJECTED = 0.005  # share of rows: a rule that rejects fewer is not reported, and its rejection not weighted
 _MOVED = 0.1  # change of a share, or of a mean in standard deviations, that is called a distortion
 _KEPT = 16_384  # rows that keep the rules, which the weights are found with
 _MOST_PILOTS = 32
@@ -44,11 +44,11 @@ def with_thinning(model: SamplingModel) -> ConstraintSet | None:
     for rows in islice(_pilots(model), _MOST_PILOTS):
         pilots.append(rows)
         n_made, n_kept = n_made + rows.num_rows, n_kept + int(_kept(rules, rows).sum())
-        if n_kept >= _KEPT or (n_made - n_kept < _TOLD * n_made and not rules.shares):
+        if n_kept >= _KEPT or (n_made - n_kept < _LEAST_REJECTED * n_made and not rules.shares):
             break
     rows = pa.concat_tables(pilots).unify_dictionaries()
     kept = _kept(rules, rows)
-    if n_made - n_kept < _TOLD * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
+    if n_made - n_kept < _LEAST_REJECTED * n_made and not any(is_off(rows, kept, c) for c in rules.shares):
         return rules
     ruled = {n for c in rules.rejecting for n in c.involves} | {n for r in rules.replacements for n in r.needs}
     columns = sorted(rows.column_names, key=lambda n: n not in ruled)[: max(_MOST_COLUMNS, len(ruled))]
@@ -125,7 +125,7 @@ def rule_effects(model: SamplingModel) -> list[str]:
 def _effect(constraint: Constraint, rows: pa.Table, weight_N: np.ndarray, model: SamplingModel) -> list[str]:
     """What is said of one rule; `weight_N`: with what probability each row is used under all rules."""
     rejected = 1 - float(constraint.holds(rows).mean())
-    if rejected < _TOLD or not weight_N.any():
+    if rejected < _LEAST_REJECTED or not weight_N.any():
         return []
     parts, is_moved = [], False
     for name in constraint.involves:

@@ -48,8 +48,8 @@ class ColumnSchema:
         within: the column of persons in all rows of each of whom the value is the same; methods that complete rows
             (`trees`, `autoregressive`) draw a modelled one once for each made person.
         value: constants only: the value.
-        date_format: datetimes that are written as text or digits: how (see `date_text.py`), for example '%d/%m/%Y'; the
-            dtype is then that of the text.
+        date_format: datetimes that are written as text or digits: how (see `kinds/date_text.py`), for example
+            '%d/%m/%Y'; the dtype is then that of the text.
         levels: ordered categories of a DataFrame: the values from the lowest to the highest; restored by `sample`.
         label: the column's name in a DataFrame where it is a number there; restored by `sample`.
         reason: why inference took the column for this kind; empty where the user declared it.

@@ -12,7 +12,7 @@ KINDS: dict[str, type[Any]] = {}
 
 
 def constraint_from_dict(content: Any) -> Any:
-    """The inverse of `Constraint.to_dict`, for example {"kind": "inequality", "low": "start", "high": "end"}.
+    """The constraint of `content`, as `Constraint.to_dict` writes it: {"kind": "inequality", "low": "a", "high": "b"}.
 
     Raises:
         ConstraintError: unknown kind or attribute, or one that is missing; names it and what is valid.

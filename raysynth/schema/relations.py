@@ -41,7 +41,7 @@ class Relation:
 
     @classmethod
     def parse(cls, text: str) -> Relation:
-        """From 'visits.patient_id -> patients.id', child first.
+        """From `text`, 'visits.patient_id -> patients.id', child first.
 
         Composite keys stand in brackets, 'flights.(origin,hour) -> weather.(origin,hour)'; ', nullable' may follow;
         names with blanks, dots or brackets stand in double quotes.
@@ -119,7 +119,7 @@ class CrossTableRule:
 
     @classmethod
     def parse(cls, text: str) -> CrossTableRule:
-        """From 'visits.day >= patients.born', 'orders.total = sum(lines.amount)' or 'orders.lines = count(lines)'.
+        """From `text`: 'visits.day >= patients.born', 'orders.total = sum(lines.amount)', 'orders.n = count(lines)'.
 
         ' by order_id' may follow, where several keys lead from the child to the parent.
 
@@ -197,11 +197,11 @@ class DatabaseSchema:
         raise SchemaError(f"the database has no table '{name}'; it has: {', '.join(self.names)}")
 
     def parents_of(self, table: str) -> tuple[Relation, ...]:
-        """The foreign keys of a table, self-references too."""
+        """The foreign keys of `table`, self-references too."""
         return tuple(r for r in self.relations if r.child == table)
 
     def children_of(self, table: str) -> tuple[Relation, ...]:
-        """The foreign keys that lead to a table, self-references too."""
+        """The foreign keys that lead to `table`, self-references too."""
         return tuple(r for r in self.relations if r.parent == table)
 
     def roots(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ class DatabaseSchema:
         return self._ordered()[1]
 
     def relation_of(self, rule: CrossTableRule) -> Relation:
-        """The foreign key that a rule follows; raises `SchemaError` where it is none, or one of several."""
+        """The foreign key that `rule` follows; raises `SchemaError` where it is none, or one of several."""
         between = [r for r in self.parents_of(rule.child) if r.parent == rule.parent]
         found = [r for r in between if rule.child_key in ((), r.child_key)]
         if len(found) != 1:
@@ -260,7 +260,7 @@ class DatabaseSchema:
 
     @classmethod
     def from_dict(cls, content: Any) -> DatabaseSchema:
-        """The inverse of `to_dict`; raises `SchemaError` for anything else."""
+        """The schema of `content`, as `to_dict` gives it; raises `SchemaError` for anything else."""
         if not isinstance(content, Mapping) or content.get("format_version") != FORMAT_VERSION:
             raise SchemaError(
                 f"a schema of a database is an object with format_version {FORMAT_VERSION}, tables and relations"
@@ -277,12 +277,12 @@ class DatabaseSchema:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write as JSON; raises `StorageError`."""
+        """Write to `path` as JSON; raises `StorageError`."""
         write_atomically(path, (json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DatabaseSchema:
-        """Read what `save` wrote; raises `SchemaError` that names the file."""
+        """Read from `path` what `save` wrote; raises `SchemaError` that names the file."""
         file = local_path(path, "relations")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))

@@ -71,7 +71,7 @@ class TableSchema:
         return replace(self, columns=tuple(c.as_modelled() for c in self.columns))
 
     def with_column(self, name: str, **changes: Any) -> TableSchema:
-        """A copy with some attributes of one column changed, for example `with_column('zip', kind='categorical')`."""
+        """A copy with `changes` of attributes of column `name`, as `with_column('zip', kind='categorical')`."""
         known = {f.name for f in fields(ColumnSchema)} - {"name", *PROVENANCE}
         if unknown := set(changes) - known:
             raise SchemaError(
@@ -166,7 +166,7 @@ class TableSchema:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, complete: bool = True) -> TableSchema:
-        """The inverse of `to_dict`, validated; raises `SchemaError`.
+        """The schema of `content`, as `to_dict` gives it, validated; raises `SchemaError`.
 
         `complete`: see `validate`; a schema without the entry 'columns' is not.
         """
@@ -195,14 +195,15 @@ class TableSchema:
             complete=complete and "columns" in content
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON, meant to be edited by hand."""
+    def save(self, path: str | os.PathLike[str], *, private: bool = False) -> None:
+        """Write JSON to `path` (or URI), meant to be edited by hand; `private`: the user's alone (0600), since rows
+        were read for it. Raises `StorageError`."""
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, content.encode("utf-8"))
+        write_atomically(path, content.encode("utf-8"), private=private)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:
-        """Read what `save` wrote, or part of it; raises `SchemaError` that names the file and the fault."""
+        """Read from `path` what `save` wrote, or part of it; raises `SchemaError` that names the file and the fault."""
         file = place(path, "schema file")
         try:
             with file.open() as stream:

@@ -69,5 +69,5 @@ class NullSummary:
         self.missing += other.missing
 
     def categories(self) -> CategoryCounts:
-        """No value."""
+        """Counts of no value: all rows are missing ones."""
         return CategoryCounts((), np.empty(0, dtype=np.int64), float(self.missing), 0)

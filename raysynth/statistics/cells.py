@@ -114,7 +114,7 @@ class Cells:
 
 
 def no_cells(numbers: Numbers) -> Cells:
-    """No rows yet."""
+    """The cells of no rows, which those of batches are merged into."""
     empty = np.empty(0, dtype=np.int64)
     return Cells(numbers, 0, empty, empty, empty, empty)
 

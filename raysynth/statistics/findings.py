@@ -55,7 +55,7 @@ class ColumnFindings:
     advice: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """JSON-able values."""
+        """What `look --json` says of it."""
         return {
             "name": self.column.name,
             "kind": str(self.column.kind),
@@ -92,7 +92,7 @@ class Findings:
     notes: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
-        """JSON-able values."""
+        """What `look --json` says of it."""
         return {
             "source": self.source,
             "rows": self.n_rows,

@@ -57,7 +57,7 @@ class SecondLook:
         return cls(tuple(columns), multiplier, epsilon, delta)
 
     def events(self, k: int) -> tuple[Event, ...]:
-        """What is charged."""
+        """What the ledger charges where one unit has at most k rows: the choice, the counts, the names."""
         return (
             events.exponential("which column has further values", self.epsilon, sensitivity=k),
             events.discrete_gaussian("counts of that column's values", self.multiplier, rows=k),

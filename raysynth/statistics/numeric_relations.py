@@ -12,7 +12,7 @@ import pyarrow.types as pt
 
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import Constraint, Expression, Inequality
-from raysynth.schema.constraints.evaluation import SPANS
+from raysynth.schema.constraints.evaluation import PARTS, SPANS
 from raysynth.schema.constraints.values import column_of
 
 FEWEST = 30  # rows in which the columns of a relation have values
@@ -47,6 +47,33 @@ def of_numbers(rows: pa.Table, columns: Sequence[ColumnSchema]) -> Iterator[tupl
                 totals.add(later)
                 yield relation
         yield from _orderings(rest, totals)
+
+
+def of_calendar(
+    rows: pa.Table, dates: Sequence[ColumnSchema], whole: Sequence[ColumnSchema]
+) -> Iterator[tuple[Constraint, str]]:
+    """Columns of whole numbers that are the year, month, weekday, ... of a date or time; each once.
+
+    Not where the part has one value only, in the sample: the column would follow from any date.
+    """
+    numbers = {c.name: _floats(column_of(rows, c.name)) for c in whole}
+    for date in dates:
+        times = column_of(rows, date.name)
+        for part, find in PARTS.items():
+            if part == "hour" and not pt.is_timestamp(times.type):
+                continue
+            values = _floats(find(times))
+            if len(np.unique(values[np.isfinite(values)])) < 2:
+                continue
+            made = {f"{part}({quoted(date.name)})": values}
+            if part == "weekday":  # from 1, from Sunday, from Sunday and 1
+                text = next(iter(made))
+                made |= {f"{text} + 1": values + 1, f"({text} + 1) % 7": (values + 1) % 7}
+                made[f"({text} + 1) % 7 + 1"] = (values + 1) % 7 + 1
+            for text, expected in made.items():
+                for name in [n for n, v in numbers.items() if _holds(_same(v, expected))]:
+                    del numbers[name]
+                    yield Expression(f"{quoted(name)} == {text}"), f"'{name}' is the {part} of '{date.name}'"
 
 
 def _floats(array: pa.Array) -> np.ndarray:

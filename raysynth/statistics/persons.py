@@ -136,7 +136,7 @@ class PersonRanges:
 
     @classmethod
     def nobody(cls, n_columns: int) -> PersonRanges:
-        """Of no rows."""
+        """The ranges of a table without rows, which others are merged into."""
         none = np.empty((0, n_columns), np.uint64)
         return cls(np.empty(0, np.uint64), none, none)
 

@@ -27,7 +27,7 @@ from raysynth.schema.constraints.joint import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
 from raysynth.schema.constraints.values import column_of
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_numbers, quoted
+from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_calendar, of_numbers, quoted
 
 _ROWS = 4_000  # of the sample
 _PARTS = 8  # places of the table that it comes from
@@ -82,7 +82,13 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     declared = {n for c in schema.constraints for n in c.involves}
     numbers = [c for c in schema.columns if c.kind.is_numeric and c.name not in declared][:_MOST_NUMBERS]
     discrete = [c for c in schema.columns if c.kind.is_discrete and c.name not in declared][:_MOST_DISCRETE]
-    found = [Relation(c, words, 0) for c, words in of_numbers(rows, numbers)]
+    dates = [c for c in numbers if c.kind.is_dated and pt.is_temporal(rows.column(c.name).type)]
+    whole = [c for c in (*numbers, *discrete) if pt.is_integer(c.arrow_type) or (c.kind.is_number and not c.decimals)]
+    found = [Relation(c, words, 0) for c, words in of_calendar(rows, dates, whole)]
+    parts = {f.constraint.involves[0] for f in found}
+    numbers = [c for c in numbers if c.name not in parts]
+    discrete = [c for c in discrete if c.name not in parts]
+    found += [Relation(c, words, 0) for c, words in of_numbers(rows, numbers)]
     taken = {n for f in found if isinstance(f.constraint, Expression) for n in f.constraint.involves}
     free = [c for c in numbers if c.kind.is_number and c.name not in taken]
     share = rows.num_rows / max(table.n_rows or 0, rows.num_rows)

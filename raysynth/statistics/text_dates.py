@@ -151,7 +151,7 @@ def read_dates(
         if share < ENOUGH:
             continue
         same = pc.fill_null(pc.equal(date.write(read), texts), False).to_numpy(zero_copy_only=False)
-        if asked or _is_plausible(form, name, read, good, len(values)):
+        if asked or _is_plausible(form, name, read, len(values)):
             fits.append((round(share, 9), float(counts[same].sum() / total), -rank, form))
     if not fits:
         return None
@@ -188,7 +188,7 @@ def _sample(values: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarra
     return [values[i] for i in chosen], counts[chosen]
 
 
-def _is_plausible(form: str, name: str, read: pa.Array, good: np.ndarray, n_distinct: int) -> bool:
+def _is_plausible(form: str, name: str, read: pa.Array, n_distinct: int) -> bool:
     """Whether values that read as dates are dates: years of this age, and for vague forms more evidence."""
     if "%Y" in form or "%G" in form:
         day = read.cast(pa.date32() if pa.types.is_date32(read.type) else pa.timestamp("s"), safe=False)

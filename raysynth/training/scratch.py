@@ -90,7 +90,7 @@ class Handing:
 
     @property
     def files(self) -> HandedFiles:
-        """What workers get."""
+        """Names and references of the files, for workers to fetch."""
         return HandedFiles(dict(self.contents), self.keeper)
 
 

@@ -37,11 +37,11 @@ class Candidate:
         return mean_of_repeats([r.attack.value for r in self.results], (-1.0, 1.0))
 
     def cost(self, against: str) -> float:
-        """What utility is weighed against: 'epsilon', or the 'attack' advantage (below 0 it counts as 0)."""
+        """What utility is weighed `against`: 'epsilon', or the 'attack' advantage (at least 0)."""
         return self.setting.epsilon if against == "epsilon" else max(self.attack.value, 0.0)
 
     def gain_over(self, other: Candidate) -> Estimate:
-        """Mean of this utility minus the other's over the seeds that both have, with the interval of such differences.
+        """Mean of this utility minus that of `other` over the seeds that both have, with its interval.
 
         Fits of one seed share what is random in them, so their differences say more than two intervals side by side.
         """

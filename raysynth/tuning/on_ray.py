@@ -100,7 +100,7 @@ def run_choices(
     Args:
         choices: the trials.
         searcher: what draws them; None: they are listed.
-        stops_early: by ASHA, see `early_stopping.py`.
+        stops_early: by ASHA, see the head of this file.
 
     Raises:
         ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.

@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """One fit of a setting with one seed; several seeds show how much of a difference is chance."""
+    """One fit of `setting` with `seed`; several seeds show how much of a difference is chance."""
 
     setting: Setting
     seed: int
@@ -92,12 +92,12 @@ class TrialResult:
         return self.status in (FINISHED, STOPPED)
 
     def write(self, path: Path) -> None:
-        """Keep it as a JSON file, whole or not at all."""
-        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode())
+        """Keep it as a JSON file, `path`, whole or not at all; the user's alone (0600)."""
+        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode(), private=True)
 
     @classmethod
     def read(cls, path: Path) -> TrialResult:
-        """The inverse of `write`; raises `StorageError` for anything else."""
+        """Read from `path` what `write` wrote; raises `StorageError` for anything else."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             setting = content["trial"]["setting"]

@@ -6,9 +6,9 @@
 One adversary (`raysynth.privacy.audit_epsilon`) on tiny tables and networks, since a claim holds for any table or for
 none, and many small fits have more power than few large ones. Prints a line for each method and epsilon: the lower
 bound that was shown, the claim, and the largest lower bound that a perfect attack could have shown with as many trials;
-then how many claims were refuted, which must be none. `timegan`, whose claim is by sequence, learns a long table of so
-many sequences (`--rows`), and its canary is a sequence. The confidence of all bounds together is 0.999: each cell of
-the matrix has its part of the error. `--out` keeps finished cells, and a second run goes on from there.
+then how many claims were refuted, which must be none (exit 1). `timegan`, whose claim is by sequence, learns a long
+table of so many sequences (`--rows`), and its canary is a sequence. The confidence of all bounds together is 0.999:
+each cell of the matrix has its part of the error. `--out` keeps finished cells, and a second run goes on from there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -70,6 +71,7 @@ def main() -> None:
         print(_line(done[cell]), flush=True)
     refuted = [cell for cell in cells if done[cell]["refuted"]]
     print(f"{len(refuted)} of {len(cells)} claims refuted{': ' + str(refuted) if refuted else ''}")
+    sys.exit(1 if refuted else 0)
 
 
 def rows(n: int) -> pd.DataFrame:
@@ -118,8 +120,9 @@ def audited(options: argparse.Namespace, method: str, epsilon: float, confidence
 def _line(record: dict[str, Any]) -> str:
     attacks = "; ".join(f"{a['name']} {a['lower_bound']:.3f} of {a['largest']:.2f}" for a in record["attacks"])
     verdict = "REFUTED" if record["refuted"] else "stands"
+    share = record["lower_bound"] / record["epsilon"]
     return (
-        f"{record['method']:<18} claim {record['epsilon']:<4g} lower bound {record['lower_bound']:.3f} "
+        f"{record['method']:<18} claim {record['epsilon']:<4g} lower bound {record['lower_bound']:.3f} = {share:.0%} "
         f"(a perfect attack {record['largest']:.2f}) {verdict}  [{attacks}]  {record['seconds']:.0f} s"
     )
 

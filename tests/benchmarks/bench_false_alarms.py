@@ -2,11 +2,13 @@
 
     python tests/benchmarks/bench_false_alarms.py [--repeats 200] [--rows 250] [--kinds numbers,mixed] [--out DIR]
     python tests/benchmarks/bench_false_alarms.py --copies 0.05 [--rows 500] [--holdout 1000]
+    python tests/benchmarks/bench_false_alarms.py --attacks tracing [--repeats 100]
 
 Real, synthetic and holdout rows are three independent samples (`tests/unit/attacks/kinds_of_tables.py`), so that
 whatever is found is a false alarm; with `--copies` a share of the synthetic rows are real rows, and a table without an
-alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails. Resumable
-with --out: one file a table. Prints a JSON line for each kind: how many tables were accused, and by what.
+alarm is missed. A table is accused where any attack surely gains or any privacy check of the report fails; `--attacks`
+runs the named attacks alone. Resumable with --out: one file a table. Prints a JSON line for each kind: how many tables
+were accused, and by what.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ BY_NAME = (
     "density_ratio",
     "local_likelihood",
     "plagiarism",
+    "tracing",
     "attribute_nearest",
     "attribute_model",
     "linkability",
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("--holdout", type=int, help="rows held out; as many as real ones where left out")
     parser.add_argument("--copies", type=float, default=0.0, help="share of synthetic rows that are real ones")
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--attacks", default="", help="names; the figures of the report are then left out")
     parser.add_argument("--out", help="folder of a resumable run")
     for figure in judged(parser.parse_args()):
         print(json.dumps(figure), flush=True)
@@ -69,9 +73,10 @@ def judged(options: Any) -> Iterator[dict[str, Any]]:
     sizes = options.rows, options.rows, options.holdout or options.rows
     missed = []
     for kind in options.kinds.split(","):
-        name = f"{kind}-{sizes[0]}-{sizes[2]}-{options.copies:g}"
+        name = f"{kind}-{sizes[0]}-{sizes[2]}-{options.copies:g}{options.attacks and '-' + options.attacks}"
         todo = [r for r in range(options.repeats) if not (folder / f"{name}-{r}.json").exists()]
-        for _ in iter_tasks(partial(one_table, kind, sizes, options.copies, folder, name), todo, where="local"):
+        alone = tuple(filter(None, options.attacks.split(",")))
+        for _ in iter_tasks(partial(one_table, kind, sizes, options.copies, folder / name, alone), todo, where="local"):
             pass
         found = [json.loads((folder / f"{name}-{r}.json").read_text()) for r in range(options.repeats)]
         accused = sum(bool(f["by"]) for f in found)
@@ -83,22 +88,26 @@ def judged(options: Any) -> Iterator[dict[str, Any]]:
     yield {"verdict": "PASSED" if not missed else "MISSED", "demanded": f"accused: {demanded}", "missed": missed}
 
 
-def one_table(kind: str, sizes: tuple[int, int, int], copies: float, folder: Path, name: str, repeat: int) -> None:
-    """All attacks and distances on one synthetic table; what accuses it, in one file."""
+def one_table(
+    kind: str, sizes: tuple[int, int, int], copies: float, path: Path, alone: tuple[str, ...], repeat: int
+) -> None:
+    """All attacks and distances (or some attacks alone) on one synthetic table; what accuses it, in one file."""
     real, synthetic, holdout = three_samples(kind, sizes, 1000 + repeat)
     if copies:
         synthetic = with_copies(synthetic, real, copies, repeat)
     rng = np.random.default_rng(repeat)
     records = sample_records(pair_tables(real, synthetic, holdout), rng)
-    attacks: list[Attack] = [*map(new_attack, BY_NAME), UnivariateSinglingOut(200), MultivariateSinglingOut(200)]
+    attacks: list[Attack] = list(map(new_attack, alone or BY_NAME))
+    attacks += [] if alone else [UnivariateSinglingOut(200), MultivariateSinglingOut(200)]
     results = attack_records(records, ask(attacks, 2, 2_000, has_holdout=True), rng)
-    rows = {label: found.rows for label, found in records.items()}
-    figures = privacy_figures(rows["real"], rows["synthetic"], rows["holdout"], repeat, attack_checks(results))
     by = [r.name for r in results.details.values() if r.found]
-    by += [c.key for c in figures.checks if c.passed is False and c.key not in by]
-    temporary = folder / f".{name}-{repeat}.tmp"
+    if not alone:
+        rows = {label: found.rows for label, found in records.items()}
+        figures = privacy_figures(rows["real"], rows["synthetic"], rows["holdout"], repeat, attack_checks(results))
+        by += [c.key for c in figures.checks if c.passed is False and c.key not in by]
+    temporary = path.with_name(f".{path.name}-{repeat}.tmp")
     temporary.write_text(json.dumps({"by": by}))
-    temporary.rename(folder / f"{name}-{repeat}.json")
+    temporary.rename(path.with_name(f"{path.name}-{repeat}.json"))
 
 
 if __name__ == "__main__":

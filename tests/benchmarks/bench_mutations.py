@@ -63,8 +63,24 @@ COMPUTED = {
 CALLED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
 CALLED |= {"floor": "ceil", "ceil": "floor"}
 
-# mutations that are the same program for all that a caller can see: (file, before, after) and why
-EQUAL: dict[tuple[str, str, str], str] = {}
+# mutations that are the same program for all that a caller can see: (file, its line of code, what stands there) and why
+EQUAL: dict[tuple[str, str, str], str] = {
+    (
+        "raysynth/encoding/numbers.py",
+        "array = array.cast(pa.float64(), safe=False)",
+        "(True)",
+    ): "Arrow checks no cast of decimals, truth values or float32 to doubles",
+    (
+        "raysynth/related/making.py",
+        "for place, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):",
+        "(False)",
+    ): "both have one entry fewer than `ends`",
+    (
+        "raysynth/sampling/frame.py",
+        "return pd.DataFrame(dict(zip(names, map(_as_declared, columns, schema.columns), strict=True)))",
+        "(False)",
+    ): "a column for each name",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ class Mutation:
         path: of the file, in the repository.
         line, start, end: where, the last two as bytes of the file.
         before, after: text there.
+        code: the line, without its indent.
     """
 
     path: str
@@ -83,6 +100,7 @@ class Mutation:
     end: int
     before: str
     after: str
+    code: str = ""
 
     @property
     def room(self) -> str:
@@ -97,7 +115,7 @@ class Mutation:
     @property
     def is_equal(self) -> bool:
         """Whether it is held to be the same program."""
-        return (self.path, self.before, self.after) in EQUAL
+        return (self.path, self.code, self.after) in EQUAL
 
 
 # ---- which there are -------------------------------------------------------------------------------------------------
@@ -106,8 +124,8 @@ class Mutation:
 def mutations_of(path: Path, root: Path = ROOT) -> Iterator[Mutation]:
     """All mutations of a file, each of an expression of one or more lines."""
     text = path.read_bytes()
-    begins = [0]
-    for line in text.splitlines(keepends=True):
+    begins, lines = [0], text.splitlines(keepends=True)
+    for line in lines:
         begins.append(begins[-1] + len(line))
     name = path.relative_to(root).as_posix()
     for node, changed in _changes(ast.parse(text)):
@@ -115,7 +133,8 @@ def mutations_of(path: Path, root: Path = ROOT) -> Iterator[Mutation]:
         start = begins[node.lineno - 1] + node.col_offset
         end = begins[node.end_lineno - 1] + node.end_col_offset
         before = text[start:end].decode()
-        yield Mutation(name, node.lineno, start, end, before, f"({ast.unparse(changed)})")
+        code = lines[node.lineno - 1].decode().strip()
+        yield Mutation(name, node.lineno, start, end, before, f"({ast.unparse(changed)})", code)
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import jsonschema
 import pandas as pd
@@ -19,15 +21,20 @@ import pytest
 import yaml
 from object_store import object_store
 from pages import DOCS, PAGES, TUTORIALS, blocks, run_page, starts_ray
+from referencing import Registry, Resource
 
 import raysynth
-from raysynth import ColumnSchema, DatabaseSchema, TableSchema, constraints, infer_schema
+from raysynth import ColumnSchema, DatabaseSchema, RelationalSynthesizer, TableSchema, constraints, infer_schema
+from raysynth.attacks.registry import ATTACKS
 from raysynth.cli.attack import CAMPAIGN_KEYS
 from raysynth.dp.accounting.ledger import Event, Mechanism
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.evaluation.metrics.registry import METRICS
+from raysynth.evaluation.privacy import PARTS
+from raysynth.evaluation.wording import GLOSSARY
 from raysynth.files.model_file import read_model
+from raysynth.methods.registry import METHODS
 from raysynth.schema.constraint_json import KINDS as CONSTRAINT_KINDS
-from raysynth.schema.constraint_json import constraint_from_dict
 
 ROOT = DOCS.parent
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -85,15 +92,14 @@ def test_the_examples_of_files_are_read_and_fit_their_json_schemas() -> None:
         json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     )
     (campaign,) = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
-    named = {"table-schema": table, "relations": database, "campaign": campaign, "ledger": ledger}
-    for name, content in named.items():
-        jsonschema.validate(content, schema_of(name))
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**content, "colour": "red"}, schema_of(name))
+    named = {"relations": database, "campaign": campaign, "ledger": ledger, "model": model}
+    for name, content in [("table-schema", table), ("table-schema", rules), *named.items()]:
+        assert faults(content, name) == []
+        assert faults({**content, "colour": "red"}, name) != []
     assert len(TableSchema.from_dict({"$schema": "table-schema.json", **table}).columns) == 5
     assert len(DatabaseSchema.from_dict(database).relations) == 2
-    assert {type(constraint_from_dict(rule)).kind for rule in rules} == set(CONSTRAINT_KINDS)
-    assert len(PrivacySpent.from_dict(ledger).ledger) == 2 and set(model) <= set(written_entries())
+    assert {rule.kind for rule in TableSchema.from_dict(rules).constraints} == set(CONSTRAINT_KINDS)
+    assert len(PrivacySpent.from_dict(ledger).ledger) == 2
     assert set(campaign) <= set(CAMPAIGN_KEYS) <= set(schema_of("campaign")["properties"])
 
 
@@ -105,7 +111,7 @@ def test_the_json_schema_of_tables_knows_every_entry_of_columns_and_rules() -> N
     own = [c for c in known if issubclass(c, constraints.Constraint) and c is not constraints.Constraint]
     assert rules == {c.kind: {"kind", *(f.name for f in fields(c) if f.init)} for c in own}
     frame = pd.DataFrame({"a": range(30), "b": ["x", "y", "z"] * 10, "c": pd.Timestamp("2024-01-01")})
-    jsonschema.validate(infer_schema(frame).to_dict(), schema_of("table-schema"))
+    assert faults(infer_schema(frame).to_dict(), "table-schema") == []
 
 
 def test_the_json_schema_of_ledgers_knows_every_field_and_takes_every_golden_ledger() -> None:
@@ -115,17 +121,66 @@ def test_the_json_schema_of_ledgers_knows_every_field_and_takes_every_golden_led
     found = [read_model(path).meta["privacy"] for path in sorted((ROOT / "tests" / "golden" / "models").iterdir())]
     spent = [content for content in found if content]
     assert spent
-    for content in spent:
-        jsonschema.validate(content, schema_of("ledger"))
+    assert [faults(content, "ledger") for content in spent] == [[]] * len(spent)
 
 
-def written_entries() -> dict[str, Any]:
-    """`model.json` of one of the golden model files."""
-    return dict(read_model(sorted((ROOT / "tests" / "golden" / "models").iterdir())[0]).meta)
+def test_the_json_schema_of_model_files_takes_those_of_all_methods_and_of_several_tables(tmp_path: Path) -> None:
+    written = sorted((ROOT / "tests" / "golden" / "models").iterdir())
+    parents, children = pd.DataFrame({"id": range(60)}), pd.DataFrame({"of": [i % 60 for i in range(90)]})
+    parents["size"], children["kind"] = [i % 7 for i in range(60)], ["a", "b", "c"] * 30
+    tables = {"parents": parents, "children": children}
+    several = RelationalSynthesizer(relations=["children.of -> parents.id"], seed=0, verbose=False).fit(tables)
+    several.save(tmp_path / "database.raysynth")
+    found = {str(path): dict(read_model(path).meta) for path in [*written, tmp_path / "database.raysynth"]}
+    assert {content["method"] for content in found.values()} >= {*METHODS, "relational"} - {"trees"}
+    assert {path: faults(content, "model") for path, content in found.items()} == dict.fromkeys(found, [])
+    assert all(faults({**content, "colour": "red"}, "model") for content in found.values())
+
+
+def faults(content: Any, name: str) -> list[str]:
+    """What does not fit a JSON Schema of the documentation, which may refer to the others."""
+    schemas = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "_static").glob("*.json")}
+    known = Registry().with_resources((file, Resource.from_contents(schema)) for file, schema in schemas.items())
+    validator = jsonschema.Draft202012Validator(schemas[f"{name}.json"], registry=known)
+    return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(content)]
 
 
 def schema_of(name: str) -> Any:
     return json.loads((ROOT / "docs" / "_static" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_figure_attack_and_method_is_explained() -> None:
+    figures, methods = (
+        (DOCS / "explanation" / f"{name}.md").read_text(encoding="utf-8") for name in ("figures", "methods")
+    )
+    assert [name for name in ATTACKS if f"`{name}`" not in figures] == []
+    assert [name for name in (*METHODS, "RelationalSynthesizer") if f"`{name}`" not in methods] == []
+    said = figures.lower().replace("-", " ")
+    terms = {part.strip() for term, _, _ in GLOSSARY for part in re.split(r"[,:]|\(.*\)", term) if part.strip()}
+    measured = {"realism": "told from real", "manifold": "precision", "embedding": "rows in the plane"}
+    assert set(measured) == set(METRICS)
+    checks = {key for keys in PARTS.values() for key in keys if not key.startswith("attack_")}
+    wanted = {*terms, *measured.values(), *(key.replace("_", " ") for key in checks - {"closer_to_training"})}
+    assert [term for term in wanted if term.lower().replace("-", " ") not in said] == []
+    limit = re.compile(
+        r"does\s+not\*?\s+say|\*speaks\*|none can exclude|as above|proves|once in a thousand", re.IGNORECASE
+    )
+    silent = [part for part in figures.split("\n\n") if "\n: " in part and not limit.search(part)]
+    assert silent == [], "a figure without its limits"
+
+
+def test_every_table_of_benchmarks_has_commands_that_exist_and_commits() -> None:
+    sections = re.split(r"^## ", (DOCS / "benchmarks.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for section in sections:
+        name = section.splitlines()[0]
+        assert re.search(r"\| [0-9a-f]{7}[; |]", section), f"'{name}' has no commit"
+        commands = [c for c in re.findall(r"`([^`\n]+)`", section) if c.startswith("bench_")]
+        assert commands, f"'{name}' has no command"
+        for command in commands:
+            file = ROOT / "tests" / "benchmarks" / command.split()[0]
+            options = re.findall(r"--[a-z][a-z-]*", command)
+            declared = file.read_text(encoding="utf-8")
+            assert [o for o in options if o[2:] not in declared] == [], f"{command}: no such option"
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
@@ -137,6 +192,38 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert "quick start" in start
     described = names_described(tmp_path / "site")
     assert sorted(public_names() - described) == []
+    assert broken_links(tmp_path / "site") == []
+
+
+class _Page(HTMLParser):
+    """What a page links to, and the anchors that it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.anchors.add(value)
+            if name in ("href", "src") and value:
+                self.links.append(value)
+
+
+def broken_links(site: Path) -> list[str]:
+    """Links of built pages to files or anchors that are not there."""
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            to = urlsplit(link)
+            target = (path.parent / unquote(to.path)).resolve() if to.path else path
+            known = target.exists() and (target not in pages or unquote(to.fragment) in {"", *pages[target].anchors})
+            if not (to.scheme or to.netloc or known):
+                broken.append(f"{path.name}: {link}")
+    return broken
 
 
 def names_described(site: Path) -> set[str]:
@@ -165,10 +252,13 @@ def public_names() -> set[str]:
 
 @pytest.mark.slow
 def test_the_notebooks_run_within_their_time(tmp_path: Path) -> None:
-    """The whole site with its tutorials executed: five minutes at most, a minute for each notebook."""
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", "docs", str(tmp_path / "site")]
+    """The whole site with its tutorials executed: five minutes, a minute for each notebook (on a quiet machine)."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--no-color", "-b", "html", "docs", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert built.returncode == 0, built.stderr[-3000:]
+    executed = re.findall(r"(\w+)\.md: Executed notebook in ([\d.]+) seconds", built.stdout)
+    assert {name for name, _ in executed} == {"errors", *(page.stem for page in TUTORIALS.glob("*.md"))}
+    assert [(name, seconds) for name, seconds in executed if float(seconds) > 60] == []
     for page in TUTORIALS.glob("*.md"):
         shown = (tmp_path / "site" / "tutorials" / f"{page.stem}.html").read_text(encoding="utf-8")
         assert shown.count("cell_output") >= 2, f"{page.name} shows no output"

@@ -51,7 +51,7 @@ class _Unpacked(io.RawIOBase):
         self._file = file
 
     def readable(self) -> bool:
-        """True."""
+        """Whether bytes can be read: always."""
         return True
 
     def read(self, size: int = -1) -> bytes:

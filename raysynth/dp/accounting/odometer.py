@@ -71,12 +71,12 @@ class Odometer:
 
     @classmethod
     def exists(cls, folder: str | os.PathLike[str]) -> bool:
-        """Whether a folder holds an odometer."""
+        """Whether `folder` holds an odometer."""
         path = Path(folder)
         return (path / CHARGES).exists() or (path / LIMIT).exists()
 
     def set_limit(self, epsilon: float, delta: float) -> None:
-        """Set the limit for all releases together; possible once, before the first charge.
+        """Set the limit (`epsilon`, `delta`) for all releases together; possible once, before the first charge.
 
         Raises:
             ParameterError: the limit is out of range, something was charged already, or another limit is set.
@@ -141,7 +141,7 @@ class Odometer:
         return wanted
 
     def record_without_guarantee(self, what: str) -> Charge:
-        """Record a use of the rows without noise: from then on the total guarantees nothing."""
+        """Record a use of the rows without noise, `what` in words: from then on the total guarantees nothing."""
         wanted = Charge(what, "row", guarantee=False)
         with self._locked():
             self._append(wanted)

@@ -2,7 +2,7 @@
 
 Norms are exact and in float32; an example whose norm is not finite counts as zero, and is taken out before any sum.
 Adding or removing one example therefore changes the sum by at most `clip` in L2 norm: the sensitivity that the noise of
-`gradient_release.py` is made for.
+`release.py` is made for.
 
 Shape legend: N examples.
 """
@@ -58,7 +58,7 @@ def example_gradients(network: nn.Module, losses: Callable[[], Tensor], n_exampl
         n_examples: N.
 
     Raises:
-        TypeError: the network has a layer without a rule (see `recording.py`).
+        TypeError: the network has a layer without a rule (see `record.py`).
     """
     with Recorder(network, n_examples) as recorder:
         losses_N = losses()

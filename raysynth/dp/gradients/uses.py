@@ -155,11 +155,11 @@ class OffsetUse:
     shape: torch.Size
 
     def squared_norms(self) -> Tensor:
-        """Plainly."""
+        """The square of each example's gradient, (N,): no other use of the weight is to be added first."""
         return self.grads_NX.square().sum(1)
 
     def weighted_sums(self, factor_N: Tensor) -> dict[int, Tensor]:
-        """One product."""
+        """The sum over examples of factor times gradient, in the weight's shape."""
         return {self.weight: (factor_N @ self.grads_NX).reshape(self.shape)}
 
     def without(self, example_N: Tensor) -> OffsetUse:

@@ -51,13 +51,15 @@ def two_sample_test(real: Rows, synthetic: Rows, seed: int = 0) -> Realism:
     sides = [rows.sample(n, rng) for rows in (real, synthetic)]
     x, label = np.vstack([tree_features(rows) for rows in sides]), np.repeat([1, 0], n)
     fold, score = np.concatenate([_folds(rows, rng) for rows in sides]), np.empty(2 * n)
-    told = partial(_told, x=x, label=label, fold=fold, flags=category_flags(real), seed=seed)
-    for part, found in enumerate(run_tasks(told, (0, 1), where="local", label="Classifiers of two halves")):
+    judged = partial(_probability, x=x, label=label, fold=fold, flags=category_flags(real), seed=seed)
+    for part, found in enumerate(run_tasks(judged, (0, 1), where="local", label="Classifiers of two halves")):
         score[fold == part] = found
     return Realism(auc(score[label == 1], score[label == 0]), n)
 
 
-def _told(part: int, x: np.ndarray, label: np.ndarray, fold: np.ndarray, flags: np.ndarray, seed: int) -> np.ndarray:
+def _probability(
+    part: int, x: np.ndarray, label: np.ndarray, fold: np.ndarray, flags: np.ndarray, seed: int
+) -> np.ndarray:
     """Probability of being real for each row of a fold, from the rows of the other."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 

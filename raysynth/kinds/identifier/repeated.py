@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raysynth.kinds.names import provider_by_name, share_of, words_of
+from raysynth.kinds.names import provider_by_name, share_of, without_accents, words_of
 
 MANY = 20  # different values that a key has
 MANY_BY_VALUE = 50  # where the name says nothing
@@ -18,28 +18,40 @@ ROWS_BY_NAME = 100  # rows that a value has on average, at most; no limit for ke
 ROWS_BY_VALUE = 50
 _ENOUGH = 0.9  # share of values that must look like it
 
-# Words run together: 'Kundennummer', 'SUBJID', 'empno'; 'Mitarbeiter' alone counts them.
+# Words run together: 'Kundennummer', 'SUBJID', 'empno'; 'Mitarbeiter' alone counts them. All without accents.
+_NUMBER_WORD = r"(?:nr|nummer|numer|number|numero|num|no|id|tunnus|cislo|kood)"
 _JOINED = (
-    r"(?:kunden|patienten|versicher(?:ten|ungs)|mitarbeiter|mitglieds?|personal|personen|konto|fall|akten|schüler|steuer"
+    r"(?:kunden|patienten|versicher(?:ten|ungs)|mitarbeiter|mitglieds?|personal|personen|konto|fall|akten|schuler|steuer"
     r"|sozialversicherungs|renten|ausweis|matrikel|vertrags|policen|depot|vs|sv|kd|pat)(?:nr|nummer|id)"
     r"|(?:p|pt|pat|u?subj|cust|emp|mem|mbr|usr|user|cli|client|person|patient|member|student|case|acct|acc|hh)(?:id|no|num)"
+    r"|(?:klant|patient|pasient|pacient|pacjent|verzekerde|medewerker|leerling|deelnemer|huishoud|kund|kunde|person"
+    r"|medlem|elev|anstalld|hushall|husstand|husholdning|journal|fodsel|lop|asiakas|potilas|henkilo|jasen|klient"
+    rf"|zakaznik)(?:en|e|s|er|n)?{_NUMBER_WORD}"
+    r"|bsn|cpf|pesel|cpr|cnp|egn|amka|oib|jmbg|isikukood|rodne cislo|codice fiscale|matricola|matricula"
+)
+# 'nr_pacjenta', 'numero de cliente': a number word before a person in the singular, for the plural counts them.
+_NUMBER_OF = (
+    r"^(?:id|nr|numer|numero|num|codice|codigo|cod|cislo) (?:d[aeiou]l? )?(?:klient|klienta|pacjenta|pracownika"
+    r"|uczestnika|osoby|gospodarstwa|cliente|paciente|paziente|utente|beneficiario|funcionario|empleado|aluno|alumno"
+    r"|segurado|asegurado|assicurato|assistito|dipendente|socio|alunno|famiglia|familia|hogar|agregado|contribuinte"
+    r"|pacienta|zakaznika|osoby)$"
 )
 _PERSON = re.compile(
     r"\b(?:patient|customer|client|employee|person|student|member|owner|holder|applicant|author|guest|passenger"
     r"|subscriber|subject|participant|respondent|user|account|policy|insured|insurance|record|mrn|case|individual"
     r"|household|citizen|resident|staff|worker|donor|child|mother|borrower|debtor|cardholder|ssn|iban|nhs|ahv|svnr"
-    r"|kunde|kundin|versicherter|mitglied|assuré|salarié|employé|adhérent|usager|élève|paciente|cliente|empleado|alumno"
+    r"|kunde|kundin|versicherter|mitglied|assure|salarie|employe|adherent|usager|eleve|paciente|cliente|empleado|alumno"
     r"|asegurado|usuario|paziente|dipendente|utente|assicurato|dni|nif|curp)s?\b"
-    rf"|\b(?:{_JOINED})\b"
+    rf"|\b(?:{_JOINED})\b|{_NUMBER_OF}|\b(?:pt|pat|subj|cust|emp|mem|mbr|usr|acct|hh) (?:id|no|num|nr)\b"
 )
 _KEY = re.compile(
     r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
     rf"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance|nummer|{_JOINED})(?: \d+)?$"
-    r"|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
+    rf"|^(?:id|numero)(?: d[eiu])? |{_NUMBER_OF}"
 )
 _WHOLE_KEY = re.compile(
     r"(?:^| )(?:id|uid|key|pk|nr|no|number|identifier|ref|reference|mrn|iban|ssn|nhs|account|policy|nummer"
-    rf"|{_JOINED})(?: \d+)?$|^(?:id|n[uú]m[eé]ro)(?: d[eiu])? "
+    rf"|{_JOINED})(?: \d+)?$|^(?:id|numero)(?: d[eiu])? |{_NUMBER_OF}"
 )
 _CALENDAR = re.compile(r"\b(?:year|season|quarter|month|week|day|hour|minute)s?\b")  # 'yearID': numbered by all alike
 _THING = re.compile(r"product|item|sku|model|drug|icd|diagnos|procedure|flight|course|route|isbn|asin|part|category")
@@ -58,7 +70,7 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
         rows: that have a value.
         is_text: False for whole numbers, which only a name tells from amounts.
     """
-    words, each = words_of(name), rows / max(n_distinct, 1)
+    words, each = without_accents(words_of(name)), rows / max(n_distinct, 1)
     if n_distinct < MANY or not examples:
         return None
     named = (_KEY if is_text else _WHOLE_KEY).search(words) is not None
@@ -77,7 +89,7 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
 
 def names_persons(name: str) -> bool:
     """Whether a key's name says that it numbers persons (or their records, accounts, policies)."""
-    return _PERSON.search(words_of(name)) is not None
+    return _PERSON.search(without_accents(words_of(name))) is not None
 
 
 def _has_digits(value: str) -> bool:

@@ -18,7 +18,7 @@ from importlib import import_module
 
 import numpy as np
 
-from raysynth.kinds.names import share_of, words_of
+from raysynth.kinds.names import share_of, without_accents, words_of
 
 _ENOUGH = 0.9  # share of values that must have the format
 _MANY = 20  # different values that a vague column name ('doctor', 'login') needs
@@ -62,7 +62,16 @@ _PUBLIC_LIFE = re.compile(
     r"|celebrity|regisseur|realisateur|compositeur)s?\b"
 )
 _PHRASES = {
-    "first_name": {"first name", "firstname", "fname", "given name", "givenname", "forename", "middle name"},
+    "first_name": {
+        "first name",
+        "firstname",
+        "fname",
+        "given name",
+        "givenname",
+        "forename",
+        "middle name",
+        "primeiro nome",
+    },
     "last_name": {"last name", "lastname", "lname", "surname", "sur name", "family name", "maiden name"},
     "user_name": {"user name", "username", "login", "login name", "nickname", "nick name", "screen name"},
     "name": {"name", "full name", "fullname", "legal name", "complete name", "user full name"},
@@ -71,11 +80,14 @@ _PHRASES = {
     "credit_card_number": {"card", "credit card", "creditcard", "cc", "pan"},
 }
 
-_ELSEWHERE = {  # in German, French, Spanish and Italian
-    "first_name": "vorname prénom prenom nombre nome",
-    "last_name": "nachname familienname apellido apellidos cognome",
-    "phone_number": "telefon telefonnummer handy téléphone teléfono telefono",
-    "address": "adresse anschrift straße strasse dirección indirizzo",
+_ELSEWHERE = {  # in other languages of Europe, without accents
+    "first_name": "vorname prenom nombre nome voornaam imie fornamn fornavn etunimi jmeno",
+    "last_name": "nachname familienname apellido apellidos cognome achternaam familienaam sobrenome apelido apelidos"
+    " nazwisko efternamn efternavn etternavn sukunimi prijmeni",
+    "name": "naam namn navn nimi",
+    "phone_number": "telefon telefonnummer telefonnr handy telephone telefono telefoon telefoonnummer mobiel cellulare"
+    " telefone telemovel celular mobilnummer puhelin puhelinnumero tlf",
+    "address": "adresse anschrift strasse direccion indirizzo adres adress gatuadress endereco morada osoite adresa",
 }
 
 
@@ -121,7 +133,8 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
     for provider, fits in _BY_NAME.items():
         known = _PHRASES[provider].union(_ELSEWHERE.get(provider, "").split())
-        if (phrase in known or " ".join(words) in known) and fits(phrase, values):
+        named = {phrase, " ".join(words), without_accents(phrase)}
+        if not named.isdisjoint(known) and fits(phrase, values):
             return _address_provider(values) if provider == "address" else provider
     if not phrase and set(words) & _PEOPLE and _holds_people(values):
         return "name"

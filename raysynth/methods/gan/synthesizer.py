@@ -147,9 +147,9 @@ class GanSynthesizer(Synthesizer):
     critic_: Critic | None = field(init=False)
 
     def critic_score(self, data: Any) -> np.ndarray:
-        """The critic's score of each row (N,), higher for what looks like training rows; for attacks on the model.
+        """The critic's score of each of the N rows of `data` (N,), higher for what looks like training rows.
 
-        Only right after `fit`: a model file holds no critic (it was taught on the real rows and serves no sampling).
+        For attacks on the model, right after `fit`: a model file holds no critic, which was taught on the real rows.
         """
         if (critic := getattr(self, "critic_", None)) is None:
             raise NotFittedError("the critic exists only right after fit(data); a model file does not hold it")
@@ -158,9 +158,9 @@ class GanSynthesizer(Synthesizer):
         return np.concatenate([critic.score(block) for block in encoded_blocks(self, data, min_rows=1)])
 
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
-        """Rows with the `unknown` columns read out of the generator by a search of its input; for attacks on the model.
+        """The rows of `data`, their `unknown` columns read out of the generator by a search of its input from `seed`.
 
-        Raises `ParameterError`; see `methods/shared/inversion.py`.
+        For attacks on the model. Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
         from raysynth.methods.shared.inversion import completed_by_inversion
 

@@ -109,7 +109,7 @@ class TrainableGan(Trainable):
         }
 
     def leaving(self) -> list[nn.Parameter]:
-        """The generator's."""
+        """Weights of the model: the generator's; the discriminator has seen real rows and stays behind."""
         return list(self.generator.parameters())
 
     def updates(self, batch: Batch, at: At, rng: torch.Generator) -> Iterator[Update]:

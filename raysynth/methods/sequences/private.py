@@ -1,6 +1,6 @@
 """A fit of sequences under a privacy budget: bounded sequences, releases in order, then DP-SGD with what is left.
 
-Unit: one sequence, added or removed (`private_sequence_tables.py` bounds what one is). Every release counts sequences
+Unit: one sequence, added or removed (`private_tables.py` bounds what one is). Every release counts sequences
 or their rows, by public schemas, and all are in one ledger, composed together; each may depend on those before it:
 
 1. The number of sequences: Laplace noise, joined by basic composition.
@@ -8,7 +8,7 @@ or their rows, by public schemas, and all are in one ledger, composed together; 
    k = `sequence_length` rows, so each histogram changes by at most k in L2 norm, and the delta of naming a category is
    divided among the k that one sequence could bring (`statistics/noised.py`). How many steps there are follows from 1.
    and the released lengths.
-3. A Bayesian network of entities, where they have columns beside the length (`private_network.py`).
+3. A Bayesian network of entities, where they have columns beside the length (`methods/bayesian_network/private.py`).
 4. The sum of the sequences' summaries, each clipped to norm C: L2 sensitivity C, Gaussian noise.
 5. The discriminator's gradients: DP-SGD over Poisson samples of sequences (`methods/timegan/private_recipe.py`).
 

@@ -171,7 +171,7 @@ class SequenceSynthesizer(Synthesizer):
     def sample_arrow(  # type: ignore[override]  # no constraints: their columns vary over steps
         self, n_sequences: int | None = None, conditions: Any = None, seed: int | None = None
     ) -> pa.Table:
-        """As `sample`, as an Arrow table of all steps."""
+        """`sample` (`n_sequences`, `conditions`, `seed`) as an Arrow table of all steps."""
         from raysynth.methods.sequences.rows import SequenceForm
         from raysynth.sampling.local import one_torch_thread
 
@@ -191,7 +191,7 @@ class SequenceSynthesizer(Synthesizer):
             return form.rows(self._maker(), entities, drawn)
 
     def sample_to(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Any:
-        """Not for sequences, which are made in one process; raises `ParameterError`."""
+        """Not for sequences, which are made in one process: raises `ParameterError`, whatever `path` is."""
         raise ParameterError("sequences are not written as a folder; use sample() and write its result to one file")
 
     def sample_dataset(self, *args: Any, **kwargs: Any) -> Any:

@@ -177,7 +177,7 @@ def _train_on_ray(
             n_shards = min(n_shards, int(number_R.max()) + 1)
         with stage("shards", prepared.n_rows) as done:
             made = stream_owned_shards(prepared.table, prepared.encoder, number_R, out.put, n_shards=n_shards)
-            done.bytes = _told(prepared, out.n_bytes)
+            done.bytes = _public_size(prepared, out.n_bytes)
         return OwnedShards(ShardSet(Path(), made, out.files), prepared.units is not None)
 
     return train_on_workers(job, prepared.n_rows, write, scaling_config, run_config, _start(prepared))
@@ -222,7 +222,7 @@ def train_on_workers(
             return train_on_ray(counted, shards, scaling_config, run_config, start=start, curves=curves)
 
 
-def _told(prepared: Prepared, n_bytes: int) -> int | None:
+def _public_size(prepared: Prepared, n_bytes: int) -> int | None:
     """The size of encoded rows, for the table of stages; under a privacy budget it would tell how many there are."""
     return n_bytes if prepared.privacy is None else None
 
@@ -274,13 +274,13 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
                 fewest=workers,
                 releases=releases,
             )
-            done.bytes = _told(prepared, shards.n_bytes)
+            done.bytes = _public_size(prepared, shards.n_bytes)
         elif isinstance(to, Path):
             shards = write_shards(table, encoder, to, rows_per_shard=rows_per_shard, at_least=at_least)
-            done.bytes = _told(prepared, shards.n_bytes)
+            done.bytes = _public_size(prepared, shards.n_bytes)
         else:
             made = stream_shards(table, encoder, to.put, rows_per_shard=rows_per_shard, at_least=at_least)
-            shards, done.bytes = ShardSet(Path(), made, to.files), _told(prepared, to.n_bytes)
+            shards, done.bytes = ShardSet(Path(), made, to.files), _public_size(prepared, to.n_bytes)
     if scope is not None and releases is not None and job.plan is not None:
         scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards

@@ -1,4 +1,4 @@
-"""How a tree sees a column: its codes as places on a line, and as numbers to predict.
+"""How a tree sees a column: its codes as places on a line, and as numbers to predict; the order of drawing.
 
 Shape legend: R codes of a column.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder
+from raysynth.errors import ParameterError
 
 CLIPPED_AT = 4.0  # standard deviations
 
@@ -74,3 +75,17 @@ def _numeric(column: BinEncoder) -> ColumnView:
         column.ranks,
         middle,
     )
+
+
+def drawing_order(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]:
+    """Columns in the order of drawing: those wanted first, as they are named; then the others, as in the table.
+
+    Raises:
+        ParameterError: a name is no modelled column, or stands twice.
+    """
+    if unknown := [name for name in wanted if name not in names]:
+        raise ParameterError(f"order names '{unknown[0]}', which is no modelled column; these are: {', '.join(names)}")
+    if len(set(wanted)) != len(wanted):
+        raise ParameterError("order names a column twice; name each at most once")
+    first = [list(names).index(name) for name in wanted]
+    return (*first, *(c for c in range(len(names)) if c not in first))

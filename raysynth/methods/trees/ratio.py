@@ -96,9 +96,52 @@ def learn_ratio(
     person_N = np.ones(codes_CN.shape[1], np.float32)
     if persons is not None:
         person_N = (1.0 / np.bincount(persons.person_N))[persons.person_N].astype(np.float32)
+    codes_CN, person_N = _some(codes_CN, person_N, rng)
+    group = tuple(_groups(codes_CN[c], view) for c, view in enumerate(columns))
+    return _learned(codes_CN, person_N, group, generator, known, rare_threshold, rng)
+
+
+def learn_ratio_of_persons(
+    codes_CN: np.ndarray,
+    columns: Sequence[ColumnView],
+    generator: TreesGenerator,
+    own: Sequence[int],
+    rare_threshold: int,
+    persons: RowsOfPersons,
+    seed: int,
+) -> Ratio:
+    """The ratio of the persons learned from to those that the trees draw, by the columns that are one for each of them.
+
+    Args:
+        codes_CN: (C, N) of the rows learned from.
+        own: these columns.
+        persons: whose each row is.
+    """
+    rng = np.random.default_rng([seed, 2])
+    codes_CN = codes_CN[:, np.unique(persons.person_N, return_index=True)[1]]
+    codes_CN, person_N = _some(codes_CN, np.ones(codes_CN.shape[1], np.float32), rng)
+    one = [np.zeros(view.cardinality, np.uint8) for view in columns]  # of other columns all codes are one group
+    group = tuple(_groups(codes_CN[c], view) if c in own else one[c] for c, view in enumerate(columns))
+    return _learned(codes_CN, person_N, group, generator, (), rare_threshold, rng)
+
+
+def _some(codes_CN: np.ndarray, person_N: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """At most `LEARNED_ROWS` of the rows, side by side in memory."""
+    rows: Any = slice(None)
     if codes_CN.shape[1] > LEARNED_ROWS:
         rows = np.sort(rng.choice(codes_CN.shape[1], LEARNED_ROWS, replace=False))
-        codes_CN, person_N = np.ascontiguousarray(codes_CN[:, rows]), person_N[rows]
+    return np.ascontiguousarray(codes_CN[:, rows]), person_N[rows]
+
+
+def _learned(
+    codes_CN: np.ndarray,
+    person_N: np.ndarray,
+    group: tuple[np.ndarray, ...],
+    generator: TreesGenerator,
+    known: Sequence[int],
+    rare_threshold: int,
+    rng: np.random.Generator,
+) -> Ratio:
     n = codes_CN.shape[1]
     times = DRAWN_EACH if DRAWN_EACH * n >= DRAWN_LEAST else 2 * DRAWN_EACH
 
@@ -107,7 +150,6 @@ def learn_ratio(
             return generator.generate_given(np.tile(codes_CN, times).T, known, rng).T
         return generator.generate(times * n, rng).codes_NC.T
 
-    group = tuple(_groups(codes_CN[c], view) for c, view in enumerate(columns))
     x_NF = grouped(group, np.concatenate([codes_CN, drawn()], axis=1))
     trees, _ = boosted(x_NF, n, person_N, max(2 * rare_threshold, LEAST_PERSONS), Boosting(), rng)
     fresh_NF = grouped(group, drawn())  # the trees have learned to doubt the others
@@ -224,29 +266,39 @@ def _balance(
 
 @dataclass(frozen=True)
 class WeightedTrees:
-    """Rows of the trees, more than are asked for, of which the ratio chooses."""
+    """Rows of the trees, more than are asked for, of which the ratio chooses.
+
+    Args:
+        ratio: of rows, or of what is drawn given its `known` columns.
+        of_persons: of what is one for each person, where rows of a person are drawn given that.
+    """
 
     trees: TreesGenerator
     ratio: Ratio
+    of_persons: Ratio | None = None
     exact_conditions: ClassVar[bool] = True
+    fills: ClassVar[bool] = True
 
     def generate(
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
     ) -> EncodedBlock:
         """n encoded rows; raises `ConditionError` where too few rows satisfy the conditions."""
-        if self.ratio.known:
+        ratio = self.of_persons if self.ratio.known else self.ratio
+        if ratio is None:
             return self.trees.generate(n, rng, weights)
-        blocks = [self._block(min(BLOCK_ROWS, n - start), rng, weights) for start in range(0, n, BLOCK_ROWS)]
+        blocks = [self._block(ratio, min(BLOCK_ROWS, n - start), rng, weights) for start in range(0, n, BLOCK_ROWS)]
         codes_NC = np.concatenate(blocks) if blocks else np.empty((0, len(self.trees.order)), np.uint16)
         return EncodedBlock(codes_NC, np.empty((n, 0), np.float32))
 
-    def _block(self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None) -> np.ndarray:
+    def _block(
+        self, ratio: Ratio, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None
+    ) -> np.ndarray:
         try:
-            drawn_NC = self.trees.generate(int(np.ceil(self.ratio.each * n)) + SPARE_ROWS, rng, weights).codes_NC
+            drawn_NC = self.trees.generate(int(np.ceil(ratio.each * n)) + SPARE_ROWS, rng, weights).codes_NC
         except ConditionError:  # rows so rare that no more can be had are as the trees draw them
             return self.trees.generate(n, rng, weights).codes_NC
-        x_NF = grouped(self.ratio.group, drawn_NC.T)
-        rows = chosen(x_NF, np.exp(self.ratio.log_weights(x_NF)), n, rng, None if weights else self.ratio.shares)
+        x_NF = grouped(ratio.group, drawn_NC.T)
+        rows = chosen(x_NF, np.exp(ratio.log_weights(x_NF)), n, rng, None if weights else ratio.shares)
         return drawn_NC[rows]
 
     def completes(self, known: Sequence[int]) -> bool:
@@ -261,6 +313,9 @@ class WeightedTrees:
         """
         if not set(self.ratio.known) <= set(known):
             return self.trees.generate_given(codes_NC, known, rng)
+        if not self.trees.completes(known):
+            codes_CN = np.array(codes_NC.T, dtype=np.uint16, order="C")
+            return self.trees.drawn_given(codes_CN, known, rng, self._log_weights).T
         result_NC = np.array(codes_NC)
         left, total_N = np.arange(len(result_NC)), np.zeros(len(result_NC))
         for _ in range(ROUNDS):
@@ -274,3 +329,6 @@ class WeightedTrees:
             if not len(left):
                 break
         return result_NC
+
+    def _log_weights(self, codes_CM: np.ndarray) -> np.ndarray:
+        return self.ratio.log_weights(grouped(self.ratio.group, codes_CM))

@@ -5,19 +5,21 @@ Shape legend: N rows, C columns, R codes of a column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.errors import ConditionError, ParameterError
+from raysynth.errors import ConditionError
 from raysynth.methods.trees.forest import Forest
 
 BLOCK_ROWS = 8_192  # so that codes and nodes stay in the processor's cache
 TRIED_FIRST = 200_000  # rows that a condition may cost, whatever comes of it
 TRIED_PER_ROW = 1_000  # further ones for each row that met the conditions
+PARTICLES = (8, 64)  # drawn for each row that is completed: so many of many rows, of few
+PARTICLE_ROWS = 131_072
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class TreesGenerator:
     names: tuple[str, ...]
     even: bool = False
     exact_conditions: ClassVar[bool] = True
+    fills: ClassVar[bool] = True  # `generate_given` takes any known columns
 
     def generate(
         self, n: int, rng: np.random.Generator, weights: Mapping[int, np.ndarray] | None = None
@@ -50,25 +53,60 @@ class TreesGenerator:
         return set(self.order[: len(known)]) == set(known)
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        """Codes (N, C) uint16 with all columns but the `known` ones drawn given these, which come first in the order.
+        """Codes (N, C) uint16 with all columns but the `known` ones drawn given these.
 
         Each row is drawn by itself, since rows of one family or person share what is known, and would be spread out.
-
-        Raises:
-            ParameterError: a column that is not known comes before one that is.
+        Exact where the known columns come first in the order; else by particles (see `drawn_given`).
         """
-        if not self.completes(known):
-            raise ParameterError(
-                "trees complete rows whose known columns come first in the order; give them by `order`"
-            )
         fast = np.random.Generator(np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist()))
         codes_CN = np.array(codes_NC.T, dtype=np.uint16, order="C")  # a copy: it is written to
+        if not self.completes(known):
+            return self.drawn_given(codes_CN, known, fast).T
         for start in range(0, codes_CN.shape[1], BLOCK_ROWS):
             block_CB = np.ascontiguousarray(codes_CN[:, start : start + BLOCK_ROWS])
             for column in self.order[len(known) :]:
                 block_CB[column] = self.forests[column].draw(block_CB, block_CB.shape[1], fast)
             codes_CN[:, start : start + BLOCK_ROWS] = block_CB
         return codes_CN.T
+
+    def drawn_given(
+        self,
+        codes_CN: np.ndarray,
+        known: Sequence[int],
+        rng: np.random.Generator,
+        log_weights: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """Codes (C, N) with all columns but the `known` ones drawn given these, in any order.
+
+        For each row several are drawn; after each known column those stay that it speaks for (sequential importance
+        resampling; Gordon, Salmond and Smith 1993), and one in the end. Where it speaks for none, all stay, so that no
+        row is refused.
+
+        Args:
+            log_weights: of whole rows, codes (C, M) -> (M,); they decide, too, which one it is.
+        """
+        n = codes_CN.shape[1]
+        each = int(np.clip(PARTICLE_ROWS // max(n, 1), *PARTICLES))
+        result_CN = np.empty_like(codes_CN)
+        rows = max(1, BLOCK_ROWS // each)
+        for start in range(0, n, rows):
+            given_CB = codes_CN[:, start : start + rows]
+            drawn_CM = self._particles(np.repeat(given_CB, each, axis=1), each, set(known), rng)
+            weight_M = np.ones(drawn_CM.shape[1]) if log_weights is None else np.exp(log_weights(drawn_CM))
+            place = _resampled(weight_M.reshape(-1, each), rng, 1)[:, 0]
+            result_CN[:, start : start + rows] = drawn_CM[:, place]
+        return result_CN
+
+    def _particles(self, codes_CM: np.ndarray, each: int, known: set[int], rng: np.random.Generator) -> np.ndarray:
+        is_drawn = False
+        for column in self.order:
+            if column not in known:
+                codes_CM[column] = self.forests[column].draw(codes_CM, codes_CM.shape[1], rng)
+                is_drawn = True
+            elif is_drawn:  # before that all particles of a row are the same
+                weight_M = self.forests[column].probability(codes_CM, codes_CM[column])
+                codes_CM = codes_CM[:, _resampled(weight_M.reshape(-1, each), rng, each).ravel()]
+        return codes_CM
 
     def log_prob(self, codes_NC: np.ndarray, floor: float) -> np.ndarray:
         """Natural logarithm of the probability of each row's codes, (N,); no column counts for less than `floor`."""
@@ -140,3 +178,16 @@ class TreesGenerator:
             f"{found} that the model draws satisfy the conditions on {names} together; ask for fewer rows, widen or "
             "drop one of the conditions, or use a method that needs no rejection (bayesian_network, autoregressive)"
         )
+
+
+def _resampled(weight_NP: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Flat places (N, n) of n of each row's particles, drawn by weight (systematic); evenly where all weights are 0."""
+    total_N = weight_NP.sum(axis=1)
+    weight_NP = np.where(total_N[:, None] > 0, weight_NP, 1.0)
+    reached_NP = np.cumsum(weight_NP, axis=1)
+    reached_NP /= reached_NP[:, -1:]
+    row_N = np.arange(len(weight_NP))[:, None]
+    wanted_Nn = (np.arange(n) + rng.random((len(weight_NP), 1))) / n
+    place = np.searchsorted((reached_NP + row_N).ravel(), (wanted_Nn + row_N).ravel(), side="right")
+    low = row_N * weight_NP.shape[1]
+    return np.clip(place.reshape(-1, n), low, low + weight_NP.shape[1] - 1)

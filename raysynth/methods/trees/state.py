@@ -191,23 +191,27 @@ def _check_lengths(stored: Mapping[str, np.ndarray], *names: str) -> None:
 # ---- the ratio -------------------------------------------------------------------------------------------------------
 
 
-def ratio_state(ratio: Ratio | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """JSON values and named arrays that `ratio_from` reads."""
+def ratio_state(ratio: Ratio | None, called: str = "ratio") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """JSON values and named arrays, all under a name, that `ratio_from` reads."""
     if ratio is None:
         return {}, {}
-    arrays = {f"ratio.{name}": getattr(ratio.trees, name).astype(form) for name, form in _BOOSTED.items()}
+    arrays = {f"{called}.{name}": getattr(ratio.trees, name).astype(form) for name, form in _BOOSTED.items()}
     for c, (group, *pair) in enumerate(zip(ratio.group, ratio.margins, ratio.shares, strict=True)):
-        arrays |= {f"ratio.group.{c}": group, f"ratio.margin.{c}": np.stack(pair)}
-    return {"ratio": {"offset": ratio.offset, "each": ratio.each, "known": list(ratio.known)}}, arrays
+        arrays |= {f"{called}.group.{c}": group, f"{called}.margin.{c}": np.stack(pair)}
+    return {called: {"offset": ratio.offset, "each": ratio.each, "known": list(ratio.known)}}, arrays
 
 
 def ratio_from(
-    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], columns: Sequence[ColumnView], order: Sequence[int]
+    meta: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    columns: Sequence[ColumnView],
+    order: Sequence[int],
+    called: str = "ratio",
 ) -> Ratio | None:
-    """The ratio of a model file; None in one without. Raises `ModelFileError` where it does not fit the columns."""
-    if "ratio" not in meta:
+    """A ratio of a model file; None in one without. Raises `ModelFileError` where it does not fit the columns."""
+    if called not in meta:
         return None
-    own, said = under("ratio.", arrays), meta["ratio"]
+    own, said = under(f"{called}.", arrays), meta[called]
     group, pairs = (tuple(own[f"{name}.{c}"] for c in range(len(columns))) for name in ("group", "margin"))
     if any(g.shape != (v.cardinality,) or g.dtype != np.uint8 for g, v in zip(group, columns, strict=True)):
         raise _broken("groups of the ratio are not of the columns' codes")

@@ -19,11 +19,10 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.methods.trees.columns import views
+from raysynth.methods.trees.columns import drawing_order, views
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.order import drawing_order
 from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio
+from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
@@ -44,11 +43,12 @@ def _of_persons(prepared: Prepared, persons: RowsOfPersons | None, given: Sequen
 
 @dataclass(frozen=True)
 class Learned:
-    """The trees, how drawn rows are weighted, and how values of columns of many are grouped."""
+    """The trees, how values of columns of many are grouped, and how drawn rows, and drawn persons, are weighted."""
 
     model: TreesGenerator
     grouping: Grouping | None
     ratio: Ratio | None
+    persons_ratio: Ratio | None = None
 
 
 class SequentialTrees(Synthesizer):
@@ -86,7 +86,7 @@ class SequentialTrees(Synthesizer):
     ] = 0.632
     order: Annotated[
         Sequence[str] | None,
-        Parameter("columns in the order of drawing; those left out follow; None: chosen by dependence"),
+        Parameter("columns in the order of drawing; those left out follow as in the table"),
     ] = None
     weighted: Annotated[
         bool,
@@ -97,6 +97,7 @@ class SequentialTrees(Synthesizer):
     model_: TreesGenerator = field(init=False)
     grouping_: Grouping | None = field(init=False)
     ratio_: Ratio | None = field(init=False)
+    persons_ratio_: Ratio | None = field(init=False)
     _given: tuple[str, ...] = field(default=(), init=False)  # columns that rows are completed from, never drawn
 
     @property
@@ -117,8 +118,9 @@ class SequentialTrees(Synthesizer):
         if isinstance(data, np.ndarray):
             codes_NC = data if self.grouping_ is None else self.grouping_.codes(data)
             result = generator.log_prob(codes_NC, floor)
-            if self.ratio_ is not None and not self.ratio_.known:
-                result += self.ratio_.log_weights(grouped(self.ratio_.group, codes_NC.T))
+            ratio = self.persons_ratio_ if self.ratio_ is not None and self.ratio_.known else self.ratio_
+            if ratio is not None:
+                result += ratio.log_weights(grouped(ratio.group, codes_NC.T))
             return result if self.grouping_ is None else result + self.grouping_.log_prob_within(data)
         from raysynth.fitting.encoded_rows import encoded_blocks
 
@@ -140,17 +142,19 @@ class SequentialTrees(Synthesizer):
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)
         first = [*given, *_of_persons(prepared, persons, given)]
-        order = drawing_order(codes_CN, columns, names, [*first, *(n for n in self.order or () if n not in first)])
+        order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
         model = TreesGenerator(forests, order, names, even=True)
-        ratio = None
+        ratio, of_persons = None, None
         if self.weighted and len(given) < len(order):
             known = order[: sum(n in given or n in prepared.constant for n in first)]
             ratio = learn_ratio(codes_CN, columns, model, known, rare, persons, prepared.seed)
-        return begun.with_learned(Learned(model, grouping, ratio), encoder)
+            if known and not given and persons is not None:
+                of_persons = learn_ratio_of_persons(codes_CN, columns, model, known, rare, persons, prepared.seed)
+        return begun.with_learned(Learned(model, grouping, ratio, of_persons), encoder)
 
     def _generator(self) -> TreesGenerator | WeightedTrees | GroupedGenerator:
-        own = self.model_ if self.ratio_ is None else WeightedTrees(self.model_, self.ratio_)
+        own = self.model_ if self.ratio_ is None else WeightedTrees(self.model_, self.ratio_, self.persons_ratio_)
         return own if self.grouping_ is None else GroupedGenerator(own, self.grouping_)
 
     def _learned(self) -> TreesGenerator:
@@ -160,8 +164,10 @@ class SequentialTrees(Synthesizer):
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = to_state(self.model_.forests, self.model_.order)
         grouping = {} if self.grouping_ is None else self.grouping_.to_arrays()
-        said, weighing = ratio_state(self.ratio_)
-        return {**meta, **said, "even": self.model_.even}, {**arrays, **weighing, **grouping}
+        for ratio, called in ((self.ratio_, "ratio"), (self.persons_ratio_, "persons_ratio")):
+            said, weighing = ratio_state(ratio, called)
+            meta, arrays = {**meta, **said}, {**arrays, **weighing}
+        return {**meta, "even": self.model_.even}, {**arrays, **grouping}
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         grouping = Grouping.from_arrays(begun.encoder, arrays)
@@ -169,4 +175,5 @@ class SequentialTrees(Synthesizer):
         columns = views(encoder.columns)
         forests, order = from_state(meta, arrays, columns)
         model = TreesGenerator(forests, order, tuple(encoder.names), meta.get("even") is True)
-        return begun.with_learned(Learned(model, grouping, ratio_from(meta, arrays, columns, order)))
+        ratio, of_persons = (ratio_from(meta, arrays, columns, order, name) for name in ("ratio", "persons_ratio"))
+        return begun.with_learned(Learned(model, grouping, ratio, of_persons))

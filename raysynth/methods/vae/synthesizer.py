@@ -168,7 +168,7 @@ class TabularVAE(Synthesizer):
     # ---- what attackers with the whole model ask -------------------------------------------------------------------
 
     def reconstruction_error(self, data: Any) -> np.ndarray:
-        """How badly the autoencoder rebuilds each row (N,), in nats; for attacks on the model.
+        """How badly the autoencoder rebuilds each of the N rows of `data` (N,), in nats; for attacks on the model.
 
         Only right after `fit`: a model file holds no encoder (it looks at real rows and serves no sampling).
         """
@@ -179,9 +179,9 @@ class TabularVAE(Synthesizer):
         return np.concatenate([rebuilder.errors(block) for block in encoded_blocks(self, data, min_rows=1)])
 
     def invert(self, data: Any, unknown: Sequence[str], *, seed: int = 0) -> pa.Table:
-        """Rows with the `unknown` columns read out of the decoder by a search of its place; for attacks on the model.
+        """The rows of `data`, their `unknown` columns read out of the decoder by a search of its places from `seed`.
 
-        Raises `ParameterError`; see `methods/shared/inversion.py`.
+        For attacks on the model. Raises `ParameterError`; see `methods/shared/inversion.py`.
         """
         from raysynth.methods.shared.inversion import completed_by_inversion
 

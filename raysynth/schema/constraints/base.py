@@ -31,18 +31,22 @@ class Constraint(ABC):
 
     @abstractmethod
     def validate(self, schema: TableSchema) -> None:
-        """Check that it makes sense for the schema; raises `ConstraintError` that names the column and the cure."""
+        """Check that it makes sense for `schema`, that of the whole table.
+
+        Raises:
+            ConstraintError: names the column and the cure.
+        """
 
     @abstractmethod
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether it is kept, shape (N,) bool."""
+        """For each of the N rows of `table` whether it is kept, shape (N,) bool."""
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """Columns to model in place of its own, such that it holds whatever the model makes; none by default."""
+        """Columns to model in place of its own in `schema`, so that it holds whatever is made; none by default."""
         return ()
 
     def repair(self, array: pa.Array, column: ColumnSchema) -> pa.Array:
-        """The nearest values of one of its columns that keep it; the values as they are by default."""
+        """The values of `array`, those of `column`, moved to the nearest that keep it; as they are by default."""
         return array
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,11 +41,11 @@ class FixedCombinations(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
-        """Two or more columns of categories or numbers; each combination a value for every one."""
+        """Two or more columns of `schema` that hold categories or numbers; each combination a value for every one."""
         _check_columns(self, self.columns)
         for column in known_columns(self, schema):
             if not column.kind.is_discrete and not column.kind.is_number:
@@ -58,7 +58,7 @@ class FixedCombinations(Constraint):
             raise ConstraintError(f"{self.kind} of {self.columns}: each combination has a value for every column")
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether its combination is allowed; all are where they were learned (see the class)."""
+        """For each row of `table` whether its combination is allowed; all are where they were learned."""
         if self.combinations is None:
             return np.ones(table.num_rows, bool)
         allowed = {joint_text(c) for c in self.combinations}
@@ -66,7 +66,7 @@ class FixedCombinations(Constraint):
         return np.array([None in values or joint_text(values) in allowed for values in found], bool)[rows]
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """One joint column."""
+        """One joint column in place of those of `schema`."""
         columns = tuple(schema[c] for c in self.columns)
         declared = self.combinations if not any(c.nullable for c in columns) else None
         return (Joint(columns, declared),)
@@ -90,11 +90,11 @@ class OneHotGroup(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
-        """Two or more columns of booleans or numbers."""
+        """Two or more columns of `schema` that hold booleans or numbers."""
         _check_columns(self, self.columns)
         for column in known_columns(self, schema):
             type_ = column.arrow_type
@@ -104,7 +104,7 @@ class OneHotGroup(Constraint):
                 )
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether exactly one column is 1."""
+        """For each row of `table` whether exactly one column is 1."""
         ones = np.zeros(table.num_rows, np.int64)
         others = np.zeros(table.num_rows, bool)
         unknown = np.zeros(table.num_rows, bool)
@@ -116,7 +116,7 @@ class OneHotGroup(Constraint):
         return ~others & ((ones == 1) | (unknown & (ones == 0)))
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """One joint column."""
+        """One joint column in place of those of `schema`."""
         columns = tuple(schema[c] for c in self.columns)
         if any(c.nullable for c in columns):
             return (Joint(columns, None),)
@@ -143,11 +143,11 @@ class Unique(Constraint):
 
     @property
     def involves(self) -> tuple[str, ...]:
-        """The columns."""
+        """Columns whose values the rule restricts, as it names them."""
         return self.columns
 
     def validate(self, schema: TableSchema) -> None:
-        """Known columns; a single discrete one should be an identifier."""
+        """Columns of `schema`; a single discrete one should be an identifier."""
         _check_columns(self, self.columns, least=1)
         if self.by_construction(schema):
             return
@@ -159,18 +159,18 @@ class Unique(Constraint):
             )
 
     def by_construction(self, schema: TableSchema) -> bool:
-        """True when one of the columns is an identifier, which is unique by itself."""
+        """Whether one of the columns is, by `schema`, an identifier, which is unique by itself."""
         return any(c in schema and schema[c].kind.is_key for c in self.columns)
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether no earlier row has the same values (the same 64-bit hash)."""
+        """For each row of `table` whether no earlier row has the same values (the same 64-bit hash)."""
         hashes, counted = self.hashes(table)
         first = np.zeros(table.num_rows, bool)
         first[np.unique(hashes, return_index=True)[1]] = True
         return first | ~counted
 
     def hashes(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """(hash of each row's values (N,) uint64, the same in every process; rows that count (N,) bool)."""
+        """Hashes of the N rows of `table` (N,) uint64, the same in every process; which rows count (N,) bool."""
         arrays = [column_of(table, c) for c in self.columns]
         return joint_hashes(arrays), ~_any_missing(arrays, table.num_rows)
 

@@ -13,6 +13,16 @@ import pyarrow.compute as pc
 from raysynth.schema.constraints.values import Values, comparable, scalar_like, to_float, without_nan
 
 SPANS = {"days": 86_400_000_000, "hours": 3_600_000_000, "minutes": 60_000_000, "seconds": 1_000_000}  # microseconds
+PARTS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "year": pc.year,
+    "quarter": pc.quarter,
+    "month": pc.month,
+    "week": pc.iso_week,
+    "day": pc.day,
+    "weekday": pc.day_of_week,  # 0: Monday
+    "dayofyear": pc.day_of_year,
+    "hour": pc.hour,
+}
 _COMPARE: dict[type, Callable[..., Values]] = {
     ast.Eq: pc.equal,
     ast.NotEq: pc.not_equal,
@@ -150,6 +160,10 @@ def _call(name: str, arguments: list[Values]) -> Values:
         return pc.is_null(value) if name == "isnull" else pc.is_valid(value)
     if name == "abs":
         return pc.abs(_number(value))
+    if name in PARTS:
+        if not (pa.types.is_timestamp(value.type) or (pa.types.is_date(value.type) and name != "hour")):
+            raise TypeError(f"{name} takes a date or a time, not {value.type}")
+        return PARTS[name](value)
     if name in SPANS:
         return _span(_number(value), SPANS[name])
     numbers = [v if pa.types.is_temporal(v.type) else _number(v) for v in arguments]

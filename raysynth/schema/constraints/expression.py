@@ -10,6 +10,8 @@ is ever executed, so a rule from a hostile schema file can at worst be refused. 
     arithmetic          +  -  *  /  //  %;  of times + and -, and a span / or // another: (left - came) / days(1)
     functions           isnull(x), notnull(x), abs(x), min(x, y, ...), max(x, y, ...)
     spans of time       days(n), hours(n), minutes(n), seconds(n) of a number or a column: left == came + days(stay)
+    parts of a time     year(t), quarter(t), month(t), week(t) (ISO), day(t), weekday(t) (0: Monday), dayofyear(t),
+                        hour(t)
 
 A comparison with a missing value is unknown, 'unknown or True' is true, 'unknown and False' is false (three-valued
 logic, as in SQL); a row breaks the rule only where it is known to be false. A division by zero is missing.
@@ -29,13 +31,13 @@ import pyarrow as pa
 from raysynth.errors import ConstraintError
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
 from raysynth.schema.constraints.derived import Derived, solved
-from raysynth.schema.constraints.evaluation import SPANS, evaluate
+from raysynth.schema.constraints.evaluation import PARTS, SPANS, evaluate
 from raysynth.schema.constraints.values import TEXT, column_of, satisfied, storage_type
 from raysynth.schema.table import TableSchema
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 40
-FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, **dict.fromkeys(SPANS, 1), "min": None, "max": None}
+FUNCTIONS = {"isnull": 1, "notnull": 1, "abs": 1, **dict.fromkeys([*SPANS, *PARTS], 1), "min": None, "max": None}
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`([^`]+)`""")
 _ALLOWED = (
     *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp),
@@ -46,7 +48,7 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Expression(Constraint):
-    """A rule on single rows in the language of this file's head.
+    """A rule on single rows as text: columns, numbers, texts, arithmetic, comparisons, `and`, `or`, `not`, `in`.
 
     An equality is met by construction: one column is computed from the others (`schema/constraints/derived.py`). All
     other rules are met by rejection.
@@ -67,7 +69,7 @@ class Expression(Constraint):
         return tuple(dict.fromkeys(n.id for n in ast.walk(parse(self.text)) if isinstance(n, ast.Name)))
 
     def validate(self, schema: TableSchema) -> None:
-        """Known columns, and operations that their types allow."""
+        """Columns of `schema`, and operations that their types allow."""
         texts = [n.value for n in ast.walk(parse(self.text)) if isinstance(n, ast.Constant)]
         quoted = [str(t) for t in texts if isinstance(t, str) and t in schema]
         cure = f"; '{quoted[0]}' in quotes is a text: for the column write `{quoted[0]}`" if quoted else ""
@@ -83,11 +85,11 @@ class Expression(Constraint):
             raise ConstraintError(f"{self} gives {result.type}, not true or false; compare it with something")
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether the rule is not known to be false."""
+        """For each row of `table` whether the rule is not known to be false."""
         return satisfied(self._evaluate(table), table.num_rows)
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """The computed column of an equality."""
+        """The column of `schema` that an equality computes from others; none where it solves for no column."""
         found = solved(parse(self.text), schema)
         if found is None:
             return ()

@@ -52,20 +52,20 @@ class Inequality(Constraint):
         return (self.low, self.high)
 
     def validate(self, schema: TableSchema) -> None:
-        """Both columns must be numbers, or times of one kind."""
+        """Both columns must be numbers by `schema`, or times of one kind."""
         if self.low == self.high:
             raise ConstraintError(f"{self}: a column cannot be compared with itself; name two columns")
         columns = known_columns(self, schema)
         _check_comparable(self, columns)
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether low <= high; a missing value satisfies it."""
+        """For each row of `table` whether low <= high; a missing value satisfies it."""
         compare = pc.less if self.strict else pc.less_equal
         low, high = comparable(column_of(table, self.low), column_of(table, self.high))
         return satisfied(compare(low, high), table.num_rows)
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """The gap in place of `high`."""
+        """The gap in place of `high`, where `schema` has numbers or times that allow one."""
         low, high = schema[self.low], schema[self.high]
         if not (low.kind.is_numeric and high.kind.is_numeric and Gap.possible(low, high)):
             return ()
@@ -117,7 +117,7 @@ class Range(Constraint):
         return (self.column, *(e for e in (self.low, self.high) if isinstance(e, str) and not _is_time(e)))
 
     def validate(self, schema: TableSchema) -> None:
-        """The column must be a number or time, and the ends constants of its kind or such columns."""
+        """The column must be a number or time by `schema`, and the ends constants of its kind or such columns."""
         columns = known_columns(self, schema)
         _check_comparable(self, columns)
         if self.low is None and self.high is None:
@@ -127,7 +127,7 @@ class Range(Constraint):
             raise ConstraintError(f"{self}: low is above high; exchange them")
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether the value lies between the ends; a missing value or end satisfies it."""
+        """For each row of `table` whether the value lies between the ends; a missing value or end satisfies it."""
         values = column_of(table, self.column)
         result = np.ones(table.num_rows, bool)
         for end, compare in ((self.low, pc.greater_equal), (self.high, pc.less_equal)):
@@ -137,7 +137,7 @@ class Range(Constraint):
         return result
 
     def replacements(self, schema: TableSchema) -> tuple[Replacement, ...]:
-        """Gaps to the ends that are columns."""
+        """Gaps to the ends that are columns of `schema`."""
         gaps: list[Replacement] = []
         for low, high in ((self.column, self.high), (self.low, self.column)):
             if isinstance(low, str) and isinstance(high, str) and low in schema and high in schema:
@@ -145,7 +145,7 @@ class Range(Constraint):
         return tuple(gaps)
 
     def repair(self, array: pa.Array, column: ColumnSchema) -> pa.Array:
-        """The column clipped to the ends that are constants."""
+        """The values of `array` clipped to the ends that are constants, where `column` is the one that is bounded."""
         if column.name != self.column:
             return array
         for end, beyond, to_whole in ((self.low, pc.less, math.ceil), (self.high, pc.greater, math.floor)):
@@ -187,7 +187,7 @@ class Positive(Constraint):
         return (self.column,)
 
     def validate(self, schema: TableSchema) -> None:
-        """The column must be a number or timedelta."""
+        """The column must be a number or timedelta by `schema`."""
         (column,) = known_columns(self, schema)
         if column.kind.is_discrete or column.kind.is_dated or not _is_number(column):
             raise ConstraintError(
@@ -195,12 +195,12 @@ class Positive(Constraint):
             )
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether the value is positive; a missing one satisfies it."""
+        """For each row of `table` whether the value is positive; a missing one satisfies it."""
         values, absent = numbers_of(column_of(table, self.column))
         return absent | ((values > 0) if self.strict else (values >= 0))
 
     def repair(self, array: pa.Array, column: ColumnSchema) -> pa.Array:
-        """The column clipped from below."""
+        """The values of `array` clipped from below; the least positive one follows from the decimals of `column`."""
         values, absent = numbers_of(without_nan(array))
         least = 0.0
         if self.strict:
@@ -230,7 +230,7 @@ class FixedIncrements(Constraint):
         return (self.column,)
 
     def validate(self, schema: TableSchema) -> None:
-        """The column must be numeric, and the step whole for whole numbers."""
+        """The column must be a number by `schema`, and the step whole for whole numbers."""
         (column,) = known_columns(self, schema)
         if not _is_number(column):
             raise ConstraintError(
@@ -246,7 +246,7 @@ class FixedIncrements(Constraint):
             raise ConstraintError(f"{self}: '{self.column}' holds whole numbers; step and offset must be whole")
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether the value is on the grid, floats up to one billionth of a step or of themselves."""
+        """For each row of `table` whether its value is on the grid, up to a billionth of a step or of a float."""
         values, absent = numbers_of(column_of(table, self.column))
         if values.dtype.kind == "i":
             return absent | ((values - int(self.offset)) % int(self.step) == 0)
@@ -254,7 +254,7 @@ class FixedIncrements(Constraint):
         return absent | (np.abs(values - self._nearest(values, None)) <= tolerance)
 
     def repair(self, array: pa.Array, column: ColumnSchema) -> pa.Array:
-        """The column rounded to the grid, within its declared bounds."""
+        """The values of `array` rounded to the grid, within the declared bounds of `column`."""
         values, absent = numbers_of(without_nan(array))
         nearest = self._nearest(values, column.bounds)
         if values.dtype.kind == "f" and column.decimals is not None:

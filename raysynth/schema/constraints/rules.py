@@ -47,11 +47,11 @@ class ConstraintSet:
     shares: tuple[Factors, ...] = ()
 
     def bound(self, schema: TableSchema) -> ConstraintSet:
-        """The same constraints on a given schema."""
+        """The same constraints on `schema`."""
         return replace(self, schema=schema)
 
     def validate(self, schema: TableSchema | None = None) -> None:
-        """Check each constraint against the schema; raises `ConstraintError` that names column and cure."""
+        """Check each constraint against `schema` (None: its own); raises `ConstraintError`, with column and cure."""
         for constraint in (*self.constraints, *self.extra):
             constraint.validate(schema if schema is not None else self._schema)
 
@@ -79,7 +79,11 @@ class ConstraintSet:
         return [str(r) for r in self.replacements if isinstance(r, Derived)]
 
     def forward_schema(self, schema: TableSchema | None = None) -> TableSchema:
-        """Schema of what is modelled, without constraints; raises `ConstraintError` where a new name is taken."""
+        """What is modelled of a table of `schema` (None: its own), without constraints.
+
+        Raises:
+            ConstraintError: the name of a new column is taken.
+        """
         rules = self if schema is None or schema == self.schema else self.bound(schema)
         result = replace(rules._schema, constraints=())
         for replacement in rules.replacements:
@@ -87,7 +91,7 @@ class ConstraintSet:
         return result
 
     def forward(self, rows: Rows) -> Rows:
-        """Real rows (Table or RecordBatch) to what is modelled; total on any rows.
+        """Real `rows` (Table or RecordBatch) to what is modelled; total on any rows.
 
         The columns come in the order of `forward_schema`; those that it does not know follow as they are.
         """
@@ -103,7 +107,10 @@ class ConstraintSet:
         return table.select([*names, *(n for n in table.column_names if n not in names)])
 
     def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
-        """Modelled rows to the user's columns, repaired where a constraint has a nearest value that keeps it."""
+        """Modelled rows, `table`, to the user's columns, repaired where a constraint has a nearest value that keeps it.
+
+        `rng` draws where a modelled row leaves a value open.
+        """
         changed = {name for r in self.replacements for name in r.changes}
         table = self._repaired(table, [n for n in table.column_names if n not in changed])
         for replacement in reversed(self.replacements):
@@ -114,9 +121,9 @@ class ConstraintSet:
         return table.select([n for n in self._schema.names if n in table.column_names])
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether all constraints hold, shape (N,) bool; constants are added, keys taken as unique.
+        """For each of the N rows of `table` whether all constraints hold and computed columns are within their bounds.
 
-        And whether a computed column is within its bounds.
+        Shape (N,) bool; constants are added, keys taken as unique.
         """
         table = self._with_constants(table)
         result = np.ones(table.num_rows, bool)
@@ -129,13 +136,16 @@ class ConstraintSet:
         return result
 
     def used(self, table: pa.Table, rng: np.random.Generator) -> np.ndarray:
-        """For each row that holds whether it is used, shape (N,) bool: all are where rejection moves nothing."""
+        """For each of the N rows of `table`, all of which hold, whether it is used, shape (N,) bool, drawn by `rng`.
+
+        All are used where rejection moves nothing.
+        """
         if self.thinning is None:
             return np.ones(table.num_rows, bool)
         return rng.random(table.num_rows) < self.thinning.probabilities(self._with_constants(table))
 
     def without_weights(self, names: Sequence[str]) -> ConstraintSet:
-        """The same where some columns are given: rows are used by the weights of the others alone."""
+        """The same where columns `names` are given: rows are used by the weights of the others alone."""
         return self if self.thinning is None else replace(self, thinning=self.thinning.without(names))
 
     @property
@@ -151,7 +161,7 @@ class ConstraintSet:
         )
 
     def hashes(self, table: pa.Table) -> list[np.ndarray]:
-        """For each `Unique` that rejection has to meet, a hash of each row (N,) uint64; 0 for rows that are free.
+        """For each `Unique` that rejection meets, a hash of each row of `table` (N,) uint64; 0 for rows that are free.
 
         Rows of different chunks with the same hash (other than 0) break the constraint.
         """

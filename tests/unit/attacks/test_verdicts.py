@@ -61,6 +61,20 @@ def test_a_few_rows_that_are_given_away_are_found_though_the_mean_hardly_moves()
     assert in_words(found["few"], 0.02) == "gain on few rows"
 
 
+def test_a_few_rows_that_are_given_away_are_no_slight_gain_where_the_mean_moves_too() -> None:
+    """Of 400 targets a side 20 members stand out, and all members lie a little higher; without the 20 it is slight."""
+    rng = np.random.default_rng(0)
+    others, members = rng.normal(0, 1, 400), rng.normal(0.2, 1, 400)
+    found = {}
+    for name, exposed in (("few", 20), ("none", 0)):
+        planted = np.concatenate([np.full(exposed, 10.0), members[exposed:]])
+        outcome = Outcome(planted, others, by_target=True), True
+        found[name] = corrected({"one": outcome}, [(400, 400)])["one"]
+    assert found["few"].few_exposed and not found["few"].on_few and not found["none"].few_exposed
+    assert in_words(found["few"], 0.09) == "gain on few rows" and in_words(found["few"], 0.6) == "large gain"
+    assert found["none"].found and in_words(found["none"], 0.09) == "slight gain"
+
+
 def test_of_one_attack_the_p_value_is_that_of_its_interval() -> None:
     alone = corrected({"claims": successes(0.7, 5, by_target=False)}, ROUNDS)["claims"]
     beside = corrected({"claims": successes(0.7, 5, by_target=False), **six_attacks(6)}, ROUNDS)["claims"]

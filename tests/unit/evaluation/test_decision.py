@@ -100,6 +100,23 @@ def test_sharing_follows_guarantee_and_leaks(
         assert "check" in sharing.reason and cards(found)[3].level == "bad"
 
 
+@pytest.mark.parametrize(
+    ("epsilon", "grave", "answer", "card"),
+    [(None, False, "with care", "fair"), (1.0, False, "with care", "fair"), (None, True, "no", "bad")],
+)
+def test_a_minor_gain_is_told_and_is_no_refusal(
+    results: EvaluationResults, epsilon: float | None, grave: bool, answer: str, card: str
+) -> None:
+    found = with_checks(results, True, False, *([False] if grave else []))
+    assert found.privacy is not None
+    checks = tuple(replace(c, minor=c.key == "check1") for c in found.privacy.checks)
+    found = replace(found, privacy=replace(found.privacy, checks=checks))
+    found = replace(found, spent=None if epsilon is None else spent(epsilon))
+    sharing, leakage = purposes(found)[2], cards(found)[3]
+    assert (sharing.answer, leakage.level) == (answer, card)
+    assert grave or ("check 1 0.800, guessing 0.500" in sharing.reason and leakage.value == "minor, by 1 of 2")
+
+
 def test_no_epsilon_makes_up_for_a_large_delta(results: EvaluationResults) -> None:
     """A mechanism that publishes the whole table with probability one half has any epsilon, and delta .5."""
     found = replace(with_checks(results, True), spent=spent(0.1, delta=0.5))

@@ -12,6 +12,13 @@ def numbered(form: str, n: int = 200) -> list[str]:
     return [form.format(i * 7919 + 10_007) for i in range(n)]
 
 
+# Dutch, Italian, Portuguese, Polish, Swedish, Danish, Norwegian, Finnish, Czech
+_ELSEWHERE = """klantnummer patiëntnummer BSN huishoudnummer codice_fiscale codice_paziente id_paziente matricola CPF
+id_paciente nr_utente pesel nr_pacjenta numer_klienta personnummer kundnr löpnummer cpr journalnr kundenr fødselsnummer
+pasientnr medlemsnummer henkilötunnus asiakasnumero rodne_cislo PatID hhid"""
+ELSEWHERE = _ELSEWHERE.split()
+
+
 @pytest.mark.parametrize(
     ("name", "values", "rows", "is_text"),
     [
@@ -29,6 +36,7 @@ def numbered(form: str, n: int = 200) -> list[str]:
         ("empno", numbered("{}"), 900, False),
         ("id_paciente", numbered("{}"), 900, False),
         ("Kunde", [f"K{i}" for i in range(100, 300)], 900, True),
+        *((name, numbered("{}"), 900, False) for name in ELSEWHERE),
     ],
 )
 def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int, is_text: bool) -> None:
@@ -53,6 +61,10 @@ def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int
         ("yearID", [str(y) for y in range(1871, 2025)], 9000, False),  # numbered by all alike
         ("week_no", [str(w) for w in range(1, 54)], 900, False),
         ("Mitarbeiter", numbered("{}"), 900, False),  # how many a firm has
+        ("num_pacjentow", numbered("{}"), 900, False),  # how many, as the next two
+        ("nr_employees", numbered("{}"), 900, False),
+        ("pazienti", numbered("{}"), 900, False),
+        ("codice_regione", numbered("{}"), 900, False),
         ("paid", numbered("{}"), 900, False),
         ("casino", numbered("{}"), 900, False),
         ("humid", numbered("{}"), 900, False),
@@ -78,6 +90,7 @@ def test_personal_data_is_told_by_name_where_values_fit(name: str, form: str, pr
 
 
 def test_names_of_persons() -> None:
+    assert all(names_persons(n) for n in ELSEWHERE)
     assert names_persons("PatientNr") and names_persons("customer_id") and not names_persons("product_id")
 
 

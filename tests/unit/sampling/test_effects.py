@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import pytest
 
 import raysynth as rs
 from raysynth.constraints import Expression, FixedCombinations, Range
+from raysynth.sampling import effects
 from raysynth.sampling.chunks import make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.effects import with_rules, with_thinning
@@ -43,11 +46,23 @@ def test_a_rule_that_rejects_nothing_is_not_told(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(("rule", "rejects"), [("a > -100", False), ("a > 0", True)])
-def test_weights_are_learned_where_a_rule_rejects_rows_alone(rule: str, rejects: bool) -> None:
+def test_weights_are_learned_where_a_rule_rejects_rows_alone(
+    rule: str, rejects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And after one look, where the first made rows all keep the rule."""
     rows = pd.DataFrame({"a": np.random.default_rng(0).normal(0, 1, 300).round(2), "b": np.arange(300) % 7})
     model = rs.GaussianCopula(seed=1, verbose=False).fit(rows)._fitted()
     ruled = with_rules(model, (Expression(rule),))
-    assert (with_thinning(ruled) is not ruled.rules) == rejects  # type: ignore[arg-type]
+    looked, pilots = [], effects._pilots
+
+    def counted(model: Any) -> Iterator[pa.Table]:
+        for rows in pilots(model):
+            looked.append(rows.num_rows)
+            yield rows
+
+    monkeypatch.setattr(effects, "_pilots", counted)
+    assert (with_thinning(ruled) is not ruled.rules) == rejects
+    assert (len(looked) == 1) != rejects
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 
 from raysynth import BayesianNetworkSynthesizer, SequentialTrees, infer_schema
 from raysynth.errors import SchemaError
+from raysynth.evaluation import evaluate_synthetic_data
 
 N = 1500
 
@@ -105,3 +106,26 @@ def test_a_fit_says_so_and_how_near(capsys: pytest.CaptureFixture[str]) -> None:
     SequentialTrees(seed=0, weighted=False).fit(table())
     assert "made near the keys of like rows" in (out := capsys.readouterr().out)
     assert "one number in 3 is a real key" in out
+
+
+def test_made_keys_among_dense_ones_are_no_copies_and_copies_are() -> None:
+    """Numbers of two dense runs far apart: made ones fall among them, as often as any number there is taken."""
+    rng = np.random.default_rng(0)
+    half = N // 2
+    number = np.concatenate([1 + rng.permutation(2 * half)[:half], 80_000 + rng.permutation(2 * half)[:half]])
+    real = pd.DataFrame({"number_id": number, "year": np.repeat([1999, 2020], half), "x": rng.normal(size=N).round(2)})
+    model = trees(real)
+    assert model.schema_["number_id"].in_order
+    for made, is_copied in ((model.sample(N, seed=1), False), (real.sample(frac=1, random_state=0), True)):
+        results = evaluate_synthetic_data(real, made, metrics="statistical_similarity")
+        found = next(d for d in results.diagnostics if d.name == "Keys not copied")
+        assert found.passed is not is_copied, found.detail
+
+
+def test_gaps_of_a_key_stay() -> None:
+    real = table()
+    real["case_id"] = [f"C-{i:06d}" for i in np.random.default_rng(3).permutation(N)]
+    real.loc[real.year < 2004, "case_id"] = None
+    made = trees(real).sample(1000, seed=1)
+    assert (made["case_id"].isna() == (made.year < 2004)).mean() > 0.98
+    assert made["case_id"].dropna().is_unique

@@ -264,6 +264,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
 OTHERS = {
     "_Counts",  # of relations between columns, which are looked for without a budget alone
     "_Gaps",  # of columns missing together, which are looked for without a budget alone
+    "_Patterns",  # of missing cells that are rules of the table, likewise
     "_RowHashes",
     "PersonSummary",  # of persons, without a budget alone
     "PairMoments",  # of wide tables, without a budget alone

@@ -365,6 +365,18 @@ class Twice(nn.Module):
         return functional.linear(x, self.w) @ self.w
 
 
+class OneBias(nn.Module):
+    """Two layers that add the same numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 5), nn.Linear(5, 5)
+        self.second.bias = self.first.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+
 class Unseen(torch.autograd.Function):
     """A product that no recorder of torch's functions gets to see."""
 
@@ -399,6 +411,7 @@ class PastTheRecorder(nn.Module):
         (InPlace(True), "in place"),
         (Detached(), "cuts a weight off"),
         (Twice(), "several ways"),
+        (OneBias(), "shared between layers"),
         (nn.Sequential(nn.Linear(5, 4), nn.PReLU()), "prelu"),
     ],
 )

@@ -31,7 +31,7 @@ def model() -> ConditionalTabularGAN:
         continuous_columns=["age", "income"],
         conditional_columns=["gender", "age"],
         epochs=60,
-        batch_size=50,
+        batch_size=100,
         pac=1,
         generator_dim=(64, 64),
         discriminator_dim=(64, 64),

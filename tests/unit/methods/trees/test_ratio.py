@@ -15,7 +15,7 @@ from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.encoded_rows import encoded_blocks
 from raysynth.methods.trees.columns import views
 from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio
+from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.state import ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
 
@@ -196,3 +196,31 @@ def test_a_file_that_does_not_fit_is_refused(
     meta, arrays = ratio_state(weighted.ratio)
     with pytest.raises(ModelFileError, match="refit"):
         ratio_from(meta, arrays | {name: change(arrays[name])}, views(model.encoder_.columns), model.model_.order)
+
+
+def test_persons_are_weighed_by_what_is_one_for_each(apart: tuple[SequentialTrees, np.ndarray, WeightedTrees]) -> None:
+    model, real_NC, weighted = apart
+    codes_CN = np.repeat(real_NC.T, 2, axis=1)  # two rows each
+    persons = RowsOfPersons.of(np.arange(codes_CN.shape[1]) // 2, codes_CN)
+    assert persons is not None
+    own, known = _place(model, "a", "b"), model.model_.order[:1]
+    ratio = learn_ratio_of_persons(codes_CN, views(model.encoder_.columns), weighted.trees, own, RARE, persons, 0)
+    assert set(np.unique(ratio.trees.feature)) <= {-1, *own}
+    given = WeightedTrees(weighted.trees, replace(weighted.ratio, known=known), ratio)
+    made_NC = given.generate(2_000, np.random.default_rng(3)).codes_NC
+    assert _related(model, made_NC) > 0.8 * _related(model, real_NC)
+
+
+def test_a_table_of_persons_has_both_ratios_in_its_file(tmp_path: Path) -> None:
+    real = _rows(700).assign(patient_id=np.random.default_rng(4).permutation(700) + 10**5)
+    rows = real.loc[real.index.repeat(np.random.default_rng(5).integers(1, 4, 700))].reset_index(drop=True)
+    rows["visit"] = (rows.a + np.random.default_rng(6).normal(0, 9, len(rows))).round(1)
+    model = SequentialTrees(seed=0, verbose=False).fit(rows)
+    assert model.persons_ratio_ is not None
+    assert model.ratio_ is not None
+    assert {model.encoder_.names[c] for c in model.ratio_.known} == {"a", "b", "kind", "other"}
+    made = model.sample(900, seed=1)
+    assert (made.groupby("patient_id")[["a", "b"]].nunique() == 1).all().all()
+    model.save(tmp_path / "m.model")
+    pd.testing.assert_frame_equal(load_synthetic_model(tmp_path / "m.model").sample(900, seed=1), made)
+    assert np.isfinite(model.log_prob(rows.head(20))).all()

@@ -1,0 +1,41 @@
+"""Columns of sequences whose values mostly stay: which they are, how they are learned, and that they come back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.related.grouping import Family
+from raysynth.related.siblings import AS_BEFORE, Siblings
+from raysynth.schema.columns import ColumnSchema, Kind
+
+PARENTS, STEPS = 60, 8
+
+
+def histories() -> tuple[pa.Table, Family]:
+    """Town stays in nine of ten steps (of eight towns), mood is drawn anew in each."""
+    rng = np.random.default_rng(0)
+    town = rng.integers(0, 8, (PARENTS, STEPS))
+    for step in range(1, STEPS):
+        town[:, step] = np.where(rng.random(PARENTS) < 0.9, town[:, step - 1], town[:, step])
+    mood = rng.integers(0, 3, PARENTS * STEPS)
+    names = np.array(list("ABCDEFGH"))
+    rows = pa.table({"town": names[town.ravel()], "mood": names[mood]})
+    return rows, Family.of(np.repeat(np.arange(PARENTS), STEPS), PARENTS, np.tile(np.arange(STEPS), PARENTS))
+
+
+def test_values_that_mostly_stay_are_learned_as_staying_and_come_back() -> None:
+    rows, family = histories()
+    columns = tuple(ColumnSchema(name, Kind.CATEGORICAL, "string") for name in rows.column_names)
+    siblings = Siblings(columns, is_sequence=True).with_repeated(rows, family)
+    assert siblings.repeated == {"town"}
+    assert not Siblings(columns, is_sequence=False).with_repeated(rows, family).repeated
+    learned = rows.set_column(0, "town", siblings.forward(rows, family)["town"])
+    town = np.array(rows["town"].to_pylist()).reshape(PARENTS, STEPS)
+    shown = np.array(learned["town"].to_pylist()).reshape(PARENTS, STEPS)
+    assert (shown[:, 0] == town[:, 0]).all()
+    assert ((shown[:, 1:] == AS_BEFORE) == (town[:, 1:] == town[:, :-1])).all()
+    last: pa.Table | None = None
+    for step in range(STEPS):
+        last = siblings.inverse(learned.take(pa.array(np.arange(PARENTS) * STEPS + step)), last)
+        assert last["town"].to_pylist() == town[:, step].tolist()
