@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
+from raysynth.evaluation.page import table_name
 from raysynth.running.progress import console_of_progress, progress
 from raysynth.running.runner import WHERE, ray_pays
 
@@ -140,7 +142,8 @@ class AttackCampaign:
         keys = [t.key for t in self.plan.trials() if t.key in written]
         records = self.store.read(keys)
         table = pa.concat_tables(records) if records else None
-        return CampaignResults.of(self.plan, world.attacks, table, dict(failures), watch.sequences())
+        found = CampaignResults.of(self.plan, world.attacks, table, dict(failures), watch.sequences())
+        return replace(found, source=table_name(self.data))
 
     def _reports(self, world: World, trials: Iterator[Trial]) -> Iterator[Report]:
         wants_scores = self.confidence_target is not None

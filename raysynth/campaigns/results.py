@@ -20,7 +20,7 @@ from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 from raysynth.evaluation.attacks import ROC_SIZE
 from raysynth.evaluation.charts import line_path
-from raysynth.evaluation.page import write_page
+from raysynth.evaluation.page import page_heading, write_page
 from raysynth.evaluation.section import Section, section_body
 from raysynth.files.notebook import html_table
 
@@ -139,12 +139,14 @@ class CampaignResults:
         games: one for each method, budget and attack with finished trials.
         failures: trials that failed, and why.
         seconds: summed over all trials.
+        source: what a private page calls the real table.
     """
 
     plan: Plan
     games: tuple[Game, ...]
     failures: Mapping[str, str]
     seconds: float
+    source: str = ""
 
     @classmethod
     def of(
@@ -331,12 +333,19 @@ def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None
     """One self-contained HTML file; raises `StorageError`."""
     games = results.games
     budgets = sorted({math.inf if g.epsilon is None else g.epsilon for g in games})
-    facts = [
-        ("Methods", ", ".join(sorted({g.method for g in games}))),
-        ("Epsilons", ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)),
-        ("Attacks", ", ".join(sorted({g.attack for g in games}))),
-    ]
-    write_page(path, "Attack campaign", [campaign_section(results)], facts)
+    told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}, delta {results.plan.delta:.2g}" for e in budgets)
+    head = page_heading(
+        "Attack campaign",
+        table=results.source,
+        method=", ".join(sorted({g.method for g in games})),
+        guarantee=told,
+        rows=f"{max((len(g.targets_T) for g in games), default=0):,} target records",
+        more=[
+            ("Models of each", f"{max((len(g.models_S) for g in games), default=0):,}"),
+            ("Attacks", ", ".join(sorted({g.attack for g in games}))),
+        ],
+    )
+    write_page(path, head, [campaign_section(results)])
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

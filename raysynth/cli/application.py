@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from raysynth.cli.steps import Outcome
 from raysynth.errors import RaysynthError
 from raysynth.jobs.work import end_with_parents
 from raysynth.methods.registry import AUTO, METHODS
+from raysynth.running.progress import still_working
 from raysynth.running.stages import collect_stages, write_logs
 from raysynth.version import __version__
 
@@ -117,6 +117,7 @@ def run(work: Callable[[], Outcome], as_json: bool, kept: str) -> None:
         end_with_parents()
         with (
             _terminated_as_interrupted(),
+            still_working(),
             contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
             collect_stages() as stages,
         ):
@@ -152,13 +153,6 @@ def _terminated_as_interrupted() -> Iterator[None]:
     finally:
         if getsignal(SIGTERM) is stop:
             signal(SIGTERM, SIG_DFL)
-
-
-def command_line() -> str:
-    """The command that this program was started with, as it can be typed again; empty inside another program."""
-    if Path(sys.argv[0]).name not in ("raysynth", "raysynth.exe", "__main__.py"):
-        return ""
-    return shlex.join(["raysynth", *sys.argv[1:]])
 
 
 def _fail(error: RaysynthError, as_json: bool) -> NoReturn:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raysynth.cli.application import Entity, Json, OdometerFolder, Seed, app, run
-from raysynth.cli.steps import Outcome
+from raysynth.cli.steps import Outcome, check_output
 from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
     from raysynth.attacks.results import AttackResults
+    from raysynth.methods.base import Synthesizer
 
 CAMPAIGN_KEYS = (
     *("data", "storage_path", "methods", "attacks", "epsilons", "n_models", "n_targets", "targets", "n_training"),
@@ -65,11 +67,10 @@ def attack(
     def work() -> Outcome:
         from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
         from raysynth.dp.accounting.odometer import record_use
-        from raysynth.files.storage import check_writable
         from raysynth.methods.loading import load_synthetic_model
 
         if out is not None:
-            check_writable(out, real, synthetic, holdout, model, campaign)
+            check_output(out, real, synthetic, holdout, model, campaign)
         if campaign is not None:
             if real is not None:
                 raise ParameterError("give either REAL and SYNTHETIC, or --campaign")
@@ -77,33 +78,46 @@ def attack(
         if real is None or synthetic is None:
             raise ParameterError("say which tables: raysynth attack REAL SYNTHETIC, or raysynth attack --campaign FILE")
         record_use(odometer, "attacks on exact rows")
+        attacker = None if model is None else load_synthetic_model(model)
         results = run_privacy_attacks(
             real,
             synthetic,
             list(attacks) if attacks else DEFAULT_TYPES,
             experiments,
             holdout,
-            None if model is None else load_synthetic_model(model),
+            attacker,
             n_targets=targets,
             entity=entity,
             seed=seed,
         )
-        tables = [("Table", real), ("Synthetic table", synthetic), ("Holdout rows", holdout or "none")]
-        return attacked(results, tables, out)
+        more = [("Synthetic table", synthetic), ("Holdout rows", holdout or "none")]
+        return attacked(results, real, more, attacker, out)
 
     kept = "No report was written."
     run(work, as_json, kept=kept if campaign is None else "Finished trials are kept; the same command goes on.")
 
 
-def attacked(results: AttackResults, tables: list[tuple[str, str]], out: Path | None) -> Outcome:
-    """What attacks on a synthetic table found; the report, which names the tables, where `out` says so."""
+def attacked(
+    results: AttackResults, real: str, more: list[tuple[str, str]], model: Synthesizer | None, out: Path | None
+) -> Outcome:
+    """What attacks on a synthetic table found; the report, which names tables and model, where `out` says so."""
     record: dict[str, Any] = {"command": "attack", **results.to_dict()}
     text = results.summary()
     if out is not None:
-        from raysynth.evaluation.attacks import attack_section
-        from raysynth.evaluation.page import write_page
+        from raysynth.evaluation.attacks import attack_purpose, attack_section
+        from raysynth.evaluation.decision import spent_words
+        from raysynth.evaluation.page import page_heading, table_name, write_page
 
-        write_page(out, "Privacy attacks", [attack_section(results)], tables)
+        spent = None if model is None else model.privacy_spent_
+        head = page_heading(
+            "Privacy attacks",
+            table=table_name(real),
+            method="" if model is None else model.method,
+            guarantee="not known: no model was given" if model is None else spent_words(spent),
+            rows=f"{max((r.n_trials for r in results.details.values()), default=0):,} attacked",
+            more=more,
+        )
+        write_page(out, head, [attack_section(results)], [attack_purpose(results, spent)])
         record["report"] = str(out)
         text += f"\nReport: {out}"
     return Outcome(record, text)
@@ -149,6 +163,8 @@ def read_campaign(file: Path) -> dict[str, Any]:
     for key in ("attacks", "epsilons"):
         if key in content and not isinstance(content[key], list):
             raise ParameterError(f"{file}: '{key}' must be a list, for example [{content[key]}]")
+    if "epsilons" in content:
+        content["epsilons"] = [None if e in (math.inf, "inf", "none") else e for e in content["epsilons"]]
     for key in ("data", "storage_path"):
         if not isinstance(content[key], str):
             raise ParameterError(f"{file}: '{key}' must be a path or URI; found {content[key]!r}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.steps import Outcome, read_settings
+from raysynth.cli.steps import Outcome, check_output, read_settings
 from raysynth.errors import ParameterError
-from raysynth.files.storage import check_writable, local_path
+from raysynth.files.storage import local_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ def fit_database(
     """Learn all tables of a database and save the model."""
     from raysynth.related.synthesizer import RelationalSynthesizer
 
-    check_writable(file, data, starts=b"PK")
+    check_output(file, data, starts=b"PK")
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
     parameters = read_settings(settings or [])
@@ -131,10 +132,10 @@ def evaluate_databases(
     from raysynth.data.sources.databases import open_database
 
     if out is not None:
-        check_writable(out, real, synthetic, holdout)
+        check_output(out, real, synthetic, holdout)
     tables, schema = open_with_keys(real, relations)
     others = open_database(synthetic)[0], None if holdout is None else open_database(holdout)[0]
-    return _judged(tables, *others, schema, out, seed, entity)
+    return _judged(tables, *others, schema, out, seed, entity, source=real)
 
 
 def _judged(
@@ -145,10 +146,14 @@ def _judged(
     out: Path | None,
     seed: int | None,
     entity: str | None = None,
+    **about: str,
 ) -> Outcome:
+    """Figures, and the page; `about`: what its header says of the tables and of how they were made."""
     from raysynth.evaluation.database import evaluate_synthetic_database
 
     found = evaluate_synthetic_database(real, synthetic, schema, holdout, entity=entity, seed=seed or 0)
+    guarantee = about.get("guarantee", found.guarantee)
+    found = replace(found, source=about.get("source", ""), method=about.get("method", ""), guarantee=guarantee)
     text = found.summary()
     record = {"command": "evaluate", **found.to_dict()}
     if out is not None:
@@ -165,7 +170,7 @@ def demo_database(out: Path, method: str, seed: int) -> Outcome:
     from raysynth.related.synthesizer import RelationalSynthesizer
 
     files = {"report": out / "report.html", "synthetic tables": out / "synthetic", "model": out / "model.raysynth"}
-    check_writable(files["model"])
+    check_output(files["model"])
     begun = time.perf_counter()
     tables = made_up_shop(seed)
     print(f"1/4  A shop made up by a seeded generator: {', '.join(f'{n} {len(t):,}' for n, t in tables.items())} rows")
@@ -178,7 +183,8 @@ def demo_database(out: Path, method: str, seed: int) -> Outcome:
     synthetic = model.sample(seed=seed)
     write_database(synthetic, model.schema_, files["synthetic tables"])
     print("4/4  Comparing them with the real ones")
-    judged = _judged(real, synthetic, held, schema, files["report"], seed)
+    about = {"source": "a shop made up by a seeded generator", "method": model.method, "guarantee": "none"}
+    judged = _judged(real, synthetic, held, schema, files["report"], seed, **about)
     seconds = time.perf_counter() - begun
     lines = "\n".join(f"  {name:<16}  {path}" for name, path in files.items())
     record = {"command": "demo", "seconds": round(seconds, 3), "files": {n: str(p) for n, p in files.items()}}

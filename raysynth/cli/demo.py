@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, Method, app, command_line, run
+from raysynth.cli.application import Csv, Entity, Json, Method, app, run
 from raysynth.cli.database import demo_database, refuse
-from raysynth.cli.steps import Outcome, Reports, evaluate_tables, new_model, read_as, write_frame
+from raysynth.cli.steps import Outcome, Reports, check_output, evaluate_tables, new_model, read_as, write_frame
 from raysynth.errors import DataError
-from raysynth.files.storage import check_writable, local_path
+from raysynth.files.storage import local_path
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ def run_demo(
     local_path(out, "--out")  # a URI is refused; the paths are shown as they were given
     files = {"report": out / "report.html", "synthetic table": out / "synthetic.csv", "model": out / "model.raysynth"}
     for path in files.values():
-        check_writable(path)
+        check_output(path)
     seconds: dict[str, float] = {}
 
+    from raysynth.evaluation.page import table_name
     from raysynth.fitting.persons import entity_of
 
     source = EXAMPLE if data is None else str(getattr(data, "path", data))
@@ -181,7 +182,7 @@ def run_demo(
         judged = evaluate_tables(
             train,
             synthetic,
-            Reports(files["report"], source=source, command=command_line()),
+            Reports(files["report"], source=source if data is None else table_name(data)),
             model=model,
             seed=seed,
             holdout_data=holdout,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
-from raysynth.cli.steps import Outcome, read_as
+from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, run
+from raysynth.cli.steps import Outcome, check_output, read_as
 
 
 @app.command(
@@ -45,9 +45,10 @@ def dossier(
         from dataclasses import replace
 
         from raysynth.evaluation.dossier import privacy_dossier
-        from raysynth.files.storage import check_writable
+        from raysynth.evaluation.page import table_name
+        from raysynth.version import command_line
 
-        check_writable(out, model, real, synthetic, holdout, starts=b"<")
+        check_output(out, model, real, synthetic, holdout, starts=b"<")
         found = privacy_dossier(
             model,
             read_as(real, csv),
@@ -58,7 +59,7 @@ def dossier(
             seed=seed,
             odometer=odometer,
         )
-        found = replace(found, source=real, command=command_line())
+        found = replace(found, source=table_name(real), command=command_line())
         found.write(out, edition)
         record = {"command": "dossier", **found.to_dict(edition), "dossier": str(out)}
         return Outcome(record, f"{found.summary(edition)}\nDossier: {out} ({edition} edition)")

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, command_line, run
+from raysynth.cli.application import Csv, Entity, Json, OdometerFolder, Seed, app, run
 from raysynth.cli.database import Relations, evaluate_databases, means_database, refuse
-from raysynth.cli.steps import Outcome, Reports, evaluate_tables, read_as
+from raysynth.cli.steps import Outcome, Reports, check_output, evaluate_tables, read_as
 from raysynth.errors import ParameterError
 
 
@@ -76,13 +76,13 @@ def evaluate(
 
     def work() -> Outcome:
         from raysynth.dp.accounting.odometer import record_use
+        from raysynth.evaluation.page import table_name
         from raysynth.evaluation.profiles import ANALYST, check_profile
-        from raysynth.files.storage import check_writable
         from raysynth.methods.loading import load_synthetic_model
 
         for path in (out, shareable):
             if path is not None:
-                check_writable(path, real, synthetic, holdout, model)
+                check_output(path, real, synthetic, holdout, model)
         if profile != ANALYST and out is None:
             raise ParameterError(f"--profile {profile} says whom --out is for; name a file with --out")
         check_profile(profile, out or "")
@@ -96,7 +96,7 @@ def evaluate(
         return evaluate_tables(
             read_as(real, csv),
             synthetic,
-            Reports(out, shareable, real, command_line(), profile),
+            Reports(out, shareable, table_name(real), profile),
             model=None if model is None else load_synthetic_model(model),
             seed=seed,
             holdout_data=None if holdout is None else read_as(holdout, csv),

@@ -10,7 +10,7 @@ import typer
 
 from raysynth.cli.application import Csv, Entity, Json, Method, OdometerFolder, Seed, Settings, app, run
 from raysynth.cli.database import Dangling, Relations, fit_database, means_database, refuse
-from raysynth.cli.steps import Outcome, Spread, new_model, read_as
+from raysynth.cli.steps import Outcome, Spread, check_output, new_model, read_as
 from raysynth.methods.registry import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -113,9 +113,8 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
     """
 
     def work() -> Outcome:
-        from raysynth.files.storage import check_writable
 
-        check_writable(model, data, schema, starts=b"PK")
+        check_output(model, data, schema, starts=b"PK")
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
             refuse(

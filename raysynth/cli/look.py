@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysynth.cli.application import Csv, Json, app, run
-from raysynth.cli.steps import Outcome, read_as
+from raysynth.cli.steps import Outcome, check_output, read_as
 from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -51,22 +51,21 @@ def look(
         from dataclasses import replace
 
         from raysynth.data.table import as_table
-        from raysynth.files.storage import check_writable
         from raysynth.statistics.findings import find
 
-        check_writable(schema, data, starts=b"{")
+        check_output(schema, data, starts=b"{")
         if out is not None:
-            check_writable(out, data, starts=b"<")
+            check_output(out, data, starts=b"<")
         found = find(as_table(read_as(data, csv)))
         if rules is not None:
             if rules != "auto":
                 raise ParameterError(f"--rules must be 'auto'; found '{rules}'")
             found = replace(found, schema=found.with_rules())
-        found.schema.save(schema)
-        if out is not None:
-            write_look(out, found)
+        found.schema.save(schema, private=True)
         options = "".join(f" --csv {setting}" for setting in csv or ())
         following = f"raysynth fit {data} --schema {schema} --model model.raysynth{options}"
+        if out is not None:
+            write_look(out, found, data, following)
         record = {"command": "look", **found.record(), "schema": str(schema), "next": following}
         page = "" if out is None else f"\nPage: {out}"
         return Outcome(record, f"{found.text()}\nSchema: {schema} (edit kinds there){page}\nNext: {following}")
@@ -74,10 +73,18 @@ def look(
     run(work, as_json, kept="Nothing was written.")
 
 
-def write_look(path: Path, found: Findings) -> None:
-    """Write what was found as one HTML page; raises `StorageError`."""
-    from raysynth.evaluation.page import write_page
+def write_look(path: Path, found: Findings, data: str, following: str) -> None:
+    """Write what was found as one HTML page, with the command that follows; raises `StorageError`."""
+    from raysynth.evaluation.page import page_heading, table_name, write_page
     from raysynth.evaluation.section import Section, section_body
 
-    body = section_body("raysynth.evaluation", "look.html.j2", found=found)
-    write_page(path, f"A look at {found.source}", [Section("columns", "Columns", body)], [("Table", found.source)])
+    head = page_heading(
+        f"A look at {found.source}",
+        table=table_name(data),
+        method="none yet: nothing was learned",
+        guarantee="none: rows were read without noise",
+        rows=f"{found.n_rows:,} real",
+        more=[("Columns", str(len(found.columns)))],
+    )
+    body = section_body("raysynth.evaluation", "look.html.j2", found=found, following=following)
+    write_page(path, head, [Section("columns", "Columns", body)])

@@ -11,7 +11,7 @@ import typer
 
 from raysynth.cli.application import Json, Seed, app, run
 from raysynth.cli.database import refuse, sample_database
-from raysynth.cli.steps import FILE_ENDINGS, Outcome, write_frame
+from raysynth.cli.steps import FILE_ENDINGS, Outcome, check_output, write_frame
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.files.storage import check_writable, place
 
@@ -75,6 +75,9 @@ def sample(
     verify: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="Draw nothing; check a folder written earlier, file by file.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is older than the model, too.")
+    ] = False,
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -101,14 +104,15 @@ the same command goes on where it stopped.
             return sample_database(model, file, out, scale=scale or 1.0, conditions=wanted or None, seed=seed)
         if scale is not None:
             raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
+        if not overwrite:
+            check_not_learned(out, file)
         check_out(out, file, rules)
         kept = () if rules is None else TableSchema.load(rules).constraints
         asked = read_conditions(conditions)
-        replaced = ", in place of the file that was there" if place(out).exists() and Path(out).suffix else ""
         rows = write_sample(model, out, n, asked, seed, partition_by=partition_by, constraints=kept)
         seconds = time.perf_counter() - begun
         record = {"command": "sample", "model": str(file), "out": out, "rows": rows, "seconds": round(seconds, 3)}
-        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}{replaced}")
+        return Outcome(record, f"{rows:,} rows in {seconds:.1f} s -> {out}")
 
     run(work, as_json, kept=kept_of_sample(out))
 
@@ -124,9 +128,21 @@ def check_out(out: str, *inputs: object) -> None:
     if (ending := Path(out).suffix.lower()) in _OTHER_FILES:
         raise ParameterError(f"--out {out}: {ending} is not written; name a .csv or .parquet file, or a folder")
     if Path(out).suffix.lower() in FILE_ENDINGS:
-        check_writable(out, *inputs)
+        check_output(out, *inputs)
     else:
         check_writable(place(out, "--out") / "part")
+
+
+def check_not_learned(out: str, model: Path) -> None:
+    """Raise `ParameterError` where `--out` is a file older than the model: it may be what was learned from."""
+    there, learned = place(out), place(model)
+    if Path(out).suffix.lower() not in FILE_ENDINGS or not (there.is_local and learned.is_local and there.exists()):
+        return
+    if Path(there.path).stat().st_mtime < Path(learned.path).stat().st_mtime:
+        raise ParameterError(
+            f"--out {out}: the file that is there is older than the model, so it may be the table that the model was "
+            "learned from; name another file, or say --overwrite"
+        )
 
 
 def write_sample(

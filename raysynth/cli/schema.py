@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from raysynth.cli.application import Csv, Json, app, run
-from raysynth.cli.steps import Outcome, read_as
+from raysynth.cli.steps import Outcome, check_output, read_as
 from raysynth.errors import StorageError
 
 
@@ -43,10 +43,10 @@ def schema(
 
     def work() -> Outcome:
         from raysynth.data.table import as_table
-        from raysynth.files.storage import check_writable, write_atomically
+        from raysynth.files.storage import write_atomically
         from raysynth.statistics.codebook import schema_of, to_fill_in
 
-        check_writable(out, data, public, starts=b"{")
+        check_output(out, data, public, starts=b"{")
         try:
             text = None if public is None else public.read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:

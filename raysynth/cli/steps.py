@@ -9,8 +9,10 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from raysynth.errors import ParameterError
-from raysynth.files.storage import atomic_path, is_uri, local_path, write_atomically
+from raysynth.files.storage import Target, atomic_path, check_writable, is_uri, local_path, place, write_atomically
 from raysynth.methods.registry import AUTO, choose
 from raysynth.running.stages import LONG_SECONDS, Stage, stage_table
 
@@ -136,6 +138,14 @@ def read_settings(settings: list[str]) -> dict[str, Any]:
     return result
 
 
+def check_output(target: Target, *inputs: object, starts: bytes | None = None) -> None:
+    """As `check_writable`, before any work; a file that is there and will be replaced is named now (standard error)."""
+    check_writable(target, *inputs, starts=starts)
+    where = place(target)
+    if where.is_local and where.exists():
+        typer.echo(f"'{target}' is there: it is replaced when this command ends well (Ctrl-C keeps it)", err=True)
+
+
 def write_frame(frame: pd.DataFrame, path: Path) -> None:
     """Write a DataFrame as CSV or Parquet, whole or not at all; raises `StorageError`."""
     with atomic_path(path) as temporary:
@@ -149,7 +159,7 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
 def write_evaluation(results: EvaluationResults, path: Path, profile: str = "analyst") -> None:
     """The report of a profile as HTML, or all figures as JSON where the name ends so; raises `StorageError`."""
     if path.suffix.lower() == ".json" and profile == "analyst":
-        write_atomically(path, results.to_json().encode())
+        write_atomically(path, results.to_json().encode(), private=True)
     else:
         results.generate_report(path, profile=profile)
 
@@ -161,14 +171,13 @@ class Reports:
     Args:
         out: for the data's holder; None: none is written.
         shareable: the same of releasable figures alone.
-        source: name of the real table. command: that makes the report again.
+        source: name of the real table.
         profile: whom `out` is for: one of `raysynth.evaluation.profiles.PROFILES`.
     """
 
     out: Path | None = None
     shareable: Path | None = None
     source: str = ""
-    command: str = ""
     profile: str = "analyst"
 
 
@@ -185,6 +194,7 @@ def evaluate_tables(
         **options: of `evaluate_synthetic_data`.
     """
     from raysynth.evaluation import evaluate_synthetic_data
+    from raysynth.version import command_line
 
     results = evaluate_synthetic_data(
         real,
@@ -195,7 +205,7 @@ def evaluate_tables(
         **options,
     )
     out, shareable = reports.out, reports.shareable
-    results = replace(results, source=reports.source or results.source, command=reports.command)
+    results = replace(results, source=reports.source or results.source, command=command_line())
     record: dict[str, Any] = {"command": "evaluate", **results.to_dict()}
     text = results.summary()
     if out is not None:

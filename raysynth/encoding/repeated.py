@@ -102,14 +102,32 @@ class RepeatedEncoder:
         return self.inner.values(first, last - first + 1, key).take(pa.array(persons - first))
 
     def near(self, places: np.ndarray, row_start: int, reserved: int, key: int) -> pa.Array:
-        """As `IdentifierEncoder.near`, of a wide range: the key of a person is near the place of its first row here."""
+        """As `IdentifierEncoder.near`: the key of a person is near the place of its rows.
+
+        Args:
+            places: one for each row, the same in all rows of a person (N,).
+            row_start: a multiple of `reserved`.
+            reserved: rows of a chunk; 0: rows are made singly, and get keys as by `values`.
+            key: as of `values`.
+        """
         assert isinstance(self.inner, IdentifierEncoder)
-        if len(places) == 0:
-            return self.inner.values(0, 0, key)
-        persons, begins, of_N = np.unique(
-            self.rows_each.persons(row_start, len(places), key, self.entity), return_index=True, return_inverse=True
-        )
-        return self.inner.near(places[begins], int(persons[0]), len(persons), key).take(pa.array(of_N))
+        if not reserved or not len(places):
+            return self.values(row_start, len(places), key)
+        persons_N = self.rows_each.persons(row_start, len(places), key, self.entity)
+        persons, begins, of_N = np.unique(persons_N, return_index=True, return_inverse=True)
+        first = self.rows_each.first_row(int(persons[0]), key, self.entity) // reserved
+        after = self.rows_each.first_row(int(persons[-1]) + 1, key, self.entity)
+        # a chunk has as many numbers of keys as rows: the first is that of who begins there and ends later
+        chunk, own = row_start // reserved, [int(first < row_start // reserved), len(persons)]
+        if after > (chunk + 1) * reserved and len(persons) > own[0]:
+            own[1] -= 1
+        inside = slice(*own)
+        parts = [
+            self.inner.near(places[begins[: own[0]]], first * reserved, 1, key),
+            self.inner.near(places[begins[inside]], chunk * reserved + 1, reserved - 1, key),
+            self.inner.near(places[begins[own[1] :]], chunk * reserved, 1, key),
+        ]
+        return pa.concat_arrays(parts).take(pa.array(of_N))
 
 
 def rows_each_of(rows_P: np.ndarray, rare_threshold: int) -> tuple[tuple[int, float], ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from raysynth.attacks.registry import FAMILIES
 from raysynth.attacks.run import DEFAULT_TYPES, FEWEST_ROWS, Asked, ask, attack_records
 from raysynth.evaluation.charts import line_path
+from raysynth.evaluation.decision import Purpose, spent_words
 from raysynth.evaluation.privacy import Check
 from raysynth.evaluation.section import Section, section_body
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from raysynth.attacks.attack import Attack
     from raysynth.attacks.results import AttackResult, AttackResults
     from raysynth.attacks.threat import Records
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
 
 ROC_SIZE = 220.0
 N_EXPERIMENTS, N_TARGETS = 10, 2_000
@@ -87,6 +89,22 @@ def attack_checks(results: AttackResults) -> tuple[Check, ...]:
 def _counts(result: AttackResult) -> bool:
     """Whether an attack surely gains, and more than next to nothing."""
     return result.found and (result.in_words == "gain on few rows" or result.gain.value > NEGLIGIBLE)
+
+
+def attack_purpose(results: AttackResults, spent: PrivacySpent | None) -> Purpose:
+    """Whether the attacked table can be shared: what was found, and what follows."""
+    name, found = "Sharing outside", [r.title for r in results.details.values() if _counts(r)]
+    if found:
+        step = "Do not share it yet. Fit with a budget (--epsilon 1), or learn from more rows."
+        return Purpose(name, "no", "bad", f"Surely gained something: {', '.join(found)}.", step)
+    tried = f"None of {len(results.details)} attacks is sure to gain more than next to nothing"
+    if spent is not None and spent.guarantee:
+        step = "State epsilon, delta and the unit with the table."
+        return Purpose(name, "yes", "good", f"{tried}, and a guarantee holds: {spent_words(spent)}.", step)
+    step = "Share under contract; to publish, fit with a budget (--epsilon 1)."
+    return Purpose(
+        name, "with care", "fair", f"{tried}; a stronger one may, since no guarantee is known to hold.", step
+    )
 
 
 def attack_section(results: AttackResults) -> Section:

@@ -16,6 +16,7 @@ from raysynth.evaluation.measures import cdf
 from raysynth.evaluation.section import format_value, section_body
 from raysynth.evaluation.similarity import ColumnSimilarity, PairSimilarity, Similarity
 from raysynth.files.notebook import Drawing
+from raysynth.kinds.description import Family
 from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 320.0, 110.0
 _BINS, _SHOWN_CATEGORIES = 32, 8
+_FAR = 15.0  # times the median that the largest of 1,000 values is, from which on a scale of ratios is needed
 _NAMED_ROWS = 5  # of a table that a category is named by
 
 
@@ -46,6 +48,7 @@ class ColumnChart:
         real_path, synthetic_path: SVG paths of the bins' outlines in a box WIDTH x HEIGHT; empty for categories.
         peak: share of the highest bin.
         low, high: labels of the ends of the axis.
+        is_log: the bins are as wide by ratio: most values are far below the largest.
     """
 
     bars: tuple[Bar, ...]
@@ -54,6 +57,7 @@ class ColumnChart:
     peak: float = 0.0
     low: str = ""
     high: str = ""
+    is_log: bool = False
 
 
 def column_chart(
@@ -96,10 +100,11 @@ def _histogram(kind: Kind, real: NumericDistribution | None, synthetic: NumericD
     sides = [d for d in (real, synthetic) if d is not None and d.total > 0]
     if not sides:
         return ColumnChart(())
-    edges = _bin_edges(sides)
+    logarithmic = _log_edges(sides) if kind.about.family is Family.NUMBER else None
+    edges = _bin_edges(sides) if logarithmic is None else logarithmic
     shares = [None if d is None or d.total == 0 else _bin_shares(d, edges) for d in (real, synthetic)]
     peak = max(float(s.max()) for s in shares if s is not None)
-    whole = abs(edges[0] % 1 - 0.5) < 1e-9 and abs((edges[1] - edges[0]) % 1) < 1e-9
+    whole = logarithmic is None and abs(edges[0] % 1 - 0.5) < 1e-9 and abs((edges[1] - edges[0]) % 1) < 1e-9
     inset = 0.5 if whole else 0.0
     ends = [(edges[i] + inset, edges[i + 1] - inset) for i in range(len(edges) - 1)]
     labels = [
@@ -115,7 +120,7 @@ def _histogram(kind: Kind, real: NumericDistribution | None, synthetic: NumericD
     )
     paths = ["" if s is None else _step_path(s / peak if peak else s) for s in shares]
     first, last = format_value(ends[0][0], kind), format_value(ends[-1][1], kind)
-    return ColumnChart(bars, paths[0], paths[1], peak, first, last)
+    return ColumnChart(bars, paths[0], paths[1], peak, first, last, logarithmic is not None)
 
 
 def _bin_edges(sides: list[NumericDistribution]) -> np.ndarray:
@@ -131,6 +136,23 @@ def _bin_edges(sides: list[NumericDistribution]) -> np.ndarray:
     if low == high:
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, _BINS + 1)
+
+
+def _log_edges(sides: list[NumericDistribution]) -> np.ndarray | None:
+    """Bins of equal ratio where no value is below 0 and the largest are far from the middle ones; zeros have a bin of
+    their own. None: bins of equal width show the values."""
+    inner = []
+    for side in sides:
+        zeros = float(cdf(side, np.array([0.0]))[0])
+        if zeros >= 0.995 or float(side.quantile(np.array([0.0]))[0]) < 0:
+            return None
+        inner.append((zeros, side.quantile(zeros + (1 - zeros) * np.array([0.001, 0.5, 0.999]))))
+    low, high = min(float(q[0]) for _, q in inner), max(float(q[2]) for _, q in inner)
+    if low <= 0 or high < _FAR * max(float(q[1]) for _, q in inner):
+        return None
+    has_zeros = any(zeros > 0.001 for zeros, _ in inner)
+    edges = np.geomspace(low, high, _BINS + (0 if has_zeros else 1))
+    return np.concatenate([[0.0], edges]) if has_zeros else edges
 
 
 def _bin_shares(distribution: NumericDistribution, edges: np.ndarray) -> np.ndarray:

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from raysynth.comparison.intervals import Estimate
+from raysynth.evaluation.decision import ANSWERS, Purpose
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.measures import NAN, mean_of_defined
 from raysynth.evaluation.network_drawing import draw_network
-from raysynth.evaluation.page import write_page
+from raysynth.evaluation.page import page_heading, write_page
 from raysynth.evaluation.plain import plain, similarity_to_dict
-from raysynth.evaluation.section import Section, section_body
+from raysynth.evaluation.section import Section, as_percent, section_body
 from raysynth.evaluation.similarity import Similarity
 from raysynth.schema.relations import DatabaseSchema
 
@@ -123,6 +124,7 @@ class DatabaseEvaluation:
         efficacy: of a column of the entities, with aggregates of their children; None where none can be predicted.
         copying: whether synthetic rows lie nearer to learned rows than to held-back ones; None without such rows.
         has_holdout: whether real rows that the model has not seen were given.
+        source, method, guarantee: name of the real tables, and how the others were made, for the page's header.
     """
 
     schema: DatabaseSchema
@@ -134,6 +136,9 @@ class DatabaseEvaluation:
     efficacy: TargetEfficacy | None
     copying: Copying | None
     has_holdout: bool
+    source: str = ""
+    method: str = ""
+    guarantee: str = "not known: no model was given"
 
     @property
     def integrity(self) -> float:
@@ -238,9 +243,68 @@ class DatabaseEvaluation:
             )
             for anchor, title in parts.items()
         ]
-        write_page(path, "Synthetic database", sections)
+        head = page_heading(
+            "Synthetic database",
+            table=self.source,
+            method=self.method,
+            guarantee=self.guarantee,
+            rows=f"{sum(t.n_real for t in self.tables):,} real, {sum(t.n_synthetic for t in self.tables):,} synthetic, "
+            f"{'with' if self.has_holdout else 'without'} held-back tables",
+            more=[("Tables", str(len(self.tables))), ("Keys", str(len(self.relations)))],
+        )
+        write_page(path, head, sections, _purposes(self))
 
     generate_report = write_report
+
+
+def _purposes(e: DatabaseEvaluation) -> list[Purpose]:
+    """What the tables can be used for: analysis over keys, prediction, and sharing outside."""
+    told, columns = e.c2st_aggregated.value, _mean([t.shapes for t in e.tables])
+    keys = "every key points somewhere" if e.integrity == 1 else f"only {e.integrity:.1%} of a key points somewhere"
+    level = "bad" if e.integrity < 1 or told > 0.8 or columns.value < 0.85 else "fair" if told > 0.65 else "good"
+    worst = min(e.tables, key=lambda t: 2.0 if math.isnan(t.shapes.value) else t.shapes.value)
+    analysis = Purpose(
+        "Analysis over keys: counts, joins",
+        ANSWERS[level],
+        level,
+        f"{keys.capitalize()}; columns are {as_percent(columns.value)} alike; whole entities with their children are "
+        f"told from real ones with an AUC of {_number(told)} (0.5: they cannot be).",
+        f"Look at table '{worst.table}' first ({_number(worst.shapes.value)}).",
+    )
+    predicting = Purpose(
+        "Learning to predict",
+        "not decided",
+        "none",
+        "No column of the entities could be predicted.",
+        "Judge by the joins.",
+    )
+    if (target := e.efficacy) is not None:
+        score, model = target.score, target.models[0]
+        level = "none" if math.isnan(score) else "good" if score >= 0.95 else "fair" if score >= 0.8 else "bad"
+        predicting = Purpose(
+            f"Learning to predict '{target.target}'",
+            ANSWERS[level],
+            level,
+            f"{target.measure} {model.synthetic} where models learned from synthetic rows, {model.real} from real ones."
+            + (" The real rows themselves teach next to nothing." if level == "none" else ""),
+            f"Test the final model on real rows {'all the same' if level == 'good' else 'before you rely on it'}.",
+        )
+    return [analysis, predicting, _sharing(e)]
+
+
+def _sharing(e: DatabaseEvaluation) -> Purpose:
+    name, guaranteed = "Sharing outside", e.guarantee.startswith("epsilon")
+    if e.copying is None:
+        step = "Keep real entities out of the fit and give them: --holdout."
+        return Purpose(name, "not decided", "none", "Without held-back tables copying does not show.", step)
+    if e.copying.membership.low > 0.53 or e.copying.copies.low > max(e.copying.copies_fresh.high, 0.0):
+        reason = f"Who was in the fit is told with an AUC of {e.copying.membership}."
+        return Purpose(name, "no", "bad", reason, "Do not share it yet: fit with a budget, or learn from more rows.")
+    if guaranteed:
+        step = "State epsilon, delta and the unit with the tables."
+        return Purpose(name, "yes", "good", f"A guarantee holds: {e.guarantee}.", step)
+    reason = "No leak was found by distance and copies, and no guarantee is known."
+    return Purpose(name, "with care", "fair", reason, "Share under contract; to publish, fit with a budget.")
 
 
 def _mean(figures: list[Beside]) -> Beside:

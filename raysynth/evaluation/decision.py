@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STRICT, WEAK = 3.0, 10.0  # epsilon up to which a guarantee is strict, and above which it promises little
 _LARGEST_DELTA = 1e-3  # above it a mechanism may hand over the rows of one person in a thousand, whatever its epsilon
-_ANSWERS = {"good": "yes", "fair": "with care", "bad": "no"}
+ANSWERS = {"good": "yes", "fair": "with care", "bad": "no", "none": "not decided"}
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,20 @@ def attention(results: EvaluationFigures) -> list[str]:
 
 def guarantee_words(results: EvaluationFigures) -> str:
     """The guarantee of differential privacy in a few words; 'none', or 'not known' where no model was given."""
-    if (spent := results.spent) is not None:
-        if not spent.guarantee:
-            return "none: the ledger holds what voids it"
-        units = sorted({event.unit for event in spent.ledger})
-        return f"epsilon {spent.epsilon:.3g}, delta {spent.delta:.2g}, by {' and '.join(units) or 'row'}"
+    if results.spent is not None:
+        return spent_words(results.spent)
     told = _told(results)
     return "not known: no model was given" if told is None else told
+
+
+def spent_words(spent: PrivacySpent | None) -> str:
+    """The guarantee that a ledger states, in a few words; 'none' without one."""
+    if spent is None:
+        return "none"
+    if not spent.guarantee:
+        return "none: the ledger holds what voids it"
+    units = sorted({event.unit for event in spent.ledger})
+    return f"epsilon {spent.epsilon:.3g}, delta {spent.delta:.2g}, by {' and '.join(units) or 'row'}"
 
 
 def _told(results: EvaluationFigures) -> str | None:
@@ -137,16 +144,16 @@ def _usefulness_card(results: EvaluationFigures) -> Card:
     if not results.efficacy:
         return Card("Usefulness", "not measured", "none", "Name a column to predict: --target COLUMN.", "making")
     score = results.ml_efficacy
-    words, interval = wording.usefulness(score, results.target), ""
+    words = wording.usefulness(score, results.target)
     if len(results.efficacy) == 1:
         only = results.efficacy[0]
         best = max(only.models, key=lambda m: m.real.value)
-        words += f" {only.measure} {best.synthetic.value:.3f}; trained on real rows {best.real.value:.3f}."
-        interval = _bounds(best.synthetic, percent=False)
-        interval = f"{interval} of the {only.measure}" if interval else ""
+        bounds = _bounds(best.synthetic)
+        interval = f" (95 % interval {bounds})" if bounds else ""
+        words += f" {only.measure} {best.synthetic.value:.3f}{interval}; trained on real rows {best.real.value:.3f}."
     meter = None if math.isnan(score) else score
     title = f"Usefulness for predicting {results.target}"
-    return Card(title, as_percent(score), wording.level(score), words, "efficacy", meter, interval)
+    return Card(title, as_percent(score), wording.level(score), words, "efficacy", meter)
 
 
 def _leakage_card(results: EvaluationFigures) -> Card:
@@ -171,7 +178,10 @@ def _analysis(results: EvaluationFigures) -> Purpose:
     name = "Analysis: counts, shares, relations"
     if not results.is_valid:
         failed = ", ".join(d.name.lower() for d in results.diagnostics if not d.passed)
-        return Purpose(name, "no", "bad", f"The table is not valid: {failed}.", "Mend what Diagnostics lists.")
+        step = "Mend what Diagnostics lists."
+        if results.spent is not None:
+            step = "Declare bounds and values in the schema: within a budget they are not read from the rows."
+        return Purpose(name, "no", "bad", f"The table is not valid: {failed}.", step)
     if (s := results.similarity) is None or math.isnan(s.quality):
         return Purpose(name, "not decided", "none", "Similarity was not measured.", "Evaluate with all metrics.")
     accuracy, fresh = s.accuracies["bivariate"]
@@ -188,7 +198,7 @@ def _analysis(results: EvaluationFigures) -> Purpose:
         if level == "good"
         else f"Look at '{worst.name}' ({worst.score:.3f}) first; then try another method, or more rows to learn from."
     )
-    return Purpose(name, _ANSWERS[level], level, reason, step)
+    return Purpose(name, ANSWERS[level], level, reason, step)
 
 
 def _prediction(results: EvaluationFigures) -> Purpose:
@@ -207,7 +217,7 @@ def _prediction(results: EvaluationFigures) -> Purpose:
         if level == "good"
         else "Try another method, or declare the target's kind; see Usefulness."
     )
-    return Purpose(name, _ANSWERS[level], level, wording.usefulness(score, results.target), step)
+    return Purpose(name, ANSWERS[level], level, wording.usefulness(score, results.target), step)
 
 
 def _sharing(results: EvaluationFigures) -> Purpose:
@@ -232,7 +242,7 @@ def _sharing(results: EvaluationFigures) -> Purpose:
         )
         reason = f"A guarantee holds for what the given model draws: {guarantee_words(results)}."
         reason += f" Yet{_of_minor(failed)}" if failed else ""
-        return Purpose(name, _ANSWERS[level], level, reason, step)
+        return Purpose(name, ANSWERS[level], level, reason, step)
     if results.privacy is None:
         return Purpose(name, "not decided", "none", "Leakage was not measured.", "Evaluate with privacy metrics.")
     if not results.has_holdout:
@@ -250,7 +260,7 @@ def _of_minor(failed: Sequence[Check]) -> str:
     return f" {words} ({told})." if failed else ""
 
 
-def _bounds(interval: Estimate, *, percent: bool) -> str:
+def _bounds(interval: Estimate, *, percent: bool = False) -> str:
     if math.isnan(interval.low):
         return ""
     low, high = ((as_percent(b) if percent else as_number(b, 3)) for b in (interval.low, interval.high))

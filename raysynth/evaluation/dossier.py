@@ -21,7 +21,8 @@ from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import attack_section
-from raysynth.evaluation.page import Heading, with_date
+from raysynth.evaluation.decision import spent_words
+from raysynth.evaluation.page import page_heading
 from raysynth.evaluation.plain import plain
 from raysynth.evaluation.provenance import ledger_section, units_in_words
 from raysynth.evaluation.section import Section, section_body
@@ -128,18 +129,25 @@ class Dossier:
             StorageError: the file cannot be written. ParameterError: no such edition.
         """
         check_replaced(path, b"<")
-        write_atomically(path, self.render(edition).encode())
+        write_atomically(path, self.render(edition).encode(), private=edition == "private")
 
     def render(self, edition: Edition = "private") -> str:
         """The page as HTML text, for `edition` 'private' or 'releasable'."""
         private = _checked(edition) == "private"
-        names = [("Table", self.source if private else ""), ("Method", self.method), ("Model", self.digest[:16])]
         rows = ", ".join(f"{n:,} {label}" for label, n in self.looked_at.items() if label != "drawn")
-        facts = [*names, ("Edition", edition), ("Rows looked at", rows if private else "")]
+        head = page_heading(
+            "Privacy dossier",
+            table=self.source if private else "not named in a releasable edition",
+            method=self.method,
+            guarantee=spent_words(self.spent),
+            rows=f"{rows} looked at" if private else "not told in a releasable edition",
+            more=[("Model", self.digest[:16]), ("Edition", edition)],
+            command=self.command if private else "",
+        )
         return section_body(
             "raysynth.evaluation",
             "dossier.html.j2",
-            heading=Heading("Privacy dossier", with_date(facts), self.command if private else ""),
+            heading=head,
             d=self,
             edition=edition,
             private=private,

@@ -43,7 +43,7 @@ def write_profile(results: EvaluationFigures, path: str | os.PathLike[str], prof
     """
     check_profile(profile, path)
     text = _MAKERS[profile](results)
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode(), private=True)
 
 
 def check_profile(profile: str, path: str | os.PathLike[str]) -> None:

@@ -50,7 +50,7 @@ def write_report(
 
     check_replaced(path, b"<")
     page = render_report(results, shareable=shareable, sections=sections)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, private=not shareable) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -137,9 +137,12 @@ def _pairs(similarity: Similarity | None) -> dict[str, Any] | None:
         strongest = sorted(shown, key=lambda p: 0.0 if math.isnan(p.real) else -abs(p.real))
         kept = set(list(dict.fromkeys(name for p in strongest for name in (p.first, p.second)))[:_MAPPED])
         names, shown = [n for n in names if n in kept], [p for p in shown if {p.first, p.second} <= kept]
+    differences = [abs(p.synthetic - p.real) for p in shown]
+    most = max((d for d in differences if not math.isnan(d)), default=0.0)
     return {
         "names": names,
         "maps": {which: heat_matrix(names, shown, which) for which in ("real", "synthetic", "difference")},
+        "scale": max(math.ceil(10 * most) / 10, 0.1),
         "worst": similarity.least_accurate[:_WORST_PAIRS],
         "joints": [_joint(j) for j in similarity.joints],
         "n": len(similarity.pairs),

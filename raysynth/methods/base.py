@@ -126,7 +126,7 @@ class Synthesizer(Shown):
             "share of the budget (of its rho) for the statistics of single columns",
             above=0,
             below=1,
-            under_budget=Computed("a tenth"),
+            under_budget=Computed("a tenth, of `bayesian_network` a fifth"),
         ),
     ] = None
     privacy_unit: Annotated[

@@ -23,6 +23,7 @@ MATCHED_EACH, MOST_MATCHED = 8, 100  # the same where children find the parent b
 LEVELS = 6  # of a category, whose shares are features
 LEARNED_FROM = 50_000  # parents
 WEAKEST = 0.1  # weight of a feature that differs between parents no more than by chance
+STRONGEST = 25.0  # deviation between parents, in deviations within, of a feature that tells parents apart
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def children_codes(
     result = np.full(n_parents, NO_PARENT, np.int64)
     if not len(has):
         return result
-    features_PF = _features(children.rows.take(pa.array(there)), children.columns, parent_N[there], number)[has]
+    rows, found_by_code = children.rows.take(pa.array(there)), parents is not None
+    features_PF = _features(rows, children.columns, parent_N[there], number, found_by_code)[has]
     each, most = PARENTS_EACH, MOST_CLUSTERS
     if parents is not None:
         own = Sample(parents.rows.take(pa.array(has)), parents.columns)
@@ -69,7 +71,7 @@ def children_codes(
 
 
 def _depended_on(parents: Sample, features_PF: np.ndarray) -> np.ndarray:
-    """Own columns of parents, standardised, each times its largest correlation with what its children are like."""
+    """Own columns of parents, standardised, each times what of the features it tells: correlation times deviation."""
     columns = []
     for column in parents.columns:
         if column.kind.is_numeric:
@@ -82,8 +84,8 @@ def _depended_on(parents: Sample, features_PF: np.ndarray) -> np.ndarray:
     own_PO, theirs_PF = (_standardised(x) for x in (own_PO, features_PF))
     if not own_PO.shape[1] or not theirs_PF.shape[1]:
         return own_PO[:, :0]
-    strongest = np.abs(own_PO.T @ theirs_PF / n).max(1)
-    weighted: np.ndarray = own_PO * np.where(strongest > 3 / np.sqrt(n), strongest, 0.0)
+    related = np.abs(own_PO.T @ theirs_PF / n)
+    weighted: np.ndarray = own_PO * (np.where(related > 3 / np.sqrt(n), related, 0.0) * features_PF.std(0)).max(1)
     return weighted
 
 
@@ -92,16 +94,20 @@ def _standardised(x_PF: np.ndarray) -> np.ndarray:
 
 
 def _features(
-    rows: pa.Table, columns: tuple[ColumnSchema, ...], parent_N: np.ndarray, number_P: np.ndarray
+    rows: pa.Table, columns: tuple[ColumnSchema, ...], parent_N: np.ndarray, number_P: np.ndarray, by_child: bool
 ) -> np.ndarray:
-    """Means and shares of each parent's children, standardised and weighted by how much parents differ, (P, F)."""
+    """Means and shares of each parent's children, standardised and weighted by how much parents differ, (P, F).
+
+    `by_child`: by how well one child tells its parent from others, as in discriminant analysis (Fisher 1936).
+    """
     parts = []
     for column in columns:
         if column.kind.is_numeric:
-            parts.append(_weighted(parent_N, squeezed(numbers(rows.column(column.name))), number_P))
+            parts.append(_weighted(parent_N, squeezed(numbers(rows.column(column.name))), number_P, by_child))
         else:
             code, _ = codes(rows.column(column.name))
-            parts += [_weighted(parent_N, (code == level).astype(float), number_P) for level in frequent_levels(code)]
+            levels = [(code == level).astype(float) for level in frequent_levels(code)]
+            parts += [_weighted(parent_N, x, number_P, by_child) for x in levels]
     return np.stack(parts, 1) if parts else np.zeros((len(number_P), 0))
 
 
@@ -122,13 +128,17 @@ def frequent_levels(code_N: np.ndarray) -> np.ndarray:
     return frequent
 
 
-def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray) -> np.ndarray:
-    """One feature (P,): parents' means, standardised, times the square root of the share that is no chance."""
+def _weighted(parent_N: np.ndarray, x_N: np.ndarray, number_P: np.ndarray, by_child: bool) -> np.ndarray:
+    """One feature (P,): parents' means, standardised, times the square root of the share that is no chance.
+
+    `by_child`: times the deviation between parents in units of that within.
+    """
     mean, n = group_means(parent_N, x_N, len(number_P))
     has = n > 0
     if not has.any() or (between := float(np.var(mean[has]))) <= 1e-12:
         return np.zeros(len(mean))
-    signal = max(share_of_parents(parent_N, x_N, number_P)[0], WEAKEST)
+    signal, share = share_of_parents(parent_N, x_N, number_P)
+    signal = share / max(1 - share, STRONGEST**-2) if by_child else max(signal, WEAKEST)
     if (n[has] - 1).sum() < has.sum() / 10:  # nearly all have one child: between and within cannot be told apart
         signal = 1.0
     return np.where(has, (mean - mean[has].mean()) / np.sqrt(between), 0.0) * np.sqrt(signal)

@@ -9,8 +9,35 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
+
+from raysynth.running.progress import progress
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Told(event.Listener):
+    """Says while a function is compiled that it is, and why: it takes seconds, and the next process loads the code."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+
+    def on_start(self, event: Any) -> None:
+        """A compilation began, maybe inside another; numba's lock keeps other threads out."""
+        self._depth += 1
+        if self._depth == 1:
+            self._step = progress("compiling loops, once on this machine", public=True, is_patient=True)
+            self._step.__enter__()
+
+    def on_end(self, event: Any) -> None:
+        """It ended, well or not."""
+        self._depth -= 1
+        if self._depth == 0:
+            self._step.__exit__(None, None, None)
+
+
+_register: Any = event.register  # without types
+_register("numba:compile", _Told())
 
 
 def compiled(function: F) -> F:

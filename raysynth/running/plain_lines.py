@@ -4,7 +4,8 @@
     [raysynth] growing trees: done, 56 s
 
 Steps stand inside steps; a line tells of the innermost one. A step of under a second writes none. A thread of
-the outermost step writes them, so that a step that counts nothing is told, too.
+the outermost step writes them, so that a step that counts nothing is told, too. What a command does between its steps
+is told by the command's own (`progress.still_working`), where nothing was written for five seconds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _only_public: ContextVar[bool] = ContextVar("only_public", default=False)
 _lock = threading.Lock()
 _steps: list[_Step] = []  # that run now, of all threads, the innermost last
+_written = [-SECONDS]  # when the latest line was, by the monotonic clock
 
 
 @dataclass(eq=False)
@@ -31,6 +33,7 @@ class _Step:
     label: str
     total: float | None
     done: float
+    is_patient: bool = False  # tells nothing before five seconds went by without a line, and not its end
     before: float = field(init=False)  # units that earlier runs did
     begun: float = field(default_factory=time.monotonic)
     told: bool = False
@@ -80,19 +83,22 @@ def hides_counts() -> bool:
 
 
 @contextmanager
-def plain_step(label: str, total: float | None = None, done: int = 0) -> Iterator[Callable[[float], None]]:
-    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `progress.progress`."""
+def plain_step(
+    label: str, total: float | None = None, done: int = 0, *, is_patient: bool = False
+) -> Iterator[Callable[[float], None]]:
+    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `progress.progress`; a patient
+    step tells nothing before five seconds went by without a line of any step, and not its end."""
     if _quiet.get():
         yield lambda n: None
         return
-    step = _Step(label, total, done)
+    step = _Step(label, total, done, is_patient)
     with _lock:
         is_outermost = not _steps
         _steps.append(step)
     writer = _Writer() if is_outermost else None
     try:
         yield step.advance
-        if step.told:
+        if step.told and not is_patient:
             _write(f"{label}: done, {duration(time.monotonic() - step.begun)}")
     finally:
         with _lock:
@@ -115,19 +121,16 @@ class _Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        latest = -SECONDS
         while not self._ended.wait(FIRST_SECONDS / 4):
-            now = time.monotonic()
-            if (line := _line_due(now, latest)) is not None:
-                latest = now
+            if (line := _line_due(time.monotonic())) is not None:
                 _write(line)
 
 
-def _line_due(now: float, latest: float) -> str | None:
-    """The line of the innermost step where it has run for a second, and is new or was told five seconds ago."""
+def _line_due(now: float) -> str | None:
+    """The line of the innermost step of over a second: at once where it is new, else after five seconds without any."""
     with _lock:
-        step = _steps[-1] if _steps else None
-        if step is None or now - step.begun < FIRST_SECONDS or (step.told and now - latest < SECONDS):
+        step = next((s for s in reversed(_steps) if now - s.begun >= FIRST_SECONDS), None)
+        if step is None or (step.told or step.is_patient) and now - max(_written[0], _steps[0].begun) < SECONDS:
             return None
         step.told = True
         return step.line()
@@ -143,6 +146,7 @@ def duration(seconds: float) -> str:
 
 
 def _write(line: str) -> None:
+    _written[0] = time.monotonic()
     with contextlib.suppress(OSError, ValueError):  # whoever read standard error is gone: the work goes on without
         sys.stderr.write(f"[raysynth] {line}\n")
         sys.stderr.flush()

@@ -41,6 +41,7 @@ def progress(
     *,
     done: int = 0,
     public: bool = False,
+    is_patient: bool = False,
 ) -> Iterator[Callable[[float], None]]:
     """A bar with label, share done, elapsed time and estimated time left, for the duration of the `with` block.
 
@@ -49,6 +50,7 @@ def progress(
         total: units of work in all; None where it is not known (the bar then only shows that work goes on).
         console: a rich console to write to; default: standard error.
         done: units that an earlier run has done already.
+        is_patient: as of `plain_lines.plain_step`.
         public: the total follows from no row; any other is left out where a privacy budget holds (`plain_lines.told`).
 
     Yields:
@@ -58,7 +60,11 @@ def progress(
         total = None
     console = console or console_of_progress()
     if console is None:
-        with nullcontext(lambda n: None) if _is_quiet() else plain_step(label, total, done) as advance:
+        with (
+            nullcontext(lambda n: None)
+            if _is_quiet()
+            else plain_step(label, total, done, is_patient=is_patient) as advance
+        ):
             yield advance
         return
     bar, is_ours = _join_or_start(console)
@@ -75,6 +81,16 @@ def progress(
             bar.stop_task(task)
         if is_ours:
             _stop(bar)
+
+
+@contextmanager
+def still_working() -> Iterator[None]:
+    """A command from its begin to its end: where neither bars nor lines of a step say so for five seconds, it does."""
+    if _is_quiet() or console_of_progress() is not None:
+        yield
+        return
+    with plain_step("working", is_patient=True):
+        yield
 
 
 @contextmanager

@@ -139,6 +139,8 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
         for i, p in enumerate(pieces)
     ]
     reserved = [p.n for p in pieces[:-1]] + [(chunk + 1) * CHUNK_ROWS - pieces[-1].first_row]
+    if not (len(segments) == 1 and _person_by_person(model, pieces[0])):
+        reserved = [0 if model.schema.entity is not None else n for n in reserved]
     tables = [
         assemble(r, model.schema, model.regenerators, model.key, p.first_row, own)
         for r, p, own in zip(rows, pieces, reserved, strict=True)

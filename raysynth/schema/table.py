@@ -195,10 +195,11 @@ class TableSchema:
             complete=complete and "columns" in content
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON to `path` (or URI), meant to be edited by hand; raises `StorageError`."""
+    def save(self, path: str | os.PathLike[str], *, private: bool = False) -> None:
+        """Write JSON to `path` (or URI), meant to be edited by hand; `private`: the user's alone (0600), since rows
+        were read for it. Raises `StorageError`."""
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(path, content.encode("utf-8"))
+        write_atomically(path, content.encode("utf-8"), private=private)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TableSchema:

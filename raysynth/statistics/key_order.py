@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from scipy.stats import chi2, kstest
 
 from raysynth.data.fragments import Table
-from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.kinds.identifier.pattern import parse_pattern
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
@@ -54,21 +53,25 @@ def _in_order(column: ColumnSchema, seen: ColumnStatistics) -> ColumnSchema:
 
 
 def _may_be(column: ColumnSchema, schema: TableSchema, statistics: TableStatistics) -> bool:
-    """Whether it is a key of whole numbers that each row has for itself, or of persons in a wide range."""
+    """Whether it is a key of whole numbers, of rows or of persons, that none lacks."""
     seen = statistics.columns[column.name]
     if not column.kind.is_key or not pa.types.is_integer(column.arrow_type) or seen.missing or column.within:
         return False
-    if seen.summary.all_unique:
-        return seen.n_rows > GROUPS
-    return column.name == schema.entity and IdentifierEncoder.from_schema(column).is_wide
+    return seen.n_distinct > GROUPS and (seen.summary.all_unique or column.name == schema.entity)
 
 
 def _tells(rows: pa.Table, key: ColumnSchema, schema: TableSchema) -> bool:
-    """Whether groups of neighbouring keys differ in another column, or keys lie unevenly in the pattern's range."""
-    numbers = np.asarray(rows.column(key.name).to_numpy(), dtype=np.float64)
+    """Whether groups of neighbouring keys differ in another column, or keys lie unevenly in the pattern's range.
+
+    Of persons with several rows one of each counts, and only what their order tells: where other keys in the same order
+    stood for them, rows would be made alike.
+    """
+    numbers, first = np.unique(rows.column(key.name).to_numpy(), return_index=True)
+    of_rows = len(first) == rows.num_rows
+    rows, numbers = rows.take(pa.array(first)), numbers.astype(np.float64)
     pattern = parse_pattern(key.pattern or "integer", key.name)
     low, size = float(getattr(pattern, "low", 0)), float(pattern.size)
-    if kstest((numbers - low + 0.5) / size, "uniform").pvalue < FALSE_ALARM:
+    if of_rows and kstest((numbers - low + 0.5) / size, "uniform").pvalue < FALSE_ALARM:
         return True
     groups = int(min(GROUPS, len(numbers) // ROWS_OF_GROUP))
     others = [c for c in schema.columns if c.name != key.name and c.kind.is_modelled]

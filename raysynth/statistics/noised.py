@@ -3,7 +3,8 @@
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
 noise, whether they are whole and where they lie (`noised_digits.py`, `noised_range.py`); there the second pass counts
-them, in as many parts of about equally many rows as the noise lets one tell apart. Outer parts of noise alone are cut.
+them, in as many parts of about equally many rows as the noise lets one tell apart. Where outer ones hold noise alone,
+tails take their place (`noised_tails.py`).
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
 All events are charged before the rows are read.
 
@@ -34,9 +35,9 @@ from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import noised_counts, stable_counts
 from raysynth.dp.mechanisms.histogram import (
-    FAN_OUT,
     WIDEST,
     LevelCounts,
+    Runs,
     exact_levels,
     level_sizes,
     merged_runs,
@@ -57,18 +58,18 @@ from raysynth.statistics.noised_range import (
     interval_shown,
     parts_shown,
     released_spread,
-    with_margin,
 )
+from raysynth.statistics.noised_tails import with_tails, without_noise_alone
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
-from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts
+from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts, wider
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases
 NUMBER_CELLS, OPEN_CELLS = 30.0, 30.0  # counts that a number is known by, and categories that nobody declared
 DIGITS_SHARE = 0.1  # of a column's rho, for finding whether a number of which nothing is declared is whole
 LEAST_PRESENT = 0.5  # rows with a number, however many missing ones the noise shows: a distribution needs some
-PART_ROWS = 2.5  # standard deviations: so many rows are in a part of a number without declared bounds, on average
+PART_ROWS = 3.5  # standard deviations: so many rows are in a part of a number without declared bounds, on average
 FINE_ROWS = 3000.0  # standard deviations: of so many rows the noise shows single values and narrow intervals
 CUTS = 64  # parts of a cell of the public grid, whose width is up to 1/256 of the value: too wide for years and dates
 SEEN = 3.0  # standard deviations: fewer missing values, or values that have no name, than this are taken for noise
@@ -286,7 +287,8 @@ def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: Privacy
     event = plan.events[column.name][0]
     assert event.noise_multiplier is not None
     sigma = event.noise_multiplier * plan.k
-    fine, parts = grid_of(column, (spread.edges[0], spread.edges[-1])), parts_shown(n_rows, sigma, PART_ROWS, WIDEST)
+    parts = parts_shown(n_rows, sigma, PART_ROWS, WIDEST)
+    fine = grid_of(column, wider(column, (spread.edges[0], spread.edges[-1]), parts))
     is_fine = len(fine.starts) <= parts or n_rows >= FINE_ROWS * sigma
     return fine if is_fine else grid_of_parts(column, spread.finer(CUTS).cut(parts))
 
@@ -374,25 +376,17 @@ def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: Privac
     missing = float(noised_counts(cells[-1:], sigma, scope.noise)[0]) if column.nullable else 0.0
     missing = min(missing, n_rows - LEAST_PRESENT) if _seen_missing(column, missing, sigma) else 0.0
     levels = [LevelCounts(noised_counts(k, sigma, scope.noise), sigma) for k in exact_levels(cells[:-1])]
-    if column.bounds is None:
-        known = math.hypot(scope.row_count_sigma, sigma if column.nullable else 0.0)
-        levels, grid = _without_noise_alone(levels, grid, n_rows - missing, known)
-    runs = merged_runs(levels, n_rows - missing)
+    known = math.hypot(scope.row_count_sigma, sigma if column.nullable else 0.0)
+    if column.bounds is None and len(levels) == 1:
+        shown = interval_shown(levels[0].counts, sigma, n_rows - missing, known, cost=END_COST)
+        grid, rows = with_tails(levels[0], grid, shown, n_rows - missing, column)
+        runs = Runs(np.arange(len(rows)), rows)
+    else:
+        if column.bounds is None:
+            levels, grid = without_noise_alone(levels, grid, n_rows - missing, known)
+        runs = merged_runs(levels, n_rows - missing)
     if column.bounds is not None and len(levels) == 1:
         runs = with_ends(runs, n_rows - missing)
     return NoisedColumn(
         column.name, n_rows, missing, numbers=Noised(grid.distribution(runs.first, runs.counts, missing), event)
     )
-
-
-def _without_noise_alone(
-    levels: list[LevelCounts], grid: ValueGrid, total: float, total_sigma: float
-) -> tuple[list[LevelCounts], ValueGrid]:
-    """The leaves of the top nodes between which the noise shows rows: values far out would be made of noise alone."""
-    top = levels[-1]
-    first, end = with_margin(*interval_shown(top.counts, top.sigma, total, total_sigma, cost=END_COST), len(top.counts))
-    start, stop = first * FAN_OUT ** (len(levels) - 1), end * FAN_OUT ** (len(levels) - 1)
-    kept = [
-        LevelCounts(own.counts[start // FAN_OUT**i : stop // FAN_OUT**i], own.sigma) for i, own in enumerate(levels)
-    ]
-    return kept, ValueGrid(grid.starts[start:stop], grid.low[start:stop], grid.high[start:stop], grid.decimals)

@@ -30,11 +30,11 @@ FINE = 256  # cells of an octave
 ZOOMS = 1
 MOST_PARTS, LEAST_PARTS = 32, 4  # of a zoom
 PART_ROWS = 2.0  # standard deviations: so many rows are in a part on average
-CELL_COST = 1.5  # squared standard deviations that an octave or a part must add to what it widens the range by
+CELL_COST = 2.5  # squared standard deviations that an octave or a part must add to what it widens the range by
 END_COST = 2.0  # the same where parts are counted for good: values far out would be made of it
 PART_COST = 1.25  # the same in a zoom: parts are where rows are, and what is too much costs little
 SEEN = 2.0  # standard deviations: fewer rows below, above or missing are taken for noise
-START_COST = 15.0  # of an interval that need not be: one of a hundred empty octaves is as full in 1 % of draws
+START_COST = 12.0  # of an interval that need not be: with `CELL_COST`, one of a hundred empty octaves is as full in 1 %
 NEAR_ZERO = 0.25  # a range that begins at so small a part of its other end begins at zero: that costs a third of it
 EVEN = 0.3  # of the parts go by width instead of rows: a tail keeps a shape
 

@@ -17,6 +17,7 @@ from raysynth.statistics.released import NumericDistribution
 
 MOST_VALUES = 1 << 17
 INTERVALS = 1 << 16
+BESIDE = 3  # values counted on either side of a few that a range was found for
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ def grid_of(column: ColumnSchema, bounds: tuple[float, float]) -> ValueGrid:
             values = np.round(low + np.arange(max(n_values, 1)) * unit, decimals)
             return ValueGrid(values - unit / 2, values, values, decimals)
     return _intervals(low, high, decimals)
+
+
+def wider(column: ColumnSchema, ends: tuple[float, float], most: int) -> tuple[float, float]:
+    """Ends with `BESIDE` further values on both sides, not through zero, where all are at most `most` single values."""
+    decimals = _decimals(column)
+    if decimals is None or (ends[1] - ends[0]) * 10.0**decimals + 1 + 2 * BESIDE > most:
+        return ends
+    more = BESIDE * 10.0**-decimals
+    low = ends[0] - more if ends[0] < 0 else max(ends[0] - more, 0.0)
+    return low, ends[1] + more if ends[1] >= 0 else min(ends[1] + more, 0.0)
 
 
 def _decimals(column: ColumnSchema) -> int | None:

@@ -72,8 +72,14 @@ class PrivatePlan:
         return synthesizer(setting, None, self.delta, schema=self.schema, **self.fixed)
 
     def opener(self) -> tuple[Synthesizer, PrivacyScope]:
-        """Whose parameters the table is opened with, and the scope that pays for its statistics."""
-        model = self.unfitted(replace(self.settings[0], epsilon=min(s.epsilon for s in self.settings)))
+        """Whose parameters the table is opened with, and the scope that pays for its statistics.
+
+        All runs share these; the method that takes most for them decides, so that neither they nor the cost of the
+        whole depend on the order of methods.
+        """
+        epsilon = min(s.epsilon for s in self.settings)
+        models = (self.unfitted(replace(s, epsilon=epsilon)) for s in {s.method: s for s in self.settings}.values())
+        model = max(models, key=lambda m: (m.usual_statistics_share, m.method))
         return model, _scope(model)
 
     def ledger(self, charged: Sequence[Event]) -> PrivacySpent:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raysynth.comparison.intervals import Estimate
-from raysynth.evaluation.page import Heading, with_date
+from raysynth.evaluation.page import Heading, page_heading, table_name
 from raysynth.evaluation.section import environment
 from raysynth.tuning.front import AGAINST, Candidate
 
@@ -39,6 +39,16 @@ class Sweep(Protocol):
         ...
 
     @property
+    def data(self) -> str:
+        """Path of the table."""
+        ...
+
+    @property
+    def rows(self) -> str:
+        """How many were learned from, in words."""
+        ...
+
+    @property
     def candidates(self) -> tuple[Candidate, ...]:
         """The settings that were tried."""
         ...
@@ -65,6 +75,7 @@ class Point:
     mark: str
     series: int
     on_front: bool
+    label_y: float
     label: str
     words: str
 
@@ -108,12 +119,17 @@ def _heading(result: Sweep) -> Heading:
     """What was tried: methods, budgets and seeds; the private selection tells its winner alone."""
     found = result.candidates
     budgets = sorted({c.setting.epsilon for c in found})
-    methods = [("Methods", ", ".join(sorted({c.setting.method for c in found})))]
-    told = ", ".join("none" if math.isinf(e) else f"{e:g}" for e in budgets)
+    told = ", ".join("none" if math.isinf(e) else f"epsilon {e:g}" for e in budgets)
     many = [("Settings", str(len(found))), ("Seeds of each", str(max((len(c.results) for c in found), default=0)))]
     more = [] if result.selection == "private" else many
-    facts = [*methods, ("Epsilons", told), *more, ("Selection", result.selection)]
-    return Heading("Privacy and utility, swept", with_date(facts))
+    return page_heading(
+        "Privacy and utility, swept",
+        table=table_name(result.data) if result.data else "in memory",
+        method=", ".join(sorted({c.setting.method for c in found})),
+        guarantee=told,
+        rows=result.rows,
+        more=[*more, ("Selection", result.selection)],
+    )
 
 
 def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, methods: Sequence[str]) -> Plot:
@@ -133,13 +149,36 @@ def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, m
                 *(place_x(cost.value) + shift, place_y(c.utility.value), place_y(down), place_y(up)),
                 *(place_x(low) + shift, place_x(high) + shift, MARKS[index % len(MARKS)], index % len(MARKS)),
                 on_front=c in front,
-                label=c.setting.label,
+                label_y=0.0,
+                label=c.setting.label if against == "epsilon" else f"{c.setting.label}, {_budget(c)}",
                 words=_words(c),
             )
         )
+    points = _labelled(points)
     corners = [(p.x, p.y) for p, c in zip(points, known, strict=True) if c in front]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in sorted(corners)) if len(corners) > 1 else ""
     return Plot(TITLES[against], AXES[against], tuple(points), path, x_ticks, y_ticks)
+
+
+def _labelled(points: list[Point]) -> list[Point]:
+    """The same points, the labels of those on the front moved apart where they would lie over each other."""
+    placed: list[tuple[float, float, float]] = []  # left and right end, height
+    result = []
+    for p in sorted(points, key=lambda p: p.x):
+        width = 7.0 * len(p.label)
+        left = p.x + 12 if p.x < 0.7 * WIDTH else p.x - 12 - width
+        heights = (p.y + dy for dy in (-10, 20, -25, 35, -40, 50))
+        inside = [y for y in heights if TOP <= y <= HEIGHT - BOTTOM] or [p.y]
+        taken = [h for a, b, h in placed if a < left + width and left < b]
+        y = next((y for y in inside if all(abs(y - h) >= 13 for h in taken)), inside[0])
+        if p.on_front:
+            placed.append((left, left + width, y))
+        result.append(replace(p, label_y=y))
+    return result
+
+
+def _budget(c: Candidate) -> str:
+    return "no epsilon" if math.isinf(c.setting.epsilon) else f"epsilon {c.setting.epsilon:g}"
 
 
 def _epsilon_axis(found: Sequence[Candidate]) -> Any:
@@ -187,6 +226,5 @@ def _bounds(estimate: Estimate) -> tuple[float, float]:
 
 
 def _words(c: Candidate) -> str:
-    epsilon = "no epsilon" if math.isinf(c.setting.epsilon) else f"epsilon {c.setting.epsilon:g}"
     n = len(c.results)
-    return f"{c.setting.label}, {epsilon}: utility {c.utility}, attack advantage {c.attack}, {n} seed{'s' * (n > 1)}"
+    return f"{c.setting.label}, {_budget(c)}: utility {c.utility}, attack advantage {c.attack}, {n} seed{'s' * (n > 1)}"

@@ -39,6 +39,8 @@ class SweepResult:
         folder: where models and results are.
         winner: gives the fitted model of a candidate.
         repeated: how many trials were on storage already.
+        data: path of the table; empty where it has none.
+        rows: how many were learned from and held out, in words; of a private selection that is not told.
     """
 
     results: tuple[TrialResult, ...]
@@ -47,6 +49,8 @@ class SweepResult:
     folder: Path
     winner: Callable[[fronts.Candidate], Synthesizer] = field(repr=False, compare=False)
     repeated: int = 0
+    data: str = ""
+    rows: str = "not told: their number is private"
 
     @property
     def label(self) -> str:
@@ -116,12 +120,12 @@ class SweepResult:
         if self.selection == "private":
             return f"{_private_words(chosen)}\nThese results are {self.label}."
         covered = self._within_a_guarantee(chosen, min_utility, max_attack)
-        lines = [
-            *([] if covered is None else [_covered_words(covered, self.objective)]),
+        lines = [] if covered is None else [_covered_words(covered, self.objective), _attack_words(covered)]
+        lines.append(
             f"Of {len(self.candidates)} settings, {chosen.setting.label} at {_epsilon(chosen)} has the highest mean "
-            f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}.",
-            _attack_words(chosen),
-        ]
+            f"{self.objective} within the limits: {_over_seeds(chosen.utility, chosen)}."
+        )
+        lines += [_attack_words(chosen)] if covered is None else []
         if (instead := fronts.cheaper(self.candidates, chosen)) is not None:
             lines.append(
                 f"{instead.setting.label} at {_epsilon(instead)} cannot be told from it: it is lower by "
@@ -135,7 +139,7 @@ class SweepResult:
             lines.append(f"{len(self.stopped)} trials were stopped early, behind others of their method and epsilon.")
         if self.failed:
             lines.append(f"{len(self.failed)} trials failed: {self.failed[0].error}")
-        lines.append(f"To fit it: {fit_command(covered or chosen)}")
+        lines.append(f"To fit it: {fit_command(covered or chosen, self.data)}")
         return "\n".join([*lines, f"These results are {self.label}."])
 
     def generate_report(self, path: str | os.PathLike[str]) -> None:
@@ -144,7 +148,7 @@ class SweepResult:
         Raises:
             StorageError: the file cannot be written.
         """
-        write_atomically(path, render_sweep(self).encode())
+        write_atomically(path, render_sweep(self).encode(), private=self.selection == "internal")
 
     write_report = generate_report  # as all results
 
@@ -241,12 +245,22 @@ def _private_words(chosen: fronts.Candidate) -> str:
     )
 
 
-def fit_command(candidate: fronts.Candidate) -> str:
-    """The command line that fits a setting; DATA stands for the table."""
+def fit_command(candidate: fronts.Candidate, data: str) -> str:
+    """The command line that fits a setting to a table; DATA stands for one that has no path."""
     setting = candidate.setting
     budget = [] if math.isinf(setting.epsilon) else ["--epsilon", f"{setting.epsilon:g}"]
     given = [w for name, value in setting.parameters for w in ("--set", f"{name}={json.dumps(value)}")]
-    words = ["raysynth", "fit", "DATA", "--method", setting.method, *budget, *given, "--model", "model.raysynth"]
+    words = [
+        "raysynth",
+        "fit",
+        data or "DATA",
+        "--method",
+        setting.method,
+        *budget,
+        *given,
+        "--model",
+        "model.raysynth",
+    ]
     return shlex.join(words)
 
 

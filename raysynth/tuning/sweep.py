@@ -141,6 +141,8 @@ class EvaluatedTrials(Trials):
         search = self._search(self.n_seeds, self.search, self.scheduler)
         search.check(spread)
         budget, entity = self._budget(spread), self.entity
+        for setting in dict.fromkeys(t.setting for t in search.trials):  # a value at fault is refused before any work
+            winners.check_setting(setting, budget)
         rest = (self.objective, self.selection, targets, self.seed, self.max_rows, *filter(None, [entity]))
         note = note_of(*search.note, *rest)
         require_same_sweep(folder, note)
@@ -160,7 +162,8 @@ class EvaluatedTrials(Trials):
         trials, repeated = run_search(search, task, room)
         results = tuple(TrialResult.read(task.result_path(t)) for t in trials)
         winner = self._winner(data, task, budget)
-        return SweepResult(results, self.selection, self.objective, folder, winner, repeated)
+        shown = f"{len(parts.train):,} learned from, {len(parts.holdout):,} held out"
+        return SweepResult(results, self.selection, self.objective, folder, winner, repeated, _path(data), shown)
 
     def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
         """The rows to learn and hold out from, and the holdout where it is given."""
@@ -241,7 +244,8 @@ class PrivateSelection(Trials):
         claim(folder, note, (PRIVATE_FOLDER,))
         if self.odometer is not None:
             Odometer(self.odometer).reserve("a private selection", plan.epsilon, plan.delta, unit=ROW)
-        return private_sweep(plan, table, folder, Room(self.cpus_per_trial, self.max_concurrent_trials, None))
+        found = private_sweep(plan, table, folder, Room(self.cpus_per_trial, self.max_concurrent_trials, None))
+        return replace(found, data=_path(data))
 
 
 SELECTIONS: dict[str, type[Trials]] = {c.selection: c for c in (InternalSweep, ProxySweep, PrivateSelection)}
@@ -376,6 +380,10 @@ def _declared(schema: Any, parameters: dict[str, Any]) -> tuple[TableSchema | No
         raise ParameterError("the schema is given twice: as schema and in parameters; leave one out")
     schema = parameters.get("schema") if schema is None else schema
     return (TableSchema.load(schema) if isinstance(schema, str | os.PathLike) else schema), others
+
+
+def _path(data: Any) -> str:
+    return os.fspath(data) if isinstance(data, str | os.PathLike) else ""
 
 
 def _listed(columns: Sequence[str] | str | None) -> tuple[str, ...] | None:

@@ -92,8 +92,8 @@ class TrialResult:
         return self.status in (FINISHED, STOPPED)
 
     def write(self, path: Path) -> None:
-        """Keep it as a JSON file, `path`, whole or not at all."""
-        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode())
+        """Keep it as a JSON file, `path`, whole or not at all; the user's alone (0600)."""
+        write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode(), private=True)
 
     @classmethod
     def read(cls, path: Path) -> TrialResult:

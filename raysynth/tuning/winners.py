@@ -31,6 +31,11 @@ class Budget:
     fixed: dict[str, Any] = field(default_factory=dict)
 
 
+def check_setting(setting: Setting, budget: Budget) -> None:
+    """Raise `ParameterError` where a method refuses what a trial would give it."""
+    synthesizer(setting, 0, budget.delta, schema=budget.schema, **budget.fixed)._check_parameters()
+
+
 def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     """'internal': the model of the candidate's best seed; its ledger says that the choice is not covered."""
     from raysynth.methods.loading import load_synthetic_model, with_ledger
@@ -109,4 +114,4 @@ def _accepted(setting: Setting, fixed: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in fixed.items() if k in names}
 
 
-__all__ = ["Budget", "fitted_winner", "proxy_rows", "trial_winner", "with_joint_ledger"]
+__all__ = ["Budget", "check_setting", "fitted_winner", "proxy_rows", "trial_winner", "with_joint_ledger"]

@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dpmm", help="a Python with dpmm")
     parser.add_argument("--dpmm-methods", default="privbayes,mst")
+    parser.add_argument("--dpmm-iterations", type=int, help="of its estimation; left out: its own 5,000")
     parser.add_argument("--set", action="append", default=[], metavar="METHOD.NAME=VALUE", help="a hyper-parameter")
     parser.add_argument("--rows", type=int, help="use so many rows of the file, for a smoke test")
     parser.add_argument("--out", help="JSON lines of finished fits; read first, so that a run can go on")
@@ -146,9 +147,8 @@ def _dpmm(options: argparse.Namespace, folder: Path, method: str, epsilon: float
     peer = Path(__file__).with_name("peer_dpmm.py")
     files = [str(folder / "train.csv"), str(folder / "domains.json")]
     command = [options.dpmm, str(peer), *files, method.removeprefix("dpmm "), str(epsilon), str(DELTA), str(rows)]
-    printed = subprocess.run(
-        [*command, str(folder / "synthetic.csv")], check=True, text=True, capture_output=True
-    ).stdout
+    command += [str(folder / "synthetic.csv"), *([str(options.dpmm_iterations)] if options.dpmm_iterations else [])]
+    printed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
     return {"fit_seconds": round(json.loads(printed.splitlines()[-1])["fit_seconds"], 2), "spent": epsilon}
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +72,26 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         process.terminate()  # --block ends the node's other processes with it
         process.wait(30)
+        left = still_there(f"RAY_TMPDIR={scratch}")
         shutil.rmtree(scratch, ignore_errors=True)
+        assert left == [], "the head is gone, and so is every process of its jobs"
+
+
+def still_there(words: str, seconds: float = 10.0) -> list[str]:
+    """Command lines of the processes whose environment or command holds the words, unless they end in that time."""
+    end = time.monotonic() + seconds
+    while True:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+            except OSError:  # it ended, or is another user's
+                continue
+            if command and words.encode() in command + environment and int(process.name) != os.getpid():
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        if not found or time.monotonic() > end:
+            return found
+        threading.Event().wait(0.2)
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], address: str, token: Path, log: Path) -> None:
@@ -160,4 +182,37 @@ def test_a_job_is_cancelled(head: Head, table: Path) -> None:
     cluster = JobCluster.connect(head.address, head.token_file)
     assert not cluster.status(job).is_over
     assert cluster.cancel(job).state == "STOPPED"
-    assert not model.exists()
+    assert still_there(str(model)) == [] and not model.exists()
+
+
+def test_the_guides_cluster_on_one_machine_works_as_it_is_typed(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "cluster" / "README.md").read_text(encoding="utf-8")
+    typed = re.search(r"## 0\. Try it on this machine.*?```bash\n(.*?)```", guide, re.DOTALL)
+    assert typed is not None
+    scratch = Path(tempfile.mkdtemp(prefix="rj"))
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name, module in (("raysynth", "raysynth"), ("ray", "ray.scripts.scripts")):
+        (bin_ / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        (bin_ / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        "HOME": str(tmp_path),
+        "PORT": str(free_port()),
+        "RAY_TMPDIR": str(scratch),
+        "PATH": f"{bin_}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    try:
+        done = subprocess.run(
+            ["bash", "-e", "-m", "-c", typed[1]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "head.log").read_text()
+        assert (tmp_path / "survey.raysynth").exists() and not (tmp_path / "long.raysynth").exists()
+        assert "succeeded" in done.stdout and "stopped" in done.stdout
+        assert still_there(f"RAY_TMPDIR={scratch}") == []
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -53,7 +53,14 @@
   // Heat maps: drawn when they come into view, again when the page turns dark or is resized.
   const source = $("#pair-data"), pairs = source && JSON.parse(source.textContent);
   if (source) {
-    const { names, maps } = pairs, n = names.length;
+    const { names, maps, scale } = pairs, n = names.length;
+    const short = (pen, name, room) => {
+      let shown = name;
+      while (shown && pen.measureText(shown === name ? name : shown + "…").width > room) shown = shown.slice(0, -1);
+      return shown === name ? name : shown + "…";
+    };
+    // Names stand left of the rows and above the columns where a row is high enough to read them.
+    const margin = (side) => (side * .72) / n >= 10 ? side * .28 : 0;
     const dark = matchMedia("screen and (prefers-color-scheme: dark)");
     const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
     const colour = (value) => {
@@ -65,20 +72,23 @@
       const size = Math.round(canvas.clientWidth * (devicePixelRatio || 1));
       if (!size) return;
       canvas.width = canvas.height = size;
-      const pen = canvas.getContext("2d"), cell = size / n, gap = cell > 12 ? 1 : 0;
+      const edge = margin(canvas.clientWidth) * size / canvas.clientWidth;
+      const pen = canvas.getContext("2d"), cell = (size - edge) / n, gap = cell > 12 ? 1 : 0, by = canvas.dataset.map === "difference" ? scale : 1;
       const matrix = maps[canvas.dataset.map], none = dark.matches ? "#2b3647" : "#dfe3ea";
       for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
         const value = matrix[i][j];
         if (value === null && i === j) continue;
-        pen.fillStyle = value === null ? none : colour(value);
-        pen.fillRect(j * cell, i * cell, cell - gap, cell - gap);
+        pen.fillStyle = value === null ? none : colour(value / by);
+        pen.fillRect(edge + j * cell, edge + i * cell, cell - gap, cell - gap);
       }
-      if (cell < 11 * (devicePixelRatio || 1)) return;
-      pen.font = Math.min(cell * .55, 12 * (devicePixelRatio || 1)) + "px sans-serif";
-      pen.textAlign = "center"; pen.textBaseline = "middle";
+      if (!edge) return;
+      pen.font = Math.min(cell * .8, 12 * (devicePixelRatio || 1)) + "px sans-serif";
+      pen.textBaseline = "middle"; pen.fillStyle = dark.matches ? "#e7ebf2" : "#18202f";
       for (let i = 0; i < n; i++) {
-        pen.fillStyle = matrix[i][i] === null || dark.matches ? (matrix[i][i] === null && dark.matches ? "#e7ebf2" : "#18202f") : "#ffffff";
-        pen.fillText(i + 1, (i + .5) * cell, (i + .5) * cell);
+        const name = short(pen, names[i], edge - 8);
+        pen.textAlign = "right"; pen.fillText(name, edge - 5, edge + (i + .5) * cell);
+        pen.save(); pen.translate(edge + (i + .5) * cell, edge - 5); pen.rotate(-Math.PI / 2);
+        pen.textAlign = "left"; pen.fillText(name, 0, 0); pen.restore();
       }
     };
     const seen = new Set();
@@ -90,8 +100,9 @@
       watch.observe(canvas);
       canvas.addEventListener("pointermove", (event) => {
         const box = canvas.getBoundingClientRect();
-        const j = Math.min(n - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * n)));
-        const i = Math.min(n - 1, Math.max(0, Math.floor((event.clientY - box.top) / box.height * n)));
+        const edge = margin(canvas.clientWidth), at = (x) => Math.min(n - 1, Math.floor((x - edge) / (canvas.clientWidth - edge) * n));
+        const j = at(event.clientX - box.left), i = at(event.clientY - box.top);
+        if (i < 0 || j < 0) return hide();
         const text = (m) => maps[m][i][j] === null ? "not defined" : maps[m][i][j].toFixed(2);
         show(event, names[i] + " × " + names[j] + "\nreal: " + text("real") + "\nsynthetic: " + text("synthetic"));
       });
@@ -132,6 +143,22 @@
     };
     pick.addEventListener("change", () => { paint(); reachable(); });
     paint();
+  }
+
+  // Words of the glossary are explained where they stand: by pointer, and by keyboard.
+  const meant = new Map();
+  all("#glossary dt").forEach((term, i) => {
+    const words = term.nextElementSibling;
+    words.id = "meaning-" + i;
+    for (const name of term.textContent.toLowerCase().split(/[:,()]/)) if (name.trim()) meant.set(name.trim(), words);
+  });
+  for (const cell of all("main section:not(#overview, #diagnostics, #columns, #making, #glossary) th")) {
+    const words = meant.get((cell.firstChild?.textContent || "").trim().toLowerCase());
+    if (!words) continue;
+    const told = () => { const box = cell.getBoundingClientRect(); show({ clientX: box.left, clientY: box.top }, words.textContent); };
+    cell.classList.add("term"); cell.tabIndex = 0; cell.setAttribute("aria-describedby", words.id);
+    for (const on of ["pointerenter", "focus"]) cell.addEventListener(on, told);
+    for (const off of ["pointerleave", "blur"]) cell.addEventListener(off, hide);
   }
 
   // What scrolls can be reached and scrolled by keyboard, also where it was just unfolded.

@@ -151,11 +151,6 @@ class IdentifierEncoder:
             return 0
         return int(10 ** (len(str(self._parsed.size // FEWEST_BLOCKS)) - 1))
 
-    @property
-    def is_wide(self) -> bool:
-        """Whether keys near a place are told by row number and place alone, so that those of persons can be."""
-        return self._block > 0
-
     def _widened(self, pattern: TextPattern | IntegerPattern, used: int) -> TextPattern | IntegerPattern:
         wider = pattern.widened()
         if isinstance(wider, TextPattern):

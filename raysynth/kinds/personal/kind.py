@@ -67,7 +67,8 @@ def _noun(provider: str) -> str:
 
 def _public(field: PublicField) -> Found | None:
     provider = provider_by_name(field.name) if field.held == "text" else None
-    if provider not in _PERSONS or (provider == "name" and not _PERSON_NAME.fullmatch(words_of(field.name))):
+    words = words_of(field.name)
+    if provider not in _PERSONS or _AREA.search(words) or (provider == "name" and not _PERSON_NAME.fullmatch(words)):
         return None
     return Found("personal by its name", {"dtype": "string", "personal": provider})
 

@@ -173,6 +173,7 @@ class BayesianNetworkSynthesizer(Synthesizer):
     numeric_encoding: ClassVar[NumericForm] = "bins"
     has_differential_privacy: ClassVar[bool] = True
     has_privacy_unit: ClassVar[bool] = True
+    usual_statistics_share: ClassVar[float] = 0.2  # columns by themselves bound what pairs can be like
 
     max_parents: Annotated[
         int,

@@ -324,8 +324,34 @@ def test_no_result_replaces_what_a_command_reads(table: Path, model: Path, tmp_p
     assert run("fit", table, "--method", METHOD, "--model", mine).exit_code == 1  # another's table, and no model
     assert mine.read_bytes() == table.read_bytes() and own.read_bytes() == model.read_bytes()
     made = tmp_path / "made.csv"
-    told = [run("sample", own, "-n", "20", "--out", made).output for _ in range(2)]
-    assert ["in place of the file" in t for t in told] == [False, True]
+    told = [run("sample", own, "-n", "20", "--out", made).stderr for _ in range(2)]
+    assert ["it is replaced when this command ends well" in t for t in told] == [False, True]
+
+
+def test_what_may_be_the_learned_table_is_replaced_only_on_request(table: Path, model: Path, tmp_path: Path) -> None:
+    """A file that is older than the model may be the rows that it learned from; one that is younger is not."""
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(table.read_bytes())
+    os.utime(mine, (0, 0))
+    refused = run("sample", model, "-n", "20", "--out", mine)
+    assert (refused.exit_code, "--overwrite" in refused.stderr) == (2, True), refused.output
+    assert mine.read_bytes() == table.read_bytes()
+    replaced = run("sample", model, "-n", "20", "--out", mine, "--overwrite")
+    assert (replaced.exit_code, len(mine.read_text().splitlines())) == (0, 21), replaced.output
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_what_holds_figures_of_real_rows_is_its_owners_alone(private: bool, table: Path, tmp_path: Path) -> None:
+    made = {True: ("schema.json", "look.html", "report.html", "figures.json"), False: ("shared.html",)}[private]
+    if private:
+        run("look", table, "--schema", tmp_path / "schema.json", "--out", tmp_path / "look.html")
+    results = evaluate_synthetic_data(str(table), str(table), metrics=["statistical_similarity"])
+    for name in made:
+        if name == "figures.json":
+            cli_steps.write_evaluation(results, tmp_path / name)
+        elif name not in ("schema.json", "look.html"):
+            results.generate_report(tmp_path / name, shareable=not private)
+        assert ((tmp_path / name).stat().st_mode & 0o077 == 0) == private, name
 
 
 def test_paths_are_checked_before_the_work(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from raysynth import RelationalSynthesizer
 from raysynth.related.grouping import Family
-from raysynth.related.kinds import Sample, share_of_parents
+from raysynth.related.kinds import Sample, children_codes, share_of_parents
 from raysynth.related.making import nearest_families
 from raysynth.related.siblings import AS_BEFORE, Siblings
 from raysynth.related.summaries import Summaries, choose_summaries, with_most
@@ -132,6 +132,19 @@ def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.nd
     some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
     mended = bounded.repaired(some, number).to_pandas()[number > 0]
     assert (mended[least] + mended[width]).max() <= 5
+
+
+def test_kinds_that_children_find_follow_what_tells_parents_apart() -> None:
+    """One column of twelve names the hour; in the others parents differ clearly, but each child lies anywhere."""
+    rng = np.random.default_rng(0)
+    hour, parent_N = rng.integers(0, 20, 800), np.repeat(np.arange(800), 4)
+    columns = {"time": 100.0 * hour[parent_N] + rng.integers(0, 60, 3200)}
+    columns |= {f"x{k}": rng.normal(size=800)[parent_N] + rng.normal(0, 2, 3200) for k in range(11)}
+    children = Sample(pa.table(columns), tuple(ColumnSchema(n, Kind.CONTINUOUS, "double") for n in columns))
+    parents = Sample(pa.table({"y": rng.random(800)}), (ColumnSchema("y", Kind.CONTINUOUS, "double"),))
+    code = children_codes(children, parent_N, np.arange(800), 5, 0, parents)
+    spread = pd.Series(hour).groupby(code).std().fillna(0.0)
+    assert spread.mean() < 0.3 and len(spread) > 20
 
 
 def test_of_many_tries_the_families_are_kept_that_do_what_their_parents_say(

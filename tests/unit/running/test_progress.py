@@ -98,6 +98,34 @@ def test_the_rest_is_expected_at_the_speed_of_this_run() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_command_is_told_where_no_step_is_and_a_young_step_hides_no_older_one(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with module.still_working():
+        lines_until(capfd, "[raysynth] working: 0 s")
+        with progress("reading", 2):
+            lines_until(capfd, "reading: 0 of 2")
+            plain_lines._steps.append(plain_lines._Step("young", None, 0, begun=time.monotonic() + 60))
+            lines_until(capfd, "reading: 0 of 2")
+            plain_lines._steps.pop()
+        lines_until(capfd, "[raysynth] working: ")
+    assert "working: done" not in capfd.readouterr().err and plain_lines._steps == []
+
+
+def test_a_command_of_steps_that_are_told_is_not_told_besides() -> None:
+    """The clock is the test's: the latest line was four seconds ago, then six."""
+    step = plain_lines._Step("working", None, 0, is_patient=True, begun=0.0)
+    plain_lines._steps.append(step)
+    try:
+        plain_lines._written[0] = 100.0
+        assert plain_lines._line_due(104.0) is None
+        assert plain_lines._line_due(106.0) is not None
+    finally:
+        plain_lines._steps.remove(step)
+        plain_lines._written[0] = -plain_lines.SECONDS
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_stage_is_told_and_one_that_fails_is_not_said_to_be_done(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError), stage("similarity"):
         lines_until(capfd, "[raysynth] similarity: 0 s")

@@ -129,3 +129,31 @@ def test_gaps_of_a_key_stay() -> None:
     made = trees(real).sample(1000, seed=1)
     assert (made["case_id"].isna() == (made.year < 2004)).mean() > 0.98
     assert made["case_id"].dropna().is_unique
+
+
+def test_keys_of_persons_lie_where_those_of_like_persons_do_over_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clinics number their patients in turn; made persons may begin in one chunk and end in the next."""
+    rng = np.random.default_rng(5)
+    n = 400
+    patient = np.sort(rng.choice(4_000, n, replace=False)) + 1_000
+    each = rng.integers(1, 6, n)
+    rows = pd.DataFrame({"patient_id": patient, "clinic": (patient - 1_000) // 1_000}).loc[
+        np.repeat(np.arange(n), each)
+    ]
+    rows = rows.assign(x=rng.normal(size=len(rows)).round(2)).reset_index(drop=True)
+    model = trees(rows)
+    assert model.schema_["patient_id"].in_order
+    monkeypatch.setattr("raysynth.sampling.chunks.CHUNK_ROWS", 256)
+    made = model.sample(2_000, seed=1)
+    assert (made.groupby("patient_id")["clinic"].nunique() == 1).all()
+    rows_each = made.groupby("patient_id", sort=False).size()
+    assert rows_each.max() <= 5  # no two persons have one key, whatever chunks they begin in
+    assert np.corrcoef(made.patient_id, made.clinic)[0, 1] > 0.9
+    assert (made.patient_id.ne(made.patient_id.shift()).cumsum().nunique()) == made.patient_id.nunique()
+
+
+def test_other_keys_of_persons_that_tell_nothing_leave_rows_as_they_are() -> None:
+    rng = np.random.default_rng(6)
+    rows = pd.DataFrame({"patient_id": np.repeat(np.arange(300) + 50_000, 4), "x": rng.normal(size=1_200).round(2)})
+    other = rows.assign(patient_id=np.repeat(np.sort(rng.choice(40_000, 300, replace=False)) + 50_000, 4))
+    pd.testing.assert_frame_equal(trees(rows).sample(200, seed=0), trees(other).sample(200, seed=0))

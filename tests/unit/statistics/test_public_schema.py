@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from raysynth.data.table import as_table
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.public_schema import as_declared
+from raysynth.statistics.public_schema import as_declared, public_schema
 
 NUMBERS = [1.0, 2.6, None, float("nan"), float("inf"), -float("inf"), 300.0, -1e300, 1e19]
 
@@ -21,3 +21,8 @@ def test_a_table_of_wild_values_is_read_under_its_declared_types() -> None:
     rows = as_declared(table, schema).to_arrow()
     assert rows.column("n").to_pylist() == [1, 3, None, None, None, None, 300, None, None]
     assert rows.num_rows == 9
+
+
+def test_a_state_of_an_address_is_a_category_and_an_address_is_personal() -> None:
+    schema = public_schema(as_table(pa.table({"addr_state": ["CA", "TX"], "address": ["1 A St", "2 B St"]})), None, {})
+    assert [c.kind for c in schema.columns] == [Kind.CATEGORICAL, Kind.PERSONAL]

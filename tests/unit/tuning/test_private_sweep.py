@@ -273,4 +273,10 @@ def test_a_larger_space_costs_what_its_largest_epsilon_does(table: pd.DataFrame)
 
     network, copula = Setting("bayesian_network", 0.5), Setting("copula", 0.5)
     assert cost(network) == cost(network, copula) == cost(copula, network)
+    plans = [
+        planned(as_table(table), own, None, 1e-5, {}, Repetitions(3.0))
+        for own in ([network, copula], [copula, network])
+    ]
+    assert plans[0].statistics == plans[1].statistics and plans[0].runs == plans[1].runs
+    assert plans[0].opener()[1].preprocessing_share == 0.2  # the network's, the larger of both
     assert cost(copula) < cost(copula, Setting("bayesian_network", 2.0))

@@ -30,6 +30,7 @@ WITHOUT_EPSILON = [m for m in METHODS if not getattr(synthesizer_class(m), "has_
         ({"epsilons": [math.nan]}, "epsilons must be numbers > 0"),
         ({"n_seeds": 0}, "n_seeds must be a whole number"),
         ({"holdout_share": 1.0}, "holdout_share must be between"),
+        ({"parameters": {"n_bins": -1}}, "n_bins must be"),
         ({"proxy_data": FEW}, "proxy_data belongs to selection='proxy'"),
         ({"target_columns": "height"}, "'height' is not compared"),
     ],

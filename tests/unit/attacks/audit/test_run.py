@@ -286,7 +286,7 @@ def test_bounds_read_from_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(noised, "released_spread", exact_range)
     monkeypatch.setattr(noised, "FINE_ROWS", 0.0)
-    monkeypatch.setattr(noised, "_without_noise_alone", lambda levels, grid, *known: (levels, grid))
+    monkeypatch.setattr(noised, "without_noise_alone", lambda levels, grid, *known: (levels, grid))
     refuted(audit("copula", "file"))
 
 
