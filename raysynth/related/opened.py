@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -202,7 +202,8 @@ def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: Ta
             kept = tuple(c for c in declared.columns if c.name in learned)
             wanted = TableSchema(kept, declared.constraints, declared.rare_threshold, declared.max_categories)
         found = open_exactly(part, wanted, {}, None)
-        columns |= {c.name: c for c in found.schema.columns}
+        # a child's key follows its parent's place, and no model of a table sees the places of both
+        columns |= {c.name: replace(c, in_order=False) if c.kind.is_key else c for c in found.schema.columns}
         constraints = found.schema.constraints
         read = found.table.to_arrow() if found.rules is None else part.to_arrow()
         rows = pa.table({n: one_array((read if n in read.column_names else rows).column(n)) for n in rows.column_names})

@@ -81,6 +81,17 @@ def test_one_parent_of_most_rows_is_told_of_and_not_learned() -> None:
     assert model.sample(seed=1)["children"].groupby("parent").size().max() < 20
 
 
+@pytest.mark.filterwarnings("ignore:relation")
+def test_a_number_that_ascends_with_the_parents_is_made_anew() -> None:
+    rng = np.random.default_rng(0)
+    customers = pd.DataFrame({"id": np.arange(100), "age": rng.integers(18, 80, 100)})
+    of = np.r_[np.zeros(300, int), rng.integers(0, 100, 300)]  # the first half of the numbers are one customer's
+    orders = pd.DataFrame({"order_id": np.arange(600), "customer_id": of, "amount": rng.gamma(2, 10, 600).round(2)})
+    model = RelationalSynthesizer(relations=["orders.customer_id -> customers.id"], seed=0, verbose=False)
+    made = model.fit({"customers": customers, "orders": orders}).sample(seed=1)
+    assert made["orders"].order_id.is_unique and set(made["orders"].customer_id) <= set(made["customers"].id)
+
+
 def test_dealt_parents_have_their_numbers_of_children_and_the_wanted_kind() -> None:
     rng = np.random.default_rng(0)
     kind, number = rng.integers(0, 5, 300), rng.poisson(3, 300)
