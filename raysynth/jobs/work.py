@@ -107,9 +107,16 @@ def new_job_id(work: Work) -> str:
 
 
 def end_with_parents() -> None:
-    """Watch, from a thread in the background, where the environment says that this process is a job's (Linux)."""
+    """Watch, from a thread in the background, where the environment says that this process is a job's (Linux).
+
+    Raises:
+        SystemExit: the job was cancelled while this process began, and nobody is left to watch.
+    """
     if os.environ.get(SUPERVISED) != "1" or not _PROC.is_dir():
         return
+    leader = os.getsid(0)  # Ray's shell, or this process itself
+    if os.getppid() <= 1 or (leader != os.getpid() and _known(leader) is None):
+        raise SystemExit(_ENDED)
     watched = _ancestors()
     threading.Thread(target=_watch, args=(watched,), name="raysynth-supervised", daemon=True).start()
 

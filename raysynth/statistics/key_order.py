@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from scipy.stats import chi2, kstest
 
 from raysynth.data.fragments import Table
+from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
 from raysynth.kinds.identifier.pattern import parse_pattern
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
@@ -46,8 +47,9 @@ def with_keys_in_order(table: Table, schema: TableSchema, statistics: TableStati
 
 def _in_order(column: ColumnSchema, seen: ColumnStatistics) -> ColumnSchema:
     low, high = seen.extremes or (0, 0)
-    each = (int(high) - int(low) + 1) / seen.n_distinct
-    said = f"{SAID}; where these lie, one number in {each:,.3g} is a real key"
+    each, said = (int(high) - int(low) + 1) / seen.n_distinct, SAID
+    if each > 1 / ROW_NUMBERS_FROM:  # of row numbers, which fill their range, it was said
+        said += f"; where these lie, one number in {each:,.3g} is a real key"
     reason = f"{column.reason}; {said}" if column.reason else said
     return replace(column, in_order=True, reason=reason, inferred=(*column.inferred, "in_order"))
 

@@ -46,7 +46,13 @@ TABLES = {
     "credit_default": Benchmarked("Y"),
     "diamonds": Benchmarked("price"),
 }
-MORE = {"flchain": Benchmarked("death"), "flights": Benchmarked("arr_delay")}  # missing cells; dates
+MORE = {
+    "flchain": Benchmarked("death"),  # missing cells
+    "flights": Benchmarked("arr_delay"),  # dates
+    "house_prices": Benchmarked("price"),  # parcels numbered by district, some sold twice
+    "air_quality": Benchmarked("pm2.5"),  # row numbers in order of time
+    "courts": Benchmarked("two_year_recid"),  # row numbers, case numbers that most rows lack, names, dates as text
+}
 
 
 def main() -> None:

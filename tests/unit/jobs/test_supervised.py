@@ -26,6 +26,17 @@ note.with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
 note.with_suffix(".tmp").rename(note)
 child.wait()
 """
+LATE = """
+import os, pathlib, sys, time
+from raysynth.jobs.work import end_with_parents
+parent, note = os.getppid(), pathlib.Path(sys.argv[1])
+note.write_text(str(os.getpid()))
+while os.getppid() == parent:
+    time.sleep(0.02)
+end_with_parents()
+note.with_suffix(".on").touch()
+time.sleep(300)
+"""
 # As Ray's: a shell in a session of its own; `: ;` keeps some shells from handing their process over to the command.
 SUPERVISOR = """
 import subprocess, sys
@@ -83,3 +94,22 @@ def test_another_process_outlives_who_started_it(tmp_path: Path) -> None:
         while time.monotonic() < end and all(map(lives, pids)):
             time.sleep(0.1)
         assert all(map(lives, pids))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="parents are watched on Linux")
+def test_a_job_that_is_cancelled_while_it_begins_ends_too(tmp_path: Path) -> None:
+    """Its supervisor's shell is gone before it can look at it."""
+    (tmp_path / "late.py").write_text(LATE)
+    note = tmp_path / "pid"
+    line = f"{sys.executable} {tmp_path / 'late.py'} {note} & while [ ! -s {note} ]; do sleep 0.05; done"
+    subprocess.run(
+        line, shell=True, start_new_session=True, env={**os.environ, SUPERVISED: "1"}, timeout=60, check=True
+    )
+    pid, end = int(note.read_text()), time.monotonic() + SECONDS
+    try:
+        while lives(pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not lives(pid) and not note.with_suffix(".on").exists()
+    finally:
+        if lives(pid):
+            os.kill(pid, signal.SIGKILL)
