@@ -33,11 +33,6 @@ from raysynth.training.batches import Batch
 from raysynth.training.learner import At, Update
 
 STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
-QUICK_LOSS = {  # environment of a cluster: how soon the head says that a node is lost; 15 s otherwise
-    "RAY_health_check_initial_delay_ms": "500",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_failure_threshold": "2",
-}
 QUICK_TRAIN = {  # environment of Ray Train: what a report, and the workers that a lost one leaves behind, wait for
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the next look at the workers
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",  # the end of a reduction that will not come; 30 s otherwise
@@ -101,8 +96,6 @@ def nodes(n: int, folder: Path, *, store_bytes: int = 150 << 20) -> Iterator[Nod
         ray.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        for name, value in QUICK_LOSS.items():
-            patch.setenv(name, value)
         head = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": store_bytes}
         head["object_spilling_directory"] = str(folder / "head" / "spilled")
         made = Nodes(Cluster(initialize_head=True, head_node_args=head), folder, store_bytes)
