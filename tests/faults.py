@@ -32,7 +32,7 @@ from raysynth.running import ray as ray_execution
 from raysynth.training.batches import Batch
 from raysynth.training.learner import At, Update
 
-STAGE_SECONDS = 60.0  # in which a stage must have come to where it is to be disturbed
+STAGE_SECONDS = 180.0  # in which a stage must have come to where it is to be disturbed
 QUICK_TRAIN = {  # environment of Ray Train: what a report, and the workers that a lost one leaves behind, wait for
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the next look at the workers
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",  # the end of a reduction that will not come; 30 s otherwise
