@@ -61,15 +61,20 @@ def test_intervals_cover_the_table_s_own_figures() -> None:
     assert stats.binom.cdf(275, REPEATED, 0.95) < 0.015
 
 
+@pytest.mark.statistical
 def test_a_model_says_its_intervals_and_its_file_too(tmp_path_factory: pytest.TempPathFactory) -> None:
-    model = GaussianCopula(epsilon=1.0, delta=1e-5, schema=SCHEMA, verbose=False).fit(rows(800))
+    """False alarm: about 1e-5, of an interval that has the real mean but for so many draws of noise."""
+    real = rows(800)
+    model = GaussianCopula(epsilon=1.0, delta=1e-5, schema=SCHEMA, verbose=False).fit(real)
     frame = released_intervals(model)
     assert set(frame["figure"]) == {"rows", "share", "mean"} and set(frame["column"]) == {"", "sort", "level"}
     wide = released_intervals(model, level=0.99)
     width = (wide["high"] - wide["low"]) - (frame["high"] - frame["low"])
     assert (width >= 0).all() and width.sum() > 0
     mean = frame[frame["figure"] == "mean"].iloc[0]
-    assert mean["within_cells"] >= 0 and mean["low"] < 4.5 < mean["high"]
+    sure = released_intervals(model, level=1 - 1e-5)
+    low, high = sure[sure["figure"] == "mean"].iloc[0][["low", "high"]]
+    assert mean["within_cells"] >= 0 and low < real["level"].mean() < high
     path = tmp_path_factory.mktemp("model") / "m"
     model.save(path)
     pd.testing.assert_frame_equal(released_intervals(load_synthetic_model(path)), frame)
