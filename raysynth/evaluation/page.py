@@ -67,14 +67,14 @@ def page_heading(
 
     Args:
         title: of the page.
-        table: name of the table, with its fingerprint where the page may hold it; empty: not told.
+        table: name of the table, with its fingerprint where the page may hold it; empty: not named.
         method: that made the synthetic rows. guarantee: 'none', or epsilon, delta and unit. rows: how many, of what.
         more: further (what, value) pairs.
         command: that makes the page again; None: the one that this program was started with.
     """
     told = [("Table", table), ("Method", method), ("Guarantee", guarantee), ("Rows", rows)]
     made = [("Made", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")), ("raysynth", __version__)]
-    facts = [*((name, value or "not told") for name, value in told), *(f for f in more if f[1]), *made]
+    facts = [*((name, value or "not named") for name, value in told), *(f for f in more if f[1]), *made]
     return Heading(title, tuple(facts), command_line() if command is None else command)
 
 
