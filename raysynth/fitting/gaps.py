@@ -17,6 +17,7 @@ Legend: N rows, C columns, K columns of a group, P patterns; the code of 'missin
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,6 +34,8 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.running.runner import summarise
 from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes
+from raysynth.statistics.persons import value_hashes
+from raysynth.statistics.sharers import Sharers
 
 CHANCE = 10.0  # rows that chance alone would give: fewer than none of them in 20,000 tables
 MOST_COLUMNS, MOST_PATTERNS = 40, 256  # of one group; with more, only the columns whose gaps are the same are kept so
@@ -98,8 +101,7 @@ def gaps_of(model: Method, prepared: Prepared) -> Groups:
     wanted = [group for group in wanted if len(group) <= MOST_COLUMNS]
     counted = _counted(prepared, [[names[b] for b in group] for group in wanted])
     groups, done = list[GapGroup](), set[int]()
-    for group, counts in zip(wanted, counted, strict=True):
-        kept = {p: n for p, (n, persons) in counts.items() if persons >= prepared.schema.rare_threshold}
+    for group, kept in zip(wanted, counted, strict=True):
         if 0 < len(kept) <= MOST_PATTERNS:
             at = tuple(place[names[b]] for b in group)
             groups.append(GapGroup(at, tuple(kept), tuple(n / sum(kept.values()) for n in kept.values())))
@@ -148,16 +150,16 @@ def _rules(both: np.ndarray, n_rows: int) -> list[list[int]]:
     return groups
 
 
-def _counted(prepared: Prepared, groups: list[list[str]]) -> list[dict[tuple[bool, ...], tuple[int, int]]]:
-    """(rows, persons) with each pattern of each group of columns."""
+def _counted(prepared: Prepared, groups: list[list[str]]) -> list[dict[tuple[bool, ...], int]]:
+    """Rows with each pattern of each group of columns, of those that `rare_threshold` persons share."""
     names = sorted({name for group in groups for name in group})
     if not names:
         return []
-    entity = [prepared.entity] if prepared.entity in prepared.table.names else []
+    entity = prepared.entity if prepared.entity in prepared.table.names else None
     at = tuple(tuple(names.index(name) for name in group) for group in groups)
-    empty = partial(_Patterns, at, bool(entity))
-    found = summarise(prepared.table, empty, columns=[*names, *entity], label="counting patterns of gaps")
-    return [{p: (n, len(of) if entity else n) for p, (n, of) in sorted(counts.items())} for counts in found.counts]
+    empty = partial(_Patterns, at, entity, prepared.schema.rare_threshold)
+    columns = names if entity is None else [*names, entity]
+    return summarise(prepared.table, empty, columns=columns, label="counting patterns of gaps").shared()
 
 
 @dataclass
@@ -182,36 +184,48 @@ class _Gaps:
 
 @dataclass
 class _Patterns:
-    """Rows of each pattern of missing cells in some groups of columns, and whose these are: a summary."""
+    """Rows of each pattern of missing cells in some groups of columns, and persons who share it: a summary.
+
+    Args:
+        groups: of columns, by their place in a block; a pattern is a number, of whose bits one is each column's.
+        entity: the column that says whose each row is; None: each row is a person's.
+        most: persons kept of each pattern.
+    """
 
     groups: tuple[tuple[int, ...], ...]
-    of_persons: bool  # the last column says whose each row is
-    counts: list[dict[tuple[bool, ...], tuple[int, set[Any]]]] = field(init=False)
+    entity: str | None
+    most: int
+    rows: list[Counter[int]] = field(init=False)
+    sharers: list[Sharers] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.counts = [{} for _ in self.groups]
+        self.rows = [Counter() for _ in self.groups]
+        self.sharers = [Sharers(self.most) for _ in self.groups]
 
     def update(self, batch: pa.RecordBatch) -> None:
         """Add the rows of a block."""
         gone_NC = np.stack([c.is_null().to_numpy(zero_copy_only=False) for c in batch.columns], axis=1)
-        for group, counts in zip(self.groups, self.counts, strict=True):
-            found, code_N = np.unique(gone_NC[:, group] @ (1 << np.arange(len(group))), return_inverse=True)
-            for code, bits in enumerate(found.tolist()):
-                rows = np.flatnonzero(code_N == code)
-                own = batch.column(batch.num_columns - 1).take(pa.array(rows[: len(rows) * self.of_persons]))
-                pattern = tuple(bool(bits >> k & 1) for k in range(len(group)))
-                self._add(counts, pattern, len(rows), set(own.unique().to_pylist()))
+        person_N = None if self.entity is None else value_hashes(batch.column(self.entity))
+        for i, group in enumerate(self.groups):
+            pattern_N = gone_NC[:, group] @ (1 << np.arange(len(group)))
+            self.rows[i].update(dict(zip(*(x.tolist() for x in np.unique(pattern_N, return_counts=True)), strict=True)))
+            if person_N is not None:
+                self.sharers[i] = self.sharers[i].with_rows(pattern_N, person_N)
 
     def merge(self, other: _Patterns) -> None:
         """Add the rows of another part."""
-        for counts, more in zip(self.counts, other.counts, strict=True):
-            for pattern, (n, persons) in more.items():
-                self._add(counts, pattern, n, persons)
+        for own, more in zip(self.rows, other.rows, strict=True):
+            own.update(more)
+        self.sharers = [own.merged(more) for own, more in zip(self.sharers, other.sharers, strict=True)]
 
-    @staticmethod
-    def _add(counts: dict[Any, tuple[int, set[Any]]], pattern: Any, n: int, persons: set[Any]) -> None:
-        before, seen = counts.get(pattern, (0, set()))
-        counts[pattern] = before + n, seen | persons
+    def shared(self) -> list[dict[tuple[bool, ...], int]]:
+        """Rows of the patterns of each group that enough persons share, in the order of these."""
+        result = []
+        for group, rows, sharers in zip(self.groups, self.rows, self.sharers, strict=True):
+            enough = {b: n for b, n in rows.items() if (n if self.entity is None else sharers.of_cell(b)) >= self.most}
+            of = {tuple(bool(bits >> k & 1) for k in range(len(group))): n for bits, n in enough.items()}
+            result.append(dict(sorted(of.items())))
+        return result
 
 
 def with_gaps(generator: Generator, encoder: TableEncoder, groups: Groups) -> Generator:

@@ -269,8 +269,6 @@ def open_exactly(
     kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
     modelled = with_ranges(replace(modelled, constraints=(*modelled.constraints, *kept)), statistics)
     schema, modelled = as_written(modelled, table), modelled.as_modelled()
-    if any(c.in_order for c in schema.columns):
-        statistics = sharing(table, modelled, statistics, schema.entity)
     constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None
     if constraints is not None:
         with stage("constraints", statistics.n_rows):
@@ -282,8 +280,8 @@ def open_exactly(
             statistics = collect(table, label="statistics of constrained columns")
             modelled = infer_schema(table, statistics, modelled, {})
             statistics = sharing(table, modelled, statistics, schema.entity)
-    said, constant = (*known.said, *lines), known.constant_in(modelled)
-    return OpenedTable(table, schema, modelled, constraints, statistics, said=said, constant=constant)
+    said = (*known.said, *lines)
+    return OpenedTable(table, schema, modelled, constraints, statistics, said=said, constant=known.constant)
 
 
 @dataclass(frozen=True)

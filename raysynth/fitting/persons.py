@@ -43,7 +43,8 @@ class Persons:
         schema: with what identifiers and personal data repeat like, and `entity`.
         statistics: with who shares each value, where there are persons of several rows.
         said: what is to be told of it, line by line.
-        constant: modelled columns that are the same in all rows of each person, where persons have several.
+        constant: modelled columns that are the same in all rows of each person, where persons have several; where there
+            are any, the persons' key, too, if it is `in_order`.
     """
 
     table: Table
@@ -51,11 +52,6 @@ class Persons:
     statistics: TableStatistics
     said: tuple[str, ...] = ()
     constant: tuple[str, ...] = ()
-
-    def constant_in(self, modelled: TableSchema) -> tuple[str, ...]:
-        """`constant`, and the persons' key where the schema of what is modelled has it."""
-        own = [c.name for c in modelled.modelled if c.name == self.schema.entity and self.constant]
-        return (*self.constant, *own)
 
 
 def known_persons(
@@ -72,8 +68,7 @@ def known_persons(
     def with_key(name: str) -> TableSchema:
         return infer_schema(table, statistics, declared, {**kinds, Kind.IDENTIFIER: [name]})
 
-    known = with_persons(table, schema, statistics, entity, with_key)
-    return replace(known, schema=with_keys_in_order(table, known.schema, statistics))
+    return with_persons(table, schema, statistics, entity, with_key)
 
 
 def with_persons(
@@ -97,16 +92,17 @@ def with_persons(
     columns = tuple(
         _with_rows_each(c, statistics.columns[c.name], schema.rare_threshold, entity) for c in schema.columns
     )
-    schema = replace(schema, columns=columns, entity=entity)
+    schema = with_keys_in_order(table, replace(schema, columns=columns, entity=entity), statistics)
     if entity is None:
         said = _said_of_repeats(repeating_together(table, schema, statistics), schema, statistics)
         return Persons(table, schema, statistics, said)
     if statistics.columns[entity].summary.all_unique:
         return Persons(table, schema, statistics)
-    counted = count_persons(table, schema, statistics, entity)
+    counted = count_persons(table, schema.as_modelled(), statistics, entity)
     within = [n for n in counted.constant if schema[n].kind.is_made and not statistics.columns[n].missing]
     constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
     columns = tuple(_within(c, entity) if c.name in (*within, *constant) else c for c in schema.columns)
+    constant = (*constant, *([entity] if schema[entity].in_order and constant else []))
     said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)

@@ -130,17 +130,18 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
     distinct = DistinctRows(chunk, max(1, chunk_count(sum(segment.n for segment in segments))))
     pieces = _pieces(segments, chunk) or [Piece((), 0, 0)]
     done = completed(model, pieces, rng)
-    rows = [
-        done[i]
-        if i in done
-        else _of(model, p, seed)
-        if _person_by_person(model, p)
-        else _modelled_rows(model, p, rng, distinct)
-        for i, p in enumerate(pieces)
-    ]
+
+    def rows_of(place: int, piece: Piece) -> pa.Table:
+        if place in done:
+            return done[place]
+        return (
+            _of(model, piece, seed) if _person_by_person(model, piece) else _modelled_rows(model, piece, rng, distinct)
+        )
+
+    rows = [rows_of(i, p) for i, p in enumerate(pieces)]
     reserved = [p.n for p in pieces[:-1]] + [(chunk + 1) * CHUNK_ROWS - pieces[-1].first_row]
-    if not (len(segments) == 1 and _person_by_person(model, pieces[0])):
-        reserved = [0 if model.schema.entity is not None else n for n in reserved]
+    if model.schema.entity is not None and not (len(segments) == 1 and _person_by_person(model, pieces[0])):
+        reserved = [0] * len(pieces)
     tables = [
         assemble(r, model.schema, model.regenerators, model.key, p.first_row, own)
         for r, p, own in zip(rows, pieces, reserved, strict=True)

@@ -59,6 +59,11 @@ class Sharers:
         start = np.searchsorted(self.cell, np.arange(n_cells + 1))
         return np.diff(start)
 
+    def of_cell(self, cell: int) -> int:
+        """Persons of one cell, at most k."""
+        start, stop = np.searchsorted(self.cell, [cell, cell + 1])
+        return int(stop - start)
+
     def are_enough(self, first: int, after: int) -> bool:
         """Whether at least k different persons have a row in the cells first .. after - 1."""
         start, stop = np.searchsorted(self.cell, [first, after])

@@ -125,7 +125,7 @@ class IdentifierEncoder:
         """
         n, block = len(places), self._block
         if block and n:
-            last, pattern = row_start + n, self._parsed
+            pattern = self._parsed
             assert isinstance(pattern, IntegerPattern)
             inside = min(max(block - 1 - row_start, 0), n)
             index = np.arange(row_start, row_start + inside, dtype=np.uint64)
@@ -135,7 +135,7 @@ class IdentifierEncoder:
             near = pa.array(np.clip(leading * block + after, pattern.low, pattern.high)).cast(kind)
             if inside == n:
                 return near
-            return pa.concat_arrays([near, self.values(self.size + row_start + inside, last - row_start - inside, key)])
+            return pa.concat_arrays([near, self.values(self.size + row_start + inside, n - inside, key)])
         left = max(min(self.size, MAX_SIZE) - row_start, 0)
         keys = np.sort(self.values(row_start, max(n, min(reserved, left)), key).to_numpy(zero_copy_only=False))
         order, place = np.argsort(places, kind="stable"), np.arange(n)

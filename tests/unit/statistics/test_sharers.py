@@ -91,3 +91,9 @@ def test_equal_values_have_equal_hashes_and_missing_ones_none() -> None:
     assert texts[0] == texts[3] != texts[1] and texts[2] == 0
     doubled = pa.DictionaryArray.from_arrays(pa.array([0, 1], pa.int32()), pa.array(["x", "x"]))
     assert len(set(value_hashes(doubled).tolist())) == 1
+
+
+def test_persons_of_one_cell_are_counted_up_to_k_whatever_the_cells_number() -> None:
+    cell = np.array([5, 5, 1 << 39, 5, 1 << 39], np.int64)
+    found = Sharers(2).with_rows(cell, np.array([7, 8, 7, 9, 7], np.uint64))
+    assert [found.of_cell(c) for c in (5, 1 << 39, 6)] == [2, 1, 0]
