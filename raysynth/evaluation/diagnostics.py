@@ -93,7 +93,7 @@ def _keys(tables: Tables) -> list[Diagnostic]:
     if not keys:
         return []
     single = [n for n in keys if tables.real_statistics.columns[n].summary.all_unique]
-    repeated = [n for n in single if not tables.synthetic_statistics.columns[n].is_unique]
+    repeated = [n for n in single if not tables.synthetic_statistics.columns[n].summary.all_unique]
     unique = Diagnostic(
         "Keys unique", not repeated, f"{len(keys)} key columns{_named(repeated, '; repeated values in ')}"
     )

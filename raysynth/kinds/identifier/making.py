@@ -20,6 +20,7 @@ from raysynth.kinds.permutation import MAX_SIZE, mix, permute, round_keys
 __all__ = ["IdentifierEncoder", "infer_pattern"]
 
 _TABLE_ROWS = 1 << 16  # spellings of some neighbouring places are looked up together in tables up to this long
+MOST_GAPS = 4.0  # times the usual distance of two places: none moves into a range without keys
 FEWEST_BLOCKS, FEWEST_IN_BLOCK = 500, 1_000_000  # of a range in which keys share leading digits
 _BLOCK_ROWS = 1 << 16  # keeps intermediate arrays in the processor's cache: twice the rate of 2**20 for UUIDs
 
@@ -138,11 +139,22 @@ class IdentifierEncoder:
             return pa.concat_arrays([near, self.values(self.size + row_start + inside, n - inside, key)])
         left = max(min(self.size, MAX_SIZE) - row_start, 0)
         keys = np.sort(self.values(row_start, max(n, min(reserved, left)), key).to_numpy(zero_copy_only=False))
+        places = self._between(places, row_start, key)
         order, place = np.argsort(places, kind="stable"), np.arange(n)
         at = place + np.maximum.accumulate(np.searchsorted(keys, places[order]) - place)  # the next that is free
         result = np.empty(n, keys.dtype)
         result[order] = keys[np.minimum(at, len(keys) - n + place)]
         return pa.array(result).cast(parse_arrow_type(self.dtype, self.name))
+
+    def _between(self, places: np.ndarray, row_start: int, key: int) -> np.ndarray:
+        """Each place moved by chance towards the next one: drawn ones lie on the grid of real keys (all even, say)."""
+        distinct, of_N = np.unique(places, return_inverse=True)
+        gaps = np.diff(distinct, append=distinct[-1:] + 1).astype(float)
+        gaps = np.minimum(gaps, MOST_GAPS * np.median(gaps)) if len(gaps) else gaps
+        row_N = np.arange(row_start, row_start + len(places), dtype=np.uint64)
+        chance_N = (mix(row_N, round_keys(key, f"{self.name}/between", 1)[0]) >> np.uint64(11)) * 2.0**-53
+        moved: np.ndarray = np.floor(places + chance_N * gaps[of_N])
+        return moved
 
     @property
     def _block(self) -> int:

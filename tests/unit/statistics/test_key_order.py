@@ -159,3 +159,18 @@ def test_other_keys_of_persons_that_tell_nothing_leave_rows_as_they_are() -> Non
     rows = pd.DataFrame({"patient_id": np.repeat(np.arange(300) + 50_000, 4), "x": rng.normal(size=1_200).round(2)})
     other = rows.assign(patient_id=np.repeat(np.sort(rng.choice(40_000, 300, replace=False)) + 50_000, 4))
     pd.testing.assert_frame_equal(trees(rows).sample(200, seed=0), trees(other).sample(200, seed=0))
+
+
+def test_keys_on_a_grid_are_not_made_on_it_and_gaps_are_no_repeats() -> None:
+    """Even numbers alone: half of the numbers beside them are real keys, and so are half of the made ones."""
+    real = table(step=2).assign(number_id=lambda t: 7_000 + 2 * t.number_id.rank().astype(int))
+    real["case_id"] = [f"C-{i:06d}" if i % 3 else None for i in range(N)]
+    model = trees(real)
+    assert model.schema_["number_id"].in_order
+    made = model.sample(400, seed=1)
+    assert 0.35 < made.number_id.isin(real.number_id).mean() < 0.65
+    found = evaluate_synthetic_data(real, made, metrics="statistical_similarity").diagnostics
+    assert {d.name: d.passed for d in found if d.name.startswith("Keys")} == {
+        "Keys unique": True,
+        "Keys not copied": True,
+    }
