@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import chi2_contingency, kruskal, kstest
 
 from raysynth.data.fragments import Table
 from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
@@ -68,6 +67,8 @@ def _tells(rows: pa.Table, key: ColumnSchema, schema: TableSchema) -> bool:
     Of persons with several rows one of each counts, and only what their order tells: where other keys in the same order
     stood for them, rows would be made alike.
     """
+    from scipy.stats import kstest  # takes a second, which a table without such keys need not wait for
+
     numbers, first = np.unique(rows.column(key.name).to_numpy(), return_index=True)
     of_rows = len(first) == rows.num_rows
     rows, numbers = rows.take(pa.array(first)), numbers.astype(np.float64)
@@ -85,6 +86,8 @@ def _tells(rows: pa.Table, key: ColumnSchema, schema: TableSchema) -> bool:
 
 def _p_value(values: pa.ChunkedArray, column: ColumnSchema, group_N: np.ndarray, groups: int) -> float:
     """Of groups that do not differ: of numbers by Kruskal and Wallis (1952), of categories by chi-square."""
+    from scipy.stats import chi2_contingency, kruskal
+
     if column.kind.is_numeric:
         present = pc.is_valid(values).to_numpy()
         rank_N, own_N = pc.rank(values, tiebreaker="dense").to_numpy()[present], group_N[present]

@@ -23,7 +23,8 @@ begun, worked = time.perf_counter(), time.process_time()
 model = raysynth.GaussianCopula(seed=0, verbose=False).fit(frame)
 seconds = {"clock": time.perf_counter() - begun, "processor": time.process_time() - worked}
 rows = len(model.sample(10_000, seed=1))
-print(json.dumps({**seconds, "rows": rows, "ray": sorted(m for m in sys.modules if m.split(".")[0] == "ray")}))
+heavy = sorted(sys.modules.keys() & {"ray", "torch", "sklearn", "scipy.stats"})
+print(json.dumps({**seconds, "rows": rows, "heavy": heavy}))
 """
 
 
@@ -31,6 +32,6 @@ def test_a_small_copula_is_fitted_and_sampled_without_ray_in_under_two_seconds()
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["rows"] == 10_000
-    assert found["ray"] == [], "Ray was imported"
+    assert found["heavy"] == [], "packages that a small copula does not need take seconds to import"
     assert found["processor"] < SECONDS
     assert found["clock"] < SECONDS * SLACK
