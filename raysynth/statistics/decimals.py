@@ -9,12 +9,15 @@ import numpy as np
 
 MAX_DECIMALS = 15
 _SIGNIFICANT = 1e15  # a double holds 15 decimal digits for certain; a match beyond them is chance
+_NOISE = 8  # units in the last place by which sums of decimals miss them: 0.1 + 0.2
+_NOISY = 1e10  # multiples of a digit's unit up to which such a miss is none of another value's (one in 3e4 by chance)
 
 
 def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
     """The smallest d with round(x, d) == x for every x, at least `so_far`; `MAX_DECIMALS` + 1 where there is none.
 
-    The result is the largest of the values' own needs, so it does not depend on how rows are split.
+    What the rounding of doubles adds to a value of few digits (0.1 + 0.2) counts as none. The result is the largest of
+    the values' own needs, so it does not depend on how rows are split.
 
     Args:
         values: (N,) float32 or float64, finite.
@@ -48,13 +51,16 @@ def needed_digits(values: np.ndarray, most: int) -> np.ndarray:
 
 
 def _held(values: np.ndarray, decimals: int) -> np.ndarray:
-    if decimals == 0:
-        return np.asarray(np.rint(values) == values)
+    """Whether d digits hold each value (N,): exactly, or but for the noise that arithmetic leaves in a double."""
     if decimals > MAX_DECIMALS:
         return np.zeros(len(values), dtype=bool)
-    few = np.abs(values) < _SIGNIFICANT / 10.0**decimals
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((np.round(values, decimals) == values) & few)
+        near = np.round(values, decimals)
+        size = np.abs(values)
+        held = np.asarray(near == values) & ((size < _SIGNIFICANT / 10.0**decimals) | (decimals == 0))
+        if values.dtype == np.float64 and not held.all():
+            held |= (np.abs(near - values) <= _NOISE * np.spacing(size)) & (size < _NOISY / 10.0**decimals)
+    return np.asarray(held)
 
 
 @dataclass(frozen=True)

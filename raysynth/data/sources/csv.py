@@ -21,6 +21,7 @@ from raysynth.data.arrow_types import TEXT, canonical_batch, canonical_schema
 from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
+from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
@@ -127,6 +128,8 @@ def table_from_csv(
             for n in texts[0].names
         }
         return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts[0].dialect, forms))
+    if given.skip_footer:
+        raise DataError(f"'{source}' is too large for skip_footer: delete the lines after the table")
     first = _read(filesystem, paths[0], given, _STREAM_BLOCK)
     forms = {
         n: TEXT_FORM if pt.is_null(f.type) else f for n, f in _forms([first.columns], first, given, declared).items()
@@ -155,8 +158,8 @@ def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int |
     dialect = _dialect(filesystem, path, given)
     try:
         if n_bytes is None:
-            with open_plain(filesystem, path) as stream:
-                table = _parsed(stream, dialect, given.missing)
+            table, after = _whole(filesystem, path, dialect, given)
+            dialect = replace(dialect, notes=(*dialect.notes, *after))
         else:
             head, is_whole = read_head(filesystem, path, n_bytes)
             whole = head if is_whole else head[: head.rfind(b"\n") + 1]
@@ -169,6 +172,35 @@ def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int |
             dialect, left_out=others, notes=tuple(n for n in dialect.notes if "numbers the rows" not in n)
         )
     return _Texts(path, dialect, {n: table.column(n) for n in dialect.names})
+
+
+def _whole(
+    filesystem: pafs.FileSystem, path: str, dialect: Dialect, given: CsvFile
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """A file as text without the lines after its table, and what to say of these."""
+    with open_plain(filesystem, path) as stream:
+        if given.skip_footer:
+            content = stream.read()
+            table = pa.BufferReader(content[: start_of_last(content, given.skip_footer)])
+            return _parsed(table, dialect, given.missing), ()
+        try:
+            rows, narrow = _parsed(stream, dialect, given.missing), []
+        except pa.ArrowInvalid:
+            with open_plain(filesystem, path) as again:
+                content = again.read()
+            narrow = narrow_lines(content, dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
+            if not narrow or given.skip_footer is not None:
+                raise
+            rows = _parsed(pa.BufferReader(content[: start_of_last(content, len(narrow))]), dialect, given.missing)
+    n = rows_after({name: rows.column(name) for name in dialect.names}) if given.skip_footer is None else 0
+    if not n and not narrow:
+        return rows, ()
+    after = [*(" ".join(v for v in row.values() if v)[:60] for row in rows.slice(len(rows) - n).to_pylist()), *narrow]
+    shown = next((f" ({text.strip()!r})" for text in after if text.strip()), "")
+    noun = "line after the table" if len(after) == 1 else "lines after the table"
+    note = f"{len(after)} {noun} left out{shown}: no row of it; skip_footer=0 keeps what is as wide as the others"
+    kept = [c.slice(0, len(rows) - n).cast(pa.string()).dictionary_encode() for c in rows.columns]  # no text of others
+    return pa.Table.from_arrays(kept, names=rows.column_names), (note,)
 
 
 def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:

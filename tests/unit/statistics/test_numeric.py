@@ -127,6 +127,15 @@ def test_decimals_are_the_digits_that_hold_every_value(values: list[float], deci
     assert needed_decimals(np.array(values)) == decimals
 
 
+@pytest.mark.parametrize(("decimals", "largest"), [(0, 1e9), (1, 1e8), (2, 1e7), (4, 1e5)])
+def test_noise_of_arithmetic_adds_no_decimals(decimals: int, largest: float) -> None:
+    rng = np.random.default_rng(decimals)
+    values = np.round(rng.uniform(-largest, largest, 2000), decimals)
+    noisy = np.where(rng.random(2000) < 0.1, values + rng.choice([-4, -1, 1, 3], 2000) * np.spacing(values), values)
+    assert needed_decimals(noisy) == decimals
+    assert needed_decimals(rng.uniform(-largest, largest, 2000)) > 9 - np.log10(largest)  # measured values keep theirs
+
+
 def test_decimals_of_32_bit_floats_are_those_that_were_written() -> None:
     assert needed_decimals(np.array([0.1, 2.35, 7.0], dtype=np.float32)) == 2
 
