@@ -22,12 +22,15 @@ from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, StorageError
+from raysynth.schema.table import TableSchema
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
+_MOST_ODD, _MOST_ODD_SHARE = 20, 0.02  # different texts among numbers, and their share of the rows
+_FEWEST_NUMBERS = 20  # different ones
 _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block decides the types
 
 
@@ -156,6 +159,8 @@ def _dialect(filesystem: pafs.FileSystem, path: str, given: CsvFile) -> Dialect:
 def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int | None = None) -> _Texts:
     """A file as text, or its first whole lines up to so many bytes."""
     dialect = _dialect(filesystem, path, given)
+    if dialect.only_returns and n_bytes is not None:
+        raise DataError(f"'{path}' ends its lines with carriage returns alone, as no large file may; save it anew")
     try:
         if n_bytes is None:
             table, after = _whole(filesystem, path, dialect, given)
@@ -178,20 +183,25 @@ def _whole(
     filesystem: pafs.FileSystem, path: str, dialect: Dialect, given: CsvFile
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """A file as text without the lines after its table, and what to say of these."""
-    with open_plain(filesystem, path) as stream:
-        if given.skip_footer:
-            content = stream.read()
-            table = pa.BufferReader(content[: start_of_last(content, given.skip_footer)])
-            return _parsed(table, dialect, given.missing), ()
-        try:
-            rows, narrow = _parsed(stream, dialect, given.missing), []
-        except pa.ArrowInvalid:
-            with open_plain(filesystem, path) as again:
-                content = again.read()
-            narrow = narrow_lines(content, dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
-            if not narrow or given.skip_footer is not None:
-                raise
-            rows = _parsed(pa.BufferReader(content[: start_of_last(content, len(narrow))]), dialect, given.missing)
+
+    def parsed(n_after: int, *, in_memory: bool) -> pa.Table:
+        with open_plain(filesystem, path) as stream:
+            if not in_memory:
+                return _parsed(stream, dialect, given.missing)
+            content = _lines_of(stream.read(), dialect)
+            return _parsed(pa.BufferReader(content[: start_of_last(content, n_after)]), dialect, given.missing)
+
+    is_plain = not given.skip_footer and not dialect.only_returns
+    narrow: list[str] = []
+    try:
+        rows = parsed(given.skip_footer or 0, in_memory=not is_plain)
+    except pa.ArrowInvalid:
+        with open_plain(filesystem, path) as stream:
+            content = _lines_of(stream.read(), dialect)
+        narrow = narrow_lines(content, dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
+        if not narrow or given.skip_footer is not None:
+            raise
+        rows = parsed(len(narrow), in_memory=True)
     n = rows_after({name: rows.column(name) for name in dialect.names}) if given.skip_footer is None else 0
     if not n and not narrow:
         return rows, ()
@@ -201,6 +211,11 @@ def _whole(
     note = f"{len(after)} {noun} left out{shown}: no row of it; skip_footer=0 keeps what is as wide as the others"
     kept = [c.slice(0, len(rows) - n).cast(pa.string()).dictionary_encode() for c in rows.columns]  # no text of others
     return pa.Table.from_arrays(kept, names=rows.column_names), (note,)
+
+
+def _lines_of(content: bytes, dialect: Dialect) -> bytes:
+    """The content of a file with lines that Arrow divides."""
+    return content.replace(b"\r", b"\n") if dialect.only_returns else content
 
 
 def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:
@@ -257,6 +272,8 @@ def _forms(
             continue
         as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
         form = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
+        if type_ is None and pt.is_string(form.type):
+            form = _but_for_few(distinct[name], [part[name] for part in parts]) or form
         forms[name] = replace(form, zeros=as_number)
     has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
     has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
@@ -268,6 +285,32 @@ def _forms(
                 again = form_of(distinct[name], decimal=",")
                 forms[name] = form if pt.is_string(again.type) else replace(again, unsettled=form.is_plain)
     return forms
+
+
+def _but_for_few(distinct: pa.Array, columns: Sequence[pa.ChunkedArray]) -> ColumnForm | None:
+    """The form of a column of numbers but for a few texts, each of too few rows to leave; else None.
+
+    As text all numbers would be lost for these ('Unrated', a cell that slipped from its neighbour). They are missing
+    then, which is said. A text of several digits is none of them: it may be a code among codes.
+    """
+    is_number = pc.match_substring_regex(pc.utf8_trim_whitespace(distinct), PLAIN_NUMBER)
+    odd, numbers = distinct.filter(pc.invert(is_number)), distinct.filter(is_number)
+    if not (0 < len(odd) <= _MOST_ODD and len(numbers) >= _FEWEST_NUMBERS):
+        return None
+    form = form_of(numbers)
+    if pt.is_string(form.type) or pc.any(pc.match_substring_regex(odd, "[0-9].*[0-9].*[0-9]")).as_py():
+        return None
+    rows = dict.fromkeys(odd.to_pylist(), 0)
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    for chunk in chunks:
+        at = pc.index_in(chunk.dictionary, value_set=odd).take(chunk.indices)
+        for found in pc.value_counts(at.drop_null()).to_pylist():
+            rows[odd[found["values"]].as_py()] += found["counts"]
+    n_rows = sum(len(chunk) - chunk.null_count for chunk in chunks)
+    given = [text for text in rows if text.strip()]
+    if max(rows.values()) >= TableSchema(()).rare_threshold or sum(rows[t] for t in given) > _MOST_ODD_SHARE * n_rows:
+        return None
+    return replace(form, odd=(*form.odd, *(text.strip() for text in given)))
 
 
 def _is_grouped(texts: pa.Array) -> bool:
