@@ -22,7 +22,7 @@ from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, ODD_MISSING, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, StorageError
@@ -159,8 +159,6 @@ def _dialect(filesystem: pafs.FileSystem, path: str, given: CsvFile) -> Dialect:
 def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int | None = None) -> _Texts:
     """A file as text, or its first whole lines up to so many bytes."""
     dialect = _dialect(filesystem, path, given)
-    if dialect.only_returns and n_bytes is not None:
-        raise DataError(f"'{path}' ends its lines with carriage returns alone, as no large file may; save it anew")
     try:
         if n_bytes is None:
             table, after = _whole(filesystem, path, dialect, given)
@@ -184,24 +182,22 @@ def _whole(
 ) -> tuple[pa.Table, tuple[str, ...]]:
     """A file as text without the lines after its table, and what to say of these."""
 
-    def parsed(n_after: int, *, in_memory: bool) -> pa.Table:
+    def parsed(n_after: int) -> pa.Table:
         with open_plain(filesystem, path) as stream:
-            if not in_memory:
+            if n_after == 0:
                 return _parsed(stream, dialect, given.missing)
-            content = _lines_of(stream.read(), dialect)
+            content = stream.read()
             return _parsed(pa.BufferReader(content[: start_of_last(content, n_after)]), dialect, given.missing)
 
-    is_plain = not given.skip_footer and not dialect.only_returns
     narrow: list[str] = []
     try:
-        rows = parsed(given.skip_footer or 0, in_memory=not is_plain)
+        rows = parsed(given.skip_footer or 0)
     except pa.ArrowInvalid:
         with open_plain(filesystem, path) as stream:
-            content = _lines_of(stream.read(), dialect)
-        narrow = narrow_lines(content, dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
+            narrow = narrow_lines(stream.read(), dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
         if not narrow or given.skip_footer is not None:
             raise
-        rows = parsed(len(narrow), in_memory=True)
+        rows = parsed(len(narrow))
     n = rows_after({name: rows.column(name) for name in dialect.names}) if given.skip_footer is None else 0
     if not n and not narrow:
         return rows, ()
@@ -211,11 +207,6 @@ def _whole(
     note = f"{len(after)} {noun} left out{shown}: no row of it; skip_footer=0 keeps what is as wide as the others"
     kept = [c.slice(0, len(rows) - n).cast(pa.string()).dictionary_encode() for c in rows.columns]  # no text of others
     return pa.Table.from_arrays(kept, names=rows.column_names), (note,)
-
-
-def _lines_of(content: bytes, dialect: Dialect) -> bytes:
-    """The content of a file with lines that Arrow divides."""
-    return content.replace(b"\r", b"\n") if dialect.only_returns else content
 
 
 def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:
@@ -293,11 +284,13 @@ def _but_for_few(distinct: pa.Array, columns: Sequence[pa.ChunkedArray]) -> Colu
     As text all numbers would be lost for these ('Unrated', a cell that slipped from its neighbour). They are missing
     then, which is said. A text of several digits is none of them: it may be a code among codes.
     """
-    is_number = pc.match_substring_regex(pc.utf8_trim_whitespace(distinct), PLAIN_NUMBER)
-    odd, numbers = distinct.filter(pc.invert(is_number)), distinct.filter(is_number)
+    texts = pc.utf8_trim_whitespace(distinct)
+    is_usual = pc.is_in(texts, value_set=pa.array(["", *ODD_MISSING]))
+    is_number = pc.match_substring_regex(texts, PLAIN_NUMBER)
+    odd, numbers = distinct.filter(pc.invert(pc.or_(is_number, is_usual))), distinct.filter(is_number)
     if not (0 < len(odd) <= _MOST_ODD and len(numbers) >= _FEWEST_NUMBERS):
         return None
-    form = form_of(numbers)
+    form = form_of(pa.concat_arrays([numbers, texts.filter(is_usual)]))
     if pt.is_string(form.type) or pc.any(pc.match_substring_regex(odd, "[0-9].*[0-9].*[0-9]")).as_py():
         return None
     rows = dict.fromkeys(odd.to_pylist(), 0)
@@ -307,10 +300,10 @@ def _but_for_few(distinct: pa.Array, columns: Sequence[pa.ChunkedArray]) -> Colu
         for found in pc.value_counts(at.drop_null()).to_pylist():
             rows[odd[found["values"]].as_py()] += found["counts"]
     n_rows = sum(len(chunk) - chunk.null_count for chunk in chunks)
-    given = [text for text in rows if text.strip()]
-    if max(rows.values()) >= TableSchema(()).rare_threshold or sum(rows[t] for t in given) > _MOST_ODD_SHARE * n_rows:
+    few = max(TableSchema(()).rare_threshold, n_rows // 1000 + 1)
+    if max(rows.values()) >= few or sum(rows.values()) > _MOST_ODD_SHARE * n_rows:
         return None
-    return replace(form, odd=(*form.odd, *(text.strip() for text in given)))
+    return replace(form, odd=(*form.odd, *(text.strip() for text in rows)))
 
 
 def _is_grouped(texts: pa.Array) -> bool:

@@ -51,7 +51,6 @@ class Dialect:
         left_out: names of columns that are no part of the table: row numbers, or nothing but ends of lines.
         index: the one of them that numbers the rows; None: none.
         notes: what the user should know of these decisions.
-        only_returns: lines end in a carriage return alone, as on old Macs.
     """
 
     encoding: str
@@ -63,7 +62,6 @@ class Dialect:
     left_out: tuple[str, ...] = ()
     index: str | None = None
     notes: tuple[str, ...] = ()
-    only_returns: bool = False
 
 
 def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
@@ -103,9 +101,8 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     has_header = _has_header(rows) if file.header is None else file.header
     skip += lines[before] if has_header else lines[before - 1] if before else 0
     found = _Names.of(rows, has_header, file)
-    said, only_returns = (*notes, *found.notes), "\r" in text and "\n" not in text
     return Dialect(
-        encoding, delimiter, quote, escape, skip, found.names, found.left_out, found.index, said, only_returns
+        encoding, delimiter, quote, escape, skip, found.names, found.left_out, found.index, (*notes, *found.notes)
     )
 
 

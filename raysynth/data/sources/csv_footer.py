@@ -29,7 +29,8 @@ def start_of_last(content: bytes, n: int) -> int:
     """Where the last n lines that are not blank begin in the bytes of a file."""
     end = len(content)
     for _ in range(n):
-        end = content.rfind(b"\n", 0, len(content[:end].rstrip())) + 1
+        last = len(content[:end].rstrip())
+        end = max(content.rfind(b"\n", 0, last), content.rfind(b"\r", 0, last)) + 1
     return end
 
 

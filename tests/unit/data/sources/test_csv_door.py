@@ -165,6 +165,36 @@ def test_packing_is_what_the_content_says(tmp_path: Path) -> None:
         as_table(tmp_path / "t.zip")
 
 
+FEW_TEXTS = [
+    # texts among numbers, how many rows of each, and whether the column is numbers
+    ("unrated", 3, True),
+    (" 16GB", 1, True),  # slipped from its neighbour
+    ("<5", 2, True),
+    ("unrated", 5, False),  # as frequent as a category
+    ("C53637", 2, False),  # a code among codes
+]
+
+
+@pytest.mark.parametrize(("text", "n", "is_number"), FEW_TEXTS)
+def test_few_texts_among_numbers_are_missing_and_said(tmp_path: Path, text: str, n: int, is_number: bool) -> None:
+    rows = [*(f"{i / 4},x" for i in range(400)), *(f"{text},x" for _ in range(n)), "7.5,x"]
+    table = read(tmp_path, "\n".join(["stars,b", *rows]))
+    assert (table.schema.field("stars").type == pa.float64()) is is_number
+    if is_number:
+        assert table.to_arrow().column("stars").null_count == n
+        assert any("'stars'" in note and text.strip() in note and "missing" in note for note in table.notes)
+    assert read(tmp_path, "\n".join(["stars,b", *rows[:-1], *["?,x"] * 9])).schema.field("stars").type == (
+        pa.float64() if is_number else TEXT
+    )
+
+
+def test_a_first_row_with_signs_for_missing_is_no_header(tmp_path: Path) -> None:
+    rows = [f"{i},{i % 7 or 'NaN'},{i % 5 or '?'},x{i % 3}" for i in range(35, 90)]
+    table = read(tmp_path, "\n".join(rows))
+    assert (table.n_rows, table.names[0]) == (len(rows), "column_1")
+    assert [f.type for f in table.schema][:3] == [pa.int64()] * 3
+
+
 AFTER = [
     # what stands after the table, and how many lines that is
     ("Total,,3160,99\n", 1),
@@ -185,7 +215,9 @@ def test_lines_after_the_table_are_no_rows(tmp_path: Path, after: str, n: int) -
     table = read(tmp_path, before + after)
     assert table.to_arrow().equals(read(tmp_path, before, name="before.csv").to_arrow())
     assert any(f"{n} line" in note and "after the table" in note for note in table.notes)
-    assert read(tmp_path, before + after, skip_footer=n).to_arrow().equals(table.to_arrow())
+    for end in ("\n", "\r\n", "\r"):
+        again = read(tmp_path, (before + after).replace("\n", end), skip_footer=n)
+        assert again.to_arrow().equals(table.to_arrow())
 
 
 @pytest.mark.parametrize(
