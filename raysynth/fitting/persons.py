@@ -18,7 +18,7 @@ from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
 from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
 from raysynth.kinds.identifier.making import IdentifierEncoder
-from raysynth.kinds.identifier.repeated import MANY
+from raysynth.kinds.identifier.repeated import MANY, numbers_persons
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
@@ -177,14 +177,21 @@ def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None
     """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
 
     Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
-    address), what a few may share (a name), and other keys; of several the one with the most values.
+    address), what a few may share (a name), and other keys; of several the one with the most values. Where a key
+    numbers persons and each row has another one, the rows are these persons: what repeats then (their managers, their
+    doctors) is no reason to count others, but for another key that is named so.
     """
+    seen_by = statistics.columns
+    are_rows = any(
+        c.kind.is_key and numbers_persons(c.name) and seen_by[c.name].summary.all_unique and not seen_by[c.name].missing
+        for c in schema.columns
+    )
     ranked = []
     for place, column in enumerate(schema.columns):
         seen = statistics.columns[column.name]
         rank = column.kind.about.whose(column)
         present = seen.n_rows - seen.missing
-        if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
+        if rank is None or (are_rows and rank) or seen.summary.all_unique or seen.n_distinct < MANY:
             continue
         if column.kind.is_made and not column.kind.is_key and seen.n_distinct > _REPEATED * present:
             continue
