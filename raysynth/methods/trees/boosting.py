@@ -2,7 +2,7 @@
 Friedman 2001, Chen and Guestrin 2016). Their sum is the logarithm of how many times as often the first table has a row.
 
 Trees grow best leaf first; of a divided leaf the smaller part is counted, the other is the difference. Rows held back
-decide how many trees are kept. The loops stand in `boosting_loops.py`.
+decide how many trees are kept. The loops stand in `loops.py`.
 
 Shape legend: N rows, F inputs, B groups of an input, M nodes, T trees.
 """
@@ -58,7 +58,7 @@ class BoostedTrees:
 
     def sums(self, x_NF: np.ndarray) -> np.ndarray:
         """The sum of all trees for each row of groups, (N,)."""
-        from raysynth.methods.trees.boosting_loops import sums
+        from raysynth.methods.trees.loops import sums
 
         result, space = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.uint64)
         sums(np.ascontiguousarray(x_NF.T), *self._masks, FIRST_BIT, space, result)
@@ -66,7 +66,7 @@ class BoostedTrees:
 
     @cached_property
     def _masks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What `boosting_loops.sums` asks for: (masks, inputs, starts, values)."""
+        """What `loops.sums` asks for: (masks, inputs, starts, values)."""
         inner = np.flatnonzero(self.feature >= 0)
         n_leaves, first = np.ones(len(self.feature), np.int64), np.zeros(len(self.feature), np.int64)
         for node in inner[::-1]:
@@ -101,7 +101,7 @@ def boosted(
     Returns:
         (trees, how far they lower the mean logistic loss of the rows held back, in nats); no trees where they do not.
     """
-    from raysynth.methods.trees.boosting_loops import grown
+    from raysynth.methods.trees.loops import grown
 
     n, sizes_F = len(x_NF), x_NF.max(axis=0).astype(np.int64) + 1
     is_first_N = np.arange(n) < n_first

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.boosting_loops import exchanged
+from raysynth.methods.trees.loops import exchanged
 
 LEAST = 20.0
 

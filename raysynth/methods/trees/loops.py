@@ -1,4 +1,4 @@
-"""The inner loops of `boosting.py` and of balanced samples, compiled.
+"""The inner loops of `boosting.py`, of drawing, and of balanced samples, compiled.
 
 They make no arrays: each call of NumPy in them costs seconds to compile.
 
@@ -16,6 +16,7 @@ from raysynth.running.compiled import compiled
 
 ALL_LEAVES = np.uint64(0xFFFFFFFFFFFFFFFF)
 LEAST_GAIN = 1e-3
+MOST_STEPS = 192  # from a root to a leaf
 ROWS_AT_ONCE = 1024
 Index = Any  # an np.int64: what is called with a plain number, too, is compiled once more
 
@@ -267,6 +268,23 @@ def sums(
                 high &= ~high + np.uint32(1)
                 result[row] += one[first_bit[np.uint32(low * factor) >> shift]]
                 result[row] += two[first_bit[np.uint32(high * factor) >> shift]]
+
+
+@compiled
+def walked(
+    feature: np.ndarray, threshold: np.ndarray, left: np.ndarray, x_FN: np.ndarray, node_N: np.ndarray
+) -> np.ndarray:
+    """Takes each row down from its node to a leaf, in place; gives `node_N` back, empty where a tree never ends."""
+    for row in range(len(node_N)):
+        node = node_N[row]
+        for _ in range(MOST_STEPS):
+            if feature[node] < 0:
+                break
+            node = left[node] + (x_FN[feature[node], row] > threshold[node])
+        if feature[node] >= 0:
+            return node_N[:0]
+        node_N[row] = node
+    return node_N
 
 
 @compiled
