@@ -9,8 +9,8 @@ import numpy as np
 
 MAX_DECIMALS = 15
 _SIGNIFICANT = 1e15  # a double holds 15 decimal digits for certain; a match beyond them is chance
-_NOISE = 8  # units in the last place by which sums of decimals miss them: 0.1 + 0.2
-_NOISY = 1e10  # multiples of a digit's unit up to which such a miss is none of another value's (one in 3e4 by chance)
+_NOISE = 512  # units in the last place by which sums of decimals miss them at most: 0.1 + 0.2, or 0.1 a thousand times
+_NOISY = 8e10  # fewer of them for more digits: so many over the digits' multiple, which one value in 3e4 has by chance
 
 
 def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
@@ -59,7 +59,8 @@ def _held(values: np.ndarray, decimals: int) -> np.ndarray:
         size = np.abs(values)
         held = np.asarray(near == values) & ((size < _SIGNIFICANT / 10.0**decimals) | (decimals == 0))
         if values.dtype == np.float64 and not held.all():
-            held |= (np.abs(near - values) <= _NOISE * np.spacing(size)) & (size < _NOISY / 10.0**decimals)
+            units = np.minimum(_NOISE, _NOISY / np.maximum(size * 10.0**decimals, 1))
+            held |= (np.abs(near - values) <= units * np.spacing(size)) & (units >= 1)
     return np.asarray(held)
 
 
