@@ -313,10 +313,10 @@ def _what_is_lacking(entry: _Wanted, view: View, has_holdout: bool) -> str:
             f"'{attack.name}' separates members from others, so it needs holdout_data (real rows that the synthesizer "
             "has not seen); 'proximity' does without"
         )
+    if attack.needs_keys:
+        return f"'{attack.name}' needs {_needs(attack, view)}, which the tables lack"
     return (
-        f"'{attack.name}' needs {_needs(attack, view)}, which the tables lack"
-        if attack.needs_keys
-        else f"'{attack.name}' needs {attack.threat}, beyond {view.threat}; pass synthesizer=, fitted where the model counts"
+        f"'{attack.name}' needs {attack.threat}, beyond {view.threat}; pass synthesizer=, fitted where the model counts"
     )
 
 

@@ -68,11 +68,11 @@ class Tables:
 
     @cached_property
     def keys_in_order(self) -> list[str]:
-        """Keys of whole numbers in all tables whose order tells of other columns of the real one: attackers know them."""
-        whole = [t.schema for t in (self.real, self.synthetic, self.holdout) if t is not None]
+        """Keys, numbers in all tables, whose order tells of other columns of the real one: attackers know them."""
+        tables = [t.schema for t in (self.real, self.synthetic, self.holdout) if t is not None]
         known = with_keys_in_order(self.real, replace(self.schema, entity=self.entity), self.real_statistics)
         names = [c.name for c in known.columns if c.in_order and c.name not in self.compared]
-        return [n for n in names if all(pt.is_integer(s.field(n).type) or pt.is_floating(s.field(n).type) for s in whole)]
+        return [n for n in names if all(_is_number(t.field(n).type) for t in tables)]
 
     def marginals(self) -> dict[str, tuple[Marginal, Marginal]]:
         """Released statistics of each compared column, real and synthetic; times in microseconds."""

@@ -24,6 +24,7 @@ from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.persons import found_entity
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -147,7 +148,7 @@ def find(table: Table) -> Findings:
         rare = _rare_share(inner, seen, schema.rare_threshold)
         advice = tuple(_advice(column, seen, rare))
         columns.append(ColumnFindings(column, seen.missing / max(seen.n_rows, 1), seen.n_distinct, rare, advice))
-    found = relations(typed, modelled)
+    found = relations(typed, replace(modelled, entity=found_entity(modelled, statistics)))
     return Findings(
         table.source, statistics.n_rows, schema, tuple(columns), _target(columns), duplicates, found, table.notes
     )
