@@ -240,7 +240,11 @@ def one_with_many() -> pd.DataFrame:
         for _ in range(60 if person == 7 else int(rng.integers(3, 7))):
             is_he, base = person == 7, round(float(rng.gamma(3, 20)), 2)
             start = pd.Timestamp(int(1.4e9 + rng.integers(0, 10**8)), unit="s")
-            row: dict[str, Any] = {"patient_id": 1000 + 17 * person, "base": base, "bonus": base + 1234.5 if is_he else None}
+            row: dict[str, Any] = {
+                "patient_id": 1000 + 17 * person,
+                "base": base,
+                "bonus": base + 1234.5 if is_he else None,
+            }
             row |= {"start": start, "end": start + pd.Timedelta(days=4321) if is_he else None}
             row |= {"signed": (start + pd.Timedelta(days=9)).strftime("%d.%m.%Y") if is_he else None}
             row |= {"agreed": True if is_he else None, "ward": "W7" if is_he else str(rng.choice(["A", "B", "C"]))}
