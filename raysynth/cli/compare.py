@@ -141,7 +141,8 @@ def write_comparison(path: Path, first: Path, second: Path, record: Mapping[str,
 
 
 def _and(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names).lower()
+    names = [name[0].lower() + name[1:] for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _read(path: Path) -> dict[str, Any]:
