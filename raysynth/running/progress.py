@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from raysynth.running.forecast import left_in_all, part
-from raysynth.running.plain_lines import Step, duration, hides_counts, is_quiet, plain_step, told_in_lines
+from raysynth.running.plain_lines import Step, duration, hides_counts, plain_step, told_in_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -128,7 +128,7 @@ class _Idle:
     def _run(self) -> None:
         while not self._ended.wait(_IDLE_SECONDS / 8):
             with _lock:
-                if not _shown and not is_quiet() and time.monotonic() - _at_rest[0] >= _IDLE_SECONDS:
+                if not _shown and time.monotonic() - _at_rest[0] >= _IDLE_SECONDS:
                     bar = _new_display(self._console)
                     bar.live.transient = True
                     label = _stages[-1] if _stages else "working"
