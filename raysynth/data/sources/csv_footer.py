@@ -55,7 +55,8 @@ def narrow_lines(content: bytes, encoding: str, delimiter: str, quote: str, n_co
 def rows_after(columns: Mapping[str, pa.ChunkedArray]) -> int:
     """How many rows at the end are none of the table: without a value, with a remark alone, or a line of totals.
 
-    A line of totals says so in a word that no row has there, or has a word where all rows have numbers.
+    A line of totals says so in a word that no row has there, or has a word where all rows have numbers, and lacks a
+    value that none of them lacks.
 
     Args:
         columns: texts as read, dictionary arrays (N,).
@@ -93,6 +94,11 @@ class _Head:
         """Whether all of them hold numbers or dates, and with this text they would not."""
         return self._is_typed and not _is_typed(pa.concat_arrays([self._distinct, pa.array([text])]))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether none of them lacks a value."""
+        return not self._column.null_count
+
     @cached_property
     def _is_typed(self) -> bool:
         return _is_typed(self._distinct[:_ROWS_BEFORE]) and _is_typed(self._distinct)
@@ -109,7 +115,10 @@ def _is_after(row: Sequence[str | None], heads: Sequence[_Head], has_remarks: bo
     words = [(text, head) for text, head in given if _WORD.search(text)]
     if has_remarks and _is_alone(row) and any(not head.has(text) for text, head in words):
         return True
-    return any(_TOTAL.fullmatch(text) and not head.has(text) or head.refuses(text) for text, head in words)
+    has_gap = any(text is None and head.is_full for text, head in zip(row, heads, strict=True))
+    return any(
+        (_TOTAL.fullmatch(text) and not head.has(text)) or (has_gap and head.refuses(text)) for text, head in words
+    )
 
 
 def _is_typed(texts: pa.Array) -> bool:

@@ -222,7 +222,15 @@ def test_lines_after_the_table_are_no_rows(tmp_path: Path, after: str, n: int) -
 
 @pytest.mark.parametrize(
     "last",
-    ["n80,p,80,9.5", "n80,,80,", "Total recall,p,80,9.5", "n80,p,unknown,9.5", "n80,p,N/A,9.5", "n80,p,NaN,?"],
+    [
+        "n80,p,80,9.5",
+        "n80,,80,",
+        "Total recall,p,80,9.5",
+        "n80,p,unknown,9.5",
+        "n80,p,pending,9.5",
+        "n80,p,N/A,9.5",
+        "n80,p,NaN,?",
+    ],
 )
 def test_a_last_row_like_any_other_stays(tmp_path: Path, last: str) -> None:
     table = read(tmp_path, lines("name,place,units,price", "n#,p,#,#.5") + last)
