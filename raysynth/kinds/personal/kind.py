@@ -1,4 +1,4 @@
-"""Personal data (names, e-mail addresses, telephone numbers ...): recognised, and regenerated with Faker, never copied."""
+"""Personal data (names, e-mail addresses, telephone numbers ...): recognised, and made by Faker, never copied."""
 
 from __future__ import annotations
 
