@@ -26,7 +26,7 @@ import numpy as np
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import Event, Ledger, gaussian
-from raysynth.dp.accounting.run_scope import RunScope
+from raysynth.dp.accounting.scope import RunScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
 from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
