@@ -1,7 +1,7 @@
 """Accounting: the total epsilon of a list of events, by one composition of their privacy loss distributions.
 
 The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). Discrete
-Gaussian noise on counts: `discrete.py`. The library has no
+Gaussian noise on counts: `ledger.py`. The library has no
 exponential mechanism: its loss is of bounded range (Dong, Durfee and Rogers 2020, "Optimal differential privacy
 composition for exponential mechanisms"), and for range epsilon the largest hockey-stick divergence over all such
 mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
@@ -33,8 +33,15 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
-from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.dp.accounting.ledger import (
+    CUT_OFF,
+    Event,
+    Mechanism,
+    closeness,
+    continuous_multiplier,
+    exact_distribution,
+    is_exact,
+)
 from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6

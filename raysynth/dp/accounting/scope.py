@@ -37,8 +37,7 @@ from raysynth.dp.accounting.calibration import (
     gaussian_noise_multiplier,
     least_scale,
 )
-from raysynth.dp.accounting.discrete import ROUNDING
-from raysynth.dp.accounting.ledger import ROW, Event, Ledger, subsampled_gaussian
+from raysynth.dp.accounting.ledger import ROUNDING, ROW, Event, Ledger, subsampled_gaussian
 from raysynth.dp.accounting.selection import RunBudget
 from raysynth.dp.mechanisms.counts import noised_count
 from raysynth.dp.mechanisms.noise import NoiseSource, SecureNoise, noise_source
@@ -192,7 +191,7 @@ class PrivacyScope:
             share: in (0, 1); several releases that add up to it divide it: a third of it has sqrt(3) times the noise.
             delta_share: of delta, that other events (selection of categories) take.
 
-        A little more than that release needs, so that discrete noise, too, stays within (`discrete.py`).
+        A little more than that release needs, so that discrete noise, too, stays within (`ledger.py`).
         """
         whole = gaussian_noise_multiplier(
             self.budget.epsilon * (1 - ROW_COUNT_SHARE), self.budget.delta * (1 - delta_share)
