@@ -20,7 +20,7 @@ from raysynth.attacks.audit.adversary import learned
 from raysynth.attacks.audit.canary import canary_row
 from raysynth.attacks.audit.run import game_bound, one_run_bound, one_run_chance
 from raysynth.dp.accounting import scope
-from raysynth.dp.gradients.clip import clipped_sum
+from raysynth.dp.gradients.release import clipped_sum
 from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.errors import ParameterError
 from raysynth.fitting.prepared import Prepared
