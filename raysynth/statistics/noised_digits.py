@@ -16,7 +16,7 @@ from raysynth.statistics.decimals import needed_digits
 
 MOST_DIGITS = 6  # numbers that need more have as many as their type
 FEW = 0.01  # of the rows: so many may need more digits than are found
-SEEN = 3.0  # standard deviations: fewer rows than this are taken for noise
+DIGITS_SEEN = 3.0  # standard deviations: fewer rows than this are taken for noise
 LEAST_SEEN = 5.0  # standard deviations, of all rows: a cell of nine tenths of them is the fullest of eight in 99 %
 
 
@@ -51,7 +51,7 @@ def digits_shown(noised: np.ndarray, sigma: float, n_rows: float) -> int | None:
     of_upper = np.arange(len(upper), 0, -1.0)
     of_lower = np.arange(2.0, len(upper) + 2)
     more = (upper * of_lower + lower * of_upper) / (of_upper + of_lower)
-    noise = SEEN * sigma * np.sqrt(of_upper * of_lower / (of_upper + of_lower))
+    noise = DIGITS_SEEN * sigma * np.sqrt(of_upper * of_lower / (of_upper + of_lower))
     if noise.max() >= n_rows / 4:
         fullest = int(values.argmax())
         return fullest if fullest <= MOST_DIGITS and n_rows > LEAST_SEEN * sigma else None

@@ -32,7 +32,7 @@ LAST_ROWS = 0.7  # rows expected beyond the end: half of all largest values lie 
 SEEN = 2.0  # standard deviations: outer leaves of fewer rows are left to the tail
 LEAST_SHOWN = 0.3  # standard deviations that the last cell has at least
 FARTHEST = 0.3  # of what is shown: how far a tail of intervals goes
-MOST_VALUES, PARTS = 64, 4  # of a tail, for single values and for intervals
+TAIL_VALUES, PARTS = 64, 4  # of a tail, for single values and for intervals
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _cells(side: Side, unit: float, single: bool) -> tuple[np.ndarray, np.ndarra
     length, scale, rows = side.tail()
     if single:
         # The i-th value holds what lies between i - 1 and i units beyond the end.
-        n = min(math.floor(length / unit + 1e-9) + (length > 0), round(min(side.room / unit, MOST_VALUES)))
+        n = min(math.floor(length / unit + 1e-9) + (length > 0), round(min(side.room / unit, TAIL_VALUES)))
         ends = unit * np.arange(1, n + 1)
     else:
         ends = length * np.arange(1, PARTS + 1) / PARTS
