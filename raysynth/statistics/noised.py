@@ -2,7 +2,7 @@
 
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
-noise, whether they are whole and where they lie (`noised_digits.py`, `noised_range.py`); there the second pass counts
+noise, whether they are whole and where they lie (`noised_range.py`, `noised_range.py`); there the second pass counts
 them, in as many parts of about equally many rows as the noise lets one tell apart. Where outer ones hold noise alone,
 tails take their place (`noised_tails.py`).
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
@@ -49,12 +49,13 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised_digits import DigitCells, digits_shown
 from raysynth.statistics.noised_naming import NAMING_SHARE, Named, SecondLook
 from raysynth.statistics.noised_range import (
     END_COST,
     ZOOMS,
+    DigitCells,
     RangeGrid,
+    digits_shown,
     interval_shown,
     parts_shown,
     released_spread,
