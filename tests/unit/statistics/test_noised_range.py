@@ -22,8 +22,8 @@ from raysynth.statistics.noised_range import (
     octaves_shown,
     released_spread,
 )
+from raysynth.statistics.noised_tails import grid_of_parts
 from raysynth.statistics.public_schema import as_declared, public_schema
-from raysynth.statistics.value_grid import grid_of_parts
 
 ROWS = 4000
 SIGMA = 40.0
