@@ -10,7 +10,7 @@ from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise, OsNoise
 from raysynth.dp.mechanisms import discrete
-from raysynth.dp.mechanisms.discrete import discrete_gaussian, discrete_laplace, geometric
+from raysynth.dp.mechanisms.counts import discrete_gaussian, discrete_laplace, geometric
 
 pytestmark = pytest.mark.statistical
 N = 200_000
