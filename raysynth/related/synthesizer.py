@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.dp.mechanisms.noise import NoiseSource
     from raysynth.methods.base import Synthesizer
+    from raysynth.related.bounding import Unit
     from raysynth.related.learning import DatabaseModel
     from raysynth.related.making import Roots
-    from raysynth.related.unit import Unit
     from raysynth.sampling.writer import Manifest
 
 DEFAULT_METHOD, PRIVATE_METHOD = "trees", "bayesian_network"
@@ -150,7 +150,7 @@ class RelationalSynthesizer(Parameterised):
 
     def _unit(self) -> Unit | None:
         """What is protected; None without a budget."""
-        from raysynth.related.unit import unit_of
+        from raysynth.related.bounding import unit_of
 
         return unit_of(self.epsilon, self.delta, self.root, self.caps, self.public_types, self._noise)
 
