@@ -20,10 +20,9 @@ from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
-from raysynth.evaluation.counting import PassSummary
+from raysynth.evaluation.counting import PassSummary, joints
 from raysynth.evaluation.diagnostics import diagnose
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
-from raysynth.evaluation.joint import joints
 from raysynth.evaluation.metrics.metric import Compared
 from raysynth.evaluation.metrics.registry import measure
 from raysynth.evaluation.metrics.registry import metrics as known_metrics

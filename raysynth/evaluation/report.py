@@ -16,9 +16,9 @@ import numpy as np
 from raysynth.evaluation import wording
 from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
+from raysynth.evaluation.counting import Joint
 from raysynth.evaluation.decision import attention, cards, purposes
 from raysynth.evaluation.efficacy import TargetEfficacy
-from raysynth.evaluation.joint import Joint
 from raysynth.evaluation.metrics.embedding import Embedding
 from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.network_drawing import draw_network

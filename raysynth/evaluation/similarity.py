@@ -29,8 +29,7 @@ from raysynth.comparison.coding import (
     range_coder,
 )
 from raysynth.comparison.intervals import Z95, Estimate
-from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
-from raysynth.evaluation.joint import Joint
+from raysynth.evaluation.counting import Joint, PassPlan, PassSummary, SparseCounts, aligned
 from raysynth.evaluation.measures import (
     NAN,
     aligned_counts,
