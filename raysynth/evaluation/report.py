@@ -18,6 +18,7 @@ from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, heat_matrix, line_path
 from raysynth.evaluation.counting import Joint
 from raysynth.evaluation.decision import attention, cards, purposes
+from raysynth.evaluation.diagnostics import SyntheticColumn
 from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.metrics.embedding import Embedding
 from raysynth.evaluation.metrics.registry import metrics
@@ -26,7 +27,6 @@ from raysynth.evaluation.page import heading
 from raysynth.evaluation.section import Section, environment
 from raysynth.evaluation.sequence_comparison import sequence_section
 from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
-from raysynth.evaluation.synthetic_alone import SyntheticColumn
 
 if TYPE_CHECKING:
     from jinja2 import Template
