@@ -5,7 +5,6 @@ The live table shows for each method and budget how many models are done, failed
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,8 @@ from raysynth.running.progress import console_of_progress, progress
 from raysynth.running.runner import WHERE, ray_pays
 
 if TYPE_CHECKING:
+    import os
+
     from rich.table import Table
 
 _FIRST_LOOK = 10  # pairs of models before a group may stop
@@ -149,7 +150,7 @@ class AttackCampaign:
         wants_scores = self.confidence_target is not None
         work = partial(work_on, store=self.store, wants_scores=wants_scores)
         if self._on_ray():
-            from raysynth.campaigns.on_ray import reports_from_ray
+            from raysynth.campaigns.trial import reports_from_ray
 
             options = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "max_retries": self.max_retries}
             yield from reports_from_ray(work, world, trials, options, self.max_in_flight)
