@@ -17,9 +17,8 @@ import pyarrow as pa
 
 from raysynth.attacks.sequences import confidence_sequence
 from raysynth.attacks.shadows import ShadowAttack
-from raysynth.campaigns.plan import Plan, Trial
+from raysynth.campaigns.plan import CampaignStore, Plan, Trial
 from raysynth.campaigns.results import CampaignResults
-from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ClusterError, ParameterError, RaysynthError

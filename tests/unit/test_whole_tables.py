@@ -7,10 +7,13 @@ new place fails here until it has such a reason.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 # of Ray Data: never, anywhere; `materialize` keeps blocks where Ray has room, and brings none of them here
@@ -31,7 +34,7 @@ NEVER = {"take_all", "to_arrow_refs", "to_numpy_refs", "to_pandas_refs", "iter_i
 GATHERING = {"to_pandas", "to_arrow", "encoded", "_read_all", "read_table", "to_table", "read_all", "read_pandas"}
 ALLOWED = {
     "campaigns/results.py to_pandas": "one line a trial",
-    "campaigns/store.py read_table": "one trial's scores",
+    "campaigns/plan.py read_table": "one trial's scores",
     "cli/demo.py to_arrow": "the demonstration divides a table that fits in memory",
     "evaluation/sequence_comparison.py to_arrow": "sequences are compared in memory (README, 'Limits')",
     "attacks/audit/units.py to_arrow": "an audit refits hundreds of times, on few rows",
