@@ -11,18 +11,20 @@ Shape legend: N rows, C columns, R codes of a column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.persons import RowsOfPersons
-from raysynth.methods.trees.sampler import TreesGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
+    from raysynth.methods.trees.sampler import TreesGenerator
 
 MOST_GROUPS = 255
 LEAST_PERSONS = 30  # in a leaf: smaller ones say where the rows learned from lie

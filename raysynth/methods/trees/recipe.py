@@ -5,19 +5,21 @@ Shape legend: N rows, C columns, F inputs, K targets, R codes of a column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
-from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.locating import located_column
-from raysynth.methods.trees.persons import RowsOfPersons
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart

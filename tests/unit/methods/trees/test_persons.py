@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,12 +12,14 @@ from scipy.spatial import cKDTree
 
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.fitting.encoded_rows import learned_rows
-from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.synthesizer import SequentialTrees
 from tests.unit.fitting.test_persons import persons, visits
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CODES = 41
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,14 @@ import pytest
 from raysynth import load_synthetic_model
 from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.encoded_rows import encoded_blocks
-from raysynth.methods.trees.columns import views
-from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.columns import RowsOfPersons, views
 from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.state import ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 RARE = 5
 
