@@ -14,25 +14,28 @@ shares. The bins come from releases alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysynth.dp.accounting import ledger as events
-from raysynth.dp.accounting.ledger import Event
-from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numeric import BinEncoder, begins_run
-from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.fitting.code_store import open_counts
-from raysynth.fitting.prepared import Prepared
-from raysynth.methods.bayesian_network.denoising import normal_scores
-from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, shrunk
-from raysynth.methods.bayesian_network.workload import Workload
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, normal_scores, shrunk
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.statistics.noised import NoisedStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raysynth.dp.accounting.ledger import Event
+    from raysynth.dp.accounting.scope import PrivacyScope
+    from raysynth.encoding.table_encoder import ColumnEncoder
+    from raysynth.fitting.prepared import Prepared
+    from raysynth.methods.bayesian_network.edge_rules import EdgeRules
+    from raysynth.methods.bayesian_network.workload import Workload
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
 LEAST_BINS = 6
