@@ -20,10 +20,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,10 +30,13 @@ import pandas as pd
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import edge_rules
-from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.network import estimate
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, find_structure
 from raysynth.statistics.contingency import ContingencyCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NETWORKS = ("asia", "sachs", "alarm")
 FIT = """
