@@ -2,12 +2,11 @@
 
 Shape legend: N targets, K neighbours, U synthetic rows that are a neighbour of any target.
 
-Membership by density: where the synthetic rows lie denser than the population, the synthesizer has learned by heart.
-
-DOMIAS (van Breugel et al. 2023, equation 2) scores a row by the ratio of two densities, of the synthetic rows and of a
-reference sample. Here both are kernel densities on mixed types: a product of a Laplace kernel for each number and of
-Aitchison and Aitken's (1976) for each category, with one bandwidth: half the one under which the reference rows are
-likeliest when each is left out, since a ratio shows in sharp peaks more than by a smooth fit.
+Where the synthetic rows lie denser than the population, the synthesizer has learned by heart. DOMIAS (van Breugel et
+al. 2023, equation 2) scores a row by the ratio of two densities, of the synthetic rows and of a reference sample. Here
+both are kernel densities on mixed types: a product of a Laplace kernel for each number and of Aitchison and Aitken's
+(1976) for each category, with one bandwidth: half the one under which the reference rows are likeliest when each is
+left out, since a ratio shows in sharp peaks more than by a smooth fit.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class LocalLikelihoodAttack(MembershipAttack):
     likelier the synthetic rows around a target are when it joins the reference sample.
 
     A target far from the reference and near to synthetic rows explains what nobody else does. Densities are those of
-    `neighbourhood.py`: with the target as one row more, each of the K synthetic rows s has a ratio of
+    With the target as one row more, each of the K synthetic rows s has a ratio of
     (n p(s) + kernel(s, target)) / ((n + 1) p(s)).
     """
 

@@ -1,6 +1,6 @@
 """What a campaign does: the grid of methods, epsilons, attacks, target records and seeds, and its trials.
 
-Where a campaign's trials are kept: one file each, written at once and whole, in a folder or under a URI.
+Trials are kept in one file each, written at once and whole, in a folder or under a URI.
 """
 
 from __future__ import annotations

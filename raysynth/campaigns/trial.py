@@ -1,6 +1,6 @@
 """One trial: draw a training table with some of the targets, fit a model, publish, attack every target.
 
-Trials as Ray tasks: a bounded number in flight, lost workers retried, each task writes its own file.
+Over Ray trials are tasks: a bounded number in flight, lost workers retried, each task writes its own file.
 """
 
 from __future__ import annotations

@@ -2,17 +2,13 @@
 
 The distance of two rows is (sum over columns of weight * min(|difference|, 1) ** power) ** (1 / power): a number counts
 its difference in units of the scale, a category 0 (the same) or 1, a missing value 1 against a present one and 0
-against a missing one. With power 1, equal weights and the reference's range as scale this is
-Gower's distance, and SDMetrics'.
+against a missing one. With power 1, equal weights and the reference's range as scale this is Gower's
+distance, and SDMetrics'.
 
 All pairs are computed in float32, a query against a block of references in the processor's cache; what rounding leaves
-in doubt is measured again in float64 (`neighbours.py`), so that neighbours, ties included, are exact. (A category
+in doubt is measured again in float64 (in compiled loops), so that neighbours, ties included, are exact. (A category
 compared as a number costs less than its one-hot matrix product from about ten categories on, so there is one path for
 both.)
-
-Shape legend: Q queries, R references, D columns, K neighbours, L searches that each leave one column out.
-
-The inner loops of nearest neighbours, compiled: weighted sums of differences between rows, none above 1.
 
 Shape legend: Q queries, R references, D columns, K neighbours, L searches that each leave one column out; the
 references lie in blocks of B, column by column within a block: (R / B, D, B). D is a multiple of four: columns of

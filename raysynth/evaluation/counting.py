@@ -1,6 +1,6 @@
 """The second pass over a table: counts of sets of columns and co-moments of numbers, block by block, mergeable.
 
-Two columns together, for drawing: the shares of every combination of their groups in both tables.
+Two columns together, for drawing, are the shares of every combination of their groups in both tables.
 """
 
 from __future__ import annotations

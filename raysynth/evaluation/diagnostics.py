@@ -1,6 +1,6 @@
 """Diagnostics: is the synthetic table valid at all? Each check passes or fails, before any score is looked at.
 
-What a shareable report shows of the columns: from the synthetic table and the model's schema alone.
+A shareable report shows the columns from the synthetic table and the model's schema alone (`SyntheticAlone`).
 """
 
 from __future__ import annotations

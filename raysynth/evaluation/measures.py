@@ -4,13 +4,12 @@ Definitions are those of SDMetrics 0.32 (docs.sdv.dev/sdmetrics) where it has on
 KSComplement, TVComplement, CorrelationSimilarity, ContingencySimilarity, CategoryCoverage, RangeCoverage,
 MissingValueSimilarity. Every score runs from 0 (nothing alike) to 1 (alike); NaN means 'not defined here'.
 
-How far a similarity score can be off because rows were drawn, and what fresh real rows would score.
-
-Both tables are taken as independent rows of two populations. The interval of a score is the delta method's: a distance
-is linear in the shares near the observed ones, so its variance is that of a mean (for total variation the mean of the
-signs of the gaps; for Kolmogorov-Smirnov the two cumulative shares where the gap is largest; for a correlation
-(1 - r^2)^2 / n). It says how much another draw would move the score. It does not say that part of a small distance is
-chance: two samples of one population never agree entirely, and `expected_complement` gives what these would score.
+A score's interval says how far it can be off because rows were drawn. Both tables are taken as independent rows of two
+populations. The interval of a score is the delta method's: a distance is linear in the shares near the observed ones,
+so its variance is that of a mean (for total variation the mean of the signs of the gaps; for Kolmogorov-Smirnov the two
+cumulative shares where the gap is largest; for a correlation (1 - r^2)^2 / n). It says how much another draw would move
+the score. It does not say that part of a small distance is chance: two samples of one population never agree entirely,
+and `expected_complement` gives what these would score.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""The report: one self-contained HTML file, and the card that notebooks show.
+"""What an evaluation found: figures, a summary in words, JSON, and the report, one self-contained HTML file.
 
 Everything is in the file: style, a small script, charts as SVG and canvas. It asks for nothing over the network. Column
 names and values reach the page through the template's escaping only.
-
-What an evaluation found: figures, a summary in words, JSON, and the report.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""A schema that was released with noise: made within a budget of its own, and paid for by every fit with it.
-
-A schema released with noise: domains, ranges, decimals and missing values of a table, at a cost that stands with it.
+"""A schema released with noise: domains, ranges, decimals and missing values, within a budget that each fit pays.
 
 Kinds follow from public facts (`public_schema.py`). Each column's statistics are released as for a fit (`noised.py`);
 what they show becomes its declaration. All events are in the schema's ledger, in the order in which they were charged,

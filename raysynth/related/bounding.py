@@ -28,7 +28,7 @@ counts is a function of single seen rows, so every table of counts changes by at
 
 Everything here is a function of cells whose types are public: no message depends on a row. Shape legend: N rows.
 
-What a budget over several tables protects, as it is declared: the root, the caps, and what is refused by name.
+What such a budget protects is declared: the root and the caps; what it cannot cover is refused by name.
 """
 
 from __future__ import annotations

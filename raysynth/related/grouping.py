@@ -1,13 +1,13 @@
 """Rows of one table grouped by those of another: which parent each has, its place among its siblings, summaries.
 
-Everything is an array operation: no loop over rows or parents. Shape legend: N rows, P parents.
+Everything is an array operation: no loop over rows or parents. Shape legend: N rows, P parents, S places of
+children.
 
-Which made parent each row gets, where the parent is not the one that brought it: a join on codes.
-
-A row wants a kind of parent; a parent has a kind, and a number of children that it is to have. The parents are dealt
-out like cards: as many of each as it is to have children, to rows that want its kind; what is left over on both sides
-after that is dealt regardless of the kind. So the distribution of the number of children is kept, and the kind as far
-as the numbers allow. Shape legend: N rows, P parents, S places of children.
+Which made parent a row gets, where it is not the one that brought it, is a join on codes (`match_parents`). A row wants
+a kind of parent; a parent has a kind, and a number of children that it is to have. The parents are dealt out like
+cards: as many of each as it is to have children, to rows that want its kind; what is left over on both sides after that
+is dealt regardless of the kind. So the distribution of the number of children is kept, and the kind as far as the
+numbers allow.
 """
 
 from __future__ import annotations

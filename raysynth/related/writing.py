@@ -1,12 +1,11 @@
 """Made rows as the user's tables: keys are made, foreign keys taken from parents, copies and totals computed.
 
-A sample in blocks: some roots with all that descends from them, each block from its own random stream.
+A sample is made in blocks: some roots with all that descends from them, each block from its own random stream. How many
+blocks there are follows from the model and from what is asked for, so rows depend on nothing else: not on who makes
+them, nor on whether they are written or kept in memory. Tables of few rows that others match (products, staff) are made
+once, and each block gives every one of their rows its share of children.
 
-How many blocks there are follows from the model and from what is asked for, so rows depend on nothing else: not on who
-makes them, nor on whether they are written or kept in memory. Tables of few rows that others match (products, staff)
-are made once, and each block gives every one of their rows its share of children.
-
-A sample of several tables as a folder of Parquet for each, block by block; resumable, as that of one table.
+It is kept in memory, or written as a folder of Parquet for each table, block by block; resumable, as that of one table.
 
     folder/TABLE/part-00000.parquet     the rows of a block
     folder/_raysynth/part-00000.json    one finished block: rows, bytes and SHA-256 of its files

@@ -2,7 +2,7 @@
 
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
-noise, whether they are whole and where they lie (`noised_range.py`, `noised_range.py`); there the second pass counts
+noise, whether they are whole and where they lie (`noised_range.py`); there the second pass counts
 them, in as many parts of about equally many rows as the noise lets one tell apart. Where outer ones hold noise alone,
 tails take their place (`noised_tails.py`).
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.

@@ -11,9 +11,8 @@ below, above and missing: one row changes one count by 1, L2 sensitivity 1 (k). 
 multipliers are fixed before the rows are read; that a later question depends on earlier answers is adaptive
 composition, which the accountant's joint composition covers (Dwork, Rothblum and Vadhan 2010).
 
-How many digits after the point nearly all values of a number need, found under a budget from noised counts.
-
-Unit: one row (k rows of one privacy unit). The cells are disjoint, one row is in one of them: L2 sensitivity 1 (k).
+How many digits after the point nearly all values need is found from noised counts, too. Its cells are disjoint, one row
+is in one of them: L2 sensitivity 1 (k).
 """
 
 from __future__ import annotations

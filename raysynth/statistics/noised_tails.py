@@ -9,11 +9,9 @@ that is shown lies on one side of it.
 
 All of it is post-processing of released counts. Shapes: L leaves of a grid, K leaves shown.
 
-The leaves of a number's histogram between two public or released ends: single values, or narrow intervals.
-
-Whole numbers and decimals with at most 131,072 values in their range have a leaf for each value. Others have 65,536
-intervals of equal width, and leaves of no width for the two ends and for zero, where clamped and absent amounts pile
-up.
+Leaves lie between two public or released ends (`ValueGrid`): single values, or narrow intervals. Whole numbers and
+decimals with at most 131,072 values in their range have a leaf for each value. Others have 65,536 intervals of equal
+width, and leaves of no width for the two ends and for zero, where clamped and absent amounts pile up.
 """
 
 from __future__ import annotations

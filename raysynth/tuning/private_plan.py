@@ -5,7 +5,7 @@ what the largest epsilon leaves beside them, its noised score included; and the 
 delta is the choice's, the rest that of the statistics. The two compose: the parameters of the choice do not depend on
 what the statistics come out as.
 
-The score of a private selection: how close synthetic rows are to the real ones in all pairs of columns.
+The score of a run is how close synthetic rows are to the real ones in all pairs of columns:
 
     score = 1 - mean over pairs of 1/2 sum over cells x of |c(x) / n - s(x)|
 

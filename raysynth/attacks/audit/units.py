@@ -4,7 +4,7 @@ A unit is a row, all rows of one person (`privacy_unit`), or a whole sequence: a
 or one sequence of an array. Canaries come after all others, because a fit counts units in the order in which they come
 (`training/canaries.py`).
 
-The canary of an audit: a row, or a sequence of rows, that shows up wherever a release depends on single ones.
+The canary is a row, or a sequence of rows, that shows up wherever a release depends on single ones.
 """
 
 from __future__ import annotations

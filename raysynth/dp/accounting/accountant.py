@@ -1,10 +1,9 @@
 """Accounting: the total epsilon of a list of events, by one composition of their privacy loss distributions.
 
 The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). Discrete
-Gaussian noise on counts: `ledger.py`. The library has no
-exponential mechanism: its loss is of bounded range (Dong, Durfee and Rogers 2020, "Optimal differential privacy
-composition for exponential mechanisms"), and for range epsilon the largest hockey-stick divergence over all such
-mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
+Gaussian noise on counts: `ledger.py`. The library has no exponential mechanism: its loss is of bounded range (Dong,
+Durfee and Rogers 2020, "Optimal differential privacy composition for exponential mechanisms"), and for range epsilon
+the largest hockey-stick divergence over all such mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
 
     sup_t (E - e^t) / (E - 1) * (1 - a e^-t)  =  (sqrt(E) - sqrt(a))^2 / (E - 1),    at e^t = sqrt(E a).
 
@@ -14,11 +13,10 @@ proposition 8) that dominates every exponential mechanism, so composition with i
 The noised number of rows decides sampling rates and steps of later events. Those are calibrated, whatever it comes out
 as, to what its own epsilon and delta leave; so it is added by basic composition.
 
-The privacy loss of a Gaussian release from Poisson-sampled units, and of many, as `dp-accounting` has it, on arrays.
-
-The library finds the hockey-stick divergence of a sampled mechanism in a Python loop over the cells of its grid, and
-the moments that bound the tails of a composition one by one: most of the time of a calibration. Here the same formulas
-are evaluated for all cells at once; bounds, tails and rounding stay the library's.
+Gaussian releases from Poisson-sampled units: the library finds the hockey-stick divergence of a sampled mechanism in a
+Python loop over the cells of its grid, and the moments that bound the tails of a composition one by one: most of the
+time of a calibration. Here the same formulas are evaluated for all cells at once; bounds, tails and rounding stay the
+library's.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ mechanism:
 |  |  | noise_multiplier; epsilon at delta by Papernot and Steinke 2022 |
 | not_covered | none | something that the guarantee does not cover; `released` says what, in words |
 
-What discrete Gaussian noise on counts costs: exactly where one unit changes known counts by one, else by a bound.
+What discrete Gaussian noise on counts costs is known exactly where one unit changes known counts by one, else by a
+bound.
 
 **Known changes.** One row more changes `coordinates` counts by exactly 1 each, and no others. So an event is that many
 independent scalar mechanisms of sensitivity 1, and the privacy loss distribution of each is that of the exact law.

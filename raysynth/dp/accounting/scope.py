@@ -11,9 +11,8 @@ is counted twice; `charge` refuses what would exceed the budget, before anything
 its events first and takes the scale of its noise from `calibrated(plan)`. Batches drawn at random use
 `scope.noise.uniform`, too. For a resumed fit: `PrivacyScope(budget, ledger=Ledger(earlier_events))`.
 
-The privacy scope of one run inside a private selection: statistics came before, and once; every run has its budget.
-
-A method spends it like any other scope (`scope.py`). What differs is the yardstick: not the privacy loss of a ledger,
+`RunScope` is that of one run inside a private selection: statistics came before, and once; every run has its budget. A
+method spends it like any other scope. What differs is the yardstick: not the privacy loss of a ledger,
 but that of `selection.RunBudget`, which was fixed before any row was read, so that the cost of the choice holds for
 every run, whatever was released before it and whichever method it runs.
 """

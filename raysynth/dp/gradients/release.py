@@ -5,11 +5,10 @@ then carries N(0, sigma^2 C^2), whatever W is. It is divided by the public expec
 of rows that were drawn, which is private. Batches must be Poisson samples (`training/private_batches.py`), because that
 is what the accountant assumes.
 
-Clipping: the sum over examples of gradients, each scaled down to a norm of at most `clip`.
-
-Norms are exact and in float32; an example whose norm is not finite counts as zero, and is taken out before any sum.
-Adding or removing one example therefore changes the sum by at most `clip` in L2 norm: the sensitivity that the noise of
-`release.py` is made for.
+Clipping gives the sum over examples of gradients, each scaled down to a norm of at most `clip`. Norms are exact and in
+float32; an example whose norm is not finite counts as zero, and is taken out before any sum.
+Adding or removing one example therefore changes the sum by at most `clip` in L2 norm: the sensitivity that the noise is
+made for.
 
 Shape legend: N examples.
 """

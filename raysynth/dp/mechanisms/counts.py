@@ -3,9 +3,8 @@
 Unit: one row, or all rows of one privacy unit, of which at most `sensitivity` count. Relation throughout: one unit more
 or less. Callers charge the matching event to the scope before they call; nothing here keeps books.
 
-Discrete noise, drawn exactly: no floating-point number is released whose gaps tell what was added to what.
-
-Discrete Gaussian numbers by rejection from discrete Laplace ones (Canonne, Kamath and Steinke 2020, "The discrete
+Discrete noise is drawn exactly: no floating-point number is released whose gaps tell what was added to what. Discrete
+Gaussian numbers by rejection from discrete Laplace ones (Canonne, Kamath and Steinke 2020, "The discrete
 Gaussian for differential privacy", arXiv 2004.00010, algorithm 3), and these as the difference of two geometric ones.
 Both come down to comparing a uniform number u with a real one: "u < exp(-g)?", "floor(-ln(u) * scale)?". u is known by
 its first 64 bits, the other side in double precision with a bound on its error; where these do not decide, which

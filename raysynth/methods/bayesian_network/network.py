@@ -2,12 +2,14 @@
 
 Shape legend: N rows, C columns, Q configurations of a column's parents, R codes of the column.
 
-Conditional probabilities from counts, smoothed towards the same column with one parent less.
+Conditional probabilities come from counts, smoothed towards the same column with one parent less:
 
-p(y | p1..pk) = (n(y, p1..pk) + a p(y | p1..pk-1)) / (n(p1..pk) + a), down to the column's own shares: a Dirichlet prior
-centred on the next smaller family (as interpolated back-off in language models; MacKay and Peto 1995). The parent that
-tells least is left out first. The strength a of each level maximises the likelihood of each row given all the others,
-which the counts give in closed form. A code that no row has keeps probability zero.
+    p(y | p1..pk) = (n(y, p1..pk) + a p(y | p1..pk-1)) / (n(p1..pk) + a),
+
+down to the column's own shares: a Dirichlet prior centred on the next smaller family (as interpolated back-off in
+language models; MacKay and Peto 1995). The parent that tells least is left out first. The strength a of each level
+maximises the likelihood of each row given all the others, which the counts give in closed form. A code that no row has
+keeps probability zero.
 """
 
 from __future__ import annotations

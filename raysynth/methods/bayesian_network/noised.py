@@ -4,7 +4,7 @@ Start: every column by itself, from its noised shares. A round compares each can
 and one more) with the same table of rows drawn from the network so far; the exponential mechanism picks one by the L1
 distance less what the noise of measuring it would cost, and discrete Gaussian noise measures it (the scores of MST and
 AIM: McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts
-and those that the network so far expects, cell by cell, as far as their differences exceed the noise (`noised.py`);
+and those that the network so far expects, cell by cell, as far as their differences exceed the noise (below);
 so nothing measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted
 until every table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights
 do.
@@ -17,13 +17,12 @@ measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. Al
 
 Shape legend: S drawn rows, C columns, Q configurations of parents, R codes, K cells of a table.
 
-What a noised table tells beside what was expected of it: an empirical-Bayes estimate of its counts.
-
-Prior: a cell has r times the rows that were expected, r drawn from a gamma distribution of mean 1 (a Poisson-gamma
-table, as behind Dirichlet smoothing) whose shape maximises the likelihood of the noised table, sharpened by a few steps
-of the nonparametric maximum likelihood (Kiefer and Wolfowitz 1956; Koenker and Mizera 2014). Where two columns settle
-each other most cells are empty: counts cut off at zero keep half of the noise of each, and the relation is lost in it;
-this prior has most of its mass at zero then.
+What a noised table tells beside what was expected of it is an empirical-Bayes estimate of its counts. Prior: a cell has
+r times the rows that were expected, r drawn from a gamma distribution of mean 1 (a Poisson-gamma table, as behind
+Dirichlet smoothing) whose shape maximises the likelihood of the noised table, sharpened by a few steps of the
+nonparametric maximum likelihood (Kiefer and Wolfowitz 1956; Koenker and Mizera 2014). Where two columns settle each
+other most cells are empty: counts cut off at zero keep half of the noise of each, and the relation is lost in it; this
+prior has most of its mass at zero then.
 
 Between two ordered columns one number says most: if the likelihood prefers it, the expected table is tilted first as a
 Gaussian copula is, by exp(theta * score * score) with the margins held (a log-linear model of association; Goodman

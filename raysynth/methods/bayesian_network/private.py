@@ -10,7 +10,7 @@ by rows, half by what an optimal quantiser has (density to the power of a third;
 of a long tail were one bin, the correlation that they make was lost. Values within a joined bin keep their released
 shares. The bins come from releases alone.
 
-What a private fit is for: columns and pairs whose relations get the budget first; names are public, so it is.
+A workload says what the fit is for: columns and pairs whose relations get the budget first; names are public, so it is.
 """
 
 from __future__ import annotations

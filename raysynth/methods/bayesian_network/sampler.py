@@ -5,8 +5,6 @@ entry's alias: two look-ups for each cell, whatever the number of codes. Work go
 processor's cache.
 
 Shape legend: N rows, C columns, Q configurations of a column's parents, R codes.
-
-Draws by the alias method (Walker 1977), the inner loop of sampling a network, compiled.
 """
 
 from __future__ import annotations

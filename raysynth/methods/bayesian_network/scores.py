@@ -11,7 +11,7 @@ Where a column is the same in all rows of a person who has several, its rows are
 families are divided by the design effect (Kish 1965, section 8.2; Rao and Scott 1984 for tables of counts), and the
 scores are no longer those of equivalent networks.
 
-What adding a parent gains: exact where its family is counted, else estimated and noted for the next pass.
+What adding a parent gains is exact where its family is counted, else estimated and noted for the next pass.
 """
 
 from __future__ import annotations

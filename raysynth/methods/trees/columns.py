@@ -1,15 +1,11 @@
 """How a tree sees a column: its codes as places on a line, and as numbers to predict; the order of drawing.
 
-Shape legend: R codes of a column.
+Where several rows belong to one person, what a leaf says is of enough persons, not of enough rows. A leaf of ten rows
+of one person tells that person's values together, though each of them is shared by many. So splits are found from bags
+of persons; a column that is the same in all rows of each person, given such columns alone, is split by one row of each;
+and a node that too few persons stand behind is never drawn from, but the next one above it that enough do.
 
-Trees of rows of which several belong to one person: what a leaf says is of enough persons, not of enough rows.
-
-A leaf of ten rows of one person tells that person's values together, though each of them is shared by many. So splits
-are found from bags of persons; a column that is the same in all rows of each person, given such columns alone, is split
-by one row of each; and a node that too few persons stand behind is never drawn from, but the next one above it that
-enough do.
-
-Shape legend: N rows, C columns, M nodes, L entries of all leaves.
+Shape legend: N rows, C columns, R codes of a column, M nodes, L entries of all leaves.
 """
 
 from __future__ import annotations

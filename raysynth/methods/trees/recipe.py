@@ -2,7 +2,7 @@
 
 Shape legend: N rows, C columns, F inputs, K targets, R codes of a column.
 
-How much columns depend on one another, by counts of pairs of their groups, compiled.
+Which columns are inputs: those that depend on the target most, by counts of pairs of their groups.
 """
 
 from __future__ import annotations
