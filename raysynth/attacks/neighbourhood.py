@@ -30,8 +30,8 @@ class LocalLikelihoodAttack(MembershipAttack):
     """Gen-LRA (Ward et al. 2025, "Privacy auditing synthetic data release through local likelihood attacks"): how much
     likelier the synthetic rows around a target are when it joins the reference sample.
 
-    A target far from the reference and near to synthetic rows explains what nobody else does. Densities are those of
-    With the target as one row more, each of the K synthetic rows s has a ratio of
+    A target far from the reference and near to synthetic rows explains what nobody else does. Densities are this
+    file's: with the target as one row more, each of the K synthetic rows s has a ratio of
     (n p(s) + kernel(s, target)) / ((n + 1) p(s)).
     """
 
