@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,13 @@ from raysynth.attacks.run import read_records
 from raysynth.attacks.shadows import ShadowAttack, published
 from raysynth.attacks.threat import Records, View
 from raysynth.attacks.vulnerable import vulnerable_records
+from raysynth.campaigns.plan import Plan, Trial
 from raysynth.comparison.pairing import pair_tables
 from raysynth.comparison.rows import one_of_each
 from raysynth.errors import ClusterError, DataError, ParameterError
 from raysynth.fitting.checks import unlisted
 from raysynth.running.metrics import count_done
 from raysynth.running.ray_session import start_ray
-
-if TYPE_CHECKING:
-    from raysynth.campaigns.plan import Plan, Trial
 
 SCHEMA = pa.schema(
     [

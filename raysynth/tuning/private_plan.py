@@ -21,37 +21,33 @@ Shape legend: N rows, C columns, K cells of a column.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from raysynth.data.fragments import Table
 from raysynth.dp.accounting.accountant import total_epsilon
 from raysynth.dp.accounting.budget import DEFAULT_DELTA, PrivacyBudget
 from raysynth.dp.accounting.calibration import calibrated
 from raysynth.dp.accounting.ledger import Event, Ledger, gaussian, selection
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.accounting.selection import Repetitions, RunBudget, most_order, selection_epsilon
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import ParameterError
+from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.opening import open_table, privacy_scope
+from raysynth.methods.base import Synthesizer
 from raysynth.running.runner import summarise
+from raysynth.schema.table import TableSchema
 from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 from raysynth.tuning.one_trial import synthesizer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
-
-    from raysynth.data.fragments import Table
-    from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.fitting.opened import OpenedTable
-    from raysynth.methods.base import Synthesizer
-    from raysynth.schema.table import TableSchema
-    from raysynth.tuning.trials import Setting
-    from raysynth.tuning.winners import Budget
+from raysynth.tuning.trials import Setting
+from raysynth.tuning.winners import Budget
 
 SELECTION_DELTA = 0.5  # of delta, for the choice
 SCORE_SHARE = 0.05  # of the rho of the smallest epsilon's run, for its score

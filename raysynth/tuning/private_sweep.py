@@ -16,11 +16,14 @@ import json
 import math
 import secrets
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import Event, Ledger, gaussian
 from raysynth.dp.accounting.scope import RunScope
@@ -35,19 +38,13 @@ from raysynth.methods.base import Synthesizer
 from raysynth.running.plain_lines import told
 from raysynth.statistics import noised_state
 from raysynth.statistics.noised import NoisedStatistics
+from raysynth.tuning.domains import Space
+from raysynth.tuning.front import Candidate
 from raysynth.tuning.on_ray import Room, run_trials
+from raysynth.tuning.one_trial import Tell
 from raysynth.tuning.private_plan import CoarseCells, PrivatePlan, pair_score, score_sensitivity
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult, result_path
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from raysynth.data.fragments import Table
-    from raysynth.tuning.domains import Space
-    from raysynth.tuning.front import Candidate
-    from raysynth.tuning.one_trial import Tell
 
 PRIVATE_FOLDER = "private"
 OBJECTIVE = "pairs of columns (noised)"

@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,6 @@ from raysynth.methods.bayesian_network.network import estimate
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, find_structure
 from raysynth.statistics.contingency import ContingencyCounts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NETWORKS = ("asia", "sachs", "alarm")
 FIT = """

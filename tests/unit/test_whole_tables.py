@@ -7,13 +7,10 @@ new place fails here until it has such a reason.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 # of Ray Data: never, anywhere; `materialize` keeps blocks where Ray has room, and brings none of them here

@@ -37,18 +37,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import gammainc, ndtri
 
 from raysynth.dp.mechanisms.counts import chosen, noised_counts
+from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, reachable
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.sampler import draw, network_steps
-
-if TYPE_CHECKING:
-    from raysynth.dp.mechanisms.noise import NoiseSource
 
 DRAWN_ROWS = 40_000
 NOISE_COST = 0.6  # of a cell's expected absolute noise: shrinkage removes a part of it

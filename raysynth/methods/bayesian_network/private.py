@@ -18,27 +18,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 
 from raysynth.dp.accounting import ledger as events
+from raysynth.dp.accounting.ledger import Event
+from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numeric import BinEncoder, begins_run
+from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.errors import ParameterError
 from raysynth.fitting.code_store import open_counts
+from raysynth.fitting.prepared import Prepared
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, normal_scores, shrunk
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.statistics.noised import NoisedStatistics
-
-if TYPE_CHECKING:
-    from raysynth.dp.accounting.ledger import Event
-    from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.encoding.table_encoder import ColumnEncoder
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.methods.bayesian_network.edge_rules import EdgeRules
-
 
 Given = Sequence[str | Sequence[str]]
 GivenWorkload = Annotated[

@@ -9,17 +9,13 @@ Shape legend: N rows, C columns, Q configurations of a column's parents, R codes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raysynth.methods.bayesian_network.network import Network
 from raysynth.running.compiled import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from raysynth.methods.bayesian_network.network import Network
 
 
 @compiled

@@ -16,19 +16,14 @@ What adding a parent gains is exact where its family is counted, else estimated 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import BATCH_CELLS, SetCounts, columns_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from raysynth.methods.bayesian_network.edge_rules import EdgeRules
-
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 
 SCORES = ("bic", "bdeu")
 

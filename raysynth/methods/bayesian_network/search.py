@@ -13,8 +13,8 @@ columns, and only their columns of the matrices are computed again.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import all_subsets, columns_of, plan_blocks
 from raysynth.methods.bayesian_network.edge_rules import Edge, EdgeRules, reachable
 from raysynth.methods.bayesian_network.scores import Families, SetScores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 STRUCTURES = ("hill_climbing", "greedy_order", "tree")
 MAX_RUNS = 20

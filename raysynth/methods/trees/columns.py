@@ -10,18 +10,14 @@ Shape legend: N rows, C columns, R codes of a column, M nodes, L entries of all 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.table_encoder import ColumnEncoder
 from raysynth.errors import ParameterError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from raysynth.encoding.table_encoder import ColumnEncoder
 
 CLIPPED_AT = 4.0  # standard deviations
 

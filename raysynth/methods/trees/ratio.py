@@ -11,20 +11,17 @@ Shape legend: N rows, C columns, R codes of a column.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
-    from raysynth.methods.trees.sampler import TreesGenerator
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
+from raysynth.methods.trees.sampler import TreesGenerator
 
 MOST_GROUPS = 255
 LEAST_PERSONS = 30  # in a leaf: smaller ones say where the rows learned from lie

@@ -7,23 +7,19 @@ Which columns are inputs: those that depend on the target most, by counts of pai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.locating import located_column
 from raysynth.running.compiled import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
-
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart

@@ -6,13 +6,17 @@ not grow with the rows. Columns are learned independently of each other, each fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from raysynth.encoding.table_encoder import NumericForm
 from raysynth.fitting.encoded_rows import learned_rows
+from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, views
@@ -21,13 +25,6 @@ from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ra
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from raysynth.encoding.table_encoder import NumericForm
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.methods.fitted import Fitted
 
 N_BINS = 2000  # every protected cell of a number is a code of its own
 

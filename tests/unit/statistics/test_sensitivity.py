@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pytest
 from scipy.special import ndtri
 
 from raysynth.data.arrow_types import is_text
+from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.prepared import EncodedCounts
@@ -34,9 +35,6 @@ from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.text import TextSummary
 from raysynth.tuning.private_plan import CoarseCells, CoarseCounts
-
-if TYPE_CHECKING:
-    from raysynth.data.fragments import Table
 
 PACKAGE = Path(__file__).parent.parent.parent.parent / "raysynth"
 Vectors = Mapping[str, Mapping[Hashable, float]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,10 @@ import pytest
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
+from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.opening import open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.tuning.private_plan import SCORE_BINS, CoarseCells, pair_score, score_sensitivity
-
-if TYPE_CHECKING:
-    from raysynth.fitting.opened import OpenedTable
 
 ROWS = [(a, b, c) for a in range(2) for b in range(2) for c in range(3)]  # every row that there can be
 PAIRS = [(0, 1), (0, 2), (1, 2)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +16,6 @@ from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.synthesizer import SequentialTrees
 from tests.unit.fitting.test_persons import persons, visits
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CODES = 41
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,6 @@ from raysynth.methods.trees.columns import RowsOfPersons, views
 from raysynth.methods.trees.ratio import WeightedTrees, _joined, _raked, chosen, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.state import ratio_from, ratio_state
 from raysynth.methods.trees.synthesizer import SequentialTrees
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 RARE = 5
 
