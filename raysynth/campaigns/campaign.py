@@ -5,6 +5,7 @@ The live table shows for each method and budget how many models are done, failed
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,8 +28,6 @@ from raysynth.running.progress import console_of_progress, progress
 from raysynth.running.runner import WHERE, ray_pays
 
 if TYPE_CHECKING:
-    import os
-
     from rich.table import Table
 
 _FIRST_LOOK = 10  # pairs of models before a group may stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ import numpy as np
 
 from raysynth.attacks.registry import FAMILIES
 from raysynth.attacks.run import Asked, sample_records
+from raysynth.attacks.threat import Records
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
+from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
@@ -30,16 +33,12 @@ from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_colum
 from raysynth.running.progress import progress
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
+from raysynth.schema.table import TableSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from raysynth.attacks.attack import Attack
     from raysynth.attacks.results import AttackResults
-    from raysynth.attacks.threat import Records
-    from raysynth.comparison.rows import Rows
     from raysynth.methods.base import Synthesizer
-    from raysynth.schema.table import TableSchema
 
 METRICS = ("statistical_similarity", "privacy_metrics", "ml_efficacy")  # and what `metrics/` adds
 PRIVACY_METRICS = tuple(PARTS)

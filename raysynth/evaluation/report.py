@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +18,12 @@ from raysynth.errors import ParameterError
 from raysynth.evaluation import wording
 from raysynth.evaluation.attacks import attack_section
 from raysynth.evaluation.charts import ColumnChart, column_chart, dots_path, draw, heat_matrix, line_path
+from raysynth.evaluation.counting import Joint
 from raysynth.evaluation.decision import attention, cards, purposes
+from raysynth.evaluation.diagnostics import SyntheticColumn
+from raysynth.evaluation.efficacy import TargetEfficacy
 from raysynth.evaluation.figures import EvaluationFigures
+from raysynth.evaluation.metrics.embedding import Embedding
 from raysynth.evaluation.metrics.registry import metrics
 from raysynth.evaluation.network_drawing import draw_network
 from raysynth.evaluation.page import heading
@@ -25,19 +31,11 @@ from raysynth.evaluation.plain import results_to_dict
 from raysynth.evaluation.profiles import ANALYST, write_profile
 from raysynth.evaluation.section import Section, environment
 from raysynth.evaluation.sequence_comparison import SequenceFigures, sequence_section
+from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
+from raysynth.files.notebook import Drawing
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from jinja2 import Template
-
-    from raysynth.evaluation.counting import Joint
-    from raysynth.evaluation.diagnostics import SyntheticColumn
-    from raysynth.evaluation.efficacy import TargetEfficacy
-    from raysynth.evaluation.metrics.embedding import Embedding
-    from raysynth.evaluation.similarity import ColumnSimilarity, Similarity
-    from raysynth.files.notebook import Drawing
 
 
 _WORST_PAIRS = 40

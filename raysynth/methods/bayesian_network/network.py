@@ -15,6 +15,7 @@ keeps probability zero.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,6 @@ from raysynth.methods.bayesian_network.counting import SetCounts, mask_of
 from raysynth.methods.bayesian_network.edge_rules import Edge, topological_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
     from pgmpy.models import DiscreteBayesianNetwork
 
 

@@ -17,9 +17,11 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numeric import BinEncoder
+from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm, TableEncoder
 from raysynth.errors import ConditionError, ModelFileError
 from raysynth.fitting.checks import is_private
 from raysynth.fitting.code_store import open_counts
+from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.bayesian_network.conditioning import (
     ImpossibleError,
@@ -36,6 +38,7 @@ from raysynth.methods.bayesian_network.private import GivenWorkload, Workload, w
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
 from raysynth.schema.constraints.values import one_array
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.encoding.table_encoder import ColumnEncoder, NumericForm, TableEncoder
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.methods.fitted import Fitted
 
 KEPT_CONDITIONS = 32
 Dropped = tuple[str, tuple[str, ...], str]  # a candidate that was left out: child, parents, reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,6 +12,7 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.named_arrays import under
 from raysynth.fitting.code_store import open_counts
+from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
 from raysynth.methods.bayesian_network.network import Network, estimate
@@ -18,14 +20,11 @@ from raysynth.methods.bayesian_network.sampler import draw, network_steps
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import hill_climb
 from raysynth.methods.bayesian_network.synthesizer import NetworkGenerator
+from raysynth.methods.fitted import Fitted
 from raysynth.methods.gan.synthesizer import GanSynthesizer
 from raysynth.methods.parameters import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.methods.fitted import Fitted
     from raysynth.methods.gan.network import Generator
     from raysynth.methods.gan.recipe import GanJob
     from raysynth.methods.gan.sampler import ConditionalGanSampler

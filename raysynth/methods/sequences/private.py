@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from raysynth.data.sequences import LENGTH
@@ -31,13 +32,17 @@ from raysynth.data.table import as_table
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
+from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
 from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.opening import fit_opened, privacy_scope
+from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.released_schema import pay_for_schema
+from raysynth.methods.bayesian_network.edge_rules import EdgeRules
+from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.private import Workload, learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 from raysynth.methods.fitted import Fitted
@@ -45,21 +50,15 @@ from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
 from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities
+from raysynth.methods.shared.grouping import Grouping
 from raysynth.methods.timegan.network import SequenceLayout, VectorLayout, Vectors
 from raysynth.methods.timegan.private_recipe import ReleasedSequences, summed_summaries
+from raysynth.methods.timegan.summary import SequenceSummary
 from raysynth.running.stages import stage
 from raysynth.statistics.noised import NoisedStatistics, release_statistics
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from raysynth.dp.mechanisms.noise import NoiseSource
-    from raysynth.fitting.prepared import Prepared
-    from raysynth.methods.bayesian_network.edge_rules import EdgeRules
-    from raysynth.methods.bayesian_network.network import Network
     from raysynth.methods.sequences.synthesizer import SequenceSynthesizer
-    from raysynth.methods.shared.grouping import Grouping
-    from raysynth.methods.timegan.summary import SequenceSummary
 
 STATISTICS_SHARE = 0.2  # of rho, where the user says nothing
 NETWORK_SHARE = 0.1  # of the rho that the columns' distributions leave

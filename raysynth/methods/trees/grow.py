@@ -9,6 +9,7 @@ Shape legend: N rows, F inputs, T trees, K targets.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, NEVER, BackOff, Chosen, is_less_likely, keep_of
+from raysynth.methods.trees.columns import RowsOfPersons
 from raysynth.methods.trees.forest import HIGHEST
+from raysynth.methods.trees.located import OnRanks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from raysynth.methods.trees.columns import RowsOfPersons
-    from raysynth.methods.trees.located import OnRanks
     from raysynth.methods.trees.splits import Inputs
 
 TRIED = 2  # trees by which forms of growth are compared; of a wide table one
