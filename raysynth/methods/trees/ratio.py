@@ -244,7 +244,7 @@ def _balance(
     shares: Sequence[np.ndarray] | None,
 ) -> None:
     """Exchanges, in place, rows of `ins` for those of `outs`; the other arguments as those of `chosen`."""
-    from raysynth.methods.trees.boosting_loops import exchanged
+    from raysynth.methods.trees.loops import exchanged
 
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)
