@@ -202,8 +202,10 @@ class EvaluationResults(EvaluationFigures):
     __doc__ = EvaluationFigures.__doc__
 
     def summary(self) -> str:
-        """The deciding figures as text, one a line."""
-        return "\n".join(["Evaluation of the synthetic table", *_lines(self), *(f"  Note: {n}" for n in self.notes)])
+        """The verdicts as text, each with reason and next step, then the deciding figures, one a line."""
+        verdicts = [f"  {p.name}: {p.answer}. {p.reason}\n    Next: {p.next_step}" for p in purposes(self)]
+        notes = [f"  Note: {note}" for note in self.notes]
+        return "\n".join(["Evaluation of the synthetic table", *verdicts, "", *_lines(self), *notes])
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as plain JSON values; undefined figures are None."""

@@ -46,6 +46,7 @@ class ColumnFindings:
         n_distinct: distinct values.
         rare: share of rows whose value is too rare to leave.
         advice: what to know or decide, one sentence each.
+        is_refused: a fit refuses the column as it is.
     """
 
     column: ColumnSchema
@@ -53,6 +54,7 @@ class ColumnFindings:
     n_distinct: int
     rare: float
     advice: tuple[str, ...]
+    is_refused: bool = False
 
     def record(self) -> dict[str, Any]:
         """What `look --json` says of it."""
@@ -146,7 +148,8 @@ def find(table: Table) -> Findings:
         seen = statistics.columns[column.name]
         rare = _rare_share(inner, seen, schema.rare_threshold)
         advice = tuple(_advice(column, seen, rare))
-        columns.append(ColumnFindings(column, seen.missing / max(seen.n_rows, 1), seen.n_distinct, rare, advice))
+        missing = seen.missing / max(seen.n_rows, 1)
+        columns.append(ColumnFindings(column, missing, seen.n_distinct, rare, advice, seen.n_inf > 0))
     found = relations(typed, modelled)
     return Findings(
         table.source, statistics.n_rows, schema, tuple(columns), _target(columns), duplicates, found, table.notes

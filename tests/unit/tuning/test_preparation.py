@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     """Trials run in this process; the tasks that they were given."""
     given: list[Task] = []
 
-    def in_process(trials: Sequence[Trial], task: Task, room: Any) -> None:
+    def in_process(trials: Sequence[Trial], task: Task, room: Any, expected: Callable[[Trial], float]) -> None:
         given.append(task)
+        assert all(expected(trial) > 0 for trial in trials), "the progress needs a guess of each trial"
         for trial in trials:
             task.run(trial)
 
