@@ -11,7 +11,7 @@ from faker import Faker
 
 from raysynth import infer_schema
 from raysynth.errors import SchemaError
-from raysynth.kinds.personal.making import PROVIDERS, PersonalEncoder, recognise_personal
+from raysynth.kinds.personal.kind import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.schema import ColumnSchema, Kind
 
 
