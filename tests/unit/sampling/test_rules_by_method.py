@@ -24,9 +24,9 @@ from raysynth.constraints import (
 )
 from raysynth.data.table import as_table
 from raysynth.methods.base import Synthesizer
-from raysynth.schema.constraints.__init__ import KINDS
+from raysynth.schema.table import KINDS
 
-N, MADE = 400, 150
+N, MADE = 400, 60
 METHODS: dict[str, dict[str, Any]] = {
     "trees": {},
     "copula": {},
