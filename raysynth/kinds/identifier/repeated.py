@@ -48,6 +48,10 @@ _AT_WORK = re.compile(  # persons who have rows together with others
     r"\b(?:doctor|physician|clinician|surgeon|therapist|dentist|nurse|teacher|tutor|driver|courier|seller|agent|broker"
     r"|officer|judge|reviewer|player|coach|manager|arzt|lehrer|fahrer|medecin|medico)s?\b"
 )
+_THEIRS = re.compile(
+    r"record|case|acc|konto|polic|contract|vertrag|insur|household|haus|\b(?:hh|mrn)\b|akten|fall|journal"
+)
+_NUMBER_WORDS = frozenset({"id", "uid", "no", "nr", "num", "number", "nummer", "key", "code", "identifier"})
 _KEY = re.compile(
     r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
     rf"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance|nummer|{_JOINED})(?: \d+)?$"
@@ -99,6 +103,13 @@ def names_persons(name: str) -> bool:
 def names_anybody(name: str) -> bool:
     """Whether a key's name says that it numbers persons, those too who are in rows of others (a patient's doctor)."""
     return names_persons(name) or _AT_WORK.search(without_accents(words_of(name))) is not None
+
+
+def numbers_persons(name: str) -> bool:
+    """Whether a key's name says that it numbers persons, not what one has many of: 'EmpID', no 'patient_visit_id'."""
+    words = without_accents(words_of(name))
+    rest = _PERSON.sub(" ", words).split()
+    return names_persons(name) and _THEIRS.search(words) is None and set(rest) <= _NUMBER_WORDS
 
 
 def _has_digits(value: str) -> bool:
