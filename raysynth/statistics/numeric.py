@@ -21,8 +21,7 @@ from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
 from raysynth.statistics.decimals import MAX_DECIMALS, Step, joint_step, needed_decimals
-from raysynth.statistics.distinct import DistinctSample
-from raysynth.statistics.hashing import hash_integers
+from raysynth.statistics.distinct import DistinctSample, hash_integers
 from raysynth.statistics.released import EXACT_DOUBLE, CategoryCounts, NumericDistribution
 
 _LOWEST = 1127  # 1074 + 53: the scale that makes every mantissa of 53 bits an integer

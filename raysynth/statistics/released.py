@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from raysynth.statistics.calendar import CalendarCounts
-from raysynth.statistics.sharers import Sharers
+from raysynth.statistics.distinct import Sharers
 
 T = TypeVar("T")
 EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64

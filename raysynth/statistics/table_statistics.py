@@ -18,9 +18,9 @@ from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table, require_rows
 from raysynth.errors import DataError, SchemaError
 from raysynth.running.runner import summarise
+from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
-from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.text import TextSummary
 
 
