@@ -25,7 +25,7 @@ from raysynth.errors import ConditionError, ParameterError
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.plain_values import from_plain
+from raysynth.statistics.released import from_plain
 
 _COLLECTIONS = (list, set, frozenset, np.ndarray, pd.Series, pd.Index)
 POINT_WINDOW = 0.005  # rejection samplers meet 'value == v' by rows whose rank is this near, then set to v
