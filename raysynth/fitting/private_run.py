@@ -33,8 +33,7 @@ from raysynth.fitting.checks import run_folder
 from raysynth.training.checkpoints import find_checkpoint, names_file
 
 if TYPE_CHECKING:
-    from raysynth.fitting.method import Method
-    from raysynth.fitting.opened import OpenedTable
+    from raysynth.fitting.method import Method, OpenedTable
     from raysynth.schema.table import TableSchema
 
 Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
-    from raysynth.fitting.opened import OpenedTable
+    from raysynth.fitting.method import OpenedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.running.stages import Stage

@@ -32,7 +32,7 @@ from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
-from raysynth.fitting.opened import OpenedTable, as_modelled
+from raysynth.fitting.method import OpenedTable, as_modelled
 from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
 from raysynth.running.plain_lines import told

@@ -37,7 +37,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import fit_opened, privacy_scope
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.released_schema import pay_for_schema
