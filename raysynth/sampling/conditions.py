@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.encoding.block import PresenceEncoder
 from raysynth.encoding.categorical import CategoricalEncoder, storage_type
 from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder
-from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.kinds.date_text import DateFormat
