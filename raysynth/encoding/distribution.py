@@ -4,7 +4,7 @@ A released distribution may name every single value. Here no value of fewer than
 rows, where persons are not known): values that many share stay atoms, the others are pooled into cells of at least
 `rare_threshold` persons whose ends lie on a fixed grid (see `shared_cells.py`), and inside a cell the density is
 uniform. The k smallest and k largest count as lying in the outermost cell that is left. What was released with noise,
-or is not protected, is pooled by mass, and a wide gap between its values (`gaps.py`) belongs to no cell.
+or is not protected, is pooled by mass, and a wide gap between its values (`pooled_cells.py`) belongs to no cell.
 """
 
 from __future__ import annotations
