@@ -288,7 +288,7 @@ class Synthesizer(Shown):
         self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
     ) -> pa.Table:
         """`sample` (`n_samples`, `conditions`, `seed`, `constraints`) as an Arrow table, text as dictionary codes."""
-        from raysynth.sampling.local import sample_table
+        from raysynth.sampling.frame import sample_table
 
         model, segments = self._asked(n_samples, conditions, constraints)
         with told(quiet=not self.verbose):

@@ -20,7 +20,7 @@ from raysynth.files.named_arrays import under
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.loading import model_from_content
 from raysynth.sampling.chunks import SamplingModel, assemble
-from raysynth.sampling.local import one_torch_thread, worker_threads
+from raysynth.sampling.frame import one_torch_thread, worker_threads
 from raysynth.sampling.persons import TRIES, until_kept
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import ConstraintSet

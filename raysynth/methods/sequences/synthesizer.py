@@ -173,7 +173,7 @@ class SequenceSynthesizer(Synthesizer):
     ) -> pa.Table:
         """`sample` (`n_sequences`, `conditions`, `seed`) as an Arrow table of all steps."""
         from raysynth.methods.sequences.rows import SequenceForm
-        from raysynth.sampling.local import one_torch_thread
+        from raysynth.sampling.frame import one_torch_thread
 
         fitted, drawn = self._require_fitted(), self._sampling_seed(seed)
         entities = self._draw_entities(n_sequences, conditions, drawn)
