@@ -123,7 +123,7 @@ class PrivateFolder:
         return SweepResult(results, "private", OBJECTIVE, self.path, self._winner)
 
     def _winner(self, candidate: Candidate) -> Synthesizer:
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         return load_synthetic_model(self.path / _WINNER_FILE)
 
@@ -164,7 +164,7 @@ def released(
 
     Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
     """
-    from raysynth.methods.loading import load_synthetic_model, with_ledger
+    from raysynth.methods.registry import load_synthetic_model, with_ledger
 
     if winner is None:
         return None, None

@@ -46,7 +46,7 @@ from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.private import Workload, learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.loading import with_ledger
+from raysynth.methods.registry import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
 from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities
