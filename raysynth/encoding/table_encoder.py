@@ -13,7 +13,7 @@ from raysynth.encoding.block import EncodedBlock, EncodedColumn, PresenceEncoder
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.errors import ModelFileError
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released

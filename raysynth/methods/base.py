@@ -14,8 +14,7 @@ import pandas as pd
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
-from raysynth.files.model_file import ModelContent, write_model
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under, write_model
 from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError, ModelFileError
-from raysynth.files.model_file import ModelContent
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.registry import model_from_content
 from raysynth.sampling.chunks import SamplingModel, assemble

@@ -10,7 +10,7 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts

@@ -21,8 +21,7 @@ from raysynth.data.sequences import (
 )
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
-from raysynth.files.model_file import ModelContent
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
