@@ -2,7 +2,7 @@
 
 Shape legend: N rows, C modelled columns, V columns that carry a float.
 
-Whether a regenerated column (personal data) has a value: one code, so that what is missing stays related.
+A regenerated column (personal data) has one code, whether there is a value, so that what is missing stays related.
 """
 
 from __future__ import annotations

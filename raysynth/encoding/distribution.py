@@ -6,10 +6,9 @@ rows, where persons are not known): values that many share stay atoms, the other
 uniform. The k smallest and k largest count as lying in the outermost cell that is left. What was released with noise,
 or is not protected, is pooled by mass, and a wide gap between its values (`pooled_cells.py`) belongs to no cell.
 
-Parametric marginals: the smooth part of a number's distribution replaced by the best of some families.
-
-Fitted to quantiles of the protected distribution, never to rows. Heaped values stay atoms. The choice is by the
-smallest Kolmogorov-Smirnov distance to the protected distribution.
+Where marginals are to be parametric the smooth part is replaced by the best of some families, fitted to quantiles of
+the protected distribution, never to rows. Heaped values stay atoms. The choice is by the smallest Kolmogorov-Smirnov
+distance to the protected distribution.
 """
 
 from __future__ import annotations

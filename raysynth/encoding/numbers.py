@@ -1,13 +1,12 @@
 """A column of numbers between Arrow and float64: what its encoders share.
 
 Numbers stand at float64 places: floats, decimals, and whole numbers below 2**53 at themselves, larger ones on a line of
-their own (`numbers.py`). Datetimes and timedeltas are integers of their unit. Null, NaN and infinite are missing.
+their own. Datetimes and timedeltas are integers of their unit. Null, NaN and infinite are missing.
 
-Whole numbers beyond 2**53 as places on a shorter line that float64 holds exactly: keys, 64-bit ids, nanoseconds.
-
-The line goes through given numbers (knots, such as the ends of cells). Between neighbouring knots it is straight: a
-place for each number on the column's grid, or fewer places than numbers where they are more than `MOST_PLACES` apart.
-So order is kept, every knot has a place of its own and comes back exactly, and so does every number between near knots.
+Whole numbers beyond 2**53 (keys, 64-bit ids, nanoseconds) are places on a shorter line that float64 holds exactly. It
+goes through given numbers (knots, such as the ends of cells). Between neighbouring knots it is straight: a place for
+each number on the column's grid, or fewer places than numbers where they are more than `MOST_PLACES` apart. So order is
+kept, every knot has a place of its own and comes back exactly, and so does every number between near knots.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Cells of numbers that may leave as they are (released with noise, or not protected), pooled to equal mass.
 
-Wide gaps between the values of a number: between a sentinel (-999, 9999-12-31) and the others nothing is drawn.
-
-A gap is wide where it is several times what the values on its denser side spread over, so that stray values inside a
-gap do not hide it. Values of many rows (atoms) say nothing about spread: beside them the other side decides.
+Nothing is drawn in a wide gap, such as that between a sentinel (-999, 9999-12-31) and the others. A gap is wide where
+it is several times what the values on its denser side spread over, so that stray values inside a gap do not hide it.
+Values of many rows (atoms) say nothing about spread: beside them the other side decides.
 """
 
 from __future__ import annotations

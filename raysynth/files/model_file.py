@@ -4,7 +4,7 @@ Entries: `model.json` (method, parameters, schema, encoder, ledger, versions of 
 `arrays.safetensors` (NumPy arrays), both stored without compression, so that a small file cannot unfold into a large
 one.
 
-Arrays of several parts in one mapping: each part's names begin with a prefix of its own.
+Arrays of several parts are in one mapping: each part's names begin with a prefix of its own.
 """
 
 from __future__ import annotations

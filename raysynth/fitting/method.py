@@ -1,6 +1,7 @@
-"""The protocol that a method fulfils: what a fit asks of it, before, while and after it learns.
+"""The protocol that a method fulfils, and the opened table that it is given.
 
-A table behind its door: what was read of it, exactly or with noise, and what encoders are built from, and how.
+An opened table is one behind its door: what was read of it, exactly or with noise, and what encoders are built from,
+and how.
 """
 
 from __future__ import annotations

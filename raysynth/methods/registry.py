@@ -13,7 +13,7 @@ method='auto' is chosen by what is declared alone. No row is read and nothing is
 it says are the same for every table, under a privacy budget too. The rule rests on `tests/benchmarks/bench_trees.py`
 and on the README's table of methods.
 
-From a model file back to a fitted synthesizer.
+`load_synthetic_model` goes from a model file back to a fitted synthesizer.
 """
 
 from __future__ import annotations

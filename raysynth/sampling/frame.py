@@ -1,6 +1,6 @@
-"""Arrow rows to a DataFrame of the dtypes that the user's table came with.
+"""A sample in memory: all chunks as one Arrow table, made by threads of this process, and as a DataFrame.
 
-All chunks of a sample as one Arrow table, made by threads of this process.
+The DataFrame has the dtypes that the user's table came with.
 """
 
 from __future__ import annotations

@@ -4,13 +4,11 @@ A value whose hash is among the k smallest of the whole is among the k smallest 
 count is exact and the sample is the same however the rows are split (Bar-Yossef et al. 2002; Beyer et al. 2007,
 section 4).
 
-64-bit hashes of whole arrays of strings or numbers, by NumPy alone: the order in which distinct values are sampled.
+Hashes have 64 bits, by NumPy alone, and are fixed (no random key), so that partial results from different processes and
+runs agree.
 
-The hashes are fixed (no random key), so that partial results from different processes and runs agree.
-
-Which persons share a value: for each cell of a column up to k different ones, enough to tell whether k share it.
-
-Of each cell the k persons with the smallest hashes are kept (the KMV sketch of `distinct.py`, cell by cell). A person
+Which persons share a value (`Sharers`): of each cell the k persons with the smallest hashes are kept (the same sketch,
+cell by cell), enough to tell whether k share it. A person
 among the k smallest of the whole is among the k smallest of every part, so the result is the same however the rows are
 split. For any cells together it tells exactly whether at least k different persons have a row in them: either one of
 the cells has k persons itself, or all persons of all of them are known.

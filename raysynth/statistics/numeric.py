@@ -1,9 +1,8 @@
 """Summary of one column of numbers, datetimes or durations: distribution, moments, extremes, decimals, missing.
 
-Sums of floats without rounding, so that a mean does not depend on the order in which rows are added.
-
-Every finite double is an integer times 2**-1074; the sum of such integers is kept as one Python integer (the idea of
-reproducible summation: Demmel and Nguyen, 'Parallel reproducible summation', IEEE TC 2015, with an exact accumulator).
+Floats are summed without rounding, so that a mean does not depend on the order in which rows are added. Every finite
+double is an integer times 2**-1074; the sum of such integers is kept as one Python integer (the idea of reproducible
+summation: Demmel and Nguyen, 'Parallel reproducible summation', IEEE TC 2015, with an exact accumulator).
 """
 
 from __future__ import annotations

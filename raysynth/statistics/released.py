@@ -3,7 +3,7 @@
 `Exact` and `Noised` are the two doors' seals (design: 'One door to the private data'). Encoders and generators are
 built from them alone. Without a privacy budget a summary releases `Exact`; with one, only `Noised` can be made.
 
-Single values as JSON holds them: times as integers of their unit, decimals as text; and back.
+JSON holds single values as times in whole units, decimals as text; `to_plain` writes them, `from_plain` reads them.
 """
 
 from __future__ import annotations

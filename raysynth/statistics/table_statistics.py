@@ -1,6 +1,6 @@
 """Statistics of a whole table in one streaming pass: a summary of every column.
 
-Summaries of columns of true and false, and of columns without any value.
+Columns of true and false, and those without any value, have their summaries here; others in `numeric.py`, `text.py`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ never is does not stay). Any number of workers takes them. They stay until the u
 Under a privacy budget each fit would draw statistics, and so an encoder, of its own: there a second fit takes the
 first one's, and pays for them (`kept_releases.py`).
 
-Shards of rows of which several are one owner's: a privacy unit's, or a person's, of whom some are held back.
+Where several rows are one owner's (a privacy unit's, or a person's, of whom some are held back) shards have owners:
 
     NAME.codes.npy, NAME.values.npy      as in `shards.py`
     NAME.owners.npy                      (rows,) int64: a number for the owner of each row

@@ -4,11 +4,9 @@ After a few columns most of many rows are still equal to one another (all of the
 rows have equal conditionals. So the sums of embeddings, and whatever a network makes of them, are kept once for each
 distinct prefix, until most rows have one of their own.
 
-Shape legend: N rows, M distinct prefixes, H width of a context, V codes of one column.
+Conditions on codes say in which order columns are drawn, and what is drawn again from among candidates.
 
-Conditions on codes for the any-order sampler: in which order they are drawn, and resampling among candidates.
-
-Shape legend: N rows, V codes of one column, M candidates.
+Shape legend: N rows, M distinct prefixes or candidates, H width of a context, V codes of one column.
 """
 
 from __future__ import annotations

@@ -6,11 +6,9 @@ from a sample of rows: each category has a vector, the mean over its rows of ran
 whose first principal axis is that of the correspondence analysis with them (up to the sketch's error; Johnson and
 Lindenstrauss 1984); then optimal scaling goes on from there as in `latent_orders`.
 
-Legend: N rows, C columns, D axes, K codes, Q numbers of a sketch.
+Latent axes have a score for each code; the copula is the one whose scores have given mean products.
 
-Latent axes with a score for each code, and the copula whose scores have given mean products.
-
-Legend: D axes, K codes, H Hermite terms.
+Legend: N rows, C columns, D axes, K codes, H Hermite terms, Q numbers of a sketch.
 """
 
 from __future__ import annotations

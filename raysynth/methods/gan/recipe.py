@@ -1,14 +1,12 @@
 """What a GAN is trained from, in one value: networks, optimisers, condition tables.
 
-A GAN under a privacy budget: real rows reach the discriminator only, clipped and noised.
-
-Each step is one update of the discriminator from a Poisson batch of real rows and a batch of generated rows of public
-size. The gradients of generated rows are clipped like those of real ones, though nobody's privacy asks for it: else the
-discriminator hears of the generated rows several times as loud, and learns little of what separates the two (on Adult
-at epsilon 3 an AUC of 0.56 instead of 0.79). After every few updates the generator learns, from the discriminator
-alone. Rows are drawn uniformly (training by sampling would draw rare categories too often for the accountant), each
-real row's condition is read from the row at one random column, and the generator's conditions come from the released
-marginals.
+Under a privacy budget real rows reach the discriminator only, clipped and noised. Each step is one update of the
+discriminator from a Poisson batch of real rows and a batch of generated rows of public size. The gradients of generated
+rows are clipped like those of real ones, though nobody's privacy asks for it: else the discriminator hears of the
+generated rows several times as loud, and learns little of what separates the two (on Adult at epsilon 3 an AUC of 0.56
+instead of 0.79). After every few updates the generator learns, from the discriminator alone. Rows are drawn uniformly
+(training by sampling would draw rare categories too often for the accountant), each real row's condition is read from
+the row at one random column, and the generator's conditions come from the released marginals.
 
 Sources: Xie et al. 2018, arXiv 1802.06739 (noise in the discriminator); Bie, Kamath and Zhang 2023, arXiv 2302.02936
 (many discriminator steps for one of the generator; one for one was better here).
