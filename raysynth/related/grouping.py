@@ -107,6 +107,28 @@ def group_means(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np
         return total / number, number
 
 
+def group_moments(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, ...]:
+    """Least, largest, mean and standard deviation of each group's values, (P,); NaN without values."""
+    there = ~np.isnan(x_N)
+    rows = pa.table({"group": group_N[there], "x": x_N[there]})
+    found = rows.group_by("group").aggregate([("x", how) for how in ("min", "max", "mean", "stddev")])
+    result = []
+    for how in ("min", "max", "mean", "stddev"):
+        values = np.full(n_groups, np.nan)
+        values[found["group"].to_numpy()] = found[f"x_{how}"].to_numpy()
+        result.append(values)
+    return tuple(result)
+
+
+def nearest_of(x: np.ndarray, sorted_: np.ndarray) -> np.ndarray:
+    """To each number the nearest of some sorted ones, (len(x),); itself where there is none, or it is missing."""
+    if not len(sorted_):
+        return x
+    above = np.clip(np.searchsorted(sorted_, x), 1, max(len(sorted_) - 1, 1))
+    low, high = sorted_[above - 1], sorted_[np.minimum(above, len(sorted_) - 1)]
+    return np.where(np.isnan(x), x, np.where(x - low <= high - x, low, high))
+
+
 def group_modes(group_N: np.ndarray, code_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """The most frequent code of each group (-1: none, of several the first met) and its share of the rows."""
     size = int(code_N.max(initial=0)) + 2
