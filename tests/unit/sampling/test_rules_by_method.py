@@ -24,7 +24,7 @@ from raysynth.constraints import (
 )
 from raysynth.data.table import as_table
 from raysynth.methods.base import Synthesizer
-from raysynth.schema.constraints.__init__ import KINDS
+from raysynth.schema.table import KINDS
 
 N, MADE = 400, 150
 METHODS: dict[str, dict[str, Any]] = {
