@@ -165,8 +165,9 @@ def release_statistics(
         n_rows: about how many rows there are, from what was released before; None: their number is released here.
     """
     plan = _planned(schema, scope, share)
-    second = () if plan.second is None else plan.second.events(plan.k)
-    scope.charge(*(event for own in plan.events.values() for event in own), *second)
+    further = list(() if plan.second is None else plan.second.events(plan.k))
+    further += [event for own in plan.atoms.values() for event in own.events]
+    scope.charge(*(event for own in plan.events.values() for event in own), *further)
     cells_of = partial(CellCounts, plan.cells, plan.digits)
     counted = summarise(table, cells_of, columns=list(plan.cells), label="noised statistics")
     if n_rows is None:
@@ -225,7 +226,6 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
                 _plan_range(column, plan, 1 - RANGE_SHARE - atoms)
             if atoms:
                 plan.atoms[name] = AtomRelease(name, multiplier / math.sqrt(atoms), atom_delta, k)
-                plan.events[name] += plan.atoms[name].events
     return plan
 
 

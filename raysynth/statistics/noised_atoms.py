@@ -95,15 +95,15 @@ def with_atoms(
         for name, cell in dense.items()
         if len(cell)
     }
-    if not cells:
-        return {}
-    counted = summarise(table, partial(CellCounts, cells), columns=list(cells), label="values of many rows")
+    counted = CellCounts({})
+    if cells:
+        counted = summarise(table, partial(CellCounts, cells), columns=list(cells), label="values of many rows")
     found = {}
-    for name in cells:
-        release, event = releases[name], numbers[name].event
+    for name, own in numbers.items():  # of a column without such intervals, too: it is charged
+        release, event = releases[name], own.event
         sigmas = event.noise_multiplier * event.sensitivity, release.multiplier * release.k
-        values, rows = release.named(counted.open[name], scope)
-        found[name] = Noised(joined(numbers[name].value, values, rows, *sigmas), event)
+        values, rows = release.named(counted.open.get(name, {}), scope)
+        found[name] = Noised(joined(own.value, values, rows, *sigmas), event) if len(values) else own
     return found
 
 
