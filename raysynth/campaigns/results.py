@@ -16,6 +16,7 @@ from raysynth.attacks.attack import MembershipAttack
 from raysynth.attacks.roc import roc_curve
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import Plan
+from raysynth.campaigns.verdicts import campaign_purposes
 from raysynth.comparison import rates
 from raysynth.comparison.intervals import FEWEST_INDEPENDENT, Estimate
 from raysynth.evaluation.attacks import ROC_SIZE
@@ -345,7 +346,7 @@ def write_report(results: CampaignResults, path: str | os.PathLike[str]) -> None
             ("Attacks", ", ".join(sorted({g.attack for g in games}))),
         ],
     )
-    write_page(path, head, [campaign_section(results)])
+    write_page(path, head, [campaign_section(results)], campaign_purposes(results.to_frame().to_dict("records")))
 
 
 def _bar(record: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,9 @@ Results go to standard output (with `--json`: one JSON object and nothing else),
 error. Exit codes: 0 done; 2 the input is at fault; 1 anything else; 130 interrupted with Ctrl-C.
 """
 
+import io
+import sys
+
 from raysynth.cli import (  # noqa: F401
     attack,
     audit,
@@ -25,5 +28,7 @@ from raysynth.cli.application import app
 
 
 def main() -> None:
-    """Entry point of the `raysynth` command."""
+    """Entry point of the `raysynth` command; what it prints reaches a pipe or a file line by line, as it is said."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     app()

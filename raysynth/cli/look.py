@@ -12,6 +12,7 @@ from raysynth.cli.steps import Outcome, check_output, read_as
 from raysynth.errors import ParameterError
 
 if TYPE_CHECKING:
+    from raysynth.evaluation.decision import Purpose
     from raysynth.statistics.findings import Findings
 
 
@@ -87,4 +88,25 @@ def write_look(path: Path, found: Findings, data: str, following: str) -> None:
         more=[("Columns", str(len(found.columns)))],
     )
     body = section_body("raysynth.evaluation", "look.html.j2", found=found, following=following)
-    write_page(path, head, [Section("columns", "Columns", body)])
+    write_page(path, head, [Section("columns", "Columns", body)], [readiness(found, following)])
+
+
+def readiness(found: Findings, following: str) -> Purpose:
+    """Whether a fit can take the table as it is: no where it refuses it, with care where something is to decide."""
+    from raysynth.evaluation.decision import Purpose
+
+    name, refused = "Ready to be learned?", [c.column.name for c in found.columns if c.is_refused]
+    if refused:
+        reason = f"A fit refuses infinite values; they stand in {_listed(refused)}."
+        return Purpose(name, "no", "bad", reason, "Replace them in the table by numbers or by nothing, and look again.")
+    if open_ := [c.column.name for c in found.columns if c.advice]:
+        reason = f"{len(open_)} of {len(found.columns)} columns have something to decide: {_listed(open_)}."
+        step = f"Decide what the last column of the table asks, in the schema file or in the table; then: {following}"
+        return Purpose(name, "with care", "fair", reason, step)
+    reason = "Nothing is to be decided, where each column is taken for the right kind."
+    return Purpose(name, "yes", "good", reason, f"Read the kinds below; then: {following}")
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more

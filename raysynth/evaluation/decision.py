@@ -134,7 +134,7 @@ def _likeness_card(results: EvaluationFigures) -> Card:
     accuracy, fresh = s.accuracies["bivariate"]
     words = f"Columns and their relations are {wording.likeness(s.quality)} to the real ones."
     if not math.isnan(accuracy):
-        words = f"Pairs of columns are {accuracy:.1%} accurate; as many fresh real rows would be {fresh:.1%}. {words}"
+        words += f" Pairs of columns are {accuracy:.1%} accurate; as many fresh real rows would be {fresh:.1%}."
     interval = _bounds(s.estimates["quality"], percent=True)
     meter = None if math.isnan(s.quality) else s.quality
     return Card("Likeness", as_percent(s.quality), wording.level(s.quality), words, "columns", meter, interval)
@@ -165,8 +165,8 @@ def _leakage_card(results: EvaluationFigures) -> Card:
         worst = max(failed, key=lambda c: (not c.minor, -1.0 if math.isnan(c.risk) else c.risk))
         words = f"{worst.title}: {worst.figure.value:.3f}, where other people's rows give {worst.baseline:.3f}."
         if worst.minor:
-            return Card("Leakage", f"minor, by {len(failed)} of {len(measured)}", "fair", words, "privacy")
-        return Card("Leakage", f"found by {len(failed)} of {len(measured)}", "bad", words, "privacy")
+            return Card("Leakage", f"minor: {len(failed)} of {len(measured)} checks", "fair", words, "privacy")
+        return Card("Leakage", f"found: {len(failed)} of {len(measured)} checks", "bad", words, "privacy")
     if not results.has_holdout:
         words = f"{len(measured)} checks found none, but without holdout rows copying shows in part only."
         return Card("Leakage", "none found", "fair", words, "privacy")
@@ -189,7 +189,8 @@ def _analysis(results: EvaluationFigures) -> Purpose:
     highest = s.estimates["quality"].high  # fresh rows of a small table lie below 0.95, too
     reached = s.quality if math.isnan(highest) else highest
     level = "good" if reached >= 0.95 and gap <= 0.03 else "fair" if reached >= 0.85 and gap <= 0.1 else "bad"
-    reason = f"Quality {s.quality:.3f}; pairs of columns lie {max(gap, 0.0):.1%} below fresh real rows."
+    below = f"{gap:.1%} less accurate than" if gap >= 0.0005 else "as accurate as"
+    reason = f"Quality {s.quality:.3f}; pairs of columns are {below} those of as many fresh real rows."
     if results.realism is not None:
         reason += f" {wording.told(results.realism.auc.value)}"
     worst = min(s.columns, key=lambda c: 2.0 if math.isnan(c.score) else c.score)
@@ -256,7 +257,7 @@ def _sharing(results: EvaluationFigures) -> Purpose:
 def _of_minor(failed: Sequence[Check]) -> str:
     """What is found and minor, in a sentence; empty where nothing is."""
     told = ", ".join(f"{c.title.lower()} {c.figure.value:.3f}, guessing {c.baseline:.3f}" for c in failed)
-    words = "real rows are told from others better than by guessing, though slightly or by margins alone"
+    words = "attackers tell learned rows from others a little better than by guessing, or by margins alone"
     return f" {words} ({told})." if failed else ""
 
 

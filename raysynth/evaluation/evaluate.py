@@ -20,18 +20,17 @@ from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
-from raysynth.evaluation.counting import PassSummary
-from raysynth.evaluation.diagnostics import diagnose
+from raysynth.evaluation.counting import PassSummary, joints
+from raysynth.evaluation.diagnostics import diagnose, synthetic_columns
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
-from raysynth.evaluation.joint import joints
+from raysynth.evaluation.expected import expected_seconds
 from raysynth.evaluation.metrics.metric import Compared
-from raysynth.evaluation.metrics.registry import measure
-from raysynth.evaluation.metrics.registry import metrics as known_metrics
+from raysynth.evaluation.metrics.registry import measure, metrics
 from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
 from raysynth.evaluation.provenance import told_of
-from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.report import EvaluationResults
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
-from raysynth.evaluation.synthetic_alone import synthetic_columns
+from raysynth.running.forecast import forecast
 from raysynth.running.progress import progress
 from raysynth.running.runner import summarise
 from raysynth.running.stages import stage
@@ -101,8 +100,7 @@ def evaluate_synthetic_data(
     wanted, seed = _checked(metrics, _valid()), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
     record_use(odometer, "an exact evaluation")
-    info, sections = told_of(model_info)
-    sequences = None
+    (info, sections), sequences = told_of(model_info), None
     if sequence_key is not None:
         from raysynth.evaluation.sequence_comparison import compare_sequences
 
@@ -124,27 +122,28 @@ def evaluate_synthetic_data(
             entity=entity,
         )
         n_rows = done.rows = tables.real_statistics.n_rows + tables.synthetic_statistics.n_rows
-    with stage("similarity", n_rows):
-        similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
-    found = EvaluationResults(
-        kinds=tables.kinds,
-        diagnostics=diagnose(tables, tables.marginals()),
-        similarity=similarity,
-        has_holdout=tables.holdout is not None,
-        model_info=info,
-        notes=tuple(_notes(tables)),
-        sections=sections,
-        sequences=sequences,
-        shareable_columns=synthetic_columns(tables),
-        spent=getattr(model_info, "privacy_spent_", None),
-        source=str(real_data) if isinstance(real_data, str | os.PathLike) else "",
-    )
-    if not tables.compared:
-        return found
-    with stage("rows for privacy and models", n_rows):
-        records = _read_records(tables, seed)
-    found = replace(found, notes=(*found.notes, *_row_notes(tables, records)))
-    return _with_figures_of_rows(found, records, wanted, asked, target_columns, seed)
+    with forecast("evaluation", expected_seconds(tables, _most_rows(tables), wanted, target_columns, asked)):
+        with stage("similarity", n_rows):
+            similarity = compare_tables(tables, seed) if "statistical_similarity" in wanted else None
+        found = EvaluationResults(
+            kinds=tables.kinds,
+            diagnostics=diagnose(tables, tables.marginals()),
+            similarity=similarity,
+            has_holdout=tables.holdout is not None,
+            model_info=info,
+            notes=tuple(_notes(tables)),
+            sections=sections,
+            sequences=sequences,
+            shareable_columns=synthetic_columns(tables),
+            spent=getattr(model_info, "privacy_spent_", None),
+            source=str(real_data) if isinstance(real_data, str | os.PathLike) else "",
+        )
+        if not tables.compared:
+            return found
+        with stage("rows for privacy and models", n_rows):
+            records = _read_records(tables, seed)
+        found = replace(found, notes=(*found.notes, *_row_notes(tables, records)))
+        return _with_figures_of_rows(found, records, wanted, asked, target_columns, seed)
 
 
 def _with_figures_of_rows(
@@ -319,9 +318,12 @@ def read_rows(tables: Tables, seed: int) -> dict[str, Rows]:
 
 
 def _read_records(tables: Tables, seed: int) -> dict[str, Records]:
+    return sample_records(tables, np.random.default_rng(seed), most_rows=_most_rows(tables), columns=tables.compared)
+
+
+def _most_rows(tables: Tables) -> dict[str, int]:
     share = min(1.0, max(0.1, FULL_COLUMNS / max(len(tables.compared), 1)))
-    most = {label: int(share * n) for label, n in _ROWS.items()}
-    return sample_records(tables, np.random.default_rng(seed), most_rows=most, columns=tables.compared)
+    return {label: int(share * n) for label, n in _ROWS.items()}
 
 
 def _attacks(
@@ -384,7 +386,7 @@ def _row_notes(tables: Tables, rows: Mapping[str, Records]) -> list[str]:
 
 def _valid() -> tuple[str, ...]:
     """What can be asked for."""
-    return tuple(dict.fromkeys((*METRICS, *(m.asked_by for m in known_metrics().values()))))
+    return tuple(dict.fromkeys((*METRICS, *(m.asked_by for m in metrics().values()))))
 
 
 def _checked(metrics: Sequence[str] | None, valid: tuple[str, ...]) -> tuple[str, ...]:

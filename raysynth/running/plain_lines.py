@@ -2,6 +2,7 @@
 
     [raysynth] growing trees: 3 of 12, 9 left, 14 s, about 42 s left
     [raysynth] growing trees: done, 56 s
+    [raysynth] similarity: 2 s (evaluation: about 40 s left in all)
 
 Steps stand inside steps; a line tells of the innermost one. A step of under a second writes none. A thread of
 the outermost step writes them, so that a step that counts nothing is told, too. What a command does between its steps
@@ -19,21 +20,34 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from raysynth.running.forecast import left_in_all, part
+
 FIRST_SECONDS, SECONDS = 1.0, 5.0  # before the first line of a step, and between two lines
 
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _only_public: ContextVar[bool] = ContextVar("only_public", default=False)
 _lock = threading.Lock()
-_steps: list[_Step] = []  # that run now, of all threads, the innermost last
+_steps: list[Step] = []  # that run now, of all threads, the innermost last
 _written = [-SECONDS]  # when the latest line was, by the monotonic clock
 
 
 @dataclass(eq=False)
-class _Step:
+class Step:
+    """How far a step is.
+
+    Args:
+        label: what is being done.
+        total: units of work in all; None where it is not known.
+        done: units that are done; at first, those that an earlier run did.
+        is_patient: tells nothing before five seconds went by without a line, and not its end.
+        fewest: units that are left at least where the work may end early; None: it does not.
+    """
+
     label: str
     total: float | None
     done: float
-    is_patient: bool = False  # tells nothing before five seconds went by without a line, and not its end
+    is_patient: bool = False
+    fewest: Callable[[], float] | None = None
     before: float = field(init=False)  # units that earlier runs did
     begun: float = field(default_factory=time.monotonic)
     told: bool = False
@@ -46,14 +60,37 @@ class _Step:
         with _lock:
             self.done += n
 
+    def share(self) -> float | None:
+        """Of the units of this run that are done; None where there is no number of them."""
+        return (
+            (self.done - self.before) / (self.total - self.before) if self.total and self.total > self.before else None
+        )
+
+    def seconds_left(self) -> float | None:
+        """Until the end, at the speed so far; None where nothing is known.
+
+        Of work that may end early, the geometric mean of the least and the most: within a factor of two of the truth
+        where these lie within one of four.
+        """
+        done = self.done - self.before
+        if not self.total or done <= 0:
+            return None
+        most = max(self.total - self.done, 0.0)
+        least = most if self.fewest is None else min(max(self.fewest(), 0.0), most)
+        return (time.monotonic() - self.begun) * (least * most) ** 0.5 / done
+
     def line(self) -> str:
         """How far it is, how long it took and will take."""
-        seconds = time.monotonic() - self.begun
+        seconds, left = time.monotonic() - self.begun, self.seconds_left()
         if not self.total:
             return f"{self.label}: {duration(seconds)}"
-        left, done = max(self.total - self.done, 0.0), self.done - self.before
-        expected = f", about {duration(seconds * left / done)} left" if done > 0 else ""
-        return f"{self.label}: {self.done:,.0f} of {self.total:,.0f}, {left:,.0f} left, {duration(seconds)}{expected}"
+        done = int(self.done + 1e-6)  # parts of a unit are summed
+        expected = "" if left is None else f", about {duration(left)} left"
+        most = "at most " if self.fewest is not None else ""
+        return (
+            f"{self.label}: {done:,} of {most}{self.total:,.0f}, {self.total - done:,.0f} left, "
+            f"{duration(seconds)}{expected}"
+        )
 
 
 @contextmanager
@@ -84,22 +121,28 @@ def hides_counts() -> bool:
 
 @contextmanager
 def plain_step(
-    label: str, total: float | None = None, done: int = 0, *, is_patient: bool = False
+    label: str, total: float | None = None, *, is_patient: bool = False
 ) -> Iterator[Callable[[float], None]]:
-    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `progress.progress`; a patient
-    step tells nothing before five seconds went by without a line of any step, and not its end."""
+    """A step that is told in plain lines; yields `advance(n)`. Arguments as in `Step`."""
+    with told_in_lines(Step(label, total, 0, is_patient)) as advance:
+        yield advance
+
+
+@contextmanager
+def told_in_lines(step: Step) -> Iterator[Callable[[float], None]]:
+    """The step runs in the block and is told; yields `advance(n)`."""
     if _quiet.get():
         yield lambda n: None
         return
-    step = _Step(label, total, done, is_patient)
     with _lock:
         is_outermost = not _steps
         _steps.append(step)
     writer = _Writer() if is_outermost else None
     try:
-        yield step.advance
-        if step.told and not is_patient:
-            _write(f"{label}: done, {duration(time.monotonic() - step.begun)}")
+        with part(step.label, step.share):
+            yield step.advance
+        if step.told and not step.is_patient:
+            _write(f"{step.label}: done, {duration(time.monotonic() - step.begun)}")
     finally:
         with _lock:
             _steps.remove(step)
@@ -133,7 +176,8 @@ def _line_due(now: float) -> str | None:
         if step is None or (step.told or step.is_patient) and now - max(_written[0], _steps[0].begun) < SECONDS:
             return None
         step.told = True
-        return step.line()
+    in_all = left_in_all()
+    return step.line() + ("" if in_all is None else f" ({in_all[0]}: about {duration(in_all[1])} left in all)")
 
 
 def duration(seconds: float) -> str:

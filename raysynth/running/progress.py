@@ -13,6 +13,7 @@ Steps inside steps share one display.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,17 +21,20 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from raysynth.running.plain_lines import hides_counts, plain_step
+from raysynth.running.forecast import left_in_all, part
+from raysynth.running.plain_lines import Step, duration, hides_counts, plain_step, told_in_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 QUIET = "RAYSYNTH_QUIET"
 _KEEP_SECONDS = 1.0  # a bar that lived shorter than this leaves no line behind
+_IDLE_SECONDS = 2.0  # without a bar, after which a command on a terminal says that it works
 
 _lock = threading.Lock()
 _shown: list[Progress] = []  # the display that is live now; at most one
+_stages: list[str] = []  # that run now on a terminal, the innermost last
 
 
 @contextmanager
@@ -42,6 +46,7 @@ def progress(
     done: int = 0,
     public: bool = False,
     is_patient: bool = False,
+    fewest: Callable[[], float] | None = None,
 ) -> Iterator[Callable[[float], None]]:
     """A bar with label, share done, elapsed time and estimated time left, for the duration of the `with` block.
 
@@ -50,32 +55,32 @@ def progress(
         total: units of work in all; None where it is not known (the bar then only shows that work goes on).
         console: a rich console to write to; default: standard error.
         done: units that an earlier run has done already.
-        is_patient: as of `plain_lines.plain_step`.
+        is_patient, fewest: as of `plain_lines.Step`.
         public: the total follows from no row; any other is left out where a privacy budget holds (`plain_lines.told`).
 
     Yields:
         `advance(n)`: n more units are done. Safe to call from any thread.
     """
-    if hides_counts() and not public:
-        total = None
+    step = Step(label, None if hides_counts() and not public else total, done, is_patient, fewest)
     console = console or console_of_progress()
     if console is None:
-        with (
-            nullcontext(lambda n: None)
-            if _is_quiet()
-            else plain_step(label, total, done, is_patient=is_patient) as advance
-        ):
+        with nullcontext(lambda n: None) if _is_quiet() else told_in_lines(step) as advance:
             yield advance
         return
     bar, is_ours = _join_or_start(console)
-    task = bar.add_task(label, total=total, completed=done)
-    begun = time.monotonic()
+    task = bar.add_task(label, total=step.total, completed=done, step=step)
+
+    def advance_bar(n: float) -> None:
+        step.advance(n)
+        bar.advance(task, n)
+
     try:
-        yield lambda n: bar.advance(task, n)
-        if total is None:
+        with part(label, step.share):
+            yield advance_bar
+        if step.total is None:
             bar.update(task, total=1, completed=1)
     finally:
-        if time.monotonic() - begun < _KEEP_SECONDS:
+        if time.monotonic() - step.begun < _KEEP_SECONDS:
             bar.remove_task(task)
         else:
             bar.stop_task(task)
@@ -85,19 +90,77 @@ def progress(
 
 @contextmanager
 def still_working() -> Iterator[None]:
-    """A command from its begin to its end: where neither bars nor lines of a step say so for five seconds, it does."""
-    if _is_quiet() or console_of_progress() is not None:
+    """A command from its begin to its end: where neither bars nor lines of a step say so, it does, after five seconds
+    in lines, after two on a terminal."""
+    if _is_quiet():
         yield
         return
-    with plain_step("working", is_patient=True):
+    if (console := console_of_progress()) is None:
+        with plain_step("working", is_patient=True):
+            yield
+        return
+    idle = _Idle(console)
+    try:
         yield
+    finally:
+        idle.stop()
+
+
+class _Idle:
+    """Shows a bar that only moves while a command on a terminal has no other; gone with the next bar, without a trace.
+
+    Args:
+        console: of all bars.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._ended = console, threading.Event()
+        self._thread = threading.Thread(target=self._run, name="idle", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No bar is shown after this."""
+        self._ended.set()
+        self._thread.join()
+        with _lock:
+            _hide_idle()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_IDLE_SECONDS / 8):
+            with _lock:
+                if not _shown and time.monotonic() - _at_rest[0] >= _IDLE_SECONDS:
+                    bar = _new_display(self._console)
+                    bar.live.transient = True
+                    label = _stages[-1] if _stages else "working"
+                    bar.add_task(label, total=None, step=Step(label, None, 0))
+                    _idle.append(bar)
+                    _shown.append(bar)
+                    bar.start()
+
+
+_idle: list[Progress] = []  # the display of `_Idle` while it is shown
+_at_rest = [0.0]  # since when there is no display, by the monotonic clock
+
+
+def _hide_idle() -> None:
+    """Take the display of `_Idle` away (under the lock)."""
+    while _idle:
+        bar = _idle.pop()
+        _shown.remove(bar)
+        bar.stop()
 
 
 @contextmanager
 def stage_line(name: str) -> Iterator[None]:
-    """A plain line for a stage where there are no bars; a terminal shows the bars of its steps instead."""
+    """A plain line for a stage where there are no bars; a terminal shows the bars of its steps, or its name where it
+    has none."""
     if _is_quiet() or console_of_progress() is not None:
-        yield
+        _stages.append(name)
+        try:
+            with part(name):
+                yield
+        finally:
+            _stages.remove(name)
         return
     with plain_step(name):
         yield
@@ -121,6 +184,7 @@ def _is_quiet() -> bool:
 def _join_or_start(console: Console) -> tuple[Progress, bool]:
     """The live display, and whether this call started it (and so has to stop it)."""
     with _lock:
+        _hide_idle()
         if _shown:
             return _shown[0], False
         bar = _new_display(console)
@@ -130,29 +194,39 @@ def _join_or_start(console: Console) -> tuple[Progress, bool]:
 
 
 def _new_display(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
 
-    return Progress(
+    class Left(ProgressColumn):
+        """What a step expects, and beside the first bar what is left in all."""
+
+        max_refresh = 0.5
+
+        def render(self, task: Task) -> Text:
+            """As the plain lines say it."""
+            left = None if task.finished else task.fields["step"].seconds_left()
+            words = "" if left is None else f"{duration(left)} left"
+            in_all = left_in_all() if task.id == min((t.id for t in bar.tasks), default=None) else None
+            if in_all is not None:
+                words += f" ({in_all[0]}: about {duration(in_all[1])} left in all)"
+            return Text(words.strip(), style="dim")
+
+    bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("[dim]left"),
-        TimeRemainingColumn(),
+        Left(),
         console=console,
+        redirect_stdout=sys.stdout.isatty(),
     )
+    return bar
 
 
 def _stop(bar: Progress) -> None:
     with _lock:
         _shown.remove(bar)
+        _at_rest[0] = time.monotonic()
         if not bar.tasks:
             bar.live.transient = True
         bar.stop()

@@ -24,6 +24,7 @@ from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.persons import found_entity
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -46,6 +47,7 @@ class ColumnFindings:
         n_distinct: distinct values.
         rare: share of rows whose value is too rare to leave.
         advice: what to know or decide, one sentence each.
+        is_refused: a fit refuses the column as it is.
     """
 
     column: ColumnSchema
@@ -53,6 +55,7 @@ class ColumnFindings:
     n_distinct: int
     rare: float
     advice: tuple[str, ...]
+    is_refused: bool = False
 
     def record(self) -> dict[str, Any]:
         """What `look --json` says of it."""
@@ -146,8 +149,9 @@ def find(table: Table) -> Findings:
         seen = statistics.columns[column.name]
         rare = _rare_share(inner, seen, schema.rare_threshold)
         advice = tuple(_advice(column, seen, rare))
-        columns.append(ColumnFindings(column, seen.missing / max(seen.n_rows, 1), seen.n_distinct, rare, advice))
-    found = relations(typed, modelled)
+        missing = seen.missing / max(seen.n_rows, 1)
+        columns.append(ColumnFindings(column, missing, seen.n_distinct, rare, advice, seen.n_inf > 0))
+    found = relations(typed, replace(modelled, entity=found_entity(modelled, statistics)))
     return Findings(
         table.source, statistics.n_rows, schema, tuple(columns), _target(columns), duplicates, found, table.notes
     )

@@ -68,6 +68,11 @@ class HeldOut:
         training = replace(batches, rows=kept, tables=tables(kept) if tables else None)
         return cls(training, rows.take(held) if n_held else None, torch.device(batches.device))
 
+    @property
+    def steps(self) -> int:
+        """Those of the training batches."""
+        return self.training.steps
+
     def seed_of(self, number: int) -> int:
         """That of the training batches."""
         return self.training.seed_of(number)

@@ -125,7 +125,12 @@ class Learner:
     @property
     def finished(self) -> bool:
         """Whether the score of what is held back has not fallen for `patience` epochs; the same on all workers."""
-        return 0 < self.patience <= self.weights.epochs_since_best
+        return 0 < self.patience <= self.epochs_since_best
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Epochs since the score of what is held back was best."""
+        return self.weights.epochs_since_best
 
     def step(self, batch: Any, rng: torch.Generator) -> dict[str, Tensor]:
         """The updates of a batch, or the score of rows held back; losses as scalars on the device (no host sync)."""

@@ -90,6 +90,11 @@ class TrainSettings:
 class EpochBatches(Protocol):
     """The batches of each epoch, the same ones whenever an epoch is repeated (but for those under a privacy budget)."""
 
+    @property
+    def steps(self) -> int:
+        """How many an epoch has, for its progress; under a privacy budget a public number."""
+        ...
+
     def seed_of(self, number: int) -> int:
         """Seed of whatever else an epoch draws (noise, dropout), below 2^63."""
         ...
@@ -177,15 +182,15 @@ def train(
     history = _resume(learner, signature, store)
     kept: Checkpoint | None = None
     try:
-        with progress(label, settings.epochs, done=len(history), public=True) as advance:
+        fewest = _fewest_left(learner, settings)
+        with progress(label, settings.epochs, done=len(history), public=True, fewest=fewest) as advance:
             for epoch in range(len(history), settings.epochs):
                 if learner.finished:
                     break
-                history.append(_run_epoch(learner, batches, settings, epoch))
+                history.append(_run_epoch(learner, batches, settings, epoch, advance))
                 if store is not None:
                     kept = Checkpoint(signature, learner.state_dict(), list(history))
                     store.report(history[-1], kept if learner.finished or _is_due(epoch, settings) else None)
-                advance(1)
                 if watch is not None and epoch + 1 < settings.epochs:
                     watch(epoch + 1, learner.state_dict)
     except KeyboardInterrupt as interrupt:
@@ -209,21 +214,34 @@ def _resume(learner: Learner, signature: str, store: Store | None) -> list[dict[
     return list(checkpoint.history)
 
 
+def _fewest_left(learner: Learner, settings: TrainSettings) -> Callable[[], float] | None:
+    """Epochs that are left at least, where what is held back may end the training; None: all are run."""
+    if not (settings.patience and settings.validation_share):
+        return None
+    return lambda: settings.patience - learner.epochs_since_best
+
+
 def _is_due(epoch: int, settings: TrainSettings) -> bool:
     return (epoch + 1) % settings.checkpoint_every == 0 or epoch + 1 == settings.epochs
 
 
-def _run_epoch(learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int) -> dict[str, float]:
+def _run_epoch(
+    learner: Learner, batches: EpochBatches, settings: TrainSettings, epoch: int, advance: Callable[[float], None]
+) -> dict[str, float]:
     begun = time.perf_counter()
     rng = torch.Generator(learner.device).manual_seed(batches.seed_of(epoch))
     learner.set_learning_rate(settings.learning_rate_factor(epoch))
     sums: dict[str, Tensor] = {}
     counts: Counter[str] = Counter()
-    for batch in batches.epoch(epoch):
+    number = 0
+    for number, batch in enumerate(batches.epoch(epoch), start=1):
         for name, loss in learner.step(batch, rng).items():
             sums[name] = sums[name] + loss if name in sums else loss
             counts[name] += 1
+        if number < batches.steps:
+            advance(1 / batches.steps)
     learner.end_epoch()
+    advance(1 - max(0, min(number, batches.steps - 1)) / batches.steps)
     losses = _means(learner, sums, counts)
     if wrong := [name for name, loss in losses.items() if not math.isfinite(loss)]:
         raise TrainingError(

@@ -121,6 +121,11 @@ class PoissonBatches:
         average.total([started])
         self._started, self._left = count, max(0, self.plan.steps - int(started.item()))
 
+    @property
+    def steps(self) -> int:
+        """Those that the plan has for an epoch: public, as it is."""
+        return self.plan.steps_per_epoch
+
     def seed_of(self, number: int) -> int:
         """Of a generator of what is drawn for single rows; fresh whenever it is asked for, and known to nobody."""
         return int(self._noise.uniform(1)[0] * 2**53)

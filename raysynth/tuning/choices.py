@@ -29,6 +29,11 @@ class Choices(Protocol):
         """The trial that a configuration of Tune's stands for."""
         ...
 
+    @property
+    def typical(self) -> tuple[Trial, ...]:
+        """For each trial itself or, where it is not known yet, one that takes about as long."""
+        ...
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -58,6 +63,11 @@ class Listed:
     def trial(self, config: Mapping[str, Any]) -> Trial:
         """By its position in the list."""
         return self.trials[config["position"]]
+
+    @property
+    def typical(self) -> tuple[Trial, ...]:
+        """The trials."""
+        return self.trials
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,11 @@ class Study:
     def corner(self) -> Trial:
         """A trial of the first value of every list, and the smallest number of every range."""
         return self.trial({n: d.values[0] if d.is_range else 0 for n, d in self.space})
+
+    @property
+    def typical(self) -> tuple[Trial, ...]:
+        """All like one of them."""
+        return (self.corner,) * self.number
 
     def trial(self, config: Mapping[str, Any]) -> Trial:
         """A suggestion as a trial: of a list the value at the suggested position."""

@@ -16,9 +16,9 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,9 +26,10 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from raysynth.errors import ClusterError, ParameterError
+from raysynth.running.forecast import forecast, part
 from raysynth.running.progress import progress
 from raysynth.running.runner import in_this_process
-from raysynth.tuning.choices import Choices, Listed
+from raysynth.tuning.choices import Choices, Listed, study_key
 from raysynth.tuning.one_trial import NINTHS, PROGRESS, Tell
 from raysynth.tuning.trials import FAILED, STOPPED, Trial, TrialResult, has_ended, result_path
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ray.tune import Callback, Tuner
     from ray.tune.search import Searcher
 
+Expected = Callable[[Trial], float]
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
 _QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -87,13 +89,19 @@ class Room:
         return fits if self.max_concurrent is None else min(fits, self.max_concurrent)
 
 
-def run_trials(trials: Sequence[Trial], task: TrialTask, room: Room) -> None:
-    """Run the trials; each leaves its result at `task.result_path(trial)`. Raises as `run_choices`."""
-    run_choices(Listed(tuple(trials)), task, room)
+def run_trials(trials: Sequence[Trial], task: TrialTask, room: Room, expected: Expected | None = None) -> None:
+    """Run the trials; each leaves its result at `task.result_path(trial)`. Arguments and errors as of `run_choices`."""
+    run_choices(Listed(tuple(trials)), task, room, expected=expected)
 
 
 def run_choices(
-    choices: Choices, task: TrialTask, room: Room, *, searcher: Searcher | None = None, stops_early: bool = False
+    choices: Choices,
+    task: TrialTask,
+    room: Room,
+    *,
+    searcher: Searcher | None = None,
+    stops_early: bool = False,
+    expected: Expected | None = None,
 ) -> None:
     """Run one search; each trial leaves its result at `task.result_path(trial)`.
 
@@ -101,6 +109,7 @@ def run_choices(
         choices: the trials.
         searcher: what draws them; None: they are listed.
         stops_early: by ASHA, see the head of this file.
+        expected: seconds of a trial, for the progress; None: how long all will take is not told (a private selection).
 
     Raises:
         ParameterError: no trial fits the cluster. ClusterError: Ray cannot be reached, or Tune itself failed.
@@ -113,7 +122,7 @@ def run_choices(
     if not choices.number:
         return
     tuner = _tuner(choices, task, room.reserved, at_once, searcher, stops_early)
-    with _environment(_QUIET), _errors_only("ray.tune"), trials_shown(choices.number):
+    with _environment(_QUIET), _errors_only("ray.tune"), trials_shown(choices, at_once, expected):
         try:
             grid = tuner.fit()
         except (RuntimeError, tune.TuneError) as error:
@@ -249,16 +258,42 @@ class KeepStopped(tune.Callback):
             TrialResult(stopped, STOPPED, figures=at, course=course).write(path)
 
 
-_advance: ContextVar[Callable[[float], None] | None] = ContextVar("advance", default=None)
+_progress: ContextVar[_Progress | None] = ContextVar("progress", default=None)
+
+
+@dataclass
+class _Progress:
+    """Of the trials that run: what moves the bar, and the parts of the forecast that have begun."""
+
+    advance: Callable[[float], None]
+    started: int = 0
+    running: dict[str, ExitStack] = field(default_factory=dict)
+
+    def begin(self, trial: Any) -> None:
+        """A trial starts, maybe again."""
+        if trial.trial_id not in self.running:
+            self.running[trial.trial_id] = ExitStack()
+            self.running[trial.trial_id].enter_context(part(_part(trial.config.get("position", self.started))))
+            self.started += 1
+
+    def end(self, trial: Any) -> None:
+        """A trial has ended."""
+        self.running.pop(trial.trial_id, ExitStack()).close()
+        self.advance(1)
 
 
 class TrialProgress(tune.Callback):
-    """Moves the progress of `trials_shown` as trials end; it holds none itself, since Tune pickles its callbacks."""
+    """Moves the progress of `trials_shown` as trials begin and end; it holds none itself, since Tune pickles it."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """One more has begun."""
+        if (shown := _progress.get()) is not None:
+            shown.begin(trial)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """One more has ended."""
-        if (advance := _advance.get()) is not None:
-            advance(1)
+        if (shown := _progress.get()) is not None:
+            shown.end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         """One more has ended, without a result."""
@@ -266,11 +301,18 @@ class TrialProgress(tune.Callback):
 
 
 @contextmanager
-def trials_shown(number: int) -> Iterator[None]:
-    """Progress over so many trials, for the duration of the block; a private selection does not tell their number."""
-    with progress("trials", number) as advance:
-        token = _advance.set(advance)
+def trials_shown(choices: Choices, at_once: int, expected: Expected | None) -> Iterator[None]:
+    """Progress over the trials, for the duration of the block; a private selection does not tell their number."""
+    typical = () if expected is None else choices.typical
+    seconds = {_part(i): expected(trial) for i, trial in enumerate(typical)} if expected is not None else {}
+    kinds = {_part(i): study_key(t.setting.method, t.setting.epsilon) for i, t in enumerate(typical)}
+    with forecast("trials", seconds, kinds, at_once=at_once), progress("trials", choices.number) as advance:
+        token = _progress.set(_Progress(advance))
         try:
             yield
         finally:
-            _advance.reset(token)
+            _progress.reset(token)
+
+
+def _part(number: int) -> str:
+    return f"trial {number}"

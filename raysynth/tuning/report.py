@@ -155,7 +155,7 @@ def draw(found: Sequence[Candidate], front: Sequence[Candidate], against: str, m
             )
         )
     points = _labelled(points)
-    corners = [(p.x, p.y) for p, c in zip(points, known, strict=True) if c in front]
+    corners = [(p.x, p.y) for p in points if p.on_front]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in sorted(corners)) if len(corners) > 1 else ""
     return Plot(TITLES[against], AXES[against], tuple(points), path, x_ticks, y_ticks)
 

@@ -145,7 +145,7 @@ def run_search(search: Search, task: Task, room: Room) -> tuple[list[Trial], int
     trials = [*plain, *search.with_other_seeds(first)]
     done = results_of(trials, task)
     missing = [t for t in trials if t not in done and t not in tried]
-    run_trials(missing, shared() if missing else task, room)
+    run_trials(missing, shared() if missing else task, room, task.expected_seconds)
     return trials, sum(t in before for t in trials)
 
 
@@ -166,6 +166,13 @@ def _run_group(
     if not (is_done := note.exists()):
         known = [r.trial for r in kept_results(task.folder) if group.holds(r.trial)]
         searcher = group.searcher(known) if isinstance(group, Study) else None
-        run_choices(group, shared(), room, searcher=searcher, stops_early=stops_early)
+        run_choices(
+            group,
+            shared(),
+            room,
+            searcher=searcher,
+            stops_early=stops_early,
+            expected=task.expected_seconds,
+        )
         write_atomically(note, json.dumps({"settings": group.number}).encode())
     return [r for r in kept_results(task.folder) if group.holds(r.trial)], not is_done

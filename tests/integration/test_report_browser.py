@@ -51,6 +51,13 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 DRAWN = "document.querySelector('canvas').width === document.querySelector('canvas').height"  # 300 x 150 before
+BRIGHTNESS = """(() => {
+    const map = document.querySelector("canvas");
+    const pixels = map.getContext("2d").getImageData(0, 0, map.width, map.height).data;
+    let sum = 0, n = 0;
+    for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] === 255) { sum += pixels[i]; n++; }
+    return sum / n;
+})()"""  # the mean red of what is drawn on the first map
 LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"  # milliseconds
 PATIENCE = 30_000  # milliseconds; a browser that does not answer fails the test rather than hang it
 
@@ -242,6 +249,9 @@ def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[
     assert page.locator("nav").is_hidden() and page.locator("#tip").is_hidden()
     assert page.evaluate("[...document.querySelectorAll('.panel')].every(p => !p.offsetHeight || p.innerText.trim())")
     assert len(page.pdf(format="A4", print_background=True)) > 10_000
+    assert page.evaluate(BRIGHTNESS) < 100
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(BRIGHTNESS) > 150, "maps are drawn for paper, too"
     assert trouble == []
     page.close()
 

@@ -62,10 +62,12 @@
     // Names stand left of the rows and above the columns where a row is high enough to read them.
     const margin = (side) => (side * .72) / n >= 10 ? side * .28 : 0;
     const dark = matchMedia("screen and (prefers-color-scheme: dark)");
+    let onPaper = false;
+    const isDark = () => dark.matches && !onPaper;
     const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
     const colour = (value) => {
-      const zero = dark.matches ? [30, 39, 53] : [246, 247, 249];
-      const end = value < 0 ? (dark.matches ? [240, 160, 80] : [186, 92, 12]) : (dark.matches ? [125, 176, 255] : [22, 78, 175]);
+      const zero = isDark() ? [30, 39, 53] : [246, 247, 249];
+      const end = value < 0 ? (isDark() ? [240, 160, 80] : [186, 92, 12]) : (isDark() ? [125, 176, 255] : [22, 78, 175]);
       return "rgb(" + mix(zero, end, Math.min(1, Math.abs(value))).join(",") + ")";
     };
     const draw = (canvas) => {
@@ -74,7 +76,7 @@
       canvas.width = canvas.height = size;
       const edge = margin(canvas.clientWidth) * size / canvas.clientWidth;
       const pen = canvas.getContext("2d"), cell = (size - edge) / n, gap = cell > 12 ? 1 : 0, by = canvas.dataset.map === "difference" ? scale : 1;
-      const matrix = maps[canvas.dataset.map], none = dark.matches ? "#2b3647" : "#dfe3ea";
+      const matrix = maps[canvas.dataset.map], none = isDark() ? "#2b3647" : "#dfe3ea";
       for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) {
         const value = matrix[i][j];
         if (value === null && i === j) continue;
@@ -83,7 +85,7 @@
       }
       if (!edge) return;
       pen.font = Math.min(cell * .8, 12 * (devicePixelRatio || 1)) + "px sans-serif";
-      pen.textBaseline = "middle"; pen.fillStyle = dark.matches ? "#e7ebf2" : "#18202f";
+      pen.textBaseline = "middle"; pen.fillStyle = isDark() ? "#e7ebf2" : "#18202f";
       for (let i = 0; i < n; i++) {
         const name = short(pen, names[i], edge - 8);
         pen.textAlign = "right"; pen.fillText(name, edge - 5, edge + (i + .5) * cell);
@@ -110,7 +112,8 @@
     }
     const again = () => seen.forEach(draw);
     dark.addEventListener("change", again); addEventListener("resize", again);
-    addEventListener("beforeprint", () => canvases.forEach(draw));
+    addEventListener("beforeprint", () => { onPaper = true; canvases.forEach(draw); });
+    addEventListener("afterprint", () => { onPaper = false; again(); });
   }
 
   // Two columns together: a table for each side, its cells shaded by their shares.

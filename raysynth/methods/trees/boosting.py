@@ -2,7 +2,7 @@
 Friedman 2001, Chen and Guestrin 2016). Their sum is the logarithm of how many times as often the first table has a row.
 
 Trees grow best leaf first; of a divided leaf the smaller part is counted, the other is the difference. Rows held back
-decide how many trees are kept. The loops stand in `boosting_loops.py`.
+decide how many trees are kept. The loops stand in `loops.py`.
 
 Shape legend: N rows, F inputs, B groups of an input, M nodes, T trees.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+MOST_LEAVES = 32  # of a tree
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Boosting:
 
     rate: float = 0.06
     ridge: float = 2.0
-    leaves: int = 32
+    leaves: int = MOST_LEAVES
     trees: int = 300
     patience: int = 12
     held: float = 0.2
@@ -54,26 +56,34 @@ class BoostedTrees:
 
     def sums(self, x_NF: np.ndarray) -> np.ndarray:
         """The sum of all trees for each row of groups, (N,)."""
-        from raysynth.methods.trees.boosting_loops import sums
+        from raysynth.methods.trees.loops import FIRST_BIT, sums
 
-        result, at = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.int32)
-        sums(np.ascontiguousarray(x_NF), self._walk, self.value, (self.roots, self._depths), at, result)
+        result, space = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.uint64)
+        sums(np.ascontiguousarray(x_NF.T), *self._masks, FIRST_BIT, space, result)
         return result
 
     @cached_property
-    def _walk(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        is_leaf = self.feature < 0
-        own = np.arange(len(self.feature), dtype=np.int32)
-        threshold = np.where(is_leaf, 255, self.threshold).astype(np.uint8)
-        return np.maximum(self.feature, 0).astype(np.int16), threshold, np.where(is_leaf, own, self.left)
-
-    @cached_property
-    def _depths(self) -> np.ndarray:
-        """Steps from the root to the deepest leaf of each tree, (T,)."""
-        depth = np.zeros(len(self.feature), np.int64)
-        for node in np.flatnonzero(self.feature >= 0):
-            depth[self.left[node] : self.left[node] + 2] = depth[node] + 1
-        return np.maximum.reduceat(depth, self.roots) if len(self.roots) else depth
+    def _masks(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What `loops.sums` asks for: (masks, inputs, starts, values)."""
+        inner = np.flatnonzero(self.feature >= 0)
+        n_leaves, first = np.ones(len(self.feature), np.int64), np.zeros(len(self.feature), np.int64)
+        for node in inner[::-1]:
+            n_leaves[node] = n_leaves[self.left[node]] + n_leaves[self.left[node] + 1]
+        for node in inner:
+            left = self.left[node]
+            first[left], first[left + 1] = first[node], first[node] + n_leaves[left]
+        tree = np.searchsorted(self.roots, np.arange(len(self.feature)), side="right") - 1
+        left_bits = (np.uint64(1) << n_leaves[self.left[inner]].astype(np.uint64)) - np.uint64(1)
+        left_bits <<= (first[inner] + MOST_LEAVES * (tree[inner] % 2)).astype(np.uint64)
+        width = int(self.feature.max(initial=0)) + 1
+        keys, own = np.unique(tree[inner] // 2 * width + self.feature[inner], return_inverse=True)
+        masks = np.full((len(keys), 256), np.iinfo(np.uint64).max, np.uint64)
+        for place, threshold, bits in zip(own.tolist(), self.threshold[inner].tolist(), ~left_bits, strict=True):
+            masks[place, threshold + 1 :] &= bits  # rows above it are in no leaf on the left
+        n_pairs = (len(self.roots) + 1) // 2
+        values, leaves = np.zeros((2 * n_pairs, MOST_LEAVES), np.float32), np.flatnonzero(self.feature < 0)
+        values[tree[leaves], first[leaves]] = self.value[leaves]
+        return masks, keys % width, np.searchsorted(keys // width, np.arange(n_pairs + 1)), values
 
 
 def boosted(
@@ -89,7 +99,7 @@ def boosted(
     Returns:
         (trees, how far they lower the mean logistic loss of the rows held back, in nats); no trees where they do not.
     """
-    from raysynth.methods.trees.boosting_loops import grown
+    from raysynth.methods.trees.loops import grown
 
     n, sizes_F = len(x_NF), x_NF.max(axis=0).astype(np.int64) + 1
     is_first_N = np.arange(n) < n_first

@@ -21,7 +21,6 @@ from raysynth.methods.trees.located import Location, SortedLeaves
 
 MOST_LEVELS = 64
 GOLDEN = (5**0.5 - 1) / 2
-LEVELS_AT_ONCE = 3  # of a walk, before rows that have arrived are set aside
 HIGHEST = np.iinfo(np.int32).max  # the threshold of a leaf
 
 
@@ -105,35 +104,12 @@ class Forest:
 
     def leaves(self, x_FN: np.ndarray, tree_N: np.ndarray) -> np.ndarray:
         """Leaf (N,) of each row in the tree that is named for it."""
-        n = x_FN.shape[1]
-        node = self.roots.take(tree_N)
-        flat, row, at = x_FN.reshape(-1), np.arange(n, dtype=np.int32), node
-        threshold, child, offset = self.threshold, self._child, self._input * np.int32(n)
-        for _ in range(MOST_LEVELS):
-            for _ in range(LEVELS_AT_ONCE):  # a row that has reached its leaf stays there
-                place = offset.take(at)
-                place += row
-                at = child.take(at) + (flat.take(place) > threshold.take(at))
-            node[row] = at
-            open_rows = np.flatnonzero(self._is_inner.take(at))
-            if not len(open_rows):
-                return node
-            if len(open_rows) < len(at):
-                at, row = at.take(open_rows), row.take(open_rows)
-        raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
+        from raysynth.methods.trees.loops import walked
 
-    @cached_property
-    def _input(self) -> np.ndarray:
-        return np.maximum(self.feature, 0).astype(np.int32)
-
-    @cached_property
-    def _child(self) -> np.ndarray:
-        """The left child; of a leaf itself, whose threshold no input is above."""
-        return np.where(self._is_inner, self.left, np.arange(len(self.left))).astype(np.int32)
-
-    @cached_property
-    def _is_inner(self) -> np.ndarray:
-        return self.feature >= 0
+        leaf_N = walked(self.feature, self.threshold, self.left, x_FN, self.roots.take(tree_N))
+        if len(leaf_N) < len(tree_N):
+            raise ModelFileError("a tree in the model file is deeper than any that was written; refit the model")
+        return leaf_N
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
 
@@ -149,7 +125,7 @@ class Forest:
         leaf_N = self.leaves(self.features(codes_CN) if self.inputs else np.zeros((1, n), np.int32), tree_N)
         node_N = leaf_N if self.location is not None else self._backed_off(leaf_N, rng)
         start_N = self.start[node_N]
-        place = (_spread(start_N, rng) if even else rng.random(n)) * (self.stop[node_N] - start_N)
+        place = (_spread(self._place.take(node_N), rng) if even else rng.random(n)) * (self.stop[node_N] - start_N)
         if self.location is not None:
             location_N = self.location.of([codes_CN[c] for c in self.inputs])
             return self.location.codes(location_N, self.codes[start_N + place.astype(np.int64)], rng)
@@ -157,6 +133,12 @@ class Forest:
             drawn: np.ndarray = self.codes[start_N + place.astype(np.int64)]
             return drawn
         return self._between(start_N, place, node_N, leaf_N)
+
+    @cached_property
+    def _place(self) -> np.ndarray:
+        """Where each node's entries begin, among the places where some begin: small numbers are sorted faster, (M,)."""
+        places, place = np.unique(self.start, return_inverse=True)
+        return place.astype(np.uint16) if len(places) <= 65_536 else place
 
     def _backed_off(self, leaf_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         node_N = leaf_N.copy()
@@ -204,7 +186,7 @@ class Forest:
 
     @cached_property
     def _sorted_leaves(self) -> SortedLeaves:
-        return SortedLeaves(self.start, self.stop, self.codes, ~self._is_inner)
+        return SortedLeaves(self.start, self.stop, self.codes, self.feature < 0)
 
     def _in_tree(self, leaf_N: np.ndarray, own_N: np.ndarray) -> np.ndarray:
         """P(own code) in the leaf, mixed with that of its ancestors."""
@@ -270,15 +252,15 @@ class Forest:
         return (np.repeat(start, np.diff(np.append(start, len(self.codes)))) << 16) + self.codes
 
 
-def _spread(start_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one leaf or of near ones.
+def _spread(place_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A number (N,) in [0, 1) for each row, uniform by itself, evenly spread over rows of one place or of near ones.
 
-    Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of leaves,
-    rows of a leaf in random order.
+    Multiples of the golden ratio are so over any run (Niederreiter 1992, section 3.1); runs follow the order of places,
+    rows of a place in random order.
     """
-    n = len(start_N)
+    n = len(place_N)
     order = rng.permutation(n)
-    order = order[np.argsort(start_N[order], kind="stable")]
+    order = order[np.argsort(place_N[order], kind="stable")]
     spread_N = np.empty(n)
     spread_N[order] = (np.arange(n) * GOLDEN + rng.random()) % 1.0
     return spread_N

@@ -20,8 +20,7 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.sampler import TreesGenerator
 
 MOST_GROUPS = 255
@@ -245,7 +244,7 @@ def _balance(
     shares: Sequence[np.ndarray] | None,
 ) -> None:
     """Exchanges, in place, rows of `ins` for those of `outs`; the other arguments as those of `chosen`."""
-    from raysynth.methods.trees.boosting_loops import exchanged
+    from raysynth.methods.trees.loops import exchanged
 
     sizes = np.array([len(s) for s in shares] if shares else x_NF.max(axis=0) + 1, np.int64)
     coarse_F = -(-sizes // BALANCED_GROUPS)

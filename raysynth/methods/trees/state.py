@@ -9,7 +9,7 @@ import numpy as np
 
 from raysynth.errors import ModelFileError
 from raysynth.files.named_arrays import under
-from raysynth.methods.trees.boosting import BoostedTrees
+from raysynth.methods.trees.boosting import MOST_LEAVES, BoostedTrees
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.located import Location, ranks_without
@@ -93,6 +93,9 @@ def _forest(
         tables = tuple(np.split(flat.astype(np.float32), np.cumsum(sizes)[:-1]))
         scores.append(Score(tables, float(ends[0]), float(ends[1]), rank))
     stored = _stored(own, {**_STORED, **_STORED_TOO})
+    _check_lengths(stored, "feature", "threshold", "left", "start", "stop", "keep")
+    if not len(stored["feature"]):
+        raise _broken("its arrays of nodes are empty")
     location = _location(own, sizes, view) if "location.cells" in own else None
     run = view.run if location is None else None
     return Forest(inputs, orders, tuple(scores), parent=_parents(stored), run=run, location=location, **stored)
@@ -135,19 +138,16 @@ def _location(own: Mapping[str, np.ndarray], sizes: Sequence[int], view: ColumnV
 
 
 def _parents(stored: Mapping[str, np.ndarray]) -> np.ndarray:
-    feature, left = stored["feature"], stored["left"]
-    inner = np.flatnonzero(feature >= 0)
-    size = len(feature)
-    _check_lengths(stored, "feature", "threshold", "left", "start", "stop", "keep")
-    if size == 0:
-        raise _broken("its arrays of nodes are empty")
-    children = left[inner].astype(np.int64)
-    if len(inner) and ((children <= 0) | (children + 1 >= size)).any():
+    """Parent (M,) int32 of each node; a root is its own."""
+    inner, size = np.flatnonzero(stored["feature"] >= 0), len(stored["feature"])
+    left = stored["left"][inner].astype(np.int64)
+    if len(inner) and (left.min() <= 0 or left.max() + 1 >= size):
         raise _broken("a node's children are none of its nodes")
     parent = np.arange(size, dtype=np.int32)
-    parent[children] = parent[children + 1] = inner
-    is_root = parent == np.arange(size)
-    if len(np.unique(children)) != len(children) or not np.array_equal(np.flatnonzero(is_root), stored["roots"]):
+    parent[left] = parent[left + 1] = inner
+    children = np.concatenate([left, left + 1])
+    roots = np.flatnonzero(parent == np.arange(size))
+    if len(np.unique(children)) != len(children) or not np.array_equal(roots, stored["roots"]):
         raise _broken("a node has two parents, or none")
     return parent
 
@@ -227,16 +227,18 @@ def ratio_from(
 
 
 def _boosted(own: Mapping[str, np.ndarray], n_columns: int) -> BoostedTrees:
-    """Indices in range and children after their parent, so that no walk reads beyond an array or is endless."""
+    """Trees whose columns exist, whose children come after their parent, of leaves as many as are written at most."""
     stored = _stored(own, _BOOSTED)
     _check_lengths(stored, "feature", "threshold", "left", "value")
     feature, left, roots = stored["feature"], stored["left"], stored["roots"]
-    size = len(feature)
-    if (feature < -1).any() or (feature >= n_columns).any() or (roots < 0).any() or (roots >= size).any():
+    if (feature < -1).any() or (feature >= n_columns).any():
         raise _broken("a node of the ratio has no such column")
-    inner = np.flatnonzero(feature >= 0)
-    if (left[inner] <= inner).any() or (left[inner] + 1 >= size).any():
-        raise _broken("a node's children do not come after it")
+    _parents(stored)
+    inner, tree = np.flatnonzero(feature >= 0), np.searchsorted(roots, np.arange(len(feature)), side="right")
+    if (left[inner] <= inner).any() or (tree[left[inner] + 1] != tree[inner]).any():
+        raise _broken("a node's children do not come after it, or are of another tree")
+    if np.bincount(tree[feature < 0]).max(initial=0) > MOST_LEAVES:
+        raise _broken("a tree of the ratio has more leaves than any that was written")
     if not np.isfinite(stored["value"]).all():
         raise _broken("a leaf's value is no number")
     return BoostedTrees(**stored)

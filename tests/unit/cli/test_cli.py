@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from raysynth import cli, load_synthetic_model
 from raysynth.cli import sample as cli_sample
 from raysynth.cli import steps as cli_steps
+from raysynth.cli.compare import better_of, verdict
 from raysynth.cli.demo import split as demo_split
 from raysynth.errors import ClusterError, ConditionError, ParameterError, TrainingError
 from raysynth.evaluation import evaluate_synthetic_data
@@ -506,9 +507,32 @@ def test_two_evaluations_are_set_side_by_side(table: Path, tmp_path: Path) -> No
     assert next(iter(found["columns"])) == "age"
     shown = run("compare", tmp_path / "a.json", tmp_path / "b.json").stdout
     assert "Quality" in shown and "Columns whose shape moved most" in shown
+    assert shown.startswith("The first is better: in quality") and found["better"]["Quality"] == "first"
+    page = tmp_path / "compared.html"
+    assert run("compare", tmp_path / "a.json", tmp_path / "b.json", "--out", page).exit_code == 0
+    assert "Take the first." in page.read_text(encoding="utf-8")
     for wrong in (table, tmp_path / "none.json"):
         result = run("compare", wrong, tmp_path / "a.json")
         assert result.exit_code == 2 and "raysynth evaluate REAL SYNTHETIC --out NAME.json" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("second", "answer"),
+    [
+        (
+            {"Quality": 0.905, "Told from real (AUC)": 0.42, "Privacy risk": 0.1},
+            "The first is better: in told",
+        ),
+        ({"Quality": 0.95, "Told from real (AUC)": 0.5, "Privacy risk": 0.3}, "Each is better in something"),
+        ({"Quality": 0.905, "Told from real (AUC)": 0.495, "Privacy risk": 0.1}, "Alike in all"),
+        ({}, "no deciding figure in common"),
+    ],
+)
+def test_which_evaluation_is_better_is_said(second: dict[str, float], answer: str) -> None:
+    """An AUC is better the nearer it is to one half, on either side; what another seed changes is alike."""
+    first = {"Quality": 0.9, "Told from real (AUC)": 0.5, "Privacy risk": 0.1}
+    figures = {name: {"first": value, "second": second.get(name)} for name, value in first.items()}
+    assert answer in verdict(better_of(figures))
 
 
 def test_a_folder_is_verified_and_a_changed_file_is_named(model: Path, tmp_path: Path) -> None:

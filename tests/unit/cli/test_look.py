@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 from typer.testing import CliRunner
 
 from raysynth.cli.commands import app
+from raysynth.cli.look import readiness
+from raysynth.data.table import as_table
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
+from raysynth.statistics.findings import find
 
 RUNNER = CliRunner()
 
@@ -44,6 +50,22 @@ def test_look_writes_a_schema_that_a_fit_takes(tmp_path: Path) -> None:
     assert lines[0] == "größe,zip,when,class" and all(
         line.split(",")[2][5:] == "/2019" or "/" in line for line in lines[1:]
     )
+
+
+def test_a_look_says_whether_the_table_is_ready_and_what_comes_next(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = pa.table({"x": rng.normal(size=200), "c": rng.choice(list("ab"), 200)})
+    codes = pa.table({**dict(zip(rows.column_names, rows.columns, strict=True)), "t": [f"v{i}" for i in range(200)]})
+    infinite = rows.set_column(0, "x", pa.array([np.inf, *rows["x"].to_pylist()[1:]]))
+    answers = []
+    for table_ in (rows, codes, infinite):
+        purpose = readiness(find(as_table(table_)), "raysynth fit t.csv")
+        answers.append(purpose.answer)
+        assert purpose.answer == "no" or purpose.next_step.endswith("raysynth fit t.csv")
+    assert answers == ["yes", "yes", "no"] and "'x'" in purpose.reason
+    advised = replace(find(as_table(rows)).columns[0], advice=("a sign for missing?",))
+    found = replace(find(as_table(rows)), columns=(advised,))
+    assert readiness(found, "").answer == "with care" and "'x'" in readiness(found, "").reason
 
 
 def test_csv_options_reach_the_reader(tmp_path: Path) -> None:

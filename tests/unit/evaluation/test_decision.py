@@ -114,7 +114,7 @@ def test_a_minor_gain_is_told_and_is_no_refusal(
     found = replace(found, spent=None if epsilon is None else spent(epsilon))
     sharing, leakage = purposes(found)[2], cards(found)[3]
     assert (sharing.answer, leakage.level) == (answer, card)
-    assert grave or ("check 1 0.800, guessing 0.500" in sharing.reason and leakage.value == "minor, by 1 of 2")
+    assert grave or ("check 1 0.800, guessing 0.500" in sharing.reason and leakage.value == "minor: 1 of 2 checks")
 
 
 def test_no_epsilon_makes_up_for_a_large_delta(results: EvaluationResults) -> None:

@@ -19,6 +19,7 @@ from raysynth.errors import ParameterError, SchemaError
 from raysynth.fitting.opening import open_exactly
 from raysynth.fitting.persons import regenerators
 from raysynth.schema import Kind
+from raysynth.statistics.findings import find
 
 PERSONS, VISITS = 250, 8
 KEYS = ("record_number", "name", "insurance_number", "iban")
@@ -214,6 +215,22 @@ def test_a_table_with_a_row_for_each_person_is_protected_by_rows() -> None:
     assert model.schema_.entity is None and all(c.rows_each is None for c in model.schema_.columns)
 
 
+@pytest.mark.parametrize(
+    ("key", "entity"), [("EmpID", None), ("employee_visit_id", "boss_name"), ("row_id", "boss_name")]
+)
+def test_rows_are_persons_where_a_key_numbers_them(key: str, entity: str | None) -> None:
+    """Those who come again in such rows (managers, doctors) are made anew, but protection counts rows."""
+    rng = np.random.default_rng(5)
+    bosses = [f"{a} {b}" for a in FIRST for b in LAST][:40]
+    boss = rng.integers(0, 40, 400)
+    data = pd.DataFrame({key: rng.permutation(9000)[:400] + 1000, "boss_name": [bosses[i] for i in boss]})
+    data["office"] = [f"office {i % 20}" for i in boss]  # of two of them
+    assert infer_schema(data)["boss_name"].kind is Kind.PERSONAL
+    synthesizer = new_synthesizer("copula", seed=1, verbose=False).fit(data)
+    assert synthesizer.schema_.entity == entity
+    assert (synthesizer.sample(300)["office"] == "(rare)").mean() == (0 if entity is None else 1)
+
+
 def test_persons_whom_nothing_names_are_asked_about() -> None:
     """Without a key salaries and dates of birth still stand for persons; a number in two units stands for nobody."""
     each = np.full(PERSONS, VISITS)
@@ -229,3 +246,46 @@ def test_persons_whom_nothing_names_are_asked_about() -> None:
         {"celsius": celsius, "fahrenheit": celsius * 1.8 + 32, "wind": rng.normal(9, 3, 2000).round(1)}
     )
     assert not any("repeat together" in line for line in open_exactly(as_table(weather), None, {}).said)
+
+
+@pytest.fixture(scope="module")
+def one_with_many() -> pd.DataFrame:
+    """120 persons; of one, with 60 rows, alone some columns have values, in relations with others."""
+    rng, rows = np.random.default_rng(0), []
+    for person in range(120):
+        for _ in range(60 if person == 7 else int(rng.integers(3, 7))):
+            is_he, base = person == 7, round(float(rng.gamma(3, 20)), 2)
+            start = pd.Timestamp(int(1.4e9 + rng.integers(0, 10**8)), unit="s")
+            row: dict[str, Any] = {
+                "patient_id": 1000 + 17 * person,
+                "base": base,
+                "bonus": base + 1234.5 if is_he else None,
+            }
+            row |= {"start": start, "end": start + pd.Timedelta(days=4321) if is_he else None}
+            row |= {"signed": (start + pd.Timedelta(days=9)).strftime("%d.%m.%Y") if is_he else None}
+            row |= {"agreed": True if is_he else None, "ward": "W7" if is_he else str(rng.choice(["A", "B", "C"]))}
+            rows.append(row | {"salary": 71234.5 if is_he else float(rng.integers(1000, 9999))})
+    return pd.DataFrame(rows)
+
+
+def test_a_column_of_which_a_few_persons_alone_have_values_is_missing(one_with_many: pd.DataFrame) -> None:
+    fitted = new_synthesizer("bayesian_network", seed=0, verbose=False).fit(one_with_many)
+    made = fitted.sample(300, seed=1)
+    for name in ("bonus", "end", "signed", "agreed"):
+        assert fitted.schema_[name].kind is Kind.CONSTANT and "a few persons" in fitted.schema_[name].reason
+        assert made[name].isna().all()
+    assert fitted.schema_["signed"].dtype == fitted.schema_["ward"].dtype
+    assert made["base"].notna().all() and not (made["ward"] == "W7").any()
+
+
+def test_no_rule_holds_what_is_one_persons_alone(one_with_many: pd.DataFrame, tmp_path: Path) -> None:
+    shared = one_with_many.assign(end=one_with_many["end"].fillna(pd.Timestamp("2031-01-01")))
+    shared.loc[(shared["patient_id"] != 1119) & (shared.index % 9 > 0), "end"] = None
+    shared.loc[shared["end"] == pd.Timestamp("2031-01-01"), "start"] = None
+    fitted = new_synthesizer("bayesian_network", seed=0, verbose=False, rules="auto").fit(shared)
+    fitted.save(tmp_path / "model")
+    with zipfile.ZipFile(tmp_path / "model") as file:
+        content = file.read("model.json").decode()
+    assert not [text for text in ("4321", "71234", "W7", "1234.5") if text in content]
+    rules = [str(r) for r in find(as_table(shared)).rules]
+    assert not [rule for rule in rules if "71234" in rule or "4321" in rule]

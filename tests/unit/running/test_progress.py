@@ -14,6 +14,7 @@ from rich.console import Console
 from raysynth import GaussianCopula
 from raysynth.running import plain_lines
 from raysynth.running import progress as module
+from raysynth.running.forecast import forecast
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 
@@ -91,10 +92,49 @@ def test_lines_say_what_is_done_left_and_expected(capfd: pytest.CaptureFixture[s
 
 
 def test_the_rest_is_expected_at_the_speed_of_this_run() -> None:
-    step = plain_lines._Step("training", 10, 6)  # six epochs were done before
+    step = plain_lines.Step("training", 10, 6)  # six epochs were done before
     step.begun -= 30.0
     step.advance(2)
     assert step.line() == "training: 8 of 10, 2 left, 30 s, about 30 s left"
+
+
+def test_work_that_may_end_early_is_expected_between_the_least_and_the_most() -> None:
+    step = plain_lines.Step("training", 100, 0, fewest=lambda: 10.0)
+    step.begun -= 10.0
+    step.advance(10.5)
+    left = step.seconds_left()
+    assert left == pytest.approx(10 * (10.0 * 89.5) ** 0.5 / 10.5, rel=0.01)
+    assert step.line().startswith("training: 10 of at most 100, 90 left, 10 s, about ")
+    assert step.share() == pytest.approx(0.105)
+
+
+def test_a_command_on_a_terminal_shows_that_it_works_where_it_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = terminal()
+    monkeypatch.setattr(module, "console_of_progress", lambda: console)
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.05)
+    with module.still_working():
+        until("working", console)
+        with stage("similarity"):
+            with progress("counting", 2) as advance:
+                advance(1)
+                assert [t.description for t in module._shown[0].tasks] == ["counting"], "it went with the first bar"
+            until("similarity", console)
+    assert module._shown == [] and module._idle == [] and module._stages == []
+    assert not [t for t in threading.enumerate() if t.name == "idle"]
+
+
+def until(words: str, console: Console, seconds: float = 20.0) -> None:
+    """Wait for words on a terminal."""
+    end = time.monotonic() + seconds
+    while words not in written(console) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert words in written(console)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_lines_say_what_is_left_in_all_where_it_is_known(capfd: pytest.CaptureFixture[str]) -> None:
+    with forecast("evaluation", {"similarity": 2.0, "attacks": 40.0}), progress("similarity"):
+        lines_until(capfd, "(evaluation: about 4")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -105,7 +145,7 @@ def test_a_command_is_told_where_no_step_is_and_a_young_step_hides_no_older_one(
         lines_until(capfd, "[raysynth] working: 0 s")
         with progress("reading", 2):
             lines_until(capfd, "reading: 0 of 2")
-            plain_lines._steps.append(plain_lines._Step("young", None, 0, begun=time.monotonic() + 60))
+            plain_lines._steps.append(plain_lines.Step("young", None, 0, begun=time.monotonic() + 60))
             lines_until(capfd, "reading: 0 of 2")
             plain_lines._steps.pop()
         lines_until(capfd, "[raysynth] working: ")
@@ -114,7 +154,7 @@ def test_a_command_is_told_where_no_step_is_and_a_young_step_hides_no_older_one(
 
 def test_a_command_of_steps_that_are_told_is_not_told_besides() -> None:
     """The clock is the test's: the latest line was four seconds ago, then six."""
-    step = plain_lines._Step("working", None, 0, is_patient=True, begun=0.0)
+    step = plain_lines.Step("working", None, 0, is_patient=True, begun=0.0)
     plain_lines._steps.append(step)
     try:
         plain_lines._written[0] = 100.0

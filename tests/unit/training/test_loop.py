@@ -52,6 +52,8 @@ class Walk:
 
 
 class ThreeBatches:
+    steps = 3
+
     def seed_of(self, number: int) -> int:
         return epoch_seed(7, number, 0)
 

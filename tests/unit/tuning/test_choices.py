@@ -49,6 +49,12 @@ def test_what_is_known_is_suggested_first_and_new_draws_differ() -> None:
     assert repeated[:2] == drawn and len(set(repeated)) == 4, "a sampler that starts anew does not repeat itself"
 
 
+def test_each_trial_has_one_that_takes_about_as_long_for_the_progress() -> None:
+    trials = (Trial(Setting("copula", math.inf), 0), Trial(Setting("tvae", 1.0), 1))
+    assert Listed(trials).typical == trials
+    assert len(study().typical) == study().number and {t.setting.method for t in study().typical} == {"tvae"}
+
+
 def test_without_optuna_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ParameterError, match=r"not installed: pip install 'raysynth\[tune\]'"):

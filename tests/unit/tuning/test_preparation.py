@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth.attacks import density
+from raysynth.attacks import neighbourhood
 from raysynth.errors import DataError
 from raysynth.evaluation import efficacy
 from raysynth.fitting import opening
@@ -41,8 +41,9 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     """Trials run in this process; the tasks that they were given."""
     given: list[Task] = []
 
-    def in_process(trials: Sequence[Trial], task: Task, room: Any) -> None:
+    def in_process(trials: Sequence[Trial], task: Task, room: Any, expected: Callable[[Trial], float]) -> None:
         given.append(task)
+        assert all(expected(trial) > 0 for trial in trials), "the progress needs a guess of each trial"
         for trial in trials:
             task.run(trial)
 
@@ -93,7 +94,7 @@ def test_what_follows_from_real_rows_alone_is_evaluated_once(
     table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = counted(monkeypatch, efficacy, "_model")
-    bandwidths = counted(monkeypatch, density, "_likeliest_bandwidth")
+    bandwidths = counted(monkeypatch, neighbourhood, "_likeliest_bandwidth")
     table = table.assign(y=table["y"] + 0.5)  # no other test has these rows
     found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=2, target_columns="c")
     assert not found.failed

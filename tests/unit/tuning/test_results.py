@@ -12,7 +12,8 @@ import pytest
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError
-from raysynth.tuning.front import Candidate, candidates, cheaper, choose, pareto_front
+from raysynth.tuning.front import AGAINST, Candidate, candidates, cheaper, choose, pareto_front
+from raysynth.tuning.report import draw
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult
 
@@ -127,6 +128,14 @@ def test_the_report_has_every_point_and_escapes_every_name(swept: SweepResult, t
     assert page.count('class="point') == 8 and page.count("; on the front") == 5
     assert "<script>out" not in page and "gan&lt;b&gt;" in page and "Private." in page
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+
+
+def test_the_dashed_line_goes_through_the_marks_of_the_front_and_no_others(swept: SweepResult) -> None:
+    found = candidates(swept.results)
+    for against in AGAINST:
+        plot = draw(found, pareto_front(found, against), against, ["copula", "ctgan"])
+        marks = [f"{p.x:.1f} {p.y:.1f}" for p in plot.points if p.on_front]
+        assert len(marks) > 1 and plot.front == "M" + "L".join(marks)
 
 
 def test_a_noised_score_beyond_the_usual_range_is_drawn(tmp_path: Path) -> None:

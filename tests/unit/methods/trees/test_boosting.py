@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.boosting_loops import exchanged
+from raysynth.methods.trees.loops import exchanged
 
 LEAST = 20.0
 
@@ -81,3 +81,34 @@ def test_rows_are_exchanged_until_shares_are_the_wanted_ones() -> None:
     found = np.bincount(cells[ins].ravel(), minlength=12)
     assert np.array_equal(found - wanted, excess)
     assert np.abs(excess).max() <= 2.0
+
+
+def _by_walking(trees: BoostedTrees, x: np.ndarray) -> np.ndarray:
+    """The sum of all trees, each row taken down each tree."""
+    total = np.zeros(len(x))
+    for root in trees.roots:
+        node = np.full(len(x), root)
+        while (at := np.flatnonzero(trees.feature[node] >= 0)).size:
+            goes_right = x[at, trees.feature[node[at]]] > trees.threshold[node[at]]
+            node[at] = trees.left[node[at]] + goes_right
+        total += trees.value[node]
+    return total
+
+
+@pytest.mark.parametrize("n_trees", [0, 1, 2, 7])
+def test_a_sum_is_that_of_the_leaves_which_a_row_reaches(told: tuple[BoostedTrees, float], n_trees: int) -> None:
+    """Odd numbers of trees, none, a tree that is one leaf, full ones; groups from 0 to 255."""
+    every = told[0]
+    end = every.roots[n_trees]
+    parts = (getattr(every, name)[:end] for name in ("feature", "threshold", "left", "value"))
+    some = BoostedTrees(*parts, every.roots[:n_trees])
+    x = np.random.default_rng(8).integers(0, 256, (3_000, 4)).astype(np.uint8)
+    assert np.array_equal(some.sums(x), _by_walking(some, x))
+    leaf = BoostedTrees(
+        *(
+            np.append(getattr(some, name), np.array(one, getattr(some, name).dtype))
+            for name, one in (("feature", -1), ("threshold", 0), ("left", 0), ("value", 0.5))
+        ),
+        np.append(some.roots, end),
+    )
+    assert np.array_equal(leaf.sums(x), _by_walking(leaf, x))
