@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.statistics.calendar import CalendarCounts
-from raysynth.statistics.distinct import Sharers
+from raysynth.statistics.distinct import Sharing
 
 
 def to_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
@@ -135,7 +135,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
-    sharers: Sharers | None = None
+    sharers: Sharing | None = None
     calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None
 
