@@ -28,6 +28,14 @@ def test_before_anything_has_ended_what_is_expected_is_believed_until_it_is_over
     assert late is not None and late > 20.0, "b will be late, too"
 
 
+def test_a_process_that_waits_for_a_processor_takes_as_much_longer() -> None:
+    used = iter([0.0, *[1.0] * 9])
+    work = Forecast("work", {"a": 50.0, "b": 50.0}, processor=lambda: next(used))
+    work.begin("a", 0.0)
+    assert work.left(0.5) == pytest.approx(99.5), "too early to see"
+    assert work.left(4.0) == pytest.approx(4 * 100.0 - 4.0)
+
+
 def test_a_part_that_counts_is_expected_at_its_own_speed_the_more_it_has_done() -> None:
     work = Forecast("work", {"a": 2.0})
     work.begin("a", 0.0, lambda: 0.9)
