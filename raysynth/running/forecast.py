@@ -9,6 +9,7 @@ as those of it that have ended. Until some have, seconds are longer by as much a
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ class Forecast:
         kinds: parts of one kind are alike; one that is not named is of its own.
         at_once: parts that run side by side; with one, a part that was passed over does not come any more.
         processor: seconds of a processor that this process has had; None: the parts run in others.
+        crowd: how many processes wait for each processor of the machine; at least 1.
     """
 
     label: str
@@ -48,6 +50,7 @@ class Forecast:
     kinds: Mapping[str, str] = field(default_factory=dict)
     at_once: int = 1
     processor: Callable[[], float] | None = None
+    crowd: float = 1.0
     _waiting: list[str] = field(init=False)
     _running: dict[str, _Running] = field(default_factory=dict, init=False)
     _ended: dict[str, float] = field(default_factory=dict, init=False)
@@ -96,7 +99,7 @@ class Forecast:
     def _wait(self, now: float) -> float:
         """Seconds that pass while a processor works for one; less than one where several do."""
         if self.processor is None or self._since is None or now - self._since[0] < _GLANCE:
-            return 1.0
+            return self.crowd
         return (now - self._since[0]) / max(self.processor() - self._since[1], 0.01)
 
     def _alike(self) -> dict[str, float]:
@@ -129,7 +132,8 @@ def forecast(
     Args:
         label, expected, kinds, at_once: as of `Forecast`.
     """
-    made = Forecast(label, dict(expected), kinds or {}, at_once, time.process_time if at_once == 1 else None)
+    own = time.process_time if at_once == 1 else None
+    made = Forecast(label, dict(expected), kinds or {}, at_once, own, _crowd())
     with _lock:
         is_outermost = not _open
         if is_outermost:
@@ -140,6 +144,12 @@ def forecast(
         if is_outermost:
             with _lock:
                 _open.remove(made)
+
+
+def _crowd() -> float:
+    """Load of the whole machine in the last minute by its processors (not by those that this process may use)."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1.0, load / (os.cpu_count() or 1))
 
 
 @contextmanager
