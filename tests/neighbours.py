@@ -101,6 +101,7 @@ WORDS = [
     "x,y",
     None,
 ]
+NO_TEXT = b"\xff\xfe NAME"  # as text, which Arrow and Parquet do not check
 WHOLE = [0, -1, 120, 121, (1 << 53) + 1, (1 << 63) - 1, -(1 << 63), None]
 REAL = [0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324, 1.7e308, -1e308, 0.1, None]
 TICKS = [0, 1, (1 << 63) - 1, -(1 << 63), -62_135_596_801, 253_402_300_800, 1604210400, 1604214000, None]
@@ -191,12 +192,14 @@ def _typed(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     plain = [v.item() if isinstance(v, np.generic) else v for v in values]
     if pa.types.is_temporal(type_):
         return pa.array(plain, pa.int32() if pa.types.is_date32(type_) else pa.int64()).cast(type_)
+    if NO_TEXT in plain:
+        return pa.array(plain, pa.binary()).view(type_)
     return pa.array(plain, type_)
 
 
 def _strange_row(rng: np.random.Generator) -> pa.Table:
     """Of each column a hostile value, or none."""
-    pools: dict[str, list[Any]] = dict.fromkeys(("job", "town", "patient_id", "email"), WORDS)
+    pools: dict[str, list[Any]] = {"town": WORDS} | dict.fromkeys(("job", "patient_id", "email"), [*WORDS, NO_TEXT])
     pools |= {"who": WHOLE, "age": WHOLE, "level": [-(1 << 31), 0, 7, (1 << 31) - 1, None], "size": REAL}
     pools |= {"when": TICKS, "seen": TICKS, "span": TICKS, "day": [-(1 << 31), (1 << 31) - 1, 0, None]}
     pools |= {"flag": [True, False, None], "money": [Decimal("9999999999.99"), Decimal("-0.01"), None]}
@@ -290,7 +293,7 @@ def without_clock(text: str) -> str:
 def shown(case: Case, data: Any, *, rows: bool = False) -> dict[str, Any]:
     """Everything that a fit shows: model, text, warnings, error, work; with `rows` it is drawn from, too, or fails."""
     printed, told = io.StringIO(), io.StringIO()
-    seen: dict[str, Any] = {"error": None, "model": None}
+    seen: dict[str, Any] = {"error": None, "model": None, "stages": None}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         work = _install(patch, case.seed)
@@ -300,6 +303,7 @@ def shown(case: Case, data: Any, *, rows: bool = False) -> dict[str, Any]:
                 model.fit(data)
                 content = model._content()
                 seen["model"] = (content.digest(), json.dumps(content.meta, sort_keys=True, default=str))
+                seen["stages"] = [(s.name, s.rows, s.bytes) for s in model.stages_]
                 if rows:
                     (model.sample(20, seed=1) if case.method != "timegan" else model.sample(20)).to_csv()
             except RaysynthError as error:

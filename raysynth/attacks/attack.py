@@ -48,6 +48,7 @@ class Attack:
         threat: what the attacker must have.
         scores: True where an outcome holds scores (judged by ROC), False where it holds successes (judged by shares).
         min_columns: fewest compared columns that the attack can be run on.
+        needs_keys: whether it is run on tables with keys whose order tells of other columns only, in silence elsewhere.
         in_one_go: True where experiments would repeat the same costly work (shadow models): all targets are attacked
             together, in one experiment.
     """
@@ -59,6 +60,7 @@ class Attack:
     scores: ClassVar[bool] = False
     in_one_go: ClassVar[bool] = False
     min_columns: ClassVar[int] = 1
+    needs_keys: ClassVar[bool] = False
 
     def run(self, scene: Scene, rng: np.random.Generator) -> Outcome:
         """The trials of one experiment: attack what `scene` shows, and return hits or scores on both sides.
@@ -70,7 +72,7 @@ class Attack:
     def fits(self, view: View) -> bool:
         """Whether the attack can be run on `view`, what an attacker sees."""
         enough = len(view.synthetic.rows.space.names) >= self.min_columns
-        return enough and view.threat.covers(self.threat)
+        return enough and bool(view.synthetic.keys or not self.needs_keys) and view.threat.covers(self.threat)
 
     def baseline(self, has_holdout: bool) -> str:
         """What the baseline is, in words; `has_holdout`: whether there are rows that the synthesizer never saw."""

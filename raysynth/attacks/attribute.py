@@ -31,7 +31,8 @@ class AttributeAttack(RecordAttack):
     Args:
         secret: the column to find out; None: each experiment takes one at random, in proportion to the rows that do not
             have its most frequent value, since what nearly all have is no secret.
-        known: the columns that the attacker knows of a target; None: all others.
+        known: the columns that the attacker knows of a target; None: all others, and keys whose order tells of others
+            (row numbers in order of time), which are no secrets.
         tolerance: of a number, relative to the guess.
     """
 
@@ -51,15 +52,17 @@ class AttributeAttack(RecordAttack):
 
     def succeed(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
         """Whether the guess is right (N,)."""
-        rows = view.synthetic.rows
-        secret = self._secret(rows, rng)
-        known = [n for n in rows.space.names if n != secret] if self.known is None else list(self.known)
+        secret, rows = self._secret(view.synthetic.rows, rng), view.synthetic.with_keys()
+        known = self._known(view.synthetic, secret) if self.known is None else list(self.known)
         check_columns(rows, known)
         if secret in known or not known:
             raise ParameterError(f"the attacker must know at least one column, and not '{secret}'; known: {known}")
         shuffled = rows.take(rng.permutation(len(rows)))  # equally near rows are taken at random
-        found = self.guess(targets.rows, shuffled, secret, known)
+        found = self.guess(targets.with_keys(), shuffled, secret, known)
         return right(found, column_of(targets.rows, secret), secret in rows.space.numbers, self.tolerance)
+
+    def _known(self, synthetic: Records, secret: str) -> list[str]:
+        return [n for n in (*synthetic.rows.space.names, *synthetic.keys) if n != secret]
 
     def _secret(self, rows: Rows, rng: np.random.Generator) -> str:
         if self.secret is not None:
@@ -80,6 +83,21 @@ class NearestAttributeAttack(AttributeAttack):
         """The nearest row's value."""
         found = nearest(targets, synthetic, metric_on(known, targets, synthetic)).rows_QK[:, 0]
         return column_of(synthetic, secret)[found]
+
+
+class KeyAttributeAttack(NearestAttributeAttack):
+    """Reads the secret off the synthetic row whose key is nearest, where the order of keys tells of other columns.
+
+    Who knows the number of a person's row (a case, a parcel) and nothing else learns of the rows that are numbered
+    alike, as by an age. A gain over rows that the synthesizer never saw says that a key leads to one row's values.
+    """
+
+    name: ClassVar[str] = "attribute_key"
+    title: ClassVar[str] = "Attribute of the row with the nearest key"
+    needs_keys: ClassVar[bool] = True
+
+    def _known(self, synthetic: Records, secret: str) -> list[str]:
+        return list(synthetic.keys)
 
 
 class ModelAttributeAttack(AttributeAttack):

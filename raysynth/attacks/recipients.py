@@ -146,7 +146,7 @@ def _drawn(tables: Tables, model: Any, published: Records, rng: np.random.Genera
     made = model.sample_arrow(n, seed=int(rng.integers(2**31))).select(list(tables.real.names))
     table = with_forms(as_table(made, min_rows=0), tables.real.text_forms)
     rows, numbers = numbered_rows(table, list(tables.real.names), n, rng)
-    return Records(published.rows.space.encode(rows.select(tables.compared)), rows, numbers)
+    return Records(published.rows.space.encode(rows.select(tables.compared)), rows, numbers, published.keys)
 
 
 def _seen(scenes: Sequence[Scene], seen: Records, model: Any, recipient: Recipient) -> list[Scene]:

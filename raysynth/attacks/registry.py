@@ -22,6 +22,7 @@ ATTACKS: dict[str, str] = {
     "shadow_summary": "raysynth.attacks.shadow:ShadowSummaryAttack",
     "attribute_nearest": "raysynth.attacks.attribute:NearestAttributeAttack",
     "attribute_model": "raysynth.attacks.attribute:ModelAttributeAttack",
+    "attribute_key": "raysynth.attacks.attribute:KeyAttributeAttack",
     "linkability": "raysynth.attacks.linkability:LinkabilityAttack",
     "singling_out_univariate": "raysynth.attacks.singling_out:UnivariateSinglingOut",
     "singling_out_multivariate": "raysynth.attacks.singling_out:MultivariateSinglingOut",
@@ -33,7 +34,7 @@ ATTACKS: dict[str, str] = {
 # Attacks that fit shadow models cost that many fits: they are run where they are asked for by name.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "membership_inference": ("distance", "density_ratio", "tracing", "critic", "reconstruction"),
-    "attribute_inference": ("attribute_nearest", "attribute_model"),
+    "attribute_inference": ("attribute_nearest", "attribute_model", "attribute_key"),
     "linkability": ("linkability",),
     "singling_out": ("singling_out_univariate", "singling_out_multivariate"),
     "model_inversion": ("inversion_table", "inversion_model", "inversion_input"),

@@ -167,17 +167,17 @@ def sample_records(
         most_rows: how many of each; None: 100,000.
         columns: those that are kept as they were read, the compared ones among them; None: all.
     """
-    drawn, numbers = {}, {}
+    drawn, numbers, keys = {}, {}, tuple(tables.keys_in_order)
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
             names = list(table.names if columns is None else columns)
-            names += [] if tables.entity is None or tables.entity in names else [tables.entity]
+            names += [n for n in (tables.entity, *keys) if n is not None and n not in names]
             drawn[label], numbers[label] = numbered_rows(table, names, limit, rng)
     space = row_space(tables.marginals(), drawn)
     owners = {label: _owners(rows, tables.entity) for label, rows in drawn.items()}
     return {
-        label: Records(space.encode(rows.select(tables.compared), owners[label]), rows, numbers[label])
+        label: Records(space.encode(rows.select(tables.compared), owners[label]), rows, numbers[label], keys)
         for label, rows in drawn.items()
     }
 
@@ -276,7 +276,8 @@ def _run_all(
         able = [a for a in entry.attacks if a.fits(view) and (has_holdout or not a.scores)]
         if not able and not (entry.is_family and _too_narrow(entry, view)):
             raise ParameterError(_what_is_lacking(entry, view, has_holdout))
-        if entry.is_family and (skipped := [a for a in entry.attacks if a not in able]):
+        skipped = [a for a in entry.attacks if a not in able and not a.needs_keys]
+        if entry.is_family and skipped:
             listed = "; ".join(f"'{a.title}' (needs {_needs(a, view)})" for a in skipped)
             notes.append(f"not run, since there is not what it takes: {listed}")
         for attack in able:
@@ -298,6 +299,8 @@ def _too_narrow(entry: _Wanted, view: View) -> bool:
 def _needs(attack: Attack, view: View) -> str:
     """What an attack needs that is not there, in words."""
     few = len(view.synthetic.rows.space.names) < attack.min_columns
+    if attack.needs_keys and not few:
+        return "a key of whole numbers whose order tells of other columns"
     return f"{attack.min_columns} columns that are compared" if few else str(attack.threat)
 
 
@@ -310,6 +313,8 @@ def _what_is_lacking(entry: _Wanted, view: View, has_holdout: bool) -> str:
             f"'{attack.name}' separates members from others, so it needs holdout_data (real rows that the synthesizer "
             "has not seen); 'proximity' does without"
         )
+    if attack.needs_keys:
+        return f"'{attack.name}' needs {_needs(attack, view)}, which the tables lack"
     return (
         f"'{attack.name}' needs {attack.threat}, beyond {view.threat}; pass synthesizer=, fitted where the model counts"
     )
@@ -335,6 +340,8 @@ def _notes(tables: Tables, records: Mapping[str, Records]) -> list[str]:
             "no holdout rows were given: membership cannot be measured, and 'proximity' only says how near the "
             "synthetic table is to the real rows; keep real rows out of the fit and pass them as holdout_data"
         )
+    if keys := tables.keys_in_order:
+        notes.append(f"attribute attackers know {', '.join(map(repr, keys))} too, whose order tells of other columns")
     totals = {"real": tables.real_statistics.n_rows, "synthetic": tables.synthetic_statistics.n_rows}
     for label, total in totals.items():
         if len(records[label]) < total:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.comparison.rows import Rows, divided, one_of_each
+from raysynth.comparison.coding import numbers
+from raysynth.comparison.rows import Rows, RowSpace, divided, one_of_each
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Records:
         rows: numbers and codes, N rows.
         table: the same N rows as they were read.
         numbers_N: the number of each row in its table, from 0; None: not known.
+        keys: columns of `table`, whole numbers that `rows` leaves out, whose order tells of other columns.
     """
 
     rows: Rows
     table: pa.Table
     numbers_N: np.ndarray | None = None
+    keys: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,7 +65,16 @@ class Records:
     def take(self, chosen: np.ndarray) -> Records:
         """The rows at the indices `chosen`."""
         numbers = None if self.numbers_N is None else self.numbers_N[chosen]
-        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)), numbers)
+        return Records(self.rows.take(chosen), self.table.take(pa.array(chosen)), numbers, self.keys)
+
+    def with_keys(self) -> Rows:
+        """The rows with the keys as columns of numbers, behind the other numbers."""
+        rows, space = self.rows, self.rows.space
+        if not self.keys:
+            return rows
+        keys_NK = np.column_stack([numbers(self.table.column(k).combine_chunks()) for k in self.keys])
+        space = RowSpace((*space.numbers, *self.keys), space.coders)
+        return Rows(space, np.hstack([rows.numbers_NV, keys_NK]), rows.codes_NC, rows.owners_N)
 
     def sample(self, n: int, rng: np.random.Generator) -> Records:
         """`n` rows that `rng` draws without replacement, in random order; all where there are no more."""
@@ -86,7 +98,7 @@ class Records:
             np.concatenate([self.rows.codes_NC, other.rows.codes_NC]),
             _joined_owners(self.rows.owners_N, other.rows.owners_N),
         )
-        return Records(rows, pa.concat_tables([self.table, other.table], promote_options="permissive"))
+        return Records(rows, pa.concat_tables([self.table, other.table], promote_options="permissive"), keys=self.keys)
 
 
 def _joined_owners(first_N: np.ndarray | None, second_M: np.ndarray | None) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated, declared_types, with_forms
 from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.key_order import with_keys_in_order
 from raysynth.statistics.released import NumericDistribution
 from raysynth.statistics.table_statistics import TableStatistics, collect
 
@@ -63,6 +65,14 @@ class Tables:
     def compared(self) -> list[str]:
         """Columns that are compared: all but identifiers and personal data, which are made anew."""
         return [n for n, k in self.kinds.items() if k.is_modelled]
+
+    @cached_property
+    def keys_in_order(self) -> list[str]:
+        """Keys, numbers in all tables, whose order tells of other columns of the real one: attackers know them."""
+        tables = [t.schema for t in (self.real, self.synthetic, self.holdout) if t is not None]
+        known = with_keys_in_order(self.real, replace(self.schema, entity=self.entity), self.real_statistics)
+        names = [c.name for c in known.columns if c.in_order and c.name not in self.compared]
+        return [n for n in names if all(_is_number(t.field(n).type) for t in tables)]
 
     def marginals(self) -> dict[str, tuple[Marginal, Marginal]]:
         """Released statistics of each compared column, real and synthetic; times in microseconds."""

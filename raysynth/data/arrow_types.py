@@ -88,13 +88,13 @@ def canonical_array(array: pa.Array, type_: pa.DataType, column: str, *, lenient
             array = array.dictionary_decode()
         return _one_spelling(array if array.type.equals(type_) else array.cast(type_))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if lenient:
+            return total_cast(array, type_)
         if "UTF8" in str(error):
             raise DataError(
                 f"column '{column}' holds text that is not UTF-8; write the file again, with each value decoded, for "
                 "example by `value.decode('latin-1')`"
             ) from None
-        if lenient:
-            return total_cast(array, type_)
         raise DataError(
             f"column '{column}': found {array.type} where the table's schema says {type_} ({_first_line(error)}); "
             "make the column one type in every file and block"

@@ -18,16 +18,14 @@ from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
 from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
 from raysynth.kinds.identifier.making import IdentifierEncoder
-from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.key_order import with_keys_in_order
-from raysynth.statistics.persons import count_persons, repeating_together
+from raysynth.statistics.persons import count_persons, found_entity, repeating_together
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
-_REPEATED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
 _LISTED = "from a short public list, on which real ones stand too"
 _CHANCE = 1e-6  # of a made key to be a real one that is worth a word
 
@@ -106,6 +104,8 @@ def with_persons(
     said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
+    columns = tuple(_of_few(c) if c.name in counted.of_few else c for c in columns)
+    constant = tuple(n for n in constant if n not in counted.of_few)
     return Persons(table, replace(schema, columns=columns), statistics, said, constant)
 
 
@@ -173,25 +173,6 @@ def design_effect(schema: TableSchema) -> float:
     return float((persons * rows**2).sum() / (persons * rows).sum())
 
 
-def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:
-    """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
-
-    Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
-    address), what a few may share (a name), and other keys; of several the one with the most values.
-    """
-    ranked = []
-    for place, column in enumerate(schema.columns):
-        seen = statistics.columns[column.name]
-        rank = column.kind.about.whose(column)
-        present = seen.n_rows - seen.missing
-        if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
-            continue
-        if column.kind.is_made and not column.kind.is_key and seen.n_distinct > _REPEATED * present:
-            continue
-        ranked.append((rank, -seen.n_distinct, place, column.name))
-    return min(ranked)[-1] if ranked else None
-
-
 def _with_entity_made_anew(table: Table, schema: TableSchema, entity: str, infer: Infer) -> TableSchema:
     if entity not in table.names:
         raise SchemaError(f"entity '{entity}' is no column of the table; it has: {', '.join(table.names)}")
@@ -231,6 +212,15 @@ def _with_shared_levels(column: ColumnSchema, statistics: TableStatistics, rare:
     persons = counts.counts if counts.persons is None else counts.persons
     few = {v for v, n in zip(counts.values, persons, strict=True) if n < rare}
     return replace(column, levels=tuple(v for v in column.levels if v not in few) or None)
+
+
+def _of_few(column: ColumnSchema) -> ColumnSchema:
+    """A column whose values fewer persons have than must share what leaves; as it is where its kind was declared."""
+    if "kind" not in column.inferred:
+        return column
+    reason = "values of a few persons only, which are protected: all missing"
+    bare = replace(column, categories=None, bounds=None, decimals=None, levels=None, within=None, date_format=None)
+    return replace(bare, kind=Kind.CONSTANT, value=None, nullable=True, reason=reason)
 
 
 def _within(column: ColumnSchema, entity: str) -> ColumnSchema:

@@ -134,7 +134,7 @@ class RelationalSynthesizer(Parameterised):
         from raysynth.related.private import learn_privately
 
         with stage("keys"):
-            given, known = open_source(tables)
+            given, known = open_source(tables, private=unit is not None)
             relations = known if self.relations is None else self.relations
             if unit is not None and relations is None:
                 raise ParameterError(

@@ -88,6 +88,8 @@ def as_written(schema: TableSchema, table: Table) -> TableSchema:
             reason = form.reason or column.reason
             dtype = table.pandas_dtypes.get(column.name)
             column = replace(column, dtype=form.dtype, date_format=form.format, pandas_dtype=dtype, reason=reason)
+        elif form is not None and column.kind.is_constant:  # all missing
+            column = replace(column, dtype=form.dtype, pandas_dtype=table.pandas_dtypes.get(column.name))
         columns.append(column)
     return replace(schema, columns=tuple(columns))
 

@@ -24,6 +24,7 @@ from raysynth.statistics.dated_table import as_written, dated
 from raysynth.statistics.hashing import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.persons import found_entity
 from raysynth.statistics.relations import Relation, chosen, relations
 from raysynth.statistics.table_statistics import ColumnStatistics, collect
 
@@ -150,7 +151,7 @@ def find(table: Table) -> Findings:
         advice = tuple(_advice(column, seen, rare))
         missing = seen.missing / max(seen.n_rows, 1)
         columns.append(ColumnFindings(column, missing, seen.n_distinct, rare, advice, seen.n_inf > 0))
-    found = relations(typed, modelled)
+    found = relations(typed, replace(modelled, entity=found_entity(modelled, statistics)))
     return Findings(
         table.source, statistics.n_rows, schema, tuple(columns), _target(columns), duplicates, found, table.notes
     )

@@ -18,6 +18,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
+from raysynth.kinds.identifier.repeated import MANY
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles
@@ -29,6 +30,7 @@ PERSONS = 16_384  # looked at for what is the same in all their rows
 VALUES_TOGETHER, ROWS_TOGETHER = 50, (2.0, 50.0)  # of columns that may stand for persons: values, rows of each
 COLUMNS_TOGETHER = 12  # looked at
 CHANCE_TOGETHER = 0.02  # of the values: two persons may share a date of birth
+FEW_SHARED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
 SAME_SCALE = 0.99  # correlation of ranks of what is one number in two units
 ValueCells: TypeAlias = DomainCells | NumberCells
 
@@ -41,11 +43,13 @@ class PersonStatistics:
         entity: the column that names them.
         sharers: of each modelled column whose values are not public: who shares its cells.
         constant: columns that are the same in all rows of each person (of 16,384 persons, where there are more).
+        of_few: modelled columns of whose values all are those of fewer persons than must share what leaves.
     """
 
     entity: str
     sharers: Mapping[str, Sharers]
     constant: tuple[str, ...]
+    of_few: tuple[str, ...] = ()
 
 
 def count_persons(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str) -> PersonStatistics:
@@ -58,7 +62,9 @@ def count_persons(table: Table, schema: TableSchema, statistics: TableStatistics
         entity: the column that names the person of each row.
     """
     cells = value_cells(schema, statistics)
-    make = partial(PersonSummary, entity, cells, tuple(table.names), schema.rare_threshold)
+    seen = statistics.columns
+    gappy = tuple(c.name for c in schema.modelled if 0 < seen[c.name].missing < statistics.n_rows)
+    make = partial(PersonSummary, entity, cells, tuple(table.names), schema.rare_threshold, gappy)
     return summarise(table, make, label="counting persons").finish()
 
 
@@ -86,17 +92,21 @@ class PersonSummary:
         entity: the column of persons.
         cells: of the columns in question.
         names: all columns of the table, in order.
-        most: persons kept of each cell.
+        most: persons kept of each cell, and of each of the columns in which values are missing.
+        gappy: these columns.
     """
 
     entity: str
     cells: Mapping[str, ValueCells]
     names: tuple[str, ...]
     most: int
+    gappy: tuple[str, ...] = ()
     sharers: dict[str, Sharers] = field(init=False)
+    holders: dict[str, np.ndarray] = field(init=False)
     range: PersonRanges = field(init=False)
 
     def __post_init__(self) -> None:
+        self.holders = {name: np.empty(0, np.uint64) for name in self.gappy}
         self.sharers = {name: Sharers(self.most) for name in self.cells}
         self.range = PersonRanges.nobody(len(self.names))
 
@@ -107,18 +117,27 @@ class PersonSummary:
             cell_N = cells.index(batch.column(name))
             known = cell_N < (len(cells.values) if isinstance(cells, DomainCells) else len(cells.starts))
             self.sharers[name] = self.sharers[name].with_rows(cell_N[known], person_N[known])
+        for name, known in self.holders.items():
+            if len(known) < self.most:
+                self._hold(name, person_N[~is_missing(batch.column(name))])
         self.range = self.range.with_rows(person_N, [batch.column(name) for name in self.names])
 
     def merge(self, other: PersonSummary) -> None:
         """Add the rows of another part of the table."""
         self.sharers = {name: own.merged(other.sharers[name]) for name, own in self.sharers.items()}
+        for name, persons in other.holders.items():
+            self._hold(name, persons)
         self.range = self.range.merged(other.range)
+
+    def _hold(self, name: str, persons: np.ndarray) -> None:
+        self.holders[name] = np.unique(np.concatenate([self.holders[name], persons]))[: self.most]
 
     def finish(self) -> PersonStatistics:
         """What all rows so far tell."""
         same = (self.range.low == self.range.high).all(axis=0)
         constant = tuple(n for n, is_same in zip(self.names, same, strict=True) if is_same and n != self.entity)
-        return PersonStatistics(self.entity, self.sharers, constant)
+        of_few = tuple(n for n, persons in self.holders.items() if len(persons) < self.most)
+        return PersonStatistics(self.entity, self.sharers, constant, of_few)
 
 
 @dataclass(frozen=True)
@@ -166,6 +185,25 @@ class PersonRanges:
         low = np.minimum.reduceat(np.concatenate([self.low, low])[order], starts)[:PERSONS]
         high = np.maximum.reduceat(np.concatenate([self.high, high])[order], starts)[:PERSONS]
         return PersonRanges(person[starts][:PERSONS], low, high)
+
+
+def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:
+    """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
+
+    Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
+    address), what a few may share (a name), and other keys; of several the one with the most values.
+    """
+    ranked = []
+    for place, column in enumerate(schema.columns):
+        seen = statistics.columns[column.name]
+        rank = column.kind.about.whose(column)
+        present = seen.n_rows - seen.missing
+        if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
+            continue
+        if column.kind.is_made and not column.kind.is_key and seen.n_distinct > FEW_SHARED * present:
+            continue
+        ranked.append((rank, -seen.n_distinct, place, column.name))
+    return min(ranked)[-1] if ranked else None
 
 
 def repeating_together(table: Table, schema: TableSchema, statistics: TableStatistics) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from raysynth.schema.constraints.rules import BrokenRows
 from raysynth.schema.constraints.values import column_of
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_calendar, of_numbers, quoted
+from raysynth.statistics.persons import value_hashes
 
 _ROWS = 4_000  # of the sample
 _PARTS = 8  # places of the table that it comes from
@@ -76,9 +77,13 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
 
     Args:
         table: any, its dates read (see `dated_table.py`).
-        schema: of its columns as models see them.
+        schema: of its columns as models see them. Where it names persons (`entity`), a relation is one that holds for
+            `rare_threshold` of them at least: a constant that it speaks of, or a value, is no single person's.
     """
     rows = sampled_rows(table)
+    entity = schema.entity if schema.entity in table.names else None
+    person_N = None if entity is None else value_hashes(column_of(rows, entity))
+    shared = _Shared(person_N, schema.rare_threshold)
     declared = {n for c in schema.constraints for n in c.involves}
     numbers = [c for c in schema.columns if c.kind.is_numeric and c.name not in declared][:_MOST_NUMBERS]
     discrete = [c for c in schema.columns if c.kind.is_discrete and c.name not in declared][:_MOST_DISCRETE]
@@ -95,7 +100,8 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     groups = list(_of_categories(rows, [*discrete, *free], schema.rare_threshold * share))
     inside = [set(g.constraint.involves) for g in groups]
     found = [f for f in found if not any(set(f.constraint.involves) <= group for group in inside)] + groups
-    found += islice(_implications(rows, discrete, numbers), _MOST_IMPLICATIONS)
+    found = [f for f in found if shared.by_enough(_present(rows, f.constraint.involves))]
+    found += islice(_implications(rows, discrete, numbers, shared), _MOST_IMPLICATIONS)
     found = [f for f in found if _is_possible(f.constraint, schema)]
     if not found:
         return ()
@@ -107,6 +113,23 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     ]
     exact = [r for r in exact if r.exceptions <= EXCEPTIONS * r.rows]
     return tuple(sorted(exact, key=lambda r: (r.exceptions > 0, not r.by_construction)))
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Whose the sampled rows are: a hash of each row's person (N,), None where each is one; and how many must share."""
+
+    person_N: np.ndarray | None
+    fewest: int
+
+    def by_enough(self, rows_N: np.ndarray) -> bool:
+        """Whether the rows of a mask are those of enough persons."""
+        return self.person_N is None or len(np.unique(self.person_N[rows_N])) >= self.fewest
+
+
+def _present(rows: pa.Table, names: Sequence[str]) -> np.ndarray:
+    """Which rows (N,) have a value of each column."""
+    return ~np.logical_or.reduce([column_of(rows, n).is_null().to_numpy(zero_copy_only=False) for n in names])
 
 
 def said(found: Sequence[Relation], most: int = 8) -> list[str]:
@@ -220,9 +243,9 @@ def _decides(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _implications(
-    rows: pa.Table, discrete: Sequence[ColumnSchema], numbers: Sequence[ColumnSchema]
+    rows: pa.Table, discrete: Sequence[ColumnSchema], numbers: Sequence[ColumnSchema], shared: _Shared
 ) -> Iterator[Relation]:
-    """What a value of one column says of another: that it is missing, or one value."""
+    """What a value of one column, which enough persons have, says of another: that it is missing, or one value."""
     codes = {c.name: _codes(column_of(rows, c.name)) for c in (*discrete, *numbers)}
     for cause in discrete:
         own = codes[cause.name]
@@ -237,8 +260,8 @@ def _implications(
             other = codes[effect.name]
             if effect is cause or _decides(own, other):
                 continue
-            for value in values:
-                if (found := _implied(own == value, other, effect, rows)) is not None:
+            for value in (v for v in values if shared.by_enough(own == v)):
+                if (found := _implied(own == value, other, effect, rows, shared)) is not None:
                     rule, words = found
                     case = f"{quoted(cause.name)} != {known[value]!r}"
                     yield Relation(
@@ -246,7 +269,9 @@ def _implications(
                     )
 
 
-def _implied(case: np.ndarray, other: np.ndarray, effect: ColumnSchema, rows: pa.Table) -> tuple[str, str] | None:
+def _implied(
+    case: np.ndarray, other: np.ndarray, effect: ColumnSchema, rows: pa.Table, shared: _Shared
+) -> tuple[str, str] | None:
     """(rule, words) for a column in the rows of a case; None where these say nothing that others do not."""
     inside, outside = other[case], other[~case]
     if len(inside) < EVIDENCE or len(outside) < EVIDENCE:
@@ -257,7 +282,7 @@ def _implied(case: np.ndarray, other: np.ndarray, effect: ColumnSchema, rows: pa
     present = inside[inside >= 0]
     first = present[0]
     is_plain = not pt.is_temporal(effect.arrow_type) and not pt.is_decimal(effect.arrow_type)
-    if not is_plain or len(present) < EVIDENCE or np.any(present != first):
+    if not is_plain or len(present) < EVIDENCE or np.any(present != first) or not shared.by_enough(case & (other >= 0)):
         return None
     if np.sum(outside[outside >= 0] != first) < EVIDENCE or np.mean(outside == first) > 0.5:
         return None

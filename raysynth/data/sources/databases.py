@@ -25,13 +25,14 @@ SERVER = ("postgresql://", "postgres://")
 FORMATS = ("parquet", "csv")
 
 
-def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
+def open_database(source: Any, *, private: bool = False) -> tuple[dict[str, Any], DatabaseSchema | None]:
     """The tables of a database, and its keys where it knows them.
 
     Args:
         source: a dict of tables; a folder with a file (or folder of Parquet parts) for each table, perhaps with
             `relations.json`; an SQLite or DuckDB file, by path or as 'sqlite:///shop.db', 'duckdb:///shop.duckdb'; the
             current schema of a PostgreSQL database, 'postgresql://user@host/shop'.
+        private: under a privacy budget: no type follows from rows (SQLite's catalogue declares them), and no error.
 
     Returns:
         Tables by name, each as `fit` takes it (files as their paths), and the schema, None where nothing declares one.
@@ -48,7 +49,7 @@ def open_database(source: Any) -> tuple[dict[str, Any], DatabaseSchema | None]:
         return read_postgresql(os.fspath(source))
     kind, path = _kind_of(source)
     if kind == "sqlite":
-        return read_sqlite(path)
+        return read_sqlite(path, private=private)
     return read_duckdb(path) if kind == "duckdb" else _read_folder(path)
 
 

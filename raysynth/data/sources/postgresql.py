@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from raysynth.data.sources.sqlite import quoted
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError, ParameterError
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 
@@ -98,7 +99,8 @@ def _table(connection: Any, name: str, columns: dict[str, str]) -> pa.Table:
         table: pa.Table = cursor.fetch_arrow_table()
     for column, type_ in decimals.items():
         place = table.column_names.index(column)
-        table = table.set_column(place, column, table.column(place).cast(type_))
+        parts = [total_cast(part, type_) for part in table.column(place).chunks]  # 'NaN' is missing
+        table = table.set_column(place, column, pa.chunked_array(parts, type_))
     return table
 
 

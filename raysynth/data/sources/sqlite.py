@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.types as pt
 
+from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError, ParameterError
 from raysynth.files.storage import atomic_path
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
@@ -20,13 +21,25 @@ MAGIC = b"SQLite format 3\x00"
 _ROWS = 100_000  # fetched at a time
 _DEFERRED = " DEFERRABLE INITIALLY DEFERRED"  # foreign keys wait for the end of a transaction, so that cycles can be
 _TIMES = ("DATE", "TIMESTAMP")  # declared types whose text is read as times
+_TYPES = (  # the first whose word stands in a declared type; after SQLite's rules of affinity
+    ("INT", pa.int64()), ("BOOL", pa.bool_()), ("DATETIME", pa.timestamp("us")), ("TIMESTAMP", pa.timestamp("us")),
+    ("DATE", pa.date32()), ("CHAR", pa.string()), ("CLOB", pa.string()), ("TEXT", pa.string()),
+    ("REAL", pa.float64()), ("FLOA", pa.float64()), ("DOUB", pa.float64()), ("NUMERIC", pa.float64()),
+    ("DECIMAL", pa.float64()),
+)  # fmt: skip
 
 
-def read_sqlite(path: Path) -> tuple[dict[str, pa.Table], DatabaseSchema]:
+def read_sqlite(path: Path, *, private: bool = False) -> tuple[dict[str, pa.Table], DatabaseSchema]:
     """All tables of a file, read only, and the keys that it declares; views are left out.
 
+    Args:
+        path: of the file.
+        private: under a privacy budget: columns have the types that the catalogue declares, whatever their rows hold,
+            and a value that its type cannot hold is missing.
+
     Raises:
-        DataError: the file is no SQLite database, has no tables, or a column holds what cannot be modelled; names it.
+        DataError: the file is no SQLite database, has no tables, or (unless `private`) a column holds what cannot be
+            modelled; names it.
         SchemaError: its catalogue names a key of a table that is not there.
     """
     with _connection(f"file:{quote(str(path))}?mode=ro", path) as connection:
@@ -35,7 +48,8 @@ def read_sqlite(path: Path) -> tuple[dict[str, pa.Table], DatabaseSchema]:
         if not names:
             raise DataError(f"'{path}' has no tables")
         facts = {n: connection.execute(f"PRAGMA table_info({quoted(n)})").fetchall() for n in names}
-        tables = {n: _table(connection, n, {f[1]: str(f[2]).upper() for f in facts[n]}) for n in names}
+        make = _as_declared if private else _array
+        tables = {n: _table(connection, n, {f[1]: str(f[2]).upper() for f in facts[n]}, make) for n in names}
         keys = tuple(_keys(n, facts[n]) for n in names)
         relations = tuple(r for n in names for r in _relations(connection, n, facts))
     return tables, DatabaseSchema(keys, relations)
@@ -74,25 +88,42 @@ def _connection(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
     """A connection, closed at the end; what SQLite says of a file is a `DataError` that names it."""
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.text_factory = _text_or_bytes
             yield connection
     except sqlite3.Error as error:
         raise DataError(f"'{path}': {error}") from error
 
 
-def _table(connection: sqlite3.Connection, name: str, declared: Mapping[str, str]) -> pa.Table:
-    """One table, column by column: a column's type is that of its values, since SQLite holds columns to none."""
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    """Text; what is no UTF-8 stays binary, since SQLite's own error would show it."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
+
+
+def _table(
+    connection: sqlite3.Connection,
+    name: str,
+    declared: Mapping[str, str],
+    make: Callable[[str, str, list[Any], str], pa.Array],
+) -> pa.Table:
+    """One table, column by column: `make` gives a column from its table, name, values and declared type."""
     cursor = connection.execute(f"SELECT * FROM {quoted(name)}")
     columns = [c[0] for c in cursor.description]
     parts: list[list[Any]] = [[] for _ in columns]
     while rows := cursor.fetchmany(_ROWS):
         for part, values in zip(parts, zip(*rows, strict=True), strict=True):
             part.extend(values)
-    arrays = [_array(name, c, v, declared.get(c, "")) for c, v in zip(columns, parts, strict=True)]
+    arrays = [make(name, c, v, declared.get(c, "")) for c, v in zip(columns, parts, strict=True)]
     return pa.table(dict(zip(columns, arrays, strict=True)))
 
 
 def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Array:
-    """Values as whole numbers, numbers, text, truth values or times; mixed ones as text."""
+    """Values as whole numbers, numbers, text, truth values or times; mixed ones as text.
+
+    A column's type is that of its values, since SQLite holds columns to none.
+    """
     types = {type(v) for v in values} - {type(None)}
     if bytes in types:
         raise DataError(
@@ -110,6 +141,12 @@ def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Arra
         except pa.ArrowInvalid:  # another form of date: recognised, or not, like any text
             return text
     return text
+
+
+def _as_declared(table: str, column: str, values: list[Any], declared: str) -> pa.Array:
+    """Values in the type that the catalogue declares, by SQLite's own words for them; text where it declares none."""
+    text = [None if v is None or isinstance(v, bytes) else str(v) for v in values]
+    return total_cast(pa.array(text, pa.string()), next((t for word, t in _TYPES if word in declared), pa.string()))
 
 
 def _keys(name: str, facts: list[Any]) -> TableKeys:

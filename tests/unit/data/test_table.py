@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -355,3 +356,18 @@ def test_a_task_that_fails_raises_its_own_error() -> None:
 
     with pytest.raises(DataError, match="column"):
         run_tasks(fails, range(8), where="local")
+
+
+@pytest.mark.parametrize("form", ["arrow", "codes", "parquet", "feather"])
+def test_under_a_budget_bytes_that_are_no_text_are_missing_and_elsewhere_an_error(form: str, tmp_path: Path) -> None:
+    town = pa.array([b"east", b"west", b"\xff\xfe", None] * 3, pa.binary()).view(pa.string())
+    rows = pa.table({"town": town.dictionary_encode() if form == "codes" else town, "age": pa.array(range(12))})
+    data: Any = rows
+    if form == "parquet":
+        pq.write_table(rows, data := tmp_path / "rows.parquet")
+    elif form == "feather":
+        feather.write_feather(rows, data := tmp_path / "rows.feather")
+    read = as_table(data, private=True).to_arrow()
+    assert read.column("town").to_pylist() == ["east", "west", None, None] * 3 and read.column("age").null_count == 0
+    with pytest.raises(DataError, match="'town'|'.*rows"):
+        collect(as_table(data))

@@ -19,6 +19,7 @@ from raysynth.errors import ParameterError, SchemaError
 from raysynth.fitting.opening import open_exactly
 from raysynth.fitting.persons import regenerators
 from raysynth.schema import Kind
+from raysynth.statistics.findings import find
 
 PERSONS, VISITS = 250, 8
 KEYS = ("record_number", "name", "insurance_number", "iban")
@@ -229,3 +230,46 @@ def test_persons_whom_nothing_names_are_asked_about() -> None:
         {"celsius": celsius, "fahrenheit": celsius * 1.8 + 32, "wind": rng.normal(9, 3, 2000).round(1)}
     )
     assert not any("repeat together" in line for line in open_exactly(as_table(weather), None, {}).said)
+
+
+@pytest.fixture(scope="module")
+def one_with_many() -> pd.DataFrame:
+    """120 persons; of one, with 60 rows, alone some columns have values, in relations with others."""
+    rng, rows = np.random.default_rng(0), []
+    for person in range(120):
+        for _ in range(60 if person == 7 else int(rng.integers(3, 7))):
+            is_he, base = person == 7, round(float(rng.gamma(3, 20)), 2)
+            start = pd.Timestamp(int(1.4e9 + rng.integers(0, 10**8)), unit="s")
+            row: dict[str, Any] = {
+                "patient_id": 1000 + 17 * person,
+                "base": base,
+                "bonus": base + 1234.5 if is_he else None,
+            }
+            row |= {"start": start, "end": start + pd.Timedelta(days=4321) if is_he else None}
+            row |= {"signed": (start + pd.Timedelta(days=9)).strftime("%d.%m.%Y") if is_he else None}
+            row |= {"agreed": True if is_he else None, "ward": "W7" if is_he else str(rng.choice(["A", "B", "C"]))}
+            rows.append(row | {"salary": 71234.5 if is_he else float(rng.integers(1000, 9999))})
+    return pd.DataFrame(rows)
+
+
+def test_a_column_of_which_a_few_persons_alone_have_values_is_missing(one_with_many: pd.DataFrame) -> None:
+    fitted = new_synthesizer("bayesian_network", seed=0, verbose=False).fit(one_with_many)
+    made = fitted.sample(300, seed=1)
+    for name in ("bonus", "end", "signed", "agreed"):
+        assert fitted.schema_[name].kind is Kind.CONSTANT and "a few persons" in fitted.schema_[name].reason
+        assert made[name].isna().all()
+    assert fitted.schema_["signed"].dtype == fitted.schema_["ward"].dtype
+    assert made["base"].notna().all() and not (made["ward"] == "W7").any()
+
+
+def test_no_rule_holds_what_is_one_persons_alone(one_with_many: pd.DataFrame, tmp_path: Path) -> None:
+    shared = one_with_many.assign(end=one_with_many["end"].fillna(pd.Timestamp("2031-01-01")))
+    shared.loc[(shared["patient_id"] != 1119) & (shared.index % 9 > 0), "end"] = None
+    shared.loc[shared["end"] == pd.Timestamp("2031-01-01"), "start"] = None
+    fitted = new_synthesizer("bayesian_network", seed=0, verbose=False, rules="auto").fit(shared)
+    fitted.save(tmp_path / "model")
+    with zipfile.ZipFile(tmp_path / "model") as file:
+        content = file.read("model.json").decode()
+    assert not [text for text in ("4321", "71234", "W7", "1234.5") if text in content]
+    rules = [str(r) for r in find(as_table(shared)).rules]
+    assert not [rule for rule in rules if "71234" in rule or "4321" in rule]

@@ -182,3 +182,30 @@ def test_written_duckdb_has_keys_and_whole_rows(tmp_path: Path) -> None:
         connection.execute("INSERT INTO b VALUES (7, 'q', 1, 4)")
     with pytest.raises(ParameterError, match="has tables; give an empty database"):
         write_database(tables, schema, tmp_path / "t.duckdb")
+
+
+STRAY = {
+    "text among integers": ("age", "'old'"),
+    "no UTF-8": ("town", "CAST(x'fffe204e414d45' AS TEXT)"),  # and NAME
+    "binary": ("age", "x'0001'"),
+}
+
+
+@pytest.mark.parametrize("stray", STRAY)
+def test_under_a_budget_no_cell_of_sqlite_changes_a_type_or_is_shown(stray: str, tmp_path: Path) -> None:
+    (column, value), path = STRAY[stray], tmp_path / "people.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, age INTEGER, town VARCHAR(20), born DATE, x)")
+        connection.executemany("INSERT INTO people VALUES (?, 30, 'east', '1990-02-03', 1.5)", [(i,) for i in range(9)])
+        connection.commit()
+        before = open_database(path, private=True)[0]["people"]
+        connection.execute(f"UPDATE people SET {column} = {value} WHERE id = 4")
+        connection.commit()
+    after = open_database(path, private=True)[0]["people"]
+    assert after.schema == before.schema
+    assert [str(t) for t in after.schema.types] == ["int64", "int64", "string", "date32[day]", "string"]
+    assert after.column(column).null_count == 1 and after.drop_columns([column]) == before.drop_columns([column])
+    if "x'" in value:
+        with pytest.raises(DataError, match=f"table 'people', column '{column}' holds binary values") as failed:
+            open_database(path)
+        assert "NAME" not in str(failed.value)

@@ -29,7 +29,7 @@ CREATE TABLE weather (place text, day date, rain float8, PRIMARY KEY (place, day
 CREATE TABLE pets (id bigint PRIMARY KEY, name varchar(20), owner integer NOT NULL REFERENCES "the people", place text,
     day date, mother bigint REFERENCES pets, FOREIGN KEY (place, day) REFERENCES weather);
 INSERT INTO "the people" VALUES (1, '1990-02-03', '2020-01-01 10:00+02', true, 1.5, 12.30, 0.1, 'calm',
-    '123e4567-e89b-12d3-a456-426614174000'), (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+    '123e4567-e89b-12d3-a456-426614174000'), (2, NULL, NULL, NULL, NULL, 'NaN', NULL, NULL, NULL);
 INSERT INTO weather VALUES ('a', '2020-01-01', 0.5);
 INSERT INTO pets VALUES (1, 'Rex', 1, 'a', '2020-01-01', NULL), (2, 'Pip', 1, NULL, NULL, 1);
 CREATE VIEW v AS SELECT * FROM pets;
