@@ -22,6 +22,7 @@ from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.results import CampaignResults, Game
 from raysynth.cli.attack import attacked
 from raysynth.cli.audit import write_audit
+from raysynth.cli.compare import side_by_side, write_comparison
 from raysynth.cli.database import made_up_shop
 from raysynth.cli.look import write_look
 from raysynth.comparison.intervals import Estimate
@@ -182,7 +183,8 @@ def test_charts_have_names_and_controls_are_reached_by_keyboard(browser: Any, re
 def pages(reports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One page of each sort."""
     folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(1)
-    paths = {name: folder / f"{name}.html" for name in ("look", "attack", "sweep", "campaign", "audit", "dossier")}
+    names = ("look", "attack", "sweep", "campaign", "audit", "dossier", "compare")
+    paths = {name: folder / f"{name}.html" for name in names}
     tables = [pd.DataFrame({"x": rng.normal(size=n), "c": rng.choice(list("ab"), n)}) for n in (60, 60, 120)]
     made = folder / "table.csv"
     tables[0].to_csv(made, index=False)
@@ -206,6 +208,8 @@ def pages(reports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     one = AuditedAttack("file", 0.4, 1.2, 0.95, {"hits": 6}, "model.table.8[0]")
     model = GaussianCopula(verbose=False, seed=0, epsilon=1.0)
     write_audit(paths["audit"], EpsilonAudit(1.0, 1e-5, 0.95, (one,), "row"), str(made), model, 60)
+    figures = {"statistical_similarity": {"quality": 0.9, "columns": [{"column": "x", "score": 0.9}]}}
+    write_comparison(paths["compare"], made, made, side_by_side(figures, figures).record)
     fitted = GaussianCopula(verbose=False, seed=0).fit(tables[0])
     privacy_dossier(fitted, *tables, n_targets=20, n_experiments=1).write(paths["dossier"])
     shop = made_up_shop(0, customers=120)
@@ -214,7 +218,8 @@ def pages(reports: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return {**reports, **paths, "database": folder / "database.html"}
 
 
-SORTS = ["small", "shareable", "committee", "look", "attack", "sweep", "campaign", "audit", "dossier", "database"]
+SORTS = ["small", "shareable", "committee", "look", "attack", "sweep", "campaign", "audit", "dossier", "compare"]
+SORTS += ["database"]
 
 
 @pytest.mark.parametrize("name", SORTS)
