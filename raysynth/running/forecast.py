@@ -147,9 +147,10 @@ def forecast(
 
 
 def _crowd() -> float:
-    """Load of the whole machine in the last minute by its processors (not by those that this process may use)."""
+    """Load of the whole machine in the last minute by its processors (not by those that this process may use); between
+    it and none, since some of what waits has a lower priority or waits for a disk."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1.0, load / (os.cpu_count() or 1))
+    return max(1.0, load / (os.cpu_count() or 1)) ** 0.5
 
 
 @contextmanager
