@@ -1,18 +1,26 @@
 """Membership by the neighbourhood of a target: what the synthetic rows around it are likelier under, and how many.
 
 Shape legend: N targets, K neighbours, U synthetic rows that are a neighbour of any target.
+
+Where the synthetic rows lie denser than the population, the synthesizer has learned by heart. DOMIAS (van Breugel et
+al. 2023, equation 2) scores a row by the ratio of two densities, of the synthetic rows and of a reference sample. Here
+both are kernel densities on mixed types: a product of a Laplace kernel for each number and of Aitchison and Aitken's
+(1976) for each category, with one bandwidth: half the one under which the reference rows are likeliest when each is
+left out, since a ratio shows in sharp peaks more than by a smooth fit.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from raysynth.attacks.attack import MembershipAttack
-from raysynth.attacks.density import NEIGHBOURS, log_mean_kernel, sharp_bandwidth
 from raysynth.attacks.threat import Records, ThreatModel, View
-from raysynth.comparison.neighbours import gower_metric, nearest
+from raysynth.comparison.kept_results import KeptResults, content_key
+from raysynth.comparison.neighbours import Metric, gower_metric, nearest
+from raysynth.comparison.rows import Rows
 
 LOCAL = 10  # synthetic rows around a target
 AROUND = 20  # rows of both tables together
@@ -22,8 +30,8 @@ class LocalLikelihoodAttack(MembershipAttack):
     """Gen-LRA (Ward et al. 2025, "Privacy auditing synthetic data release through local likelihood attacks"): how much
     likelier the synthetic rows around a target are when it joins the reference sample.
 
-    A target far from the reference and near to synthetic rows explains what nobody else does. Densities are those of
-    `density.py`: with the target as one row more, each of the K synthetic rows s has a ratio of
+    A target far from the reference and near to synthetic rows explains what nobody else does. Densities are this
+    file's: with the target as one row more, each of the K synthetic rows s has a ratio of
     (n p(s) + kernel(s, target)) / ((n + 1) p(s)).
     """
 
@@ -68,3 +76,76 @@ class PlagiarismAttack(MembershipAttack):
         counts = [(d <= radius_N1).sum(axis=1) for d in (own, other)]
         result: np.ndarray = np.log((counts[0] + 1) / (counts[1] + 1))
         return result
+
+
+NEIGHBOURS = 16  # farther rows add next to nothing to a density
+_CHOSEN_BY = 1_000  # reference rows that choose the bandwidth
+_SHARPER = 0.5
+_BANDWIDTHS = np.geomspace(1 / 32, 2, 13)  # in median distances to the nearest row
+_bandwidths: KeptResults[float] = KeptResults()
+
+
+class DensityRatioAttack(MembershipAttack):
+    """DOMIAS (van Breugel et al. 2023): log density of the synthetic rows minus that of the reference."""
+
+    name: ClassVar[str] = "density_ratio"
+    title: ClassVar[str] = "Density ratio (DOMIAS)"
+    threat: ClassVar[ThreatModel] = ThreatModel(reference=True)
+
+    def score(self, targets: Records, view: View, rng: np.random.Generator) -> np.ndarray:
+        """Log of the ratio of both kernel densities at each target."""
+        assert view.reference is not None
+        reference, metric = view.reference.rows, gower_metric(view.reference.rows)
+        bandwidth = sharp_bandwidth(reference, metric, rng)
+        densities = []
+        for rows in (view.synthetic.rows, reference):
+            found = nearest(targets.rows, rows, metric, min(NEIGHBOURS, len(rows))).distances_QK
+            densities.append(log_mean_kernel(found, bandwidth, len(rows)))
+        return densities[0] - densities[1]
+
+
+def sharp_bandwidth(reference: Rows, metric: Metric, rng: np.random.Generator) -> float:
+    """Half the bandwidth under which the reference rows are likeliest; see the module."""
+    return _SHARPER * _best_bandwidth(reference.sample(_CHOSEN_BY, rng), metric)
+
+
+def _best_bandwidth(reference: Rows, metric: Metric) -> float:
+    """The bandwidth with the largest leave-one-out likelihood of the reference rows; the same rows are asked once.
+
+    It depends on which categories are equal, not on their codes, which follow the synthetic rows: the key numbers them
+    as they are met.
+    """
+    levels = [c.cardinality for c in reference.space.coders]
+    met = [np.unique(codes, return_index=True, return_inverse=True)[1:] for codes in reference.codes_NC.T]
+    categories = [np.argsort(np.argsort(first))[inverse] for first, inverse in met]
+    key = content_key(reference.numbers_NV, *categories, metric.scale, metric.weights, metric.origin, levels)
+    return _bandwidths.get(key, partial(_likeliest_bandwidth, reference, metric))
+
+
+def _likeliest_bandwidth(reference: Rows, metric: Metric) -> float:
+    k = min(NEIGHBOURS, len(reference) - 1)
+    distances = nearest(reference, reference, metric, k, same_rows=True).distances_QK
+    unit = float(np.median(distances[:, 0])) or float(distances.mean()) or 1.0
+    candidates = unit * _BANDWIDTHS
+    likelihoods = [
+        float(log_mean_kernel(distances, h, len(reference) - 1).mean()) - _log_volume(reference, metric, h)
+        for h in candidates
+    ]
+    return float(candidates[int(np.argmax(likelihoods))])
+
+
+def log_mean_kernel(distances_QK: np.ndarray, bandwidth: float, n: int) -> np.ndarray:
+    """Log of the mean kernel over n rows, of which only the K nearest count (Q,)."""
+    nearest_Q1 = distances_QK[:, :1]
+    tail = np.exp(-(distances_QK - nearest_Q1) / bandwidth).sum(axis=1)
+    result: np.ndarray = np.log(tail) - nearest_Q1[:, 0] / bandwidth - np.log(n)
+    return result
+
+
+def _log_volume(rows: Rows, metric: Metric, bandwidth: float) -> float:
+    """Log of the integral of the kernel over all rows that there can be."""
+    n_numbers = rows.numbers_NV.shape[1]
+    numbers = np.log(2 * bandwidth / metric.weights[:n_numbers]).sum()
+    levels = np.array([c.cardinality for c in rows.space.coders])
+    categories = np.log1p((levels - 1) * np.exp(-metric.weights[n_numbers:] / bandwidth)).sum()
+    return float(numbers + categories)

@@ -10,7 +10,7 @@ from raysynth.errors import ParameterError
 
 ATTACKS: dict[str, str] = {
     "distance": "raysynth.attacks.distance:DistanceAttack",
-    "density_ratio": "raysynth.attacks.density:DensityRatioAttack",
+    "density_ratio": "raysynth.attacks.neighbourhood:DensityRatioAttack",
     "local_likelihood": "raysynth.attacks.neighbourhood:LocalLikelihoodAttack",
     "plagiarism": "raysynth.attacks.neighbourhood:PlagiarismAttack",
     "tracing": "raysynth.attacks.tracing:TracingAttack",

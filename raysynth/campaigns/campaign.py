@@ -18,9 +18,8 @@ import pyarrow as pa
 
 from raysynth.attacks.sequences import confidence_sequence
 from raysynth.attacks.shadows import ShadowAttack
-from raysynth.campaigns.plan import Plan, Trial
+from raysynth.campaigns.plan import CampaignStore, Plan, Trial
 from raysynth.campaigns.results import CampaignResults
-from raysynth.campaigns.store import CampaignStore
 from raysynth.campaigns.trial import Report, World, make_world, run_trial
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ClusterError, ParameterError, RaysynthError
@@ -149,7 +148,7 @@ class AttackCampaign:
         wants_scores = self.confidence_target is not None
         work = partial(work_on, store=self.store, wants_scores=wants_scores)
         if self._on_ray():
-            from raysynth.campaigns.on_ray import reports_from_ray
+            from raysynth.campaigns.trial import reports_from_ray
 
             options = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, "max_retries": self.max_retries}
             yield from reports_from_ray(work, world, trials, options, self.max_in_flight)

@@ -81,7 +81,7 @@ Csv = Annotated[
         "--csv",
         metavar="NAME=VALUE",
         help="How CSV files are written, where it is not found out right: delimiter, quote, encoding, header (yes, no),"
-        " decimal, thousands, missing, skip, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
+        " decimal, thousands, missing, skip, skip_footer, keep_index; e.g. --csv decimal=, --csv encoding=latin-1.",
     ),
 ]
 

@@ -1,9 +1,13 @@
-"""Table: any input as a schema and fragments that each give Arrow blocks."""
+"""Table: any input as a schema and fragments that each give Arrow blocks.
+
+The blocks of a Ray Dataset are read and mapped one by one, never gathered in the driver.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -114,8 +118,6 @@ class Table:
         schema = lenient(schema) if self.is_private else schema
         dataset = self.dataset
         if dataset is not None:
-            from raysynth.data.dataset_blocks import map_dataset
-
             dataset = map_dataset(dataset, self.schema, fn)
         return replace(
             self,
@@ -134,8 +136,6 @@ class Table:
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, block by block, in this process."""
         if self.dataset is not None:
-            from raysynth.data.dataset_blocks import dataset_blocks
-
             yield from dataset_blocks(self.dataset, self.schema, columns)
         for fragment in self.fragments:
             yield from fragment.blocks(columns)
@@ -197,3 +197,35 @@ class _Mapped:
 
     def bound(self, memory: pa.Table | None) -> Fragment:
         return replace(self, fragment=self.fragment.bound(memory))
+
+
+RAY_DATASET = "Ray Dataset"
+
+
+def dataset_blocks(dataset: Any, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows in this process, for small tables."""
+    for table in dataset.iter_batches(batch_format="pyarrow", batch_size=None):
+        yield from canonical_batches(table, schema, columns)
+
+
+def canonical_batches(
+    table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one block of a Dataset with canonical types."""
+    names = list(schema.names if columns is None else columns)
+    if missing := [n for n in names if n not in table.schema.names]:
+        raise DataError(
+            f"column '{missing[0]}' is missing from a block of the {RAY_DATASET}; every block needs all columns"
+        )
+    wanted = pa.schema([schema.field(n) for n in names])
+    for batch in table.select(names).combine_chunks().to_batches():
+        yield canonical_batch(batch, wanted)
+
+
+def map_dataset(dataset: Any, schema: pa.Schema, fn: Callable[[pa.Table], pa.Table]) -> Any:
+    """A function applied to each block of a Dataset."""
+    return dataset.map_batches(partial(_apply, schema, fn), batch_format="pyarrow", batch_size=None)
+
+
+def _apply(schema: pa.Schema, fn: Callable[[pa.Table], pa.Table], table: pa.Table) -> pa.Table:
+    return fn(pa.Table.from_batches(list(canonical_batches(table, schema)), schema=schema))

@@ -46,7 +46,7 @@ def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None, private: bo
 
         return table_from_path(data, declared, private=private)
     if kind.__module__ == "pyarrow._dataset":
-        from raysynth.data.sources.arrow_dataset import table_from_arrow_dataset
+        from raysynth.data.sources.dataset import table_from_arrow_dataset
 
         return table_from_arrow_dataset(data, private=private)
     if kind.__module__.startswith("ray.data"):

@@ -11,7 +11,7 @@ from raysynth.evaluation.evaluate import (
     privacy_risk_score,
     statistical_similarity_score,
 )
-from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.report import EvaluationResults
 from raysynth.evaluation.sequence_metrics import (
     autocorrelation_difference,
     cross_correlation_difference,

@@ -11,7 +11,7 @@ import numpy as np
 
 from raysynth.comparison.coding import text_of
 from raysynth.errors import ParameterError
-from raysynth.evaluation.joint import Joint
+from raysynth.evaluation.counting import Joint
 from raysynth.evaluation.measures import cdf
 from raysynth.evaluation.section import format_value, section_body
 from raysynth.evaluation.similarity import ColumnSimilarity, PairSimilarity, Similarity

@@ -1,4 +1,7 @@
-"""Diagnostics: is the synthetic table valid at all? Each check passes or fails, before any score is looked at."""
+"""Diagnostics: is the synthetic table valid at all? Each check passes or fails, before any score is looked at.
+
+A shareable report shows the columns from the synthetic table and the model's schema alone (`SyntheticAlone`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from raysynth.evaluation.measures import cdf
 from raysynth.kinds.evidence import Evidence
 from raysynth.kinds.identifier.kind import key_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
@@ -211,3 +215,33 @@ def _shares(name: str, shares: dict[str, float], what: str) -> Diagnostic:
 
 def _named(names: list[str], before: str) -> str:
     return before + ", ".join(f"'{n}'" for n in names[:_NAMED]) if names else ""
+
+
+@dataclass(frozen=True)
+class SyntheticColumn:
+    """One column of the synthetic table.
+
+    Args:
+        name: of the column.
+        kind: by the model's schema, else by the synthetic table itself.
+        synthetic: its distribution; None for identifiers and personal data.
+        missing_synthetic: share of rows without a value.
+    """
+
+    name: str
+    kind: Kind
+    synthetic: Marginal | None
+    missing_synthetic: float
+
+
+def synthetic_columns(tables: Tables) -> tuple[SyntheticColumn, ...]:
+    """The columns of the synthetic table, as they are without a look at the real one."""
+    alone = tables.synthetic_alone
+    if alone is None:
+        return ()
+    marginals, n_rows = alone.marginals(), alone.synthetic_statistics.n_rows
+    columns = []
+    for name, kind in alone.kinds.items():
+        own = marginals[name][1] if name in marginals else None
+        columns.append(SyntheticColumn(name, kind, own, 0.0 if own is None else own.missing / n_rows))
+    return tuple(columns)

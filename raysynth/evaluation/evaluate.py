@@ -20,18 +20,16 @@ from raysynth.comparison.rows import Rows
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.evaluation.attacks import FULL_COLUMNS, asked_attacks, attack_checks, attack_rows
-from raysynth.evaluation.counting import PassSummary
-from raysynth.evaluation.diagnostics import diagnose
+from raysynth.evaluation.counting import PassSummary, joints
+from raysynth.evaluation.diagnostics import diagnose, synthetic_columns
 from raysynth.evaluation.efficacy import MODELS, TargetEfficacy, choose_target, targets_efficacy
 from raysynth.evaluation.expected import expected_seconds
-from raysynth.evaluation.joint import joints
 from raysynth.evaluation.metrics.metric import Compared
 from raysynth.evaluation.metrics.registry import measure, metrics
 from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
 from raysynth.evaluation.provenance import told_of
-from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.report import EvaluationResults
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
-from raysynth.evaluation.synthetic_alone import synthetic_columns
 from raysynth.running.forecast import forecast
 from raysynth.running.progress import progress
 from raysynth.running.runner import summarise

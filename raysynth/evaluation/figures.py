@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from raysynth.evaluation.diagnostics import Diagnostic
+from raysynth.evaluation.diagnostics import Diagnostic, SyntheticColumn
 from raysynth.evaluation.efficacy import TargetEfficacy, relative_score
 from raysynth.evaluation.metrics.embedding import Embedding
 from raysynth.evaluation.metrics.manifold import Manifold
@@ -15,7 +15,6 @@ from raysynth.evaluation.privacy import PrivacyFigures
 from raysynth.evaluation.section import Section
 from raysynth.evaluation.sequence_comparison import SequenceFigures
 from raysynth.evaluation.similarity import Similarity
-from raysynth.evaluation.synthetic_alone import SyntheticColumn
 from raysynth.schema.columns import Kind
 
 if TYPE_CHECKING:

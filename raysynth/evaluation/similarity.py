@@ -29,28 +29,25 @@ from raysynth.comparison.coding import (
     range_coder,
 )
 from raysynth.comparison.intervals import Z95, Estimate
-from raysynth.evaluation.counting import PassPlan, PassSummary, SparseCounts, aligned
-from raysynth.evaluation.joint import Joint
+from raysynth.evaluation.counting import Joint, PassPlan, PassSummary, SparseCounts, aligned
 from raysynth.evaluation.measures import (
     NAN,
     aligned_counts,
+    around,
     category_coverage,
     contingency_similarity,
+    correlation_half_width,
     correlation_similarity,
+    expected_complement,
     ks_complement,
+    ks_half_width,
+    mean_around,
     mean_of_defined,
     missing_similarity,
     range_coverage,
     tv_complement,
-    wasserstein_distance,
-)
-from raysynth.evaluation.sampling_error import (
-    around,
-    correlation_half_width,
-    expected_complement,
-    ks_half_width,
-    mean_around,
     tv_half_width,
+    wasserstein_distance,
 )
 from raysynth.schema.columns import Kind
 from raysynth.statistics.released import CategoryCounts, NumericDistribution

@@ -16,8 +16,8 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.encoding.repeated import rows_each_of
 from raysynth.errors import SchemaError
-from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
 from raysynth.kinds.identifier.making import IdentifierEncoder
+from raysynth.kinds.identifier.pattern import ROW_NUMBERS_FROM
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated

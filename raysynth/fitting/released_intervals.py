@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import ndtri
 
-from raysynth.dp.accounting.discrete import MOST_LEVELS
-from raysynth.dp.accounting.ledger import Event, Mechanism
+from raysynth.dp.accounting.ledger import MOST_LEVELS, Event, Mechanism
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numbers import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder

@@ -1,6 +1,13 @@
 """Rows of one table grouped by those of another: which parent each has, its place among its siblings, summaries.
 
-Everything is an array operation: no loop over rows or parents. Shape legend: N rows, P parents.
+Everything is an array operation: no loop over rows or parents. Shape legend: N rows, P parents, S places of
+children.
+
+Which made parent a row gets, where it is not the one that brought it, is a join on codes (`match_parents`). A row wants
+a kind of parent; a parent has a kind, and a number of children that it is to have. The parents are dealt out like
+cards: as many of each as it is to have children, to rows that want its kind; what is left over on both sides after that
+is dealt regardless of the kind. So the distribution of the number of children is kept, and the kind as far as the
+numbers allow.
 """
 
 from __future__ import annotations
@@ -100,6 +107,28 @@ def group_means(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np
         return total / number, number
 
 
+def group_moments(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, ...]:
+    """Least, largest, mean and standard deviation of each group's values, (P,); NaN without values."""
+    there = ~np.isnan(x_N)
+    rows = pa.table({"group": group_N[there], "x": x_N[there]})
+    found = rows.group_by("group").aggregate([("x", how) for how in ("min", "max", "mean", "stddev")])
+    result = []
+    for how in ("min", "max", "mean", "stddev"):
+        values = np.full(n_groups, np.nan)
+        values[found["group"].to_numpy()] = found[f"x_{how}"].to_numpy()
+        result.append(values)
+    return tuple(result)
+
+
+def nearest_of(x: np.ndarray, sorted_: np.ndarray) -> np.ndarray:
+    """To each number the nearest of some sorted ones, (len(x),); itself where there is none, or it is missing."""
+    if not len(sorted_):
+        return x
+    above = np.clip(np.searchsorted(sorted_, x), 1, max(len(sorted_) - 1, 1))
+    low, high = sorted_[above - 1], sorted_[np.minimum(above, len(sorted_) - 1)]
+    return np.where(np.isnan(x), x, np.where(x - low <= high - x, low, high))
+
+
 def group_modes(group_N: np.ndarray, code_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """The most frequent code of each group (-1: none, of several the first met) and its share of the rows."""
     size = int(code_N.max(initial=0)) + 2
@@ -131,3 +160,64 @@ def levels(parent_N: np.ndarray) -> np.ndarray | None:
         level += climbing
         above[climbing] = parent_N[above[climbing]]
     return None
+
+
+def deal(
+    wanted_N: np.ndarray, kind_P: np.ndarray, number_P: np.ndarray, rng: np.random.Generator, level: int | None = None
+) -> np.ndarray:
+    """The parent of each row, (N,) int64; `NO_PARENT` where none is wanted or there.
+
+    Args:
+        wanted_N: kind of parent that each row wants, `NO_PARENT` for none.
+        kind_P: of each parent. number_P: how many children it is to have.
+        rng: of the dealing.
+        level: kinds are numbered within levels of so many; a parent of another level is never dealt. None: all kinds
+            are one level.
+    """
+    result = np.full(len(wanted_N), NO_PARENT, np.int64)
+    rows = rng.permutation(np.flatnonzero(wanted_N != NO_PARENT))
+    places = rng.permutation(np.repeat(np.arange(len(kind_P)), number_P))
+    rows, places = _dealt(result, rows, wanted_N, places, kind_P)
+    level_N, level_P = (np.zeros(len(x), np.int64) if level is None else x // level for x in (wanted_N, kind_P))
+    rows, places = _dealt(result, rows, level_N, places, level_P)
+    if len(rows) and len(kind_P):  # more rows than places: parents by their numbers
+        for of_N, of_P in ((wanted_N, kind_P), (level_N, level_P)):
+            rows = _drawn(result, rows, of_N, of_P, number_P, rng)
+    return result
+
+
+def _dealt(
+    result: np.ndarray, rows: np.ndarray, wanted_N: np.ndarray, places: np.ndarray, kind_P: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deal places to rows that want their kind, in order; the rows and places that are left."""
+    by_row, by_place = np.argsort(wanted_N[rows], kind="stable"), np.argsort(kind_P[places], kind="stable")
+    rows, places = rows[by_row], places[by_place]
+    wanted, offered = wanted_N[rows], kind_P[places]
+    rank = np.arange(len(rows)) - np.searchsorted(wanted, wanted)
+    start, stop = np.searchsorted(offered, wanted), np.searchsorted(offered, wanted, side="right")
+    hit = start + rank < stop
+    taken = (start + rank)[hit]
+    result[rows[hit]] = places[taken]
+    left = np.ones(len(places), bool)
+    left[taken] = False
+    return rows[~hit], places[left]
+
+
+def _drawn(
+    result: np.ndarray,
+    rows: np.ndarray,
+    wanted_N: np.ndarray,
+    kind_P: np.ndarray,
+    number_P: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw a parent of the wanted kind for each row, by the parents' numbers; the rows for which there is none."""
+    order = np.argsort(kind_P, kind="stable")
+    kinds = kind_P[order]
+    mass = np.concatenate([[0.0], np.cumsum(number_P[order] + 1e-3)])
+    start, stop = (np.searchsorted(kinds, wanted_N[rows], side) for side in ("left", "right"))
+    hit = stop > start
+    at = mass[start[hit]] + rng.random(int(hit.sum())) * (mass[stop[hit]] - mass[start[hit]])
+    place = np.clip(np.searchsorted(mass, at, side="right") - 1, start[hit], stop[hit] - 1)
+    result[rows[hit]] = order[place]
+    return rows[~hit]

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.related.grouping import NO_PARENT, Family, codes, plain, take_or_null
+from raysynth.related.grouping import NO_PARENT, Family, codes, deal, plain, take_or_null
 from raysynth.related.learning import TableModel
-from raysynth.related.matching import deal
 from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress

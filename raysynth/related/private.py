@@ -35,7 +35,7 @@ from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.kinds.arrow_text import held
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
-from raysynth.related.bounding import Seen, key_texts, rows_per_unit, seen_rows
+from raysynth.related.bounding import Seen, Unit, key_texts, private_plans, rows_per_unit, seen_rows
 from raysynth.related.forms import Forms
 from raysynth.related.grouping import plain, take_or_null
 from raysynth.related.learning import DatabaseModel, TableModel
@@ -44,7 +44,6 @@ from raysynth.related.opened import open_reference
 from raysynth.related.plan import TablePlan, number_of, place_of
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
-from raysynth.related.unit import Unit, private_plans
 from raysynth.running.progress import progress
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array

@@ -18,12 +18,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.related.grouping import Family, codes, group_means, group_modes, numbers, plain, take_or_null, values_of
+from raysynth.related.grouping import (
+    Family,
+    code_column,
+    codes,
+    group_means,
+    group_modes,
+    numbers,
+    plain,
+    take_or_null,
+    values_of,
+)
 from raysynth.schema.columns import ColumnSchema, Kind
 
 PLACE = "place among siblings"
 AS_BEFORE = "(as before)"  # how a category of the row before is learned in the next one
 REPEATED = 2.0  # times as often as by chance: then a column of categories is learned so
+ECHOED = 0.03  # the same for other columns, whose ties are to be so much more frequent than by chance, too
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,14 @@ class Siblings:
         is_sequence: whether siblings stand in an order.
         repeated: columns of text, in sequences, in which a value mostly stays: it is learned as `AS_BEFORE`, so that
             it is the same value that stays, of however many.
+        echoed: other columns, in sequences, in which rows often repeat the row before (the same flight day by day): a
+            column says of each row whether it does, and then it is exactly that value.
     """
 
     columns: tuple[ColumnSchema, ...]
     is_sequence: bool
     repeated: frozenset[str] = frozenset()
+    echoed: frozenset[str] = frozenset()
 
     def rounds(self, place_N: np.ndarray) -> np.ndarray:
         """The round that makes each row, (N,) from 0."""
@@ -130,36 +144,48 @@ class Siblings:
         """These siblings with the columns in which the value of the row before often stays."""
         if not self.is_sequence:
             return self
-        before, found = _row_before(family), []
+        before, repeated, echoed = _row_before(family), [], []
         later = np.flatnonzero(before >= 0)
-        for column in (c for c in self.columns if c.kind.is_discrete and pa.types.is_string(c.arrow_type)):
+        for column in self.columns:
             code, distinct = codes(rows.column(column.name))
-            shares = np.bincount(code[code >= 0], minlength=1) / max(len(code), 1)
-            stays = float(((code[later] == code[before[later]]) & (code[later] >= 0)).mean()) if len(later) else 0.0
-            if (
-                len(distinct) > 2
-                and stays > REPEATED * float(shares @ shares)
-                and AS_BEFORE not in distinct.to_pylist()
-            ):
-                found.append(column.name)
-        return replace(self, repeated=frozenset(found))
+            is_text = column.kind.is_discrete and pa.types.is_string(column.arrow_type)
+            if is_text and len(distinct) > 2 and AS_BEFORE not in distinct.to_pylist():
+                stays, chance = _ties(code, before, later, -1)
+                repeated += [column.name] * (stays > REPEATED * chance)
+            elif not is_text and len(distinct) > 2:
+                stays, chance = _ties(code, before, later, int(np.bincount(code[code >= 0]).argmax()))
+                echoed += [column.name] * (stays > max(REPEATED * chance, chance + ECHOED))
+        return replace(self, repeated=frozenset(repeated), echoed=frozenset(echoed))
 
     def learned(self, columns: Mapping[str, ColumnSchema]) -> dict[str, ColumnSchema]:
         """Columns as they are learned."""
-        return {n: replace(c, categories=None, levels=None) if n in self.repeated else c for n, c in columns.items()}
+        echoes = {_echo(n): code_column(_echo(n)) for n in columns if n in self.echoed}
+        own = {n: replace(c, categories=None, levels=None) if n in self.repeated else c for n, c in columns.items()}
+        return echoes | own
 
     def forward(self, rows: pa.Table, family: Family) -> dict[str, pa.Array]:
-        """The repeated columns as they are learned, (N,)."""
+        """The repeated columns as they are learned, and what says of the echoed ones whether they repeat, (N,)."""
         before, result = _row_before(family), {}
-        for name in self.repeated:
+        for name in self.repeated | self.echoed:
             code, distinct = codes(rows.column(name))
             stays = (before >= 0) & (code >= 0) & (code == code[before])
+            if name in self.echoed:
+                result[_echo(name)] = pa.array(stays.astype(np.int64))
+                continue
             labels = pa.concat_arrays([distinct.cast(pa.string()), pa.array([AS_BEFORE])])
             result[name] = values_of(labels, np.where(stays, len(distinct), code))
         return result
 
     def inverse(self, rows: pa.Table, last: pa.Table | None) -> pa.Table:
         """Rows as they are shown, from drawn ones; `last`: the row before each, None where they are the first."""
+        for name in self.echoed:
+            if _echo(name) not in rows.column_names:
+                continue
+            stays = pc.fill_null(pc.equal(rows.column(_echo(name)), 1), False)
+            if last is not None:
+                values = pc.if_else(stays, plain(last.column(name)), plain(rows.column(name)))
+                rows = rows.set_column(rows.column_names.index(name), name, values)
+            rows = rows.drop_columns([_echo(name)])
         for name in self.repeated:
             values = plain(rows.column(name))
             stays = pc.fill_null(pc.equal(values, AS_BEFORE), False)
@@ -240,6 +266,19 @@ class Walk:
         return Walk(self.siblings, rows, known)
 
 
+def _ties(code_N: np.ndarray, before_N: np.ndarray, later: np.ndarray, apart: int) -> tuple[float, float]:
+    """How often a later row has the value of the row before, and how often by chance; where that is not `apart`.
+
+    The most frequent number is left out: it is repeated without being meant (no goals in both seasons).
+    """
+    later = later[(code_N[before_N[later]] >= 0) & (code_N[before_N[later]] != apart)]
+    if not len(later):
+        return 0.0, 0.0
+    shares = np.bincount(code_N[code_N >= 0], minlength=1) / max(len(code_N), 1)
+    by_value = np.bincount(code_N[before_N[later]], minlength=len(shares)) / len(later)
+    return float((code_N[later] == code_N[before_N[later]]).mean()), float(shares @ by_value)
+
+
 def _row_before(family: Family) -> np.ndarray:
     """The number of the sibling before each row, -1 for the first, (N,)."""
     order = np.lexsort((family.place, family.parent))
@@ -283,6 +322,10 @@ def _mean(column: ColumnSchema) -> str:
 
 def _typical(column: ColumnSchema) -> str:
     return f"siblings' {column.name}"
+
+
+def _echo(name: str) -> str:
+    return f"{name} as before"
 
 
 def _share(column: ColumnSchema) -> str:

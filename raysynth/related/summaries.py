@@ -23,7 +23,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.related.forms import difference_of, of_type
-from raysynth.related.grouping import Family, codes, group_modes, number_column, numbers, plain, values_of
+from raysynth.related.grouping import (
+    Family,
+    codes,
+    group_modes,
+    group_moments,
+    nearest_of,
+    number_column,
+    numbers,
+    plain,
+    values_of,
+)
 from raysynth.related.kinds import Sample, frequent_levels, share_of_parents, squeezed
 from raysynth.schema.columns import ColumnSchema, Kind, column_from_dict, column_to_dict
 from raysynth.schema.constraints.values import one_array
@@ -104,7 +114,7 @@ class Summaries:
         there = np.flatnonzero(parent_N >= 0)
         result: dict[str, pa.Array] = {}
         for column in self.numbers:
-            least, largest, mean, deviation = _moments(
+            least, largest, mean, deviation = group_moments(
                 parent_N[there], numbers(children.column(column.name))[there], n_parents
             )
             several = np.bincount(parent_N[there], minlength=n_parents) > 1
@@ -213,14 +223,21 @@ class Summaries:
     def repaired(self, parents: pa.Table, number_P: np.ndarray) -> pa.Table:
         """Made parents whose summaries say something of every column without missing values.
 
-        A parent with children that was drawn as one without, or as one with a single child, or whose children would go
-        further than any real ones, takes these summaries from the parent nearest in number of children.
+        A parent with children that was drawn as one without, or as one with a single child, takes these summaries from
+        the parent nearest in number of children; so does one whose least child would lie further than any real one. A
+        range that reaches further is cut.
         """
         result = {n: parents.column(n) for n in parents.column_names}
         for column in self.numbers:
-            names = [c.name for c in self._of_number(column)]
+            names, most = [c.name for c in self._of_number(column)], self.most.get(column.name, np.inf)
             ends = self._numbers(result, column)
-            beyond = ends["least"] + ends["width"] > self.most.get(column.name, np.inf)
+            beyond = ends["least"] > most
+            cut = np.flatnonzero(~beyond & (ends["least"] + ends["width"] > most))
+            if len(cut):
+                width = np.array(numbers(result[names[1]]))
+                width[cut] = most - ends["least"][cut]
+                result[names[1]] = of_type(width, self._of_number(column)[1])
+                parents = pa.table(result)
             for first, fewest in ((0, 1), (1, 2)):
                 asked = number_P >= fewest
                 known = asked & ~beyond & (column.nullable | parents.column(names[first]).is_valid().to_numpy())
@@ -254,9 +271,12 @@ class Summaries:
                     x[held] = _ascending(x[held], parent_N)
                 x[held] = _whole(least[parent_N] + x[held] * width[parent_N], self.relative[column.name])
                 least, width = (_whole(e, self.relative[column.name]) for e in (least, width))
-            else:
-                x[held] = np.clip(x[held], least[parent_N], (least + width)[parent_N])
-            x[held] = _reaching(x[held], parent_N, least, width)
+            else:  # ends that are among the values of rows: of a few prices or distances none lies between two
+                drawn = np.unique(x[~np.isnan(x)])
+                least, largest = (nearest_of(e, drawn) for e in (least, least + width))
+                width = largest - least
+                x[held] = np.clip(x[held], least[parent_N], largest[parent_N])
+            x[held] = _reaching(x[held], parent_N, least, width, column.name in self.relative)
             result[column.name] = of_type(x, column)
         return pa.table(result)
 
@@ -339,21 +359,8 @@ def _whole(x: np.ndarray, unit: int) -> np.ndarray:
 
 def _varies(x_N: np.ndarray, parent_N: np.ndarray, number_P: np.ndarray) -> bool:
     """Whether the values differ in most of the families of several children."""
-    least, largest, _, _ = _moments(parent_N, x_N, len(number_P))
+    least, largest, _, _ = group_moments(parent_N, x_N, len(number_P))
     return bool((largest > least)[number_P > 1].mean() > 0.5)
-
-
-def _moments(parent_N: np.ndarray, x_N: np.ndarray, n_parents: int) -> tuple[np.ndarray, ...]:
-    """Least, largest, mean and standard deviation of each parent's values, (P,); NaN without values."""
-    there = ~np.isnan(x_N)
-    rows = pa.table({"parent": parent_N[there], "x": x_N[there]})
-    found = rows.group_by("parent").aggregate([("x", how) for how in ("min", "max", "mean", "stddev")])
-    result = []
-    for how in ("min", "max", "mean", "stddev"):
-        values = np.full(n_parents, np.nan)
-        values[found["parent"].to_numpy()] = found[f"x_{how}"].to_numpy()
-        result.append(values)
-    return tuple(result)
 
 
 def _ascending(x_N: np.ndarray, parent_N: np.ndarray) -> np.ndarray:
@@ -361,17 +368,26 @@ def _ascending(x_N: np.ndarray, parent_N: np.ndarray) -> np.ndarray:
     return x_N[np.lexsort((x_N, parent_N))]
 
 
-def _reaching(x_N: np.ndarray, parent_N: np.ndarray, least_P: np.ndarray, width_P: np.ndarray) -> np.ndarray:
-    """The values with the least of each family at its least, the largest, where there are two, at its largest."""
+def _reaching(
+    x_N: np.ndarray, parent_N: np.ndarray, least_P: np.ndarray, width_P: np.ndarray, together: bool
+) -> np.ndarray:
+    """The values with the least of each family at its least, the largest, where there are two, at its largest.
+
+    `together`: rows that share such an end move with it, since they repeat each other.
+    """
     there = np.flatnonzero(~np.isnan(x_N))
     if not len(there):
         return x_N
     order = there[np.lexsort((x_N[there], parent_N[there]))]
-    of = parent_N[order]
+    of, x = parent_N[order], x_N[order]
     first = np.append(True, of[1:] != of[:-1])
     last = np.append(first[1:], True)
-    x_N[order[last]] = (least_P + width_P)[of[last]]
-    x_N[order[first]] = least_P[of[first]]
+    family = np.cumsum(first) - 1
+    low, high = x[first][family], x[last][family]
+    moved = together & (low < high)
+    to_high, to_low = (end | (moved & (x == value)) for end, value in ((last, high), (first, low)))
+    x_N[order[to_high]] = (least_P + width_P)[of[to_high]]
+    x_N[order[to_low]] = least_P[of[to_low]]
     return x_N
 
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
     from raysynth.dp.mechanisms.noise import NoiseSource
     from raysynth.methods.base import Synthesizer
+    from raysynth.related.bounding import Unit
     from raysynth.related.learning import DatabaseModel
     from raysynth.related.making import Roots
-    from raysynth.related.unit import Unit
     from raysynth.sampling.writer import Manifest
 
 DEFAULT_METHOD, PRIVATE_METHOD = "trees", "bayesian_network"
@@ -150,7 +150,7 @@ class RelationalSynthesizer(Parameterised):
 
     def _unit(self) -> Unit | None:
         """What is protected; None without a budget."""
-        from raysynth.related.unit import unit_of
+        from raysynth.related.bounding import unit_of
 
         return unit_of(self.epsilon, self.delta, self.root, self.caps, self.public_types, self._noise)
 
@@ -277,8 +277,7 @@ class RelationalSynthesizer(Parameterised):
         Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
         """
         from raysynth.files.storage import place
-        from raysynth.related.blocks import Blocks, Request
-        from raysynth.related.folder import FolderPlan, opened, write_folder
+        from raysynth.related.writing import Blocks, FolderPlan, Request, opened, write_folder
 
         roots = self._roots(scale, conditions, rows)
         asked = repr((float(scale), sorted((rows or {}).items()), conditions))
@@ -313,7 +312,7 @@ class RelationalSynthesizer(Parameterised):
 
     def _made(self, roots: Mapping[str, Roots], scale: float, seed: int | None) -> dict[str, pa.Table]:
         """All blocks, one below the other."""
-        from raysynth.related.blocks import Blocks, Request
+        from raysynth.related.writing import Blocks, Request
 
         with told(quiet=not self.verbose):
             return Blocks.of(self.database_, Request(roots, scale, self._sampling_seed(seed))).tables()

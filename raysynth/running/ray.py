@@ -163,7 +163,7 @@ def _of_blocks(table: Table, make: Callable[[Iterator[pa.RecordBatch]], Any], co
 
 
 def _of_block(schema: pa.Schema, make: Callable[..., Any], columns: Sequence[str] | None, block: pa.Table) -> pa.Table:
-    from raysynth.data.dataset_blocks import canonical_batches
+    from raysynth.data.fragments import canonical_batches
 
     return _row(0, 0, lambda: make(canonical_batches(block, schema, columns)))
 
@@ -360,7 +360,7 @@ def _for_each_block(
     import ray
     from ray.data import Datasink
 
-    from raysynth.data.dataset_blocks import canonical_batches
+    from raysynth.data.fragments import canonical_batches
 
     class EachBlock(Datasink[Any]):
         """Applies `fn`; an error about the rows travels as a result, as in `_row`."""

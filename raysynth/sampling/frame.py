@@ -11,8 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from raysynth.sampling.local import worker_threads
-from raysynth.schema.columns import ColumnSchema
-from raysynth.schema.entries import SPARSE_DTYPE
+from raysynth.schema.columns import SPARSE_DTYPE, ColumnSchema
 from raysynth.schema.table import TableSchema
 
 THREADS_PAY = 50_000  # rows

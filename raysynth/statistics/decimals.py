@@ -9,12 +9,15 @@ import numpy as np
 
 MAX_DECIMALS = 15
 _SIGNIFICANT = 1e15  # a double holds 15 decimal digits for certain; a match beyond them is chance
+_NOISE = 512  # units in the last place by which sums of decimals miss them at most: 0.1 + 0.2, or 0.1 a thousand times
+_NOISY = 8e10  # fewer of them for more digits: so many over the digits' multiple, which one value in 3e4 has by chance
 
 
 def needed_decimals(values: np.ndarray, so_far: int = 0) -> int:
     """The smallest d with round(x, d) == x for every x, at least `so_far`; `MAX_DECIMALS` + 1 where there is none.
 
-    The result is the largest of the values' own needs, so it does not depend on how rows are split.
+    What the rounding of doubles adds to a value of few digits (0.1 + 0.2) counts as none. The result is the largest of
+    the values' own needs, so it does not depend on how rows are split.
 
     Args:
         values: (N,) float32 or float64, finite.
@@ -48,13 +51,17 @@ def needed_digits(values: np.ndarray, most: int) -> np.ndarray:
 
 
 def _held(values: np.ndarray, decimals: int) -> np.ndarray:
-    if decimals == 0:
-        return np.asarray(np.rint(values) == values)
+    """Whether d digits hold each value (N,): exactly, or but for the noise that arithmetic leaves in a double."""
     if decimals > MAX_DECIMALS:
         return np.zeros(len(values), dtype=bool)
-    few = np.abs(values) < _SIGNIFICANT / 10.0**decimals
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray((np.round(values, decimals) == values) & few)
+        near = np.round(values, decimals)
+        size = np.abs(values)
+        held = np.asarray(near == values) & ((size < _SIGNIFICANT / 10.0**decimals) | (decimals == 0))
+        if values.dtype == np.float64 and not held.all():
+            units = np.minimum(_NOISE, _NOISY / np.maximum(size * 10.0**decimals, 1))
+            held |= (np.abs(near - values) <= units * np.spacing(size)) & (units >= 1)
+    return np.asarray(held)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.fragments import Table
-from raysynth.kinds.identifier.key_pattern import ROW_NUMBERS_FROM
-from raysynth.kinds.identifier.pattern import parse_pattern
+from raysynth.kinds.identifier.pattern import ROW_NUMBERS_FROM, parse_pattern
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.relations import sampled_rows

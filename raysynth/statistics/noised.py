@@ -2,7 +2,7 @@
 
 Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
-noise, whether they are whole and where they lie (`noised_digits.py`, `noised_range.py`); there the second pass counts
+noise, whether they are whole and where they lie (`noised_range.py`); there the second pass counts
 them, in as many parts of about equally many rows as the noise lets one tell apart. Where outer ones hold noise alone,
 tails take their place (`noised_tails.py`).
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
@@ -49,20 +49,20 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised_digits import DigitCells, digits_shown
 from raysynth.statistics.noised_naming import NAMING_SHARE, Named, SecondLook
 from raysynth.statistics.noised_range import (
     END_COST,
     ZOOMS,
+    DigitCells,
     RangeGrid,
+    digits_shown,
     interval_shown,
     parts_shown,
     released_spread,
 )
-from raysynth.statistics.noised_tails import with_tails, without_noise_alone
+from raysynth.statistics.noised_tails import ValueGrid, grid_of, grid_of_parts, wider, with_tails, without_noise_alone
 from raysynth.statistics.plain_values import from_integers
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
-from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts, wider
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
 RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases

@@ -121,14 +121,12 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
         if name in done or any(names[p] in done and name in names[p] for p in parts):
             continue
         made = values[list(parts)].prod(0) if words == "*" else values[list(parts)].sum(0)
-        if words == "k":  # a constant step apart
-            step = np.nanmedian(values[target] - made)
-            if step == 0 or not _holds(_same(values[target], made + step)):
-                continue
-            done.add(name)
-            sign, size = ("+", step) if step > 0 else ("-", -step)
-            text = f"{quoted(name)} == {quoted(names[parts[0]])} {sign} {size:.15g}"
-            yield (Expression(text), f"'{name}' is '{names[parts[0]]}' {sign} {size:.15g}"), name
+        if words in ("k", "-k"):
+            if (made_with := _constant(values[target], made, words)) is not None:
+                done.add(name)
+                text = made_with.format(quoted(names[parts[0]]))
+                shown = made_with.format(f"'{names[parts[0]]}'")
+                yield (Expression(f"{quoted(name)} == {text}"), f"'{name}' is {shown}"), name
             continue
         trivial = 1.0 if words == "*" else 0.0
         if any(np.sum(np.isfinite(v) & (v != trivial) & (v != 0)) < FEWEST for v in values[list(parts)]):
@@ -140,6 +138,22 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
             text = f" {sign} ".join(quoted(names[p]) for p in rest)
             shown = f" {words} ".join(f"'{names[p]}'" for p in parts)
             yield (Expression(f"{quoted(names[solved])} == {text}"), f"'{name}' is {shown}"), name
+
+
+def _constant(values: np.ndarray, part: np.ndarray, words: str) -> str | None:
+    """How a column is made from another one and a number, as a form with a place for that one; None where it is not.
+
+    Args:
+        values, part: of both, (N,).
+        words: 'k': the number is their difference; '-k': it is their sum.
+    """
+    base = part if words == "k" else -part
+    number = np.nanmedian(values - base)
+    if (words == "k" and number == 0) or not _holds(_same(values, base + number)):
+        return None
+    if words == "-k":
+        return f"{number:.15g} - {{}}"
+    return f"{{}} {'+' if number > 0 else '-'} {abs(number):.15g}"
 
 
 def _solved(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
@@ -222,10 +236,10 @@ def _explained(probes: np.ndarray) -> Iterator[tuple[str, int, tuple[int, ...]]]
                 if target not in (a, b):
                     yield operation, target, (a, b)
     for a, b in combinations(range(n), 2):
-        steps = probes[b] - probes[a]
-        steps = steps[np.isfinite(steps)]
-        if len(steps) >= _PROBES // 3 and np.ptp(steps) <= 1e-9 * max(1.0, np.abs(steps).max()):
-            yield "k", b, (a,)
+        for words, steps in (("k", probes[b] - probes[a]), ("-k", probes[b] + probes[a])):
+            known = steps[np.isfinite(steps)]
+            if len(known) >= _PROBES // 3 and np.ptp(known) <= 1e-9 * max(1.0, np.abs(known).max()):
+                yield words, b, (a,)
 
 
 def _hits(probes: np.ndarray, made: np.ndarray) -> list[int]:

@@ -18,7 +18,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
-from raysynth.kinds.identifier.repeated import MANY
+from raysynth.kinds.identifier.repeated import MANY, numbers_persons
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles
@@ -191,14 +191,18 @@ def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None
     """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
 
     Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
-    address), what a few may share (a name), and other keys; of several the one with the most values.
+    address), what a few may share (a name), and other keys; of several the one with the most values. Where a key
+    numbers persons and each row has another one, the rows are these persons: what repeats then (their managers, their
+    doctors) is no reason to count others, but for another key that is named so.
     """
+    of_rows = [c.name for c in schema.columns if c.kind.is_key and numbers_persons(c.name)]
+    are_persons = any(statistics.columns[n].summary.all_unique and not statistics.columns[n].missing for n in of_rows)
     ranked = []
     for place, column in enumerate(schema.columns):
         seen = statistics.columns[column.name]
         rank = column.kind.about.whose(column)
         present = seen.n_rows - seen.missing
-        if rank is None or seen.summary.all_unique or seen.n_distinct < MANY:
+        if rank is None or (are_persons and rank) or seen.summary.all_unique or seen.n_distinct < MANY:
             continue
         if column.kind.is_made and not column.kind.is_key and seen.n_distinct > FEW_SHARED * present:
             continue

@@ -23,7 +23,7 @@ from raysynth.errors import ConstraintError
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
-from raysynth.schema.constraints.joint import joint_codes
+from raysynth.schema.constraints.combinations import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
 from raysynth.schema.constraints.values import column_of
 from raysynth.schema.table import TableSchema

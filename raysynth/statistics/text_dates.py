@@ -6,12 +6,12 @@ that say that there is none ('-', 'unknown', 0000-00-00), read as dates; all oth
 the month is taken first, said loudly; `date_format` overrides.
 
 The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-' or '.', with two
-digits of the year, without leading zeros, 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012, January 31, 2012, Tuesday
-31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as 2012Q1, a
-week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45, 15:45:30, 15:45:30.250, 1545,
-3:45 PM, and 'Z', 'UTC' or an offset behind; times alone; durations of hours as 26:15:30 and 26:15; and Tue Jan 31
-15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue
-Jan 31 15:45:30 2012 (ctime), 20120131154530.
+digits of the year, without leading zeros (of both or of the first), 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012,
+January 31, 2012, Tuesday 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12,
+a quarter as 2012Q1, a week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45,
+15:45:30, 15:45:30.250, 1545, 3:45 PM, and 'Z', 'UTC' or an offset behind; times alone, 15.45.30 too; durations of hours
+as 26:15:30 and 26:15; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail),
+31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _NUMBERS = [
     *(f"%m{s}%d{s}%{y}" for s in "/-." for y in "Yy"),
     *(f"%-d{s}%-m{s}%{y}" for s in "/-." for y in "Yy"),
     *(f"%-m{s}%-d{s}%{y}" for s in "/-." for y in "Yy"),
+    *(f"%{a}{s}%{b}{s}%{y}" for a, b in (("-d", "m"), ("-m", "d")) for s in "/-." for y in "Yy"),
     *(f"%y{s}%m{s}%d" for s in "/-."),
     "%Y%m%d",
     "%d%m%Y",
@@ -64,7 +65,7 @@ _WORDS = [
 _WITH_WEEKDAY = [f"%{a}{c} {form}" for form in _WORDS if " " in form for a in "aA" for c in ("", ",")]
 _PARTS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y%m", "%Y-Q%q", "%YQ%q", "%Y Q%q", "Q%q %Y", "%G-W%V", "%GW%V"]
 _PARTS += [f"%{b}{s}%{y}" for b in ("b", "B", "^b") for s in " -" for y in "Yy"]
-_CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S"]
+_CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S", "%H.%M.%S", "%-H.%M.%S"]
 _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for gap in (" ", "") for p in ("p", "#p")]
 _SPANS = ["%-O:%M:%S", "%O:%M:%S", "%-O:%M", "%O:%M"]  # durations: hours beyond 23, which no time of day has
 _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"]

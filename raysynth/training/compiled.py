@@ -7,7 +7,7 @@ plainly, and is: where there is no compiler, an operation is not supported, a gr
 results differ from the plain ones, training goes on without, and a warning says why.
 
 Averages over workers, clipping of the mean gradient, optimisers and moving averages stay outside. Under a privacy
-budget nothing is compiled: norms by example come from records of the layers' calls (`dp/gradients/clip.py`), and a
+budget nothing is compiled: norms by example come from records of the layers' calls (`dp/gradients/release.py`), and a
 compiled function makes none.
 """
 

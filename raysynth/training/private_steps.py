@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import clipped_sum, example_gradients
-from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
+from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease, clipped_sum, example_gradients
 from raysynth.dp.gradients.uses import Use
 from raysynth.training.averaging import Average
 from raysynth.training.batches import Batch

@@ -26,7 +26,7 @@ import numpy as np
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import Event, Ledger, gaussian
-from raysynth.dp.accounting.run_scope import RunScope
+from raysynth.dp.accounting.scope import RunScope
 from raysynth.dp.mechanisms.counts import gaussian_vector
 from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
@@ -42,8 +42,7 @@ from raysynth.tuning.domains import Space
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.on_ray import Room, run_trials
 from raysynth.tuning.one_trial import Tell
-from raysynth.tuning.pair_score import CoarseCells, pair_score, score_sensitivity
-from raysynth.tuning.private_plan import PrivatePlan
+from raysynth.tuning.private_plan import CoarseCells, PrivatePlan, pair_score, score_sensitivity
 from raysynth.tuning.results import SweepResult
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult, result_path
 

@@ -31,7 +31,7 @@ import pandas as pd
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import edge_rules
-from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.network import estimate
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, find_structure
 from raysynth.statistics.contingency import ContingencyCounts

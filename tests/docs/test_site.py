@@ -34,7 +34,7 @@ from raysynth.evaluation.privacy import PARTS
 from raysynth.evaluation.wording import GLOSSARY
 from raysynth.files.model_file import read_model
 from raysynth.methods.registry import METHODS
-from raysynth.schema.constraint_json import KINDS as CONSTRAINT_KINDS
+from raysynth.schema.table import KINDS as CONSTRAINT_KINDS
 
 ROOT = DOCS.parent
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")

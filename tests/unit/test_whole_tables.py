@@ -31,7 +31,7 @@ NEVER = {"take_all", "to_arrow_refs", "to_numpy_refs", "to_pandas_refs", "iter_i
 GATHERING = {"to_pandas", "to_arrow", "encoded", "_read_all", "read_table", "to_table", "read_all", "read_pandas"}
 ALLOWED = {
     "campaigns/results.py to_pandas": "one line a trial",
-    "campaigns/store.py read_table": "one trial's scores",
+    "campaigns/plan.py read_table": "one trial's scores",
     "cli/demo.py to_arrow": "the demonstration divides a table that fits in memory",
     "evaluation/sequence_comparison.py to_arrow": "sequences are compared in memory (README, 'Limits')",
     "attacks/audit/units.py to_arrow": "an audit refits hundreds of times, on few rows",

@@ -150,7 +150,7 @@ def audit_epsilon(
         data: rows, or sequences, of the worst table that one can think of; a hundred are enough for 'file'. Each fit
             reads them all.
         canary: values of the canary's columns ('feature 1' ... of an array); the others are extreme
-            (`canary.py`). Of a sequence: one value for all steps, or a list with one for each.
+            (`units.py`). Of a sequence: one value for all steps, or a list with one for each.
         n_refits: fits of 'file', half of them with the canary; at least 32.
         n_canaries: of 'gradients'; no more than the network has weights.
         learning_share: of the refits, that the adversary learns on; they are not judged.

@@ -21,12 +21,16 @@ from raysynth.data.arrow_types import TEXT, canonical_batch, canonical_schema
 from raysynth.data.fragments import Fragment, Table
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, TEXT_FORM, ColumnForm, form_of
+from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, ODD_MISSING, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, StorageError
+from raysynth.schema.table import TableSchema
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
+_MOST_ODD, _MOST_ODD_SHARE = 20, 0.02  # different texts among numbers, and their share of the rows
+_FEWEST_NUMBERS = 20  # different ones
 _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block decides the types
 
 
@@ -127,6 +131,8 @@ def table_from_csv(
             for n in texts[0].names
         }
         return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts[0].dialect, forms))
+    if given.skip_footer:
+        raise DataError(f"'{source}' is too large for skip_footer: delete the lines after the table")
     first = _read(filesystem, paths[0], given, _STREAM_BLOCK)
     forms = {
         n: TEXT_FORM if pt.is_null(f.type) else f for n, f in _forms([first.columns], first, given, declared).items()
@@ -155,8 +161,8 @@ def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int |
     dialect = _dialect(filesystem, path, given)
     try:
         if n_bytes is None:
-            with open_plain(filesystem, path) as stream:
-                table = _parsed(stream, dialect, given.missing)
+            table, after = _whole(filesystem, path, dialect, given)
+            dialect = replace(dialect, notes=(*dialect.notes, *after))
         else:
             head, is_whole = read_head(filesystem, path, n_bytes)
             whole = head if is_whole else head[: head.rfind(b"\n") + 1]
@@ -169,6 +175,38 @@ def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int |
             dialect, left_out=others, notes=tuple(n for n in dialect.notes if "numbers the rows" not in n)
         )
     return _Texts(path, dialect, {n: table.column(n) for n in dialect.names})
+
+
+def _whole(
+    filesystem: pafs.FileSystem, path: str, dialect: Dialect, given: CsvFile
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """A file as text without the lines after its table, and what to say of these."""
+
+    def parsed(n_after: int) -> pa.Table:
+        with open_plain(filesystem, path) as stream:
+            if n_after == 0:
+                return _parsed(stream, dialect, given.missing)
+            content = stream.read()
+            return _parsed(pa.BufferReader(content[: start_of_last(content, n_after)]), dialect, given.missing)
+
+    narrow: list[str] = []
+    try:
+        rows = parsed(given.skip_footer or 0)
+    except pa.ArrowInvalid:
+        with open_plain(filesystem, path) as stream:
+            narrow = narrow_lines(stream.read(), dialect.encoding, dialect.delimiter, dialect.quote, len(dialect.names))
+        if not narrow or given.skip_footer is not None:
+            raise
+        rows = parsed(len(narrow))
+    n = rows_after({name: rows.column(name) for name in dialect.names}) if given.skip_footer is None else 0
+    if not n and not narrow:
+        return rows, ()
+    after = [*(" ".join(v for v in row.values() if v)[:60] for row in rows.slice(len(rows) - n).to_pylist()), *narrow]
+    shown = next((f" ({text.strip()!r})" for text in after if text.strip()), "")
+    noun = "line after the table" if len(after) == 1 else "lines after the table"
+    note = f"{len(after)} {noun} left out{shown}: no row of it; skip_footer=0 keeps what is as wide as the others"
+    kept = [c.slice(0, len(rows) - n).cast(pa.string()).dictionary_encode() for c in rows.columns]  # no text of others
+    return pa.Table.from_arrays(kept, names=rows.column_names), (note,)
 
 
 def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:
@@ -225,6 +263,8 @@ def _forms(
             continue
         as_number = type_ is not None and (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_))
         form = form_of(distinct[name], decimal=given.decimal, thousands=given.thousands, as_number=as_number)
+        if type_ is None and pt.is_string(form.type):
+            form = _but_for_few(distinct[name], [part[name] for part in parts]) or form
         forms[name] = replace(form, zeros=as_number)
     has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
     has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
@@ -236,6 +276,34 @@ def _forms(
                 again = form_of(distinct[name], decimal=",")
                 forms[name] = form if pt.is_string(again.type) else replace(again, unsettled=form.is_plain)
     return forms
+
+
+def _but_for_few(distinct: pa.Array, columns: Sequence[pa.ChunkedArray]) -> ColumnForm | None:
+    """The form of a column of numbers but for a few texts, each of too few rows to leave; else None.
+
+    As text all numbers would be lost for these ('Unrated', a cell that slipped from its neighbour). They are missing
+    then, which is said. A text of several digits is none of them: it may be a code among codes.
+    """
+    texts = pc.utf8_trim_whitespace(distinct)
+    is_usual = pc.is_in(texts, value_set=pa.array(["", *ODD_MISSING]))
+    is_number = pc.match_substring_regex(texts, PLAIN_NUMBER)
+    odd, numbers = distinct.filter(pc.invert(pc.or_(is_number, is_usual))), distinct.filter(is_number)
+    if not (0 < len(odd) <= _MOST_ODD and len(numbers) >= _FEWEST_NUMBERS):
+        return None
+    form = form_of(pa.concat_arrays([numbers, texts.filter(is_usual)]))
+    if pt.is_string(form.type) or pc.any(pc.match_substring_regex(odd, "[0-9].*[0-9].*[0-9]")).as_py():
+        return None
+    rows = dict.fromkeys(odd.to_pylist(), 0)
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    for chunk in chunks:
+        at = pc.index_in(chunk.dictionary, value_set=odd).take(chunk.indices)
+        for found in pc.value_counts(at.drop_null()).to_pylist():
+            rows[odd[found["values"]].as_py()] += found["counts"]
+    n_rows = sum(len(chunk) - chunk.null_count for chunk in chunks)
+    few = max(TableSchema(()).rare_threshold, n_rows // 1000 + 1)
+    if max(rows.values()) >= few or sum(rows.values()) > _MOST_ODD_SHARE * n_rows:
+        return None
+    return replace(form, odd=(*form.odd, *(text.strip() for text in rows)))
 
 
 def _is_grouped(texts: pa.Array) -> bool:

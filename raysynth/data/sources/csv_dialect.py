@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from raysynth.data.sources.csv_file import CsvFile
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, form_of
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, ODD_MISSING, form_of
 from raysynth.errors import DataError
 
 HEAD_BYTES = 1 << 20
 DELIMITERS = ("\t", ";", "|", ",")  # in a tie the comma is a decimal one
 _ROWS = 500  # looked at
 _MOST_SKIPPED = 20  # lines before a header
+_NO_NAMES = frozenset((*NULL_SPELLINGS, *ODD_MISSING))  # but values, where all others of the row are
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -275,9 +276,10 @@ def _has_header(rows: list[list[str]]) -> bool:
     kinds = [_kind([row[i] for row in rest if i < len(row)]) for i in range(len(first))]
     typed = [i for i, kind in enumerate(kinds) if kind is not None]
     if typed:
-        if not all(_kind([first[i]]) is not None for i in typed if first[i].strip()):
+        given = [first[i] for i in typed if first[i].strip() not in _NO_NAMES]
+        if not all(_kind([text]) is not None for text in given):
             return True
-        return not any(first[i].strip() for i in typed) or _is_series([first[i] for i in typed])
+        return not given or _is_series([first[i] for i in typed])
     again = [first[i] in {row[i] for row in rest if i < len(row)} for i in range(len(first)) if first[i].strip()]
     return not (len(again) > 0 and sum(again) > len(again) / 2)
 

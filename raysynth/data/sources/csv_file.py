@@ -27,6 +27,8 @@ class CsvFile:
         thousands: one character between groups of three digits; None: found out.
         missing: further texts that stand for a missing value.
         skip: lines before the header that are no part of the table; None: found out.
+        skip_footer: lines after the table that are no part of it (totals, sources), blank ones not counted; None: found
+            out, in files that are read whole.
         keep_index: keep a first column without a name (row numbers written by pandas or R), which is else left out.
 
     Raises:
@@ -42,6 +44,7 @@ class CsvFile:
     thousands: str | None = None
     missing: tuple[str, ...] = ()
     skip: int | None = None
+    skip_footer: int | None = None
     keep_index: bool = False
 
     def __post_init__(self) -> None:
@@ -53,8 +56,10 @@ class CsvFile:
             raise ParameterError(f"csv decimal must be '.' or ','; found {self.decimal!r}")
         if self.decimal is not None and self.decimal == self.thousands:
             raise ParameterError(f"csv decimal and thousands are both {self.decimal!r}; they must differ")
-        if self.skip is not None and (isinstance(self.skip, bool) or self.skip < 0):
-            raise ParameterError(f"csv skip must be a whole number, at least 0; found {self.skip!r}")
+        for name in ("skip", "skip_footer"):
+            lines = getattr(self, name)
+            if lines is not None and (isinstance(lines, bool) or lines < 0):
+                raise ParameterError(f"csv {name} must be a whole number, at least 0; found {lines!r}")
         if self.encoding is not None:
             try:
                 codecs.lookup(self.encoding)
@@ -86,9 +91,9 @@ def _value(name: str, text: str, setting: str) -> Any:
         if text.lower() not in ("yes", "no", "true", "false"):
             raise ParameterError(f"--csv {setting}: {name} is yes or no")
         return text.lower() in ("yes", "true")
-    if name == "skip":
+    if name in ("skip", "skip_footer"):
         if not text.isdigit():
-            raise ParameterError(f"--csv {setting}: skip is a number of lines")
+            raise ParameterError(f"--csv {setting}: {name} is a number of lines")
         return int(text)
     if name == "missing":
         return tuple(text.split("|"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _WHOLE = r"^-?[0-9]{1,18}$"
-_NUMBER = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?(?i:inf|infinity)$"
+PLAIN_NUMBER = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?(?i:inf|infinity)$"
 _CHANGED = r"^(?:[-+]?0[0-9]+|[-+]?[0-9]{19,}|\+[0-9]+|[0-9]+[eE][0-9]+)$"  # a number would not come back as this text
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _ISO_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$"
@@ -117,7 +117,7 @@ class ColumnForm:
                 values = self._plain(values)
             if not self.zeros:
                 _require(values, _CHANGED, matching=False)
-            _require(values, _WHOLE if pa.types.is_integer(self.type) else _NUMBER, matching=True)
+            _require(values, _WHOLE if pa.types.is_integer(self.type) else PLAIN_NUMBER, matching=True)
             values = pc.replace_substring_regex(values, r"^\+", "")
         return values.cast(self.type)
 
@@ -172,7 +172,7 @@ def _typed(values: pa.Array, decimal: str | None, thousands: str | None, as_numb
     if decimal != "," and thousands is None:
         if _all(values, _WHOLE) and not pc.all(pc.equal(values, "-0")).as_py():
             return ColumnForm(pa.int64())
-        if _all(values, _NUMBER):
+        if _all(values, PLAIN_NUMBER):
             return ColumnForm(pa.float64())
     known = set(values.slice(0, 3).to_pylist()) if len(values) <= 2 else set()
     if known and known <= _TRUE | _FALSE:
@@ -205,7 +205,7 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
                 continue
             if pc.any(pc.match_substring_regex(plain, _CHANGED)).as_py():
                 return TEXT_FORM
-            if not _all(plain, _NUMBER):  # '(-5)': two signs
+            if not _all(plain, PLAIN_NUMBER):  # '(-5)': two signs
                 continue
             is_whole = bool(_all(plain, _WHOLE))
             matches.append(replace(form, type=pa.int64() if is_whole else pa.float64()))

@@ -1,15 +1,19 @@
-"""Ray Datasets: taken as they are, block by block, and never gathered in the driver."""
+"""Datasets of Ray and of Arrow: taken as they are, fragment by fragment, and never gathered in the driver.
+
+A block of a Ray Dataset, a fragment (a file) of a `pyarrow.dataset.Dataset` is a fragment of the table.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.arrow_types import canonical_schema, lenient
-from raysynth.data.dataset_blocks import _SOURCE
-from raysynth.data.fragments import Table
+from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
+from raysynth.data.fragments import RAY_DATASET, Fragment, Table, block_rows
 from raysynth.errors import DataError
 
 
@@ -21,21 +25,21 @@ def table_from_dataset(dataset: Any, *, private: bool = False) -> Table:
     """
     schema = dataset.schema()
     if schema is None:
-        raise DataError(f"{_SOURCE} has no rows; at least 2 are needed")
+        raise DataError(f"{RAY_DATASET} has no rows; at least 2 are needed")
     base = schema.base_schema
     if not isinstance(base, pa.Schema):  # blocks of pandas: their Arrow types are known after the conversion
         if private:
             dataset = dataset.map_batches(_objects_as_text, batch_format="pandas")
         base = dataset.map_batches(_as_it_is, batch_format="pyarrow").schema().base_schema
-    types = canonical_schema(base, _SOURCE)
+    types = canonical_schema(base, RAY_DATASET)
     if not private:
-        return Table(types, (), None, _SOURCE, dataset=dataset)
+        return Table(types, (), None, RAY_DATASET, dataset=dataset)
     fields = [pa.field(f.name, pa.float64() if pt.is_integer(f.type) else f.type) for f in types]
-    return Table(lenient(pa.schema(fields)), (), None, _SOURCE, dataset=dataset, untyped=frozenset(types.names))
+    return Table(lenient(pa.schema(fields)), (), None, RAY_DATASET, dataset=dataset, untyped=frozenset(types.names))
 
 
 def _objects_as_text(frame: Any) -> Any:
-    from raysynth.data.sources.private_frame import text_of
+    from raysynth.data.sources.frame import text_of
 
     objects = [name for name in frame.columns if frame[name].dtype == object]
     return frame.assign(**{name: frame[name].map(text_of).astype("string") for name in objects})
@@ -43,3 +47,54 @@ def _objects_as_text(frame: Any) -> Any:
 
 def _as_it_is(table: pa.Table) -> pa.Table:
     return table
+
+
+_ARROW = "Arrow dataset"
+
+
+@dataclass(frozen=True)
+class ArrowFragment:
+    """One fragment of an Arrow dataset, read with the dataset's schema."""
+
+    fragment: Any
+    read_schema: pa.Schema
+    schema: pa.Schema
+
+    @property
+    def n_rows(self) -> None:
+        """Not known before reading."""
+        return None
+
+    def bound(self, memory: pa.Table | None) -> Fragment:
+        """The same: its rows are in the file."""
+        return self
+
+    def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows; raises `DataError` where a file does not fit the dataset's schema."""
+        names = list(self.schema.names if columns is None else columns)
+        schema = pa.schema([self.schema.field(n) for n in names])
+        try:
+            for batch in self.fragment.to_batches(
+                schema=self.read_schema, columns=names, batch_size=block_rows(len(names))
+            ):
+                yield canonical_batch(batch, schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            if all(map(is_lenient, schema)):  # the reader's own text may hold a value
+                raise DataError(f"{_ARROW}: a file cannot be read with the schema of all; mend it") from None
+            raise DataError(f"{_ARROW}: {str(error).splitlines()[0]}; mend the file or leave it out") from error
+
+
+def table_from_arrow_dataset(dataset: Any, *, private: bool = False) -> Table:
+    """An Arrow dataset as a table, a filter on it kept; raises `DataError` for a type that cannot be modelled.
+
+    `private`: under a privacy budget: Parquet and Arrow files alone, since Arrow's readers of text find types, and
+    raise, by rows.
+    """
+    schema = canonical_schema(dataset.schema, _ARROW)
+    if private:
+        schema = lenient(schema)
+        format_ = getattr(getattr(dataset, "format", None), "default_extname", "none")
+        if format_ not in ("parquet", "feather", "ipc"):
+            raise DataError(f"{_ARROW}: under a privacy budget give one of Parquet or Arrow files, or a CSV path")
+    fragments = tuple(ArrowFragment(f, dataset.schema, schema) for f in dataset.get_fragments())
+    return Table(schema, fragments, None, _ARROW)

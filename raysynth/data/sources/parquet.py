@@ -1,24 +1,31 @@
-"""Parquet files: footers give the rows, and a fragment is a few row groups, or a part of a very large one."""
+"""Parquet files: footers give the rows, and a fragment is a few row groups, or a part of a very large one.
+
+A read that failed for a moment (a network share, an object store, a disk that answers late) is tried again; a column of
+several files gets the one type that holds it without loss: wider numbers, finer times, more decimals.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import errno
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows
 from raysynth.data.sources.formats import Found
 from raysynth.data.sources.partitions import partition_columns
-from raysynth.data.sources.promotion import common_type
-from raysynth.data.sources.rereading import read_again
 from raysynth.errors import DataError, StorageError
 
 _MOST_PARTS = 4  # of a row group
@@ -267,3 +274,99 @@ def _unreadable(path: str, error: Exception, *, private: bool = False) -> DataEr
         return StorageError(f"cannot read '{path}': {error.strerror or first_line}")
     why = "" if private else f" ({first_line})"
     return DataError(f"'{path}' is no readable Parquet file{why}; write it again")
+
+
+T = TypeVar("T")
+
+PAUSES = (0.3, 1.0, 3.0)  # seconds before each further try
+_LASTING = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG}
+
+_logger = logging.getLogger("raysynth")
+
+
+def read_again(read: Callable[[], Iterator[T]], *, is_local: bool) -> Iterator[T]:
+    """What `read()` gives, each part once and in order, though some tries end in an error that passes.
+
+    Args:
+        read: begins anew; gives the same parts whenever it is called.
+        is_local: an error without a number is then the file's own fault (damaged), not the storage's.
+
+    Raises:
+        OSError: the last one, where it lasts.
+    """
+    given = 0
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            for part in itertools.islice(read(), given, None):
+                yield part
+                given, pauses = given + 1, iter(PAUSES)
+            return
+        except OSError as error:
+            pause = None if _lasts(error, is_local) else next(pauses, None)
+            if pause is None:
+                raise
+            _logger.warning("a read failed (%s); it is tried again", str(error).splitlines()[0])
+            time.sleep(pause)
+
+
+def _lasts(error: OSError, is_local: bool) -> bool:
+    return is_local if error.errno is None else error.errno in _LASTING
+
+
+_UNITS = ("s", "ms", "us", "ns")
+
+
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    """The narrowest type that holds every value of both canonical types; None where there is none.
+
+    A 64-bit integer beside a double is a double: reading refuses the values beyond 2^53 that it would change.
+    """
+    if first.equals(second) or pt.is_null(second):
+        return first
+    if pt.is_null(first):
+        return second
+    if pt.is_integer(first) and pt.is_integer(second):
+        return _common_integer(first, second)
+    if pt.is_decimal(first) or pt.is_decimal(second):
+        return _common_decimal(first, second)
+    numbers = (pt.is_integer, pt.is_floating)
+    if all(any(test(t) for test in numbers) for t in (first, second)):
+        small = all(pt.is_float32(t) or (pt.is_integer(t) and t.bit_width <= 16) for t in (first, second))
+        return pa.float32() if small else pa.float64()
+    if pt.is_duration(first) and pt.is_duration(second):
+        return pa.duration(_finer(first.unit, second.unit))
+    times = [t for t in (first, second) if pt.is_timestamp(t)]
+    if times and all(pt.is_timestamp(t) or pt.is_date32(t) for t in (first, second)):
+        zones = {t.tz for t in times}
+        units = [t.unit for t in times]
+        naive_date = len(times) == 1 and times[0].tz is not None
+        return None if len(zones) > 1 or naive_date else pa.timestamp(_finer(units[0], units[-1]), tz=times[0].tz)
+    return None
+
+
+def _common_integer(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    signed = [pt.is_signed_integer(t) for t in (first, second)]
+    if signed[0] == signed[1]:
+        return first if first.bit_width >= second.bit_width else second
+    plus = second if signed[0] else first
+    minus = first if signed[0] else second
+    width = max(minus.bit_width, 2 * plus.bit_width)
+    return {8: pa.int8(), 16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width)
+
+
+def _common_decimal(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    parts = []
+    for type_ in (first, second):
+        if pt.is_decimal(type_):
+            parts.append((type_.precision - type_.scale, type_.scale))
+        elif pt.is_integer(type_):
+            parts.append((len(str(2**type_.bit_width)), 0))
+        else:
+            return None
+    whole, scale = max(p[0] for p in parts), max(p[1] for p in parts)
+    return pa.decimal128(whole + scale, scale) if whole + scale <= 38 else None
+
+
+def _finer(first: str, second: str) -> str:
+    return max(first, second, key=_UNITS.index)

@@ -184,6 +184,10 @@ def _check(given: CsvFile) -> None:
             "csv header: under a privacy budget the first line must hold the names of the columns, since a row tells "
             "neither their names nor their number; write such a line before the first row"
         )
+    if given.skip_footer:
+        raise ParameterError(
+            "csv skip_footer: under a privacy budget every line is a row, the last ones too; delete what is none"
+        )
     if given.encoding is not None and any(b"\n" in c.encode(given.encoding, "ignore") for c in "\u0a0a\u000d\u0a41"):
         raise ParameterError(
             f"csv encoding {given.encoding!r}: under a privacy budget lines are divided before they are decoded; save "

@@ -1,10 +1,9 @@
 """Accounting: the total epsilon of a list of events, by one composition of their privacy loss distributions.
 
 The distributions and their composition are those of Google's `dp-accounting` (pessimistic at every step). Discrete
-Gaussian noise on counts: `discrete.py`. The library has no
-exponential mechanism: its loss is of bounded range (Dong, Durfee and Rogers 2020, "Optimal differential privacy
-composition for exponential mechanisms"), and for range epsilon the largest hockey-stick divergence over all such
-mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
+Gaussian noise on counts: `ledger.py`. The library has no exponential mechanism: its loss is of bounded range (Dong,
+Durfee and Rogers 2020, "Optimal differential privacy composition for exponential mechanisms"), and for range epsilon
+the largest hockey-stick divergence over all such mechanisms is, with E = exp(epsilon) and 1/E <= a <= E,
 
     sup_t (E - e^t) / (E - 1) * (1 - a e^-t)  =  (sqrt(E) - sqrt(a))^2 / (E - 1),    at e^t = sqrt(E a).
 
@@ -13,6 +12,11 @@ proposition 8) that dominates every exponential mechanism, so composition with i
 
 The noised number of rows decides sampling rates and steps of later events. Those are calibrated, whatever it comes out
 as, to what its own epsilon and delta leave; so it is added by basic composition.
+
+Gaussian releases from Poisson-sampled units: the library finds the hockey-stick divergence of a sampled mechanism in a
+Python loop over the cells of its grid, and the moments that bound the tails of a composition one by one: most of the
+time of a calibration. Here the same formulas are evaluated for all cells at once; bounds, tails and rounding stay the
+library's.
 """
 
 from __future__ import annotations
@@ -22,14 +26,20 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from raysynth.dp.accounting.discrete import CUT_OFF, closeness, continuous_multiplier, exact_distribution, is_exact
-from raysynth.dp.accounting.ledger import Event, Mechanism
-from raysynth.dp.accounting.sampled import sampled_gaussian_distribution, self_composed
+from raysynth.dp.accounting.ledger import (
+    CUT_OFF,
+    Event,
+    Mechanism,
+    closeness,
+    continuous_multiplier,
+    exact_distribution,
+    is_exact,
+)
 from raysynth.errors import ParameterError
 
 FINEST_INTERVAL = 1e-6
@@ -242,3 +252,114 @@ def _rho(event: Event) -> float:
         return event.sampling_rate**2 / (2 * event.noise_multiplier**2)
     epsilon = event.epsilon or 0.0
     return min(epsilon, epsilon**2 / (8 if event.mechanism is Mechanism.EXPONENTIAL else 2))
+
+
+TAIL = 1e-15  # of a composition's mass, counted as an infinite loss
+ORDERS = 20  # of moments, on either side, that bound what lies outside
+
+
+def sampled_gaussian_distribution(noise_multiplier: float, sampling_rate: float, interval: float) -> Any:
+    """The privacy loss distribution of one step of DP-SGD, pessimistic, under one unit more or less.
+
+    Args:
+        noise_multiplier: standard deviation of the noise over the sensitivity, > 0.
+        sampling_rate: probability q of each unit, 0 < q < 1.
+        interval: width of the cells of the losses.
+    """
+    from dp_accounting.pld import pld_pmf
+    from dp_accounting.pld import privacy_loss_distribution as pld
+    from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType
+
+    def of(adjacency: Any) -> Any:
+        loss = _loss_class()(noise_multiplier, sampling_prob=sampling_rate, adjacency_type=adjacency)
+        bounds = loss.connect_dots_bounds()
+        low, high = math.floor(bounds.epsilon_lower / interval), math.ceil(bounds.epsilon_upper / interval)
+        deltas = loss.get_delta_for_epsilon(np.arange(low, high + 1) * interval)
+        return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, low, high, deltas)
+
+    return pld.PrivacyLossDistribution(of(AdjacencyType.REMOVE), of(AdjacencyType.ADD))
+
+
+@cache
+def _loss_class() -> Any:
+    """The library's loss with its divergence on arrays; made here, since the library is slow to import."""
+    from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
+
+    class ArrayLoss(GaussianPrivacyLoss):
+        """One direction; with sensitivity 1."""
+
+        def get_delta_for_epsilon(self, epsilon: Any) -> Any:
+            """Divergence at each epsilon (K,): P(loss above it) - e^epsilon Q(the same), in [0, 1].
+
+            The loss falls with the output x, so it is above epsilon left of the x where it equals epsilon:
+            exp(loss) = 1 - q + q e^(-(2 x + 1) / (2 sigma^2)) with one unit more on the side of P, and the inverse of
+            the same at -x with one less.
+            """
+            epsilons = np.asarray(epsilon, dtype=float)
+            q, variance, more = self.sampling_prob, self._standard_deviation**2, self.adjacency_type
+            sign = 1.0 if more == AdjacencyType.REMOVE else -1.0
+            reached = sign * epsilons > math.log1p(-q)  # a loss there is; left of all: none is below, right: none above
+            x = -sign * (variance * _log_of_mixed(sign * epsilons[reached], q) + 0.5)
+            deltas = np.zeros_like(epsilons) if sign < 0 else -np.expm1(epsilons)
+            deltas[reached] = self.mu_upper_cdf(x) - np.exp(epsilons[reached] + self.mu_lower_log_cdf(x))
+            return np.clip(deltas, 0.0, 1.0)
+
+    return ArrayLoss
+
+
+def _log_of_mixed(t: np.ndarray, q: float) -> np.ndarray:
+    """log(1 + (e^t - 1) / q) for t > log(1 - q), without overflow."""
+    above = np.maximum(t, 0.0)
+    return np.where(
+        t > 0,
+        above + np.log1p((q - 1) * np.exp(-above)) - math.log(q),
+        np.log1p(np.expm1(np.minimum(t, 0.0)) / q),
+    )
+
+
+def self_composed(distribution: Any, steps: int) -> Any:
+    """The privacy loss distribution of so many releases, each of one distribution, by the library's convolution."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    if steps == 1:
+        return distribution
+    remove = _convolved(distribution._pmf_remove.to_dense_pmf(), steps)  # the library raises a sparse one at any price
+    return pld.PrivacyLossDistribution(
+        remove, None if distribution._symmetric else _convolved(distribution._pmf_add.to_dense_pmf(), steps)
+    )
+
+
+def _convolved(pmf: Any, steps: int) -> Any:
+    """A dense mass function with itself (`DensePLDPmf.self_compose`)."""
+    from dp_accounting.pld import pld_pmf
+    from scipy import fft
+
+    first, last = _bounds(np.asarray(pmf._probs), steps)
+    length = fft.next_fast_len(max(last - first + 1, pmf.size))
+    whole = np.real(fft.ifft(fft.fft(pmf._probs, length) ** steps))
+    inside = np.roll(whole, -first)[: last - first + 1]
+    infinite = TAIL - math.expm1(steps * math.log1p(-pmf._infinity_mass))
+    return pld_pmf.DensePLDPmf(
+        pmf._discretization, pmf._lower_loss * steps + first, inside, infinite, pmf._pessimistic_estimate
+    )
+
+
+def _bounds(mass_K: np.ndarray, steps: int) -> tuple[int, int]:
+    """Cells (first, last) of a sum of `steps` losses; by Chernoff's bound at most TAIL lies outside.
+
+    The moments E[exp(o k / K)] of cell k at the orders o = -20 .. 20 are powers of one array, none above e^20.
+    """
+    size = len(mass_K)
+    first, last = 0, (size - 1) * steps
+    for sign in (1, -1):
+        factor_K, power_K = np.exp(sign * np.arange(size) / size), np.ones(size)
+        for order in range(1, ORDERS + 1):
+            power_K *= factor_K
+            if (moment := float(power_K @ mass_K)) <= 0:
+                continue
+            bound = sign * (steps * math.log(moment) + math.log(2 / TAIL)) * size / order
+            if sign > 0:
+                last = min(last, math.ceil(bound))
+            else:
+                first = max(first, math.floor(bound))
+    return first, last

@@ -9,7 +9,7 @@ that neither K nor anything of the other runs is seen.
 M may itself draw one of finitely many settings at random. Its output is then a mixture with weights that do not depend
 on the data, and exp((order - 1) * Renyi divergence) of a mixture is at most the largest of its parts' (joint convexity
 of the f-divergence x^order). So M is charged what the dearest setting may cost: every run has a `RunBudget`, fixed
-before any row is read, and is calibrated to it (`run_scope.py`) whatever the statistics come out as.
+before any row is read, and is calibrated to it (`scope.py`) whatever the statistics come out as.
 """
 
 from __future__ import annotations

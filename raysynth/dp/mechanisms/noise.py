@@ -1,7 +1,7 @@
 """Where noise comes from: the operating system's entropy, never a user's seed (who knows the seed subtracts the noise).
 
 Three sources of the same shape. Counts get discrete noise, whose bits (`words`) are those of the operating system's
-cryptographic generator always (`discrete.py`). For the rest: `OsNoise`: NumPy's generator, seeded afresh from the
+cryptographic generator always (`counts.py`). For the rest: `OsNoise`: NumPy's generator, seeded afresh from the
 operating system. `SecureNoise`: the operating system's cryptographic generator for every draw, and Gaussians as sums of
 several, so that the gaps of floating-point numbers tell nothing (Mironov 2012; Holohan and Braghin 2021, "Secure random
 sampling in differential privacy", section 4). `InsecureSeededNoise`: for tests; whatever it touches is marked 'no

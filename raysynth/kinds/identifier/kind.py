@@ -8,7 +8,7 @@ import pyarrow.types as pt
 
 from raysynth.kinds.description import Column, Description, Family, Maker
 from raysynth.kinds.evidence import Clue, Evidence, Found, PublicField, Rank, Seen
-from raysynth.kinds.identifier.key_pattern import infer_pattern, integer_pattern, row_number_pattern
+from raysynth.kinds.identifier.pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.kinds.identifier.repeated import names_persons, repeated_key
 from raysynth.kinds.names import named_like_key, words_of
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 from raysynth.errors import SchemaError
 from raysynth.kinds.arrow_text import parse_arrow_type
 from raysynth.kinds.description import Column
-from raysynth.kinds.identifier.key_pattern import infer_pattern
-from raysynth.kinds.identifier.pattern import IntegerPattern, TextPattern, parse_pattern
+from raysynth.kinds.identifier.pattern import IntegerPattern, TextPattern, infer_pattern, parse_pattern
 from raysynth.kinds.permutation import MAX_SIZE, mix, permute, round_keys
 
 __all__ = ["IdentifierEncoder", "infer_pattern"]

@@ -10,16 +10,19 @@ The language, written in `ColumnSchema.pattern`:
     \\[ \\] \\{ \\} \\\\         the literal characters that the language uses
 
 A class lists ASCII characters and ranges, such as [0-9a-f], [A-Z] or [ACGT].
+
+Patterns are inferred from a sample of keys, too: what they share stays, what varies becomes a class of characters.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 
 from raysynth.errors import SchemaError
-from raysynth.kinds.identifier.key_pattern import MAX_WIDTH, SPECIAL
 
 INTEGER_DEFAULT = (1, 10**9 - 1)
 _INTEGER = re.compile(r"integer(?:\(\s*(-?[0-9]{1,19})\s*,\s*(-?[0-9]{1,19})\s*\))?")
@@ -150,3 +153,172 @@ def _text_pattern(tokens: list[tuple[bytes, int, int]], text: str, column: str) 
         layouts.append(tuple(t[0] for t, r in zip(tokens, repeats, strict=True) for _ in range(r)))
     widen_at = sum(most for _, _, most in tokens[: grows + 1])
     return TextPattern(tuple(layouts), widen_at, tokens[grows][0] if classes else b"0123456789")
+
+
+MAX_WIDTH = 256
+SPECIAL = "\\[]{}"
+ROW_NUMBERS_FROM = 0.25  # share of a range that whole numbers fill, each once, to be row numbers
+ROWS_BESIDE_AN_END = 10  # row numbers that the grid of their range has at least in each step
+MIN_SAMPLE = 5  # what fewer keys than this have in common could be most of a key: it stays no literal
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+
+
+def infer_pattern(sample: Sequence[str], n_rows: int = 0) -> str:
+    """The pattern of some keys, in the mini-language; a pure function of the sample.
+
+    It keeps what all keys share (prefix, separators, width, classes of characters at each place) and generalises the
+    rest: a run of digits that varies anywhere becomes [0-9] throughout. Whole numbers without leading zeros give
+    'integer(low, high)' with low and high of the widths seen, and at least 4 times as many numbers as there are rows.
+    Of fewer than five different keys nothing but the separators stays literal. An empty sample gives 'uuid'.
+
+    Args:
+        sample: some keys as text.
+        n_rows: rows of the table, where more than the sample.
+    """
+    keys = sorted({str(s) for s in sample if s is not None and str(s) != ""})
+    if not keys:
+        return "uuid"
+    for name, case in (("uuid", str), ("UUID", str.upper)):
+        if all(case(k.lower()) == k and _UUID.fullmatch(k.lower()) for k in keys):
+            return name
+    if all(re.fullmatch(r"0|-?[1-9][0-9]{0,17}", k) for k in keys):
+        numbers = [int(k) for k in keys]
+        return integer_pattern(min(numbers), max(numbers), max(n_rows, len(sample)))
+    columns = _aligned(keys) if max(map(len, keys)) <= MAX_WIDTH // 4 else None  # a byte or more a character
+    if columns is None:
+        return _loose_pattern(keys)
+    protect = len(keys) < MIN_SAMPLE
+    parts = [_run_pattern(values, protect) for values in columns]
+    return "".join(_one_variable(parts))
+
+
+def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str:
+    """'integer(low, high)' for whole numbers seen between low and high.
+
+    The range has the digits of the numbers, and more where that leaves less than 4 numbers a row; its ends are powers
+    of ten, or `largest`, so they tell no number of the table.
+    """
+    digits = len(str(max(abs(low), abs(high))))
+    lower = 10 ** (digits - 1) if low > 0 and len(str(low)) == digits > 1 else min(low, 1)
+    while 10**digits - lower < 4 * n_rows:
+        digits += 1
+    upper = min(10**digits - 1, largest)
+    if low < 0:
+        return f"integer({-upper}, {upper if high > 0 else -1})"
+    return f"integer({min(lower, upper)}, {upper})"
+
+
+def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str | None:
+    """'integer(low, high)' for row numbers: whole numbers of which each row has another, in a range that they fill.
+
+    None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen
+    yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at
+    least ten of the numbers in each step, so that they tell of no single one (but that counting begins at 0 or 1).
+    """
+    if low < 0 or n_rows < ROWS_BESIDE_AN_END or n_rows < ROW_NUMBERS_FROM * (high - low + 1):
+        return None
+    step = 1
+    while step * n_rows < ROWS_BESIDE_AN_END * (high - low + 1):
+        step *= 10
+    end = -(-high // step) * step
+    return f"integer({low if low < 2 else max(low // step * step, 1)}, {end})" if end <= largest else None
+
+
+def _aligned(keys: list[str]) -> list[list[str]] | None:
+    """The keys cut into columns of runs: by separators and digits where all agree, by place where lengths do."""
+    by_separator = [re.findall(r"[0-9A-Za-z]+|[^0-9A-Za-z]", k) for k in keys]
+    if _same_shape(by_separator, lambda run: run if not run[0].isalnum() or not run[0].isascii() else "w"):
+        groups = [list(c) for c in zip(*by_separator, strict=True)]
+        return [column for group in groups for column in _cut_group(group)]
+    if len({len(k) for k in keys}) == 1:
+        return [keys]
+    return None
+
+
+def _cut_group(values: list[str]) -> list[list[str]]:
+    """An alphanumeric group cut into runs of letters and of digits, if every key has the same runs."""
+    runs = [re.findall(r"[0-9]+|[^0-9]+", v) for v in values]
+    if _same_shape(runs, lambda run: "d" if run[0].isdigit() else "a"):
+        return [list(c) for c in zip(*runs, strict=True)]
+    return [values]
+
+
+def _same_shape(rows: list[list[str]], kind: Callable[[str], str]) -> bool:
+    first = [kind(r) for r in rows[0]]
+    return all([kind(r) for r in row] == first for row in rows)
+
+
+def _run_pattern(values: list[str], protect: bool) -> tuple[str, int, int]:
+    """(class or literal, fewest, most) for one run; a literal has widths (0, 0)."""
+    if len(set(values)) == 1 and not (protect and values[0].isalnum()):
+        return _escaped(values[0]), 0, 0
+    lengths = [len(v) for v in values]
+    characters = set("".join(values))
+    if len(set(lengths)) == 1 and not protect and characters <= set(_UPPER + _LOWER):
+        places = [set(c) for c in zip(*values, strict=True)]
+        if any(len(p) == 1 for p in places):
+            return "".join(_escaped(min(p)) if len(p) == 1 else _class_of(p) for p in places), 0, 0
+    prefix = "" if protect else _common_letters(values)
+    if prefix and len(prefix) < min(lengths):
+        body, fewest, most = _run_pattern([v[len(prefix) :] for v in values], protect)
+        return (_escaped(prefix) + body, fewest, most)
+    if characters <= set(_DIGITS) and min(lengths) < max(lengths) and not any(v[0] == "0" for v in values):
+        return "[1-9][0-9]", min(lengths) - 1, max(lengths) - 1
+    return _class_of(characters), min(lengths), max(lengths)
+
+
+def _one_variable(parts: list[tuple[str, int, int]]) -> list[str]:
+    """Elements as text, with several widths kept for the most variable one and the largest width for the others."""
+    widest = max(range(len(parts)), key=lambda i: parts[i][2] - parts[i][1])
+    texts = []
+    for i, (text, fewest, most) in enumerate(parts):
+        if most == 0:
+            texts.append(text)
+        elif i == widest and fewest < most:
+            texts.append(f"{text}{{{fewest},{most}}}")
+        else:
+            texts.append(text if most == 1 else f"{text}{{{most}}}")
+    return texts
+
+
+def _loose_pattern(keys: list[str]) -> str:
+    """Keys of no common shape: the prefix of letters and separators that all share, then one class."""
+    prefix = _common_letters(keys) if len(keys) >= MIN_SAMPLE else ""
+    prefix = prefix[: min(min(map(len, keys)) - 1, MAX_WIDTH // 8)]
+    rest = [k[len(prefix) :] for k in keys]
+    most = min(max(map(len, rest)), MAX_WIDTH - len(prefix.encode()))
+    fewest = min(most, *map(len, rest))
+    return f"{_escaped(prefix)}{_class_of(set(''.join(rest)))}{{{fewest},{most}}}"
+
+
+def _common_letters(values: list[str]) -> str:
+    """The longest prefix without digits that all values share."""
+    first, last = min(values), max(values)
+    same = [a for a, _ in _takewhile_equal(first, last)]
+    return re.match(r"[^0-9]*", "".join(same))[0]  # type: ignore[index]  # matches the empty string at least
+
+
+def _takewhile_equal(first: str, last: str) -> list[tuple[str, str]]:
+    flags = groupby(zip(first, last, strict=False), key=lambda pair: pair[0] == pair[1])
+    same, pairs = next(flags, (False, iter(())))
+    return list(pairs) if same else []
+
+
+def _class_of(characters: set[str]) -> str:
+    """The usual class that covers the characters: digits, hex, letters of one case, ..."""
+    letters = "".join(sorted(c for c in characters if not c.isdigit() or not c.isascii()))
+    digits = "0-9" if any(c in _DIGITS for c in characters) else ""
+    for case, hexadecimal in ((_LOWER, "a-f"), (_UPPER, "A-F")):
+        if letters and set(letters) <= set(case[:6]) and digits:
+            return f"[{digits}{hexadecimal}]"
+    parts = digits
+    parts += "A-Z" if any(c in _UPPER for c in characters) else ""
+    # letters beyond ASCII are regenerated as plain ones: a class holds ASCII only
+    parts += "a-z" if any(c in _LOWER or not c.isascii() for c in characters) else ""
+    others = sorted(c for c in characters if c.isascii() and not c.isalnum())
+    return "[" + parts + "".join("\\" + c if c in SPECIAL + "-" else c for c in others) + "]"
+
+
+def _escaped(literal: str) -> str:
+    return "".join("\\" + c if c in SPECIAL else c for c in literal)

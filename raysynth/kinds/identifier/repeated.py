@@ -44,6 +44,10 @@ _PERSON = re.compile(
     r"|asegurado|usuario|paziente|dipendente|utente|assicurato|dni|nif|curp)s?\b"
     rf"|\b(?:{_JOINED})\b|{_NUMBER_OF}|\b(?:pt|pat|subj|cust|emp|mem|mbr|usr|acct|hh) (?:id|no|num|nr)\b"
 )
+_THEIRS = re.compile(
+    r"record|case|acc|konto|polic|contract|vertrag|insur|household|haus|\b(?:hh|mrn)\b|akten|fall|journal"
+)
+_NUMBER_WORDS = frozenset({"id", "uid", "no", "nr", "num", "number", "nummer", "key", "code", "identifier"})
 _KEY = re.compile(
     r"(?:^| )(?:id|ids|uid|uuid|guid|key|pk|nr|no|num|number|identifier|rowid|ref|reference|serial|mrn|iban|bban|ssn"
     rf"|nhs|account|konto|policy|passport|licen[cs]e|plate|vin|imei|token|hash|insurance|nummer|{_JOINED})(?: \d+)?$"
@@ -90,6 +94,13 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
 def names_persons(name: str) -> bool:
     """Whether a key's name says that it numbers persons (or their records, accounts, policies)."""
     return _PERSON.search(without_accents(words_of(name))) is not None
+
+
+def numbers_persons(name: str) -> bool:
+    """Whether a key's name says that it numbers persons, not what one has many of: 'EmpID', no 'patient_visit_id'."""
+    words = without_accents(words_of(name))
+    rest = _PERSON.sub(" ", words).split()
+    return names_persons(name) and _THEIRS.search(words) is None and set(rest) <= _NUMBER_WORDS
 
 
 def _has_digits(value: str) -> bool:

@@ -33,6 +33,9 @@ _TELEPHONE = re.compile(
     r"\+\d[\d\s().\-]{6,20}\d(?: ?(?:x|ext\.?) ?\d+)?"
     r"|(?:\+?\d{1,3}[ .\-])?(?:\(\d{3}\) ?|\d{3}[.\-])\d{3}[.\-]\d{4}(?: ?(?:x|ext\.?) ?\d+)?"
 )
+_FORMS_OF_COUNTRIES = 4  # different places of digits and separators
+_DIALLED = re.compile(r"\+\d{1,3}[ .\-(]|\+\d{8}|\(\+?\d{1,5}\) ?\d|00\d{2,3}[ .\-]")
+_DIALLED_SHARE = 0.2  # of the values
 _LOOSE_TELEPHONE = re.compile(r"\+?[\d(][\d\s().\-/]{5,22}\d(?: ?(?:x|ext\.?) ?\d+)?(?:\.0)?")
 
 _PEOPLE = frozenset(
@@ -126,6 +129,8 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
         return "credit_card_number"
     if share_of(_TELEPHONE.fullmatch, values) >= 0.5 and share_of(_is_loose_telephone, values) >= _ENOUGH:
         return "phone_number"
+    if _are_telephones(values):
+        return "phone_number"
     enough = len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_CATEGORY
     if enough and share_of(_is_usual_name, values) >= _USUAL:
         return "name"
@@ -190,6 +195,14 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
     "ipv6": lambda v: _is_ipv6(v) and re.search(r"[0-9a-fA-F]{3,4}|::", v) is not None,  # not a time of day
     "ssn": _is_ssn,
 }
+
+
+def _are_telephones(values: Sequence[str]) -> bool:
+    """Numbers of several countries: many forms, of which some have a country's code or an area's in brackets."""
+    if len(set(values)) < _MANY or share_of(_is_loose_telephone, values) < _ENOUGH:
+        return False
+    forms = {re.sub(r"\d", "9", v) for v in values}
+    return len(forms) >= _FORMS_OF_COUNTRIES and share_of(_DIALLED.match, values) >= _DIALLED_SHARE
 
 
 # --- formats that need a column name

@@ -4,7 +4,7 @@ Start: every column by itself, from its noised shares. A round compares each can
 and one more) with the same table of rows drawn from the network so far; the exponential mechanism picks one by the L1
 distance less what the noise of measuring it would cost, and discrete Gaussian noise measures it (the scores of MST and
 AIM: McKenna, Miklau and Sheldon 2021; McKenna et al. 2022). The new conditional table lies between the measured counts
-and those that the network so far expects, cell by cell, as far as their differences exceed the noise (`denoising.py`);
+and those that the network so far expects, cell by cell, as far as their differences exceed the noise (below);
 so nothing measured before is thrown away. At the end all measured tables are made to agree: drawn rows are weighted
 until every table of theirs is as near to its measurement as noise lets it be, and the conditionals move as the weights
 do.
@@ -16,18 +16,33 @@ Sensitivity (one row more or less): a table's counts change in one cell by 1, so
 measured table by 1 in L2 norm; k times as much for a privacy unit of k rows. All else here sees noised values only.
 
 Shape legend: S drawn rows, C columns, Q configurations of parents, R codes, K cells of a table.
+
+What a noised table tells beside what was expected of it is an empirical-Bayes estimate of its counts. Prior: a cell has
+r times the rows that were expected, r drawn from a gamma distribution of mean 1 (a Poisson-gamma table, as behind
+Dirichlet smoothing) whose shape maximises the likelihood of the noised table, sharpened by a few steps of the
+nonparametric maximum likelihood (Kiefer and Wolfowitz 1956; Koenker and Mizera 2014). Where two columns settle each
+other most cells are empty: counts cut off at zero keep half of the noise of each, and the relation is lost in it; this
+prior has most of its mass at zero then.
+
+Between two ordered columns one number says most: if the likelihood prefers it, the expected table is tilted first as a
+Gaussian copula is, by exp(theta * score * score) with the margins held (a log-linear model of association; Goodman
+1979), with theta from the noised sum of the products of scores, in which the noise of single cells cancels.
+
+All of it is post-processing of released counts. Shapes: O configurations of the other parents, P codes of the new
+parent, R codes of the child, K cells, G nodes of r.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
+from scipy.special import gammainc, ndtri
 
 from raysynth.dp.mechanisms.counts import chosen, noised_counts
 from raysynth.dp.mechanisms.noise import NoiseSource
-from raysynth.methods.bayesian_network.denoising import estimated
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, reachable
 from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.sampler import draw, network_steps
@@ -262,3 +277,93 @@ def _cell_index(codes_SC: np.ndarray, columns: Sequence[int], shape: Sequence[in
         index *= size
         index += codes_SC[:, column]
     return index
+
+
+SHAPES = (1e4, 100.0, 30.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.25, 0.12, 0.06)  # of the gamma distribution
+SHARPENING = 6
+NODES, LARGEST = 42, 60.0
+STRONGEST = 0.99  # correlation of scores
+HALVINGS, FITTING_ROUNDS = 10, 12
+PREFERRED = 3.0  # log-likelihood that a tilt must gain
+
+
+def estimated(
+    noised_OPR: np.ndarray,
+    expected_OPR: np.ndarray,
+    sigma: float,
+    scores: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+) -> np.ndarray:
+    """The posterior mean of a table, with the total that was expected.
+
+    Args:
+        noised_OPR: counts with noise of `sigma`.
+        expected_OPR: rows expected before.
+        scores: of the codes of P and R where these are ordered (`normal_scores`).
+    """
+    expected = [expected_OPR]
+    if scores[0] is not None and scores[1] is not None:
+        expected.append(_tilted(noised_OPR, expected_OPR, scores[0], scores[1]))
+    fits = [_likelihoods(noised_OPR.reshape(-1), e.reshape(-1), sigma) for e in expected]
+    best = max(range(len(fits)), key=lambda i: float(fits[i][1].max()) - PREFERRED * (i > 0))
+    (likelihood_KG, evidence), e_K = fits[best], expected[best].reshape(-1)
+    nodes, prior_GA = _priors()
+    prior_G = prior_GA[:, int(evidence.argmax())]
+    for _ in range(SHARPENING):
+        prior_G = _posterior(likelihood_KG, prior_G).mean(axis=0)
+    rows_K = e_K * (_posterior(likelihood_KG, prior_G) @ nodes)
+    rows_K *= e_K.sum() / max(rows_K.sum(), 1e-300)
+    return rows_K.reshape(noised_OPR.shape)
+
+
+def normal_scores(shares: np.ndarray) -> np.ndarray:
+    """A score for each code of an ordered column: the normal quantile of its middle rank; 0 for 'missing', the last."""
+    own = np.maximum(shares[:-1], 0.0)
+    middle = (np.cumsum(own) - own / 2) / max(own.sum(), 1e-300)
+    return np.append(ndtri(np.clip(middle, 1e-4, 1 - 1e-4)), 0.0)
+
+
+@cache
+def _priors() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes of r (G,), and the weight of each under each shape (G, A)."""
+    edges = np.append(0.0, np.geomspace(0.02, LARGEST, NODES))
+    nodes = np.append(0.005, np.sqrt(edges[1:-1] * edges[2:]))
+    weights = np.stack([np.diff(gammainc(a, a * edges)) for a in SHAPES], axis=1)
+    return nodes, weights / weights.sum(axis=0)
+
+
+def _likelihoods(noised_K: np.ndarray, expected_K: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Likelihood of each cell at each node (K, G), and the log-likelihood of the table under each shape (A,)."""
+    nodes, prior_GA = _priors()
+    z_KG = (noised_K[:, None] - expected_K[:, None] * nodes) / sigma
+    likelihood_KG = np.exp(np.maximum(-0.5 * (z_KG**2 - (z_KG**2).min(axis=1, keepdims=True)), -300.0))
+    evidence = np.log(likelihood_KG @ prior_GA + 1e-300).sum(axis=0) - 0.5 * float((z_KG**2).min(axis=1).sum())
+    return likelihood_KG, evidence
+
+
+def _posterior(likelihood_KG: np.ndarray, prior_G: np.ndarray) -> np.ndarray:
+    joint_KG = likelihood_KG * prior_G + 1e-300
+    posterior: np.ndarray = joint_KG / joint_KG.sum(axis=1, keepdims=True)
+    return posterior
+
+
+def _tilted(noised_OPR: np.ndarray, expected_OPR: np.ndarray, score_P: np.ndarray, score_R: np.ndarray) -> np.ndarray:
+    """The expected table with the noised sum of the products of scores, and its own margins (O, P) and (O, R)."""
+    product_PR = score_P[:, None] * score_R
+    wanted = float((noised_OPR * product_PR).sum())
+    low, high = -STRONGEST, STRONGEST
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        tilted_OPR = _with_margins(expected_OPR, product_PR * middle / (1 - middle**2))
+        low, high = (middle, high) if float((tilted_OPR * product_PR).sum()) < wanted else (low, middle)
+    return tilted_OPR
+
+
+def _with_margins(expected_OPR: np.ndarray, exponent_PR: np.ndarray) -> np.ndarray:
+    """A table tilted by an exponent, fitted to the margins it had (Deming and Stephan 1940)."""
+    rows_OP, rows_OR = expected_OPR.sum(axis=2, keepdims=True), expected_OPR.sum(axis=1, keepdims=True)
+    exponent_PR = exponent_PR - exponent_PR.max(axis=1, keepdims=True)
+    fitted_OPR = expected_OPR * np.exp(np.maximum(exponent_PR, -300.0)) + 1e-300
+    for _ in range(FITTING_ROUNDS):
+        fitted_OPR = fitted_OPR * (rows_OR / np.maximum(fitted_OPR.sum(axis=1, keepdims=True), 1e-300))
+        fitted_OPR = fitted_OPR * (rows_OP / np.maximum(fitted_OPR.sum(axis=2, keepdims=True), 1e-300))
+    return fitted_OPR

@@ -9,13 +9,16 @@ search its cells times their expected noise, and shows twice the rows at most (`
 by rows, half by what an optimal quantiser has (density to the power of a third; Panter and Dite 1951): where a few rows
 of a long tail were one bin, the correlation that they make was lost. Values within a joined bin keep their released
 shares. The bins come from releases alone.
+
+A workload says what the fit is for: columns and pairs whose relations get the budget first; names are public, so it is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
@@ -24,15 +27,65 @@ from raysynth.dp.accounting.ledger import Event
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.numeric import BinEncoder, begins_run
 from raysynth.encoding.table_encoder import ColumnEncoder
+from raysynth.errors import ParameterError
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
-from raysynth.methods.bayesian_network.denoising import normal_scores
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, shrunk
-from raysynth.methods.bayesian_network.workload import Workload
+from raysynth.methods.bayesian_network.noised import KnownRows, NoisedSearch, Rounds, normal_scores, shrunk
+from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import Grouping
 from raysynth.statistics.noised import NoisedStatistics
+
+Given = Sequence[str | Sequence[str]]
+GivenWorkload = Annotated[
+    Given | None,
+    Parameter(
+        "under a budget, what gets it first: columns (such as the target of a prediction: its pair with every other "
+        "column) and pairs of columns, e.g. ['income', ['age', 'education']]; the ledger says so"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The pairs that matter.
+
+    Args:
+        pairs: of positions, the smaller first.
+        words: for the ledger.
+    """
+
+    pairs: frozenset[tuple[int, int]]
+    words: str
+
+
+def workload_of(given: Given | None, names: Sequence[str], *, is_private: bool) -> Workload | None:
+    """The workload by positions of the modelled columns; None: everything matters alike.
+
+    Raises:
+        ParameterError: no budget, an unknown column, or an entry that is no column and no pair.
+    """
+    if given is None:
+        return None
+    if not is_private:
+        raise ParameterError("workload says what a privacy budget goes to first: give epsilon, too, or leave it out")
+    if isinstance(given, str) or not given:
+        raise ParameterError(f"workload must be a list of columns and pairs of columns; found {given!r}")
+    pairs: set[tuple[int, int]] = set()
+    words = []
+    for entry in given:
+        pair = [entry] if isinstance(entry, str) else list(entry)
+        if len(pair) not in (1, 2) or len(set(pair)) < len(pair):
+            raise ParameterError(f"workload: give a column, or a pair of two columns; found {entry!r}")
+        if unknown := [n for n in pair if n not in names]:
+            raise ParameterError(f"workload: '{unknown[0]}' is no modelled column; these are: {', '.join(names)}")
+        at = [names.index(n) for n in pair]
+        others = [c for c in range(len(names)) if c != at[0]] if len(at) == 1 else at[1:]
+        pairs |= {(min(at[0], c), max(at[0], c)) for c in others}
+        words.append(" with ".join(f"'{n}'" for n in pair))
+    return Workload(frozenset(pairs), f"first for {', '.join(words)}")
+
 
 CHOICE_SHARE = 1 / 7  # of the rounds' rho
 LEAST_BINS = 6

@@ -15,6 +15,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysynth.methods.bayesian_network.network import Network
+from raysynth.running.compiled import compiled
+
+
+@compiled
+def pick(
+    random_B: np.ndarray,
+    index_B: np.ndarray,
+    threshold: np.ndarray,
+    alias: np.ndarray,
+    n_codes: int,
+    code_B: np.ndarray,
+) -> None:
+    """A code for each row, into `code_B`.
+
+    Args:
+        random_B: uint32; the high digits of its product with the number of codes pick an entry, the low ones decide.
+        index_B: the distribution of each row.
+        threshold, alias, n_codes: see `AliasTable`.
+    """
+    for i in range(len(random_B)):
+        product = np.uint64(random_B[i]) * np.uint64(n_codes)
+        entry = np.int64(product >> np.uint64(32))
+        place = index_B[i] * n_codes + entry
+        code_B[i] = entry if np.uint32(product & np.uint64(0xFFFFFFFF)) < threshold[place] else alias[place]
+
 
 BLOCK_ROWS = 4096
 
@@ -83,7 +108,6 @@ def draw(
     # The caller's stream may be a slow counter-based one; a fast one seeded from it gives the bulk.
     bits = np.random.SFC64(rng.integers(0, 1 << 63, size=4).tolist())
     block_CB = np.empty((n_columns, BLOCK_ROWS), dtype=np.int64)
-    from raysynth.methods.bayesian_network.walker import pick
 
     for start in range(0, n, BLOCK_ROWS):
         size = min(BLOCK_ROWS, n - start)

@@ -21,8 +21,7 @@ import numpy as np
 from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import all_subsets, columns_of, plan_blocks
 from raysynth.methods.bayesian_network.edge_rules import Edge, EdgeRules, reachable
-from raysynth.methods.bayesian_network.families import Families
-from raysynth.methods.bayesian_network.scores import SetScores
+from raysynth.methods.bayesian_network.scores import Families, SetScores
 
 STRUCTURES = ("hill_climbing", "greedy_order", "tree")
 MAX_RUNS = 20

@@ -31,14 +31,13 @@ from raysynth.methods.bayesian_network.conditioning import (
 )
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
-from raysynth.methods.bayesian_network.network import Network
+from raysynth.methods.bayesian_network.network import Network, estimate
 from raysynth.methods.bayesian_network.noised import KnownRows
-from raysynth.methods.bayesian_network.parameters import estimate
 from raysynth.methods.bayesian_network.presence import gaps_together, presence_parents, with_presence
+from raysynth.methods.bayesian_network.private import GivenWorkload, Workload, workload_of
 from raysynth.methods.bayesian_network.sampler import Step, draw, network_steps
 from raysynth.methods.bayesian_network.scores import SCORES, SetScores
 from raysynth.methods.bayesian_network.search import RESTARTS, STRUCTURES, find_structure
-from raysynth.methods.bayesian_network.workload import GivenWorkload, Workload, workload_of
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Computed, Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values

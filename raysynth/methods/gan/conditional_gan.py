@@ -15,8 +15,7 @@ from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules, edge_rules
-from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.parameters import estimate
+from raysynth.methods.bayesian_network.network import Network, estimate
 from raysynth.methods.bayesian_network.sampler import draw, network_steps
 from raysynth.methods.bayesian_network.scores import SetScores
 from raysynth.methods.bayesian_network.search import hill_climb

@@ -43,9 +43,8 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.released_schema import pay_for_schema
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 from raysynth.methods.bayesian_network.network import Network
-from raysynth.methods.bayesian_network.private import learn_privately
+from raysynth.methods.bayesian_network.private import Workload, learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
-from raysynth.methods.bayesian_network.workload import Workload
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.loading import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout

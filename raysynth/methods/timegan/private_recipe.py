@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import example_gradients
+from raysynth.dp.gradients.release import example_gradients
 from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.methods.timegan.network import (
     Autoencoder,

@@ -15,8 +15,6 @@ from functools import cached_property
 import numpy as np
 
 MOST_LEAVES = 32  # of a tree
-BIT_FACTOR = 0x077CB531  # a power of two below 2 ** 32 times it has another number in its highest five bits for each
-FIRST_BIT = np.argsort([((BIT_FACTOR << bit) & 0xFFFFFFFF) >> 27 for bit in range(32)])
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class BoostedTrees:
 
     def sums(self, x_NF: np.ndarray) -> np.ndarray:
         """The sum of all trees for each row of groups, (N,)."""
-        from raysynth.methods.trees.loops import sums
+        from raysynth.methods.trees.loops import FIRST_BIT, sums
 
         result, space = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.uint64)
         sums(np.ascontiguousarray(x_NF.T), *self._masks, FIRST_BIT, space, result)

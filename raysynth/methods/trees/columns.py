@@ -1,11 +1,16 @@
 """How a tree sees a column: its codes as places on a line, and as numbers to predict; the order of drawing.
 
-Shape legend: R codes of a column.
+Where several rows belong to one person, what a leaf says is of enough persons, not of enough rows. A leaf of ten rows
+of one person tells that person's values together, though each of them is shared by many. So splits are found from bags
+of persons; a column that is the same in all rows of each person, given such columns alone, is split by one row of each;
+and a node that too few persons stand behind is never drawn from, but the next one above it that enough do.
+
+Shape legend: N rows, C columns, R codes of a column, M nodes, L entries of all leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,3 +94,69 @@ def drawing_order(names: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...
         raise ParameterError("order names a column twice; name each at most once")
     first = [list(names).index(name) for name in wanted]
     return (*first, *(c for c in range(len(names)) if c not in first))
+
+
+@dataclass(frozen=True)
+class RowsOfPersons:
+    """Whose each row is.
+
+    Args:
+        person_N: number of the person, 0 .. n_persons - 1.
+        n_persons: of the rows learned from.
+        constant: columns with one code in all rows of each person, by index.
+    """
+
+    person_N: np.ndarray
+    n_persons: int
+    constant: frozenset[int]
+
+    @classmethod
+    def of(cls, persons_N: np.ndarray | None, codes_CN: np.ndarray) -> RowsOfPersons | None:
+        """From a number or hash of each row's person; None where each row is one."""
+        if persons_N is None:
+            return None
+        known, person_N = np.unique(persons_N, return_inverse=True)
+        if len(known) == len(person_N):
+            return None
+        order = np.argsort(person_N, kind="stable")
+        starts = np.searchsorted(person_N[order], np.arange(len(known)))
+        sorted_CN = codes_CN[:, order]
+        same_C = (np.minimum.reduceat(sorted_CN, starts, axis=1) == np.maximum.reduceat(sorted_CN, starts, axis=1)).all(
+            1
+        )
+        return cls(person_N, len(known), frozenset(np.flatnonzero(same_C).tolist()))
+
+    def one_each_suffices(self, column: int, inputs: Iterable[int]) -> bool:
+        """Whether all rows of a person say the same of a column and of what it is predicted from."""
+        return self.constant.issuperset((column, *inputs))
+
+    def bag(self, share: float, rng: np.random.Generator) -> np.ndarray:
+        """All rows of a random share of the persons."""
+        chosen = np.zeros(self.n_persons, bool)
+        chosen[rng.permutation(self.n_persons)[: max(2, round(share * self.n_persons))]] = True
+        return np.flatnonzero(chosen[self.person_N])
+
+    def one_each(self, rows: np.ndarray) -> np.ndarray:
+        """The first of each person's rows among some."""
+        return rows[np.unique(self.person_N[rows], return_index=True)[1]]
+
+    def too_few(self, tree: Mapping[str, np.ndarray], order_N: np.ndarray, least: int) -> np.ndarray:
+        """For each node (M,) whether fewer than `least` persons stand behind it; never for the root.
+
+        Args:
+            tree: its arrays. order_N: the row of each entry of its leaves.
+        """
+        person_L = self.person_N[order_N].astype(np.int64)
+        few = np.zeros(len(tree["feature"]), bool)
+        nodes = np.flatnonzero(tree["feature"] < 0)
+        while len(nodes):
+            start, rows = tree["start"][nodes].astype(np.int64), (tree["stop"] - tree["start"])[nodes].astype(np.int64)
+            of = np.repeat(np.arange(len(nodes)), rows)
+            entry = np.arange(len(of)) - np.repeat(np.cumsum(rows) - rows, rows) + start[of]
+            pairs = np.unique(of * self.n_persons + person_L[entry])
+            persons = np.bincount(pairs // self.n_persons, minlength=len(nodes))
+            failing = nodes[persons < least]
+            few[failing] = True
+            nodes = np.unique(tree["parent"][failing])
+        few[0] = False
+        return few

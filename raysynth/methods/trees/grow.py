@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysynth.methods.trees.backoff import GROUPS, JUDGED_ROWS, NEVER, BackOff, Chosen, is_less_likely, keep_of
+from raysynth.methods.trees.columns import RowsOfPersons
 from raysynth.methods.trees.forest import HIGHEST
 from raysynth.methods.trees.located import OnRanks
-from raysynth.methods.trees.persons import RowsOfPersons
 
 if TYPE_CHECKING:
     from raysynth.methods.trees.splits import Inputs

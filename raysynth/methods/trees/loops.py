@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from raysynth.methods.trees.boosting import BIT_FACTOR
 from raysynth.running.compiled import compiled
 
+BIT_FACTOR = 0x077CB531  # a power of two below 2 ** 32 times it has another number in its highest five bits for each
+FIRST_BIT = np.argsort([((BIT_FACTOR << bit) & 0xFFFFFFFF) >> 27 for bit in range(32)])
 ALL_LEAVES = np.uint64(0xFFFFFFFFFFFFFFFF)
 LEAST_GAIN = 1e-3
 MOST_STEPS = 192  # from a root to a leaf
@@ -249,7 +250,7 @@ def sums(
             second tree's are the upper half.
         inputs: of each of them. starts: where each pair's begin, and their end.
         values: of the leaves of each tree in their order, (2 * pairs, 32).
-        first_bit: see `boosting.FIRST_BIT`. space: working space for each row.
+        first_bit: see `FIRST_BIT`. space: working space for each row.
     """
     factor, shift = np.uint32(BIT_FACTOR), np.uint32(27)
     for start in range(0, x_FN.shape[1], ROWS_AT_ONCE):

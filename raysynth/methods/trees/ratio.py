@@ -20,8 +20,7 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
 from raysynth.methods.trees.boosting import BoostedTrees, Boosting, boosted
-from raysynth.methods.trees.columns import ColumnView
-from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.sampler import TreesGenerator
 
 MOST_GROUPS = 255

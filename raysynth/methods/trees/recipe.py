@@ -1,6 +1,8 @@
 """What is grown for each column, and on what: targets, inputs, scores; one independent task a column.
 
 Shape legend: N rows, C columns, F inputs, K targets, R codes of a column.
+
+Which columns are inputs: those that depend on the target most, by counts of pairs of their groups.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from raysynth.methods.trees.additive import AdditivePrediction, Design, additive_predictions, design_of
-from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score
 from raysynth.methods.trees.grow import ColumnData, GrowthRule, grow
 from raysynth.methods.trees.locating import located_column
-from raysynth.methods.trees.persons import RowsOfPersons
+from raysynth.running.compiled import compiled
 
 GROWN_ARRAYS = ("roots", "feature", "threshold", "left", "parent", "start", "stop", "codes", "keep")  # of `Forest`
 MOST_CLASSES = 16  # more are predicted by a few numbers that tell them apart
@@ -89,7 +91,6 @@ def screened_inputs(
     All, up to `INPUTS_OF_ALL` over the number of columns (at least `FEWEST_INPUTS`); else so many of the largest mean
     square contingency with it, in at most 16 groups of codes and some rows: the cost of a tree grows with its inputs.
     """
-    from raysynth.methods.trees.contingency import contingencies
 
     most = max(FEWEST_INPUTS, INPUTS_OF_ALL // len(order))
     result = {c: tuple(order[:place]) for place, c in enumerate(order)}
@@ -257,3 +258,32 @@ def _ranked(prediction: AdditivePrediction, rare_threshold: int) -> Score:
     middle = (np.cumsum(rows) - rows / 2) / n
     n_ranks = int(np.clip(n // max(rare_threshold, 1), 1, SCORE_RANKS))
     return replace(unranked, rank=np.minimum(np.floor(middle * n_ranks), n_ranks - 1).astype(np.uint16))
+
+
+@compiled
+def contingencies(groups_CN: np.ndarray, column: int, n_others: int, n_groups: int) -> np.ndarray:
+    """Sum of rows^2 / (rows of the one group x rows of the other) of a column with each of the first ones, (n_others,).
+
+    1 where they are independent, and 1 + the mean square contingency in general.
+
+    Args:
+        groups_CN: the group of each row (uint8) in each of C columns.
+        column: which. n_others: of the first columns. n_groups: of every column.
+    """
+    found = np.zeros(n_others)
+    rows, own_rows, other_rows = np.zeros(n_groups * n_groups), np.zeros(n_groups), np.zeros(n_groups)
+    own_N = groups_CN[column]
+    for c in range(n_others):
+        other_N = groups_CN[c]
+        rows[:], own_rows[:], other_rows[:] = 0, 0, 0
+        for i in range(len(own_N)):
+            rows[own_N[i] * n_groups + other_N[i]] += 1
+        for a in range(n_groups):
+            for b in range(n_groups):
+                own_rows[a] += rows[a * n_groups + b]
+                other_rows[b] += rows[a * n_groups + b]
+        for a in range(n_groups):
+            for b in range(n_groups):
+                if rows[a * n_groups + b] > 0:
+                    found[c] += rows[a * n_groups + b] ** 2 / (own_rows[a] * other_rows[b])
+    return found

@@ -19,9 +19,8 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
-from raysynth.methods.trees.columns import drawing_order, views
+from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, views
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from raysynth.schema.constraint_json import KINDS, constraint_from_dict
 from raysynth.schema.constraints.base import Constraint
 from raysynth.schema.constraints.combinations import FixedCombinations, OneHotGroup, Unique
 from raysynth.schema.constraints.expression import Expression
 from raysynth.schema.constraints.numbers import FixedIncrements, Inequality, Positive, Range
 from raysynth.schema.constraints.rules import ConstraintSet
+from raysynth.schema.table import KINDS, constraint_from_dict
 
 __all__ = [
     "Constraint",

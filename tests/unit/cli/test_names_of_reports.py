@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from raysynth.campaigns.results import CampaignResults
 from raysynth.cli import app
-from raysynth.evaluation.results import EvaluationResults
+from raysynth.evaluation.report import EvaluationResults
 from raysynth.tuning.results import SweepResult
 
 

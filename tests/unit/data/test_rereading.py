@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth.data.sources import rereading
-from raysynth.data.sources.parquet import ParquetFragment
-from raysynth.data.sources.rereading import PAUSES, read_again
+from raysynth.data.sources import parquet
+from raysynth.data.sources.parquet import PAUSES, ParquetFragment, read_again
 from raysynth.data.table import as_table
 from raysynth.errors import StorageError
 from raysynth.statistics import collect
@@ -24,7 +23,7 @@ from raysynth.statistics import collect
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited, without waiting."""
     waited: list[float] = []
-    monkeypatch.setattr(rereading.time, "sleep", waited.append)
+    monkeypatch.setattr(parquet.time, "sleep", waited.append)
     return waited
 
 

@@ -4,7 +4,7 @@ Nothing here imports raysynth or dp-accounting. Poisson-subsampled Gaussians: Op
 the closed form (Balle and Wang 2018). The rest, sampled Gaussians beside others too: its own convolution of privacy
 losses on a grid, rounded upwards, so that it errs by at most the grid's width times the number of losses. Discrete
 Gaussians: the exact law of one count where all changes are known; else continuous ones of a variance less by 1.25^2,
-which dominate them (Peikert 2010's rounding; `dp/accounting/discrete.py` has the argument). The loss of an exponential
+which dominate them (Peikert 2010's rounding; `dp/accounting/ledger.py` has the argument). The loss of an exponential
 mechanism is the worst of range epsilon (Dong, Durfee and Rogers 2020): P(loss > x) = sqrt(E) (sqrt(E) - e^(x / 2)) / (E
 - 1), E = e^epsilon. A private selection: theorem 2 or 6 of Papernot and Steinke 2022 evaluated anew on a fine grid of
 orders.

@@ -15,9 +15,9 @@ from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
 from raysynth.encoding.parametric import parametric
 from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.noised_tails import grid_of
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution
-from raysynth.statistics.value_grid import grid_of
 
 TINY = 5e-324
 COLUMN = ColumnSchema("x", Kind.CONTINUOUS, "double")

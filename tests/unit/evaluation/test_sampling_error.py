@@ -12,10 +12,12 @@ import pytest
 from raysynth.comparison.coding import coarse_category_coder, quantile_coder
 from raysynth.comparison.pairing import pair_tables
 from raysynth.evaluation.evaluate import compare_tables
-from raysynth.evaluation.measures import contingency_similarity, correlation_similarity, ks_complement
-from raysynth.evaluation.sampling_error import (
+from raysynth.evaluation.measures import (
+    contingency_similarity,
     correlation_half_width,
+    correlation_similarity,
     expected_complement,
+    ks_complement,
     ks_half_width,
     mean_around,
     tv_half_width,

@@ -215,6 +215,22 @@ def test_a_table_with_a_row_for_each_person_is_protected_by_rows() -> None:
     assert model.schema_.entity is None and all(c.rows_each is None for c in model.schema_.columns)
 
 
+@pytest.mark.parametrize(
+    ("key", "entity"), [("EmpID", None), ("employee_visit_id", "boss_name"), ("row_id", "boss_name")]
+)
+def test_rows_are_persons_where_a_key_numbers_them(key: str, entity: str | None) -> None:
+    """Those who come again in such rows (managers, doctors) are made anew, but protection counts rows."""
+    rng = np.random.default_rng(5)
+    bosses = [f"{a} {b}" for a in FIRST for b in LAST][:40]
+    boss = rng.integers(0, 40, 400)
+    data = pd.DataFrame({key: rng.permutation(9000)[:400] + 1000, "boss_name": [bosses[i] for i in boss]})
+    data["office"] = [f"office {i % 20}" for i in boss]  # of two of them
+    assert infer_schema(data)["boss_name"].kind is Kind.PERSONAL
+    synthesizer = new_synthesizer("copula", seed=1, verbose=False).fit(data)
+    assert synthesizer.schema_.entity == entity
+    assert (synthesizer.sample(300)["office"] == "(rare)").mean() == (0 if entity is None else 1)
+
+
 def test_persons_whom_nothing_names_are_asked_about() -> None:
     """Without a key salaries and dates of birth still stand for persons; a number in two units stands for nobody."""
     each = np.full(PERSONS, VISITS)

@@ -10,9 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.errors import SchemaError
-from raysynth.kinds.identifier.key_pattern import infer_pattern, integer_pattern, row_number_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder
-from raysynth.kinds.identifier.pattern import IntegerPattern, parse_pattern
+from raysynth.kinds.identifier.pattern import (
+    IntegerPattern,
+    infer_pattern,
+    integer_pattern,
+    parse_pattern,
+    row_number_pattern,
+)
 from raysynth.kinds.permutation import permute
 from raysynth.schema import ColumnSchema, Kind
 

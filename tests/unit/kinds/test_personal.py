@@ -11,7 +11,7 @@ from faker import Faker
 
 from raysynth import infer_schema
 from raysynth.errors import SchemaError
-from raysynth.kinds.personal.making import PROVIDERS, PersonalEncoder, recognise_personal
+from raysynth.kinds.personal.kind import PROVIDERS, PersonalEncoder, recognise_personal
 from raysynth.schema import ColumnSchema, Kind
 
 
@@ -209,3 +209,11 @@ def test_names_that_recur_are_a_category_where_the_column_is_of_public_life(colu
 )
 def test_recognition_of_real_looking_columns(column, values, expected):
     assert recognise_personal(column, values) == expected
+
+
+def test_telephone_numbers_of_several_countries_are_told_by_their_values_alone():
+    forms = ("+44 20 {:04d} {:04d}", "({:03d}) 555-{:04d}", "0{:03d}/{:06d}", "+4930{:04d}{:04d}", "(0{:02d}) {:06d}")
+    values = [forms[i % 5].format(211 + i, 2000 + 37 * i) for i in range(60)]
+    assert recognise_personal("reach", values) == "phone_number"
+    assert recognise_personal("reach", values[2::5] * 5) is None  # one form, as codes have
+    assert recognise_personal("balance", [f"({1000 + i}.{i:02d})" for i in range(60)]) is None

@@ -11,8 +11,7 @@ from unit_databases import RELATIONS, shop
 
 from raysynth import RelationalSynthesizer
 from raysynth.errors import ParameterError, SchemaError
-from raysynth.related.grouping import NO_PARENT, Family, levels
-from raysynth.related.matching import deal
+from raysynth.related.grouping import NO_PARENT, Family, deal, levels
 from raysynth.related.siblings import PLACE, Siblings
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import Relation

@@ -1,4 +1,4 @@
-"""Columns of sequences whose values mostly stay: which they are, how they are learned, and that they come back."""
+"""Columns of sequences whose values often stay: which they are, how they are learned, and that they come back."""
 
 from __future__ import annotations
 
@@ -39,3 +39,30 @@ def test_values_that_mostly_stay_are_learned_as_staying_and_come_back() -> None:
     for step in range(STEPS):
         last = siblings.inverse(learned.take(pa.array(np.arange(PARENTS) * STEPS + step)), last)
         assert last["town"].to_pylist() == town[:, step].tolist()
+
+
+def test_numbers_that_repeat_the_row_before_are_exactly_it() -> None:
+    """A flight stays in half of the steps; goals are mostly none, which is no repetition, and a size is always new."""
+    rng = np.random.default_rng(1)
+    flight = rng.integers(0, 900, (PARENTS, STEPS))
+    for step in range(1, STEPS):
+        flight[:, step] = np.where(rng.random(PARENTS) < 0.5, flight[:, step - 1], flight[:, step])
+    n = PARENTS * STEPS
+    goals = np.where(rng.random(n) < 0.8, 0, rng.integers(1, 30, n))
+    rows = pa.table({"flight": flight.ravel(), "goals": goals, "size": rng.normal(size=n)})
+    family = Family.of(np.repeat(np.arange(PARENTS), STEPS), PARENTS, np.tile(np.arange(STEPS), PARENTS))
+    columns = tuple(
+        ColumnSchema(n, Kind.CONTINUOUS, "double" if n == "size" else "int64", decimals=None if n == "size" else 0)
+        for n in rows.column_names
+    )
+    siblings = Siblings(columns, is_sequence=True).with_repeated(rows, family)
+    assert siblings.echoed == {"flight"} and not siblings.repeated
+    assert list(siblings.learned({c.name: c for c in columns})) == ["flight as before", *rows.column_names]
+    stays = siblings.forward(rows, family)["flight as before"].to_numpy().reshape(PARENTS, STEPS)
+    assert not stays[:, 0].any() and (stays[:, 1:] == (flight[:, 1:] == flight[:, :-1])).all()
+    blurred = np.where(stays == 1, -1, flight)  # what is drawn of a number that stays does not matter
+    drawn = pa.table({"flight as before": stays.ravel(), "flight": blurred.ravel()})
+    last: pa.Table | None = None
+    for step in range(STEPS):
+        last = siblings.inverse(drawn.take(pa.array(np.arange(PARENTS) * STEPS + step)), last)
+        assert last.column_names == ["flight"] and last["flight"].to_pylist() == flight[:, step].tolist()

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from raysynth import RelationalSynthesizer
-from raysynth.related.grouping import Family
+from raysynth.related.grouping import Family, nearest_of
 from raysynth.related.kinds import Sample, children_codes, share_of_parents
 from raysynth.related.making import nearest_families
 from raysynth.related.siblings import AS_BEFORE, Siblings
-from raysynth.related.summaries import Summaries, choose_summaries, with_most
+from raysynth.related.summaries import Summaries, _reaching, choose_summaries, with_most
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import Relation
 
@@ -117,7 +117,7 @@ def test_parents_that_contradict_themselves_say_what_others_do(rows: tuple[pa.Ta
 
 
 def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:
-    """The most is what five persons reach, however many families one person has; who goes beyond takes another's."""
+    """The most is what five persons reach, however many families one person has; a range that goes beyond is cut."""
     children, parent_N, chosen = rows
     parents, number = chosen.of(children, parent_N, 300), np.bincount(parent_N, minlength=300)
     bounded = with_most(chosen, parents, np.arange(300), 5)
@@ -132,6 +132,17 @@ def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.nd
     some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
     mended = bounded.repaired(some, number).to_pandas()[number > 0]
     assert (mended[least] + mended[width]).max() <= 5
+    assert (mended[least] == some[least].to_pandas()[number > 0]).all()  # where it begins, it stays
+
+
+def test_ends_of_families_are_values_of_rows_and_rows_that_repeat_an_end_reach_it_together() -> None:
+    prices = np.array([1.0, 20.0, 400.0])
+    assert nearest_of(np.array([-5.0, 3.0, 399.0, 900.0, np.nan]), prices)[:4].tolist() == [1.0, 1.0, 400.0, 400.0]
+    assert np.isnan(nearest_of(np.array([np.nan]), prices)).all() and nearest_of(prices, prices[:0]) is prices
+    parent_N, least, width = np.array([0, 0, 0, 0, 1, 1]), np.array([0.0, 5.0]), np.array([9.0, 2.0])
+    for together, wanted in ((True, [0, 9, 9, 4, 5, 7]), (False, [0, 8, 9, 4, 5, 7])):
+        x = np.array([2.0, 8.0, 8.0, 4.0, 6.0, 6.0])
+        assert _reaching(x, parent_N, least, width, together).tolist() == wanted
 
 
 def test_kinds_that_children_find_follow_what_tells_parents_apart() -> None:

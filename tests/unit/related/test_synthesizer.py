@@ -15,7 +15,7 @@ from raysynth import RelationalSynthesizer, load_synthetic_model
 from raysynth.data.sources.databases import open_database
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, InputError, ModelFileError, NotFittedError, ParameterError, SchemaError
-from raysynth.related import blocks, folder
+from raysynth.related import writing
 from raysynth.sampling.writer import verify
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 
@@ -241,12 +241,12 @@ def test_blocks_conditions_and_given_parents(
     model: RelationalSynthesizer, real: dict[str, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder written in blocks, stopped and gone on with, holds the rows of `sample`."""
-    monkeypatch.setattr(blocks, "BLOCK_ROWS", 1500)
-    monkeypatch.setattr(blocks, "FEWEST_ROOTS", 100)
+    monkeypatch.setattr(writing, "BLOCK_ROWS", 1500)
+    monkeypatch.setattr(writing, "FEWEST_ROOTS", 100)
     whole = model.sample_arrow(seed=3)
     for relation in model.schema_.relations:
         assert pointing_nowhere({n: t.to_pandas() for n, t in whole.items()}, relation) == 0
-    write = folder.write_record
+    write = writing.write_record
     records: list[Path] = []
 
     def stopping(path: Path, content: dict[str, object]) -> None:
@@ -255,7 +255,7 @@ def test_blocks_conditions_and_given_parents(
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(folder, "write_record", stopping)
+    monkeypatch.setattr(writing, "write_record", stopping)
     with pytest.raises(KeyboardInterrupt):
         model.sample_to(tmp_path / "shop", seed=3)
     assert len(records) == 2  # there are several blocks, and the second was not finished

@@ -152,3 +152,24 @@ def test_a_schema_in_which_a_key_of_whole_doubles_was_found_can_be_declared() ->
 def test_three_different_numbers_named_like_a_key_are_one(n: int, kind: Kind) -> None:
     table = pd.DataFrame({"id": [70, 91, 42][:n], "x": [1.5, 2.5, 3.1][:n]})
     assert schema_of(table)["id"].kind is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "several"),
+    [
+        ("where", [f"{48 + i / 997:.5f}, {-3 - i / 991:.5f}" for i in range(N)], True),
+        ("geom", [f"POINT ({-3 - i / 991:.6f} {48 + i / 997:.6f})" for i in range(N)], True),
+        ("spot", [f"{i / 997 + 7:.4f}°N {i / 991 + 9:.4f}°W" for i in range(N)], True),
+        ("pressure", [f"{88 + i // 9}/{52 + i % 41}" for i in range(N)], True),
+        ("size", [f"{3 + i}x{1200 - i} mm" for i in range(N)], True),
+        ("goals", [f"{i % 5}-{i % 3}" for i in range(N)], False),  # few different ones, to be learned
+        ("article", [f"{100 + i}-{99 - i % 90:02d}" for i in range(N)], False),  # fixed places: a key's
+        ("docket", [f"{7 + i}/{1990 + i % 30}" for i in range(N)], False),
+        ("version_no", [f"{1 + i}-{2 + i % 13}" for i in range(N)], False),
+        ("host", [f"10.{i % 250}.{i % 7}.{i % 200}" for i in range(N)], False),
+    ],
+)
+def test_several_measured_numbers_in_one_text_are_no_key(name: str, values: list[str], several: bool) -> None:
+    column = one(name, values)
+    assert ("several numbers" in column.reason) is several
+    assert not several or column.kind is Kind.CATEGORICAL

@@ -12,10 +12,18 @@ from raysynth.dp import InsecureSeededNoise, PrivacyBudget, PrivacyScope
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.noised import release_statistics
-from raysynth.statistics.noised_digits import DigitCells, digits_shown
-from raysynth.statistics.noised_range import ZOOMS, RangeGrid, Spread, interval_shown, octaves_shown, released_spread
+from raysynth.statistics.noised_range import (
+    ZOOMS,
+    DigitCells,
+    RangeGrid,
+    Spread,
+    digits_shown,
+    interval_shown,
+    octaves_shown,
+    released_spread,
+)
+from raysynth.statistics.noised_tails import grid_of_parts
 from raysynth.statistics.public_schema import as_declared, public_schema
-from raysynth.statistics.value_grid import grid_of_parts
 
 ROWS = 4000
 SIGMA = 40.0

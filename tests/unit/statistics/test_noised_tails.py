@@ -13,8 +13,7 @@ from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.noised_range import END_COST, interval_shown
-from raysynth.statistics.noised_tails import with_tails
-from raysynth.statistics.value_grid import ValueGrid, grid_of, grid_of_parts, wider
+from raysynth.statistics.noised_tails import ValueGrid, grid_of, grid_of_parts, wider, with_tails
 
 ROWS, SIGMA = 8000, 60.0
 WHOLE = ColumnSchema("n", Kind.CONTINUOUS, "double", decimals=0)

@@ -118,13 +118,23 @@ def test_distinct_numbers_and_uniqueness_beyond_the_exact_range() -> None:
         ([1.0, 2e18, -3.0], 0),
         ([0.5, 1.25], 2),
         ([19.99, 1234567.01], 2),
-        ([0.1 + 0.2], 16),
+        ([0.1 + 0.2], 1),  # but for the noise of the sum
         ([1e-9], 9),
         ([math.pi * 1e6], 16),
     ],
 )
 def test_decimals_are_the_digits_that_hold_every_value(values: list[float], decimals: int) -> None:
     assert needed_decimals(np.array(values)) == decimals
+
+
+@pytest.mark.parametrize(("decimals", "largest"), [(0, 1e9), (1, 1e8), (2, 1e7), (4, 1e5)])
+def test_noise_of_arithmetic_adds_no_decimals(decimals: int, largest: float) -> None:
+    rng = np.random.default_rng(decimals)
+    values = np.round(rng.uniform(-largest, largest, 2000), decimals)
+    noisy = np.where(rng.random(2000) < 0.1, values + rng.choice([-4, -1, 1, 3], 2000) * np.spacing(values), values)
+    assert needed_decimals(noisy) == decimals
+    assert needed_decimals(np.cumsum(np.full(2000, 3 * 10.0**-decimals))) == decimals
+    assert needed_decimals(rng.uniform(-largest, largest, 2000)) > 9 - np.log10(largest)  # measured values keep theirs
 
 
 def test_decimals_of_32_bit_floats_are_those_that_were_written() -> None:

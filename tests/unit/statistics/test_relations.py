@@ -32,6 +32,7 @@ def table(seed: int) -> pd.DataFrame:
     data["high"] = (data.low + rng.gamma(2, 4, N)).round(1)
     data["born"] = rng.integers(1940, 2000, N)
     data["full_age"] = data.born + 18
+    data["until 2060"] = 2060 - data.born
     data["begin"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 400, N), unit="D")
     data["end"] = data.begin + pd.to_timedelta(rng.integers(0, 60, N), unit="D")
     data["area"] = [f"area {i}" for i in area]
@@ -56,6 +57,7 @@ def test_what_all_rows_keep_is_found(seed: int) -> None:
         Expression("col('all costs') == rent + food + fuel + rest"),
         Expression("paid == items * each"),
         Expression("full_age == born + 18"),
+        Expression("col('until 2060') == 2060 - born"),
         Inequality("low", "high"),
         Inequality("begin", "end"),
         FixedCombinations(("area", "region", "code")),
@@ -98,6 +100,7 @@ def test_rules_auto_keeps_them_in_every_row(method: type, capsys: pytest.Capture
     made = method(seed=1, rules="auto").fit(data).sample(800, seed=2)
     printed = capsys.readouterr().out
     assert "rule kept: 'paid' is 'items' * 'each'" in printed and "rule found: 'since' is missing" in printed
+    assert (made["until 2060"] + made.born == 2060).all()
     assert (made.paid == made["items"] * made.each).all() and (made.end >= made.begin).all()
     parts = (made.rent + made.food + made.fuel + made["rest"]).round(2)
     assert np.allclose(parts[parts.notna()], made["all costs"][parts.notna()], atol=1e-9)

@@ -101,7 +101,7 @@ def test_so_is_another_privacy_unit(released: TableSchema) -> None:
 
 
 def test_a_released_schema_stays_within_its_epsilon(released: TableSchema) -> None:
-    from raysynth.statistics.schema_release import schema_events
+    from raysynth.fitting.released_schema import schema_events
 
     assert 1.0 < total_epsilon(schema_events(released)[0], 1e-5) <= 2.0
     damaged = replace(released, releases={"ledger": {"events": 3}})

@@ -34,7 +34,7 @@ from raysynth.statistics.families import FamilyCells
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 from raysynth.statistics.text import TextSummary
-from raysynth.tuning.pair_score import CoarseCells, CoarseCounts
+from raysynth.tuning.private_plan import CoarseCells, CoarseCounts
 
 PACKAGE = Path(__file__).parent.parent.parent.parent / "raysynth"
 Vectors = Mapping[str, Mapping[Hashable, float]]

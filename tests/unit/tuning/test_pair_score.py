@@ -14,7 +14,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.fitting.opened import OpenedTable
 from raysynth.fitting.opening import open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.tuning.pair_score import SCORE_BINS, CoarseCells, pair_score, score_sensitivity
+from raysynth.tuning.private_plan import SCORE_BINS, CoarseCells, pair_score, score_sensitivity
 
 ROWS = [(a, b, c) for a in range(2) for b in range(2) for c in range(3)]  # every row that there can be
 PAIRS = [(0, 1), (0, 2), (1, 2)]

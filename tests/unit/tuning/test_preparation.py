@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from raysynth.attacks import density
+from raysynth.attacks import neighbourhood
 from raysynth.errors import DataError
 from raysynth.evaluation import efficacy
 from raysynth.fitting import opening
@@ -94,7 +94,7 @@ def test_what_follows_from_real_rows_alone_is_evaluated_once(
     table: pd.DataFrame, tmp_path: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = counted(monkeypatch, efficacy, "_model")
-    bandwidths = counted(monkeypatch, density, "_likeliest_bandwidth")
+    bandwidths = counted(monkeypatch, neighbourhood, "_likeliest_bandwidth")
     table = table.assign(y=table["y"] + 0.5)  # no other test has these rows
     found = sweep(table, METHODS, out=tmp_path / "a", n_seeds=2, target_columns="c")
     assert not found.failed

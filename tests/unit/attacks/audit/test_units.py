@@ -20,7 +20,7 @@ from raysynth.api import new_synthesizer
 from raysynth.attacks.audit.units import BEYOND_CAP, ArrayUnits, EntityUnits, units_of
 from raysynth.data.sequences import OrderedRows
 from raysynth.data.table import as_table
-from raysynth.dp.gradients.clip import clipped_sum
+from raysynth.dp.gradients.release import clipped_sum
 from raysynth.dp.mechanisms.noise import OsNoise
 from raysynth.errors import DataError, ParameterError, RaysynthError, SchemaError
 from raysynth.methods.sequences import private_tables as private_sequence_tables

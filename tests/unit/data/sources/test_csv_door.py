@@ -165,6 +165,94 @@ def test_packing_is_what_the_content_says(tmp_path: Path) -> None:
         as_table(tmp_path / "t.zip")
 
 
+FEW_TEXTS = [
+    # texts among numbers, how many rows of each, and whether the column is numbers
+    ("unrated", 3, True),
+    (" 16GB", 1, True),  # slipped from its neighbour
+    ("<5", 2, True),
+    ("unrated", 5, False),  # as frequent as a category
+    ("C53637", 2, False),  # a code among codes
+]
+
+
+@pytest.mark.parametrize(("text", "n", "is_number"), FEW_TEXTS)
+def test_few_texts_among_numbers_are_missing_and_said(tmp_path: Path, text: str, n: int, is_number: bool) -> None:
+    rows = [*(f"{i / 4},x" for i in range(400)), *(f"{text},x" for _ in range(n)), "7.5,x"]
+    table = read(tmp_path, "\n".join(["stars,b", *rows]))
+    assert (table.schema.field("stars").type == pa.float64()) is is_number
+    if is_number:
+        assert table.to_arrow().column("stars").null_count == n
+        assert any("'stars'" in note and text.strip() in note and "missing" in note for note in table.notes)
+    assert read(tmp_path, "\n".join(["stars,b", *rows[:-1], *["?,x"] * 9])).schema.field("stars").type == (
+        pa.float64() if is_number else TEXT
+    )
+
+
+def test_a_first_row_with_signs_for_missing_is_no_header(tmp_path: Path) -> None:
+    rows = [f"{i},{i % 7 or 'NaN'},{i % 5 or '?'},x{i % 3}" for i in range(35, 90)]
+    table = read(tmp_path, "\n".join(rows))
+    assert (table.n_rows, table.names[0]) == (len(rows), "column_1")
+    assert [f.type for f in table.schema][:3] == [pa.int64()] * 3
+
+
+AFTER = [
+    # what stands after the table, and how many lines that is
+    ("Total,,3160,99\n", 1),
+    ("Summe,,3160,99\n", 1),
+    (",TOTAL:,3160,99\n", 1),
+    (",,all rows,99\n", 1),  # a word under numbers
+    ("Source: the Office of Statistics\n", 1),
+    ("\nSource: the Office\nTables 3 and 4\n", 2),
+    ('"Notes: provisional, of 2019",,,\n', 1),
+    (",,,\n,,,\nGrand total,,3160,99\nLast Updated: 07/01/2020,,,\n", 4),
+    ("(79 rows affected)\n", 1),
+]
+
+
+@pytest.mark.parametrize(("after", "n"), AFTER)
+def test_lines_after_the_table_are_no_rows(tmp_path: Path, after: str, n: int) -> None:
+    before = lines("name,place,units,price", "n#,p,#,#.5")
+    table = read(tmp_path, before + after)
+    assert table.to_arrow().equals(read(tmp_path, before, name="before.csv").to_arrow())
+    assert any(f"{n} line" in note and "after the table" in note for note in table.notes)
+    for end in ("\n", "\r\n", "\r"):
+        again = read(tmp_path, (before + after).replace("\n", end), skip_footer=n)
+        assert again.to_arrow().equals(table.to_arrow())
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "n80,p,80,9.5",
+        "n80,,80,",
+        "Total recall,p,80,9.5",
+        "n80,p,unknown,9.5",
+        "n80,p,pending,9.5",
+        "n80,p,N/A,9.5",
+        "n80,p,NaN,?",
+    ],
+)
+def test_a_last_row_like_any_other_stays(tmp_path: Path, last: str) -> None:
+    table = read(tmp_path, lines("name,place,units,price", "n#,p,#,#.5") + last)
+    assert (table.n_rows, table.schema.field("units").type) == (len(ROWS) + 1, pa.int64())
+
+
+def test_rows_of_one_value_stay_where_they_are_usual(tmp_path: Path) -> None:
+    text = "a,b,c\n" + "\n".join(f"k{i},,{i if i % 3 else ''}" for i in ROWS) + "\nlast one,,\n"
+    assert read(tmp_path, text).n_rows == len(ROWS) + 1
+
+
+def test_lines_after_the_table_stay_where_the_user_says_so(tmp_path: Path) -> None:
+    text = lines("name,units", "n#,#") + "Total,3160\n"
+    assert read(tmp_path, text, skip_footer=0).n_rows == len(ROWS) + 1
+    with pytest.raises(DataError, match="Expected 2 columns"):
+        read(tmp_path, text + "Source\n", skip_footer=0)
+    with pytest.raises(DataError, match="Expected 2 columns"):  # not at the end: damaged, or no table
+        read(tmp_path, text + "Source\n" + text)
+    with pytest.raises(ParameterError, match="skip_footer: under a privacy budget"):
+        as_table(CsvFile(tmp_path / "t.csv", skip_footer=1), private=True)
+
+
 def test_options_override(tmp_path: Path) -> None:
     text = lines("a;b", "1,23#;x")
     assert read(tmp_path, text, decimal=".", delimiter=";").schema.field("a").type == TEXT
@@ -177,7 +265,12 @@ def test_options_override(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "words"),
-    [("decimal=x", "decimal must be"), ("nothing", "NAME=VALUE"), ("colour=red", "valid names: decimal")]
+    [
+        ("skip_footer=x", "number of lines"),
+        ("decimal=x", "decimal must be"),
+        ("nothing", "NAME=VALUE"),
+        ("colour=red", "valid names: decimal"),
+    ]
     + [("header=maybe", "yes or no"), ("encoding=klingon", "codecs"), ("delimiter=ab", "one character")],
 )
 def test_a_wrong_option_is_named(setting: str, words: str) -> None:

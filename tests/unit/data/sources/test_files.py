@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from raysynth.data.arrow_types import TEXT
 from raysynth.data.sources.files import ParquetFiles
-from raysynth.data.sources.promotion import common_type
+from raysynth.data.sources.parquet import common_type
 from raysynth.data.table import as_table
 from raysynth.errors import DataError
 

@@ -14,7 +14,7 @@ from independent_accountant import recomputed_epsilon
 
 from raysynth.dp import total_epsilon
 from raysynth.dp.accounting import ledger
-from raysynth.dp.accounting.discrete import closeness, continuous_multiplier
+from raysynth.dp.accounting.ledger import closeness, continuous_multiplier
 from raysynth.errors import ParameterError
 
 DELTA = 1e-5

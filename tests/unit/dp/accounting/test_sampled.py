@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
 
-from raysynth.dp.accounting.sampled import sampled_gaussian_distribution, self_composed
+from raysynth.dp.accounting.accountant import sampled_gaussian_distribution, self_composed
 
 
 @pytest.mark.parametrize(("sigma", "q"), [(0.3, 0.01), (0.9, 0.5), (1.0, 0.02), (8.0, 0.99), (40.0, 1e-3), (0.05, 0.2)])

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import least_scale
 from raysynth.dp.accounting.ledger import Event, approximate, exponential, gaussian, laplace, subsampled_gaussian
-from raysynth.dp.accounting.run_scope import RunScope
+from raysynth.dp.accounting.scope import RunScope
 from raysynth.dp.accounting.selection import POISSON, Repetitions, RunBudget, most_order, selection_epsilon
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 from raysynth.errors import ParameterError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from raysynth.dp.gradients.clip import MARGIN, clipped_sum, example_gradients
+from raysynth.dp.gradients.release import MARGIN, clipped_sum, example_gradients
 from raysynth.dp.gradients.uses import GatherUse, RepeatedUse
 from raysynth.methods.autoregressive.network import (
     AnyOrderNetwork,

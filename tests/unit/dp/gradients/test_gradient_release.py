@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raysynth.dp.gradients.clip import ExampleGradients, clipped_sum, example_gradients
-from raysynth.dp.gradients.release import DpSgdPlan, GradientRelease
+from raysynth.dp.gradients.release import DpSgdPlan, ExampleGradients, GradientRelease, clipped_sum, example_gradients
 from raysynth.dp.mechanisms.noise import OsNoise
 
 PLAN = DpSgdPlan(clip=0.5, noise_multiplier=1.5, sampling_rate=0.1, expected_batch=20.0, steps=10)

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise, OsNoise
-from raysynth.dp.mechanisms import discrete
-from raysynth.dp.mechanisms.discrete import discrete_gaussian, discrete_laplace, geometric
+from raysynth.dp.mechanisms import counts
+from raysynth.dp.mechanisms.counts import discrete_gaussian, discrete_laplace, geometric
 
 pytestmark = pytest.mark.statistical
 N = 200_000
@@ -77,8 +77,8 @@ def test_exact_looks_are_rare_and_agree_with_the_fast_way(monkeypatch: pytest.Mo
     """Every proposal decided by decimals alone gives the same numbers from the same bits."""
     fast = discrete_gaussian(3.3, 2000, InsecureSeededNoise(4))
     looks: list[int] = []
-    decided = discrete._decided
-    monkeypatch.setattr(discrete, "_decided", lambda *a: looks.append(1) or decided(*a))
+    decided = counts._decided
+    monkeypatch.setattr(counts, "_decided", lambda *a: looks.append(1) or decided(*a))
     assert np.array_equal(discrete_gaussian(3.3, 2000, InsecureSeededNoise(4)), fast)
     assert not looks, "about once in 1e9 draws"
 

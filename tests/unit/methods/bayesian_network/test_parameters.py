@@ -7,7 +7,7 @@ import pytest
 
 from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import SetCounts
-from raysynth.methods.bayesian_network.parameters import back_off_levels, conditional_table, estimate
+from raysynth.methods.bayesian_network.network import back_off_levels, conditional_table, estimate
 
 
 def test_without_smoothing_probabilities_are_shares():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysynth.dp.gradients.clip import clipped_sum
+from raysynth.dp.gradients.release import clipped_sum
 from raysynth.methods.gan.discriminator import Discriminator, Rows
 from raysynth.methods.gan.private_training import critic_weights, first_directions, project, score_uses
 from raysynth.methods.shared.spans import SpanIndex, Spans

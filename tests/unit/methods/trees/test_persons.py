@@ -11,9 +11,8 @@ from scipy.spatial import cKDTree
 
 from raysynth.encoding.numeric import BinEncoder
 from raysynth.fitting.encoded_rows import learned_rows
-from raysynth.methods.trees.columns import ColumnView
+from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.grow import GrowthRule
-from raysynth.methods.trees.persons import RowsOfPersons
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.synthesizer import SequentialTrees
 from tests.unit.fitting.test_persons import persons, visits
