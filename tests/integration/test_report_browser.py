@@ -257,7 +257,6 @@ def test_a_dark_page_prints_dark_on_white_and_whole(browser: Any, reports: dict[
     page, trouble = opened(browser, reports["small"], color_scheme="dark", viewport={"width": 720, "height": 1000})
     page.locator("canvas").first.scroll_into_view_if_needed()
     until(page, DRAWN)
-    assert page.evaluate(NAMES) > 150
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(NAMES) < 100, "maps are drawn for paper, too"
     page.emulate_media(media="print", color_scheme="dark")
