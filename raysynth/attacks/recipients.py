@@ -33,7 +33,7 @@ from raysynth.statistics.dated_table import with_forms
 
 ON_ROWS = (
     *("singling_out_univariate", "singling_out_multivariate", "linkability", "attribute_nearest", "attribute_model"),
-    *("inversion_table", "distance", "density_ratio", "local_likelihood", "plagiarism", "tracing"),
+    *("attribute_key", "inversion_table", "distance", "density_ratio", "local_likelihood", "plagiarism", "tracing"),
 )
 RISKS = ("singling_out", "linkability", "inference")
 MOST_ROWS = 20_000  # of each table that attacks see; the direct comparison sees 100,000
@@ -161,6 +161,8 @@ def _attacks(recipient: Recipient, scenes: Sequence[Scene], seed: int) -> dict[s
     n_claims = max(sum(len(s.members) for s in scenes) // 2, 1)
     for number, name in enumerate(recipient.attacks):
         attack = new_attack(name)
+        if attack.needs_keys and not scenes[0].view.synthetic.keys:
+            continue
         if isinstance(attack, SinglingOutAttack):
             attack.n_claims = n_claims
         if attack.fits(scenes[0].view):

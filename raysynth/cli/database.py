@@ -67,6 +67,7 @@ def fit_database(
     method: str,
     settings: list[str] | None,
     dangling: str,
+    odometer: Path | None,
     seed: int | None,
 ) -> Outcome:
     """Learn all tables of a database and save the model."""
@@ -76,7 +77,8 @@ def fit_database(
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
     parameters = read_settings(settings or [])
-    model = RelationalSynthesizer(relations=schema, method=method, parameters=parameters, dangling=dangling, seed=seed)
+    given: dict[str, Any] = {"parameters": parameters, "dangling": dangling, "odometer": odometer, "seed": seed}
+    model = RelationalSynthesizer(relations=schema, method=method, **given)
     model.fit(tables).save(file)
     seconds, size = time.perf_counter() - begun, file.stat().st_size
     keys = [str(r) for r in model.schema_.relations]

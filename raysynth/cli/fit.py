@@ -117,16 +117,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         check_output(model, data, schema, starts=b"PK")
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
-            refuse(
-                {
-                    "--epsilon": epsilon,
-                    "--delta": delta,
-                    "--entity": entity,
-                    "--csv": csv,
-                    "--rules": rules,
-                    "--odometer": odometer,
-                }
-            )
+            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv, "--rules": rules})
             return fit_database(
                 data,
                 model,
@@ -134,6 +125,7 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
                 method=method,
                 settings=settings,
                 dangling=dangling,
+                odometer=odometer,
                 seed=seed,
             )
         begun = time.perf_counter()

@@ -20,6 +20,7 @@ _LEFT_OUT = (
     "verbose",
     "scaling_config",
     "run_config",
+    "keep_shards",
     "odometer",
 )  # objects, and paths that are nobody's business
 _KINDS = ("categorical_columns", "continuous_columns")

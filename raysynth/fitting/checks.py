@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
-from raysynth.dp.accounting.odometer import Odometer
+from raysynth.dp.accounting.odometer import Odometer, charge_fit
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.storage import Place, Target, check_writable, is_uri, local_path, place
 from raysynth.fitting.opened import EncoderForm
@@ -112,14 +112,16 @@ def charge_odometer(model: Method, scope: PrivacyScope | None) -> None:
     """
     if model.odometer is None:
         return
-    odometer, what = Odometer(model.odometer), f"a fit of {type(model).__name__}"
-    if scope is None or not scope.noise.guarantee:
-        odometer.record_without_guarantee(f"{what} without a privacy budget" if scope is None else f"{what}, seeded")
-        return
     folder = run_folder(model.run_config) if model._resume is None else model._resume
-    run = str(folder) if folder is not None and model.can_resume else ""
-    cost = (scope.budget.epsilon, scope.budget.delta)
-    odometer.reserve(what, *cost, unit=unit_of(model), run=run, resumed=model._resume is not None)
+    charge_fit(
+        model.odometer,
+        f"a fit of {type(model).__name__}",
+        None if scope is None else scope.budget,
+        unit_of(model),
+        is_seeded=scope is not None and not scope.noise.guarantee,
+        run=str(folder) if folder is not None and model.can_resume else "",
+        resumed=model._resume is not None,
+    )
 
 
 def unlisted(model: Any) -> Any:

@@ -23,7 +23,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import dated
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.key_order import with_keys_in_order
-from raysynth.statistics.persons import count_persons, found_entity, repeating_together
+from raysynth.statistics.persons import count_persons, found_entity, other_persons, repeating_together
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 
 _LISTED = "from a short public list, on which real ones stand too"
@@ -96,12 +96,17 @@ def with_persons(
         return Persons(table, schema, statistics, said)
     if statistics.columns[entity].summary.all_unique:
         return Persons(table, schema, statistics)
-    counted = count_persons(table, schema.as_modelled(), statistics, entity)
+    others = other_persons(schema, statistics, entity)
+    counted = count_persons(table, schema.as_modelled(), statistics, entity, others)
     within = [n for n in counted.constant if schema[n].kind.is_made and not statistics.columns[n].missing]
     constant = tuple(n for n in counted.constant if schema[n].kind.is_modelled)
     columns = tuple(_within(c, entity) if c.name in (*within, *constant) else c for c in schema.columns)
     constant = (*constant, *([entity] if schema[entity].in_order and constant else []))
     said = (_said(entity, declared is not None, statistics.columns[entity], schema.rare_threshold),)
+    said += tuple(
+        f"'{n}' names persons, too: numbers and times that fewer than {schema.rare_threshold} of them have do not leave"
+        for n in others
+    )
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
     columns = tuple(_of_few(c) if c.name in counted.of_few else c for c in columns)
@@ -113,7 +118,8 @@ def sharing(table: Table, schema: TableSchema, statistics: TableStatistics, enti
     """Statistics of the changed columns of a table, with who shares their values; as they are without an entity."""
     if entity is None or entity not in table.names:
         return statistics
-    return statistics.with_sharers(count_persons(table, schema, statistics, entity).sharers)
+    others = other_persons(schema, statistics, entity)
+    return statistics.with_sharers(count_persons(table, schema, statistics, entity, others).sharers)
 
 
 def entity_of(rows: pa.Table, asked: str | None) -> str | None:

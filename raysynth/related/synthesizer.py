@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pyarrow as pa
 
+from raysynth.dp.accounting.ledger import ROW
+from raysynth.dp.accounting.odometer import charge_fit
 from raysynth.errors import NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
 from raysynth.fitting.checks import check_whole
 from raysynth.methods.fitted import written_by
-from raysynth.methods.parameters import Parameter, Parameterised, declared
+from raysynth.methods.parameters import OdometerFolder, Parameter, Parameterised, declared
 from raysynth.methods.registry import AUTO
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
@@ -72,9 +74,7 @@ class RelationalSynthesizer(Parameterised):
     ] = None
     dangling: Annotated[
         str,
-        Parameter(
-            "keys that point to no row: 'error', or 'missing' to take them for missing", one_of=("error", "missing")
-        ),
+        Parameter("keys that point to no row: 'error', or 'missing': they are missing", one_of=("error", "missing")),
     ] = "error"
     epsilon: Annotated[
         float | None,
@@ -82,8 +82,7 @@ class RelationalSynthesizer(Parameterised):
     ] = None
     delta: Annotated[float | None, Parameter("of the guarantee", above=0, below=1, under_budget=1e-5)] = None
     root: Annotated[
-        str | None,
-        Parameter("with `epsilon`: the table whose rows, each with all that descends from it, are protected"),
+        str | None, Parameter("with `epsilon`: the table whose rows, each with all below it, are protected")
     ] = None
     caps: Annotated[
         Mapping[str, int] | None,
@@ -95,6 +94,7 @@ class RelationalSynthesizer(Parameterised):
     public_types: Annotated[
         bool, Parameter("with `epsilon`: the types that Parquet and Arrow files store are public")
     ] = False
+    odometer: OdometerFolder = None
     seed: Annotated[
         int | None, Parameter("of the fit and of sampling; None draws one", at_least=0, at_most=2**62 - 1)
     ] = None
@@ -118,7 +118,9 @@ class RelationalSynthesizer(Parameterised):
         """
         self._check_parameters()
         self.__dict__.pop("stages_", None)
-        unit = self._unit()
+        unit, is_seeded = self._unit(), self._noise is not None and not self._noise.guarantee
+        budget, words = (None, ROW) if unit is None else (unit.budget, unit.words)
+        charge_fit(self.odometer, "a fit of RelationalSynthesizer", budget, words, is_seeded=is_seeded)
         seed = secrets.randbits(62) if self.seed is None else int(self.seed)
         with collect_stages() as stages, told(quiet=not self.verbose, only_public=unit is not None):
             self.database_ = self._learned(tables, unit, seed)
@@ -351,9 +353,7 @@ class RelationalSynthesizer(Parameterised):
         known = self.database_.roots
         for name in (*(rows or {}), *(conditions or {})):
             if name not in known:
-                raise ParameterError(
-                    f"'{name}' is no root table, whose rows can be asked for; these are: {', '.join(known)}"
-                )
+                raise ParameterError(f"'{name}' is no root table; ask for rows of these: {', '.join(known)}")
         for name, n in (rows or {}).items():
             check_whole(f"rows['{name}']", n, 0)
         return {
@@ -385,7 +385,7 @@ class RelationalSynthesizer(Parameterised):
     def _content(self) -> ModelContent:
         from raysynth.related.state import to_content
 
-        left_out = {"relations", "schemas", "parameters"}
+        left_out = {"relations", "schemas", "parameters", "odometer"}
         return to_content(self.database_, {k: v for k, v in self.get_params().items() if k not in left_out})
 
     @classmethod

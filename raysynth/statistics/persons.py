@@ -7,8 +7,8 @@ budget, where a unit's share of each count is bounded instead (`units.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -18,12 +18,12 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
-from raysynth.kinds.identifier.repeated import MANY, numbers_persons
+from raysynth.kinds.identifier.repeated import MANY, names_anybody, numbers_persons
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles
 from raysynth.statistics.hashing import hash_integers, hash_strings
-from raysynth.statistics.sharers import Sharers
+from raysynth.statistics.sharers import Sharers, SharersOfAll, Sharing
 from raysynth.statistics.table_statistics import TableStatistics
 
 PERSONS = 16_384  # looked at for what is the same in all their rows
@@ -41,31 +41,46 @@ class PersonStatistics:
 
     Args:
         entity: the column that names them.
-        sharers: of each modelled column whose values are not public: who shares its cells.
+        sharers: of each modelled column whose values are not public: who shares its cells; of numbers and times persons
+            of other columns that name some, too.
         constant: columns that are the same in all rows of each person (of 16,384 persons, where there are more).
         of_few: modelled columns of whose values all are those of fewer persons than must share what leaves.
     """
 
     entity: str
-    sharers: Mapping[str, Sharers]
+    sharers: Mapping[str, Sharing]
     constant: tuple[str, ...]
     of_few: tuple[str, ...] = ()
 
 
-def count_persons(table: Table, schema: TableSchema, statistics: TableStatistics, entity: str) -> PersonStatistics:
-    """One pass over a table for its persons.
+def count_persons(
+    table: Table, schema: TableSchema, statistics: TableStatistics, entity: str, others: Sequence[str] = ()
+) -> PersonStatistics:
+    """One pass over a table for its persons, and one for each further column of persons.
 
     Args:
         table: any.
         schema: kinds of its columns, and the number of persons who must share what leaves (`rare_threshold`).
         statistics: of the first pass.
         entity: the column that names the person of each row.
+        others: columns that name another person (`other_persons`).
     """
     cells = value_cells(schema, statistics)
     seen = statistics.columns
     gappy = tuple(c.name for c in schema.modelled if 0 < seen[c.name].missing < statistics.n_rows)
     make = partial(PersonSummary, entity, cells, tuple(table.names), schema.rare_threshold, gappy)
-    return summarise(table, make, label="counting persons").finish()
+    counted = summarise(table, make, label="counting persons").finish()
+    numbers = {n: c for n, c in cells.items() if isinstance(c, NumberCells)}
+    shared: dict[str, Sharing] = dict(counted.sharers)
+    for other in others:
+        own = {n: c for n, c in numbers.items() if n != other}
+        also = partial(PersonSummary, other, own, (), schema.rare_threshold)
+        found = summarise(table, also, columns=[*own, other], label=f"counting persons of '{other}'").sharers
+        for name, known in found.items():
+            before = shared[name]
+            parts = before.parts if isinstance(before, SharersOfAll) else (before,)
+            shared[name] = SharersOfAll((*parts, known))
+    return replace(counted, sharers=shared)
 
 
 def value_cells(schema: TableSchema, statistics: TableStatistics) -> dict[str, ValueCells]:
@@ -120,7 +135,8 @@ class PersonSummary:
         for name, known in self.holders.items():
             if len(known) < self.most:
                 self._hold(name, person_N[~is_missing(batch.column(name))])
-        self.range = self.range.with_rows(person_N, [batch.column(name) for name in self.names])
+        if self.names:
+            self.range = self.range.with_rows(person_N, [batch.column(name) for name in self.names])
 
     def merge(self, other: PersonSummary) -> None:
         """Add the rows of another part of the table."""
@@ -208,6 +224,22 @@ def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None
             continue
         ranked.append((rank, -seen.n_distinct, place, column.name))
     return min(ranked)[-1] if ranked else None
+
+
+def other_persons(schema: TableSchema, statistics: TableStatistics, entity: str) -> tuple[str, ...]:
+    """Further keys, up to three, that are named like those of persons and repeat (a doctor's beside a patient's).
+
+    Args:
+        schema: not yet as models see it. statistics: of the same columns, exact. entity: the column of persons.
+    """
+    found = []
+    for column in schema.columns:
+        seen = statistics.columns.get(column.name)
+        if seen is None or column.name == entity or not column.kind.is_key or not names_anybody(column.name):
+            continue
+        if seen.n_distinct >= MANY and not seen.summary.all_unique:
+            found.append(column.name)
+    return tuple(found[:3])
 
 
 def repeating_together(table: Table, schema: TableSchema, statistics: TableStatistics) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from raysynth.statistics.calendar import CalendarCounts
-from raysynth.statistics.sharers import Sharers
+from raysynth.statistics.sharers import Sharing
 
 T = TypeVar("T")
 EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
@@ -98,7 +98,7 @@ class NumericDistribution:
     exact: bool
     rank_error: float
     step: int | None = None
-    sharers: Sharers | None = None
+    sharers: Sharing | None = None
     calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None
 

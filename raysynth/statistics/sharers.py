@@ -71,3 +71,30 @@ class Sharers:
             return False
         few = self.person[start : min(stop, start + _FEW)]
         return len(np.unique(few)) >= self.most or len(np.unique(self.person[start:stop])) >= self.most
+
+
+@dataclass(frozen=True)
+class SharersOfAll:
+    """Who shares the cells of one column, where persons of several kinds have a row in common: k of each kind must.
+
+    Args:
+        parts: of each kind, of the same cells and the same k.
+    """
+
+    parts: tuple[Sharers, ...]
+
+    @property
+    def most(self) -> int:
+        """k."""
+        return self.parts[0].most
+
+    def counts(self, n_cells: int) -> np.ndarray:
+        """Persons of each of the first cells, of the kind that has fewest, at most k, shape (n_cells,)."""
+        return np.min([p.counts(n_cells) for p in self.parts], axis=0)
+
+    def are_enough(self, first: int, after: int) -> bool:
+        """Whether at least k different persons of each kind have a row in the cells first .. after - 1."""
+        return all(p.are_enough(first, after) for p in self.parts)
+
+
+Sharing = Sharers | SharersOfAll

@@ -18,7 +18,7 @@ from raysynth.running.runner import summarise
 from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Exact, NumericDistribution
-from raysynth.statistics.sharers import Sharers
+from raysynth.statistics.sharers import Sharing
 from raysynth.statistics.text import TextSummary
 
 ColumnSummary: TypeAlias = NumericSummary | TextSummary | BooleanSummary | NullSummary
@@ -40,7 +40,7 @@ class ColumnStatistics:
     type: pa.DataType
     n_rows: int
     summary: ColumnSummary
-    sharers: Sharers | None = None
+    sharers: Sharing | None = None
 
     @property
     def missing(self) -> int:
@@ -117,7 +117,7 @@ class TableStatistics:
     n_rows: int
     columns: dict[str, ColumnStatistics]
 
-    def with_sharers(self, sharers: Mapping[str, Sharers]) -> TableStatistics:
+    def with_sharers(self, sharers: Mapping[str, Sharing]) -> TableStatistics:
         """The same, with who shares the cells of some columns."""
         columns = {n: replace(c, sharers=sharers.get(n, c.sharers)) for n, c in self.columns.items()}
         return replace(self, columns=columns)

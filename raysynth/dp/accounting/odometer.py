@@ -236,6 +236,35 @@ def record_use(folder: str | os.PathLike[str] | None, what: str) -> None:
         Odometer(folder).record_without_guarantee(what)
 
 
+def charge_fit(
+    folder: str | os.PathLike[str] | None,
+    what: str,
+    budget: PrivacyBudget | None,
+    unit: str,
+    *,
+    is_seeded: bool = False,
+    run: str = "",
+    resumed: bool = False,
+) -> None:
+    """Reserve what a fit may spend in the odometer of its table, where there is one, before anything is drawn.
+
+    Args:
+        folder: of the odometer; None: there is none.
+        what: in words.
+        budget: None: the fit guarantees nothing, and is listed so, as is one whose noise is seeded (`is_seeded`).
+        unit, run, resumed: as of `Odometer.reserve`.
+
+    Raises:
+        ParameterError, StorageError: as `Odometer.reserve`.
+    """
+    if folder is None:
+        return
+    if budget is None or is_seeded:
+        record_use(folder, f"{what} without a privacy budget" if budget is None else f"{what}, seeded")
+        return
+    Odometer(folder).reserve(what, budget.epsilon, budget.delta, unit=unit, run=run, resumed=resumed)
+
+
 def _charge(content: dict[str, Any]) -> Charge:
     if set(content) != _KEYS:
         raise ValueError(f"fields {sorted(content)}")

@@ -44,6 +44,10 @@ _PERSON = re.compile(
     r"|asegurado|usuario|paziente|dipendente|utente|assicurato|dni|nif|curp)s?\b"
     rf"|\b(?:{_JOINED})\b|{_NUMBER_OF}|\b(?:pt|pat|subj|cust|emp|mem|mbr|usr|acct|hh) (?:id|no|num|nr)\b"
 )
+_AT_WORK = re.compile(  # persons who have rows together with others
+    r"\b(?:doctor|physician|clinician|surgeon|therapist|dentist|nurse|teacher|tutor|driver|courier|seller|agent|broker"
+    r"|officer|judge|reviewer|player|coach|manager|arzt|lehrer|fahrer|medecin|medico)s?\b"
+)
 _THEIRS = re.compile(
     r"record|case|acc|konto|polic|contract|vertrag|insur|household|haus|\b(?:hh|mrn)\b|akten|fall|journal"
 )
@@ -94,6 +98,11 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
 def names_persons(name: str) -> bool:
     """Whether a key's name says that it numbers persons (or their records, accounts, policies)."""
     return _PERSON.search(without_accents(words_of(name))) is not None
+
+
+def names_anybody(name: str) -> bool:
+    """Whether a key's name says that it numbers persons, those too who are in rows of others (a patient's doctor)."""
+    return names_persons(name) or _AT_WORK.search(without_accents(words_of(name))) is not None
 
 
 def numbers_persons(name: str) -> bool:

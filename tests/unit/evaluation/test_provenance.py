@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from types import SimpleNamespace
+from typing import Any
 
+from raysynth.api import new_synthesizer
 from raysynth.dp import Ledger, PrivacyBudget, PrivacySpent
 from raysynth.dp.accounting import ledger
-from raysynth.evaluation.provenance import ledger_section
+from raysynth.evaluation.provenance import ledger_section, provenance
 
 BOOK = Ledger(
     (
@@ -40,3 +43,13 @@ def test_without_a_guarantee_the_page_says_so() -> None:
     body = ledger_section(spent).body
     assert "No guarantee" in body and "selection: not covered by epsilon" in body
     assert "differential privacy</strong>" not in body
+
+
+def test_no_path_of_the_machine_is_told() -> None:
+    parameters = new_synthesizer(
+        "ctgan", epochs=3, keep_shards="/home/anna/shards", odometer="/home/anna/o"
+    ).get_params()
+    known: dict[str, Any] = {"method": "ctgan", "n_rows_": 9, "versions_": {"raysynth": "1"}, "privacy_spent_": None}
+    model: Any = SimpleNamespace(get_params=lambda: parameters, **known)
+    told = provenance(model)
+    assert told["parameters"]["epochs"] == 3 and "anna" not in str(told)

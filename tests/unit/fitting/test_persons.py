@@ -289,3 +289,18 @@ def test_no_rule_holds_what_is_one_persons_alone(one_with_many: pd.DataFrame, tm
     assert not [text for text in ("4321", "71234", "W7", "1234.5") if text in content]
     rules = [str(r) for r in find(as_table(shared)).rules]
     assert not [rule for rule in rules if "71234" in rule or "4321" in rule]
+
+
+@pytest.mark.parametrize("method", ["copula", "trees"])
+def test_exact_values_of_a_second_kind_of_persons_do_not_leave(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    pay = rng.lognormal(11, 0.3, 60).round(2)
+    patient = np.repeat(np.arange(300), rng.integers(2, 8, 300))
+    doctor = rng.integers(0, 60, len(patient))
+    data = pd.DataFrame({"patient_id": 10_000 + 17 * patient, "doctor_id": 500 + 31 * doctor, "pay": pay[doctor]})
+    data["cost"], data["ward"] = rng.gamma(3, 50, len(data)).round(2), doctor % 7
+    made = new_synthesizer(method, seed=0).fit(data).sample(2_000, seed=1)
+    assert "'doctor_id' names persons, too" in capsys.readouterr().out
+    by_chance = len(np.unique(made["pay"])) * 60 / (100 * (pay.max() - pay.min()))
+    assert len({*made["pay"]} & {*pay}) <= by_chance + 4 * by_chance**0.5 + 1
+    assert set(made["ward"]) <= set(range(7)) and abs(made["pay"].mean() / data["pay"].mean() - 1) < 0.1

@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 from unit.related.measures import pointing_nowhere
 
-from raysynth import RelationalSynthesizer, load_synthetic_model
+from raysynth import Odometer, RelationalSynthesizer, load_synthetic_model
 from raysynth.cli.database import made_up_shop
 from raysynth.dp.accounting.accountant import total_epsilon
 from raysynth.dp.accounting.ledger import Mechanism
 from raysynth.dp.accounting.scope import ROW_COUNT_SHARE
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise
-from raysynth.errors import InputError
+from raysynth.errors import InputError, ParameterError
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 from raysynth.schema.table import TableSchema
@@ -237,3 +237,18 @@ def test_a_network_draws_given_columns_only_where_none_depends_on_a_drawn_one(mo
     with pytest.raises(InputError, match="is given and depends on"):
         generator.generate_given(np.zeros((2, len(generator.names)), np.uint16), [child], np.random.default_rng(0))
     assert parents
+
+
+def test_fits_are_counted_by_an_odometer_and_no_file_names_it(real: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    folder, few = tmp_path / "odometer", {"customers": real["customers"].head(60)}
+    Odometer(folder).set_limit(10.0, 1e-3)
+    alone = {"relations": DatabaseSchema((TableKeys("customers", ("id",)),)), "caps": {}, "odometer": folder}
+    alone["schemas"] = {"customers": SCHEMAS["customers"]}
+    fitted = synthesizer(**alone).fit(few)
+    with pytest.raises(ParameterError, match="nothing was released"):
+        synthesizer(**alone).fit(few)
+    (charge,) = Odometer(folder).charges
+    assert (charge.epsilon, charge.unit) == (8.0, "row of 'customers' with all that descends from it")
+    assert "odometer" not in fitted._content().meta["parameters"]
+    synthesizer(**alone | {"epsilon": None, "root": None, "caps": None}).fit(few)
+    assert not Odometer(folder).charges[-1].guarantee and not Odometer(folder).total.guarantee

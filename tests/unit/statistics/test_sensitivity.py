@@ -137,6 +137,7 @@ def cells_of(table: Table) -> dict[str, Any]:
             found[f"family {field.name}"] = FamilyCells()
         if pt.is_floating(field.type) or pt.is_integer(field.type) or pt.is_temporal(field.type):
             found[f"line {field.name}"] = NumberCells(edges)
+            found[f"some {field.name}"] = OpenCells(np.array([-1.0, 0.1]), np.array([0.1, 2.0**53]))
     found["list text"] = DomainCells(("", "é", "a"), pa.string())
     found["list double"] = DomainCells((0.0, 1.0), pa.float64())
     found["list truth"] = DomainCells((False, True), pa.bool_())
