@@ -62,8 +62,7 @@ from raysynth.statistics.noised_range import (
     released_spread,
 )
 from raysynth.statistics.noised_tails import ValueGrid, grid_of, grid_of_parts, wider, with_tails, without_noise_alone
-from raysynth.statistics.plain_values import from_integers
-from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution, from_integers
 
 SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared; as much for single values of numbers
 RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases

@@ -23,9 +23,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.autoregressive.conditions import Candidates, Conditions, impossible, resampled
 from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout
-from raysynth.methods.autoregressive.prefixes import Context, Prefixes, columns_first, placed, slices
+from raysynth.methods.autoregressive.prefixes import (
+    Candidates,
+    Conditions,
+    Context,
+    Prefixes,
+    columns_first,
+    impossible,
+    placed,
+    resampled,
+    slices,
+)
 from raysynth.methods.shared.row_sampler import has_bfloat16
 
 BLOCK_ROWS = 4096  # rows that are drawn at once; they share the draws of the conditioned columns

@@ -27,12 +27,12 @@ from raysynth.fitting.prepared import EncodedCounts
 from raysynth.methods.copula.private import Axis, ScoreMoments
 from raysynth.running.runner import summarise
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.contingency import ContingencyCounts
 from raysynth.statistics.families import FamilyCells
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.table_statistics import BooleanSummary, NullSummary
 from raysynth.statistics.text import TextSummary
 from raysynth.tuning.private_plan import CoarseCells, CoarseCounts
 
