@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from raysynth.methods.gan.conditional_gan import ConditionalTabularGAN as ConditionalTabularGAN
     from raysynth.methods.gan.synthesizer import CTGAN as CTGAN
     from raysynth.methods.gan.synthesizer import TabularGAN as TabularGAN
-    from raysynth.methods.loading import load_synthetic_model as load_synthetic_model
+    from raysynth.methods.registry import load_synthetic_model as load_synthetic_model
     from raysynth.methods.timegan.synthesizer import TimeSeriesGAN as TimeSeriesGAN
     from raysynth.methods.trees.synthesizer import SequentialTrees as SequentialTrees
     from raysynth.methods.vae.synthesizer import DPTabularVAE as DPTabularVAE
@@ -61,7 +61,7 @@ _HOME = {
     "check_synthesizer": "raysynth.methods.conformance",
     "generate_synthetic_data": "raysynth.api",
     "infer_schema": "raysynth.api",
-    "load_synthetic_model": "raysynth.methods.loading",
+    "load_synthetic_model": "raysynth.methods.registry",
     "released_intervals": "raysynth.fitting.released_intervals",
     "AutoregressiveSequences": "raysynth.methods.autoregressive_sequences.synthesizer",
     "AutoregressiveSynthesizer": "raysynth.methods.autoregressive.synthesizer",

@@ -40,7 +40,7 @@ from raysynth.errors import RaysynthError
 from raysynth.running import runner as execution
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import noised
-from raysynth.statistics.plain_values import from_integers
+from raysynth.statistics.released import from_integers
 from raysynth.training import private_batches
 
 SOURCES = ("arrow", "parquet", "csv", "frame", "dataset")

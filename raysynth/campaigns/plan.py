@@ -21,7 +21,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import local_path, make_folder, storage_error
+from raysynth.files.storage import local_path, make_folder, storage_error, write_atomically
 from raysynth.files.stores import open_uri
 
 GAMES = ("add_remove", "replace_one")
@@ -204,10 +204,11 @@ class CampaignStore:
         """
         fs, root = self._at()
         try:
-            if "://" not in self.path:
-                make_folder(Path(self.path), private=True)
             for folder in (_TRIALS, _FAILED):
-                fs.create_dir(f"{root}/{folder}", recursive=True)
+                if "://" in self.path:
+                    fs.create_dir(f"{root}/{folder}", recursive=True)
+                else:
+                    make_folder(Path(self.path) / folder, private=True)
             known = self._read_text(_PLAN)
         except OSError as error:
             raise self._error(error) from error
@@ -262,6 +263,9 @@ class CampaignStore:
         self._write(name, text.encode())
 
     def _write(self, name: str, content: bytes) -> None:
+        if "://" not in self.path:  # how well single rows are told is the user's alone
+            write_atomically(Path(self.path) / name, content, private=True)
+            return
         fs, root = self._at()
         temporary = f"{root}/.{secrets.token_hex(6)}.tmp"
         try:

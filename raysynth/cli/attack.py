@@ -67,7 +67,7 @@ def attack(
     def work() -> Outcome:
         from raysynth.attacks.run import DEFAULT_TYPES, run_privacy_attacks
         from raysynth.dp.accounting.odometer import record_use
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         if out is not None:
             check_output(out, real, synthetic, holdout, model, campaign)

@@ -78,7 +78,7 @@ def evaluate(
         from raysynth.dp.accounting.odometer import record_use
         from raysynth.evaluation.page import table_name
         from raysynth.evaluation.profiles import ANALYST, check_profile
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         for path in (out, shareable):
             if path is not None:

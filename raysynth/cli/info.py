@@ -33,7 +33,7 @@ def info(
     """Say how a model was made: method, rows, columns with their kinds, guarantee, versions and size."""
 
     def work() -> Outcome:
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         return described(load_synthetic_model(model), model)
 

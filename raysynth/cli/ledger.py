@@ -58,7 +58,7 @@ def ledger(
         if Odometer.exists(model):
             odometer = Odometer(model)
             return Outcome({"command": "ledger", "odometer": str(model), **odometer.to_dict()}, odometer.describe())
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         return listed(load_synthetic_model(model).privacy_spent_, model)
 

@@ -88,7 +88,7 @@ the same command goes on where it stopped.
     """
 
     def work() -> Outcome:
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
         from raysynth.related.synthesizer import RelationalSynthesizer
         from raysynth.schema import TableSchema
 

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from raysynth.encoding.block import EncodedColumn
 from raysynth.errors import DataError, ModelFileError, SchemaError
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.statistics.plain_values import from_plain, to_plain
-from raysynth.statistics.released import CategoryCounts
+from raysynth.statistics.released import CategoryCounts, from_plain, to_plain
 
 RARE_LABEL = "(rare)"
 RARE_LABEL_SHARE = 0.05

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from raysynth.encoding.gaps import wide_gaps, without_lone_cuts
+from raysynth.encoding.pooled_cells import wide_gaps, without_lone_cuts
 
 _DEPTH = 80  # halvings at most
 _FEW = 1 / 32  # a half of fewer than k persons and of at most this share of the rows is left out
@@ -61,7 +61,7 @@ def shared_cells(
 ) -> list[Cell]:
     """The cells of a column in ascending order, disjoint; their rows are all rows.
 
-    Values on both sides of a wide gap (`gaps.py`) are groups of their own, and no cell reaches into the gap.
+    Values on both sides of a wide gap (`pooled_cells.py`) are groups of their own, and no cell reaches into the gap.
 
     Args:
         values: what the column holds; at least one cell.

@@ -9,12 +9,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from raysynth.encoding.block import EncodedBlock, EncodedColumn, concat_blocks
+from raysynth.encoding.block import EncodedBlock, EncodedColumn, PresenceEncoder, concat_blocks
 from raysynth.encoding.categorical import CategoricalEncoder, build_categorical
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
-from raysynth.encoding.presence import PresenceEncoder
 from raysynth.errors import ModelFileError
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.released import CategoryCounts, NumericDistribution, Released

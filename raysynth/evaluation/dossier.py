@@ -261,7 +261,7 @@ def privacy_dossier(
         ParameterError: no holdout, or a model of sequences or of several tables.
     """
     from raysynth.attacks.run import check_counts
-    from raysynth.methods.loading import load_synthetic_model
+    from raysynth.methods.registry import load_synthetic_model
 
     check_counts(n_experiments, n_targets)
     if holdout_data is None:

@@ -203,7 +203,7 @@ class EvaluationResults(EvaluationFigures):
 
     def summary(self) -> str:
         """The verdicts as text, each with reason and next step, then the deciding figures, one a line."""
-        verdicts = [f"  {p.name}: {p.answer}. {p.reason}\n    Next: {p.next_step}" for p in purposes(self)]
+        verdicts = [f"  [{p.answer}] {p.name}. {p.reason}\n    Next: {p.next_step}" for p in purposes(self)]
         notes = [f"  Note: {note}" for note in self.notes]
         return "\n".join(["Evaluation of the synthetic table", *verdicts, "", *_lines(self), *notes])
 

@@ -3,6 +3,8 @@
 Entries: `model.json` (method, parameters, schema, encoder, ledger, versions of the software that wrote it) and
 `arrays.safetensors` (NumPy arrays), both stored without compression, so that a small file cannot unfold into a large
 one.
+
+Arrays of several parts are in one mapping: each part's names begin with a prefix of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import platform
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,3 +163,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot stand in a model file")
+
+
+def under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with the prefix, by what follows it."""
+    return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}

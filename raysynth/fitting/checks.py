@@ -14,7 +14,7 @@ from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.odometer import Odometer, charge_fit
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.storage import Place, Target, check_writable, is_uri, local_path, place
-from raysynth.fitting.opened import EncoderForm
+from raysynth.fitting.method import EncoderForm
 
 if TYPE_CHECKING:
     from ray.train import RunConfig

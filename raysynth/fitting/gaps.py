@@ -34,8 +34,8 @@ from raysynth.fitting.prepared import Prepared
 from raysynth.running.runner import summarise
 from raysynth.sampling.chunks import Generator
 from raysynth.sampling.persons import completes
+from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.persons import value_hashes
-from raysynth.statistics.sharers import Sharers
 
 CHANCE = 10.0  # rows that chance alone would give: fewer than none of them in 20,000 tables
 MOST_COLUMNS, MOST_PATTERNS = 40, 256  # of one group; with more, only the columns whose gaps are the same are kept so

@@ -1,23 +1,136 @@
-"""The protocol that a method fulfils: what a fit asks of it, before, while and after it learns."""
+"""The protocol that a method fulfils, and the opened table that it is given.
+
+An opened table is one behind its door: what was read of it, exactly or with noise, and what encoders are built from,
+and how.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from raysynth.encoding.table_encoder import NumericForm
+from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 
 if TYPE_CHECKING:
     import os
 
     from ray.train import RunConfig, ScalingConfig
 
+    from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
+    from raysynth.encoding.block import EncodedBlock
+    from raysynth.encoding.table_encoder import ReleasedColumn
     from raysynth.files.storage import Place
-    from raysynth.fitting.opened import OpenedTable
     from raysynth.schema.columns import Kind
+    from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.table import TableSchema
+    from raysynth.statistics.noised import NoisedStatistics
+    from raysynth.statistics.table_statistics import TableStatistics
+    from raysynth.statistics.units import UnitIndex
+    from raysynth.training.kept_releases import Keeping
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """What either door gives.
+
+    Args:
+        table: the rows, after the constraints' change of columns.
+        schema: what the user sees.
+        modelled_schema: after the constraints' change of columns.
+        rules: the constraints, None without any.
+        statistics: exact, or noised.
+        encoded: encoders that were built, and rows encoded, beforehand for several fits (see `shared_table.py`); never
+            under a budget.
+        keeping: under a budget, where encoded rows are to be kept.
+        units: which rows a privacy unit has, where training draws units of several rows.
+        said: of persons with several rows, line by line; never under a budget.
+        constant: modelled columns that are the same in all rows of each person; likewise.
+    """
+
+    table: Table
+    schema: TableSchema
+    modelled_schema: TableSchema
+    rules: ConstraintSet | None
+    statistics: TableStatistics | NoisedStatistics
+    encoded: Mapping[EncoderForm, EncodedTable] = field(default_factory=dict)
+    keeping: Keeping | None = None
+    units: UnitIndex | None = None
+    said: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RowsOfUnits:
+    """The column of the privacy unit, the most rows of one that count, and whether training draws units."""
+
+    column: str
+    most_rows: int
+    are_drawn: bool
+
+
+def as_modelled(table: Table, schema: TableSchema) -> tuple[Table, TableSchema, ConstraintSet | None]:
+    """A table with the types of its public schema, after the constraints' change of columns; no row is read.
+
+    Of keys nothing is learned, whatever their `in_order` says.
+
+    Returns the table, the schema of its columns, and the constraints (None without any).
+    """
+    from raysynth.schema.constraints import ConstraintSet
+    from raysynth.statistics.dated_table import declared_forms, with_forms
+    from raysynth.statistics.public_schema import as_declared, public_schema
+
+    table = with_forms(as_declared(table, schema), declared_forms(schema))
+    schema = replace(schema, columns=tuple(replace(c, in_order=None) for c in schema.columns)).as_modelled()
+    if not schema.constraints:
+        return table, schema, None
+    rules = ConstraintSet(schema.constraints, schema)
+    rules.validate(schema)
+    table = table.mapped(rules.forward)
+    modelled = public_schema(table, rules.forward_schema(schema), {})
+    return as_declared(table, modelled), modelled, rules
+
+
+class HasEncoderForm(Protocol):
+    """What a method says of its encoder."""
+
+    numeric_encoding: ClassVar[NumericForm]
+
+    def _encoder_options(self) -> dict[str, Any]:
+        """Arguments for `build_encoder` beside the form of the numbers."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderForm:
+    """The form of the numbers ('bins', 'modes' ...), and `build_encoder`'s options in the order of their names."""
+
+    numeric: NumericForm
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, model: HasEncoderForm) -> EncoderForm:
+        """What a model asks for."""
+        return cls(model.numeric_encoding, tuple(sorted(model._encoder_options().items())))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return {"numeric": self.numeric, **dict(self.options)}
+
+    def build(self, schema: TableSchema, columns: Mapping[str, ReleasedColumn]) -> TableEncoder:
+        """The encoder of a table's modelled columns, from their statistics (by column) alone."""
+        return build_encoder(schema, columns, numeric=self.numeric, **dict(self.options))
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """An encoder and the rows behind it; None where they take too much memory to be kept."""
+
+    encoder: TableEncoder
+    block: EncodedBlock | None
 
 
 class Method(Protocol):

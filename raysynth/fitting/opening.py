@@ -21,15 +21,14 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
 from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
-from raysynth.fitting.opened import OpenedTable, RowsOfUnits, as_modelled
+from raysynth.fitting.method import OpenedTable, RowsOfUnits, as_modelled
 from raysynth.fitting.remarks import found_rules, remarks
 from raysynth.running.stages import stage
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.encoding.table_encoder import TableEncoder
-    from raysynth.fitting.method import Method
-    from raysynth.fitting.opened import EncodedTable, EncoderForm
+    from raysynth.fitting.method import EncodedTable, EncoderForm, Method
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.columns import Kind
@@ -115,7 +114,7 @@ def prepare(model: Method, opened: OpenedTable, scope: PrivacyScope | None, run:
     Raises:
         ParameterError: no column is left to model.
     """
-    from raysynth.fitting.opened import EncoderForm
+    from raysynth.fitting.method import EncoderForm
     from raysynth.fitting.persons import design_effect, said_of_constant
     from raysynth.fitting.prepared import Prepared
     from raysynth.fitting.remarks import undeclared

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.files.storage import Place
-    from raysynth.fitting.opened import EncodedTable
+    from raysynth.fitting.method import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
     from raysynth.schema.constraints.thinning import Factors

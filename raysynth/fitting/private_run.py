@@ -26,15 +26,13 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.files.model_file import ModelContent, read_model, write_model
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, read_model, under, write_model
 from raysynth.files.storage import Place
 from raysynth.fitting.checks import run_folder
 from raysynth.training.checkpoints import find_checkpoint, names_file
 
 if TYPE_CHECKING:
-    from raysynth.fitting.method import Method
-    from raysynth.fitting.opened import OpenedTable
+    from raysynth.fitting.method import Method, OpenedTable
     from raysynth.schema.table import TableSchema
 
 Releases: TypeAlias = tuple[dict[str, Any], dict[str, np.ndarray]]  # JSON values and arrays

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from raysynth.fitting.opened import EncodedTable, EncoderForm
+from raysynth.fitting.method import EncodedTable, EncoderForm
 from raysynth.fitting.opening import M, fit_opened, open_table, privacy_scope
 
 if TYPE_CHECKING:
-    from raysynth.fitting.method import Method
-    from raysynth.fitting.opened import OpenedTable
+    from raysynth.fitting.method import Method, OpenedTable
     from raysynth.schema.columns import Kind
     from raysynth.schema.table import TableSchema
 

@@ -14,8 +14,7 @@ import pandas as pd
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
-from raysynth.files.model_file import ModelContent, write_model
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under, write_model
 from raysynth.files.storage import place
 from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from raysynth.dp.accounting.scope import PrivacyScope
     from raysynth.dp.mechanisms.noise import NoiseSource
-    from raysynth.fitting.opened import OpenedTable
+    from raysynth.fitting.method import OpenedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.fitting.watching import Watcher
     from raysynth.running.stages import Stage
@@ -288,7 +287,7 @@ class Synthesizer(Shown):
         self, n_samples: int | None = None, conditions: Any = None, seed: int | None = None, constraints: Rules = ()
     ) -> pa.Table:
         """`sample` (`n_samples`, `conditions`, `seed`, `constraints`) as an Arrow table, text as dictionary codes."""
-        from raysynth.sampling.local import sample_table
+        from raysynth.sampling.frame import sample_table
 
         model, segments = self._asked(n_samples, conditions, constraints)
         with told(quiet=not self.verbose):

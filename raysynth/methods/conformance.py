@@ -30,8 +30,8 @@ from raysynth.errors import (
 )
 from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.loading import load_synthetic_model
 from raysynth.methods.parameters import Declared, declared
+from raysynth.methods.registry import load_synthetic_model
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
 

@@ -12,20 +12,27 @@ imported but what the user allows by name (`load_synthetic_model(..., allow_meth
 method='auto' is chosen by what is declared alone. No row is read and nothing is fitted on trial, so the choice and what
 it says are the same for every table, under a privacy budget too. The rule rests on `tests/benchmarks/bench_trees.py`
 and on the README's table of methods.
+
+`load_synthetic_model` goes from a model file back to a fitted synthesizer.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from raysynth.errors import ModelFileError, ParameterError
+from raysynth.errors import InputError, ModelFileError, ParameterError
+from raysynth.files.model_file import read_model
 
 if TYPE_CHECKING:
+    from raysynth.dp.accounting.privacy_spent import PrivacySpent
+    from raysynth.files.model_file import ModelContent
     from raysynth.methods.base import Synthesizer
+
 
 METHODS: dict[str, str] = {
     "copula": "raysynth.methods.copula.synthesizer:GaussianCopula",
@@ -144,3 +151,56 @@ def choose(parameters: Mapping[str, Any]) -> Choice:
     if is_private:
         return Choice("bayesian_network", "the closest to the real table within a privacy budget")
     return Choice("trees", "the closest to the real table on most tables, and learned in seconds")
+
+
+M = TypeVar("M", bound="Synthesizer")
+_WHAT_A_DAMAGED_FILE_RAISES = (
+    *(KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError, MemoryError),
+    *(AssertionError, StopIteration),
+)
+
+
+def load_synthetic_model(
+    path: str | os.PathLike[str], *, allow_methods: Sequence[str | type[Synthesizer]] = ()
+) -> Synthesizer:
+    """Load the fitted synthesizer that `save` wrote (for several tables a `RelationalSynthesizer`).
+
+    Args:
+        path: of the file, whatever its ending.
+        allow_methods: methods of other packages, by name or class, that the file may use; without this, loading a file
+            imports nothing but raysynth's own methods.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, hostile, of another format version or of an unknown method.
+    """
+    content = read_model(path)
+    try:
+        return model_from_content(content, allow_methods)
+    except InputError as error:
+        raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
+    except _WHAT_A_DAMAGED_FILE_RAISES as error:
+        raise ModelFileError(
+            f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
+            "use another copy or refit"
+        ) from error
+
+
+def model_from_content(content: ModelContent, allow_methods: Sequence[str | type[Synthesizer]] = ()) -> Synthesizer:
+    """The fitted synthesizer of a model file's content, or of a part of it that is the content of one.
+
+    Raises `ModelFileError` for an unknown method, else what damaged content raises.
+    """
+
+    method = content.meta["method"]
+    if method in DATABASES:
+        module, _, name = DATABASES[method].partition(":")
+        of_tables: Any = getattr(importlib.import_module(module), name)
+        model: Synthesizer = of_tables._from_content(content)
+        return model
+    return class_for_file(method, allow_methods)._from_content(content)
+
+
+def with_ledger(model: M, spent: PrivacySpent | None) -> M:
+    """A fitted model whose ledger is that of a whole which its fit is a part of; the model itself is changed."""
+    model._state = replace(model._require_fitted(), privacy_spent=spent)
+    return model

@@ -15,12 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError, ModelFileError
-from raysynth.files.model_file import ModelContent
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under
 from raysynth.methods.base import Synthesizer
-from raysynth.methods.loading import model_from_content
+from raysynth.methods.registry import model_from_content
 from raysynth.sampling.chunks import SamplingModel, assemble
-from raysynth.sampling.local import one_torch_thread, worker_threads
+from raysynth.sampling.frame import one_torch_thread, worker_threads
 from raysynth.sampling.persons import TRIES, until_kept
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import ConstraintSet

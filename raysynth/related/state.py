@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ModelFileError
-from raysynth.files.model_file import ModelContent
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.forms import Forms
 from raysynth.related.learning import DatabaseModel, TableModel

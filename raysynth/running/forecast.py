@@ -4,18 +4,20 @@
         ...  # steps and stages of these names are its parts; their progress says what is left in all
 
 A machine that takes twice as long for the first parts will do so for the others; parts of one kind take about as long
-as those of it that have ended.
+as those of it that have ended. Until some have, seconds are longer by as much as the process waits for a processor.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_TRUST = 1.0  # seconds: so much is believed to go as expected before anything has been seen
+_TRUST = 2.0  # seconds: so much is believed to go as expected before anything has been seen
+_GLANCE = 2.0  # seconds after which it is seen how much a process waits for a processor
 _OVERDUE = 0.2  # of what a part has taken: what is left of one that should have ended
 
 _lock = threading.RLock()
@@ -39,15 +41,20 @@ class Forecast:
         expected: seconds of each part on an idle core, by name.
         kinds: parts of one kind are alike; one that is not named is of its own.
         at_once: parts that run side by side; with one, a part that was passed over does not come any more.
+        processor: seconds of a processor that this process has had; None: the parts run in others.
+        crowd: how many processes wait for each processor of the machine; at least 1.
     """
 
     label: str
     expected: dict[str, float]
     kinds: Mapping[str, str] = field(default_factory=dict)
     at_once: int = 1
+    processor: Callable[[], float] | None = None
+    crowd: float = 1.0
     _waiting: list[str] = field(init=False)
     _running: dict[str, _Running] = field(default_factory=dict, init=False)
     _ended: dict[str, float] = field(default_factory=dict, init=False)
+    _since: tuple[float, float] | None = field(default=None, init=False)  # the first part's begin, by both clocks
 
     def __post_init__(self) -> None:
         self._waiting = list(self.expected)
@@ -56,6 +63,8 @@ class Forecast:
         """A part begins; False where it is none of these, or runs already."""
         if part not in self.expected or part in self._running:
             return False
+        if self._since is None:
+            self._since = now, self.processor() if self.processor is not None else 0.0
         if part in self._waiting:
             at = self._waiting.index(part)
             self._waiting = self._waiting[at + 1 :] if self.at_once == 1 else [p for p in self._waiting if p != part]
@@ -77,7 +86,7 @@ class Forecast:
 
     def _pace(self, now: float) -> float:
         """What a second that was expected takes here."""
-        spent = _TRUST + sum(self._ended.values())
+        spent = _TRUST * self._wait(now) + sum(self._ended.values())
         due = _TRUST + sum(self.expected[p] for p in self._ended)
         for part, running in self._running.items():
             elapsed, share = now - running.begun, running.share()
@@ -86,6 +95,12 @@ class Forecast:
             elif elapsed * due > self.expected[part] * spent:  # longer than it should
                 spent, due = spent + elapsed, due + self.expected[part]
         return spent / max(due, 1e-9)
+
+    def _wait(self, now: float) -> float:
+        """Seconds that pass while a processor works for one; less than one where several do."""
+        if self.processor is None or self._since is None or now - self._since[0] < _GLANCE:
+            return self.crowd
+        return (now - self._since[0]) / max(self.processor() - self._since[1], 0.01)
 
     def _alike(self) -> dict[str, float]:
         """Mean seconds of the parts that have ended, by kind."""
@@ -117,7 +132,8 @@ def forecast(
     Args:
         label, expected, kinds, at_once: as of `Forecast`.
     """
-    made = Forecast(label, dict(expected), kinds or {}, at_once)
+    own = time.process_time if at_once == 1 else None
+    made = Forecast(label, dict(expected), kinds or {}, at_once, own, _crowd())
     with _lock:
         is_outermost = not _open
         if is_outermost:
@@ -128,6 +144,13 @@ def forecast(
         if is_outermost:
             with _lock:
                 _open.remove(made)
+
+
+def _crowd() -> float:
+    """Load of the whole machine in the last minute by its processors (not by those that this process may use); between
+    it and none, since some of what waits has a lower priority or waits for a disk."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return max(1.0, load / (os.cpu_count() or 1)) ** 0.5
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from raysynth.sampling.conditions import ColumnCondition, Segment
 from raysynth.sampling.persons import PersonColumns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.plain_values import from_plain
+from raysynth.statistics.released import from_plain
 
 CHUNK_ROWS = 65_536
 MIN_EFFORT = 1_000_000  # rows that a rejection may look at, whatever comes of it

@@ -16,16 +16,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.encoding.block import PresenceEncoder
 from raysynth.encoding.categorical import CategoricalEncoder, storage_type
 from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder
-from raysynth.encoding.presence import PresenceEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.plain_values import from_plain
+from raysynth.statistics.released import from_plain
 
 _COLLECTIONS = (list, set, frozenset, np.ndarray, pd.Series, pd.Index)
 POINT_WINDOW = 0.005  # rejection samplers meet 'value == v' by rows whose rank is this near, then set to v

@@ -15,7 +15,7 @@ import pyarrow as pa
 from raysynth.running.ray_session import start_ray
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
-from raysynth.sampling.local import one_torch_thread
+from raysynth.sampling.frame import one_torch_thread
 from raysynth.sampling.writer import chunks_of_a_file
 from raysynth.schema.table import TableSchema
 

@@ -28,7 +28,7 @@ from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
-from raysynth.sampling.local import one_torch_thread
+from raysynth.sampling.frame import one_torch_thread
 from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
 from raysynth.schema.table import TableSchema
 

@@ -84,7 +84,22 @@ class PresenceCells:
 
 @dataclass(frozen=True)
 class OpenCells:
-    """Every value that occurs is a cell of its own: a private list, released by stability-based selection only."""
+    """Every value that occurs is a cell of its own: a private list, released by stability-based selection only.
+
+    Args:
+        low, high: of numbers, only those in one of these disjoint ascending intervals [low, high) count; None: all do.
+    """
+
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+    def counted(self, array: pa.Array) -> pa.Array:
+        """The values of a block that count."""
+        if self.low is None or self.high is None:
+            return array
+        x = as_doubles(array)
+        at = np.searchsorted(self.low, x, side="right") - 1
+        return array.filter(pa.array((at >= 0) & (x < self.high[at]) & ~is_missing(array)))
 
 
 class FixedCells(Protocol):
@@ -133,7 +148,7 @@ class CellCounts:
         for name, cells in self.cells.items():
             array = batch.column(name)
             if isinstance(cells, OpenCells):
-                self.open[name].update(_value_counts(array))
+                self.open[name].update(_value_counts(cells.counted(array)))
             else:
                 self.fixed[name] += np.bincount(cells.index(array), minlength=cells.n_cells)
         for name, own in self.beside.items():

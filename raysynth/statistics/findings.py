@@ -21,7 +21,7 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import as_written, dated
-from raysynth.statistics.hashing import hash_integers, hash_strings
+from raysynth.statistics.distinct import hash_integers, hash_strings
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.persons import found_entity

@@ -1,10 +1,10 @@
 """The statistics door under a privacy budget: every figure that a fit learns of a column, as `Noised`.
 
-Two streaming passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
+Three passes at most. The first counts rows, declared and open categories, numbers within declared bounds, and,
 for numbers without, the digits that they need and the cells of a public grid over the whole line. From these come, with
 noise, whether they are whole and where they lie (`noised_range.py`); there the second pass counts
 them, in as many parts of about equally many rows as the noise lets one tell apart. Where outer ones hold noise alone,
-tails take their place (`noised_tails.py`).
+tails take their place (`noised_tails.py`). Single values at which many rows pile up are named (`noised_atoms.py`).
 Each release is a discrete Gaussian event over disjoint cells ('missing' is one of them), so its L2 sensitivity is 1.
 All events are charged before the rows are read.
 
@@ -14,7 +14,7 @@ is divided among them.
 
 `share` of the budget's rho is divided among the columns by their public numbers of cells K: the total absolute error
 sum K sigma is least, at a given sum of 1 / sigma^2, where rho grows with K^(2/3). Open categories take
-`SELECTION_DELTA` of delta, in equal parts.
+`SELECTION_DELTA` of delta, in equal parts, single values of numbers as much.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import CellCounts, Cells, DomainCells, NumberCells, OpenCells, PresenceCells
+from raysynth.statistics.noised_atoms import ATOM_SHARE, AtomRelease, may_pile_up, with_atoms
 from raysynth.statistics.noised_naming import NAMING_SHARE, Named, SecondLook
 from raysynth.statistics.noised_range import (
     END_COST,
@@ -61,10 +62,9 @@ from raysynth.statistics.noised_range import (
     released_spread,
 )
 from raysynth.statistics.noised_tails import ValueGrid, grid_of, grid_of_parts, wider, with_tails, without_noise_alone
-from raysynth.statistics.plain_values import from_integers
-from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution, from_integers
 
-SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared
+SELECTION_DELTA = 0.1  # of delta, for naming categories that nobody declared; as much for single values of numbers
 RANGE_SHARE = 0.3  # of a column's rho, for finding a range that nobody declared: a half for each of its releases
 NUMBER_CELLS, OPEN_CELLS = 30.0, 30.0  # counts that a number is known by, and categories that nobody declared
 DIGITS_SHARE = 0.1  # of a column's rho, for finding whether a number of which nothing is declared is whole
@@ -136,6 +136,7 @@ class _Plan:
     events: dict[str, list[Event]] = field(default_factory=dict)
     second: SecondLook | None = None
     named: dict[str, Named] = field(default_factory=dict)
+    atoms: dict[str, AtomRelease] = field(default_factory=dict)
 
     def sigma(self, name: str) -> float:
         """Standard deviation, in rows, of the counts of a column's cells."""
@@ -163,11 +164,13 @@ def release_statistics(
         n_rows: about how many rows there are, from what was released before; None: their number is released here.
     """
     plan = _planned(schema, scope, share)
-    second = () if plan.second is None else plan.second.events(plan.k)
-    scope.charge(*(event for own in plan.events.values() for event in own), *second)
+    further = list(() if plan.second is None else plan.second.events(plan.k))
+    further += [event for own in plan.atoms.values() for event in own.events]
+    scope.charge(*(event for own in plan.events.values() for event in own), *further)
     cells_of = partial(CellCounts, plan.cells, plan.digits)
     counted = summarise(table, cells_of, columns=list(plan.cells), label="noised statistics")
-    n_rows = scope.release_row_count(_count_rows(table, counted)) if n_rows is None else n_rows
+    if n_rows is None:
+        n_rows = scope.release_row_count(counted.n_rows if plan.cells else sum(len(b) for b in table.blocks()))
     plan.grids.update({c.name: _grid(c, plan, counted, scope, n_rows) for c in plan.ranged})
     if plan.ranged:
         cells = {c.name: NumberCells(plan.grids[c.name].starts) for c in plan.ranged}
@@ -175,6 +178,9 @@ def release_statistics(
         counted.fixed.update(ranged.fixed)
     _name_values(plan, counted, scope)
     columns = {c.name: _column(c, plan, counted, scope, n_rows) for c in schema.columns if c.name in plan.cells}
+    numbers = {n: c.numbers for n, c in columns.items() if n in plan.atoms and c.numbers is not None}
+    for name, found in with_atoms(table, numbers, plan.atoms, scope).items():
+        columns[name] = replace(columns[name], numbers=found)
     return NoisedStatistics(n_rows, columns)
 
 
@@ -186,9 +192,10 @@ def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
     seen = [c for c in schema.columns if c.kind.is_modelled or (c.nullable and c.kind.is_made and not c.kind.is_key)]
     texts = [c.name for c in seen if is_open(c) and pt.is_string(value_type(c))]
-    n_open = sum(is_open(c) for c in seen) + bool(texts)
-    delta_share = SELECTION_DELTA if n_open else 0.0
-    second, delta = None, scope.budget.delta * delta_share / max(n_open, 1)
+    n_open, n_piling = sum(is_open(c) for c in seen) + bool(texts), sum(may_pile_up(c) for c in seen)
+    delta_share = SELECTION_DELTA * ((n_open > 0) + (n_piling > 0))
+    second, of_names = None, scope.budget.delta * SELECTION_DELTA
+    delta, atom_delta = of_names / max(n_open, 1), of_names / max(n_piling, 1)
     if texts:
         second = SecondLook.planned(texts, scope, share * NAMING_SHARE, delta_share, delta)
         share *= 1 - NAMING_SHARE
@@ -207,19 +214,23 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
             if domain is None:
                 stable = events.approximate(f"which values of '{name}' occur", 0.0, plan.delta)
                 plan.events[name] = [counts, stable]
-        elif column.kind.is_numeric and column.bounds is not None:
-            plan.grids[name] = grid_of(column, column.bounds)
-            plan.cells[name] = NumberCells(plan.grids[name].starts)
-            levels = len(level_sizes(len(plan.grids[name].starts)))
-            plan.events[name] = [_histogram_event(name, multiplier, k, levels)]
         elif column.kind.is_numeric:
-            _plan_range(column, plan)
+            atoms = ATOM_SHARE if may_pile_up(column) else 0.0
+            if column.bounds is not None:
+                plan.grids[name] = grid_of(column, column.bounds)
+                plan.cells[name] = NumberCells(plan.grids[name].starts)
+                levels = len(level_sizes(len(plan.grids[name].starts)))
+                plan.events[name] = [_histogram_event(name, multiplier / math.sqrt(1 - atoms), k, levels)]
+            else:
+                _plan_range(column, plan, 1 - RANGE_SHARE - atoms)
+            if atoms:
+                plan.atoms[name] = AtomRelease(name, multiplier / math.sqrt(atoms), atom_delta, k)
     return plan
 
 
-def _plan_range(column: ColumnSchema, plan: _Plan) -> None:
-    """The events of a number without bounds: its histogram first, then what that needs."""
-    name, k, rest = column.name, plan.k, 1 - RANGE_SHARE
+def _plan_range(column: ColumnSchema, plan: _Plan, rest: float) -> None:
+    """The events of a number without bounds: its histogram, with `rest` of its rho, then what that needs."""
+    name, k = column.name, plan.k
     plan.ranged.append(column)
     plan.cells[name] = NumberCells(RangeGrid.of(column).starts)
     steps = [f"range of '{name}'", *(f"range of '{name}', zoom {i + 1}" for i in range(ZOOMS))]
@@ -265,10 +276,6 @@ def _histogram_event(name: str, multiplier: float, k: int, levels: int | None = 
     """All levels of a histogram together, in each of which one row changes one count; None: the range is not known."""
     known = levels is not None
     return events.discrete_gaussian(f"histogram of '{name}'", multiplier, coordinates=levels or 1, rows=k, known=known)
-
-
-def _count_rows(table: Table, counted: CellCounts) -> int:
-    return counted.n_rows if counted.cells else sum(len(block) for block in table.blocks())
 
 
 def _grid(column: ColumnSchema, plan: _Plan, counted: CellCounts, scope: PrivacyScope, n_rows: int) -> ValueGrid:

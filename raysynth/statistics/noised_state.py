@@ -14,8 +14,7 @@ from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.errors import ModelFileError
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics, value_type
-from raysynth.statistics.plain_values import from_plain, to_plain
-from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution, from_plain, to_plain
 
 _CELLS = ("low", "high", "counts")  # arrays of a distribution
 

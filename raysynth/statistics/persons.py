@@ -22,8 +22,7 @@ from raysynth.kinds.identifier.repeated import MANY, names_anybody, numbers_pers
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import DomainCells, NumberCells, as_doubles
-from raysynth.statistics.hashing import hash_integers, hash_strings
-from raysynth.statistics.sharers import Sharers, SharersOfAll, Sharing
+from raysynth.statistics.distinct import Sharers, SharersOfAll, Sharing, hash_integers, hash_strings
 from raysynth.statistics.table_statistics import TableStatistics
 
 PERSONS = 16_384  # looked at for what is the same in all their rows

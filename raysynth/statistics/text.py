@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysynth.statistics.distinct import DistinctSample
-from raysynth.statistics.hashing import hash_strings
+from raysynth.statistics.distinct import DistinctSample, hash_strings
 from raysynth.statistics.released import CategoryCounts
 
 CAP = 262_144  # distinct values counted exactly

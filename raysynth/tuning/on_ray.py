@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ray.tune import Callback, Tuner
     from ray.tune.search import Searcher
 
+_PROCESS_SECONDS = 5.0  # that a process of Tune's takes to start
 Expected = Callable[[Trial], float]
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
 _QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
@@ -303,9 +304,13 @@ class TrialProgress(tune.Callback):
 @contextmanager
 def trials_shown(choices: Choices, at_once: int, expected: Expected | None) -> Iterator[None]:
     """Progress over the trials, for the duration of the block; a private selection does not tell their number."""
-    typical = () if expected is None else choices.typical
-    seconds = {_part(i): expected(trial) for i, trial in enumerate(typical)} if expected is not None else {}
-    kinds = {_part(i): study_key(t.setting.method, t.setting.epsilon) for i, t in enumerate(typical)}
+    seconds: dict[str, float] = {}
+    kinds: dict[str, str] = {}
+    if expected is not None:
+        for i, trial in enumerate(choices.typical):
+            is_first = i < at_once  # in its process, which the others find started
+            seconds[_part(i)] = expected(trial) + _PROCESS_SECONDS * is_first
+            kinds[_part(i)] = study_key(trial.setting.method, trial.setting.epsilon) + " first" * is_first
     with forecast("trials", seconds, kinds, at_once=at_once), progress("trials", choices.number) as advance:
         token = _progress.set(_Progress(advance))
         try:

@@ -39,7 +39,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.accounting.selection import Repetitions, RunBudget, most_order, selection_epsilon
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import ParameterError
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import open_table, privacy_scope
 from raysynth.methods.base import Synthesizer
 from raysynth.running.runner import summarise

@@ -32,7 +32,7 @@ from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
 from raysynth.files.storage import write_atomically
-from raysynth.fitting.opened import OpenedTable, as_modelled
+from raysynth.fitting.method import OpenedTable, as_modelled
 from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
 from raysynth.running.plain_lines import told
@@ -123,7 +123,7 @@ class PrivateFolder:
         return SweepResult(results, "private", OBJECTIVE, self.path, self._winner)
 
     def _winner(self, candidate: Candidate) -> Synthesizer:
-        from raysynth.methods.loading import load_synthetic_model
+        from raysynth.methods.registry import load_synthetic_model
 
         return load_synthetic_model(self.path / _WINNER_FILE)
 
@@ -164,7 +164,7 @@ def released(
 
     Its epsilon becomes that of statistics and choice together; neither its number among the runs nor a time is kept.
     """
-    from raysynth.methods.loading import load_synthetic_model, with_ledger
+    from raysynth.methods.registry import load_synthetic_model, with_ledger
 
     if winner is None:
         return None, None

@@ -38,7 +38,7 @@ def check_setting(setting: Setting, budget: Budget) -> None:
 
 def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     """'internal': the model of the candidate's best seed; its ledger says that the choice is not covered."""
-    from raysynth.methods.loading import load_synthetic_model, with_ledger
+    from raysynth.methods.registry import load_synthetic_model, with_ledger
 
     model = load_synthetic_model(task.model_path(candidate.best_result.trial))
     spent = model.privacy_spent_
@@ -49,8 +49,7 @@ def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: P
     """'proxy': the public table, or rows of a Bayesian network that is fitted to the private rows once and kept."""
     if public is not None:
         return public
-    from raysynth.methods.loading import load_synthetic_model
-    from raysynth.methods.registry import synthesizer_class
+    from raysynth.methods.registry import load_synthetic_model, synthesizer_class
 
     if not getattr(synthesizer_class(PROXY_METHOD), "has_differential_privacy", False):
         raise ParameterError(
@@ -73,7 +72,7 @@ def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Path)
     Raises:
         ParameterError: another winner was fitted already: each is a release of its own.
     """
-    from raysynth.methods.loading import load_synthetic_model
+    from raysynth.methods.registry import load_synthetic_model
 
     setting, proxy = candidate.setting, folder / _PROXY_FILE
     note = json.dumps([setting.method, str(setting.epsilon), setting.parameters])
@@ -97,7 +96,7 @@ def with_joint_ledger(model: Synthesizer, proxy: Synthesizer) -> Synthesizer:
     """The model with a ledger of both fits; as it is where one of them has no epsilon."""
     from raysynth.dp.accounting.budget import PrivacyBudget
     from raysynth.dp.accounting.ledger import Ledger
-    from raysynth.methods.loading import with_ledger
+    from raysynth.methods.registry import with_ledger
 
     first, second = (getattr(m, "privacy_spent_", None) for m in (proxy, model))
     if first is None or second is None:

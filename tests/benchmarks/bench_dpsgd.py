@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from raysynth.methods.gan.discriminator import Discriminator, Rows
-from raysynth.methods.gan.private_training import critic_weights, project
+from raysynth.methods.gan.recipe import critic_weights, project
 from raysynth.methods.registry import synthesizer_class
 from raysynth.methods.shared import neural
 from raysynth.methods.vae.network import TabularVae

@@ -7,7 +7,9 @@ Prints one JSON line a command. `silence`: seconds before the first word and the
 clock and in processor seconds of the command and its children (on a busy machine the clock shows more than the command
 takes; where a command waits, the processor shows less). `forecast`: of every line that says how long the whole command
 will still take, 10 s after its begin or later and 5 s before its end or earlier, what it says by what it took, and the
-share of them within a factor of 2. Tables are made, or come with statsmodels.
+share of them within a factor of 2. A fit's training is all that it forecasts, without 'in all'. On a busy machine these
+10 and 5 s are longer by the seconds that pass for one of a processor (`slowdown`). Tables are made, or come with
+statsmodels.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ FIRST_SILENCE, SILENCE = 8.0, 5.0  # seconds: of the start, and later
 AFTER, BEFORE = 10.0, 5.0  # seconds: forecasts are looked at from so late on, and up to so long before the end
 PATIENCE = 600
 LEFT = re.compile(r"about (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s )?left in all")
+OF_STEP = re.compile(r"training.*about (?:(\d+) h )?(?:(\d+) min ?)?(?:(\d+) s )?left")
 CAMPAIGN = """
 data: {data}
 scenarios: {{copula: {{method: copula}}}}
@@ -77,7 +80,7 @@ class Heard:
 
     Args:
         code: of its end.
-        seconds: that it took.
+        seconds: that it took, by the clock. used: of the processor.
         first: seconds until its first word: by the clock, and of the processor.
         silence: the longest later silence, by the clock, and of the processor.
         after: the words before that silence.
@@ -86,6 +89,7 @@ class Heard:
 
     code: int
     seconds: float
+    used: float
     first: tuple[float, float]
     silence: tuple[float, float]
     after: str
@@ -120,7 +124,7 @@ def heard(words: str, folder: Path, terminal: bool) -> Heard:
     pauses.append((time.monotonic() - spoke, 0.0, shown))
     code = child.wait()
     longest = max(pauses[1:], default=(0.0, 0.0, ""))
-    return Heard(code, seconds, pauses[0][:2], longest[:2], longest[2][-100:], lines)
+    return Heard(code, seconds, used, pauses[0][:2], longest[:2], longest[2][-100:], lines)
 
 
 def computed_by(pid: int) -> float:
@@ -179,15 +183,16 @@ def forecasts(folder: Path, wanted: list[str]) -> Iterator[dict[str, object]]:
             if wanted and not any(words.startswith(w) for w in wanted):
                 continue
             found = heard(words, folder, terminal=False)
-            told = [(at, _left(line)) for at, line in found.lines if LEFT.search(line)]
-            ratios = [
-                (at, left / (found.seconds - at)) for at, left in told if at >= AFTER and found.seconds - at >= BEFORE
-            ]
+            told = [(at, left) for at, line in found.lines if (left := _left(line)) is not None]
+            slowdown = max(1.0, found.seconds / found.used)
+            after, before = AFTER * slowdown, BEFORE * slowdown
+            ratios = [(at, s / (found.seconds - at)) for at, s in told if after <= at <= found.seconds - before]
             right = [r for _, r in ratios if 0.5 <= r <= 2]
             yield {
                 "command": words,
                 "code": found.code,
                 "seconds": round(found.seconds, 1),
+                "slowdown": round(slowdown, 1),
                 "first forecast at": round(told[0][0], 1) if told else None,
                 "(at, said / took)": [(round(at), round(r, 2)) for at, r in ratios],
                 "share within 2": round(len(right) / len(ratios), 2) if ratios else None,
@@ -201,9 +206,10 @@ def _parts(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {"": mixed[:n], "_made": mixed[n : 2 * n], "_unseen": mixed[2 * n :]}
 
 
-def _left(line: str) -> float:
-    found = LEFT.search(line)
-    assert found is not None
+def _left(line: str) -> float | None:
+    """Seconds that a line says are left; None where it does not."""
+    if (found := LEFT.search(line) or OF_STEP.search(line)) is None:
+        return None
     hours, minutes, seconds = (float(x or 0) for x in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 

@@ -66,6 +66,11 @@ CALLED |= {"floor": "ceil", "ceil": "floor"}
 # mutations that are the same program for all that a caller can see: (file, its line of code, what stands there) and why
 EQUAL: dict[tuple[str, str, str], str] = {
     (
+        "raysynth/encoding/shared_cells.py",
+        "if low <= 0 <= high:",
+        "(low < 0 <= high)",
+    ): "from 0 the loop below comes to 0 as well; low lies below high",
+    (
         "raysynth/encoding/numbers.py",
         "array = array.cast(pa.float64(), safe=False)",
         "(True)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,11 @@ import pytest
 
 from raysynth import infer_schema
 from raysynth.errors import ParameterError
+from raysynth.running.forecast import left_in_all
 from raysynth.tuning import SweepResult, sweep
+from raysynth.tuning.choices import Listed
+from raysynth.tuning.on_ray import TrialProgress, trials_shown
+from raysynth.tuning.trials import Setting, Trial
 
 pytestmark = pytest.mark.usefixtures("fresh_two_cpus")
 METHODS = ["copula", "bayesian_network"]
@@ -56,6 +61,24 @@ def test_every_trial_has_its_figures_and_a_failed_one_its_reason(swept: SweepRes
     done = swept.table[swept.table["status"] == "finished"]
     assert done["utility"].between(0.5, 1).all() and done["similarity"].between(0.5, 1).all()
     assert (done["attack_low"] <= done["attack"]).all() and (done["fit_seconds"] > 0).all()
+
+
+def test_the_progress_of_trials_says_what_is_left_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes start, two trials at a time; a private selection, which expects nothing, says nothing."""
+    monkeypatch.setattr("raysynth.running.forecast._crowd", lambda: 1.0)
+    choices = Listed(tuple(Trial(Setting("copula", math.inf), seed) for seed in range(4)))
+    for expected, least in ((lambda trial: 100.0, 190.0), (None, None)):
+        with trials_shown(choices, 2, expected):
+            callback = TrialProgress()
+            for i in range(2):
+                callback.on_trial_start(0, [], SimpleNamespace(trial_id=f"t{i}", config={"position": i}))
+            told = left_in_all()
+            assert (told is None) == (least is None)
+            if told is not None and least is not None:
+                assert told[0] == "trials" and least < told[1] < 210.0
+            for i in range(2):
+                callback.on_trial_complete(0, [], SimpleNamespace(trial_id=f"t{i}", config={"position": i}))
+        assert left_in_all() is None
 
 
 def test_best_is_a_fitted_model_and_the_report_is_written(swept: SweepResult) -> None:

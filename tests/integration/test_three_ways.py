@@ -43,14 +43,20 @@ def typed_and_prepared(tutorial: str) -> tuple[list[str], list[str]]:
     return lines, cells
 
 
+# each once; the other of terminal and pipe, and the officer's private fit with the evaluation of the first, are `slow`
+QUICK = {("data_scientist", True), ("platform_engineer", False)}
 WAYS = [
-    ("data_scientist", True),
-    pytest.param(("privacy_officer", True), marks=pytest.mark.slow),  # a private fit, and the evaluation of the first
-    ("platform_engineer", False),
+    pytest.param(
+        (person, terminal),
+        id=f"{person}-{'terminal' if terminal else 'pipe'}",
+        marks=[] if (person, terminal) in QUICK else [pytest.mark.slow],
+    )
+    for person in FILES
+    for terminal in (True, False)
 ]
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way[0])
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, bool]]:
     """A person in an empty folder with the tutorial's table, and whether there is a terminal."""
     monkeypatch.chdir(tmp_path)

@@ -115,7 +115,8 @@ def merged_runs(levels: list[LevelCounts], total: float) -> Runs:
             own = estimates[depth - 1][child]
             sigma = levels[depth - 1].sigma
             excess = (((own - own.mean()) / sigma) ** 2).sum() - (len(child) - 1)
-            if count > sigma and excess > SIGNIFICANT * np.sqrt(2 * max(len(child) - 1, 1)):
+            only = len(child) == 1  # the last node of a level may have but one: it says the same, and maybe more below
+            if only or (count > sigma and excess > SIGNIFICANT * np.sqrt(2 * (len(child) - 1))):
                 split[i] = True
                 next_nodes.append(child)
                 next_counts.append(simplex(own, count))

@@ -4,17 +4,21 @@ After a few columns most of many rows are still equal to one another (all of the
 rows have equal conditionals. So the sums of embeddings, and whatever a network makes of them, are kept once for each
 distinct prefix, until most rows have one of their own.
 
-Shape legend: N rows, M distinct prefixes, H width of a context, V codes of one column.
+Conditions on codes say in which order columns are drawn, and what is drawn again from among candidates.
+
+Shape legend: N rows, M distinct prefixes or candidates, H width of a context, V codes of one column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from raysynth.errors import ConditionError
 
 SHARED = 0.8  # prefixes for each row above which sharing costs more than it saves
 CELLS_PER_ROW = 16  # (prefix, code) pairs for each row up to which they are counted in a table, not sorted
@@ -121,3 +125,82 @@ def columns_first(rows: np.ndarray) -> Tensor:
     """Cells (N, C) as a tensor (C, N)."""
     dtype = np.bool_ if rows.dtype == np.bool_ else np.int64
     return torch.from_numpy(np.ascontiguousarray(rows.T.astype(dtype)))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Weights of the conditioned columns in the order in which they are drawn.
+
+    Columns that allow one code come first (their normaliser is then the same for every row), then the others, the most
+    restrictive first.
+    """
+
+    weights: dict[int, Tensor]
+    needs_candidates: bool
+
+    @classmethod
+    def of(
+        cls, weights: Mapping[int, np.ndarray], starts: np.ndarray, possible: np.ndarray, bias: np.ndarray
+    ) -> Conditions:
+        """Conditions from the sampling layer's weights.
+
+        Args:
+            weights: for a column, P(condition | code).
+            starts: first of each column's codes among all codes.
+            possible, bias: of all codes: whether a row had it, and its logit before any column is known.
+
+        Raises:
+            ConditionError: a column allows no code that a row had.
+        """
+        allowed: dict[int, np.ndarray] = {}
+        several: dict[int, np.ndarray] = {}
+        for c, weight in weights.items():
+            own = np.where(possible[starts[c] : starts[c + 1]], np.asarray(weight, float), 0.0)
+            if not own.any():
+                raise impossible()
+            if not (np.asarray(weight) == 1).all():
+                (several if np.count_nonzero(own) > 1 else allowed)[c] = own
+        prior = {c: np.exp(bias[starts[c] : starts[c + 1]]) for c in several}
+        share = {c: float(prior[c] @ several[c] / prior[c].sum()) for c in several}
+        allowed.update({c: several[c] for c in sorted(several, key=lambda c: (share[c], c))})
+        return cls({c: torch.tensor(w, dtype=torch.float32) for c, w in allowed.items()}, len(several) > 1)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Draws of the conditioned columns, and the logarithm of each one's importance weight (-inf: impossible)."""
+
+    codes: dict[int, Tensor]
+    weight_M: Tensor
+
+    @property
+    def effective(self) -> float:
+        """Number of equally weighted draws that they are worth (Kish): (sum w)^2 / sum w^2."""
+        w = _scaled(self.weight_M)
+        return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
+
+    def joined(self, other: Candidates) -> Candidates:
+        """Both, one after the other."""
+        return Candidates(
+            {c: torch.cat([own, other.codes[c]]) for c, own in self.codes.items()},
+            torch.cat([self.weight_M, other.weight_M]),
+        )
+
+
+def resampled(weight_M: Tensor, n: int, rng: np.random.Generator) -> Tensor:
+    """n indices drawn by importance weight with the least spread (systematic resampling), in random order."""
+    w = _scaled(weight_M).double()
+    edges = w.cumsum(0)
+    place = (torch.arange(n, dtype=torch.float64) + float(rng.random())) / n * (float(edges[-1]) * (1 - 1e-12))
+    return torch.searchsorted(edges, place, right=True).clamp(max=len(w) - 1)[torch.from_numpy(rng.permutation(n))]
+
+
+def _scaled(weight_M: Tensor) -> Tensor:
+    """Weights from their logarithms, the largest 1; all 0 where none is finite."""
+    top = weight_M.max()
+    return (weight_M - top).exp() if bool(top.isfinite()) else torch.zeros_like(weight_M)
+
+
+def impossible() -> ConditionError:
+    """The error for conditions that no row satisfies under the model."""
+    return ConditionError("under the model no row satisfies the conditions; widen them")

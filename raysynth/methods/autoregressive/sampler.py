@@ -23,9 +23,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.methods.autoregressive.conditions import Candidates, Conditions, impossible, resampled
-from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout
-from raysynth.methods.autoregressive.prefixes import Context, Prefixes, columns_first, placed, slices
+from raysynth.methods.autoregressive.network import AnyOrderNetwork, CodeLayout, folded
+from raysynth.methods.autoregressive.prefixes import (
+    Candidates,
+    Conditions,
+    Context,
+    Prefixes,
+    columns_first,
+    impossible,
+    placed,
+    resampled,
+    slices,
+)
 from raysynth.methods.shared.row_sampler import has_bfloat16
 
 BLOCK_ROWS = 4096  # rows that are drawn at once; they share the draws of the conditioned columns
@@ -379,22 +388,3 @@ class AnyOrderSampler:
             torch.tensor(possible, dtype=torch.float32),
             torch.tensor(self.arrays["embedding"][codes], dtype=torch.float32),
         )
-
-
-def folded(network: AnyOrderNetwork) -> dict[str, np.ndarray]:
-    """The weights of a network in the form that `AnyOrderSampler` uses, float32; the function is the same."""
-    with torch.no_grad():
-        starts = network.layout.starts
-        start_CH1 = network.start_CH.double()[:, :, None]
-        reads_CIH = torch.eye(network.settings.width, dtype=torch.float64).expand(len(start_CH1), -1, -1)
-        arrays = {"embedding": network.embedding()}
-        for i, (inner, bias, outer) in enumerate(zip(network.inner, network.inner_bias, network.outer, strict=True)):
-            arrays[f"layer.{i}"] = (reads_CIH @ inner.double()).transpose(1, 2)
-            arrays[f"layer_bias.{i}"] = (bias.double() + start_CH1.transpose(1, 2) @ inner.double()).squeeze(1)
-            reads_CIH = torch.cat([reads_CIH, outer.double()], 1)
-        head = network.head().double()
-        parts = [slice(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-        arrays["head"] = torch.cat([head[p] @ reads_CIH[c].T for c, p in enumerate(parts)])
-        shift = torch.cat([(head[p] @ start_CH1[c]).squeeze(1) for c, p in enumerate(parts)])
-        arrays["bias"] = network.bias_K.double() + shift
-        return {k: np.ascontiguousarray(v.float().cpu().numpy()) for k, v in arrays.items()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.methods.autoregressive.network import CodeLayout
 from raysynth.methods.autoregressive.prefixes import slices
 from raysynth.methods.autoregressive.sampler import AnyOrderSampler

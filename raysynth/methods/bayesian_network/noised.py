@@ -48,7 +48,7 @@ from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.sampler import draw, network_steps
 
 DRAWN_ROWS = 40_000
-NOISE_COST = 0.6  # of a cell's expected absolute noise: shrinkage removes a part of it
+NOISE_COST = 0.45  # of a cell's expected absolute noise: shrinkage removes more than half of it
 AGREEMENT_ROUNDS = 6
 
 Count = Callable[[Sequence[tuple[int, ...]]], Mapping[tuple[int, ...], np.ndarray]]

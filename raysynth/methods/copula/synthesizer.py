@@ -109,7 +109,7 @@ class GaussianCopula(Synthesizer):
         str,
         Parameter(
             "'empirical': any shape, from the statistics; 'parametric': each number's smooth part by the best of a "
-            "family of scipy.stats (see `encoding/parametric.py`; `families_` names them)",
+            "family of scipy.stats (see `encoding/distribution.py`; `families_` names them)",
             one_of=("empirical", "parametric"),
             tried=("empirical", "parametric"),
         ),
@@ -176,7 +176,7 @@ class GaussianCopula(Synthesizer):
 
 def with_parametric_marginals(encoder: TableEncoder) -> tuple[TableEncoder, dict[str, str]]:
     """The encoder with parametric distributions of its numbers, and the family of each."""
-    from raysynth.encoding.parametric import parametric
+    from raysynth.encoding.distribution import parametric
 
     columns, families = [], {}
     for column in encoder.columns:

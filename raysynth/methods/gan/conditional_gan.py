@@ -10,7 +10,7 @@ import numpy as np
 
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.fitting.code_store import open_counts
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.bayesian_network.counting import SetCounts
@@ -99,7 +99,7 @@ class ConditionalTabularGAN(GanSynthesizer):
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """Under a budget: first the network of the given columns, then the discriminator with what that leaves."""
-        from raysynth.methods.gan.private_training import Asked
+        from raysynth.methods.gan.recipe import Asked
 
         run = prepared.private_run
         if run is not None and run.plan is not None and run.releases is not None:

@@ -263,7 +263,7 @@ class GanSynthesizer(Synthesizer):
 
     def _private_job(self, prepared: Prepared, job: GanJob) -> GanJob:
         """The same under a budget: rows judged one by one, conditions from the released marginals."""
-        from raysynth.methods.gan.private_training import Asked
+        from raysynth.methods.gan.recipe import Asked
 
         frequencies = prepared.encoder.frequencies()
         shares = [frequencies[c] / frequencies[c].sum() for c in job.conditions.columns]

@@ -37,7 +37,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.numeric import ModeEncoder
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.errors import DataError, ParameterError
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import fit_opened, privacy_scope
 from raysynth.fitting.prepared import Prepared
 from raysynth.fitting.released_schema import pay_for_schema
@@ -46,7 +46,7 @@ from raysynth.methods.bayesian_network.network import Network
 from raysynth.methods.bayesian_network.private import Workload, learn_privately
 from raysynth.methods.bayesian_network.synthesizer import BayesianNetworkSynthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.loading import with_ledger
+from raysynth.methods.registry import with_ledger
 from raysynth.methods.sequences.data import WindowRows, vector_layout
 from raysynth.methods.sequences.private_tables import BoundedSequences, LongTable, sequences_of_array
 from raysynth.methods.sequences.rows import Keep, Learned, SequenceMaker, drawn_entities

@@ -21,8 +21,7 @@ from raysynth.data.sequences import (
 )
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ConditionError, DataError, ModelFileError, ParameterError, SchemaError
-from raysynth.files.model_file import ModelContent
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import ModelContent, under
 from raysynth.fitting.checks import is_private
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
@@ -173,7 +172,7 @@ class SequenceSynthesizer(Synthesizer):
     ) -> pa.Table:
         """`sample` (`n_sequences`, `conditions`, `seed`) as an Arrow table of all steps."""
         from raysynth.methods.sequences.rows import SequenceForm
-        from raysynth.sampling.local import one_torch_thread
+        from raysynth.sampling.frame import one_torch_thread
 
         fitted, drawn = self._require_fitted(), self._sampling_seed(seed)
         entities = self._draw_entities(n_sequences, conditions, drawn)

@@ -36,9 +36,8 @@ from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
-from raysynth.training.kept_shards import kept_shards
+from raysynth.training.kept_shards import OwnedShards, kept_shards, stream_owned_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
-from raysynth.training.owned_shards import OwnedShards, stream_owned_shards
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_shards
 

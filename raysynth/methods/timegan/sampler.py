@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from raysynth.encoding.block import EncodedBlock
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.methods.shared.spans import gumbel_noise
 from raysynth.methods.timegan.network import (
     Autoencoder,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raysynth.errors import ModelFileError
-from raysynth.files.named_arrays import under
+from raysynth.files.model_file import under
 from raysynth.methods.trees.boosting import MOST_LEAVES, BoostedTrees
 from raysynth.methods.trees.columns import ColumnView
 from raysynth.methods.trees.forest import HIGHEST, Forest, Score

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from raysynth.campaigns.store import CampaignStore
+from raysynth.campaigns.plan import CampaignStore
 
 
 def test_files_are_the_users_alone_also_in_a_folder_that_others_read(tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.encoding.distribution import SmoothDistribution, smooth
+from raysynth.encoding.distribution import SmoothDistribution, parametric, smooth
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
-from raysynth.encoding.parametric import parametric
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.noised_tails import grid_of
 from raysynth.statistics.numeric import NumericSummary

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
-from raysynth.encoding.gaps import wide_gaps, without_lone_cuts
 from raysynth.encoding.numeric import build_modes
+from raysynth.encoding.pooled_cells import wide_gaps, without_lone_cuts
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution

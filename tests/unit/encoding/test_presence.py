@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysynth.encoding.presence import PresenceEncoder
+from raysynth.encoding.block import PresenceEncoder
 from raysynth.schema import ColumnSchema, Kind
 
 ENCODER = PresenceEncoder("mail", Kind.PERSONAL, np.array([0.75, 0.25]))

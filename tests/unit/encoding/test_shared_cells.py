@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.shared_cells import Values, _one_cell, coarse_quantiles
 from raysynth.statistics.cell_counts import NumberCells
+from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import NumericDistribution
-from raysynth.statistics.sharers import Sharers
 
 
 def of_persons(x: np.ndarray, person: np.ndarray, k: int, dtype: pa.DataType) -> SmoothDistribution:

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.encoding.block import EncodedBlock, concat_blocks
-from raysynth.encoding.presence import PresenceEncoder
+from raysynth.encoding.block import EncodedBlock, PresenceEncoder, concat_blocks
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder, build_encoder
 from raysynth.errors import ModelFileError
 from raysynth.schema import Kind, TableSchema

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysynth.encoding.numbers import to_numbers
+from raysynth.encoding.numbers import WholeLine, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes, build_scaled
-from raysynth.encoding.whole_line import WholeLine
 from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.numeric import NumericSummary

@@ -17,8 +17,8 @@ from raysynth.errors import NotFittedError, ParameterError, SchemaError, Trainin
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.loading import load_synthetic_model
 from raysynth.methods.parameters import Parameter
+from raysynth.methods.registry import load_synthetic_model
 from raysynth.schema import Kind, TableSchema
 
 

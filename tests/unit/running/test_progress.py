@@ -132,7 +132,10 @@ def until(words: str, console: Console, seconds: float = 20.0) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_lines_say_what_is_left_in_all_where_it_is_known(capfd: pytest.CaptureFixture[str]) -> None:
+def test_lines_say_what_is_left_in_all_where_it_is_known(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysynth.running.forecast._crowd", lambda: 1.0)
     with forecast("evaluation", {"similarity": 2.0, "attacks": 40.0}), progress("similarity"):
         lines_until(capfd, "(evaluation: about 4")
 

@@ -23,7 +23,7 @@ from raysynth.constraints import (
 )
 from raysynth.data.table import as_table
 from raysynth.errors import ConditionError, ConstraintError, NotFittedError, ParameterError
-from raysynth.sampling import chunks, local
+from raysynth.sampling import chunks, frame
 from raysynth.sampling.chunks import DistinctRows, SamplingModel, chunk_count, chunk_stream, make_chunk
 from raysynth.sampling.conditions import parse_conditions
 from raysynth.statistics.inference import infer_schema
@@ -42,7 +42,7 @@ def test_rows_do_not_depend_on_the_number_of_threads(
 ) -> None:
     samples = []
     for threads in (1, 4):
-        monkeypatch.setattr(local, "worker_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(frame, "worker_threads", lambda threads=threads: threads)
         samples.append(copula.sample(565, conditions, seed=9))
     pd.testing.assert_frame_equal(samples[0], samples[1])
     assert not samples[0].equals(copula.sample(565, conditions, seed=10))
@@ -62,7 +62,7 @@ def test_a_chunk_can_be_made_alone(copula: GaussianCopula) -> None:
     model = copula._fitted()
     segments = parse_conditions(None, 350, model.schema, model.encoder)
     assert chunk_count(350) == 4
-    whole = local.sample_table(model, segments, 3)
+    whole = frame.sample_table(model, segments, 3)
     assert make_chunk(model, segments, 3, 2).to_pylist() == whole.slice(200, 100).to_pylist()
     assert make_chunk(model, segments, 3, 3).num_rows == 50
 
@@ -219,7 +219,7 @@ def test_effort_is_bounded_by_what_is_accepted(
     model = sampling_model("blind")
     segments = parse_conditions({"town": "Dresden", "age": 30, "smoker": True}, 50_000, model.schema, model.encoder)
     with pytest.raises(ConditionError, match="generated rows"):
-        local.sample_table(model, segments, 0)
+        frame.sample_table(model, segments, 0)
 
 
 def test_distinct_rows_take_only_hashes_of_their_own_chunk() -> None:

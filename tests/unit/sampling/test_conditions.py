@@ -17,7 +17,7 @@ from raysynth import GaussianCopula
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.sampling.chunks import SamplingModel
 from raysynth.sampling.conditions import Segment, parse_conditions
-from raysynth.sampling.local import sample_table
+from raysynth.sampling.frame import sample_table
 
 KINDS = ["exact", "blind", "copula"]
 

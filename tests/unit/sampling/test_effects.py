@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_a_rejecting_rule_is_told_with_what_it_moves(capsys: pytest.CaptureFixtu
     assert "rule Expression(text='a + b > 0'): " in printed and "of made rows are rejected (" in printed
     silent, nothing = sampled("a + b > 0", capsys, verbose=False)
     assert nothing == "" and silent.equals(made)  # the pilot draws from a stream of its own
+
+
+def test_figures_of_a_number_are_of_all_rows_and_of_those_that_are_used() -> None:
+    """(share missing, mean) of both, and the deviation; no mean where nothing that is used has a value."""
+    model: Any = SimpleNamespace(schema=rs.infer_schema(pd.DataFrame({"a": np.arange(99) / 7})))
+    column = pa.array([1.0, 3.0, None, None])
+    of_all, of_used, spread, has_no_mean = effects._figures(column, np.array([1.0, 0.0, 1.0, 0.0]), model, "a")
+    assert (of_all, of_used, spread, has_no_mean) == ((0.5, 2.0), (0.5, 1.0), 1.0, False)
+    assert effects._figures(column, np.array([0.0, 0.0, 1.0, 0.0]), model, "a") == ((0.5, 0.0), (1.0, 0.0), 0.0, True)
 
 
 def test_a_rule_that_rejects_nothing_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -341,6 +341,17 @@ def test_files_are_many_enough_for_all_cores_and_of_a_million_rows_at_most(n_chu
     assert chunks_of_a_file(1) == 1
 
 
+@pytest.mark.parametrize(("values", "through"), [([1, 1], True), ([1, 2], False), ([1, 1, 2, 3], False)])
+def test_a_dictionary_is_for_numbers_of_which_each_comes_twice(
+    values: list[int], through: bool, tmp_path: Path
+) -> None:
+    """On average, and of all rows from the first on."""
+    table = pa.table({"x": values})
+    write_part(place(tmp_path), "part.parquet", [table], table.schema, compression="none", row_group_rows=10)
+    written = pq.read_metadata(tmp_path / "part.parquet").row_group(0).column(0)
+    assert ("RLE_DICTIONARY" in written.encodings) == through
+
+
 def test_only_values_that_repeat_are_written_through_a_dictionary(tmp_path: Path) -> None:
     table = pa.table({"few": np.arange(9_000) % 7, "many": np.arange(9_000), "text": pa.array(["a", "b", "c"] * 3_000)})
     table = table.set_column(2, "text", table.column("text").dictionary_encode())

@@ -109,13 +109,13 @@ def test_the_ends_of_a_declared_short_range_stay_when_noise_hides_their_rows(see
 
 @pytest.mark.statistical
 def test_a_value_of_one_row_is_not_named() -> None:
-    """Chance of a false alarm: the delta of the selection, 1e-6."""
+    """Chance of a false alarm: the delta of the selection, 1e-6; numbers have as much for single values of theirs."""
     data = frame()
     data.loc[0, "job"] = "spy"
     statistics, scope = released(data)
     assert "spy" not in statistics.columns["job"].categories().value.values
     stable = [e for e in scope.ledger if e.mechanism is Mechanism.APPROXIMATE]
-    assert not any(e.epsilon for e in stable) and sum(e.delta or 0 for e in stable) == pytest.approx(1e-6)
+    assert not any(e.epsilon for e in stable) and sum(e.delta or 0 for e in stable) == pytest.approx(2e-6)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_it_is_charged_whatever_the_rows_hold_and_all_shares_add_up() -> None:
         else 0.5 / e.noise_multiplier**2 if e.noise_multiplier else 0.0
         for e in scope.ledger
     )  # fmt: skip
-    whole = scope.share_multiplier(0.2, 0.1)
+    whole = scope.share_multiplier(0.2, 0.2)
     assert rho == pytest.approx(0.5 / whole**2, rel=0.03)
 
 

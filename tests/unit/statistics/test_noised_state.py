@@ -14,7 +14,7 @@ from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.encoding.table_encoder import build_encoder
 from raysynth.errors import ModelFileError
 from raysynth.files.model_file import ModelContent, read_model, write_model
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.noised_state import from_state, to_state

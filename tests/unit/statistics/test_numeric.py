@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 from raysynth.errors import SchemaError
 from raysynth.statistics.decimals import Step, joint_step, needed_decimals
-from raysynth.statistics.distinct import DistinctSample
-from raysynth.statistics.exact_sum import ExactSum
-from raysynth.statistics.hashing import hash_integers, hash_strings
-from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.distinct import DistinctSample, hash_integers, hash_strings
+from raysynth.statistics.numeric import ExactSum, NumericSummary
 
 
 def summary_of(values: pa.Array, cuts: tuple[int, ...] = ()) -> NumericSummary:

@@ -27,12 +27,12 @@ from raysynth.fitting.prepared import EncodedCounts
 from raysynth.methods.copula.private import Axis, ScoreMoments
 from raysynth.running.runner import summarise
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.boolean import BooleanSummary, NullSummary
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
 from raysynth.statistics.contingency import ContingencyCounts
 from raysynth.statistics.families import FamilyCells
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
+from raysynth.statistics.table_statistics import BooleanSummary, NullSummary
 from raysynth.statistics.text import TextSummary
 from raysynth.tuning.private_plan import CoarseCells, CoarseCounts
 
@@ -137,6 +137,7 @@ def cells_of(table: Table) -> dict[str, Any]:
             found[f"family {field.name}"] = FamilyCells()
         if pt.is_floating(field.type) or pt.is_integer(field.type) or pt.is_temporal(field.type):
             found[f"line {field.name}"] = NumberCells(edges)
+            found[f"some {field.name}"] = OpenCells(np.array([-1.0, 0.1]), np.array([0.1, 2.0**53]))
     found["list text"] = DomainCells(("", "é", "a"), pa.string())
     found["list double"] = DomainCells((0.0, 1.0), pa.float64())
     found["list truth"] = DomainCells((False, True), pa.bool_())

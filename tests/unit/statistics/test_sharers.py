@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from raysynth.data.table import as_table
 from raysynth.schema import TableSchema
+from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.persons import PersonSummary, count_persons, value_cells, value_hashes
-from raysynth.statistics.sharers import Sharers
 from raysynth.statistics.table_statistics import collect
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60)

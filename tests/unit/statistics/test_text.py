@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysynth.statistics import text as module
-from raysynth.statistics.boolean import BooleanSummary
+from raysynth.statistics.table_statistics import BooleanSummary
 from raysynth.statistics.text import TextSummary
 
 VALUES = st.lists(st.none() | st.sampled_from(["a", "b", "nan", "", "None", "é", "a longer value than a word"]))

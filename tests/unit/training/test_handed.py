@@ -22,7 +22,7 @@ from raysynth.statistics.noised import NoisedColumn
 from raysynth.statistics.released import CategoryCounts, Noised
 from raysynth.training.batches import RowSource
 from raysynth.training.held_out import RowsOfPersons
-from raysynth.training.owned_shards import OwnedShards, stream_owned_shards
+from raysynth.training.kept_shards import OwnedShards, stream_owned_shards
 from raysynth.training.private_batches import RowsOfUnits
 from raysynth.training.shards import ShardSet, stream_shards
 

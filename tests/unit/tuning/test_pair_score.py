@@ -11,7 +11,7 @@ import pytest
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.fitting.opened import OpenedTable
+from raysynth.fitting.method import OpenedTable
 from raysynth.fitting.opening import open_privately
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.tuning.private_plan import SCORE_BINS, CoarseCells, pair_score, score_sensitivity

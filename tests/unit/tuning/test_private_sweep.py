@@ -14,7 +14,7 @@ import pytest
 
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
-from raysynth.methods.loading import load_synthetic_model
+from raysynth.methods.registry import load_synthetic_model
 from raysynth.tuning import SweepResult, private_sweep, sweep
 from raysynth.tuning.private_sweep import PrivateFolder, chosen
 from raysynth.tuning.trials import FAILED, FINISHED, Setting, Trial, TrialResult

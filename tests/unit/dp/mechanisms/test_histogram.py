@@ -66,3 +66,12 @@ def test_projection_is_the_nearest_point_with_the_sum(total: float) -> None:
     others = RNG.dirichlet(np.ones(6), 2000) * total
     assert ((found - values) ** 2).sum() <= ((others - values) ** 2).sum(axis=1).min() + 1e-9
     assert simplex(np.array([3.0, -np.inf]), 5.0).tolist() == [5.0, 0.0]
+
+
+def test_an_only_child_is_looked_into() -> None:
+    """The last node of a level may have one child, and that one leaves that differ: a limit where rows pile up."""
+    leaves = np.zeros(FAN_OUT**3 + 2)
+    leaves[-1] = 5000.0
+    levels = [LevelCounts(c, 1.0) for c in exact_levels(leaves)]
+    runs = merged_runs(levels, 5000.0)
+    assert runs.first[-1] == len(leaves) - 1 and runs.counts[-1] == pytest.approx(5000.0)

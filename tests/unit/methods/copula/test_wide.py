@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth.methods.copula import axes, gaussian_copula, synthesizer
+from raysynth.methods.copula import gaussian_copula, synthesizer, wide
 from raysynth.methods.copula.synthesizer import GaussianCopula
 
 
@@ -32,7 +32,7 @@ def mixed(n_columns: int, n_rows: int, seed: int = 0) -> pd.DataFrame:
 def test_moments_give_the_correlations_of_pair_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     table = mixed(15, 5_000)
     by_tables = GaussianCopula(seed=0, verbose=False).fit(table)
-    for module, name in ((synthesizer, "COLUMNS_BY_PAIR"), (axes, "AXES_BY_THEMSELVES")):
+    for module, name in ((synthesizer, "COLUMNS_BY_PAIR"), (wide, "AXES_BY_THEMSELVES")):
         monkeypatch.setattr(module, name, 5)
     by_moments = GaussianCopula(seed=0, verbose=False).fit(table)
     ours, theirs = by_moments.copula_, by_tables.copula_

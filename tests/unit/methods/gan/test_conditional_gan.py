@@ -73,9 +73,12 @@ def test_a_rare_condition_costs_no_more_than_none(model: ConditionalTabularGAN) 
     model.sample(1000, conditions, seed=0)
     seconds = []
     for asked in (None, conditions):
-        begun = time.perf_counter()
-        rows = model.sample(1000, asked, seed=1)
-        seconds.append(time.perf_counter() - begun)
+        tries = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            rows = model.sample(1000, asked, seed=1)
+            tries.append(time.perf_counter() - begun)
+        seconds.append(min(tries))
     assert (rows["age"] == 59).all() and (rows["gender"] == "female").all()
     assert seconds[1] < 20 * seconds[0]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from raysynth.dp.gradients.release import clipped_sum
 from raysynth.methods.gan.discriminator import Discriminator, Rows
-from raysynth.methods.gan.private_training import critic_weights, first_directions, project, score_uses
+from raysynth.methods.gan.recipe import critic_weights, first_directions, project, score_uses
 from raysynth.methods.shared.spans import SpanIndex, Spans
 
 SPANS = Spans((3, 4, 2), (1,))

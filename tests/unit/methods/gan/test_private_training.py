@@ -14,8 +14,7 @@ from raysynth.dp.gradients.release import DpSgdPlan
 from raysynth.encoding.block import EncodedBlock
 from raysynth.methods.gan.discriminator import Rows
 from raysynth.methods.gan.network import Conditions
-from raysynth.methods.gan.private_training import Asked, PrivateGan, critic_weights, score_uses
-from raysynth.methods.gan.recipe import GanJob
+from raysynth.methods.gan.recipe import Asked, GanJob, PrivateGan, critic_weights, score_uses
 from raysynth.methods.gan.training import GanSettings
 from raysynth.methods.shared.spans import Spans
 from raysynth.training.batches import Batch, MemoryRows

@@ -1,0 +1,95 @@
+"""Single values of a number under a budget: named where many rows share them, at their cost, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth.data.table import as_table
+from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.noised import NoisedStatistics, release_statistics
+from raysynth.statistics.noised_atoms import dense_cells, joined
+from raysynth.statistics.public_schema import as_declared, public_schema
+from raysynth.statistics.released import NumericDistribution
+
+ROWS = 6000
+LIMIT, STEP = 10.0, 2.718281828
+SCHEMA = TableSchema(
+    (
+        ColumnSchema("sight", Kind.CONTINUOUS, "double", bounds=(0.25, LIMIT), nullable=False),
+        ColumnSchema("smooth", Kind.CONTINUOUS, "double", bounds=(-8.0, 8.0), nullable=False),
+    )
+)
+
+
+def weather() -> pd.DataFrame:
+    """Most rows at the upper limit, a fifth at a number of many digits, the others anywhere; and a smooth column."""
+    rng = np.random.default_rng(0)
+    sight = np.where(rng.random(ROWS) < 0.7, LIMIT, np.where(rng.random(ROWS) < 0.7, STEP, rng.uniform(0.25, 10, ROWS)))
+    return pd.DataFrame({"sight": sight, "smooth": rng.normal(size=ROWS)})
+
+
+def released(data: pd.DataFrame, schema: TableSchema | None, seed: int = 0) -> tuple[NoisedStatistics, PrivacyScope]:
+    table = as_table(data)
+    public = public_schema(table, schema, {})
+    scope = PrivacyScope(PrivacyBudget(1.0, 1e-5), noise=InsecureSeededNoise(seed))
+    return release_statistics(as_declared(table, public), public, scope, share=0.2), scope
+
+
+def rows_at(numbers: NumericDistribution, value: float) -> float:
+    return float(numbers.counts[(numbers.low == value) & (numbers.high == value)].sum())
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, None], ids=["declared", "undeclared"])
+@pytest.mark.parametrize("seed", range(2))
+def test_values_of_many_rows_are_named_and_their_rows_are_near_the_exact_ones(
+    schema: TableSchema | None, seed: int
+) -> None:
+    """Noise of about 60 rows; with intervals alone no row was at either value."""
+    data = weather()
+    columns = released(data, schema, seed)[0].columns
+    sight, smooth = (columns[n].distribution().value for n in data)
+    for value in (LIMIT, STEP):
+        assert rows_at(sight, value) == pytest.approx((data["sight"] == value).sum(), abs=300)
+    assert sight.total == pytest.approx(ROWS, rel=0.05)
+    assert (sight.low <= sight.high).all() and (sight.high[:-1] <= sight.low[1:]).all()
+    named = smooth.low[(smooth.low == smooth.high) & (smooth.counts > 0)]
+    assert set(named) <= {0.0, -8.0, 8.0}
+
+
+def test_it_is_charged_whether_or_not_a_value_stands_out() -> None:
+    smooth = weather().assign(sight=lambda d: np.linspace(0.25, LIMIT, len(d)))
+    first, second = (released(data, SCHEMA)[1].ledger for data in (weather(), smooth))
+    described = [[(e.mechanism, e.released, e.noise_multiplier, e.delta) for e in own] for own in (first, second)]
+    assert described[0] == described[1]
+    assert "rows of single values of 'sight'" in {e.released for e in first}
+    naming = [e for e in first if e.mechanism is Mechanism.APPROXIMATE]
+    assert len(naming) == 2 and sum(e.delta for e in naming) == pytest.approx(1e-6)
+
+
+def test_a_value_of_few_rows_is_not_named_though_its_interval_is_dense() -> None:
+    """Chance of a false alarm below 1e-6: 40 rows lie more than three standard deviations below the threshold."""
+    data = weather()
+    data.loc[:39, "sight"] = 7.7777777
+    assert rows_at(released(data, SCHEMA)[0].columns["sight"].distribution().value, 7.7777777) == 0
+
+
+def histogram(counts: list[float]) -> NumericDistribution:
+    edges = np.arange(len(counts) + 1.0)
+    return NumericDistribution(edges[:-1], edges[1:], np.array(counts), 0.0, 0.0, 1.0, None, False, 0.1)
+
+
+def test_intervals_denser_than_their_neighbours_are_looked_into() -> None:
+    assert dense_cells(histogram([10, 90, 10, 20, 25, 20]), 15.0).tolist() == [1]
+    assert dense_cells(histogram([10, 90, 10, 20, 25, 20]), 100.0).tolist() == []
+
+
+def test_both_releases_agree_by_inverse_variance_and_the_rest_stays_around_the_value() -> None:
+    """1,000 rows by noise of 30 and 940 by noise of 60: a fifth of the difference is the second one's."""
+    pure = joined(histogram([5, 1000, 5]), np.array([1.25]), np.array([940.0]), 30.0, 60.0)
+    assert pure.low.tolist() == [0, 1.25, 2] and pure.counts.tolist() == pytest.approx([5, 1000, 5])
+    mixed = joined(histogram([5, 1000, 5]), np.array([1.25]), np.array([600.0]), 30.0, 60.0)
+    assert mixed.counts.tolist() == pytest.approx([5, 100, 600, 300, 5])
+    assert mixed.low[2] == mixed.high[2] == 1.25 and mixed.high[1] < 1.25 < mixed.low[3]
