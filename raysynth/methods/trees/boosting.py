@@ -59,7 +59,7 @@ class BoostedTrees:
         from raysynth.methods.trees.loops import FIRST_BIT, sums
 
         result, space = np.zeros(len(x_NF)), np.zeros(len(x_NF), np.uint64)
-        sums(np.ascontiguousarray(x_NF.T), *self._masks, (np.uint32(BIT_FACTOR), FIRST_BIT), space, result)
+        sums(np.ascontiguousarray(x_NF.T), *self._masks, FIRST_BIT, space, result)
         return result
 
     @cached_property

@@ -238,7 +238,7 @@ def sums(
     inputs: np.ndarray,
     starts: np.ndarray,
     values: np.ndarray,
-    first_bit: tuple[np.uint32, np.ndarray],
+    first_bit: np.ndarray,
     space: np.ndarray,
     result: np.ndarray,
 ) -> None:
@@ -252,7 +252,7 @@ def sums(
         values: of the leaves of each tree in their order, (2 * pairs, 32).
         first_bit: see `FIRST_BIT`. space: working space for each row.
     """
-    (factor, bit), shift = first_bit, np.uint32(27)
+    factor, shift = np.uint32(BIT_FACTOR), np.uint32(27)
     for start in range(0, x_FN.shape[1], ROWS_AT_ONCE):
         end = min(start + ROWS_AT_ONCE, x_FN.shape[1])
         for pair in range(len(starts) - 1):
@@ -267,8 +267,8 @@ def sums(
                 low, high = np.uint32(space[row]), np.uint32(space[row] >> np.uint64(32))
                 low &= ~low + np.uint32(1)
                 high &= ~high + np.uint32(1)
-                result[row] += one[bit[np.uint32(low * factor) >> shift]]
-                result[row] += two[bit[np.uint32(high * factor) >> shift]]
+                result[row] += one[first_bit[np.uint32(low * factor) >> shift]]
+                result[row] += two[first_bit[np.uint32(high * factor) >> shift]]
 
 
 @compiled
