@@ -173,7 +173,7 @@ class TrainablePrivateTimeGan(Trainable):
     def _taught_critic(self, batch: PrivateBatch, private: PrivateSteps, rng: torch.Generator) -> Update:
         """From a released gradient of real sequences and the gradient of made ones.
 
-        Made sequences are clipped like real ones, which keeps the two sides equally loud: `gan/private_training.py`.
+        Made sequences are clipped like real ones, which keeps the two sides equally loud: `gan/recipe.py`.
         """
 
         def losses(part: Batch) -> Tensor:
