@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from import_graph import tree_of
 
 import raysynth
 
@@ -100,7 +101,7 @@ def test_files_that_docstrings_name_exist() -> None:
     files |= {path.relative_to(root.parent).as_posix() for path in (root.parent / "tests").rglob("*.py")}
     wrong = []
     for path in sorted(root.rglob("*.py")):
-        nodes = (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, DOCUMENTED))
+        nodes = (n for n in ast.walk(tree_of(path)) if isinstance(n, DOCUMENTED))
         named = {name for node in nodes for name in re.findall(r"`([\w/]+\.py)`", ast.get_docstring(node) or "")}
         wrong += [f"{path.relative_to(root)}: {n}" for n in named if not any(f"/{f}".endswith(f"/{n}") for f in files)]
     assert wrong == []

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from import_graph import LAYERS
+from import_graph import LAYERS, tree_of
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 ORDER = tuple(name for names in LAYERS for name in names)  # a layer may use those before it
@@ -51,7 +51,7 @@ def test_importing_a_layer_brings_no_ray_and_no_layer_above(layer: str) -> None:
 def test_no_function_of_a_layer_imports_ray(layer: str) -> None:
     """Ray stays at the edge: `running/runner.py` decides, `running/ray.py` carries; a lazy sample is a Dataset."""
     for path in sorted(set((PACKAGE / layer).rglob("*.py")) - {PACKAGE / "sampling" / "dataset.py"}):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not [n for n in names if n.split(".")[0] == "ray" or n.startswith("raysynth.running.ray")], path

@@ -11,6 +11,7 @@ import typing
 from pathlib import Path
 
 import pytest
+from import_graph import tree_of
 
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
@@ -46,13 +47,13 @@ def calls(node: ast.AST) -> list[tuple[int, str]]:
 
 
 def function(path: Path, name: str) -> ast.FunctionDef:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     return next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name)
 
 
 def reading(path: Path) -> set[str]:
     """Names that read rows or draw noise, with those of a module's own functions that call them."""
-    functions = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
+    functions = [n for n in tree_of(path).body if isinstance(n, ast.FunctionDef)]
     found = set(READS_ROWS)
     for _ in functions:  # until nothing is added
         found |= {f.name for f in functions if found & {name for _, name in calls(f)}}
@@ -68,14 +69,14 @@ def test_a_noised_column_gives_noised_values_by_its_types() -> None:
 @pytest.mark.parametrize("path", modules(*WALKED), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_encoder_or_method_makes_released_values_itself(path: Path) -> None:
     """`Exact` and `Noised` are made in statistics/ alone, so what encoders get came through a door."""
-    made = {name for _, name in calls(ast.parse(path.read_text(encoding="utf-8")))}
+    made = {name for _, name in calls(tree_of(path))}
     assert not made & {"Exact", "Noised", "NoisedColumn", "NoisedStatistics"}
 
 
 @pytest.mark.parametrize("path", modules("encoding"), ids=lambda p: p.name)
 def test_encoders_know_released_values_only(path: Path) -> None:
     """No encoder sees a summary that is still exact, a table, or a source."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysynth."):
             home = (node.module or "").split(".")
             assert home[1] not in ("data", "running", "dp") or home[1:] == ["running", "compiled"]  # loops, no rows
@@ -84,7 +85,7 @@ def test_encoders_know_released_values_only(path: Path) -> None:
 
 def test_the_private_door_makes_no_exact_value_and_charges_before_it_reads() -> None:
     path = PACKAGE / "statistics" / "noised.py"
-    assert "Exact" not in {name for _, name in calls(ast.parse(path.read_text(encoding="utf-8")))}
+    assert "Exact" not in {name for _, name in calls(tree_of(path))}
     order = [name for _, name in calls(function(path, "release_statistics"))]
     assert order.index("charge") < order.index("summarise")
 
@@ -103,7 +104,7 @@ def test_the_public_schema_reads_no_row() -> None:
 PAYING = [
     (path, node)
     for path in modules("methods", "fitting", "training")
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    for node in ast.walk(tree_of(path))
     if isinstance(node, ast.FunctionDef)
     and any("PrivacyScope" in ast.unparse(a.annotation) for a in node.args.args if a.annotation is not None)
     and node.name.startswith("learn")
@@ -125,7 +126,7 @@ def test_there_are_methods_to_check() -> None:
 def test_private_sequences_are_divided_without_a_look_at_what_rows_hold() -> None:
     """Static columns, lengths, gaps across entities, kinds and patterns of keys would all be read from the rows."""
     for name in ("private_tables.py", "private.py"):
-        tree = ast.parse((PACKAGE / "methods" / "sequences" / name).read_text(encoding="utf-8"))
+        tree = tree_of(PACKAGE / "methods" / "sequences" / name)
         made = {called for _, called in calls(tree)}
         assert not made & {"collect", "infer_schema", "divide", "static_columns", "longest", "gaps", "infer_pattern"}
         assert not made & {"array_of", "validate_rows", "check_constraints", "require_rows"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from import_graph import tree_of
 
 PACKAGE = Path(__file__).parent.parent.parent / "raysynth"
 # of Ray Data: never, anywhere; `materialize` keeps blocks where Ray has room, and brings none of them here
@@ -61,7 +62,7 @@ ALLOWED = {
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
     """(name, call) of each call in a module."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
             yield node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", ""), node
 

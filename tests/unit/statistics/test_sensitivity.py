@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 import pytest
+from import_graph import tree_of
 from scipy.special import ndtri
 
 from raysynth.data.arrow_types import is_text
@@ -282,7 +283,7 @@ OTHERS = {
 def summaries() -> Iterator[str]:
     """Names of the package's classes that add up rows."""
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef):
                 methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
                 if "merge" in methods and methods & {"update", "update_codes", "add"}:
