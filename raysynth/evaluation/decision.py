@@ -132,7 +132,7 @@ def _likeness_card(results: EvaluationFigures) -> Card:
     if (s := results.similarity) is None:
         return Card("Likeness", "not measured", "none", "Similarity was not asked for.", "columns")
     accuracy, fresh = s.accuracies["bivariate"]
-    words = f"Columns and their relations are {wording.likeness(s.quality)} to the real ones."
+    words = f"Columns and their relations are {wording.likeness(s.quality)} the real ones."
     if not math.isnan(accuracy):
         words += f" Pairs of columns are {accuracy:.1%} accurate; as many fresh real rows would be {fresh:.1%}."
     interval = _bounds(s.estimates["quality"], percent=True)

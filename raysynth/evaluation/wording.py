@@ -127,13 +127,13 @@ REACH: tuple[tuple[str, str, str], ...] = (
 
 
 def likeness(score: float) -> str:
-    """A word for a similarity score."""
+    """How columns of a similarity score are beside the real ones, as words before 'the real ones'."""
     if math.isnan(score):
-        return "not defined"
-    for limit, word in ((0.95, "very close"), (0.9, "close"), (0.8, "fair"), (0.6, "rough")):
+        return "not comparable with"
+    for limit, words in ((0.95, "very close to"), (0.9, "close to"), (0.8, "fairly close to"), (0.6, "roughly like")):
         if score >= limit:
-            return word
-    return "poor"
+            return words
+    return "unlike"
 
 
 def level(score: float) -> str:
