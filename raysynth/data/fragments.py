@@ -25,12 +25,15 @@ _FEWEST_ROWS = 1 << 14
 
 
 class Fragment(Protocol):
-    """A part of a table that can be read by itself, anywhere: it pickles, and is small once `bound(None)`."""
+    """A part of a table that can be read by itself, anywhere: it pickles, and is small once `bound(None)`.
+
+    What it has here is that of rows in a file, whose fragments are its subclasses.
+    """
 
     @property
     def n_rows(self) -> int | None:
         """Rows, or None where only reading tells."""
-        ...
+        return None
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows as blocks of about a million, with canonical types; only some columns where given."""
@@ -38,7 +41,12 @@ class Fragment(Protocol):
 
     def bound(self, memory: pa.Table | None) -> Fragment:
         """The same part of the given in-memory table (None: of none, to travel without rows); files: the same."""
-        ...
+        return self
+
+
+def some_columns(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    """The fields of some columns, in their order and without metadata; all where none are named."""
+    return pa.schema([schema.field(n) for n in (schema.names if columns is None else columns)])
 
 
 @dataclass(frozen=True)
@@ -189,10 +197,9 @@ class _Mapped:
         return self.fragment.n_rows
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        names = list(self.schema.names if columns is None else columns)
-        schema = pa.schema([self.schema.field(n) for n in names])
+        schema = some_columns(self.schema, columns)
         for block in self.fragment.blocks():
-            for batch in self.fn(pa.Table.from_batches([block])).select(names).combine_chunks().to_batches():
+            for batch in self.fn(pa.Table.from_batches([block])).select(schema.names).combine_chunks().to_batches():
                 yield canonical_batch(batch, schema)
 
     def bound(self, memory: pa.Table | None) -> Fragment:
@@ -212,13 +219,12 @@ def canonical_batches(
     table: pa.Table, schema: pa.Schema, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rows of one block of a Dataset with canonical types."""
-    names = list(schema.names if columns is None else columns)
-    if missing := [n for n in names if n not in table.schema.names]:
+    wanted = some_columns(schema, columns)
+    if missing := [n for n in wanted.names if n not in table.schema.names]:
         raise DataError(
             f"column '{missing[0]}' is missing from a block of the {RAY_DATASET}; every block needs all columns"
         )
-    wanted = pa.schema([schema.field(n) for n in names])
-    for batch in table.select(names).combine_chunks().to_batches():
+    for batch in table.select(wanted.names).combine_chunks().to_batches():
         yield canonical_batch(batch, wanted)
 
 

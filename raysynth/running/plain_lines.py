@@ -176,8 +176,13 @@ def _line_due(now: float) -> str | None:
         if step is None or (step.told or step.is_patient) and now - max(_written[0], _steps[0].begun) < SECONDS:
             return None
         step.told = True
-    in_all = left_in_all()
-    return step.line() + ("" if in_all is None else f" ({in_all[0]}: about {duration(in_all[1])} left in all)")
+    return f"{step.line()} {in_all()}".rstrip()
+
+
+def in_all() -> str:
+    """What is left of the work that is forecast, in brackets; nothing without one."""
+    whole = left_in_all()
+    return "" if whole is None else f"({whole[0]}: about {duration(whole[1])} left in all)"
 
 
 def duration(seconds: float) -> str:

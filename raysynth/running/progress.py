@@ -21,8 +21,8 @@ from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from raysynth.running.forecast import left_in_all, part
-from raysynth.running.plain_lines import Step, duration, hides_counts, plain_step, told_in_lines
+from raysynth.running.forecast import part
+from raysynth.running.plain_lines import Step, duration, hides_counts, in_all, plain_step, told_in_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -206,10 +206,8 @@ def _new_display(console: Console) -> Progress:
             """As the plain lines say it."""
             left = None if task.finished else task.fields["step"].seconds_left()
             words = "" if left is None else f"{duration(left)} left"
-            in_all = left_in_all() if task.id == min((t.id for t in bar.tasks), default=None) else None
-            if in_all is not None:
-                words += f" ({in_all[0]}: about {duration(in_all[1])} left in all)"
-            return Text(words.strip(), style="dim")
+            is_first = task.id == min((t.id for t in bar.tasks), default=None)
+            return Text(f"{words} {in_all() if is_first else ''}".strip(), style="dim")
 
     bar = Progress(
         TextColumn("{task.description}"),

@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, canonical_batch, canonical_schema
-from raysynth.data.fragments import Fragment, Table
+from raysynth.data.fragments import Fragment, Table, some_columns
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
@@ -35,7 +35,7 @@ _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block
 
 
 @dataclass(frozen=True)
-class CsvFragment:
+class CsvFragment(Fragment):
     """One large CSV file, streamed with fixed types."""
 
     filesystem: pafs.FileSystem
@@ -45,19 +45,9 @@ class CsvFragment:
     forms: Mapping[str, ColumnForm]
     missing: tuple[str, ...]
 
-    @property
-    def n_rows(self) -> None:
-        """Not known before reading."""
-        return None
-
-    def bound(self, memory: pa.Table | None) -> Fragment:
-        """The same: its rows are in the file."""
-        return self
-
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows; raises `DataError` that names the column where a later row disagrees with the first ones."""
-        names = list(self.schema.names if columns is None else columns)
-        schema = pa.schema([self.schema.field(n) for n in names])
+        schema = some_columns(self.schema, columns)
         try:
             # Not closed by us: a reader that is left early still reads ahead, and would read from whichever file gets
             # the closed one's descriptor. The last reference closes it.
@@ -65,11 +55,11 @@ class CsvFragment:
                 open_plain(self.filesystem, self.path),
                 read_options=_read_options(self.dialect, _STREAM_BLOCK),
                 parse_options=_parse_options(self.dialect),
-                convert_options=_convert_options(self.dialect, self.missing, names),
+                convert_options=_convert_options(self.dialect, self.missing, schema.names),
             )
             for batch in reader:
-                arrays = [self._converted(batch.column(n), n) for n in names]
-                yield canonical_batch(pa.RecordBatch.from_arrays(arrays, names), schema)
+                arrays = [self._converted(batch.column(n), n) for n in schema.names]
+                yield canonical_batch(pa.RecordBatch.from_arrays(arrays, schema.names), schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(self.path, error) from error
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, lenient
-from raysynth.data.fragments import RAY_DATASET, Fragment, Table, block_rows
+from raysynth.data.fragments import RAY_DATASET, Fragment, Table, block_rows, some_columns
 from raysynth.errors import DataError
 
 
@@ -53,29 +53,19 @@ _ARROW = "Arrow dataset"
 
 
 @dataclass(frozen=True)
-class ArrowFragment:
+class ArrowFragment(Fragment):
     """One fragment of an Arrow dataset, read with the dataset's schema."""
 
     fragment: Any
     read_schema: pa.Schema
     schema: pa.Schema
 
-    @property
-    def n_rows(self) -> None:
-        """Not known before reading."""
-        return None
-
-    def bound(self, memory: pa.Table | None) -> Fragment:
-        """The same: its rows are in the file."""
-        return self
-
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows; raises `DataError` where a file does not fit the dataset's schema."""
-        names = list(self.schema.names if columns is None else columns)
-        schema = pa.schema([self.schema.field(n) for n in names])
+        schema = some_columns(self.schema, columns)
         try:
             for batch in self.fragment.to_batches(
-                schema=self.read_schema, columns=names, batch_size=block_rows(len(names))
+                schema=self.read_schema, columns=schema.names, batch_size=block_rows(len(schema))
             ):
                 yield canonical_batch(batch, schema)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import canonical_batch, canonical_schema, is_lenient, is_text, lenient
-from raysynth.data.fragments import Fragment, Table, block_rows
+from raysynth.data.fragments import Fragment, Table, block_rows, some_columns
 from raysynth.data.sources.formats import Found
 from raysynth.data.sources.partitions import partition_columns
 from raysynth.errors import DataError, StorageError
@@ -47,7 +47,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class ParquetFragment:
+class ParquetFragment(Fragment):
     """Some row groups of one file or of several small ones; `may_lack`: a column may be missing from a file."""
 
     filesystem: pafs.FileSystem
@@ -61,17 +61,12 @@ class ParquetFragment:
         """Rows of all pieces."""
         return sum(p.n_rows for p in self.pieces)
 
-    def bound(self, memory: pa.Table | None) -> Fragment:
-        """The same: its rows are in the file."""
-        return self
-
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows; text is read as the dictionary codes that the file holds."""
-        names = list(self.schema.names if columns is None else columns)
-        schema = pa.schema([self.schema.field(n) for n in names])
-        stored = [n for n in names if n not in self.in_folders]
+        schema = some_columns(self.schema, columns)
+        stored = [n for n in schema.names if n not in self.in_folders]
         stored = stored or [n for n in self.schema.names if n not in self.in_folders][:1]  # tells the number of rows
-        in_file = pa.schema([self.schema.field(n) for n in stored])
+        in_file = some_columns(self.schema, stored)
         for piece in self.pieces:
             try:
                 for batch in read_again(partial(self._batches, piece, in_file), is_local=self._is_local):

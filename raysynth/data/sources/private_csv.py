@@ -25,7 +25,7 @@ import pyarrow.fs as pafs
 import pyarrow.types as pt
 
 from raysynth.data.arrow_types import TEXT, canonical_schema, lenient
-from raysynth.data.fragments import Fragment, Table, block_rows
+from raysynth.data.fragments import Fragment, Table, block_rows, some_columns
 from raysynth.data.sources.csv import WHOLE_BYTES, table_from_csv
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
@@ -86,7 +86,7 @@ class _Form:
 
 
 @dataclass(frozen=True)
-class PrivateCsvFragment:
+class PrivateCsvFragment(Fragment):
     """The lines of one file that begin in one stretch of its bytes.
 
     Args:
@@ -103,19 +103,9 @@ class PrivateCsvFragment:
     start: int = 0
     end: int | None = None
 
-    @property
-    def n_rows(self) -> None:
-        """Not known before reading."""
-        return None
-
-    def bound(self, memory: pa.Table | None) -> Fragment:
-        """The same: its rows are in the file."""
-        return self
-
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows as text; raises `StorageError` where the file cannot be read."""
-        wanted = list(self.schema.names if columns is None else columns)
-        schema = pa.schema([self.schema.field(n) for n in wanted])
+        schema = some_columns(self.schema, columns)
         try:
             begin = max(self.start - 1, 0)
             with _open_at(self.filesystem, self.path, begin) as stream:
