@@ -22,7 +22,7 @@ from raysynth.data.fragments import Fragment, Table, some_columns
 from raysynth.data.sources.csv_dialect import HEAD_BYTES, Dialect, dialect_of
 from raysynth.data.sources.csv_file import CsvFile
 from raysynth.data.sources.csv_footer import narrow_lines, rows_after, start_of_last
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, ODD_MISSING, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
+from raysynth.data.sources.csv_numbers import ODD_MISSING, PLAIN_NUMBER, TEXT_FORM, ColumnForm, form_of
 from raysynth.data.sources.frame import table_from_arrow
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
 from raysynth.errors import DataError, StorageError
@@ -43,7 +43,7 @@ class CsvFragment(Fragment):
     schema: pa.Schema
     dialect: Dialect
     forms: Mapping[str, ColumnForm]
-    missing: tuple[str, ...]
+    nulls: tuple[str, ...]
 
     def blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows; raises `DataError` that names the column where a later row disagrees with the first ones."""
@@ -55,10 +55,11 @@ class CsvFragment(Fragment):
                 open_plain(self.filesystem, self.path),
                 read_options=_read_options(self.dialect, _STREAM_BLOCK),
                 parse_options=_parse_options(self.dialect),
-                convert_options=_convert_options(self.dialect, self.missing, schema.names),
+                convert_options=_convert_options(self.dialect, schema.names),
             )
             for batch in reader:
-                arrays = [self._converted(batch.column(n), n) for n in schema.names]
+                texts = {n: _without(batch.column(n), self.nulls)[0] for n in schema.names}
+                arrays = [self._converted(column, n) for n, column in texts.items()]
                 yield canonical_batch(pa.RecordBatch.from_arrays(arrays, schema.names), schema)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(self.path, error) from error
@@ -76,11 +77,12 @@ class CsvFragment(Fragment):
 
 @dataclass(frozen=True)
 class _Texts:
-    """One file as text, and the form that it was read in."""
+    """One file as text, the form that it was read in, and words in each column that were taken for missing."""
 
     path: str
     dialect: Dialect
     columns: Mapping[str, pa.ChunkedArray] = field(default_factory=dict)
+    words: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> list[str]:
@@ -120,7 +122,7 @@ def table_from_csv(
             )
             for n in texts[0].names
         }
-        return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts[0].dialect, forms))
+        return replace(table_from_arrow(pa.table(columns), f"'{source}'"), notes=_notes(texts, forms))
     if given.skip_footer:
         raise DataError(f"'{source}' is too large for skip_footer: delete the lines after the table")
     first = _read(filesystem, paths[0], given, _STREAM_BLOCK)
@@ -131,9 +133,9 @@ def table_from_csv(
     dialects = [first.dialect, *(_dialect(filesystem, path, given) for path in paths[1:])]
     _require_same_columns([_Texts(path, dialect) for path, dialect in zip(paths, dialects, strict=True)])
     fragments = tuple(
-        CsvFragment(filesystem, p, schema, d, forms, given.missing) for p, d in zip(paths, dialects, strict=True)
+        CsvFragment(filesystem, p, schema, d, forms, given.nulls) for p, d in zip(paths, dialects, strict=True)
     )
-    return Table(schema, fragments, None, f"'{source}'", notes=_notes(first.dialect, forms))
+    return Table(schema, fragments, None, f"'{source}'", notes=_notes([first], forms))
 
 
 def _dialect(filesystem: pafs.FileSystem, path: str, given: CsvFile) -> Dialect:
@@ -156,15 +158,16 @@ def _read(filesystem: pafs.FileSystem, path: str, given: CsvFile, n_bytes: int |
         else:
             head, is_whole = read_head(filesystem, path, n_bytes)
             whole = head if is_whole else head[: head.rfind(b"\n") + 1]
-            table = _parsed(pa.BufferReader(whole), dialect, given.missing)
+            table = _parsed(pa.BufferReader(whole), dialect)
     except (pa.ArrowInvalid, OSError, UnicodeError) as error:
         raise _unreadable(path, error) from error
+    table, words = _without_nulls(table, given.nulls)
     if dialect.index is not None and not _is_once_each(table.column(dialect.index)):
         others = tuple(n for n in dialect.left_out if n != dialect.index)
         dialect = replace(
             dialect, left_out=others, notes=tuple(n for n in dialect.notes if "numbers the rows" not in n)
         )
-    return _Texts(path, dialect, {n: table.column(n) for n in dialect.names})
+    return _Texts(path, dialect, {n: table.column(n) for n in dialect.names}, words)
 
 
 def _whole(
@@ -175,9 +178,9 @@ def _whole(
     def parsed(n_after: int) -> pa.Table:
         with open_plain(filesystem, path) as stream:
             if n_after == 0:
-                return _parsed(stream, dialect, given.missing)
+                return _parsed(stream, dialect)
             content = stream.read()
-            return _parsed(pa.BufferReader(content[: start_of_last(content, n_after)]), dialect, given.missing)
+            return _parsed(pa.BufferReader(content[: start_of_last(content, n_after)]), dialect)
 
     narrow: list[str] = []
     try:
@@ -188,7 +191,8 @@ def _whole(
         if not narrow or given.skip_footer is not None:
             raise
         rows = parsed(len(narrow))
-    n = rows_after({name: rows.column(name) for name in dialect.names}) if given.skip_footer is None else 0
+    known, _ = _without_nulls(rows, given.nulls)
+    n = rows_after({name: known.column(name) for name in dialect.names}) if given.skip_footer is None else 0
     if not n and not narrow:
         return rows, ()
     after = [*(" ".join(v for v in row.values() if v)[:60] for row in rows.slice(len(rows) - n).to_pylist()), *narrow]
@@ -199,12 +203,35 @@ def _whole(
     return pa.Table.from_arrays(kept, names=rows.column_names), (note,)
 
 
-def _parsed(stream: pa.NativeFile, dialect: Dialect, missing: tuple[str, ...]) -> pa.Table:
+def _without_nulls(texts: pa.Table, nulls: Sequence[str]) -> tuple[pa.Table, dict[str, frozenset[str]]]:
+    """Columns of texts without those that stand for a missing value, and which these were."""
+    columns, words = {}, {}
+    for name, column in zip(texts.column_names, texts.columns, strict=True):
+        parts = [_without(chunk, nulls) for chunk in column.chunks]
+        columns[name] = pa.chunked_array([values for values, _ in parts], column.type)
+        words[name] = frozenset(word for _, found in parts for word in found)
+    return pa.table(columns), words
+
+
+def _without(texts: pa.DictionaryArray, nulls: Sequence[str]) -> tuple[pa.DictionaryArray, list[str]]:
+    """Texts without those that stand for a missing value, and which of these there were."""
+    known = texts.dictionary
+    is_null = pc.is_in(known, value_set=pa.array(nulls, known.type))
+    if not pc.any(is_null).as_py():
+        return texts, []
+    kept = pc.invert(is_null)
+    place = pc.if_else(kept, pc.subtract(pc.cumulative_sum(kept.cast(pa.int32())), 1), None).cast(pa.int32())
+    return pa.DictionaryArray.from_arrays(place.take(texts.indices), known.filter(kept)), known.filter(
+        is_null
+    ).to_pylist()
+
+
+def _parsed(stream: pa.NativeFile, dialect: Dialect) -> pa.Table:
     return pacsv.read_csv(
         stream,
         read_options=_read_options(dialect, None),
         parse_options=_parse_options(dialect),
-        convert_options=_convert_options(dialect, missing, dialect.names),
+        convert_options=_convert_options(dialect, dialect.names),
     )
 
 
@@ -224,11 +251,11 @@ def _parse_options(dialect: Dialect) -> pacsv.ParseOptions:
     )
 
 
-def _convert_options(dialect: Dialect, missing: tuple[str, ...], names: Sequence[str]) -> pacsv.ConvertOptions:
+def _convert_options(dialect: Dialect, names: Sequence[str]) -> pacsv.ConvertOptions:
     return pacsv.ConvertOptions(
         column_types=dict.fromkeys(dialect.names, TEXT),
         include_columns=list(names),
-        null_values=[*NULL_SPELLINGS, *missing],
+        null_values=[""],
         strings_can_be_null=True,
     )
 
@@ -322,9 +349,18 @@ def _is_once_each(column: pa.ChunkedArray) -> bool:
     return bool(len(column) == pc.count_distinct(column.cast(pa.string())).as_py() and column.null_count == 0)
 
 
-def _notes(dialect: Dialect, forms: Mapping[str, ColumnForm]) -> tuple[str, ...]:
-    notes = [form.note(name) for name, form in forms.items()]
-    return (*dialect.notes, *(note for note in notes if note is not None))
+def _notes(texts: Sequence[_Texts], forms: Mapping[str, ColumnForm]) -> tuple[str, ...]:
+    notes = [note for name, form in forms.items() if (note := form.note(name)) is not None]
+    of_text = [name for name, form in forms.items() if pt.is_string(form.type)]
+    where: dict[str, list[str]] = {}
+    for name in of_text:
+        for word in sorted({w for t in texts for w in t.words.get(name, ()) if any(map(str.isalpha, w))}):
+            where.setdefault(word, []).append(name)
+    for word, names in where.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        shown = ", ".join(map(repr, names[:3])) + more
+        notes.append(f"{word!r} is taken for missing in text ({shown}); keep={word} makes it a value")
+    return (*texts[0].dialect.notes, *notes)
 
 
 def _type_noun(form: ColumnForm) -> str:

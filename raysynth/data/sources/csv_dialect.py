@@ -20,10 +20,13 @@ from raysynth.data.sources.csv_numbers import NULL_SPELLINGS, ODD_MISSING, form_
 from raysynth.errors import DataError
 
 HEAD_BYTES = 1 << 20
-DELIMITERS = ("\t", ";", "|", ",")  # in a tie the comma is a decimal one
+DELIMITERS = ("\t", ";", "|", ",", "^", "~", "\x01", "\x1f")  # in a tie the comma is a decimal one
 _ROWS = 500  # looked at
 _MOST_SKIPPED = 20  # lines before a header
 _NO_NAMES = frozenset((*NULL_SPELLINGS, *ODD_MISSING))  # but values, where all others of the row are
+_MOMENT = re.compile(
+    r"[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}(?:[ T][0-9:.]+(?: ?[AaPp][Mm]|Z)?)?|[0-9]{1,2}(?::[0-9]{2}){1,2}"
+)
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\x00\x00", "utf-32"),
@@ -31,6 +34,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_UTF = ("utf-8", "utf-8-sig")
 _LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r"]
 _NO_LETTERS = frozenset(b"\x81\x8d\x8f\x90\x9d\xa3\xa5\xaf\xb3\xb9\xbc\xbe\xbf")  # in cp1252; in cp1250 they are
 _CENTRAL = frozenset(b"\xec\xf8\xf9\xf5\xfb\xcc\xd8\xd9")  # of cp1250: ě, ř, ů, ő, ű; each rare in Western text
@@ -72,7 +76,12 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     """
     where, notes = f"'{file.path}'", []
     encoding = file.encoding or encoding_of(head, is_whole)
-    if file.encoding is None and encoding not in ("utf-8", "utf-8-sig"):
+    if file.encoding is None and encoding not in _UTF and (line := _odd_line(head)) is not None:
+        raise DataError(
+            f"{where} is written in UTF-8 but for line {line}, whose bytes are of another encoding; mend this line, or "
+            "say an encoding for all, for example --csv encoding=cp1252"
+        )
+    if file.encoding is None and encoding not in _UTF:
         notes.append(f"encoding {encoding}")
     text = _decoded(head, encoding, is_whole, where)
     delimiter, skip = file.delimiter, 0
@@ -129,6 +138,13 @@ def _is_readable(head: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _odd_line(head: bytes) -> int | None:
+    """The first line that is no UTF-8 among at least nine times as many lines that are, beyond ASCII; else None."""
+    lines = [(n, line) for n, line in enumerate(head.split(b"\n"), 1) if any(byte > 127 for byte in line)]
+    odd = [n for n, line in lines[:-1] if not _is_readable(line, "utf-8")]
+    return odd[0] if odd and len(lines) >= 10 * len(odd) else None
 
 
 def _legacy_encoding(head: bytes) -> str:
@@ -223,8 +239,9 @@ def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
             return False, 0.0, False, 0
         usual = max(set(widths), key=widths.count)
         share = widths.count(usual) / len(widths)
-        alike = usual > 1 and share > 0.9 and widths[0] in (usual, usual - 1)
-        return alike, round(share, 2) if usual > 1 else 0.0, widths[0] == usual, usual
+        first = next((width for width in widths if width > 1), 1) if usual > 2 else widths[0]  # after titles
+        alike = usual > 1 and share > 0.9 and first in (usual, usual - 1)
+        return alike, round(share, 2) if usual > 1 else 0.0, first == usual, usual
 
     best = max(DELIMITERS, key=fitness)
     if fitness(best)[3] > 1:
@@ -288,6 +305,8 @@ def _kind(values: list[str]) -> str | None:
     """Whether texts are numbers or dates; None: neither."""
     given = pa.array([v for v in values if v.strip() not in NULL_SPELLINGS], pa.string())
     type_ = form_of(given, as_number=True).type
+    if pa.types.is_string(type_) and all(_MOMENT.fullmatch(v.strip()) for v in given.to_pylist()):
+        return "moment"
     return None if pa.types.is_string(type_) or pa.types.is_null(type_) else str(type_)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
 from raysynth.errors import ParameterError
 
 
@@ -19,13 +20,14 @@ class CsvFile:
 
     Args:
         path: local path, URI, folder or glob.
-        delimiter: one character between values; None: found out among comma, semicolon, tab and bar.
+        delimiter: one character between values; None: found out among comma, semicolon, tab, bar, '^' and '~'.
         quote: character around values; None: found out, usually '"'.
         encoding: a Python codec such as 'utf-8', 'latin-1', 'utf-16'; None: found out.
         header: whether the first row holds the names; None: found out.
         decimal: '.' or ','; None: found out column by column.
         thousands: one character between groups of three digits; None: found out.
         missing: further texts that stand for a missing value.
+        keep: texts such as 'None' or 'NA' that are values, though they usually stand for a missing one.
         skip: lines before the header that are no part of the table; None: found out.
         skip_footer: lines after the table that are no part of it (totals, sources), blank ones not counted; None: found
             out, in files that are read whole.
@@ -43,11 +45,14 @@ class CsvFile:
     decimal: str | None = None
     thousands: str | None = None
     missing: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     skip: int | None = None
     skip_footer: int | None = None
     keep_index: bool = False
 
     def __post_init__(self) -> None:
+        if twice := set(self.missing) & set(self.keep):
+            raise ParameterError(f"csv missing and keep both name {sorted(twice)[0]!r}; a text is one of them")
         for name in ("delimiter", "quote", "thousands"):
             value = getattr(self, name)
             if value is not None and (len(value) != 1 or value in "\r\n"):
@@ -68,6 +73,11 @@ class CsvFile:
                     f"csv encoding {self.encoding!r} is not known; valid are Python's codecs, for example 'utf-8', "
                     "'latin-1', 'cp1252', 'utf-16'"
                 ) from None
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """All texts that stand for a missing value, the empty one among them."""
+        return tuple(text for text in (*NULL_SPELLINGS, *self.missing) if text == "" or text not in self.keep)
 
 
 def csv_file(path: str, settings: Sequence[str]) -> CsvFile:
@@ -95,6 +105,6 @@ def _value(name: str, text: str, setting: str) -> Any:
         if not text.isdigit():
             raise ParameterError(f"--csv {setting}: {name} is a number of lines")
         return int(text)
-    if name == "missing":
+    if name in ("missing", "keep"):
         return tuple(text.split("|"))
     return _WORDS.get(text.lower(), text)

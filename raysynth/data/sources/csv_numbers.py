@@ -27,6 +27,7 @@ _AFFIXED = re.compile(
     rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|{_UNITS}|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
 )
 _BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
+_MINUS_SIGN = "\u2212"  # what typesetters write for '-'
 _FEWEST_UNITS = 20  # distinct numbers with a unit behind: fewer are categories, which keep it
 _SPACES = "\u00a0\u202f"
 # What pandas.read_csv takes for missing, and how MySQL and PostgreSQL write NULL.
@@ -35,20 +36,31 @@ NULL_SPELLINGS = [
     *("NULL", "NaN", "None", "n/a", "nan", "null", r"\N"),
 ]
 ODD_MISSING = {
-    "?",
-    ".",
-    "-",
-    "--",
-    "---",
-    "*",
-    ":",
-    "n.a.",
-    "N.A.",
-    "missing",
-    "Missing",
-    "unknown",
-    "Unknown",
-    "#DIV/0!",
+    *(
+        "?",
+        ".",
+        "..",
+        "...",
+        "-",
+        "--",
+        "---",
+        "*",
+        ":",
+        "#DIV/0!",
+        "#REF!",
+        "#VALUE!",
+        "#NAME?",
+        "n.a.",
+        "N.A.",
+        "k.A.",
+    ),
+    *("missing", "Missing", "MISSING", "unknown", "Unknown", "UNKNOWN", "unavailable", "undefined", "(null)", "nil"),
+    *(
+        word.format(no)
+        for word in ("{}available", "{}reported", "{}recorded", "{}applicable")
+        for no in ("not ", "Not ")
+    ),
+    *("Not Available", "Not Reported", "Not Applicable", "No data", "no data", "none"),
 }
 _TRUE, _FALSE = {"true", "True", "TRUE"}, {"false", "False", "FALSE"}
 
@@ -64,7 +76,7 @@ class ColumnForm:
         odd: texts that are taken for missing though they are none of the usual spellings.
         unsettled: whether '1,234' could be read in two ways.
         zeros: numbers may begin with a zero, since the user declares them numbers.
-        signs: negative numbers stand in brackets, or have their minus behind.
+        signs: negative numbers stand in brackets, have their minus behind, or a sign for it that is not '-'.
         spelling: of two truth values, where it is not the one in which they are written.
     """
 
@@ -95,7 +107,7 @@ class ColumnForm:
         if self.affix is not None:
             parts.append(f"{self.affix!r} left out")
         if self.signs:
-            parts.append("negative ones in brackets or with the minus behind, written with the minus in front")
+            parts.append("negative ones in brackets, with the minus behind or as '\u2212', written with '-' in front")
         if self.unsettled:
             parts.append("which could be read in two ways: say decimal or thousands if it is wrong")
         if self.odd:
@@ -185,7 +197,7 @@ def _typed(values: pa.Array, decimal: str | None, thousands: str | None, as_numb
 
 def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) -> ColumnForm:
     """Numbers with decimal commas, thousands, per cent or currency signs; else text."""
-    negative = pc.or_(pc.match_substring_regex(values, _BRACKETED), pc.match_substring_regex(values, _MINUS_BEHIND))
+    negative = pc.match_substring_regex(values, rf"{_BRACKETED}|{_MINUS_BEHIND}|{_MINUS_SIGN}")
     signs = bool(pc.any(negative).as_py() and not pc.all(negative).as_py())
     first = _AFFIXED.match((_minus_in_front(values) if signs else values)[0].as_py())
     if first is None:
@@ -221,6 +233,7 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
 
 
 def _minus_in_front(values: pa.Array) -> pa.Array:
+    values = pc.replace_substring(values, _MINUS_SIGN, "-")
     return pc.replace_substring_regex(pc.replace_substring_regex(values, _BRACKETED, r"-\1"), _MINUS_BEHIND, r"-\1")
 
 

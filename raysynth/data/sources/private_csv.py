@@ -28,7 +28,6 @@ from raysynth.data.arrow_types import TEXT, canonical_schema, lenient
 from raysynth.data.fragments import Fragment, Table, block_rows, some_columns
 from raysynth.data.sources.csv import WHOLE_BYTES, table_from_csv
 from raysynth.data.sources.csv_file import CsvFile
-from raysynth.data.sources.csv_numbers import NULL_SPELLINGS
 from raysynth.data.sources.formats import Found
 from raysynth.data.sources.frame import in_memory
 from raysynth.data.sources.streams import PACKED, open_plain, packing_of, read_head
@@ -200,7 +199,7 @@ def _form(filesystem: pafs.FileSystem, path: str, given: CsvFile, numbers: froze
             "the file so, or as Parquet, or say its form (--csv encoding=latin-1, raysynth.CsvFile)"
         )
     delimiters = [given.delimiter] if given.delimiter else _DELIMITERS
-    missing = frozenset((*NULL_SPELLINGS, *given.missing))
+    missing = frozenset(given.nulls)
     decimal, thousands = given.decimal or ".", given.thousands
     made = [_Form((), d, quote, encoding, skip + 1, missing, decimal, thousands, numbers) for d in delimiters]
     form = max(made, key=lambda f: len(f.cells(text)))

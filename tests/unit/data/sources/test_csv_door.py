@@ -59,6 +59,17 @@ READ_SO = [
     ("row names of R", lines("a\tb", "car #\t7\tx"), [pa.int64(), TEXT], [7, "x"], "numbers the rows"),
     ("a delimiter at the end", lines("a,b,", "#,x,"), [pa.int64(), TEXT], [1, "x"], "neither name nor values"),
     ("no header", lines("0,0.5,x", "#,#.5,x"), [pa.int64(), pa.float64(), TEXT], None, "no header"),
+    ("carets", lines("a^b", "#^x"), [pa.int64(), TEXT], [1, "x"], "delimiter '^'"),
+    ("no header, dates", lines("3.4.2011,y", "#.4.2011,x"), [TEXT] * 2, None, "no header"),
+    (
+        "titles and decimal commas",
+        "Report\n\nof 1.1.20\n" + lines("a;b;c", "x;#,5;y"),
+        [TEXT, pa.float64(), TEXT],
+        ["x", 1.5, "y"],
+        "2 lines before",
+    ),
+    ("words for missing", lines("a,b", "#,1") + "not reported,1\n", [pa.int64()] * 2, [1, 1], "'not reported' taken"),
+    ("signs of typesetters", lines("a,b", "#.5,1") + "\u22122.5,1\n", [pa.float64(), pa.int64()], [1.5, 1], "'\u2212'"),
     ("no header, text", lines("b,m", "b,m"), [TEXT] * 2, None, "no header"),
     ("years as headings", lines("land,1990,1991,1992", "x#,1,2,3"), [TEXT, *[pa.int64()] * 3], ["x1", 1, 2, 3], ""),
     ("numbered headings", lines("0,1,2", "#,1,2"), [pa.int64()] * 3, [1, 1, 2], ""),
@@ -344,3 +355,29 @@ def test_numbers_without_separators_are_not_called_unsettled() -> None:
         form = form_of(pa.array([f"{i}{sign}" for i in range(150, 190)]))
         assert form.thousands is None and not form.unsettled and pa.types.is_integer(form.type)
     assert form_of(pa.array([f"{i},125 €" for i in range(1, 90)])).unsettled
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("word", ["None", "NA", "null"])
+def test_a_word_for_missing_in_text_is_said_and_kept_on_request(
+    word: str, streamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if streamed:
+        monkeypatch.setattr(csv_source, "WHOLE_BYTES", 10)
+    content = lines("a,b,c", "red,x,#") + lines("", f"{word},x,{word}")
+    table = read(tmp_path, content)
+    assert table.to_arrow().column("a").null_count == table.to_arrow().column("c").null_count == len(ROWS)
+    assert [n for n in table.notes if "is taken for missing" in n] == [
+        f"{word!r} is taken for missing in text ('a'); keep={word} makes it a value"
+    ]
+    kept = read(tmp_path, content, keep=(word,))
+    assert set(kept.to_arrow().column("a").to_pylist()) == {"red", word}
+    assert not any("taken for missing in text" in note for note in kept.notes)
+    with pytest.raises(ParameterError, match="missing and keep both"):
+        CsvFile("t.csv", missing=(word,), keep=(word,))
+
+
+def test_a_line_of_another_encoding_is_named(tmp_path: Path) -> None:
+    good = lines("a,b", "Łódź,#").encode().splitlines(keepends=True)
+    with pytest.raises(DataError, match="UTF-8 but for line 41.*encoding=cp1252"):
+        read(tmp_path, b"".join([*good[:40], b"Z\xfcrich,3\n", *good[40:]]))
