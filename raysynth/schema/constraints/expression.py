@@ -20,6 +20,7 @@ logic, as in SQL); a row breaks the rule only where it is known to be false. A d
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -114,11 +115,22 @@ def parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ConstraintError(f"an Expression has at most {MAX_LENGTH} characters; split it into several constraints")
     try:
-        tree = ast.parse(_unquoted(text.strip()), mode="eval")
+        tree = _tree(_unquoted(text.strip()))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ConstraintError(f"Expression {text!r} cannot be read: {error}") from None
     _check(tree, text, 0)
     return _ColumnNames().visit(tree).body
+
+
+def _tree(text: str) -> ast.Expression:
+    """Python's tree, with no collection of garbage meanwhile: one that parses, too, ends 3.11 by an error (gh-106905)."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text, mode="eval")
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _unquoted(text: str) -> str:

@@ -1,6 +1,8 @@
 """Expressions: the same answers as pandas, three-valued logic for missing values, and nothing is ever executed."""
 
+import ast
 import datetime as dt
+import gc
 
 import numpy as np
 import pandas as pd
@@ -245,3 +247,21 @@ def test_a_name_in_backticks_is_a_column_and_quotes_inside_of_texts_are_texts() 
         Expression("'native-country' == 'US'").validate(SCHEMA)
     with pytest.raises(ConstraintError, match="write `pay`"):
         Expression("'pay' > age").validate(SCHEMA)
+
+
+def test_a_rule_is_read_while_what_collects_garbage_parses_too() -> None:
+    """CPython 3.11 ends a parse with a SystemError where another begins in its middle (gh-106905)."""
+
+    def parses(phase: str, info: dict[str, int]) -> None:
+        ast.parse("1 + 2", mode="eval")
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(parses)
+    gc.set_threshold(1)
+    try:
+        rule = Expression(" and ".join(f"age != {n}" for n in range(100)))
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(parses)
+    assert rule.involves == ("age",)
+    assert gc.isenabled()
