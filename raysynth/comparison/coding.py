@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.kinds.arrow_text import coded, indices_of, plain, plain_type, ticks
 from raysynth.statistics.released import CategoryCounts, NumericDistribution
 
 Marginal = CategoryCounts | NumericDistribution
@@ -43,14 +44,13 @@ class CategoryCoder:
 
     def codes(self, column: pa.Array) -> np.ndarray:
         """Codes (N,) int64 of one block's column."""
-        encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+        encoded = coded(column)
         missing, other = len(self.texts), len(self.texts) + 1
         of_entry = [
             missing if v is None else self._codes.get(text_of(v), other) for v in encoded.dictionary.to_pylist()
         ]
         lookup = np.array([*of_entry, missing], dtype=np.int64)
-        indices = pc.fill_null(encoded.indices.cast(pa.int64()), len(of_entry)).to_numpy(zero_copy_only=False)
-        return lookup[indices]
+        return lookup[indices_of(encoded, len(of_entry))]
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,11 @@ def vocabulary_coder(name: str, synthetic: pa.ChunkedArray, others: Sequence[pa.
     """
     counts: dict[str, int] = {}
     for column in (synthetic, *others):
-        for entry in pc.value_counts(_decoded(column)).to_pylist():
+        for entry in pc.value_counts(plain(column)).to_pylist():
             if entry["values"] is not None:
                 text = text_of(entry["values"])
                 counts[text] = counts.get(text, 0) + (entry["counts"] if column is synthetic else 0)
     return CategoryCoder(name, tuple(sorted(counts, key=lambda text: (-counts[text], text))))
-
-
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values themselves, where a column holds dictionary codes: blocks may number them differently."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def range_coder(name: str, distribution: NumericDistribution) -> BinCoder:
@@ -185,11 +180,8 @@ def numbers(column: pa.Array) -> np.ndarray:
     kind = column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
-    if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_temporal(kind):
-        column = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64())
-    elif pa.types.is_boolean(kind):
+    column, kind = ticks(plain(column)), plain_type(kind)
+    if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) * microseconds(kind)
     return np.where(np.isfinite(values), values, np.nan)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
 from raysynth.errors import DataError, ModelFileError, SchemaError
+from raysynth.kinds.arrow_text import indices_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import CategoryCounts, from_plain, to_plain
 
@@ -79,10 +80,7 @@ class CategoricalEncoder:
         if pa.types.is_dictionary(array.type):
             table = _lookup(array.dictionary.cast(self.dtype), known, unknown, self.cardinality - 1)
             table = np.append(table, np.uint16(self.cardinality - 1))
-            indices = array.indices
-            if indices.null_count:
-                indices = indices.fill_null(len(array.dictionary))
-            return table[indices.to_numpy(zero_copy_only=False)], None
+            return table[indices_of(array, len(array.dictionary))], None
         return _lookup(array.cast(self.dtype), known, unknown, self.cardinality - 1), None
 
     def decode(

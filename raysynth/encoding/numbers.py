@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from raysynth.encoding.calendar import Calendar, calendar_of
 from raysynth.encoding.distribution import MANY, SmoothDistribution, ends_on_grid, smooth
 from raysynth.errors import ModelFileError
+from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import EXACT_DOUBLE, NumericDistribution
 
@@ -228,8 +229,8 @@ class NumericEncoder:
         at = _behind(cells.low, x[free]) - 1
         widths = (ends[len(cells.low) :] - ends[: len(cells.low)])[np.clip(at, 0, None)]
         whole[free] = self.calendar.placed(whole[free], max(low, bounds[0]), min(high, bounds[1]), rng, widths)
-        plain = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
-        return pa.array(whole, mask=missing if missing.any() else None).cast(plain).cast(self.dtype)
+        whole_type = pa.int32() if pa.types.is_date32(self.dtype) else pa.int64()
+        return pa.array(whole, mask=missing if missing.any() else None).cast(whole_type).cast(self.dtype)
 
     def reaches(self, x: float) -> bool:
         """Whether a decoded value can be exactly x, as far as range, decimals, step and type go."""
@@ -274,10 +275,7 @@ def _behind(edges: np.ndarray, x: np.ndarray) -> np.ndarray:
 def to_numbers(array: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     """Values (N,), whole numbers as int64 or uint64 and others as float64, and a mask of the missing ones, or None when
     all are finite; datetimes as integers."""
-    if pa.types.is_temporal(array.type):
-        array = array.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+    array = plain(ticks(array))
     scale = array.type.scale if pa.types.is_decimal(array.type) else None
     if not pa.types.is_float64(array.type) and not pa.types.is_integer(array.type):
         array = array.cast(pa.float64(), safe=False)

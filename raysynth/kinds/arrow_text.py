@@ -1,7 +1,11 @@
-"""Arrow types: their text in a schema ('int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)') and what they hold."""
+"""Arrow types: their text in a schema ('int64', 'timestamp[us, tz=UTC]', 'decimal128(10, 2)') and what they hold.
+
+Columns of text come as dictionary codes or as text, and times in units of their own: how to read both stands here.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -42,6 +46,39 @@ def is_text(type_: pa.DataType) -> bool:
     return bool(type_.equals(TEXT))
 
 
+def is_string(type_: pa.DataType) -> bool:
+    """True for text that is not dictionary codes."""
+    return bool(pt.is_string(type_) or pt.is_large_string(type_))
+
+
+def plain_type(type_: pa.DataType) -> pa.DataType:
+    """The type of the values themselves, where a column holds dictionary codes."""
+    return type_.value_type if pt.is_dictionary(type_) else type_
+
+
+def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The values themselves, where an array or column holds dictionary codes: blocks may number them differently."""
+    return values.cast(plain_type(values.type)) if pt.is_dictionary(values.type) else values
+
+
+def coded(array: pa.Array) -> pa.DictionaryArray:
+    """An array as dictionary codes."""
+    return array if pt.is_dictionary(array.type) else array.dictionary_encode()
+
+
+def indices_of(array: pa.DictionaryArray, missing: int = -1) -> np.ndarray:
+    """The dictionary codes of an array as whole numbers, `missing` where there is no value, (N,) int64."""
+    indices = array.indices.cast(pa.int64())
+    return np.asarray((indices.fill_null(missing) if indices.null_count else indices).to_numpy(zero_copy_only=False))
+
+
+def ticks(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Times and durations as whole numbers of their unit (days of a date); others as they are."""
+    if not pt.is_temporal(array.type):
+        return array
+    return array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
+
+
 def dtype_text(type_: pa.DataType) -> str:
     """The text form of a canonical type in a schema: 'string' for text, else Arrow's own."""
     return "string" if is_text(type_) else str(type_)
@@ -49,7 +86,7 @@ def dtype_text(type_: pa.DataType) -> str:
 
 def held(type_: pa.DataType) -> str:
     """What values of a type are: 'text', 'number', 'boolean', 'datetime' or 'duration'; 'null': there are none."""
-    if is_text(type_) or pt.is_string(type_) or pt.is_large_string(type_):
+    if is_text(type_) or is_string(type_):
         return "text"
     if pt.is_timestamp(type_) or pt.is_date32(type_):
         return "datetime"

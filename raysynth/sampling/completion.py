@@ -22,6 +22,7 @@ from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.table_encoder import ColumnEncoder
+from raysynth.kinds.arrow_text import plain
 from raysynth.sampling.conditions import ColumnCondition
 from raysynth.sampling.persons import replaced
 from raysynth.schema.constraints.values import one_array
@@ -180,13 +181,8 @@ def _array(encoder: ColumnEncoder, values: list[Any]) -> pa.Array:
     return pa.array([v is not None for v in values])  # of a regenerated column: whether a value is there
 
 
-def _plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    whole = one_array(array)
-    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
-
-
 def _same(left: pa.Array | pa.ChunkedArray, right: pa.Array) -> np.ndarray:
-    a, b = _plain(left), _plain(right)
+    a, b = plain(one_array(left)), plain(one_array(right))
     equal = pc.equal(a, b).fill_null(False).to_numpy(zero_copy_only=False)
     return np.asarray(equal | pc.and_(a.is_null(), b.is_null()).to_numpy(zero_copy_only=False))
 
@@ -200,8 +196,8 @@ def _comparable(values: list[Any]) -> np.ndarray:
 
 def _as_compared(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """As `_comparable`, of drawn values."""
-    plain = _plain(array)
-    if pa.types.is_string(plain.type) or pa.types.is_boolean(plain.type):
-        return np.array(plain.to_pylist(), object)
-    x, missing = to_numbers(plain)
+    values = plain(one_array(array))
+    if pa.types.is_string(values.type) or pa.types.is_boolean(values.type):
+        return np.array(values.to_pylist(), object)
+    x, missing = to_numbers(values)
     return x.astype(float) if missing is None else np.where(missing, np.nan, x.astype(float))

@@ -22,6 +22,7 @@ from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
 from raysynth.errors import ConditionError, ParameterError
+from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
@@ -58,9 +59,8 @@ class ColumnCondition:
             array = array.combine_chunks()
         null = array.is_null().to_numpy(zero_copy_only=False)
         if self.values is not None:
-            plain = array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
-            known = pa.array([v for v in self.values if v is not None], type=plain.type)
-            found = pc.is_in(plain, value_set=known).to_numpy(zero_copy_only=False) & ~null
+            known = pa.array([v for v in self.values if v is not None], type=plain_type(array.type))
+            found = pc.is_in(plain(array), value_set=known).to_numpy(zero_copy_only=False) & ~null
             return found | null if self.missing else found
         if self.missing:
             return null

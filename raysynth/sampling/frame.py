@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import pandas as pd
 import pyarrow as pa
 
+from raysynth.kinds.arrow_text import plain
 from raysynth.running.local import cpu_count
 from raysynth.running.plain_lines import is_quiet
 from raysynth.running.progress import progress
@@ -117,8 +118,7 @@ def _as_sparse(series: pd.Series, fill: str) -> pd.Series:
 
 
 def _series(column: pa.ChunkedArray, dtype: str | None) -> pd.Series:
-    if pa.types.is_dictionary(column.type) and dtype != "category":
-        column = column.cast(column.type.value_type)
+    column = plain(column) if dtype != "category" else column
     if dtype in (
         "Int8",
         "Int16",

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError
 from raysynth.files.storage import Place, atomic_path, place
+from raysynth.kinds.arrow_text import coded, indices_of
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 256  # each holds a file open
@@ -176,10 +177,9 @@ def _split(table: pa.Table, column: str | None) -> list[tuple[str, pa.Table]]:
     """(subfolder, rows in their order) for each value of a column; everything under '' without one."""
     if column is None:
         return [("", table)]
-    values = table.column(column).combine_chunks()
-    encoded = values if pa.types.is_dictionary(values.type) else pc.dictionary_encode(values)
+    encoded = coded(table.column(column).combine_chunks())
     n_values = len(encoded.dictionary)
-    codes = pc.fill_null(encoded.indices.cast(pa.int64()), n_values).to_numpy(zero_copy_only=False)
+    codes = indices_of(encoded, n_values)
     ordered = table.drop_columns([column]).take(pa.array(np.argsort(codes, kind="stable")))
     counts = np.bincount(codes, minlength=n_values + 1)
     starts = np.cumsum(counts) - counts

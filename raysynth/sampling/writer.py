@@ -30,6 +30,7 @@ from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
 from raysynth.sampling.frame import one_torch_thread
 from raysynth.sampling.parquet_files import FileRecord, check_partition, file_digest, write_part
+from raysynth.schema.constraints.values import storage_type
 from raysynth.schema.table import TableSchema
 
 FORMAT_VERSION = 2
@@ -258,12 +259,7 @@ def _chunks(model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, in
 
 def file_schema(schema: TableSchema) -> pa.Schema:
     """Arrow schema of the written files: the user's types, text as dictionaries."""
-    fields = []
-    for column in schema.columns:
-        dtype = column.arrow_type
-        is_text = pa.types.is_string(dtype) or pa.types.is_large_string(dtype)
-        fields.append(pa.field(column.name, pa.dictionary(pa.int32(), pa.string()) if is_text else dtype))
-    return pa.schema(fields)
+    return pa.schema([pa.field(column.name, storage_type(column.arrow_type)) for column in schema.columns])
 
 
 def part_name(index: int) -> str:

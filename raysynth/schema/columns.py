@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysynth.errors import SchemaError
-from raysynth.kinds.arrow_text import parse_arrow_type
+from raysynth.kinds.arrow_text import is_string, parse_arrow_type
 from raysynth.kinds.date_text import DateFormat
 from raysynth.kinds.registry import Kind as Kind
 
@@ -75,7 +75,7 @@ def check_date_format(column: str, is_datetime: bool, date_format: str, type_: p
         DateFormat(str(date_format))
     except ValueError as error:
         raise SchemaError(f"{where}: {error}") from None
-    if not (pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_integer(type_)):
+    if not (is_string(type_) or pa.types.is_integer(type_)):
         raise SchemaError(f"{where}: date_format is for text or digits, but the dtype is {type_}; remove it")
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.data.total_cast import is_missing
+from raysynth.kinds.arrow_text import indices_of, plain, ticks
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class DomainCells:
         """Cell of each row, (N,)."""
         if pt.is_dictionary(array.type):
             table = np.append(self._codes(array.dictionary), len(self.values) + 1)
-            indices = array.indices.fill_null(len(array.dictionary)) if array.indices.null_count else array.indices
-            return table[indices.to_numpy(zero_copy_only=False)]
+            return table[indices_of(array, len(array.dictionary))]
         return self._codes(array)
 
     def _codes(self, array: pa.Array) -> np.ndarray:
@@ -167,11 +167,7 @@ class CellCounts:
 
 def as_doubles(array: pa.Array) -> np.ndarray:
     """Numbers as float64, times as integers of their unit; 0 where missing."""
-    if pt.is_temporal(array.type):
-        array = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
-    if pt.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    x: np.ndarray = pc.fill_null(array.cast(pa.float64(), safe=False), 0.0).to_numpy(zero_copy_only=False)
+    x: np.ndarray = plain(ticks(array)).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)
     return x
 
 
@@ -182,12 +178,8 @@ def _value_counts(array: pa.Array) -> Counter[Any]:
     """
     if pt.is_floating(array.type):
         array = pc.if_else(pc.is_finite(array), array, None)
-    if pt.is_temporal(array.type):  # two instants of one clock time, when clocks are set back, are equal to Python
-        array = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
-    counted = array.value_counts()
-    values = counted.field(0)
-    values = values.dictionary_decode() if pt.is_dictionary(values.type) else values
+    counted = ticks(array).value_counts()  # two instants of one clock time, when clocks are set back, equal in Python
     rows: Counter[Any] = Counter()
-    for value, n in zip(values.to_pylist(), counted.field(1).to_pylist(), strict=True):
+    for value, n in zip(plain(counted.field(0)).to_pylist(), counted.field(1).to_pylist(), strict=True):
         rows[value] += n
     return rows

@@ -18,14 +18,13 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.types as pt
 
-from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import total_cast
 from raysynth.dp.accounting import ledger as events
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.dp.mechanisms.counts import noised_counts
+from raysynth.kinds.arrow_text import coded, indices_of, is_text
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
@@ -48,11 +47,9 @@ class FamilyCells:
 
     def index(self, array: pa.Array) -> np.ndarray:
         """Cell of each row, (N,)."""
-        coded = array if pt.is_dictionary(array.type) else array.dictionary_encode()
-        texts = coded.dictionary.cast(pa.string())
-        table = np.append(_families(texts), _MISSING)
-        codes = coded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
-        found: np.ndarray = table[codes]
+        array = coded(array)
+        table = np.append(_families(array.dictionary.cast(pa.string())), _MISSING)
+        found: np.ndarray = table[indices_of(array, len(array.dictionary))]
         return found
 
 

@@ -18,6 +18,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.data.total_cast import is_missing
+from raysynth.kinds.arrow_text import indices_of, plain_type, ticks
 from raysynth.kinds.identifier.repeated import MANY, names_anybody, numbers_persons
 from raysynth.running.runner import summarise
 from raysynth.schema.table import TableSchema
@@ -94,7 +95,7 @@ def value_cells(schema: TableSchema, statistics: TableStatistics) -> dict[str, V
         elif column.categories is None and not pt.is_boolean(seen.type):
             counted = seen.categories().value
             values = counted.values[: int(np.count_nonzero(counted.counts >= schema.rare_threshold))]
-            result[column.name] = DomainCells(values, _plain_type(seen.type))
+            result[column.name] = DomainCells(values, plain_type(seen.type))
     return result
 
 
@@ -286,19 +287,12 @@ def value_hashes(array: pa.Array) -> np.ndarray:
     missing = is_missing(array)
     if pt.is_dictionary(array.type):
         table = np.append(hash_strings(array.dictionary.cast(pa.string()).fill_null("")), np.uint64(0))
-        indices = array.indices.fill_null(len(array.dictionary)).to_numpy(zero_copy_only=False)
-        return np.where(missing, np.uint64(0), table[indices])
+        return np.where(missing, np.uint64(0), table[indices_of(array, len(array.dictionary))])
     if pt.is_null(array.type):
         return np.zeros(len(array), np.uint64)
+    array = ticks(array)
     if pt.is_integer(array.type) and not pt.is_uint64(array.type):
         numbers = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    elif pt.is_temporal(array.type):
-        times = array.cast(pa.int32() if pt.is_date32(array.type) else pa.int64())
-        numbers = times.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     else:
         numbers = (as_doubles(array) + 0.0).view(np.int64)  # -0.0 + 0.0 is 0.0
     return np.where(missing, np.uint64(0), hash_integers(numbers))
-
-
-def _plain_type(type_: pa.DataType) -> pa.DataType:
-    return type_.value_type if pt.is_dictionary(type_) else type_

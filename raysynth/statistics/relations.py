@@ -20,6 +20,7 @@ import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
 from raysynth.errors import ConstraintError
+from raysynth.kinds.arrow_text import coded, indices_of
 from raysynth.running.runner import summarise
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
@@ -200,19 +201,19 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float)
 
     A column with many values in fewer rows than `rare` decides nothing: these values do not leave.
     """
-    coded, most = {}, {}
+    numbered, most = {}, {}
     for column in columns:
         codes = _codes(column_of(rows, column.name))
         counts = np.bincount(codes[codes >= 0])
         counts = counts[counts > 0]
         limit = _FEW_NUMBERS if column.kind.is_number else _MOST_VALUES
         if 1 < len(counts) <= limit and counts[counts < rare].sum() <= _RARE * counts.sum():
-            coded[column.name], most[column.name] = codes, len(counts)
+            numbered[column.name], most[column.name] = codes, len(counts)
     used: set[str] = set()
-    for name in sorted(coded, key=most.__getitem__, reverse=True):
+    for name in sorted(numbered, key=most.__getitem__, reverse=True):
         if name in used:
             continue
-        follow = [n for n in coded if n != name and n not in used and _decides(coded[name], coded[n])]
+        follow = [n for n in numbered if n != name and n not in used and _decides(numbered[name], numbered[n])]
         if follow:
             used |= {name, *follow}
             shown = ", ".join(f"'{n}'" for n in follow)
@@ -223,8 +224,7 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float)
 
 def _codes(array: pa.Array) -> np.ndarray:
     """A number for each value (N,), -1 where missing."""
-    coded = array if pt.is_dictionary(array.type) else array.dictionary_encode()
-    return coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return indices_of(coded(array))
 
 
 def _decides(a: np.ndarray, b: np.ndarray) -> bool:
@@ -254,8 +254,7 @@ def _implications(
             pt.is_string(cause.arrow_type) or pt.is_boolean(cause.arrow_type)
         ):
             continue
-        texts = column_of(rows, cause.name)
-        known = (texts if pt.is_dictionary(texts.type) else texts.dictionary_encode()).dictionary.to_pylist()
+        known = coded(column_of(rows, cause.name)).dictionary.to_pylist()
         for effect in (*discrete, *numbers):
             other = codes[effect.name]
             if effect is cause or _decides(own, other):

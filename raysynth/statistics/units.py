@@ -38,6 +38,7 @@ from raysynth.data.fragments import Fragment, Table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import ParameterError
+from raysynth.kinds.arrow_text import plain, plain_type
 
 
 def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
@@ -60,7 +61,7 @@ def bounded(table: Table, column: str, most: int, noise: NoiseSource) -> Table:
     parts = _owners(table, column)
     if not parts:
         return table
-    kept_R = chosen_rows(pa.chunked_array([a for part in parts for a in part], type=_type(table, column)), most, noise)
+    kept_R = chosen_rows(_whole(parts, table, column), most, noise)
     ends = np.cumsum([sum(len(a) for a in part) for part in parts])
     fragments = tuple(
         _Chosen(fragment, own) for fragment, own in zip(table.fragments, np.split(kept_R, ends[:-1]), strict=True)
@@ -95,8 +96,7 @@ class UnitIndex:
     @classmethod
     def of(cls, table: Table, column: str) -> UnitIndex:
         """Of a table's rows in their order; one pass over the column. A row that names nobody is a unit."""
-        arrays = [a for part in _owners(table, column) for a in part]
-        unit_R, alone_R = _codes(pa.chunked_array(arrays, type=_type(table, column)))
+        unit_R, alone_R = _codes(_whole(_owners(table, column), table, column))
         unit_R[alone_R] = unit_R.max(initial=0) + 1 + np.arange(alone_R.sum())
         return cls.of_numbers(unit_R)
 
@@ -127,7 +127,12 @@ class UnitIndex:
 
 def _owners(table: Table, column: str) -> list[list[pa.Array]]:
     """The column of units, fragment by fragment."""
-    return [_plain(list(fragment.blocks())) for fragment in table.select([column]).fragments]
+    return [[plain(block.column(0)) for block in fragment.blocks()] for fragment in table.select([column]).fragments]
+
+
+def _whole(parts: list[list[pa.Array]], table: Table, column: str) -> pa.ChunkedArray:
+    """The parts of a column as one; it may have none."""
+    return pa.chunked_array([a for part in parts for a in part], type=plain_type(table.schema.field(column).type))
 
 
 def _codes(units: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,17 +141,6 @@ def _codes(units: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     codes_R = codes_R.combine_chunks() if isinstance(codes_R, pa.ChunkedArray) else codes_R
     alone_R = np.concatenate([is_missing(chunk) for chunk in units.chunks]) if units.num_chunks else np.zeros(0, bool)
     return codes_R.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), alone_R
-
-
-def _type(table: Table, column: str) -> pa.DataType:
-    type_ = table.schema.field(column).type
-    return type_.value_type if pt.is_dictionary(type_) else type_
-
-
-def _plain(blocks: Sequence[pa.RecordBatch]) -> list[pa.Array]:
-    """The one column of some blocks, text as text."""
-    arrays = [block.column(0) for block in blocks]
-    return [a.cast(a.type.value_type) if pt.is_dictionary(a.type) else a for a in arrays]
 
 
 def _listing_own(array: pa.Array) -> pa.Array:

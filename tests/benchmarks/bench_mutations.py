@@ -4,10 +4,12 @@
 
 A mutation changes one comparison, operator, number, truth value, condition or `min`/`max` of a file in `raysynth/dp`,
 `sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed. Each
-is written into a temporary copy of the repository, and the tests of its room run there, those named after the file
-first, until an assertion fails or SECONDS are over. Caught means a failed assertion (or an error that was expected and
-did not come); a test that only raises does not count, and the others go on. Those in EQUAL are programs that do the
-same. Resumable: a line of DIR/mutations.jsonl each; `--again` runs those that survived anew, after tests were written.
+is written into a temporary copy of the repository, and the tests of its room run there until an assertion fails or
+SECONDS are over: those that run the line (found once a room by tracing, DIR/lines_ROOM.json), the quickest first, and
+then what else stands in their files; where none does - a line that runs on import, or as compiled code - all tests of
+the room, those named after the file first. Caught means a failed assertion (or an error that was expected and did not
+come); a test that only raises does not count, and the others go on. Those in EQUAL are programs that do the same.
+Resumable: a line of DIR/mutations.jsonl each; `--again` runs those that survived anew, after tests were written.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -199,11 +203,55 @@ def drawn(n: int, seed: int, root: Path = ROOT) -> list[Mutation]:
 # ---- what the tests say ----------------------------------------------------------------------------------------------
 
 
-class UntilAnAssertionFails:
-    """Plugin of pytest: ends the tests of a mutation with the first that asserts, and writes down which."""
+class LinesOfTests:
+    """Plugin of pytest: writes down the seconds of each test and which lines of `folder` it runs, fixtures too."""
 
-    def __init__(self, report: Path) -> None:
+    def __init__(self, folder: Path, report: Path) -> None:
+        self.folder, self.report = f"{folder}/", report
+        self.lines: dict[str, list[str]] = {}
+        self.seconds: dict[str, float] = {}
+        self.of_test: set[tuple[str, int]] = set()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """One test."""
+        self.of_test, begun = set(), time.process_time()
+        sys.settrace(self._trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            self.seconds[item.nodeid] = time.process_time() - begun
+            for path, line in self.of_test:
+                self.lines.setdefault(f"{path.removeprefix(self.folder)}:{line}", []).append(item.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        """All are known."""
+        self.report.write_text(json.dumps({"lines": self.lines, "seconds": self.seconds}))
+
+    def _trace(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+        if not frame.f_code.co_filename.startswith(self.folder):
+            return None
+        self.of_test.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._trace
+
+
+class UntilAnAssertionFails:
+    """Plugin of pytest: ends the tests of a mutation with the first that asserts, and writes down which.
+
+    Args:
+        report: where to.
+        first: tests that come before all others, in this order.
+    """
+
+    def __init__(self, report: Path, first: list[str]) -> None:
         self.report, self.raised = report, 0
+        self.place = {test: i for i, test in enumerate(first)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Those that run the line come first."""
+        items.sort(key=lambda item: self.place.get(item.nodeid, len(self.place)))
 
     def pytest_exception_interact(self, node: pytest.Item, call: pytest.CallInfo[None]) -> None:
         """A test that failed."""
@@ -228,14 +276,28 @@ def tests_of(path: str, root: Path) -> list[str]:
     return [str(tests[i].relative_to(root)) for i in order]
 
 
-def tried(mutation: Mutation, copy: Path) -> dict[str, str | int]:
+def running(mutation: Mutation, out: Path, copy: Path) -> list[str]:
+    """Tests that run its lines, the quickest first; those of its room are traced where that was not done yet."""
+    known = out / f"lines_{mutation.room}.json"
+    if not known.exists():
+        tests, folder = tests_of(mutation.path, copy), copy / "raysynth" / mutation.room
+        code_of_tests(tests, copy, LinesOfTests(folder, known.resolve()), 20 * SECONDS)
+    found = json.loads(known.read_text())
+    name = mutation.path.split("/", 2)[2]
+    lines = range(mutation.line, mutation.line + mutation.before.count("\n") + 1)
+    tests = {test for line in lines for test in found["lines"].get(f"{name}:{line}", [])}
+    return sorted(tests, key=lambda test: float(found["seconds"][test]))
+
+
+def tried(mutation: Mutation, copy: Path, first: list[str]) -> dict[str, str | int]:
     """'caught' and by which test, 'raised' and how many tests, 'survived', or 'unfinished' after SECONDS."""
     file, report = copy / mutation.path, copy / "report.json"
     whole = file.read_bytes()
     report.unlink(missing_ok=True)
     file.write_bytes(whole[: mutation.start] + mutation.after.encode() + whole[mutation.end :])
     try:
-        code = code_of_tests(tests_of(mutation.path, copy), copy, report)
+        files = list(dict.fromkeys(test.split("::")[0] for test in first)) or tests_of(mutation.path, copy)
+        code = code_of_tests(files, copy, UntilAnAssertionFails(report, first), SECONDS)
     finally:
         file.write_bytes(whole)
     found: dict[str, str | int] = json.loads(report.read_text()) if report.exists() else {}
@@ -246,8 +308,8 @@ def tried(mutation: Mutation, copy: Path) -> dict[str, str | int]:
     return {"outcome": "survived" if code is not None else "unfinished"}
 
 
-def code_of_tests(tests: list[str], copy: Path, report: Path) -> int | None:
-    """Exit status of pytest in a fork of this process, which has loaded what all tests need; None after SECONDS."""
+def code_of_tests(tests: list[str], copy: Path, plugin: object, seconds: int) -> int | None:
+    """Exit status of pytest in a fork of this process, which has loaded what all tests need; None after `seconds`."""
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -256,12 +318,12 @@ def code_of_tests(tests: list[str], copy: Path, report: Path) -> int | None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         os.environ["PYTHONPATH"] = str(copy)
         sys.path.insert(0, str(copy))
         options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--rootdir={copy}"]
-        os._exit(pytest.main([*options, *tests], plugins=[UntilAnAssertionFails(report)]))
-    end = time.monotonic() + 4 * SECONDS
+        os._exit(pytest.main([*options, *tests], plugins=[plugin]))
+    end = time.monotonic() + 4 * seconds
     try:
         while time.monotonic() < end:
             done, status = os.waitpid(pid, os.WNOHANG)
@@ -310,7 +372,11 @@ def main() -> None:
             skipped = mutation.is_equal or (given.only and mutation.key not in given.only.split(","))
             if skipped or (old is not None and (old["outcome"] == "caught" or not given.again)):
                 continue
-            found = {"key": mutation.key, **asdict(mutation), **tried(mutation, copy)}
+            found = {
+                "key": mutation.key,
+                **asdict(mutation),
+                **tried(mutation, copy, running(mutation, given.out, copy)),
+            }
             known[mutation.key] = found
             with lines.open("a") as out:
                 out.write(json.dumps(found) + "\n")

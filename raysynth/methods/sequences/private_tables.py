@@ -26,7 +26,7 @@ from raysynth.data.table import as_table
 from raysynth.data.total_cast import is_missing
 from raysynth.dp.mechanisms.noise import NoiseSource
 from raysynth.errors import DataError, ParameterError, SchemaError
-from raysynth.kinds.arrow_text import held
+from raysynth.kinds.arrow_text import held, plain
 from raysynth.methods.sequences.data import gap_name
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.table import TableSchema
@@ -274,10 +274,4 @@ def _gap_schema(time: str, type_: pa.DataType) -> ColumnSchema:
 
 def _listing_own(rows: pa.Table) -> pa.Table:
     """Dictionaries of the values that occur in these rows alone: they must not tell of rows that were left out."""
-    columns = {}
-    for name in rows.column_names:
-        column = rows.column(name)
-        if pt.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        columns[name] = column
-    return pa.table(columns)
+    return pa.table({name: plain(rows.column(name)) for name in rows.column_names})

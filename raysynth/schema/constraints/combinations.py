@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
+from raysynth.kinds.arrow_text import coded, indices_of, is_string
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import Constraint, Replacement, free_name, known_columns
 from raysynth.schema.constraints.values import column_of, missing, numbers_of, storage_type
@@ -73,12 +74,10 @@ class Joint:
 
     def inverse(self, table: pa.Table, rng: np.random.Generator) -> pa.Table:
         """Rows with the columns themselves."""
-        coded = column_of(table, self.name)
-        if not pa.types.is_dictionary(coded.type):
-            coded = coded.dictionary_encode()
-        combinations = [self._parsed(t) for t in coded.dictionary.to_pylist()]
+        joint = coded(column_of(table, self.name))
+        combinations = [self._parsed(t) for t in joint.dictionary.to_pylist()]
         valid = np.array([c is not None for c in combinations] + [False])
-        codes = coded.indices.fill_null(len(combinations)).to_numpy(zero_copy_only=False).astype(np.int64)
+        codes = indices_of(joint, len(combinations))
         broken, known = np.flatnonzero(~valid[codes]), np.flatnonzero(valid[codes])
         if len(broken):
             codes = codes.copy()
@@ -100,8 +99,8 @@ class Joint:
 
 def joint_codes(arrays: Sequence[pa.Array]) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
     """(for each row the number of its combination (N,) int64, the combinations as Python values)."""
-    coded = [_dense_codes(array) for array in arrays]
-    codes, members = [c for c, _ in coded], [m for _, m in coded]
+    dense = [_dense_codes(array) for array in arrays]
+    codes, members = [c for c, _ in dense], [m for _, m in dense]
     rows, n_rows = codes[0], len(codes[0])
     n_found = len(members[0])
     for more, values in zip(codes[1:], members[1:], strict=True):
@@ -126,10 +125,10 @@ def _dense(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _dense_codes(array: pa.Array) -> tuple[np.ndarray, list[Any]]:
     """(codes of the values that occur (N,) int64, these values as Python values and None)."""
-    coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-    indices = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False).astype(np.int64)
-    used, indices = _dense(indices, len(coded.dictionary) + 1)  # a dictionary may hold more than its rows use
-    texts = [*coded.dictionary.take(pa.array(used[used < len(coded.dictionary)])).to_pylist(), None]
+    array = coded(array)
+    n_listed = len(array.dictionary)
+    used, indices = _dense(indices_of(array, n_listed), n_listed + 1)  # a dictionary may hold more than its rows use
+    texts = [*array.dictionary.take(pa.array(used[used < n_listed])).to_pylist(), None]
     values = list(dict.fromkeys(texts))  # or hold a value twice
     position = {v: i for i, v in enumerate(values)}
     return np.array([position[t] for t in texts], np.int64)[indices], values
@@ -148,11 +147,10 @@ def joint_hashes(arrays: Sequence[pa.Array]) -> np.ndarray:
 
     result = np.zeros(len(arrays[0]), np.uint64)
     for array in arrays:
-        coded = array if pa.types.is_dictionary(array.type) else None
-        if coded is not None or pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-            coded = coded if coded is not None else array.dictionary_encode()
-            table = hash_array(np.array([*coded.dictionary.to_pylist(), ""], dtype=object), categorize=False)
-            hashes = table[coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)]
+        if pa.types.is_dictionary(array.type) or is_string(array.type):
+            array = coded(array)
+            table = hash_array(np.array([*array.dictionary.to_pylist(), ""], dtype=object), categorize=False)
+            hashes = table[indices_of(array, len(array.dictionary))]
         else:
             values = numbers_of(array)[0]
             hashes = (values + 0).view(np.uint64)  # + 0 makes -0.0 and 0.0 one
@@ -357,8 +355,8 @@ def _check_columns(constraint: Constraint, columns: tuple[str, ...], least: int 
 
 def _check_plain(constraint: Constraint, column: ColumnSchema) -> None:
     type_ = column.arrow_type
-    text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
-    if not (text or pa.types.is_boolean(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)):
+    known = (is_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating)
+    if not any(test(type_) for test in known):
         raise ConstraintError(
             f"{constraint.kind}: column '{column.name}' is {column.dtype}; combinations are of text, numbers, booleans"
         )

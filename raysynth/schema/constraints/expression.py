@@ -123,7 +123,7 @@ def parse(text: str) -> ast.expr:
 
 
 def _tree(text: str) -> ast.Expression:
-    """Python's tree, with no collection of garbage meanwhile: one that parses, too, ends 3.11 by an error (gh-106905)."""
+    """Python's tree; a collection of garbage in its middle that parses, too, would be an error of 3.11 (gh-106905)."""
     collects = gc.isenabled()
     gc.disable()
     try:

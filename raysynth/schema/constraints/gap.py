@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from raysynth.kinds.arrow_text import plain
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import free_name
 from raysynth.schema.constraints.values import column_of, from_numbers, numbers_of
@@ -161,8 +162,7 @@ class Gap:
         told = np.where(no_base, 3, no_gap.astype(int))
         if not self.low.nullable:
             return told
-        present = column_of(table, self.presence_name)
-        texts = present.dictionary_decode() if pa.types.is_dictionary(present.type) else present
+        texts = plain(column_of(table, self.presence_name))
         state = np.array([_PRESENT.index(t) if t in _PRESENT else -1 for t in texts.unique().to_pylist()])
         codes = texts.dictionary_encode(null_encoding="encode").indices.to_numpy()
         state = state[codes] if len(codes) else np.zeros(0, int)

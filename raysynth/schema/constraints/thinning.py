@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from raysynth.errors import ModelFileError
+from raysynth.kinds.arrow_text import plain
 from raysynth.schema.constraints.values import column_of, missing, numbers_of
 
 CELLS = 10  # of a column of numbers
@@ -174,5 +175,4 @@ def _cells_of(rows: pa.Table, name: str) -> Factors:
 
 
 def _texts(array: pa.Array) -> pa.Array:
-    plain = array.dictionary_decode() if pt.is_dictionary(array.type) else array
-    return plain.cast(pa.large_string())
+    return plain(array).cast(pa.large_string())

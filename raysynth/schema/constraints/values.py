@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.errors import ConstraintError
+from raysynth.kinds.arrow_text import TEXT as TEXT
+from raysynth.kinds.arrow_text import is_string, ticks
 
 Values: TypeAlias = pa.Array | pa.Scalar
-TEXT = pa.dictionary(pa.int32(), pa.string())
 
 
 def column_of(table: pa.Table | pa.RecordBatch, name: str) -> pa.Array:
@@ -108,8 +109,7 @@ def scalar_like(value: Any, type_: pa.DataType) -> pa.Scalar:
 def numbers_of(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """(numbers, missing): int64 for whole numbers and times (integers of their unit), else float64; 0 where missing."""
     absent = missing(array)
-    if pa.types.is_temporal(array.type):
-        array = array.cast(pa.int32() if pa.types.is_date32(array.type) else pa.int64())
+    array = ticks(array)
     target = pa.int64() if pa.types.is_integer(array.type) else pa.float64()
     values = array.cast(target, safe=False).fill_null(0).to_numpy(zero_copy_only=False)
     return values, absent
@@ -141,4 +141,4 @@ def _int64(values: np.ndarray) -> np.ndarray:
 
 def storage_type(dtype: pa.DataType) -> pa.DataType:
     """The type that a column of this schema type has in tables: text as dictionary codes."""
-    return TEXT if pa.types.is_string(dtype) or pa.types.is_large_string(dtype) else dtype
+    return TEXT if is_string(dtype) else dtype
