@@ -178,7 +178,27 @@ def _taken(values: list[Any], codes: np.ndarray, column: ColumnSchema) -> pa.Arr
 
 
 @dataclass(frozen=True)
-class FixedCombinations(Constraint):
+class _OfColumns(Constraint):
+    """A rule of several columns, all of which it restricts."""
+
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        columns = (self.columns,) if isinstance(self.columns, str) else tuple(self.columns)
+        object.__setattr__(self, "columns", columns)
+
+    @property
+    def involves(self) -> tuple[str, ...]:
+        """Columns whose values the rule restricts, as it names them."""
+        return self.columns
+
+    def _check_columns(self, least: int = 2) -> None:
+        if len(self.columns) < least or len(set(self.columns)) != len(self.columns):
+            raise ConstraintError(f"{self}: name {least} or more different columns")
+
+
+@dataclass(frozen=True)
+class FixedCombinations(_OfColumns):
     """The columns occur in known combinations only (city and country, product and category).
 
     Met by construction: the combinations are one categorical column for the model. Without `combinations` they are
@@ -191,23 +211,17 @@ class FixedCombinations(Constraint):
             a missing value are allowed in any case.
     """
 
-    columns: tuple[str, ...]
     combinations: tuple[tuple[Any, ...], ...] | None = None
     kind: ClassVar[str] = "fixed_combinations"
 
     def __post_init__(self) -> None:
-        _freeze_columns(self)
+        super().__post_init__()
         if self.combinations is not None:
             object.__setattr__(self, "combinations", tuple(tuple(c) for c in self.combinations))
 
-    @property
-    def involves(self) -> tuple[str, ...]:
-        """Columns whose values the rule restricts, as it names them."""
-        return self.columns
-
     def validate(self, schema: TableSchema) -> None:
         """Two or more columns of `schema` that hold categories or numbers; each combination a value for every one."""
-        _check_columns(self, self.columns)
+        self._check_columns()
         for column in known_columns(self, schema):
             if not column.kind.is_discrete and not column.kind.is_number:
                 raise ConstraintError(
@@ -234,7 +248,7 @@ class FixedCombinations(Constraint):
 
 
 @dataclass(frozen=True)
-class OneHotGroup(Constraint):
+class OneHotGroup(_OfColumns):
     """Exactly one of the columns is 1 (true), the others are 0 (false). Met by construction: one joint column.
 
     A row with missing values keeps it unless two columns are 1, or all that are there are 0 and none is missing.
@@ -243,20 +257,11 @@ class OneHotGroup(Constraint):
         columns: two or more columns of booleans or of the numbers 0 and 1.
     """
 
-    columns: tuple[str, ...]
     kind: ClassVar[str] = "one_hot_group"
-
-    def __post_init__(self) -> None:
-        _freeze_columns(self)
-
-    @property
-    def involves(self) -> tuple[str, ...]:
-        """Columns whose values the rule restricts, as it names them."""
-        return self.columns
 
     def validate(self, schema: TableSchema) -> None:
         """Two or more columns of `schema` that hold booleans or numbers."""
-        _check_columns(self, self.columns)
+        self._check_columns()
         for column in known_columns(self, schema):
             type_ = column.arrow_type
             if not (pa.types.is_boolean(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)):
@@ -286,7 +291,7 @@ class OneHotGroup(Constraint):
 
 
 @dataclass(frozen=True)
-class Unique(Constraint):
+class Unique(_OfColumns):
     """No two rows share the values of these columns; rows with a missing value among them are free (as in SQL).
 
     A single key is met by construction when its column is of kind 'identifier'. Everything else by rejection: `holds`
@@ -296,20 +301,11 @@ class Unique(Constraint):
         columns: one or more columns.
     """
 
-    columns: tuple[str, ...]
     kind: ClassVar[str] = "unique"
-
-    def __post_init__(self) -> None:
-        _freeze_columns(self)
-
-    @property
-    def involves(self) -> tuple[str, ...]:
-        """Columns whose values the rule restricts, as it names them."""
-        return self.columns
 
     def validate(self, schema: TableSchema) -> None:
         """Columns of `schema`; a single discrete one should be an identifier."""
-        _check_columns(self, self.columns, least=1)
+        self._check_columns(least=1)
         if self.by_construction(schema):
             return
         columns = known_columns(self, schema)
@@ -341,16 +337,6 @@ def _any_missing(arrays: list[pa.Array], n: int) -> np.ndarray:
     for array in arrays:
         result |= missing(array)
     return result
-
-
-def _freeze_columns(constraint: Any) -> None:
-    columns = (constraint.columns,) if isinstance(constraint.columns, str) else tuple(constraint.columns)
-    object.__setattr__(constraint, "columns", columns)
-
-
-def _check_columns(constraint: Constraint, columns: tuple[str, ...], least: int = 2) -> None:
-    if len(columns) < least or len(set(columns)) != len(columns):
-        raise ConstraintError(f"{constraint}: name {least} or more different columns")
 
 
 def _check_plain(constraint: Constraint, column: ColumnSchema) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
@@ -169,7 +169,28 @@ class Range(Constraint):
 
 
 @dataclass(frozen=True)
-class Positive(Constraint):
+class _OfNumber(Constraint):
+    """A rule of one column that holds numbers."""
+
+    column: str
+
+    @property
+    def involves(self) -> tuple[str, ...]:
+        """The column."""
+        return (self.column,)
+
+    def _number(self, schema: TableSchema, fits: Callable[[ColumnSchema], bool] = lambda column: True) -> ColumnSchema:
+        """The column, which must be a number by `schema`, and fit."""
+        (column,) = known_columns(self, schema)
+        if not (_is_number(column) and fits(column)):
+            raise ConstraintError(
+                f"{self}: column '{self.column}' is {column.kind} ({column.dtype}); it must be a number"
+            )
+        return column
+
+
+@dataclass(frozen=True)
+class Positive(_OfNumber):
     """column >= 0 (> 0 if strict), for numbers and timedeltas. Met by construction: clipped.
 
     Args:
@@ -177,22 +198,12 @@ class Positive(Constraint):
         strict: > 0; clipped to the least positive value that the column's decimals allow.
     """
 
-    column: str
     strict: bool = False
     kind: ClassVar[str] = "positive"
 
-    @property
-    def involves(self) -> tuple[str, ...]:
-        """The column."""
-        return (self.column,)
-
     def validate(self, schema: TableSchema) -> None:
         """The column must be a number or timedelta by `schema`."""
-        (column,) = known_columns(self, schema)
-        if column.kind.is_discrete or column.kind.is_dated or not _is_number(column):
-            raise ConstraintError(
-                f"{self}: column '{self.column}' is {column.kind} ({column.dtype}); it must be a number"
-            )
+        self._number(schema, lambda column: not (column.kind.is_discrete or column.kind.is_dated))
 
     def holds(self, table: pa.Table) -> np.ndarray:
         """For each row of `table` whether the value is positive; a missing one satisfies it."""
@@ -210,7 +221,7 @@ class Positive(Constraint):
 
 
 @dataclass(frozen=True)
-class FixedIncrements(Constraint):
+class FixedIncrements(_OfNumber):
     """column = offset + k * step for a whole number k. Met by construction: rounded to the nearest such value.
 
     Args:
@@ -219,23 +230,13 @@ class FixedIncrements(Constraint):
         offset: one of the values.
     """
 
-    column: str
     step: float
     offset: float = 0
     kind: ClassVar[str] = "fixed_increments"
 
-    @property
-    def involves(self) -> tuple[str, ...]:
-        """The column."""
-        return (self.column,)
-
     def validate(self, schema: TableSchema) -> None:
         """The column must be a number by `schema`, and the step whole for whole numbers."""
-        (column,) = known_columns(self, schema)
-        if not _is_number(column):
-            raise ConstraintError(
-                f"{self}: column '{self.column}' is {column.kind} ({column.dtype}); it must be a number"
-            )
+        column = self._number(schema)
         for value in (self.step, self.offset):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise ConstraintError(f"{self}: step and offset must be finite numbers; found {value!r}")
