@@ -137,7 +137,7 @@ def told_in_lines(step: Step) -> Iterator[Callable[[float], None]]:
     with _lock:
         is_outermost = not _steps
         _steps.append(step)
-    writer = _Writer() if is_outermost else None
+    writer = Ticker("progress", FIRST_SECONDS / 4, _write_line_due) if is_outermost else None
     try:
         with part(step.label, step.share):
             yield step.advance
@@ -150,23 +150,34 @@ def told_in_lines(step: Step) -> Iterator[Callable[[float], None]]:
             writer.stop()
 
 
-class _Writer:
-    """Writes the line of the innermost step: a second after it began, then every five."""
+class Ticker:
+    """A thread that does something at every tick until it is stopped.
 
-    def __init__(self) -> None:
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+    Args:
+        name: of the thread.
+        seconds: between two ticks.
+        tick: what it does.
+    """
+
+    def __init__(self, name: str, seconds: float, tick: Callable[[], None]) -> None:
+        self._ended, self._seconds, self._tick = threading.Event(), seconds, tick
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """No line is written after this."""
+        """Nothing is done after this."""
         self._ended.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(FIRST_SECONDS / 4):
-            if (line := _line_due(time.monotonic())) is not None:
-                _write(line)
+        while not self._ended.wait(self._seconds):
+            self._tick()
+
+
+def _write_line_due() -> None:
+    """The line of the innermost step: a second after it began, then every five."""
+    if (line := _line_due(time.monotonic())) is not None:
+        _write(line)
 
 
 def _line_due(now: float) -> str | None:

@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from raysynth.running.forecast import part
-from raysynth.running.plain_lines import Step, duration, hides_counts, in_all, plain_step, told_in_lines
+from raysynth.running.plain_lines import Step, Ticker, duration, hides_counts, in_all, plain_step, told_in_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,51 +100,34 @@ def still_working() -> Iterator[None]:
         with plain_step("working", is_patient=True):
             yield
         return
-    idle = _Idle(console)
+    ticker = Ticker("idle", _IDLE_SECONDS / 8, partial(_show_idle, console))
     try:
         yield
     finally:
-        idle.stop()
-
-
-class _Idle:
-    """Shows a bar that only moves while a command on a terminal has no other; gone with the next bar, without a trace.
-
-    Args:
-        console: of all bars.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console, self._ended = console, threading.Event()
-        self._thread = threading.Thread(target=self._run, name="idle", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """No bar is shown after this."""
-        self._ended.set()
-        self._thread.join()
+        ticker.stop()
         with _lock:
             _hide_idle()
 
-    def _run(self) -> None:
-        while not self._ended.wait(_IDLE_SECONDS / 8):
-            with _lock:
-                if not _shown and time.monotonic() - _at_rest[0] >= _IDLE_SECONDS:
-                    bar = _new_display(self._console)
-                    bar.live.transient = True
-                    label = _stages[-1] if _stages else "working"
-                    bar.add_task(label, total=None, step=Step(label, None, 0))
-                    _idle.append(bar)
-                    _shown.append(bar)
-                    bar.start()
+
+def _show_idle(console: Console) -> None:
+    """A bar that only moves while a command on a terminal has no other; gone with the next bar, without a trace."""
+    with _lock:
+        if not _shown and time.monotonic() - _at_rest[0] >= _IDLE_SECONDS:
+            bar = _new_display(console)
+            bar.live.transient = True
+            label = _stages[-1] if _stages else "working"
+            bar.add_task(label, total=None, step=Step(label, None, 0))
+            _idle.append(bar)
+            _shown.append(bar)
+            bar.start()
 
 
-_idle: list[Progress] = []  # the display of `_Idle` while it is shown
+_idle: list[Progress] = []  # the display of `_show_idle` while it is there
 _at_rest = [0.0]  # since when there is no display, by the monotonic clock
 
 
 def _hide_idle() -> None:
-    """Take the display of `_Idle` away (under the lock)."""
+    """Take the display of `_show_idle` away (under the lock)."""
     while _idle:
         bar = _idle.pop()
         _shown.remove(bar)

@@ -65,19 +65,11 @@ def for_each_fragment_on_ray(
     label: str,
 ) -> list[R]:
     """`runner.for_each_fragment` by Ray Data."""
-    if table.dataset is None and not table.fragments:
-        return []
-    ray = start_ray()
-    if table.dataset is not None:
-        require_free_cpu()
-        return _for_each_block(table, fn, columns, label)
-    made: dict[int, R] = {}
-    with progress(label, len(table.fragments)) as advance, user_errors(ray):
-        for index, _, result in _rows(_fragments(ray, table, _apply_to_fragment, fn, columns), label):
-            made[index] = result
-            count_done("fragments")
-            advance(1)
-    return [made[i] for i in range(len(table.fragments))]
+    if table.dataset is None:
+        return list(made_in_order_on_ray(table, fn, columns, label))
+    start_ray()
+    require_free_cpu()
+    return _for_each_block(table, fn, columns, label)
 
 
 def made_in_order_on_ray(

@@ -87,10 +87,8 @@ def summarise(
 
         return summarise_on_ray(table, make, columns, label)
     tree: MergeTree[S] = MergeTree()
-    with progress(label, len(table.fragments)) as advance:
-        for fragment in table.fragments:
-            tree.add(summarise_blocks(fragment.blocks(columns), make))
-            advance(1)
+    for part in _made_here(table, lambda _, blocks: summarise_blocks(blocks, make), columns, label):
+        tree.add(part)
     return tree.result() if tree else make()
 
 
@@ -111,12 +109,7 @@ def for_each_fragment(
         from raysynth.running.ray import for_each_fragment_on_ray
 
         return for_each_fragment_on_ray(table, fn, columns, label)
-    results = []
-    with progress(label, len(table.fragments)) as advance:
-        for index, fragment in enumerate(table.fragments):
-            results.append(fn(index, fragment.blocks(columns)))
-            advance(1)
-    return results
+    return list(_made_here(table, fn, columns, label))
 
 
 def made_in_order(
@@ -135,7 +128,14 @@ def made_in_order(
         from raysynth.running.ray import made_in_order_on_ray
 
         yield from made_in_order_on_ray(table, fn, columns, label)
-        return
+    else:
+        yield from _made_here(table, fn, columns, label)
+
+
+def _made_here(
+    table: Table, fn: Callable[[int, Iterator[pa.RecordBatch]], R], columns: Sequence[str] | None, label: str
+) -> Generator[R]:
+    """`fn(index, blocks)` for each fragment, one after the other, in this process."""
     with progress(label, len(table.fragments)) as advance:
         for index, fragment in enumerate(table.fragments):
             yield fn(index, fragment.blocks(columns))
