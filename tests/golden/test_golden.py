@@ -36,7 +36,10 @@ def equal_cells(made: pd.DataFrame, kept: pd.DataFrame, close: float) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_file_of_an_earlier_version_gives_its_rows(name: str) -> None:
+def test_a_file_of_an_earlier_version_gives_its_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32, which the kept rows were made in: processors with bfloat16 round the numbers of networks to it."""
+    for room in ("shared.row_sampler", "autoregressive.sampler"):
+        monkeypatch.setattr(f"raysynth.methods.{room}.has_bfloat16", lambda: False)
     case = CASES[name]
     model = raysynth.load_synthetic_model(model_path(name))
     for file, frame in samples(name, model).items():
