@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "raysynth"
 
 # The house from the bottom up: an import goes to a layer further down, or to a file of its own layer.
 LAYERS = (
-    ("version", "errors"),
+    ("version", "errors", "arguments"),
     ("files",),
     ("kinds",),
     ("schema",),

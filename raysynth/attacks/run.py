@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.arguments import check_whole
 from raysynth.attacks.attack import Attack, Outcome
 from raysynth.attacks.registry import FAMILIES, attacks_of
 from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
@@ -21,7 +22,7 @@ from raysynth.comparison.rows import numbered_rows, row_space
 from raysynth.data.sequences import codes_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
-from raysynth.fitting.checks import check_whole, unlisted
+from raysynth.fitting.checks import unlisted
 from raysynth.running.runner import run_tasks
 
 if TYPE_CHECKING:

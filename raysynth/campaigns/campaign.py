@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.arguments import check_one_of, check_whole
 from raysynth.attacks.sequences import confidence_sequence
 from raysynth.attacks.shadows import ShadowAttack
 from raysynth.campaigns.plan import CampaignStore, Plan, Trial
@@ -172,13 +173,11 @@ class AttackCampaign:
                 raise ParameterError(f"{name} must be a number of at least {low}; found {value!r}")
         if self.max_in_flight is not None and self.max_in_flight < 1:
             raise ParameterError(f"max_in_flight must be None or at least 1; found {self.max_in_flight!r}")
-        if not isinstance(self.max_retries, int) or self.max_retries < 0:
-            raise ParameterError(f"max_retries must be a whole number of at least 0; found {self.max_retries!r}")
+        check_whole("max_retries", self.max_retries, 0)
         target = self.confidence_target
         if target is not None and not 0 < target < 0.5:
             raise ParameterError(f"confidence_target must be None or between 0 and 0.5; found {target!r}")
-        if self.where not in WHERE:
-            raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {self.where!r}")
+        check_one_of("where", self.where, WHERE)
 
 
 def work_on(world: World, trial: Trial, store: CampaignStore, wants_scores: bool) -> Report:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from raysynth.arguments import check_one_of, check_whole, is_finite, is_whole
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import local_path, make_folder, storage_error, write_atomically
 from raysynth.files.stores import open_uri
@@ -100,19 +101,17 @@ class Plan:
         if not self.epsilons:
             raise ParameterError("epsilons is empty; give [None] for no differential privacy")
         for epsilon in self.epsilons:
-            if epsilon is not None and not (_is_number(epsilon) and epsilon > 0):
+            if epsilon is not None and not (is_finite(epsilon) and epsilon > 0):
                 raise ParameterError(f"epsilons holds {epsilon!r}; each is None or a number above 0")
-        if not _is_whole(self.n_models) or self.n_models < 2 or self.n_models % 2:
+        if not is_whole(self.n_models) or self.n_models < 2 or self.n_models % 2:
             raise ParameterError(f"n_models must be an even number of at least 2; found {self.n_models!r}")
         for name, low in (("n_targets", 1), ("n_training", 2), ("n_synthetic", 20)):
-            value = getattr(self, name)
-            if not (value is None and name != "n_targets") and (not _is_whole(value) or value < low):
-                raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
+            if (value := getattr(self, name)) is not None or name == "n_targets":
+                check_whole(name, value, low)
         if isinstance(self.targets, str) and self.targets not in ("vulnerable", "random"):
             raise ParameterError(f"targets must be 'vulnerable', 'random' or row numbers; found {self.targets!r}")
-        if self.game not in GAMES:
-            raise ParameterError(f"game must be one of {', '.join(GAMES)}; found {self.game!r}")
-        if not (_is_number(self.delta) and 0 <= self.delta < 1):
+        check_one_of("game", self.game, GAMES)
+        if not (is_finite(self.delta) and 0 <= self.delta < 1):
             raise ParameterError(f"delta must be at least 0 and below 1; found {self.delta!r}")
         return self
 
@@ -163,14 +162,6 @@ class Plan:
 
 def _described(method: Any) -> Any:
     return dict(method) if isinstance(method, Mapping) else repr(method)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 _TRIALS, _FAILED, _PLAN = "trials", "failed", "campaign.json"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from raysynth.arguments import check_one_of
 from raysynth.comparison.features import category_flags, learnable, linear_features, tree_features
 from raysynth.comparison.intervals import Estimate, bootstrap
 from raysynth.comparison.kept_results import KeptResults, content_key
@@ -210,8 +211,7 @@ def checked_task(target: str, real: Rows, task: str | None) -> str:
     is_number = target in real.space.numbers
     if task is None:
         return "regression" if is_number else "classification"
-    if task not in TASKS:
-        raise ParameterError(f"task_type must be one of {', '.join(TASKS)}; found {task!r}")
+    check_one_of("task_type", task, TASKS)
     if task == "regression" and not is_number:
         raise ParameterError(f"target column '{target}' holds categories; use task_type='classification'")
     return task

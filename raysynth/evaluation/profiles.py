@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysynth.arguments import check_one_of
 from raysynth.errors import ParameterError
 from raysynth.evaluation import wording
 from raysynth.evaluation.charts import column_chart
@@ -48,8 +49,7 @@ def write_profile(results: EvaluationFigures, path: str | os.PathLike[str], prof
 
 def check_profile(profile: str, path: str | os.PathLike[str]) -> None:
     """Raise `ParameterError` where there is no such profile, or where the file's name says another kind of file."""
-    if profile not in PROFILES:
-        raise ParameterError(f"profile must be one of {', '.join(PROFILES)}; found {profile!r}")
+    check_one_of("profile", profile, PROFILES)
     is_json = Path(os.fspath(path)).suffix.lower() == ".json"
     if profile == AUDITOR and not is_json:
         raise ParameterError(f"an auditor's record is JSON: name the file .json; found '{os.fspath(path)}'")

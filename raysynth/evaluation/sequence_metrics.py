@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.arguments import check_whole
 from raysynth.comparison.intervals import Estimate, share
-from raysynth.errors import DataError, ParameterError
+from raysynth.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -264,5 +265,4 @@ def _prediction_error(network: nn.Module, sequences: PaddedSequences) -> Tensor:
 
 def _check_numbers(updates: int, hidden: int | None) -> None:
     for name, value in (("updates", updates), ("hidden", 1 if hidden is None else hidden)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")
+        check_whole(name, value)

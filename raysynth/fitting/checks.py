@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 WEAK_EPSILON = 10.0
 
 
-def check_whole(name: str, value: Any, low: int = 1) -> None:
-    """Raise `ParameterError` unless the value is a whole number of at least `low`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ParameterError(f"{name} must be a whole number of at least {low}; found {value!r}")
-
-
 def check_rows_of_part(model: Any, batch_size: int, why: str) -> None:
     """Raise `ParameterError` where a part of a batch that goes through a network at once may be a single row.
 

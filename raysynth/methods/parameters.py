@@ -27,6 +27,7 @@ from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 
+from raysynth.arguments import is_number, is_whole
 from raysynth.errors import ParameterError
 
 
@@ -170,15 +171,15 @@ class Declared:
         if self.kind is bool:
             return isinstance(value, (bool, np.bool_))
         if self.kind is int:
-            return _is_whole(value) and self.parameter.holds(value)
+            return is_whole(value) and self.parameter.holds(value)
         if self.kind is float:
-            return _is_number(value) and self.parameter.holds(value)
+            return is_number(value) and self.parameter.holds(value)
         if self.kind is str:
             return value in self.parameter.one_of if self.parameter.one_of else isinstance(value, str)
         is_several = isinstance(value, Iterable) and not isinstance(value, (str, Mapping))
         if self.kind is tuple:
             units = list(value) if is_several else []
-            return bool(units) and all(_is_whole(unit) and self.parameter.holds(unit) for unit in units)
+            return bool(units) and all(is_whole(unit) and self.parameter.holds(unit) for unit in units)
         return is_several or self.kind is not Sequence
 
 
@@ -292,11 +293,3 @@ def _own_parameters(cls: type[Any]) -> dict[str, Declared]:
 
 def _shown(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

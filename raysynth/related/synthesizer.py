@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pyarrow as pa
 
+from raysynth.arguments import check_whole
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.odometer import charge_fit
 from raysynth.errors import NotFittedError, ParameterError
 from raysynth.files.model_file import ModelContent, write_model
-from raysynth.fitting.checks import check_whole
 from raysynth.methods.fitted import written_by
 from raysynth.methods.parameters import OdometerFolder, Parameter, Parameterised, declared
 from raysynth.methods.registry import AUTO

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from raysynth.arguments import check_one_of
 from raysynth.data.fragments import Table
-from raysynth.errors import ParameterError
 from raysynth.running.local import MergeTree, Summary, cpu_count, iter_tasks_in_threads, summarise_blocks
 from raysynth.running.progress import progress
 
@@ -36,7 +36,7 @@ def runs_on_ray(table: Table, where: str = "auto") -> bool:
     'auto': always for a Ray Dataset; otherwise for two or more fragments, if Ray runs already and has a free CPU, or
     the table has over 2 M rows and there is more than one core (Ray is then started).
     """
-    _check_where(where)
+    check_one_of("where", where, WHERE)
     if table.dataset is not None:
         return True
     if where != "auto":
@@ -168,7 +168,7 @@ def iter_tasks(
     fn: Callable[[I], R], items: Sequence[I], *, where: str = "auto", weight: float = 0.0
 ) -> Iterator[tuple[int, R]]:
     """(index, result) of `fn` on each item, as they are completed; see `run_tasks`."""
-    _check_where(where)
+    check_one_of("where", where, WHERE)
     if where == "ray" or (where == "auto" and len(items) > 1 and _cluster_waits(weight)):
         if weight:
             from raysynth.running.ray import iter_items_on_ray as spread
@@ -210,8 +210,3 @@ def _goes_over_ray(is_worth_a_start: bool) -> bool:
     from raysynth.running.ray_session import has_free_cpu
 
     return has_free_cpu()
-
-
-def _check_where(where: str) -> None:
-    if where not in WHERE:
-        raise ParameterError(f"where must be one of {', '.join(WHERE)}; found {where!r}")

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from raysynth.arguments import check_whole
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import Place, place, storage_error, write_atomically
 from raysynth.running.metrics import count_done
@@ -76,11 +77,9 @@ class FileForm:
 
     def check(self) -> None:
         """Raise `ParameterError` for a number of rows below 1 or an unknown compression."""
-        for name, value in (("rows_per_file", self.rows_per_file), ("row_group_rows", self.row_group_rows)):
-            if name == "rows_per_file" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be a whole number, at least 1; found {value!r}")
+        if self.rows_per_file is not None:
+            check_whole("rows_per_file", self.rows_per_file)
+        check_whole("row_group_rows", self.row_group_rows)
         if self.compression not in COMPRESSIONS:
             raise ParameterError(f"compression {self.compression!r} is not known; valid: {', '.join(COMPRESSIONS)}")
 

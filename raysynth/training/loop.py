@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from raysynth.arguments import check_one_of, check_whole
 from raysynth.errors import ParameterError, TrainingError
 from raysynth.running.progress import progress
 from raysynth.training.learner import Learner
@@ -60,11 +61,8 @@ class TrainSettings:
     def validate(self) -> None:
         """Raise `ParameterError` for values out of range."""
         for name in ("epochs", "batch_size", "checkpoint_every", "accumulation"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be a whole number of at least 1; found {value!r}")
-        if self.schedule not in SCHEDULES:
-            raise ParameterError(f"schedule must be one of {', '.join(SCHEDULES)}; found {self.schedule!r}")
+            check_whole(name, getattr(self, name))
+        check_one_of("schedule", self.schedule, SCHEDULES)
 
     @property
     def of_an_epoch(self) -> dict[str, Any]:

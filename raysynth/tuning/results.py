@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysynth.arguments import check_one_of
 from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate
 from raysynth.errors import ParameterError
 from raysynth.files.notebook import html_table
@@ -85,8 +86,7 @@ class SweepResult:
 
     def front(self, against: str = "epsilon") -> tuple[fronts.Candidate, ...]:
         """The Pareto front of utility `against` 'epsilon' or the 'attack' advantage, cheapest first."""
-        if against not in fronts.AGAINST:
-            raise ParameterError(f"against must be one of {', '.join(fronts.AGAINST)}; found {against!r}")
+        check_one_of("against", against, fronts.AGAINST)
         return fronts.pareto_front(self.candidates, against)
 
     def best(

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from raysynth.arguments import check_one_of, check_whole
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.odometer import Odometer, record_use
@@ -85,9 +86,8 @@ class Trials:
     def _search(self, n_seeds: int, search: str | None = None, scheduler: str | None = None) -> Search:
         if not self.epsilons or any(not e > 0 for e in self.epsilons):
             raise ParameterError(f"epsilons must be numbers > 0, or inf; found {list(self.epsilons)!r}")
-        for name, value in (("n_seeds", n_seeds), ("n_trials", self.n_trials)):
-            if not isinstance(value, int) or value < 1:
-                raise ParameterError(f"{name} must be a whole number >= 1; found {value!r}")
+        check_whole("n_seeds", n_seeds)
+        check_whole("n_trials", self.n_trials)
         methods, space = _methods(self.methods, self.epsilons), checked_space(self.search_space or {})
         return Search(tuple(methods), tuple(self.epsilons), space, self.n_trials, n_seeds, self.seed, search, scheduler)
 
@@ -128,8 +128,7 @@ class EvaluatedTrials(Trials):
 
     def run(self, data: Any) -> SweepResult:
         """Split the rows, run the trials that have no result yet, and gather all results."""
-        if self.objective not in OBJECTIVES:
-            raise ParameterError(f"objective must be one of {', '.join(OBJECTIVES)}; found {self.objective!r}")
+        check_one_of("objective", self.objective, OBJECTIVES)
         if not 0 < self.holdout_share < 1:
             raise ParameterError(f"holdout_share must be between 0 and 1; found {self.holdout_share!r}")
         given = (("scaling_config", self.scaling_config), ("run_config", self.run_config))
@@ -287,8 +286,7 @@ def sweep(
         DataError: the table has too few rows, or cannot be read.
         StorageError: `out` holds another sweep.
     """
-    if selection not in SELECTIONS:
-        raise ParameterError(f"selection must be one of {', '.join(SELECTIONS)}; found {selection!r}")
+    check_one_of("selection", selection, SELECTIONS)
     kind = SELECTIONS[selection]
     return kind(methods=methods, epsilons=epsilons, **_own(kind, options)).run(data)
 

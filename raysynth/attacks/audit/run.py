@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysynth.arguments import check_whole
 from raysynth.attacks.audit.adversary import Decision, features_of, learned
 from raysynth.attacks.audit.units import Units, units_of
 from raysynth.comparison.rates import clopper_pearson
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import ParameterError
 from raysynth.files.notebook import html_table
-from raysynth.fitting.checks import check_whole
 from raysynth.running.runner import in_this_process, run_tasks
 
 if TYPE_CHECKING:

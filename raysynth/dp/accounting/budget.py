@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
+from raysynth.arguments import is_finite
 from raysynth.errors import ParameterError
 
 DEFAULT_EPSILON = 1.0
@@ -29,9 +28,9 @@ class PrivacyBudget:
     delta: float = DEFAULT_DELTA
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.epsilon) and self.epsilon > 0):
+        if not (is_finite(self.epsilon) and self.epsilon > 0):
             raise ParameterError(f"epsilon must be a number > 0 (1 is strict, 10 is weak); found {self.epsilon!r}")
-        if not (_is_number(self.delta) and 0 < self.delta < 1):
+        if not (is_finite(self.delta) and 0 < self.delta < 1):
             raise ParameterError(f"delta must be a number between 0 and 1, such as 1e-5; found {self.delta!r}")
 
     @classmethod
@@ -43,7 +42,7 @@ class PrivacyBudget:
             delta: the user's wins; else 1e-5, or min(1e-5, 1 / about_rows^1.1).
             about_rows: the declared (public) order of magnitude of the number of units.
         """
-        if about_rows is not None and not (_is_number(about_rows) and about_rows >= 1):
+        if about_rows is not None and not (is_finite(about_rows) and about_rows >= 1):
             raise ParameterError(f"about_rows must be a number >= 1, such as 1e6; found {about_rows!r}")
         if delta is None:
             delta = DEFAULT_DELTA if about_rows is None else min(DEFAULT_DELTA, about_rows**-DELTA_EXPONENT)
@@ -58,7 +57,3 @@ class PrivacyBudget:
             f"publishes one of them at random would pass; set delta to {max(noised_n, 2.0) ** -DELTA_EXPONENT:.1g} "
             "or below"
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

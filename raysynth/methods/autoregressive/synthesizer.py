@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from raysynth.arguments import check_whole
 from raysynth.encoding.table_encoder import NumericForm
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.fitting.checks import check_compile_step, check_whole
+from raysynth.fitting.checks import check_compile_step
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted, Tempered

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from raysynth.arguments import check_whole
 from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import columns_of
 
@@ -78,10 +79,8 @@ def edge_rules(
         ParameterError: unknown column, a required edge that is forbidden or against the order, a cycle of required
             edges, more required parents than `max_parents`.
     """
-    if not isinstance(max_parents, (int, np.integer)) or max_parents < 1:
-        raise ParameterError(f"max_parents must be a whole number >= 1; found {max_parents!r}")
-    if not isinstance(max_cells, (int, np.integer)) or max_cells < 4:
-        raise ParameterError(f"max_cells must be a whole number >= 4; found {max_cells!r}")
+    check_whole("max_parents", max_parents)
+    check_whole("max_cells", max_cells, 4)
     allowed_CC = ~np.eye(len(names), dtype=bool)
     for x, y in _edges(names, forbidden, "forbidden_edges"):
         allowed_CC[x, y] = False

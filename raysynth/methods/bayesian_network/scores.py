@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from raysynth.errors import ParameterError
+from raysynth.arguments import check_one_of
 from raysynth.methods.bayesian_network.counting import BATCH_CELLS, SetCounts, columns_of
 from raysynth.methods.bayesian_network.edge_rules import EdgeRules
 
@@ -47,8 +47,7 @@ class SetScores:
         repeated: Iterable[int] = (),
         design_effect: float = 1.0,
     ) -> None:
-        if score not in SCORES:
-            raise ParameterError(f"score must be one of {', '.join(SCORES)}; found {score!r}")
+        check_one_of("score", score, SCORES)
         self.counts = counts
         self.score = score
         self.prior_rows = equivalent_sample_size

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from raysynth.arguments import check_one_of
 from raysynth.errors import ParameterError
 from raysynth.methods.bayesian_network.counting import all_subsets, columns_of, plan_blocks
 from raysynth.methods.bayesian_network.edge_rules import Edge, EdgeRules, reachable
@@ -56,8 +57,7 @@ def find_structure(structure: str, scores: SetScores, rules: EdgeRules, restarts
         "greedy_order": lambda: greedy_order(scores, rules),
         "tree": lambda: best_tree(scores, rules),
     }
-    if structure not in searches:
-        raise ParameterError(f"structure must be one of {', '.join(STRUCTURES)}; found {structure!r}")
+    check_one_of("structure", structure, STRUCTURES)
     return searches[structure]()
 
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from raysynth.arguments import check_whole
 from raysynth.data.sequences import LENGTH, times_from
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
-from raysynth.errors import ParameterError
 from raysynth.fitting.persons import regenerators
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
@@ -140,8 +140,7 @@ def drawn_entities(
     """Modelled columns of so many sequences, and their lengths; of none to model, as the schema has them."""
     if entities is not None:
         return entities.sample_arrow(n, conditions, seed)
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-        raise ParameterError(f"n_sequences must be a whole number of at least 0; found {n!r}")
+    check_whole("n_sequences", n, 0)
     from raysynth.sampling.chunks import assemble
 
     return assemble(pa.table({"row": np.zeros(int(n), np.int8)}), schema, {}, 0, 0)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.arguments import is_finite
 from raysynth.errors import ConstraintError
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints.base import Constraint, Replacement, known_columns
@@ -238,7 +239,7 @@ class FixedIncrements(_OfNumber):
         """The column must be a number by `schema`, and the step whole for whole numbers."""
         column = self._number(schema)
         for value in (self.step, self.offset):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_finite(value):
                 raise ConstraintError(f"{self}: step and offset must be finite numbers; found {value!r}")
         if self.step <= 0:
             raise ConstraintError(f"{self}: step must be above 0")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysynth.arguments import is_finite, is_number
 from raysynth.errors import ConstraintError
 from raysynth.kinds.arrow_text import TEXT as TEXT
 from raysynth.kinds.arrow_text import is_string, ticks
@@ -89,7 +89,7 @@ def scalar_like(value: Any, type_: pa.DataType) -> pa.Scalar:
     """A constant to compare a column with: ISO 8601 text or integers of its unit for times. ValueError."""
     import pandas as pd
 
-    if pa.types.is_temporal(type_) and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if pa.types.is_temporal(type_) and is_number(value):
         whole = pa.scalar(int(value), pa.int32() if pa.types.is_date32(type_) else pa.int64())
         return whole.cast(type_)
     if pa.types.is_timestamp(type_):
@@ -101,7 +101,7 @@ def scalar_like(value: Any, type_: pa.DataType) -> pa.Scalar:
         return pa.scalar(pd.Timestamp(value).date(), type_)
     if pa.types.is_duration(type_):
         return pa.scalar(pd.Timedelta(value).to_pytimedelta(), type_)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_finite(value):
         raise ValueError(f"{value!r} is no finite number")
     return pa.scalar(value)
 
