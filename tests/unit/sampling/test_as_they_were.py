@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tiny import TINY
 
 import raysynth as rs
 from raysynth.cli.sample import write_sample
@@ -163,9 +164,9 @@ def test_two_rare_numbers_are_numbers() -> None:
 @pytest.mark.parametrize("method", ["copula", "bayesian_network", "autoregressive", "tvae"])
 def test_a_table_of_keys_alone(method: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"customer_id": range(100, 400), "key": [f"K-{i:05d}" for i in range(300)]})
-    epochs = {"epochs": 1} if method in ("autoregressive", "tvae") else {}
-    rs.generate_synthetic_data(frame, method, n_samples=2, seed=0, verbose=False, **epochs)
-    result = rs.generate_synthetic_data(frame, method, n_samples=50, seed=0, verbose=False, **epochs)
+    small = {**TINY[method], "epochs": 1} if method in ("autoregressive", "tvae") else {}
+    rs.generate_synthetic_data(frame, method, n_samples=2, seed=0, verbose=False, **small)
+    result = rs.generate_synthetic_data(frame, method, n_samples=50, seed=0, verbose=False, **small)
     assert result.notna().all(axis=None) and result["key"].is_unique and result["customer_id"].is_unique
 
 

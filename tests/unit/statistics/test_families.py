@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tiny import TINY
 
 from raysynth import BayesianNetworkSynthesizer, ColumnSchema, DPTabularVAE, Kind, TableSchema, infer_schema
 from raysynth.data.table import as_table
@@ -101,16 +103,15 @@ def test_a_released_schema_has_the_kinds_and_pays_for_them(tmp_path: Path) -> No
 def test_a_fit_that_shares_its_releases_says_that_it_reads_text_and_the_cure_works(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     messy().to_csv(path, index=False)
-    model = DPTabularVAE(epsilon=8.0, epochs=1, keep_shards=tmp_path / "kept", verbose=False, seed=0)
+    tiny: dict[str, Any] = {**TINY["dp_tvae"], "epochs": 1, "keep_shards": tmp_path / "kept", "verbose": False}
+    model = DPTabularVAE(epsilon=8.0, seed=0, **tiny)
     with pytest.warns(UserWarning, match=r"as TEXT, numbers and dates too.*'age', 'pay', 'since'.*infer_schema"):
         model.fit(path)
     assert model.schema_["age"].kind is Kind.CATEGORICAL
     cured = infer_schema(path, epsilon=0.5)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*as TEXT.*")
-        again = DPTabularVAE(
-            epsilon=8.0, epochs=1, schema=cured, keep_shards=tmp_path / "kept", verbose=False, seed=0
-        ).fit(path)
+        again = DPTabularVAE(epsilon=8.0, schema=cured, seed=0, **tiny).fit(path)
     assert again.schema_["age"].kind is Kind.CONTINUOUS and again.schema_["since"].kind is Kind.DATETIME
 
 

@@ -82,3 +82,11 @@ def test_numbers_among_texts_are_said_with_a_cure() -> None:
     advice = " ".join(of(mixed, "lab").advice)
     assert "of the rows are numbers; for the others ('<0.5')" in advice and "'missing=<0.5'" in advice
     assert "broken" not in advice and not of(mixed, "town").advice
+
+
+def test_columns_that_are_not_modelled_are_named() -> None:
+    """A key that is made anew and a constant, and no other."""
+    data = frame(1)[["income", "town"]].assign(number=range(1, N + 1), source="survey")
+    said = [fact for fact in find(as_table(data)).facts() if fact.startswith("not modelled")]
+    assert said == ["not modelled, but made anew or constant: number, source"]
+    assert not any(fact.startswith("not modelled") for fact in find(as_table(data[["income", "town"]])).facts())
