@@ -314,6 +314,30 @@ def test_a_hundred_columns_open_in_two_seconds(browser: Any, reports: dict[str, 
     page.close()
 
 
+def test_columns_are_drawn_where_they_are_looked_at_and_on_paper(browser: Any, reports: dict[str, Path]) -> None:
+    """Of a hundred columns those far below wait as text, come when they are scrolled to, found or printed; without a
+    script all are there."""
+    waiting = "document.querySelectorAll('.column noscript').length"
+    page, trouble = opened(browser, reports["wide"], viewport={"width": 1280, "height": 800})
+    page.reload()
+    assert page.evaluate(waiting) > 40
+    last = page.locator(".column").last
+    last.scroll_into_view_if_needed()
+    until(page, "!document.querySelector('.column:last-child noscript')")
+    assert last.locator("svg.histogram, table.bars").count() == 1
+    page.fill("#find", "category 7")
+    found = ".column[data-name='category 7']"
+    until(page, f'document.querySelector("{found} table.bars")?.offsetHeight > 0')
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(waiting) == 0
+    assert trouble == []
+    page.close()
+    without = browser.new_page(java_script_enabled=False)
+    without.goto(reports["wide"].as_uri())
+    assert without.locator(".column svg.histogram, .column table.bars").count() == 100
+    without.close()
+
+
 @pytest.mark.parametrize("edition", ["private", "releasable"])
 def test_a_dossier_is_two_printed_pages_and_an_annex(browser: Any, tmp_path: Path, edition: Any) -> None:
     """A4 with the page's own margins is 688 x 1024 pixels; the annex begins a page of its own."""

@@ -11,31 +11,40 @@
   };
   const hide = () => { tip.style.opacity = 0; };
 
-  // The table beside a chart is text until it is asked for: 500 columns have some 18,000 cells.
-  const unfold = (box) => {
-    const waiting = box.querySelector("details > noscript");
+  // Columns: what is not near the view is text until it comes there, or is printed: 500 have some 28,000 elements.
+  const grid = $("#column-grid"), unfold = (card) => {
+    const waiting = $("noscript", card);
     if (waiting) waiting.outerHTML = waiting.textContent;
   };
+  if (grid) {
+    const near = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) if (isIntersecting) { near.unobserve(target); unfold(target); }
+    }, { rootMargin: "600px" });
+    for (const card of all(".column", grid)) near.observe(card);
+    addEventListener("beforeprint", () => all(".column", grid).forEach(unfold));
 
-  // Histograms: the bin under the pointer, read from the table behind the chart.
-  for (const svg of all("svg.histogram")) {
-    const cursor = $(".cursor", svg);
-    svg.addEventListener("pointermove", (event) => {
-      unfold(svg.closest(".column"));
-      const rows = all("tbody tr", svg.closest(".column"));
+    // Histograms: the bin under the pointer, read from the table behind the chart.
+    grid.addEventListener("pointermove", (event) => {
+      const svg = event.target.closest("svg.histogram");
+      if (!svg) return;
+      const card = svg.closest(".column"), rows = all("tbody tr", card), cursor = $(".cursor", svg);
       const box = svg.getBoundingClientRect();
       const i = Math.min(rows.length - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * rows.length)));
-      const head = all("thead th", svg.closest(".column")).map((c) => c.textContent);
+      const head = all("thead th", card).map((c) => c.textContent);
       const cells = [...rows[i].cells].map((c) => c.textContent);
       show(event, cells[0] + "\n" + cells.slice(1).map((c, k) => head[k + 1] + ": " + c).join("\n"));
       const x = (i + .5) / rows.length * 320;
       cursor.setAttribute("x1", x); cursor.setAttribute("x2", x); cursor.style.opacity = .5;
     });
-    svg.addEventListener("pointerleave", () => { hide(); cursor.style.opacity = 0; });
+    grid.addEventListener("pointerout", (event) => {
+      const svg = event.target.closest("svg.histogram");
+      if (!svg || svg.contains(event.relatedTarget)) return;
+      hide(); $(".cursor", svg).style.opacity = 0;
+    });
   }
 
   // Columns: find and order.
-  const grid = $("#column-grid"), find = $("#find"), order = $("#order");
+  const find = $("#find"), order = $("#order");
   if (grid && find) {
     const cards = all(".column", grid);
     find.addEventListener("input", () => {
@@ -168,7 +177,7 @@
   const scrolls = (box) => box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
   const reachable = () => all(".scroll").filter(scrolls).forEach((box) => { box.tabIndex = 0; });
   addEventListener("load", reachable); addEventListener("resize", reachable);
-  document.addEventListener("toggle", ({ target }) => { unfold(target.parentElement); reachable(); }, true);
+  document.addEventListener("toggle", reachable, true);
 
   // The section in view is marked in the list of contents.
   const links = new Map(all("nav a").map((a) => [a.getAttribute("href").slice(1), a]));
