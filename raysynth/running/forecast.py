@@ -76,8 +76,9 @@ class Forecast:
         self._ended[part] = self._ended.get(part, 0.0) + now - self._running.pop(part).begun
 
     def left(self, now: float) -> float | None:
-        """Seconds until all is done; None before a part has begun."""
-        if not (self._running or self._ended):
+        """Seconds until all is done; None where nothing is expected, or, of parts that follow each other, before the
+        first has begun."""
+        if not self.expected or self._since is None and self.at_once == 1:
             return None
         pace, alike = self._pace(now), self._alike()
         left = [self._left_of(r, now, self._due(p, pace, alike)) for p, r in self._running.items()]

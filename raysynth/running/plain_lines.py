@@ -79,9 +79,14 @@ class Step:
         least = most if self.fewest is None else min(max(self.fewest(), 0.0), most)
         return (time.monotonic() - self.begun) * (least * most) ** 0.5 / done
 
+    def is_whole(self) -> bool:
+        """Whether it is the very work that is forecast: then the forecast says what is left, and nothing beside it."""
+        whole = left_in_all()
+        return whole is not None and whole[0] == self.label
+
     def line(self) -> str:
         """How far it is, how long it took and will take."""
-        seconds, left = time.monotonic() - self.begun, self.seconds_left()
+        seconds, left = time.monotonic() - self.begun, None if self.is_whole() else self.seconds_left()
         if not self.total:
             return f"{self.label}: {duration(seconds)}"
         done = int(self.done + 1e-6)  # parts of a unit are summed
@@ -187,13 +192,16 @@ def _line_due(now: float) -> str | None:
         if step is None or (step.told or step.is_patient) and now - max(_written[0], _steps[0].begun) < SECONDS:
             return None
         step.told = True
-    return f"{step.line()} {in_all()}".rstrip()
+    return f"{step.line()} {in_all(step)}".rstrip()
 
 
-def in_all() -> str:
-    """What is left of the work that is forecast, in brackets; nothing without one."""
+def in_all(step: Step) -> str:
+    """What is left of the work that is forecast, in brackets, named where it is not the step; empty without one."""
     whole = left_in_all()
-    return "" if whole is None else f"({whole[0]}: about {duration(whole[1])} left in all)"
+    if whole is None:
+        return ""
+    named = "" if step.is_whole() else f"{whole[0]}: "
+    return f"({named}about {duration(whole[1])} left in all)"
 
 
 def duration(seconds: float) -> str:

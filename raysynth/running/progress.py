@@ -188,10 +188,11 @@ def _new_display(console: Console) -> Progress:
 
         def render(self, task: Task) -> Text:
             """As the plain lines say it."""
-            left = None if task.finished else task.fields["step"].seconds_left()
+            step = task.fields["step"]
+            left = None if task.finished or step.is_whole() else step.seconds_left()
             words = "" if left is None else f"{duration(left)} left"
             is_first = task.id == min((t.id for t in bar.tasks), default=None)
-            return Text(f"{words} {in_all() if is_first else ''}".strip(), style="dim")
+            return Text(f"{words} {in_all(step) if is_first else ''}".strip(), style="dim")
 
     bar = Progress(
         TextColumn("{task.description}"),

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from raysynth.errors import ClusterError, RaysynthError
 from raysynth.running.plain_lines import told
+from raysynth.running.progress import progress
 
 R = TypeVar("R")
 I = TypeVar("I")  # noqa: E741
@@ -42,7 +43,7 @@ def start_ray() -> Any:
     _require_reachable(os.environ.get("RAY_ADDRESS", ""))
     named = "local" if not os.environ.get("RAY_ADDRESS") and _notes_a_lost_cluster() else None
     try:
-        with _variable(_OOM_RETRIES, str(RETRIES)):
+        with _variable(_OOM_RETRIES, str(RETRIES)), progress("starting Ray", None):
             ray.init(named, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         address = os.environ.get("RAY_ADDRESS")

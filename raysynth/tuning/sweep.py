@@ -17,6 +17,7 @@ from raysynth.dp.accounting.odometer import Odometer, record_use
 from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
 from raysynth.files.storage import local_path
+from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types
 from raysynth.tuning import winners
@@ -151,11 +152,13 @@ class EvaluatedTrials(Trials):
         if not all(map(math.isinf, self.epsilons)):
             warn_of_text(rows, budget.schema)
         private = None if any(map(math.isinf, self.epsilons)) else types
-        parts = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
-        prepared = partial(prepared_task, objective=self.objective, budget=budget, folder=folder, entity=entity)
-        task = prepared(parts.train, parts.holdout, targets=targets)
-        if private is None and not all(map(math.isinf, self.epsilons)):
-            task = replace(task, private=prepared(*parts.read_privately(rows, holdout, types), targets=task.targets))
+        with stage("preparing the trials"):
+            parts = split(rows, holdout, self.holdout_share, self.max_rows, self.seed, entity, private=private)
+            prepared = partial(prepared_task, objective=self.objective, budget=budget, folder=folder, entity=entity)
+            task = prepared(parts.train, parts.holdout, targets=targets)
+            if private is None and not all(map(math.isinf, self.epsilons)):
+                read = parts.read_privately(rows, holdout, types)
+                task = replace(task, private=prepared(*read, targets=task.targets))
         claim(folder, note)
         room = Room(self.cpus_per_trial, self.max_concurrent_trials, self.scaling_config)
         trials, repeated = run_search(search, task, room)

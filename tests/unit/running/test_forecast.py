@@ -6,6 +6,7 @@ import pytest
 
 from raysynth.running import forecast as module
 from raysynth.running.forecast import Forecast, forecast, left_in_all, part
+from raysynth.running.plain_lines import Step, in_all
 from raysynth.running.progress import progress
 
 
@@ -74,3 +75,23 @@ def test_steps_and_bars_of_its_names_are_its_parts_and_a_forecast_inside_is_none
         with part("inner"), pytest.raises(ZeroDivisionError), part("inner"):
             _ = 1 / 0
     assert module._open == []
+
+
+def test_work_in_other_processes_is_forecast_before_any_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_crowd", lambda: 1.0)
+    with forecast("trials", {"1": 30.0, "2": 50.0}, at_once=2):
+        assert left_in_all() == ("trials", 40.0)
+    with forecast("trials", {}, at_once=2):
+        assert left_in_all() is None
+
+
+def test_a_step_that_is_the_whole_work_tells_one_figure_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own speed would contradict the forecast: the first of six trials ends late."""
+    monkeypatch.setattr(module, "_crowd", lambda: 1.0)
+    with forecast("trials", dict.fromkeys("123456", 10.0), at_once=2):
+        whole, other = Step("trials", 6, 0), Step("fitting", 6, 0)
+        for step in (whole, other):
+            step.begun -= 20.0
+            step.advance(1)
+        assert whole.line() == "trials: 1 of 6, 5 left, 20 s" and in_all(whole) == "(about 30 s left in all)"
+        assert other.line().endswith("about 1 min 40 s left") and in_all(other) == "(trials: about 30 s left in all)"
