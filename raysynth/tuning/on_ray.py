@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ray.tune import Callback, Tuner
     from ray.tune.search import Searcher
 
-_PROCESS_SECONDS = 5.0  # that a process of Tune's takes to start
+_PROCESS_SECONDS = 4.0  # that the first trial of a process takes more: it imports, and looks at the real rows
 Expected = Callable[[Trial], float]
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
 _QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
@@ -308,7 +308,7 @@ def trials_shown(choices: Choices, at_once: int, expected: Expected | None) -> I
     kinds: dict[str, str] = {}
     if expected is not None:
         for i, trial in enumerate(choices.typical):
-            is_first = i < at_once  # in its process, which the others find started
+            is_first = i < at_once  # in its process
             seconds[_part(i)] = expected(trial) + _PROCESS_SECONDS * is_first
             kinds[_part(i)] = study_key(trial.setting.method, trial.setting.epsilon) + " first" * is_first
     with forecast("trials", seconds, kinds, at_once=at_once), progress("trials", choices.number) as advance:
