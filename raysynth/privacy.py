@@ -6,7 +6,8 @@ The public names; what they do stands in `raysynth.attacks`.
 from __future__ import annotations
 
 from raysynth.attacks.attack import Attack, ClaimAttack, MembershipAttack, Outcome, RecordAttack
-from raysynth.attacks.audit.run import AuditedAttack, EpsilonAudit, audit_epsilon
+from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit
+from raysynth.attacks.audit.run import audit_epsilon
 from raysynth.attacks.registry import ATTACKS, FAMILIES
 from raysynth.attacks.results import AttackResult, AttackResults
 from raysynth.attacks.run import run_privacy_attacks

@@ -11,7 +11,7 @@ from raysynth.cli.application import Csv, Json, Method, Settings, app, run
 from raysynth.cli.steps import Outcome, check_output, new_model, read_as
 
 if TYPE_CHECKING:
-    from raysynth.attacks.audit.run import EpsilonAudit
+    from raysynth.attacks.audit.results import EpsilonAudit
     from raysynth.methods.base import Synthesizer
 
 

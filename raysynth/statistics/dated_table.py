@@ -22,7 +22,7 @@ from raysynth.statistics.text import TextSummary
 from raysynth.statistics.text_dates import ENOUGH, DateReading, is_nothing, read_dates, settled
 
 _DIGITS = (1_01_01, 2100_12_31_23_59_59)  # whole numbers that could be dates
-_FEWEST_NUMBERS = 3  # distinct whole numbers that can be taken for dates
+_FEWEST_NUMBERS = 20  # distinct whole numbers that can be taken for dates
 
 
 def dated(

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from raysynth import GaussianCopula
-from raysynth.attacks.audit.run import AuditedAttack, EpsilonAudit
+from raysynth.attacks.audit.results import AuditedAttack, EpsilonAudit
 from raysynth.attacks.run import run_privacy_attacks
 from raysynth.campaigns.plan import Plan
 from raysynth.campaigns.results import CampaignResults, Game

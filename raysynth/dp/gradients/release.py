@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from raysynth.dp.gradients.record import Recorder
 from raysynth.dp.gradients.uses import Use
+from raysynth.dp.mechanisms.answers import check_unheard
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise, NoiseSource, noise_source
 from raysynth.files.storage import Target
 from raysynth.running.device_copies import to_device
@@ -137,6 +138,7 @@ class DpSgdPlan:
 
     def noise(self, purpose: str) -> NoiseSource:
         """A worker's source of noise or of draws; for the purposes of one fit they differ where they are seeded."""
+        check_unheard(f"noise of {purpose}")
         if self.insecure_seed is not None:
             return InsecureSeededNoise(zlib.crc32(f"{self.insecure_seed} {purpose}".encode()))
         return noise_source(self.secure_mode)

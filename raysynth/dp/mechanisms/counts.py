@@ -22,6 +22,7 @@ from decimal import ROUND_FLOOR, Decimal, localcontext
 import numpy as np
 from scipy.special import ndtri
 
+from raysynth.dp.mechanisms.answers import Law, Question, answered
 from raysynth.dp.mechanisms.noise import NoiseSource
 
 WORD = 64  # bits
@@ -120,8 +121,9 @@ def gaussian_vector(
     Sensitivity: L2, over all values together. Counts take `noised_counts`. Theorem: the
     Gaussian mechanism (Dwork and Roth 2014, theorem A.1; exact: Balle and Wang 2018, theorem 8). Event: `gaussian`.
     """
-    values = np.asarray(values, dtype=np.float64)
-    return values + noise_multiplier * sensitivity * noise.normal(values.shape)
+    values, sigma = np.asarray(values, dtype=np.float64), noise_multiplier * sensitivity
+    question = Question(Law.GAUSSIAN, values, sigma)
+    return answered(question, lambda: values + sigma * noise.normal(values.shape))
 
 
 def noised_counts(
@@ -135,8 +137,10 @@ def noised_counts(
     exact = np.asarray(values)
     whole = np.rint(exact).astype(np.int64)
     assert np.array_equal(whole, exact), "discrete noise is for counts; sums of real numbers take gaussian_vector"
-    drawn = discrete_gaussian(noise_multiplier * sensitivity, whole.size, noise)
-    return (whole + drawn.reshape(whole.shape)).astype(np.float64)
+    sigma = noise_multiplier * sensitivity
+    question = Question(Law.DISCRETE_GAUSSIAN, whole, sigma)
+    drawn = answered(question, lambda: whole + discrete_gaussian(sigma, whole.size, noise).reshape(whole.shape))
+    return drawn.astype(np.float64)
 
 
 def noised_count(n: int, epsilon: float, noise: NoiseSource, *, sensitivity: float = 1.0) -> int:
@@ -146,7 +150,8 @@ def noised_count(n: int, epsilon: float, noise: NoiseSource, *, sensitivity: flo
     Sundararajan 2009): epsilon-DP, no delta. Event: `laplace` (whose loss is at least as large).
     """
     scale = float(np.nextafter(sensitivity / epsilon, np.inf))  # rounded so that epsilon is no less than what is drawn
-    return int(n + discrete_laplace(scale, 1, noise)[0])
+    question = Question(Law.LAPLACE, np.array([n]), scale)
+    return int(answered(question, lambda: n + discrete_laplace(scale, 1, noise))[0])
 
 
 def chosen(scores: np.ndarray, epsilon: float, noise: NoiseSource, *, sensitivity: float = 1.0) -> int:
@@ -156,9 +161,9 @@ def chosen(scores: np.ndarray, epsilon: float, noise: NoiseSource, *, sensitivit
     same law. Theorem: the exponential mechanism (McSherry and Talwar 2007); its loss has range epsilon (Dong, Durfee
     and Rogers 2020). Event: `exponential`. Scores of -inf are never chosen.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    gumbel = -np.log(-np.log(noise.uniform(scores.shape)))
-    return int(np.argmax(epsilon * scores / (2 * sensitivity) + gumbel))
+    scores, scale = np.asarray(scores, dtype=np.float64), epsilon / (2 * sensitivity)
+    question = Question(Law.CHOICE, scores, scale)
+    return int(answered(question, lambda: np.argmax(scale * scores - np.log(-np.log(noise.uniform(scores.shape))))))
 
 
 def stability_threshold(noise_multiplier: float, delta: float, *, sensitivity: float = 1.0) -> float:

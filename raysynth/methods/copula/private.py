@@ -3,9 +3,10 @@
 Margins come from the noised statistics. Two releases follow, by discrete and by continuous Gaussian noise:
 1. Pair tables on a coarse grid, of pairs with an unordered column; each row changes each of the T tables in one cell:
    L2 sensitivity sqrt(T). They give nothing but the order of the categories along their latent axis.
-2. The sums over rows of the products z_i z_j, i < j, of normal scores. Each row's vector z is clipped to norm r, so its
-   products have norm at most r^2 / sqrt(2) (the off-diagonal half of an outer product). Latent correlations follow from
-   these means as from exact ones, and the matrix is repaired to the nearest correlation matrix.
+2. The sums over rows of the products z_i z_j, i < j, of D normal scores. Each row's vector z is clipped to norm r, so
+   the squares of its products add up to ((sum z_i^2)^2 - sum z_i^4) / 2 <= r^4 (1 - 1 / D) / 2, since sum z_i^4 is at
+   least (sum z_i^2)^2 / D (Cauchy and Schwarz). Latent correlations follow from these means as from exact ones, and the
+   matrix is repaired to the nearest correlation matrix.
 
 With k rows of one privacy unit at most, both sensitivities are k times as large.
 """
@@ -58,9 +59,8 @@ def learn_privately(prepared: Prepared, scope: PrivacyScope) -> Copula:
     moments = summarise(prepared.table, make, columns=list(encoder.names), label="moments of scores")
     upper = np.triu_indices(len(axes), 1)
     assert planned[-1].noise_multiplier is not None
-    noised = gaussian_vector(
-        moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=k * radius**2 / math.sqrt(2)
-    )
+    sensitivity = k * products_norm(radius, len(axes))
+    noised = gaussian_vector(moments.sums_DD[upper], planned[-1].noise_multiplier, scope.noise, sensitivity=sensitivity)
     return assembled(encoder, axes, correlations_of_products(axes, noised / scope.n_rows))
 
 
@@ -90,6 +90,11 @@ class ScoreMoments:
         self.sums_DD += other.sums_DD
 
 
+def products_norm(radius: float, n_scores: int) -> float:
+    """Largest norm of the products of different scores of one row whose scores have norm `radius`; see the module."""
+    return radius**2 * math.sqrt((1 - 1 / n_scores) / 2)
+
+
 def clipping_radius(axes: Sequence[Axis]) -> float:
     """The norm that scores are clipped to: from noised shares alone."""
     squared = sum(a.present * float(a.steps @ normal_scores(a.steps) ** 2) / a.steps.sum() for a in axes)
@@ -97,7 +102,7 @@ def clipping_radius(axes: Sequence[Axis]) -> float:
 
 
 def _planned(scale: float, share: float, n_pairs: int, k: int) -> list[events.Event]:
-    """The two releases at a scale of noise; the sensitivity of the moments is in units of r^2 / sqrt(2)."""
+    """The two releases at a scale of noise; the sensitivity of the moments is in units of `products_norm`."""
     moments = events.gaussian("moments of clipped normal scores", scale / math.sqrt(1 - share), sensitivity=k)
     if not share:
         return [moments]

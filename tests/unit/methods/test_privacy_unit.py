@@ -14,7 +14,8 @@ import pytest
 
 from raysynth import infer_schema, load_synthetic_model
 from raysynth.api import new_synthesizer
-from raysynth.attacks.audit.run import AuditedAttack, _game
+from raysynth.attacks.audit.results import AuditedAttack
+from raysynth.attacks.audit.run import _game
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget

@@ -25,7 +25,7 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.encoding.table_encoder import TableEncoder, build_encoder
 from raysynth.fitting.prepared import EncodedCounts
-from raysynth.methods.copula.private import Axis, ScoreMoments
+from raysynth.methods.copula.private import Axis, ScoreMoments, products_norm
 from raysynth.running.runner import summarise
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
@@ -259,7 +259,7 @@ BOUNDS: dict[type, tuple[Callable[[Table], Callable[[], Any]], Callable[[Any], V
     ScoreMoments: (
         lambda t: lambda: ScoreMoments(encoder_of(t), _axes(encoder_of(t)), RADIUS),
         lambda s: {"moments": _array(s.sums_DD[np.triu_indices(len(s.sums_DD), 1)])},
-        RADIUS**2 / np.sqrt(2),
+        products_norm(RADIUS, len(POOL) - 1),  # a score of each column but 'nothing'
     ),
 }
 # Parts of those above, or never released with noise: exact statistics, checks and evaluation are the holder's own.
