@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,6 +25,7 @@ from raysynth.related.grouping import (
     take_or_null,
 )
 from raysynth.related.kinds import Sample, children_codes
+from raysynth.related.nested import without_nested
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel
@@ -81,12 +82,19 @@ class DatabaseModel:
         tables: the models of those that are made, parents first.
         references: the others, as they are, and their columns.
         key: permutes made keys.
+        nested: the keys of the schema that nobody declared.
     """
 
     schema: DatabaseSchema
     tables: Mapping[str, TableModel]
     references: Mapping[str, tuple[pa.Table, TableSchema]]
     key: int
+    nested: tuple[Relation, ...] = ()
+
+    @property
+    def declared(self) -> DatabaseSchema:
+        """Tables, keys and rules as the user knows them."""
+        return without_nested(self.schema, self.nested)
 
     def columns(self, name: str) -> TableSchema:
         """The columns of one table; raises `SchemaError` for an unknown one."""
@@ -140,11 +148,11 @@ def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int,
             with stage(f"table {plan.name}", database.tables[plan.name].rows.num_rows):
                 models[plan.name] = _learn_table(database, plan, extended, partial(make, plan.name), seed + number)
             if verbose:
-                print(_described(models[plan.name]))
+                print(_described(models[plan.name], database.nested))
             advance(1)
     kept = [n for n in database.schema.names if n not in models]
     references = {n: (database.tables[n].rows.combine_chunks(), database.tables[n].schema) for n in kept}
-    return DatabaseModel(database.schema, models, references, seed ^ 0x5DEECE66D)
+    return DatabaseModel(database.schema, models, references, seed ^ 0x5DEECE66D, database.nested)
 
 
 def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
@@ -373,10 +381,13 @@ def _families(family: Family, rng: np.random.Generator) -> np.ndarray:
     return np.flatnonzero(kept[family.parent] | alone)
 
 
-def _described(model: TableModel) -> str:
-    """A line on how a table is made."""
+def _described(model: TableModel, nested: Sequence[Relation]) -> str:
+    """A line on how a table is made; `nested`: keys that nobody declared."""
     plan = model.plan
     how = "a root" if plan.primary is None else f"with its parent in '{plan.primary.parent}'"
+    if plan.primary is not None and plan.primary in nested:
+        key = ", ".join(plan.primary.child_key)
+        how = f"as parts of rows of '{plan.primary.parent}', since each has one of the same ({key})"
     if plan.order is not None:
         how += f", in the order of '{plan.order}'"
     if plan.matched:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.fragments import Table
 from raysynth.data.keys import check_database, key_values, parent_rows
 from raysynth.data.table import as_table
 from raysynth.errors import DataError
@@ -22,6 +23,7 @@ from raysynth.kinds.arrow_text import dtype_text
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
+from raysynth.related.nested import with_nested
 from raysynth.related.plan import TablePlan, bringing, plan_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
@@ -65,12 +67,14 @@ class OpenDatabase:
         plans: of the tables that are made, parents first.
         tables: by name.
         parents: for each key that is filled, the number of each child row's parent.
+        nested: the keys of the schema that nobody declared (`nested.py`).
     """
 
     schema: DatabaseSchema
     plans: tuple[TablePlan, ...]
     tables: Mapping[str, OpenTable]
     parents: Mapping[Relation, np.ndarray]
+    nested: tuple[Relation, ...] = ()
 
     def plan(self, name: str) -> TablePlan:
         """How a table is made."""
@@ -109,20 +113,32 @@ def open_tables(
                 f"table '{name}' has {table.num_rows} rows; at least 2 are needed to learn from: leave it out, with "
                 "the relations that name it"
             )
-    parents = {}
-    for r in (r for r in schema.relations if not schema[r.child].reference):
-        found = parent_rows(key_values(opened[r.child], r.child_key), key_values(opened[r.parent], r.parent_key))
-        parents[r] = np.maximum(found, NO_PARENT)  # what points nowhere is missing, if that was allowed
-    alike = _alike(schema, rows, parents)
-    plans = plan_of(schema, {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()}, alike)
+    parents = _parents(opened, schema)
+    types, counts = {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()}
+    declared = {n: _declared(schemas.get(n)) for n in schema.names}
+    plans = plan_of(schema, types, counts, _alike(schema, rows, parents))
+    ruled = {n for n, own in declared.items() if own is not None and own.constraints}
+    schema, nested = with_nested(schema, plans, opened, ruled)
+    if nested:
+        parents = _parents(opened, schema)
+        plans = plan_of(schema, types, counts, _alike(schema, rows, parents))
     known = {}
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)
-        known[name] = _open_table(opened[name], rows[name], plan, _declared(schemas.get(name)))
-    database = OpenDatabase(schema, plans, known, parents)
+        known[name] = _open_table(opened[name], rows[name], plan, declared[name])
+    database = OpenDatabase(schema, plans, known, parents, nested)
     for plan in plans:
         _warn_of_large_families(database, plan)
     return database
+
+
+def _parents(opened: Mapping[str, Table], schema: DatabaseSchema) -> dict[Relation, np.ndarray]:
+    """For each key of tables that are made the number of each child row's parent."""
+    result = {}
+    for r in (r for r in schema.relations if not schema[r.child].reference):
+        found = parent_rows(key_values(opened[r.child], r.child_key), key_values(opened[r.parent], r.parent_key))
+        result[r] = np.maximum(found, NO_PARENT)  # what points nowhere is missing, if that was allowed
+    return result
 
 
 def _warn_of_large_families(database: OpenDatabase, plan: TablePlan) -> None:

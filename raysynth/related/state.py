@@ -41,6 +41,7 @@ def to_content(model: DatabaseModel, parameters: Mapping[str, Any]) -> ModelCont
         "method": METHOD,
         "parameters": dict(parameters),
         "database": model.schema.to_dict(),
+        "nested": [str(r) for r in model.nested],
         "order": list(model.tables),  # of the tables: JSON keeps none
         "tables": tables,
         "references": {name: columns.to_dict() for name, (_, columns) in model.references.items()},
@@ -69,7 +70,8 @@ def from_content(content: ModelContent) -> DatabaseModel:
         name: _table_from(plan, meta["tables"][name], under(f"{number}.", arrays))
         for number, (name, plan) in enumerate(plans.items())
     }
-    return DatabaseModel(schema, tables, references, int(meta["identifier_key"]))
+    nested = tuple(r for r in schema.relations if str(r) in meta.get("nested", ()))  # earlier files have none
+    return DatabaseModel(schema, tables, references, int(meta["identifier_key"]), nested)
 
 
 def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

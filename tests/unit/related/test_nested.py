@@ -1,0 +1,84 @@
+"""Tables of which one is a part of another, though both are declared as children of one parent alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from raysynth import RelationalSynthesizer, load_synthetic_model
+from raysynth.related.opened import open_tables
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.constraints import Positive
+from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
+from raysynth.schema.table import TableSchema
+
+RELATIONS = ["seasons.player -> players.id", "positions.player -> players.id"]
+KEY = Relation("seasons", "positions", ("player", "year"), ("player", "year"))
+
+
+def league(n: int = 300, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Players, the seasons of each, and in each season one to three positions, of the season's club and year."""
+    rng = np.random.default_rng(seed)
+    players = pd.DataFrame({"id": np.arange(n), "height": rng.normal(180, 8, n).round()})
+    number, first = rng.integers(1, 8, n), rng.integers(1950, 2010, n)
+    of = np.repeat(np.arange(n), number)
+    year = np.concatenate([f + np.arange(k) for f, k in zip(first, number, strict=True)])
+    seasons = pd.DataFrame({"player": of, "year": year, "club": rng.choice(list("ABCD"), len(of))})
+    seasons["games"] = rng.integers(1, 160, len(of))
+    held = np.repeat(np.arange(len(of)), rng.integers(1, 4, len(of)))
+    positions = seasons.loc[held, ["player", "year", "club"]].reset_index(drop=True)
+    positions["position"] = rng.choice(["pitcher", "catcher", "field"], len(held))
+    return {"players": players, "seasons": seasons, "positions": positions}
+
+
+def nested(tables: dict[str, pd.DataFrame], schema: DatabaseSchema, schemas: dict | None = None) -> tuple:
+    """The keys that are found."""
+    return open_tables(tables, schema, schemas or {}, "error").nested
+
+
+def declared(*rules: str, order: str | None = None) -> DatabaseSchema:
+    """The schema of `RELATIONS`."""
+    keys = (TableKeys("players", ("id",)), TableKeys("seasons"), TableKeys("positions", order=order))
+    return DatabaseSchema.from_dict(
+        {**DatabaseSchema(keys, tuple(map(Relation.parse, RELATIONS))).to_dict(), "rules": list(rules)}
+    )
+
+
+def test_parts_are_made_for_the_row_that_they_are_parts_of(tmp_path: Path) -> None:
+    real = league()
+    model = RelationalSynthesizer(relations=RELATIONS, seed=1, verbose=False, parameters={"n_trees": 2}).fit(real)
+    assert model.database_.nested == (KEY,)
+    assert [str(r) for r in model.schema_.relations] == RELATIONS
+    assert model.schema_.rules == ()
+    made = model.sample(scale=2.0, seed=2)
+    columns = ["player", "year", "club"]
+    assert set(map(tuple, made["positions"][columns].to_numpy())) <= set(map(tuple, made["seasons"][columns].to_numpy()))
+    each = [t["positions"].groupby(["player", "year"]).size().mean() for t in (real, made)]
+    assert each[1] == pytest.approx(each[0], rel=0.2)
+    assert list(made["positions"].dtypes) == list(real["positions"].dtypes)
+    model.save(file := tmp_path / "league.model")
+    again = load_synthetic_model(file)
+    assert again.schema_ == model.schema_
+    pd.testing.assert_frame_equal(again.sample(scale=2.0, seed=2)["positions"], made["positions"])
+
+
+def test_no_key_is_found_where_rows_have_no_other_or_several() -> None:
+    real, schema = league(), declared()
+    assert nested(real, schema) == (KEY,)
+    without = {**real, "seasons": real["seasons"].drop(index=7)}
+    twice = {**real, "seasons": pd.concat([real["seasons"], real["seasons"][7:8]], ignore_index=True)}
+    lacking = {**real, "positions": real["positions"].assign(year=real["positions"]["year"].where(lambda y: y > 1950))}
+    for tables in (without, twice, lacking):
+        assert nested(tables, schema) == ()
+
+
+def test_what_the_user_declares_of_the_rows_goes_before() -> None:
+    real = league()
+    born = {**real, "players": real["players"].assign(born=1900)}
+    assert nested(born, declared("positions.year >= players.born")) == ()
+    assert nested(born, declared(order="year")) == ()
+    later = TableSchema((ColumnSchema("year", Kind.CONTINUOUS, "int64", decimals=0),), (Positive("year"),))
+    assert nested(real, declared(), {"positions": later}) == ()
