@@ -72,6 +72,13 @@ def numbers(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return x if missing is None else np.where(missing, np.nan, x)
 
 
+def unit_of(type_: pa.DataType) -> float:
+    """Microseconds of one step of `numbers` for a type of times; 1 for other types."""
+    if pa.types.is_date32(type_):
+        return 86_400e6
+    return {"s": 1e6, "ms": 1e3, "ns": 1e-3}.get(getattr(type_, "unit", ""), 1.0)
+
+
 def codes(values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
     """A discrete column as numbers of its distinct values (-1: missing), (N,), and these values."""
     whole = one_array(values)

@@ -25,6 +25,7 @@ from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
 from raysynth.related.nested import with_nested
 from raysynth.related.plan import TablePlan, bringing, plan_of
+from raysynth.related.rules import check_rules
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
@@ -110,7 +111,7 @@ def open_tables(
     for name, table in rows.items():
         if table.num_rows < 2:
             raise DataError(
-                f"table '{name}' has {table.num_rows} rows; at least 2 are needed to learn from: leave it out, with "
+                f"table '{name}' has {table.num_rows} row; at least 2 are needed to learn from: leave it out, with "
                 "the relations that name it"
             )
     parents = _parents(opened, schema)
@@ -118,15 +119,16 @@ def open_tables(
     declared = {n: _declared(schemas.get(n)) for n in schema.names}
     plans = plan_of(schema, types, counts, _alike(schema, rows, parents))
     ruled = {n for n, own in declared.items() if own is not None and own.constraints}
-    schema, nested = with_nested(schema, plans, opened, ruled)
+    whole, nested = with_nested(schema, plans, opened, ruled)
     if nested:
-        parents = _parents(opened, schema)
-        plans = plan_of(schema, types, counts, _alike(schema, rows, parents))
+        parents = _parents(opened, whole)
+        plans = plan_of(whole, types, counts, _alike(whole, rows, parents))
     known = {}
     for name in schema.names:
         plan = next((p for p in plans if p.name == name), None)
         known[name] = _open_table(opened[name], rows[name], plan, declared[name])
-    database = OpenDatabase(schema, plans, known, parents, nested)
+    check_rules(schema, opened, {n: t.rows for n, t in known.items()}, parents)
+    database = OpenDatabase(whole, plans, known, parents, nested)
     for plan in plans:
         _warn_of_large_families(database, plan)
     return database

@@ -155,8 +155,7 @@ class RowsOfPersons:
             entry = np.arange(len(of)) - np.repeat(np.cumsum(rows) - rows, rows) + start[of]
             pairs = np.unique(of * self.n_persons + person_L[entry])
             persons = np.bincount(pairs // self.n_persons, minlength=len(nodes))
-            failing = nodes[persons < least]
+            failing = nodes[(persons < least) & (nodes > 0)]  # above the root there is nothing to fall back on
             few[failing] = True
             nodes = np.unique(tree["parent"][failing])
-        few[0] = False
         return few

@@ -107,3 +107,13 @@ def test_a_sample_of_a_larger_table_knows_its_persons() -> None:
     assert 250 < len(np.unique(persons_N)) <= 300
     found = RowsOfPersons.of(persons_N, codes_CN)
     assert found is not None and 0 in found.constant
+
+
+def test_a_tree_behind_whose_root_too_few_persons_stand_has_no_node_left_but_the_root() -> None:
+    """Asked for the root's parent, the walk up would never end."""
+    whose = RowsOfPersons(np.array([0, 0, 1, 1]), 2, frozenset())
+    tree = {"feature": [0, -1, -1], "parent": [0, 0, 0], "start": [0, 0, 2], "stop": [4, 2, 4]}
+    arrays = {name: np.array(values, np.int32) for name, values in tree.items()}
+    assert whose.too_few(arrays, np.arange(4), 5).tolist() == [False, True, True]
+    assert whose.too_few(arrays, np.arange(4), 2).tolist() == [False, True, True]
+    assert whose.too_few(arrays, np.arange(4), 1).tolist() == [False, False, False]

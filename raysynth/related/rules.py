@@ -1,0 +1,122 @@
+"""Whether declared orders and rules across tables hold in the real rows, so that made rows may be made by them.
+
+A rule is met by construction: copies are copied, totals computed, differences learned. Where real rows break it, made
+tables would differ from them in silence; so it is refused, by name and with the number of such rows. Rows are counted
+exactly, which has no place under a privacy budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from raysynth.data.arrow_types import is_text
+from raysynth.data.fragments import Table
+from raysynth.data.keys import key_values
+from raysynth.errors import DataError, SchemaError
+from raysynth.related.grouping import numbers, unit_of
+from raysynth.related.plan import COMPARED
+from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation
+
+ROUNDED = 1e-6  # relative: what a sum may differ by the order in which it was made
+
+
+def check_rules(
+    schema: DatabaseSchema,
+    tables: Mapping[str, Table],
+    rows: Mapping[str, pa.Table],
+    parents: Mapping[Relation, np.ndarray],
+) -> None:
+    """Raise for a rule or an order that the tables do not keep.
+
+    Args:
+        schema: of the database.
+        tables: by name, as they were given. rows: the same with dates that are written as text read.
+        parents: for each key the number of each child row's parent, `NO_PARENT` for none.
+
+    Raises:
+        SchemaError: a column that is compared, added up or ordered by is no number or time; names it.
+        DataError: a rule does not hold; says in how many rows.
+    """
+    for keys in schema.tables:
+        if keys.order is not None:
+            _check_measured(f"order of '{keys.name}'", keys.name, keys.order, rows)
+    for rule in schema.rules:
+        parent_N = parents[schema.relation_of(rule)]
+        if rule.kind in COMPARED:
+            broken = _broken_comparison(rule, rows, parent_N)
+        elif rule.kind == "==":
+            broken = _broken_copy(rule, tables, parent_N)
+        else:
+            broken = _broken_total(rule, rows, parent_N)
+        if broken.any():
+            table = rule.parent if rule.kind in ("sum", "count") else rule.child
+            raise DataError(
+                f"rule '{rule}' does not hold in {int(broken.sum()):,} of {len(broken):,} rows of '{table}'; mend "
+                "these rows, or leave the rule out"
+            )
+
+
+def _check_measured(what: str, table: str, column: str, rows: Mapping[str, pa.Table]) -> None:
+    type_ = rows[table].schema.field(column).type
+    if not (pt.is_integer(type_) or pt.is_floating(type_) or pt.is_decimal(type_) or pt.is_temporal(type_)):
+        raise SchemaError(
+            f"{what}: column '{column}' of '{table}' must hold numbers or times, and holds "
+            f"{'text' if is_text(type_) else type_}; cast it, or leave this out"
+        )
+
+
+def _numbers(rule: CrossTableRule, table: str, column: str, rows: Mapping[str, pa.Table]) -> np.ndarray:
+    """A column as numbers, NaN where missing, (N,)."""
+    _check_measured(f"rule '{rule}'", table, column, rows)
+    return numbers(rows[table].column(column))
+
+
+def _broken_comparison(rule: CrossTableRule, rows: Mapping[str, pa.Table], parent_N: np.ndarray) -> np.ndarray:
+    """Children on the wrong side of their parent's value, (N,) bool; missing values break nothing."""
+    own = _numbers(rule, rule.child, rule.child_column, rows)
+    theirs = np.append(_numbers(rule, rule.parent, rule.parent_column, rows), np.nan)[parent_N]
+    types = [rows[t].schema.field(c).type for t, c in _sides(rule)]
+    if pt.is_temporal(types[0]) != pt.is_temporal(types[1]):
+        raise SchemaError(f"rule '{rule}' compares {types[0]} with {types[1]}; cast one of them, so that both are times")
+    difference = (own * unit_of(types[0]) - theirs * unit_of(types[1])) * (1.0 if rule.kind in (">", ">=") else -1.0)
+    broken: np.ndarray = difference < 0 if "=" in rule.kind else difference <= 0
+    return broken
+
+
+def _sides(rule: CrossTableRule) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Table and column of the child and of the parent."""
+    return (rule.child, rule.child_column), (rule.parent, rule.parent_column)
+
+
+def _broken_copy(rule: CrossTableRule, tables: Mapping[str, Table], parent_N: np.ndarray) -> np.ndarray:
+    """Children with another value than their parent, (N,) bool; rows without a parent break nothing."""
+    own = key_values(tables[rule.child], (rule.child_column,))["k0"]
+    theirs = key_values(tables[rule.parent], (rule.parent_column,))["k0"]
+    if not own.type.equals(theirs.type):
+        raise SchemaError(
+            f"rule '{rule}': column '{rule.child_column}' of '{rule.child}' holds {own.type}, but "
+            f"'{rule.parent_column}' of '{rule.parent}' holds {theirs.type}; cast one of them"
+        )
+    beside = theirs.take(pa.array(parent_N, mask=parent_N < 0))
+    equal = pc.fill_null(pc.equal(own, beside), False).to_numpy()
+    missing = own.is_null().to_numpy() & beside.is_null().to_numpy()
+    broken: np.ndarray = (parent_N >= 0) & ~equal & ~missing
+    return broken
+
+
+def _broken_total(rule: CrossTableRule, rows: Mapping[str, pa.Table], parent_N: np.ndarray) -> np.ndarray:
+    """Parents whose value is not the number or the sum of their children, (P,) bool; missing values break nothing."""
+    said = _numbers(rule, rule.parent, rule.parent_column, rows)
+    there = np.flatnonzero(parent_N >= 0)
+    x = np.ones(len(parent_N))
+    if rule.kind == "sum":
+        x = np.nan_to_num(_numbers(rule, rule.child, rule.child_column, rows))
+    total = np.bincount(parent_N[there], weights=x[there], minlength=len(said))
+    size = np.bincount(parent_N[there], weights=np.abs(x[there]), minlength=len(said))
+    broken: np.ndarray = np.abs(said - total) > ROUNDED * np.maximum(size, 1.0)
+    return broken

@@ -1,0 +1,107 @@
+"""Rules and orders that the real rows do not keep are refused; by name, column and number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from unit.related.shop import RELATIONS, shop
+
+from raysynth import RelationalSynthesizer
+from raysynth.errors import DataError, InputError, SchemaError
+from raysynth.related.opened import open_tables
+from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
+
+Change = Callable[[dict[str, pd.DataFrame]], object]
+
+
+def opened(rule: str, change: Change | None = None, order: str | None = None) -> None:
+    """Open a shop whose orders know the number of their lines, their sum and their customer's segment."""
+    tables = shop(80)
+    lines, orders = tables["lines"].groupby("order"), tables["orders"]
+    tables["orders"] = orders.assign(
+        total=orders.id.map(lines.paid.sum().round(2)),
+        n=orders.id.map(lines.size()),
+        segment=orders.customer.map(tables["customers"].set_index("id").segment),
+    )
+    if change is not None:
+        change(tables)
+    keys = tuple(TableKeys(n, (), order if n == "orders" else None) for n in tables)
+    rules = (CrossTableRule.parse(rule),) if rule else ()
+    open_tables(tables, DatabaseSchema(keys, tuple(map(Relation.parse, RELATIONS)), rules), {}, "error")
+
+
+def first_is(table: str, column: str, value: object) -> Change:
+    """Another value in the third row."""
+    return lambda tables: tables[table].__setitem__(column, tables[table][column].where(tables[table].index != 2, value))
+
+
+BROKEN = {
+    "orders.day >= customers.joined": first_is("orders", "day", pd.Timestamp("1999-01-01")),
+    "orders.total = sum(lines.paid)": first_is("orders", "total", 1e6),
+    "orders.n = count(lines)": first_is("orders", "n", 99),
+    "orders.segment == customers.segment": first_is("orders", "segment", "nobody"),
+}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_rule_that_one_row_breaks_is_refused_and_holds_else(rule: str) -> None:
+    opened(rule)
+    with pytest.raises(DataError, match=r"does not hold in 1 of \d+ rows of 'orders'; mend"):
+        opened(rule, BROKEN[rule])
+
+
+def test_missing_values_break_no_rule() -> None:
+    for rule, (table, column) in {
+        "orders.day >= customers.joined": ("orders", "day"),
+        "orders.total = sum(lines.paid)": ("orders", "total"),
+        "orders.segment == customers.segment": ("customers", "age"),
+    }.items():
+        opened(rule, first_is(table, column, None))
+
+
+@pytest.mark.parametrize(
+    ("rule", "order", "column"),
+    [
+        ("orders.channel >= customers.age", None, "channel"),
+        ("orders.total = sum(lines.product)", None, "product"),
+        ("", "channel", "channel"),
+    ],
+)
+def test_what_is_no_number_or_time_is_named(rule: str, order: str | None, column: str) -> None:
+    with pytest.raises(SchemaError, match=f"column '{column}' of '.*' must hold numbers or times, and holds text"):
+        opened(rule, order=order)
+
+
+def test_dates_as_text_are_compared_as_dates_and_copies_by_their_type() -> None:
+    def as_text(tables: dict[str, pd.DataFrame]) -> None:
+        tables["orders"]["day"] = tables["orders"]["day"].dt.strftime("%d.%m.%Y")
+
+    opened("orders.day >= customers.joined", as_text)
+    with pytest.raises(InputError, match="cast one of them"):
+        opened("orders.n == customers.segment")
+
+
+def test_times_of_other_units_are_compared_as_times_and_made_children_keep_the_rule() -> None:
+    """A date is later than a time of the day before, though days are few and microseconds many."""
+    rng = np.random.default_rng(0)
+    first = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 500 * 86_400, 60), "s")
+    mothers = pd.DataFrame({"id": np.arange(60), "from": first, "to": first + pd.Timedelta(40, "D")})
+    whose = np.repeat(np.arange(60), 3)
+    day = first.to_numpy()[whose] + pd.to_timedelta(rng.integers(1, 39, 180), "D")
+    days = pa.array(pd.Series(day).dt.date + pd.Timedelta(1, "D"), pa.date32())
+    children = pa.table({"mother": pa.array(whose), "day": days, "end": days, "size": pa.array(whose)})
+    relations = ["children.mother -> mothers.id", "children.day > mothers.from", "children.end <= mothers.to"]
+    model = RelationalSynthesizer(relations=relations, seed=0, verbose=False, parameters={"n_trees": 2})
+    made = model.fit({"mothers": mothers, "children": children}).sample(scale=3.0, seed=1)
+    both = made["children"].merge(made["mothers"], left_on="mother", right_on="id")
+    assert (pd.to_datetime(both["day"]) > both["from"]).all()
+    assert (pd.to_datetime(both["end"]) <= both["to"]).all()
+    assert (pd.to_datetime(both["day"]) - both["from"]).mean() < pd.Timedelta(40, "D")
+    with pytest.raises(SchemaError, match="cast one of them"):
+        RelationalSynthesizer(relations=[relations[0], "children.size > mothers.from"], verbose=False).fit(
+            {"mothers": mothers, "children": children}
+        )
