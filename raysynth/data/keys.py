@@ -72,12 +72,34 @@ def check_database(
     for keys in schema.tables:
         referenced = {r.parent_key for r in schema.children_of(keys.name)}
         for key in sorted(referenced | ({keys.primary_key} - {()})):
-            _check_unique(keys, key, opened[keys.name])
+            check_unique(keys, key, opened[keys.name])
     relations = []
     for relation in schema.relations:
         opened[relation.child], found = _pointing(relation, opened, dangling)
         relations.append(found)
     return opened, replace(schema, relations=tuple(relations))
+
+
+def check_unique(keys: TableKeys, key: tuple[str, ...], table: Table) -> None:
+    """Raise `DataError` where a key that others point to repeats, or is missing.
+
+    Args:
+        keys: of the table. key: its columns. table: all rows.
+    """
+    values = key_values(table, key)
+    filled = complete(values)
+    columns = ", ".join(key)
+    noun = "primary key" if key == keys.primary_key else "key"
+    if filled.num_rows < values.num_rows:
+        raise DataError(
+            f"table '{keys.name}': {noun} ({columns}) is missing in {values.num_rows - filled.num_rows:,} of "
+            f"{values.num_rows:,} rows; fill it, or drop these rows"
+        )
+    if repeated := filled.num_rows - distinct(filled).num_rows:
+        raise DataError(
+            f"table '{keys.name}': {noun} ({columns}) is not unique: {repeated:,} of {filled.num_rows:,} rows repeat "
+            "the key of an earlier one; drop the repeated rows, or name further columns that tell them apart"
+        )
 
 
 def count_rows(table: Table) -> int:
@@ -159,24 +181,6 @@ def _check_types(relation: Relation, opened: Mapping[str, Table]) -> None:
                 f"'{relation.parent}.{parent_column}' holds {parent}; cast one of them, so that equal keys are equal "
                 "values"
             )
-
-
-def _check_unique(keys: TableKeys, key: tuple[str, ...], table: Table) -> None:
-    """Raise `DataError` where a key that others point to repeats, or is missing."""
-    values = key_values(table, key)
-    filled = complete(values)
-    columns = ", ".join(key)
-    noun = "primary key" if key == keys.primary_key else "key"
-    if filled.num_rows < values.num_rows:
-        raise DataError(
-            f"table '{keys.name}': {noun} ({columns}) is missing in {values.num_rows - filled.num_rows:,} of "
-            f"{values.num_rows:,} rows; fill it, or drop these rows"
-        )
-    if repeated := filled.num_rows - distinct(filled).num_rows:
-        raise DataError(
-            f"table '{keys.name}': {noun} ({columns}) is not unique: {repeated:,} of {filled.num_rows:,} rows repeat "
-            "the key of an earlier one; drop the repeated rows, or name further columns that tell them apart"
-        )
 
 
 def _pointing(relation: Relation, opened: Mapping[str, Table], dangling: str) -> tuple[Table, Relation]:

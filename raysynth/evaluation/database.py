@@ -79,9 +79,7 @@ def evaluate_synthetic_database(
     sides: dict[str, Database] = {}
     for label, tables in given.items():
         if tables is not None:
-            if absent := [n for n in schema.names if n not in tables]:
-                raise DataError(f"the {label} database has no table '{absent[0]}'; it has: {', '.join(tables)}")
-            sides[label] = read_database(tables, schema)
+            sides[label] = _side(label, tables, schema, sides.get("real"))
     whole, made, held = sides["real"], sides["synthetic"], sides.get("holdout")
     named = [n for n in schema.names if not schema[n].reference]
     person = entity_table(schema, entity)
@@ -114,6 +112,23 @@ def evaluate_synthetic_database(
         copying=copying,
         has_holdout=held is not None,
     )
+
+
+def _side(label: str, tables: Mapping[str, Any], schema: DatabaseSchema, real: Database | None) -> Database:
+    """One of the databases, with all tables and columns of the real one."""
+    if absent := [n for n in schema.names if n not in tables]:
+        raise DataError(f"the {label} database has no table '{absent[0]}'; it has: {', '.join(tables)}")
+    try:
+        found = read_database(tables, schema)
+    except DataError as error:
+        raise DataError(f"the {label} database: {error}") from None
+    for name, like in {} if real is None else real.tables.items():
+        if lost := [c for c in like.column_names if c not in found.tables[name].column_names]:
+            raise DataError(
+                f"the {label} database: table '{name}' has no column '{lost[0]}', as the real one has; give it that "
+                "column, or leave it out of the real one"
+            )
+    return found
 
 
 def _advanced(value: Any, advance: Any) -> Any:

@@ -245,7 +245,8 @@ class RelationalSynthesizer(Parameterised):
             scale: of the other root tables.
 
         Raises:
-            ParameterError: a name is no root table. SchemaError: a column is missing, or of another type.
+            ParameterError: a name is no root table. SchemaError: a column is missing, or of another type. DataError:
+                a key that children are to point to repeats.
         """
         from raysynth.data.table import as_table
         from raysynth.related.making import Roots
@@ -253,7 +254,7 @@ class RelationalSynthesizer(Parameterised):
 
         roots = self._roots(scale, None, dict.fromkeys(parents, 0))
         for name, rows in parents.items():
-            given = fitting(as_table(rows, min_rows=0).to_arrow(), name, self.table_schema(name))
+            given = fitting(as_table(rows, min_rows=0).to_arrow(), name, self.database_)
             roots[name] = Roots(given.num_rows, given=given)
         return self._frames(self._made(roots, scale, seed))
 

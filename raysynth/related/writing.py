@@ -24,6 +24,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.keys import check_unique
+from raysynth.data.table import as_table
 from raysynth.errors import ModelFileError, ParameterError, SchemaError
 from raysynth.files.storage import Place
 from raysynth.related.grouping import numbers, plain, take_or_null
@@ -46,7 +48,6 @@ from raysynth.sampling.writer import (
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import CrossTableRule, Relation
-from raysynth.schema.table import TableSchema
 
 
 @dataclass
@@ -128,10 +129,10 @@ def _is_meant(rule: CrossTableRule, relation: Relation) -> bool:
     return not rule.child_key or rule.child_key == relation.child_key
 
 
-def fitting(rows: pa.Table, name: str, schema: TableSchema) -> pa.Table:
-    """Given rows of a table with its columns and types; raises `SchemaError`."""
+def fitting(rows: pa.Table, name: str, model: DatabaseModel) -> pa.Table:
+    """Given rows of a table with its columns and types; raises `SchemaError`, and `DataError` where keys repeat."""
     arrays = {}
-    for column in schema.columns:
+    for column in model.columns(name).columns:
         if column.name not in rows.column_names:
             raise SchemaError(f"table '{name}': the given rows lack column '{column.name}'")
         wanted = column.as_modelled()
@@ -141,6 +142,9 @@ def fitting(rows: pa.Table, name: str, schema: TableSchema) -> pa.Table:
             arrays[column.name] = plain(rows.column(column.name)).cast(wanted.arrow_type)
         except pa.ArrowException as error:
             raise SchemaError(f"table '{name}': column '{column.name}' is no {column.dtype} ({error})") from error
+    table, schema = as_table(pa.table(arrays), min_rows=0), model.declared
+    for key in {r.parent_key for r in schema.children_of(name)} | ({schema[name].primary_key} - {()}):
+        check_unique(schema[name], key, table)
     return pa.table(arrays)
 
 

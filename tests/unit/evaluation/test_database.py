@@ -117,7 +117,14 @@ def test_targets_and_tables_of_few_rows(found: DatabaseEvaluation) -> None:
         evaluate_synthetic_database(real, real, SCHEMA, target="ward")
 
 
-def test_a_table_that_is_not_there_is_named() -> None:
+def test_a_table_or_column_that_is_not_there_is_named() -> None:
     real = clinic(patients=20)
+    column = next(c for c in real["visits"].columns if c not in ("id", "patient"))
+    for lacking, said in (
+        (real["visits"].drop(columns=column), f"the synthetic database: table 'visits' has no column '{column}'"),
+        (real["visits"][:0], "the synthetic database: table 'visits' has no rows"),
+    ):
+        with pytest.raises(DataError, match=said):
+            evaluate_synthetic_database(real, {**real, "visits": lacking}, SCHEMA)
     with pytest.raises(DataError, match="the synthetic database has no table 'visits'; it has: patients"):
         evaluate_synthetic_database(real, {"patients": real["patients"]}, SCHEMA)

@@ -277,6 +277,8 @@ def test_conditions_hold_for_roots_and_parents_can_be_given(
     children = model.sample_children({"customers": given}, seed=1)
     assert children["customers"].equals(given.reset_index(drop=True))
     assert children["orders"].customer.isin(given.id).all()
+    with pytest.raises(DataError, match=r"'customers'.*\(id\) is not unique: 60 of 120"):
+        model.sample_children({"customers": pd.concat([given, given])})
 
 
 def test_other_arguments_are_refused_by_name(model: RelationalSynthesizer) -> None:
