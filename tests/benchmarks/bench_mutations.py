@@ -1,6 +1,7 @@
 """What the unit tests catch: small wrong programs (mutations) of five rooms, each run with the tests of its room.
 
     python tests/benchmarks/bench_mutations.py --out DIR [--n 200] [--seed 2026] [--only KEY,KEY] [--again]
+                                                 [--seconds 60]
 
 A mutation changes one comparison, operator, number, truth value, condition or `min`/`max` of a file in `raysynth/dp`,
 `sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed. Each
@@ -8,8 +9,8 @@ is written into a temporary copy of the repository, and the tests of its room ru
 SECONDS are over: those that run the line (found once a room by tracing, DIR/lines_ROOM.json), the quickest first, and
 then what else stands in their files; where none does - a line that runs on import, or as compiled code - all tests of
 the room, those named after the file first. Caught means a failed assertion (or an error that was expected and did not
-come); a test that only raises does not count, and the others go on. Those in EQUAL are programs that do the same.
-Resumable: a line of DIR/mutations.jsonl each; `--again` runs those that survived anew, after tests were written.
+come); a test that only raises does not count, and the others go on. Programs that do the same are held equal in
+`equal_mutations.json`. Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not caught.
 """
 
 from __future__ import annotations
@@ -67,28 +68,10 @@ COMPUTED = {
 CALLED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
 CALLED |= {"floor": "ceil", "ceil": "floor"}
 
-# mutations that are the same program for all that a caller can see: (file, its line of code, what stands there) and why
-EQUAL: dict[tuple[str, str, str], str] = {
-    (
-        "raysynth/encoding/shared_cells.py",
-        "if low <= 0 <= high:",
-        "(low < 0 <= high)",
-    ): "from 0 the loop below comes to 0 as well; low lies below high",
-    (
-        "raysynth/encoding/numbers.py",
-        "array = array.cast(pa.float64(), safe=False)",
-        "(True)",
-    ): "Arrow checks no cast of decimals, truth values or float32 to doubles",
-    (
-        "raysynth/related/making.py",
-        "for place, (start, stop) in enumerate(zip(ends[:-1], ends[1:], strict=True)):",
-        "(False)",
-    ): "both have one entry fewer than `ends`",
-    (
-        "raysynth/sampling/frame.py",
-        "return pd.DataFrame(dict(zip(names, map(_as_declared, columns, schema.columns), strict=True)))",
-        "(False)",
-    ): "a column for each name",
+# mutations that are the same program for all that a caller can see, by (file, its line of code, what stands there)
+EQUAL = {
+    (m["file"], m["line"], m["after"]): m["why"]
+    for m in json.loads(Path(__file__).with_name("equal_mutations.json").read_text(encoding="utf-8"))
 }
 
 
@@ -289,15 +272,15 @@ def running(mutation: Mutation, out: Path, copy: Path) -> list[str]:
     return sorted(tests, key=lambda test: float(found["seconds"][test]))
 
 
-def tried(mutation: Mutation, copy: Path, first: list[str]) -> dict[str, str | int]:
-    """'caught' and by which test, 'raised' and how many tests, 'survived', or 'unfinished' after SECONDS."""
+def tried(mutation: Mutation, copy: Path, first: list[str], seconds: int) -> dict[str, str | int]:
+    """'caught' and by which test, 'raised' and how many tests, 'survived', or 'unfinished' after `seconds`."""
     file, report = copy / mutation.path, copy / "report.json"
     whole = file.read_bytes()
     report.unlink(missing_ok=True)
     file.write_bytes(whole[: mutation.start] + mutation.after.encode() + whole[mutation.end :])
     try:
         files = list(dict.fromkeys(test.split("::")[0] for test in first)) or tests_of(mutation.path, copy)
-        code = code_of_tests(files, copy, UntilAnAssertionFails(report, first), SECONDS)
+        code = code_of_tests(files, copy, UntilAnAssertionFails(report, first), seconds)
     finally:
         file.write_bytes(whole)
     found: dict[str, str | int] = json.loads(report.read_text()) if report.exists() else {}
@@ -350,6 +333,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--only", help="keys, separated by commas")
     parser.add_argument("--again", action="store_true", help="those anew that were not caught")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of processor time, of each")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the tests that run are ended, too
     given.out.mkdir(parents=True, exist_ok=True)
@@ -375,7 +359,7 @@ def main() -> None:
             found = {
                 "key": mutation.key,
                 **asdict(mutation),
-                **tried(mutation, copy, running(mutation, given.out, copy)),
+                **tried(mutation, copy, running(mutation, given.out, copy), given.seconds),
             }
             known[mutation.key] = found
             with lines.open("a") as out:

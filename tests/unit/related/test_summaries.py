@@ -59,6 +59,24 @@ def test_columns_are_chosen_by_how_much_families_differ(rows: tuple[pa.Table, np
     assert again.to_dict() == chosen.to_dict()
 
 
+def test_families_say_what_is_typical_of_them_and_how_many_values_they_have(
+    rows: tuple[pa.Table, np.ndarray, Summaries],
+) -> None:
+    children, parent_N, chosen = rows
+    parents = chosen.of(children, parent_N, 300)
+    devices = children.to_pandas().groupby("user").device
+    found = {n: pd.Series(v.to_pylist(), dtype=object) for n, v in parents.items() if "device" in n}
+    for words, wanted in (
+        ("different", devices.nunique()),
+        ("typical share", devices.agg(lambda d: d.value_counts(normalize=True).iloc[0])),
+    ):
+        (said,) = (v for n, v in found.items() if n.startswith(words))
+        pd.testing.assert_series_equal(
+            said.dropna(), wanted, check_dtype=False, check_names=False, check_index_type=False
+        )
+        assert said.isna().sum() == 300 - len(wanted) > 0, "those without children say nothing"
+
+
 def test_share_of_parents_is_that_of_an_analysis_of_variance() -> None:
     """Effects of variance 4 among noise of variance 1: 4 of 5 lie between parents, and of means 4 of 4.1."""
     rng, parent_N = np.random.default_rng(0), np.repeat(np.arange(2000), 10)
