@@ -82,7 +82,9 @@ def _broken_comparison(rule: CrossTableRule, rows: Mapping[str, pa.Table], paren
     theirs = np.append(_numbers(rule, rule.parent, rule.parent_column, rows), np.nan)[parent_N]
     types = [rows[t].schema.field(c).type for t, c in _sides(rule)]
     if pt.is_temporal(types[0]) != pt.is_temporal(types[1]):
-        raise SchemaError(f"rule '{rule}' compares {types[0]} with {types[1]}; cast one of them, so that both are times")
+        raise SchemaError(
+            f"rule '{rule}' compares {types[0]} with {types[1]}; cast one of them, so that both are times"
+        )
     difference = (own * unit_of(types[0]) - theirs * unit_of(types[1])) * (1.0 if rule.kind in (">", ">=") else -1.0)
     broken: np.ndarray = difference < 0 if "=" in rule.kind else difference <= 0
     return broken

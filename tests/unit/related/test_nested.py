@@ -55,7 +55,9 @@ def test_parts_are_made_for_the_row_that_they_are_parts_of(tmp_path: Path) -> No
     assert model.schema_.rules == ()
     made = model.sample(scale=2.0, seed=2)
     columns = ["player", "year", "club"]
-    assert set(map(tuple, made["positions"][columns].to_numpy())) <= set(map(tuple, made["seasons"][columns].to_numpy()))
+    assert set(map(tuple, made["positions"][columns].to_numpy())) <= set(
+        map(tuple, made["seasons"][columns].to_numpy())
+    )
     each = [t["positions"].groupby(["player", "year"]).size().mean() for t in (real, made)]
     assert each[1] == pytest.approx(each[0], rel=0.2)
     assert list(made["positions"].dtypes) == list(real["positions"].dtypes)

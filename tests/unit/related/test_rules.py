@@ -36,7 +36,11 @@ def opened(rule: str, change: Change | None = None, order: str | None = None) ->
 
 def first_is(table: str, column: str, value: object) -> Change:
     """Another value in the third row."""
-    return lambda tables: tables[table].__setitem__(column, tables[table][column].where(tables[table].index != 2, value))
+
+    def change(tables: dict[str, pd.DataFrame]) -> None:
+        tables[table][column] = tables[table][column].where(tables[table].index != 2, value)
+
+    return change
 
 
 BROKEN = {
