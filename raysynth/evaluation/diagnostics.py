@@ -27,6 +27,8 @@ from raysynth.statistics.released import CategoryCounts, NumericDistribution
 _KEYS = 100_000  # synthetic keys that are looked up in the real table
 BESIDE = 100  # whole numbers on either side of a made key
 _NAMED = 5  # columns named in the detail of a failed check
+_LEVEL = 1e-4  # how often a column of fresh real rows is taken for a fault
+_RECORDS = 1000  # so many records are no chance, whatever the numbers of rows
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,31 @@ def diagnose(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) ->
 
 
 def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
-    outside = {}
+    """Outside declared bounds no value is allowed; outside the real range so many as fresh real rows may have."""
+    outside, by_chance = {}, {}
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
             declared = tables.schema[name].bounds if tables.kinds[name].is_number else None
             if real.total and synthetic.total:
                 low, high = declared or (float(real.low[0]), float(real.high[-1]))
                 below = float(cdf(synthetic, np.array([low]), left=True)[0])
-                outside[name] = below + 1 - float(cdf(synthetic, np.array([high]))[0])
-    return _shares("Numbers within their range", outside, "values outside the declared or real range")
+                above = 1 - float(cdf(synthetic, np.array([high]))[0])
+                most = max(below, above) * synthetic.total
+                is_fresh = not declared and _chance_of_records(round(most), synthetic.total, real.total) > _LEVEL
+                (by_chance if is_fresh else outside)[name] = below + above
+    return _shares("Numbers within their range", outside, "values outside the declared or real range", by_chance)
+
+
+def _chance_of_records(k: int, m: float, n: float) -> float:
+    """How often the k largest of m and n values of one law are all of the m: 1 for k = 0, at most (m / (m + n))^k."""
+    among = np.arange(min(k, _RECORDS))
+    return float(np.prod(np.maximum(m - among, 0) / (m + n - among)))
 
 
 def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
-    unseen, rare = {}, []
+    """Beside declared categories no other is allowed; beside real ones so many as fresh real rows may bring: of these
+    the share of the real rows whose value no other has is new (Good 1953)."""
+    unseen, by_chance, rare = {}, {}, []
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
             declared = tables.schema[name].categories
@@ -81,8 +95,10 @@ def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]])
             new = sum(
                 float(n) for v, n in zip(synthetic.values, synthetic.counts, strict=True) if text_of(v) not in known
             )
-            unseen[name] = new / total if total else 0.0
-    found = _shares("Categories known", unseen, "values that the real table does not have")
+            alone = 0.0 if declared or not real.counts.sum() else float((real.counts == 1).sum() / real.counts.sum())
+            is_fresh = new <= binom.ppf(1 - _LEVEL, total, alone)
+            (by_chance if is_fresh else unseen)[name] = new / total if total else 0.0
+    found = _shares("Categories known", unseen, "values that the real table does not have", by_chance)
     return replace(found, detail=found.detail + _named(rare, f"; '{RARE_LABEL}' stands for protected ones in "))
 
 
@@ -206,11 +222,20 @@ def _constraints(tables: Tables) -> list[Diagnostic]:
     ]
 
 
-def _shares(name: str, shares: dict[str, float], what: str) -> Diagnostic:
-    bad = sorted((n for n, s in shares.items() if s > 1e-9), key=lambda n: -shares[n])
-    listed = ", ".join(f"'{n}' ({shares[n]:.2%})" for n in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    return Diagnostic(name, not bad, f"{what}: {listed}{more}" if bad else f"no {what} in {len(shares)} columns")
+def _shares(name: str, shares: dict[str, float], what: str, by_chance: dict[str, float]) -> Diagnostic:
+    """A check of all columns that fails by those of `shares`, and names those that chance explains."""
+    bad, fresh = ({n: s for n, s in found.items() if s > 1e-9} for found in (shares, by_chance))
+    n_columns = len(shares) + len(by_chance)
+    text = f"{what}: {_with_shares(bad)}" if bad else f"no {'more ' if fresh else ''}{what} "
+    if not bad:
+        text += f"{'than fresh rows have ' if fresh else ''}in {n_columns} columns"
+    return Diagnostic(name, not bad, text + (f"; no more than fresh rows have: {_with_shares(fresh)}" if fresh else ""))
+
+
+def _with_shares(found: dict[str, float]) -> str:
+    named = sorted(found, key=lambda n: -found[n])
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return ", ".join(f"'{n}' ({found[n]:.2%})" for n in named[:_NAMED]) + more
 
 
 def _named(names: list[str], before: str) -> str:

@@ -51,6 +51,7 @@ class Step:
     before: float = field(init=False)  # units that earlier runs did
     begun: float = field(default_factory=time.monotonic)
     told: bool = False
+    patience: float = field(default=0.0, init=False)  # the most that `fewest` has been
 
     def __post_init__(self) -> None:
         self.before = self.done
@@ -69,15 +70,17 @@ class Step:
     def seconds_left(self) -> float | None:
         """Until the end, at the speed so far; None where nothing is known.
 
-        Of work that may end early, the geometric mean of the least and the most: within a factor of two of the truth
-        where these lie within one of four.
+        Of work that may end early, the geometric mean of the least and the most (within a factor of two of the truth
+        where these lie within one of four), nearer to the least the more of its patience is used up.
         """
         done = self.done - self.before
         if not self.total or done <= 0:
             return None
         most = max(self.total - self.done, 0.0)
         least = most if self.fewest is None else min(max(self.fewest(), 0.0), most)
-        return (time.monotonic() - self.begun) * (least * most) ** 0.5 / done
+        self.patience = max(self.patience, least)
+        early = 1 - least / (2 * self.patience) if 0 < least < most else 0.5
+        return (time.monotonic() - self.begun) * least**early * most ** (1 - early) / done
 
     def is_whole(self) -> bool:
         """Whether it is the very work that is forecast: then the forecast says what is left, and nothing beside it."""

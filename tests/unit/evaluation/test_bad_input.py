@@ -68,6 +68,36 @@ def test_numbers_out_of_range_and_new_missing_values_fail_the_diagnostics() -> N
     assert failed == {"Numbers within their range", "Missing values only where allowed"}
 
 
+def test_fresh_rows_of_one_law_are_a_valid_table() -> None:
+    """Of 40 columns some largest and smallest values, and some rare words, are the fresh rows' alone: chance, no fault.
+    A check fails by chance in less than one of 100 such tables."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"word {i}" for i in range(2_000)])
+
+    def rows(n: int) -> pd.DataFrame:
+        numbers = pd.DataFrame(rng.lognormal(sigma=2.0, size=(n, 40))).add_prefix("x")
+        return numbers.assign(word=words[np.minimum(rng.zipf(1.4, n), 2_000) - 1], group=rng.choice(list("ab"), n))
+
+    real, fresh = rows(900), rows(700)
+    found = {d.name: d for d in evaluate_synthetic_data(real, fresh, metrics="statistical_similarity").diagnostics}
+    assert all(d.passed for d in found.values())
+    assert "no more than fresh rows have: 'x" in found["Numbers within their range"].detail
+    assert "no more than fresh rows have: 'word'" in found["Categories known"].detail
+    wrong = fresh.assign(x0=fresh["x0"].where(np.arange(700) >= 20, -1.0), group=["c", *fresh["group"][1:]])
+    results = evaluate_synthetic_data(real, wrong, metrics="statistical_similarity")
+    details = [d.detail for d in results.diagnostics if not d.passed]
+    assert len(details) == 2 and "range: 'x0'" in details[0] and "have: 'group' (0.14%)" in details[1]
+
+
+def test_outside_declared_bounds_and_categories_no_value_is_chance() -> None:
+    fresh = FEW.assign(age=[17.0, *FEW["age"][1:]], town=["d", *FEW["town"][1:]])
+    real = pd.concat([FEW, pd.DataFrame({"age": [3.0], "town": ["e"]})])  # 'e' is alone: new words are no surprise
+    declared = infer_schema(real).with_column("age", bounds=(0, 16)).with_column("town", categories=tuple("abce"))
+    for schema, names in ((None, set()), (declared, {"Numbers within their range", "Categories known"})):
+        found = evaluate_synthetic_data(real, fresh, metrics="statistical_similarity", schema=schema).diagnostics
+        assert {d.name for d in found if not d.passed} == names
+
+
 def test_repeated_and_copied_keys_fail_the_diagnostics() -> None:
     rng = np.random.default_rng(0)
     keys = [f"K{i:08x}" for i in rng.permutation(10**6)[:60]]

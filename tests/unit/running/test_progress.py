@@ -108,6 +108,17 @@ def test_work_that_may_end_early_is_expected_between_the_least_and_the_most() ->
     assert step.share() == pytest.approx(0.105)
 
 
+def test_the_more_patience_is_used_up_the_nearer_is_the_end() -> None:
+    """A training that ends with its patience of ten, after 20 of at most 40 epochs of 3 s: within 1.75 all the way."""
+    since_best = 0.0
+    step = plain_lines.Step("training", 40, 0, fewest=lambda: 10 - since_best)
+    for epoch in range(5, 20):
+        since_best = max(0.0, epoch - 10)
+        step.done, step.begun = epoch, plain_lines.time.monotonic() - 3 * epoch
+        left = step.seconds_left()
+        assert left is not None and 1 / 1.75 < left / (3 * (20 - epoch)) < 1.75, epoch
+
+
 def test_a_command_on_a_terminal_shows_that_it_works_where_it_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     console = terminal()
     monkeypatch.setattr(module, "console_of_progress", lambda: console)
