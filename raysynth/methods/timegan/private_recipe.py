@@ -44,11 +44,10 @@ from raysynth.methods.timegan.network import (
     TimeGanSizes,
     step_mask,
 )
-from raysynth.methods.timegan.recipe import TimeGanSettings, adam_of
+from raysynth.methods.timegan.recipe import SequenceJob, adam_of
 from raysynth.methods.timegan.summary import SequenceSummary
 from raysynth.training.batches import Batch, RowSource
 from raysynth.training.compiled import add_gradients
-from raysynth.training.job import Job
 from raysynth.training.learner import At, Optimiser, Trainable, Update
 from raysynth.training.private_batches import PrivateBatch
 from raysynth.training.private_steps import PrivateSteps
@@ -87,23 +86,14 @@ class ReleasedSequences:
 
 
 @dataclass(frozen=True)
-class PrivateTimeGanJob(Job):
-    """A TimeGAN to train under a budget.
+class PrivateTimeGanJob(SequenceJob):
+    """A TimeGAN to train under a budget; of the weights of losses, `distance_weight` is for what was released.
 
     Args:
-        layout: of a wide row.
-        networks: networks and optimisers; of the weights of losses, `distance_weight` for what was released.
         released: what the generator learns from beside the discriminator.
     """
 
-    layout: SequenceLayout
-    networks: TimeGanSettings
     released: ReleasedSequences = field(repr=False)
-
-    @property
-    def sizes(self) -> TimeGanSizes:
-        """Widths and depths of the networks for this layout."""
-        return self.networks.sizes(self.layout)
 
     def trainable(self, device: torch.device) -> TrainablePrivateTimeGan:
         """Networks with fresh weights."""

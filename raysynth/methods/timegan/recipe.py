@@ -77,8 +77,8 @@ class TimeGanSettings:
 
 
 @dataclass(frozen=True)
-class TimeGanJob(Job):
-    """A TimeGAN to train.
+class SequenceJob(Job):
+    """A TimeGAN to train, with or without a budget.
 
     Args:
         layout: of a wide row.
@@ -89,14 +89,18 @@ class TimeGanJob(Job):
     networks: TimeGanSettings
 
     @property
-    def signature(self) -> str:
-        """The epochs too, since the phases divide them."""
-        return f"{super().signature} of {self.settings.epochs} epochs"
-
-    @property
     def sizes(self) -> TimeGanSizes:
         """Widths and depths of the networks for this layout."""
         return self.networks.sizes(self.layout)
+
+
+class TimeGanJob(SequenceJob):
+    """A TimeGAN to train without a budget."""
+
+    @property
+    def signature(self) -> str:
+        """The epochs too, since the phases divide them."""
+        return f"{super().signature} of {self.settings.epochs} epochs"
 
     def trainable(self, device: torch.device) -> TrainableTimeGan:
         """Networks with fresh weights."""
