@@ -4,8 +4,9 @@ A format is strftime's language with what columns of real files need beside it:
 
     %Y %y      year, of four or two digits (69 to 99 are 19xx)        %j        day of the year, 001 to 366
     %m %-m     month, with and without a leading zero                 %q        quarter, 1 to 4
-    %b %B      month, 'Jan' and 'January' (%^b %^B: in capitals)      %G %V %u  ISO year, week and weekday
-    %d %-d     day of the month                                       %a %A     weekday, 'Mon' and 'Monday'
+    %b %B      month, 'Jan' and 'January' (%^b %^B: in capitals;      %G %V %u  ISO year, week and weekday
+               %#b %#B: in small letters; %{fr}B, %#{es}b: in other languages, those of `month_names.py`)
+    %d %-d     day of the month (%-o: 1st, 2nd)                       %a %A     weekday, 'Mon' and 'Monday'
     %H %-H     hour, 0 to 23         %I %-I  hour, 1 to 12            %p        AM or PM (%#p: am or pm)
     %O %-O     hours of a duration, as many as there are: 26:15:00 is '%O:%M:%S'
     %M %S      minute, second        %f      digits of a fraction, as many as there are (%3f: exactly three)
@@ -13,12 +14,15 @@ A format is strftime's language with what columns of real files need beside it:
 
 Anything else stands for itself ('T', 'Z', '+01:00'). What a format lacks is the first (the first day of a month) or
 1970-01-01. Reading never raises: text of another form, or a day that does not exist, is null.
+
+'%d/%m/%Y or %d/%m/%y' reads either form, the first that fits. A value is written in the first that gives it back, and
+midnight in one that has no time of day.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,14 +30,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
-MONTHS = (*_MONTHS, "November", "December")
+from raysynth.kinds.month_names import FULL, SHORT, month_names
+
+_UNITS = ("day", "s", "ms", "us", "ns")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_TOKEN = re.compile(r"%(?:%|[-^#]?[A-Za-z]|[1-9]f)|[^%]+|%")
+_TOKEN = re.compile(r"%(?:%|[-^#]?(?:\{[a-z.]+\})?[A-Za-z]|[1-9]f)|[^%]+|%")
+_OR = " or "  # between the forms of a column that has several
+_MONTH = {  # names by directive, as they are written without a sign for the case
+    f"{{{language}}}{code}": tuple(n[:1].upper() + n[1:] for n in month_names(language, short=code == "b"))
+    for code, languages in (("b", SHORT), ("B", FULL))
+    for language in languages
+}
+_MONTH |= {code: _MONTH[f"{{en}}{code}"] for code in "bB"}
 
 
-def _names(names: tuple[str, ...], short: bool) -> str:
-    return "|".join(n[:3] if short else n for n in names)
+def _any_of(names: Iterable[str]) -> str:
+    return f"(?i:{'|'.join(re.escape(n) for n in sorted(names, key=len, reverse=True))})"
+
+
+def month_names_of(directive: str) -> tuple[str, ...] | None:
+    """The twelve names that a directive such as '%b' or '%#{fr}B' writes; None for one of something else."""
+    names = _MONTH.get(directive[1:].lstrip("^#"))
+    case = {"^": str.upper, "#": str.lower}.get(directive[1:2], str)
+    return None if names is None else tuple(case(n) for n in names)
 
 
 _PATTERNS = {
@@ -43,10 +62,10 @@ _PATTERNS = {
     "%-m": r"(?P<m>1[0-2]|0?[1-9])",
     "%d": r"(?P<d>0[1-9]|[12][0-9]|3[01])",
     "%-d": r"(?P<d>[12][0-9]|3[01]|0?[1-9])",
-    **{f"%{case}b": rf"(?P<b>(?i:{_names(MONTHS, True)}))" for case in ("", "^")},
-    **{f"%{case}B": rf"(?P<b>(?i:{_names(MONTHS, False)}))" for case in ("", "^")},
-    **{f"%{case}a": rf"(?:(?i:{_names(WEEKDAYS, True)}))" for case in ("", "^")},
-    **{f"%{case}A": rf"(?:(?i:{_names(WEEKDAYS, False)}))" for case in ("", "^")},
+    "%-o": r"(?P<d>[12][0-9]|3[01]|[1-9])(?i:st|nd|rd|th)",
+    **{f"%{case}{d}": rf"(?P<b>{_any_of(names)})" for d, names in _MONTH.items() for case in ("", "^", "#")},
+    **{f"%{case}a": rf"(?:{_any_of(n[:3] for n in WEEKDAYS)})" for case in ("", "^")},
+    **{f"%{case}A": rf"(?:{_any_of(WEEKDAYS)})" for case in ("", "^")},
     "%H": r"(?P<H>[01][0-9]|2[0-3])",
     "%-H": r"(?P<H>[01]?[0-9]|2[0-3])",
     "%I": r"(?P<I>0[1-9]|1[0-2])",
@@ -75,14 +94,23 @@ class DateFormat:
     text: str
 
     def __post_init__(self) -> None:
+        if len(self.forms) > 1:  # each is checked
+            return
         tokens = _TOKEN.findall(self.text)
         if unknown := [t for t in tokens if t.startswith("%") and t not in _PATTERNS]:
-            raise ValueError(f"{unknown[0]!r} is no directive of a date format; known: {' '.join(_PATTERNS)}")
+            known = " ".join(p for p in _PATTERNS if "{" not in p)
+            raise ValueError(f"{unknown[0]!r} is no directive of a date format; known: {known}")
         groups = re.findall(r"\(\?P<(\w)>", "".join(_PATTERNS.get(t, "") for t in tokens))
         if not groups or len(set(groups)) != len(groups):
             raise ValueError(
                 f"the date format {self.text!r} names {'something twice' if groups else 'no date or time'}"
             )
+
+    @cached_property
+    def forms(self) -> tuple[DateFormat, ...]:
+        """The single forms of a column that has several; else itself."""
+        texts = self.text.split(_OR)
+        return (self,) if len(texts) == 1 else tuple(DateFormat(t) for t in texts)
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
@@ -97,6 +125,9 @@ class DateFormat:
     @property
     def type(self) -> pa.DataType:
         """The Arrow type that holds the values: days where there is no time of day."""
+        if len(self.forms) > 1:
+            finest = max((f.type for f in self.forms), key=lambda t: _UNITS.index(getattr(t, "unit", "day")))
+            return finest
         digits = max((6 if t == "%f" else int(t[1]) for t in self.tokens if re.fullmatch(r"%\d?f", t)), default=0)
         if digits:
             return pa.timestamp("ms" if digits <= 3 else "us" if digits <= 6 else "ns")
@@ -105,10 +136,16 @@ class DateFormat:
 
     def parse(self, texts: pa.Array) -> pa.Array:
         """Values (N,) of `type` of texts (N,); null where a text has another form."""
+        if len(self.forms) > 1:
+            return pc.coalesce(*(f.parse(texts).cast(self.type) for f in self.forms))
         texts = pc.utf8_trim_whitespace(texts)
         found = pc.extract_regex(texts, pattern=f"^{self.regex}$")
         null = found.is_null().to_numpy(zero_copy_only=False)
         parts = {f.name: found.field(i) for i, f in enumerate(found.type)}
+        if "b" in parts:
+            names = next(names for t in self.tokens if (names := month_names_of(t)) is not None)
+            at = pc.index_in(pc.utf8_lower(parts["b"]), value_set=pa.array([n.lower() for n in names]))
+            parts["m"] = pc.add(pc.fill_null(at, 0), 1).cast(pa.string())
         day, wrong = _days(parts, len(texts))
         time_ns = _time_of_day(parts, len(texts))
         missing = null | wrong
@@ -121,6 +158,8 @@ class DateFormat:
 
     def write(self, values: pa.Array) -> pa.Array:
         """Texts (N,) of values (N,) of `type`; null stays null."""
+        if len(self.forms) > 1:
+            return self._write_forms(values)
         missing = values.is_null().to_numpy(zero_copy_only=False)
         is_day = pa.types.is_date32(values.type)
         whole = values.cast(pa.int32() if is_day else pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
@@ -131,6 +170,15 @@ class DateFormat:
         arrays = [p if isinstance(p, pa.Array) else pa.repeat(pa.scalar(p), len(values)) for p in pieces]
         written = pc.binary_join_element_wise(*arrays, "")
         return pc.if_else(pa.array(~missing), written, pa.scalar(None, pa.string()))
+
+    def _write_forms(self, values: pa.Array) -> pa.Array:
+        """Each value in a form that gives it back: days before times, then in the order that they are listed in."""
+        texts = []
+        for form in sorted(self.forms, key=lambda f: _UNITS.index(getattr(f.type, "unit", "day"))):
+            written = form.write(values.cast(form.type, safe=False))
+            kept = pc.fill_null(pc.equal(form.parse(written).cast(values.type), values), False)
+            texts.append(pc.if_else(kept, written, pa.scalar(None, pa.string())))
+        return pc.coalesce(*texts, self.forms[0].write(values.cast(self.forms[0].type, safe=False)))
 
 
 def _whole(parts: dict[str, pa.Array], name: str, default: int, n: int) -> np.ndarray:
@@ -154,10 +202,6 @@ def _days(parts: dict[str, pa.Array], n: int) -> tuple[np.ndarray, np.ndarray]:
         short = _whole(parts, "y", 70, n)
         year = np.where(short >= 69, 1900, 2000) + short
     month = _whole(parts, "m", 1, n) if "m" in parts else 3 * _whole(parts, "q", 1, n) - 2
-    if "b" in parts:
-        lower = pc.utf8_slice_codeunits(pc.utf8_lower(parts["b"]), 0, 3)
-        known = pa.array([m[:3].lower() for m in MONTHS])
-        month = pc.fill_null(pc.index_in(lower, value_set=known), 0).to_numpy(zero_copy_only=False) + 1
     months = (np.datetime64("1970-01", "M") + ((year - 1970) * 12 + month - 1)).astype("datetime64[M]")
     first = months.astype("datetime64[D]")
     offset = _whole(parts, "j", 1, n) if "j" in parts else _whole(parts, "d", 1, n)
@@ -199,12 +243,15 @@ class _Parts:
         if code == "f":
             digits = 6 if case == "f" else int(case)
             return _padded(self.time_ns % 1_000_000_000 // 10 ** (9 - digits), digits)
-        if code in "bBaA":
-            names = MONTHS if code in "bB" else WEEKDAYS
-            shown = [n[:3] if code in "ba" else n for n in names]
+        if (months := month_names_of(directive)) is not None:
+            return pa.array(months).take(pa.array(self._month - 1))
+        if code in "aA":
+            shown = [n[:3] if code == "a" else n for n in WEEKDAYS]
             shown = [n.upper() for n in shown] if case == "^" else shown
-            at = self._month - 1 if code in "bB" else (self.day + 3) % 7
-            return pa.array(shown).take(pa.array(at))
+            return pa.array(shown).take(pa.array((self.day + 3) % 7))
+        if code == "o":
+            ends = [{1: "st", 2: "nd", 3: "rd"}.get(k % 10 if k // 10 != 1 else 0, "th") for k in range(32)]
+            return pa.array([f"{k}{end}" for k, end in enumerate(ends)]).take(pa.array(self._number("d")))
         if code == "p":
             halves = ("am", "pm") if case == "#" else ("AM", "PM")
             return pa.array(halves).take(pa.array(self._hour // 12))

@@ -1,16 +1,18 @@
 """Recognising columns of dates among texts and digits: which format they are written in, and how sure that is.
 
 All distinct values are tried, weighted by their rows. A column is dates where at least 98 % of its rows, without those
-that say that there is none ('-', 'unknown', 0000-00-00), read as dates; all others then are missing, and that is said.
+that say that there is none ('-', 'unknown', 0000-00-00), read as dates, in one form or in up to four together (years of
+two and four digits, days with and without a time); all others then are missing, and that is said.
 '01/02/2012' can be read in two ways: a day above 12 somewhere settles it, else the other dates of the table do, else
 the month is taken first, said loudly; `date_format` overrides.
 
-The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-' or '.', with two
-digits of the year, without leading zeros (of both or of the first), 31 Jan 2012, 31-Jan-2012, 31Jan2012, Jan 31 2012,
-January 31, 2012, Tuesday 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12,
-a quarter as 2012Q1, a week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45,
-15:45:30, 15:45:30.250, 1545, 3:45 PM, and 'Z', 'UTC' or an offset behind; times alone, 15.45.30 too; durations of hours
-as 26:15:30 and 26:15; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail),
+The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-', '.', '_' or '
+', with two digits of the year, without leading zeros (of both or of the first), 31 Jan 2012, 31-Jan-2012, 31Jan2012,
+Jan 31 2012, January 31, 2012, January 31st, 2012 (months in ten languages, shortened with and without a point),
+Tuesday 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as
+2012Q1, a week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45, 15:45:30,
+15:45:30.250, 1545, 3:45 PM, and 'Z', 'UTC' or an offset behind; times alone, 15.45.30 too; durations of hours as
+26:15:30 and 26:15; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail),
 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
 """
 
@@ -21,18 +23,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.sources.csv_numbers import ODD_MISSING
-from raysynth.kinds.date_text import MONTHS, DateFormat
+from raysynth.kinds.date_text import WEEKDAYS, DateFormat, month_names_of
+from raysynth.kinds.month_names import FULL, SHORT
 from raysynth.kinds.names import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
 _PROBES = 8  # values that candidates are looked for with
 _MOST_DISTINCT = 20_000  # values tried; of more a sample that does not depend on their order
+_A_FORM = 0.02  # share of rows that a form must have to be one of several in a column
+_MOST_FORMS = 4
 _FEWEST = 12  # distinct values that a form needs which is as often no date
 _YEARS = (1700, 2200)
 _FEWEST_DATES = 3  # distinct ones beside signs for missing
@@ -40,12 +46,14 @@ _ZERO_DATE = re.compile(r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}(?:[ T]00:00(?::00(?:\.0+)
 _LONGEST = 60  # characters of a text that is looked at
 
 _NUMBERS = [
-    *(f"%Y{s}%m{s}%d" for s in "-/."),
-    *(f"%Y{s}%-m{s}%-d" for s in "-/."),
-    *(f"%d{s}%m{s}%{y}" for s in "/-." for y in "Yy"),
-    *(f"%m{s}%d{s}%{y}" for s in "/-." for y in "Yy"),
-    *(f"%-d{s}%-m{s}%{y}" for s in "/-." for y in "Yy"),
-    *(f"%-m{s}%-d{s}%{y}" for s in "/-." for y in "Yy"),
+    *(f"%Y{s}%m{s}%d" for s in "-/._ "),
+    *(f"%Y{s}%-m{s}%-d" for s in "-/._ "),
+    *(
+        f"%{a}{s}%{b}{s}%{y}"
+        for a, b in (("d", "m"), ("m", "d"), ("-d", "-m"), ("-m", "-d"))
+        for s in "/-._ "
+        for y in "Yy"
+    ),
     *(f"%{a}{s}%{b}{s}%{y}" for a, b in (("-d", "m"), ("-m", "d")) for s in "/-." for y in "Yy"),
     *(f"%y{s}%m{s}%d" for s in "/-."),
     "%Y%m%d",
@@ -54,17 +62,21 @@ _NUMBERS = [
     "%G-W%V-%u",
     "%Y-%j",
 ]
-_WORDS = [
-    *(f"%{d}{s}%{b}{s}%{y}" for d in ("d", "-d") for s in (" ", "-", "/", "") for b in ("b", "^b") for y in "Yy"),
-    *(f"%{d} %{b} %Y" for d in ("d", "-d") for b in ("B", "^B")),
+_WORDS = [  # `_of_month` puts in the language and the case of a month
+    *(f"%{d}{s}%b{s}%{y}" for d in ("d", "-d") for s in (" ", "-", "/", ".", "") for y in "Yy"),
+    *(f"%{d}{s}%B{s}%Y" for d in ("d", "-d") for s in " -"),
     *(f"%{d}. %{b} %Y" for d in ("d", "-d") for b in "bB"),
-    *(f"%{b} %{d}{c} %Y" for b in ("b", "^b", "B", "^B") for d in ("d", "-d") for c in ("", ",")),
-    *(f"%{b}{s}%{d}{s}%Y" for b in ("b", "^b") for d in ("d", "-d") for s in "-/"),
-    *(f"%Y{s}%{b}{s}%d" for s in "- " for b in ("b", "^b")),
+    *(f"%{d} de %{b} de %Y" for d in ("d", "-d") for b in "bB"),
+    *(f"%{b} %{d}{c} %{y}" for b in "bB" for d in ("d", "-d", "-o") for c in ("", ",") for y in "Yy"),
+    *(f"%-o{of} %{b}{c} %Y" for of in ("", " of") for b in "bB" for c in ("", ",")),
+    *(f"%b{s}%{d}{s}%Y" for d in ("d", "-d") for s in "-/"),
+    *(f"%Y{s}%b{s}%d" for s in "- "),
+    *(f"%Y %{b} %-d" for b in "bB"),
 ]
 _WITH_WEEKDAY = [f"%{a}{c} {form}" for form in _WORDS if " " in form for a in "aA" for c in ("", ",")]
+_WEEKDAYS = {day[:3] for day in WEEKDAYS}
 _PARTS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y%m", "%Y-Q%q", "%YQ%q", "%Y Q%q", "Q%q %Y", "%G-W%V", "%GW%V"]
-_PARTS += [f"%{b}{s}%{y}" for b in ("b", "B", "^b") for s in " -" for y in "Yy"]
+_PARTS += [f"%{b}{s}%{y}" for b in "bB" for s in " -" for y in "Yy"]
 _CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S", "%H.%M.%S", "%-H.%M.%S"]
 _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for gap in (" ", "") for p in ("p", "#p")]
 _SPANS = ["%-O:%M:%S", "%O:%M:%S", "%-O:%M", "%O:%M"]  # durations: hours beyond 23, which no time of day has
@@ -72,6 +84,8 @@ _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S
 _WHOLE += ["%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M"]
 _DIGITS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # without separators
 _WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK, *_SPANS}
+_ZONES = "Z|UTC|GMT|[ECMP][SD]T|CES?T|MES?Z|WES?T|EES?T|BST|MSK|IST|JST|KST|SGT|AES?T|AEDT|NZ[SD]T"
+_ZONE_AT_END = re.compile(rf"(?<![A-Za-z])(?:{_ZONES}|[+-][0-9]{{2}}:?[0-9]{{2}}|%z)$")
 _NAMED = re.compile(
     r"\b(?:date|day|time|when|dt|ts|timestamp|year|month|week|quarter|period|born|birth|dob|hour)\b|date|time"
 )
@@ -96,15 +110,17 @@ class DateReading:
     @property
     def day_first(self) -> bool | None:
         """Whether the day stands before the month; None where the month is a word or comes after the year."""
-        day, month = (re.search(p, self.format) for p in (r"%-?d", r"%-?m"))
-        year = re.search(r"%[Yy]", self.format)
-        if day is None or month is None or year is None or year.start() < month.start():
-            return None
-        return day.start() < month.start()
+        for form in self.format.split(" or "):
+            day, month, year = (re.search(p, form) for p in (r"%-?d", r"%-?m", r"%[Yy]"))
+            if day is not None and month is not None and year is not None and year.start() > month.start():
+                return day.start() < month.start()
+        return None
 
     def reason(self, n_rows: float) -> str:
         """In words, for the user."""
         words = f"text of dates, {self.format}"
+        if " or " in self.format:
+            words += "; a date comes back in the first of these forms that gives it back, midnight without a time"
         if self.share < 1:
             shown = ", ".join(map(repr, self.examples[:3]))
             words += (
@@ -142,30 +158,91 @@ def read_dates(
     values, counts = _sample([v for v, _ in own], np.array([n for _, n in own], float))
     if not values or (not asked and sum(any(c.isdigit() for c in v) for v in values[:50]) < 0.5 * len(values[:50])):
         return None
-    texts, total = pa.array(values, pa.string()), counts.sum()
-    fits: list[tuple[float, float, int, str]] = []
-    for rank, form in enumerate(_candidates(values, digits)):
-        date = DateFormat(form)
-        read = date.parse(texts)
-        good = ~read.is_null().to_numpy(zero_copy_only=False)
-        share = float(counts[good].sum() / total)
-        if share < ENOUGH:
-            continue
-        same = pc.fill_null(pc.equal(date.write(read), texts), False).to_numpy(zero_copy_only=False)
-        if asked or _is_plausible(form, name, read, len(values)):
-            fits.append((round(share, 9), float(counts[same].sum() / total), -rank, form))
-    if not fits:
+    fits = _fits(name, values, counts, values, digits, asked)
+    best = max((f for f in fits if f.share >= ENOUGH), key=lambda fit: fit[:3], default=None)
+    form = _several_forms(name, values, counts, fits) if best is None and not digits else best and best.form
+    if form is None:
         return None
-    share, alike, _, form = max(fits, key=lambda fit: fit[:3])
     wrong = np.flatnonzero(DateFormat(form).parse(everything[0]).is_null().to_numpy(zero_copy_only=False))
     examples = tuple(everything[0].take(pa.array(wrong[:3])).to_pylist())
     exact = 1 - float(everything[1][wrong].sum() / everything[1].sum())
     reading = DateReading(form, exact, examples=examples)
-    others = [f for s, o, _, f in fits if f != form and s == share and o == alike]
-    other = next((f for f in others if DateReading(f, 1).day_first is (not reading.day_first)), None)
+    other = _exchanged(form, fits, best, pa.array(values, pa.string()))
     if reading.day_first is None or other is None:
         return reading
     return DateReading(other if reading.day_first else form, exact, form if reading.day_first else other, examples)
+
+
+class _Fit(NamedTuple):
+    """How a form fits distinct texts: the shares of rows that it reads and gives back, its place, texts (M,) read."""
+
+    share: float
+    alike: float
+    rank: int
+    form: str
+    read: np.ndarray
+
+
+def _fits(name: str, values: list[str], counts: np.ndarray, probed: list[str], digits: bool, asked: bool) -> list[_Fit]:
+    """The plausible forms of some probed texts that read at least a share `_A_FORM` of all rows."""
+    texts, total, fits = pa.array(values, pa.string()), counts.sum(), []
+    for rank, form in enumerate(_candidates(probed, digits)):
+        date = DateFormat(form)
+        read = date.parse(texts)
+        good = ~read.is_null().to_numpy(zero_copy_only=False)
+        share = float(counts[good].sum() / total)
+        if share < _A_FORM:
+            continue
+        same = pc.fill_null(pc.equal(date.write(read), texts), False).to_numpy(zero_copy_only=False)
+        if asked or _is_plausible(form, name, read, len(values)):
+            fits.append(_Fit(round(share, 9), float(counts[same].sum() / total), -rank, form, good))
+    return fits
+
+
+def _several_forms(name: str, values: list[str], counts: np.ndarray, fits: list[_Fit]) -> str | None:
+    """Forms of whole dates that together read enough rows, day and month in one order, one time zone; else None."""
+    taken: list[_Fit] = []
+    left = np.ones(len(values), bool)
+    while counts[left].sum() > (1 - ENOUGH) * counts.sum():
+        if taken:
+            fits = _fits(
+                name, values, counts, [v for v, is_left in zip(values, left, strict=True) if is_left], False, False
+            )
+        whole = [f for f in fits if _plain(f.form) not in _WEAK and all(_agree(f.form, t.form) for t in taken)]
+        orders = {_order(t.form) for t in taken}
+        gains = [(float(counts[f.read & left].sum()), _order(f.form) in orders, *f[1:3]) for f in whole]
+        if len(taken) == _MOST_FORMS or not gains or max(gains)[0] < _A_FORM * counts.sum():
+            return None
+        taken.append(whole[gains.index(max(gains))])
+        left &= ~taken[-1].read
+    return " or ".join(t.form for t in taken)
+
+
+def _agree(form: str, other: str) -> bool:
+    """Whether two forms may be of one column: day and month in one order, times in one zone."""
+    days = {DateReading(f, 1).day_first for f in (form, other)} - {None}
+    zones = {zone[0] for f in (form, other) if (zone := _ZONE_AT_END.search(f)) or "%M" in f and (zone := [""])}
+    return len(days) <= 1 and len(zones) <= 1
+
+
+def _order(form: str) -> str:
+    """In which order year, month and day stand."""
+    return "".join(re.findall("[ymdb]", " ".join(re.findall(r"%-?[YymdbB]", _plain(form))).lower()))
+
+
+def _plain(form: str) -> str:
+    """A form without languages and cases of the months."""
+    return re.sub(r"%[\^#]?(?:\{[a-z.]+\})?([bB])", r"%\1", form)
+
+
+def _exchanged(form: str, fits: list[_Fit], best: _Fit | None, texts: pa.Array) -> str | None:
+    """The form with day and month exchanged where it reads the same rows, too."""
+    if best is not None:
+        others = [f.form for f in fits if f.form != form and f[:2] == best[:2]]
+        return next((f for f in others if DateReading(f, 1).day_first is (not DateReading(form, 1).day_first)), None)
+    other = re.sub("%-?[dm]", lambda code: code[0].translate(str.maketrans("dm", "md")), form)
+    same = DateFormat(other).parse(texts).null_count == DateFormat(form).parse(texts).null_count
+    return other if same else None
 
 
 def settled(readings: Mapping[str, DateReading]) -> dict[str, DateReading]:
@@ -198,6 +275,7 @@ def _is_plausible(form: str, name: str, read: pa.Array, n_distinct: int) -> bool
         odd = (year < low) | (year > high)
         if odd.mean() > 1 - ENOUGH and not (odd & (year != 9999) & (year != 1)).mean() <= 1 - ENOUGH:
             return False
+    form = _plain(form)
     if form not in _WEAK:
         return "%y" not in form or n_distinct >= _FEWEST or bool(_NAMED.search(words_of(name)))
     if form in ("%Y%m", "%H%M", "%H%M%S", "%Y-%j"):
@@ -220,15 +298,14 @@ def _forms_of(value: str) -> Iterator[str]:
     """All formats of one text."""
     if len(value) > _LONGEST:
         return
-    has_month = any(m[:3].lower() in value.lower() for m in MONTHS)  # patterns are compiled only where they may fit
-    for form in (*_WHOLE, *_PARTS, *_CLOCK, *_SPANS):
-        if ("%b" in form or "%B" in form or "%^" in form) and not has_month:
-            continue
+    months = _months_in(value)  # patterns are compiled only where they may fit
+    for form in _of_months((*_WHOLE, *_PARTS, *_CLOCK, *_SPANS), months):
         if match := _compiled(form).fullmatch(value):
             if "%z" in form:
                 yield form.replace("%z", match["z"])
             yield form
-    for form in (*(_WORDS if has_month else _NUMBERS), *(_WITH_WEEKDAY if has_month and value[:1].isalpha() else ())):
+    words = (*_WORDS, *(_WITH_WEEKDAY if value[:3].title() in _WEEKDAYS else ()))
+    for form in _of_months(words, months) if months else _NUMBERS:
         match = _compiled(form).match(value)
         if match is None:
             continue
@@ -237,6 +314,37 @@ def _forms_of(value: str) -> Iterator[str]:
             yield form
         elif between := re.match(r"T|, | - | {1,2}|_|:", rest):
             yield from (form + between[0] + time for time in _times_of(rest[between.end() :]))
+
+
+def _months_in(value: str) -> tuple[str, ...]:
+    """Directives of the names of months in a text: its language and case, '%b' and '%^b' in English."""
+    found = []
+    for directive, pattern in _month_patterns():
+        if match := pattern.search(value):
+            name = match[0]
+            case = "^" if name.isupper() else "#" if name.islower() else ""
+            found.append(f"%{case}{directive}")
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _month_patterns() -> list[tuple[str, re.Pattern[str]]]:
+    letter = r"[^\W\d_]"
+    directives = [*"bB", *(f"{{{x}}}b" for x in SHORT if x != "en"), *(f"{{{x}}}B" for x in FULL if x != "en")]
+    patterns = []
+    for directive in directives:
+        names = "|".join(map(re.escape, month_names_of(f"%{directive}") or ()))
+        patterns.append((directive, re.compile(f"(?<!{letter})(?i:{names})(?!{letter})")))
+    return patterns
+
+
+def _of_months(forms: Sequence[str], months: Sequence[str]) -> Iterator[str]:
+    """The forms without a month's name, and those with one, each in the languages and cases of `months`."""
+    for form in forms:
+        if code := re.search("%[bB]", form):
+            yield from (form.replace(code[0], month) for month in months if month[-1] == code[0][-1])
+        else:
+            yield form
 
 
 def _times_of(rest: str) -> Iterator[str]:
@@ -252,7 +360,7 @@ def _times_of(rest: str) -> Iterator[str]:
             tail = tail[fraction.end() :]
             fixed = f"%{len(fraction[2])}f"
             forms = [f"{clock}{fraction[1]}{f}" for f in dict.fromkeys((fixed, "%f"))]
-        if zone := re.fullmatch(r"( ?)(Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})", tail):
+        if zone := re.fullmatch(rf"( ?)({_ZONES}|[+-][0-9]{{2}}:?[0-9]{{2}})", tail):
             is_offset = zone[2][0] in "+-"
             yield from (f"{f}{zone[1]}{z}" for f in forms for z in ((zone[2], "%z") if is_offset else (zone[2],)))
         elif not tail:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import raysynth as rs
 from raysynth.errors import ConditionError, SchemaError
 from raysynth.kinds.date_text import DateFormat
+from raysynth.kinds.month_names import FULL, SHORT
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.text_dates import _MOST_DISTINCT, _sample, known_formats, read_dates, settled
 
@@ -21,7 +22,10 @@ TIMES = [
     *("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%3f", "%Y-%m-%dT%H:%M:%S.%6fZ", "%d/%m/%Y %H:%M", "%-m/%-d/%Y %-I:%M %p"),
     *("%d.%m.%Y, %H:%M", "%d %b %Y %H:%M:%S", "%Y%m%dT%H%M%S", "%Y-%m-%dT%H:%M:%S+01:00", "%Y/%m/%d %H:%M"),
     *("%a %b %d %H:%M:%S +0000 %Y", "%a, %d %b %Y %H:%M:%S +0000", "%d/%b/%Y:%H:%M:%S -0700", "%m-%d-%y %I:%M:%S%#p"),
-    *("%Y-%m-%d %H:%M UTC", "%A, %d %B %Y", "%A, %B %d, %Y"),
+    *("%Y-%m-%d %H:%M UTC", "%A, %d %B %Y", "%A, %B %d, %Y", "%Y-%m-%d %H:%M:%S PST", "%#b %-d, %Y"),
+    *(f"%-d %#{{{language}}}B %Y" for language in FULL if language != "en"),
+    *(f"%-d-%^{{{language}}}b-%Y %H:%M" for language in SHORT if language not in ("en", "da")),  # 'da': as 'sv'
+    *("%B %-o, %Y", "%-o of %B %Y", "%{en.}b %-o, %Y", "%-d de %#{es}B de %Y", "%d%#{pt}b%y"),
 ]
 FORMATS = [*known_formats(), *TIMES]
 
@@ -61,6 +65,41 @@ def test_any_format_survives_any_share_of_missing_cells(form: str, seed: int, sh
     present = made.dropna().tolist()
     assert present and DateFormat(schema["date"].date_format or "").parse(pa.array(present)).null_count == 0
     assert abs(made.isna().mean() - series.isna().mean()) < 0.3  # 5 standard errors of 200 and 120 rows: 1 in 10^6
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("%d/%m/%Y", "%d/%m/%y", "%d/%m/%Y or %d/%m/%y"),
+        ("%-m-%-d-%y", "%-m-%-d-%Y", "%-m-%-d-%y or %-m-%-d-%Y"),
+        ("%d.%m.%Y", "%Y-%m-%d", "%d.%m.%Y or %Y-%m-%d"),
+        ("%d %b %Y %H:%M", "%d %b %Y", "%d %b %Y %H:%M or %d %b %Y"),
+    ],
+)
+def test_a_column_in_two_forms_comes_back_in_them(first: str, second: str, found: str) -> None:
+    texts = [*sorted(set(texts_of(first, 1, 300))), *sorted(set(texts_of(second, 2, 150)))]
+    reading = read_dates("when", texts, np.ones(len(texts)))
+    assert reading is not None and reading.format == found and reading.share == 1 and found in reading.reason(450)
+    frame = pd.DataFrame({"when": texts, "x": np.arange(len(texts)) % 9})
+    model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
+    made = pa.array(model.sample(300, seed=1)["when"].tolist())
+    assert not any(DateFormat(f).parse(made).null_count == 300 for f in (first, second) if "%H" in first)
+    read = DateFormat(found).parse(made)
+    assert read.null_count == 0 and DateFormat(found).write(read).equals(made)
+
+
+def test_days_and_months_in_both_orders_or_two_zones_are_no_one_column() -> None:
+    mixed = [*sorted(set(texts_of("%d/%m/%Y", 1, 300))), *sorted(set(texts_of("%m/%d/%Y", 2, 300)))]
+    assert read_dates("when", mixed, np.ones(len(mixed))) is None
+    zones = [*texts_of("%Y-%m-%d %H:%M:%S CET", 1, 300), *texts_of("%Y-%m-%d %H:%M:%S PST", 2, 300)]
+    assert read_dates("when", zones, np.ones(len(zones))) is None
+
+
+def test_few_moments_in_digits_are_no_numbers() -> None:
+    moments_of = [20040722151705, 20040801030000, 20050115120000, 20060630235959]
+    frame = pd.DataFrame({"when": np.repeat(moments_of, 40), "x": np.arange(160) % 7})
+    made = rs.GaussianCopula(seed=0, verbose=False).fit(frame).sample(200, seed=0)["when"]
+    assert pd.to_datetime(made.astype(str), format="%Y%m%d%H%M%S").notna().all()
 
 
 @pytest.mark.parametrize(
