@@ -9,7 +9,7 @@ A format is strftime's language with what columns of real files need beside it:
     %d %-d     day of the month (%-o: 1st, 2nd)                       %a %A     weekday, 'Mon' and 'Monday'
     %H %-H     hour, 0 to 23         %I %-I  hour, 1 to 12            %p        AM or PM (%#p: am or pm)
     %O %-O     hours of a duration, as many as there are: 26:15:00 is '%O:%M:%S'
-    %M %S      minute, second        %f      digits of a fraction, as many as there are (%3f: exactly three)
+    %M %-M %S  minute, second        %f      digits of a fraction, as many as there are (%3f: exactly three)
     %z         offset from UTC: such times are read as UTC and written with +0000
 
 Anything else stands for itself ('T', 'Z', '+01:00'). What a format lacks is the first (the first day of a month) or
@@ -74,6 +74,7 @@ _PATTERNS = {
     "%O": r"(?P<O>[0-9]{2,7})",
     "%-O": r"(?P<O>[0-9]{1,7})",
     "%M": r"(?P<M>[0-5][0-9])",
+    "%-M": r"(?P<M>[0-5]?[0-9])",
     "%S": r"(?P<S>[0-5][0-9])",
     "%f": r"(?P<f>[0-9]{1,9})",
     **{f"%{n}f": rf"(?P<f>[0-9]{{{n}}})" for n in range(1, 10)},
@@ -131,7 +132,7 @@ class DateFormat:
         digits = max((6 if t == "%f" else int(t[1]) for t in self.tokens if re.fullmatch(r"%\d?f", t)), default=0)
         if digits:
             return pa.timestamp("ms" if digits <= 3 else "us" if digits <= 6 else "ns")
-        has_time = any(t in self.tokens for t in ("%H", "%-H", "%I", "%-I", "%O", "%-O", "%M", "%S"))
+        has_time = any(t in self.tokens for t in ("%H", "%-H", "%I", "%-I", "%O", "%-O", "%M", "%-M", "%S"))
         return pa.timestamp("s") if has_time else pa.date32()
 
     def parse(self, texts: pa.Array) -> pa.Array:

@@ -11,9 +11,9 @@ The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 
 Jan 31 2012, January 31, 2012, January 31st, 2012 (months in ten languages, shortened with and without a point),
 Tuesday 31 January 2012, 2012-W05-2, 2012-031; a month as 2012-01, 2012/01, 01/2012, Jan 2012, Jan-12, a quarter as
 2012Q1, a week as 2012-W05; each day also with a time ('T', a space, ':' or ', ' between) as 15:45, 15:45:30,
-15:45:30.250, 1545, 3:45 PM, and 'Z', 'UTC' or an offset behind; times alone, 15.45.30 too; durations of hours as
-26:15:30 and 26:15; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000 (e-mail),
-31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
+15:45:30.250, 1545, 3:45 PM, and 'Z', 'UTC' or an offset behind; times alone, 15.45.30 too; lap times as 1:45.250;
+durations of hours as 26:15:30 and 26:15; and Tue Jan 31 15:45:30 +0000 2012 (tweets), Tue, 31 Jan 2012 15:45:30 +0000
+(e-mail), 31/Jan/2012:15:45:30 +0000 (web servers), Tue Jan 31 15:45:30 2012 (ctime), 20120131154530.
 """
 
 from __future__ import annotations
@@ -77,13 +77,15 @@ _WITH_WEEKDAY = [f"%{a}{c} {form}" for form in _WORDS if " " in form for a in "a
 _WEEKDAYS = {day[:3] for day in WEEKDAYS}
 _PARTS = ["%Y-%m", "%Y/%m", "%m/%Y", "%m-%Y", "%Y%m", "%Y-Q%q", "%YQ%q", "%Y Q%q", "Q%q %Y", "%G-W%V", "%GW%V"]
 _PARTS += [f"%{b}{s}%{y}" for b in "bB" for s in " -" for y in "Yy"]
+_PARTS += [f"%{b}, %Y" for b in "bB"] + [f"%Y{s}%{b}" for b in "bB" for s in (" ", "-", ", ")]
 _CLOCK = ["%H:%M", "%-H:%M", "%H:%M:%S", "%-H:%M:%S", "%H%M", "%H%M%S", "%H.%M.%S", "%-H.%M.%S"]
 _CLOCK += [f"%{i}:%M{s}{gap}%{p}" for i in ("I", "-I") for s in ("", ":%S") for gap in (" ", "") for p in ("p", "#p")]
+_LAPS = ["%-M:%S", "%M:%S"]  # with a fraction of the second alone: else hours and minutes
 _SPANS = ["%-O:%M:%S", "%O:%M:%S", "%-O:%M", "%O:%M"]  # durations: hours beyond 23, which no time of day has
 _WHOLE = ["%a %b %d %H:%M:%S %z %Y", "%a %b %-d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y"]
 _WHOLE += ["%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M"]
 _DIGITS = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # without separators
-_WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK, *_SPANS}
+_WEAK = {"%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y-%j", "%Y%m", "%H%M", "%H%M%S", *_PARTS, *_CLOCK, *_LAPS, *_SPANS}
 _ZONES = "Z|UTC|GMT|[ECMP][SD]T|CES?T|MES?Z|WES?T|EES?T|BST|MSK|IST|JST|KST|SGT|AES?T|AEDT|NZ[SD]T"
 _ZONE_AT_END = re.compile(rf"(?<![A-Za-z])(?:{_ZONES}|[+-][0-9]{{2}}:?[0-9]{{2}}|%z)$")
 _NAMED = re.compile(
@@ -221,7 +223,7 @@ def _several_forms(name: str, values: list[str], counts: np.ndarray, fits: list[
 def _agree(form: str, other: str) -> bool:
     """Whether two forms may be of one column: day and month in one order, times in one zone."""
     days = {DateReading(f, 1).day_first for f in (form, other)} - {None}
-    zones = {zone[0] for f in (form, other) if (zone := _ZONE_AT_END.search(f)) or "%M" in f and (zone := [""])}
+    zones = {(_ZONE_AT_END.findall(f) or [""])[0] for f in (form, other) if "%M" in f}
     return len(days) <= 1 and len(zones) <= 1
 
 
@@ -231,8 +233,8 @@ def _order(form: str) -> str:
 
 
 def _plain(form: str) -> str:
-    """A form without languages and cases of the months."""
-    return re.sub(r"%[\^#]?(?:\{[a-z.]+\})?([bB])", r"%\1", form)
+    """A form without languages and cases of the months, and without fractions of seconds."""
+    return re.sub(r"[.,]%[1-9]?f", "", re.sub(r"%[\^#]?(?:\{[a-z.]+\})?([bB])", r"%\1", form))
 
 
 def _exchanged(form: str, fits: list[_Fit], best: _Fit | None, texts: pa.Array) -> str | None:
@@ -299,7 +301,8 @@ def _forms_of(value: str) -> Iterator[str]:
     if len(value) > _LONGEST:
         return
     months = _months_in(value)  # patterns are compiled only where they may fit
-    for form in _of_months((*_WHOLE, *_PARTS, *_CLOCK, *_SPANS), months):
+    yield from _times_of(value)
+    for form in _of_months((*_WHOLE, *_PARTS, *_SPANS), months):
         if match := _compiled(form).fullmatch(value):
             if "%z" in form:
                 yield form.replace("%z", match["z"])
@@ -349,13 +352,15 @@ def _of_months(forms: Sequence[str], months: Sequence[str]) -> Iterator[str]:
 
 def _times_of(rest: str) -> Iterator[str]:
     """All formats of a time of day with an offset behind."""
-    for clock in _CLOCK:
+    for clock in (*_CLOCK, *_LAPS):
         match = _compiled(clock).match(rest)
         if match is None:
             continue
         tail = rest[match.end() :]
         fraction = re.match(r"([.,])([0-9]{1,9})", tail)
         forms = [clock]
+        if not fraction and clock in _LAPS:
+            continue
         if fraction and clock.endswith("%S"):
             tail = tail[fraction.end() :]
             fixed = f"%{len(fraction[2])}f"

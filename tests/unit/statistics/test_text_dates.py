@@ -25,6 +25,7 @@ TIMES = [
     *("%Y-%m-%d %H:%M UTC", "%A, %d %B %Y", "%A, %B %d, %Y", "%Y-%m-%d %H:%M:%S PST", "%#b %-d, %Y"),
     *(f"%-d %#{{{language}}}B %Y" for language in FULL if language != "en"),
     *(f"%-d-%^{{{language}}}b-%Y %H:%M" for language in SHORT if language not in ("en", "da")),  # 'da': as 'sv'
+    *("%Y, %B", "%b, %Y", "%-M:%S.%3f", "%H:%M:%S.%2f", "%-H:%M:%S,%3f"),
     *("%B %-o, %Y", "%-o of %B %Y", "%{en.}b %-o, %Y", "%-d de %#{es}B de %Y", "%d%#{pt}b%y"),
 ]
 FORMATS = [*known_formats(), *TIMES]
