@@ -39,7 +39,7 @@ class SmoothDistribution:
         share: share of the present values in each cell (cells,), sums to 1.
         missing_share: share of rows without a value.
         decimals: digits after the point (None: as many as float has).
-        step: whole numbers only: all values are `offset` plus a multiple of it; 0 where unknown.
+        step: all values are `offset` plus a multiple of it; 0 where unknown.
         offset: see step.
     """
 
@@ -145,7 +145,8 @@ class SmoothDistribution:
     def on_grid(self, places: Any) -> Any:
         """The values at whole places of the grid."""
         if self.step > 0:
-            return self.offset + places * self.step
+            x = self.offset + places * self.step
+            return np.round(x, self.decimals) if self.decimals else x
         return np.round(places * self.unit, self.decimals or 0)
 
     def inwards(self, low: float, high: float) -> tuple[float, float]:
@@ -253,9 +254,12 @@ def ends_on_grid(distribution: SmoothDistribution) -> SmoothDistribution:
 
 
 def _step(distribution: NumericDistribution) -> tuple[float, float]:
-    """Step and offset of whole numbers and times that are all a multiple apart; (0, 0) where there is none."""
-    if distribution.step is None or distribution.step <= 1 or not len(distribution.low):
+    """Step and offset of numbers and times that are all a multiple apart; (0, 0) where there is none."""
+    least = 1.5 * (_unit(distribution.decimals) or 1)  # the last digit itself is no step
+    if distribution.step is None or distribution.step < least or not len(distribution.low):
         return 0.0, 0.0
+    if distribution.decimals:
+        return float(distribution.step), float(np.round(distribution.low[0] % distribution.step, distribution.decimals))
     offset = float(distribution.low[0] % distribution.step)
     if min(offset, distribution.step - offset) <= np.spacing(distribution.low[0]):
         offset = 0.0  # the smallest value is beyond the whole numbers that float64 holds

@@ -9,7 +9,7 @@ from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
-from raysynth.statistics.findings import numbers_but_for, rare_words
+from raysynth.statistics.findings import numbers_in_text, rare_words
 from raysynth.statistics.table_statistics import TableStatistics
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _rare(encoder: TableEncoder, statistics: TableStatistics) -> list[str]:
     lines = []
     for column in found[:_MOST_SAID]:
         seen = statistics.columns.get(column.name)
-        mixed = None if seen is None or not is_text(seen.type) else numbers_but_for(seen)
+        mixed = None if seen is None or not is_text(seen.type) else numbers_in_text(seen)
         lines.append(f"{column.name}: {rare_words(column.rare_share)}" + ("" if mixed is None else f" {mixed}"))
     if more := [c.name for c in found[_MOST_SAID:]]:
         lines.append(f"and so will {len(more)} more columns ({', '.join(more[:_MOST_SAID])}; all by `raysynth look`)")

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from raysynth.data.arrow_types import is_text
 from raysynth.data.fragments import Table, TextForm
 from raysynth.errors import SchemaError
+from raysynth.kinds.arrow_text import dtype_text, is_text
 from raysynth.kinds.date_text import DateFormat
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
@@ -113,7 +113,7 @@ def text_forms(
             continue
         if known is not None and known.date_format is not None and is_dated:
             _check_format(seen, known.date_format)
-            forms[name] = TextForm(known.date_format, _dtype_text(seen.type), known.reason)
+            forms[name] = TextForm(known.date_format, dtype_text(seen.type), known.reason)
         elif is_dated or (kind is None or kind.is_number and is_text(seen.type)):
             reading = _reading(seen, asked=is_dated)
             if reading is not None:
@@ -126,7 +126,7 @@ def text_forms(
     for name, reading in settled(readings).items():
         seen = statistics.columns[name]
         reason = reading.reason(seen.n_rows - seen.missing)
-        forms[name] = TextForm(reading.format, _dtype_text(seen.type), reason)
+        forms[name] = TextForm(reading.format, dtype_text(seen.type), reason)
     return {n: forms[n] for n in table.names if n in forms}
 
 
@@ -186,7 +186,3 @@ def _parsed(array: pa.Array, date: DateFormat) -> pa.Array:
     if pt.is_dictionary(array.type):
         return date.parse(array.dictionary).take(array.indices)
     return date.parse(array.cast(pa.string()))
-
-
-def _dtype_text(type_: pa.DataType) -> str:
-    return "string" if is_text(type_) else str(type_)

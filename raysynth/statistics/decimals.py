@@ -97,3 +97,15 @@ def joint_step(step: Step, keys: np.ndarray) -> Step:
         size = math.gcd(size, int(np.gcd.reduce(rest[:256])))
         if size == 1:
             return Step(step.anchor, 1)
+
+
+def decimal_step(values: np.ndarray, decimals: int) -> float | None:
+    """The step of numbers (N,) of so many decimals, where it is larger than their last digit: 0.25, or 1 from 0.99 on.
+
+    None where there is no such step, or the numbers are too large for their digits to be counted exactly.
+    """
+    scale = 10.0**decimals
+    if not 0 <= decimals <= MAX_DECIMALS or not len(values) or np.abs(values).max() * scale >= _SIGNIFICANT:
+        return None
+    size = joint_step(Step(), np.rint(values * scale).astype(np.int64)).size
+    return size / scale if size > 1 else None

@@ -32,6 +32,12 @@ MOST_HASHED = 20_000_000  # rows whose hashes are kept to find repeated ones (16
 _MUCH_RARE = 0.05  # share of rows from which rare values are worth a line
 _SENTINEL_ROWS = 0.002  # share of rows at a value far from all others
 _FEWEST_VALUES = 20
+_SEVERAL_NUMBERS = re.compile(
+    r"[-+]?[0-9]+(?:[.,][0-9]+)?(?: ?(?:[-/x×:;,|–~+]|to|by|and|of) ?[-+]?[0-9]+(?:[.,][0-9]+)?){1,5}"
+    r"(?: ?[^\W\d_]{1,6}\.?)?"  # a unit
+)
+_LEADING_ZERO = re.compile(r"(?<![0-9.,])0[0-9]")
+_MOST_SEVERAL, _EXAMPLES = 0.95, 200  # share of so many distinct texts
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 _TARGET = re.compile(r"\b(?:target|label|class|outcome|response|y|churn|default|survived|diagnosis|income)\b")
 _MOST_CLASSES = 20
@@ -176,8 +182,10 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     advice = []
     if rare >= _MUCH_RARE and is_text(seen.type):
         advice.append(rare_words(rare))
-        if (mixed := numbers_but_for(seen)) is not None:
+        if (mixed := numbers_in_text(seen)) is not None:
             advice.append(mixed)
+    elif column.kind.is_key and is_text(seen.type) and (several := _several_numbers(seen)) is not None:
+        advice.append(several)
     elif rare >= _MUCH_RARE:
         advice.append(f"{rare:.0%} of the rows hold rare numbers, which will be others: or make it continuous")
     advice += [
@@ -196,8 +204,10 @@ def _advice(column: ColumnSchema, seen: ColumnStatistics, rare: float) -> list[s
     return advice
 
 
-def numbers_but_for(seen: ColumnStatistics) -> str | None:
-    """What keeps a column of numbers text; None where most rows hold none, or all do (telephone numbers)."""
+def numbers_in_text(seen: ColumnStatistics) -> str | None:
+    """What keeps a column of numbers text: a few words, or several numbers in a cell; else None (telephone numbers)."""
+    if (several := _several_numbers(seen)) is not None:
+        return several
     counts = seen.categories().value
     is_number = np.array([_NUMBER.fullmatch(str(v)) is not None for v in counts.values], bool)
     share = float(counts.counts[is_number].sum() / max(counts.counts.sum(), 1))
@@ -213,6 +223,14 @@ def numbers_but_for(seen: ColumnStatistics) -> str | None:
         f"{most} are numbers; for the others ({shown}) all are text: read those as missing (--csv "
         f"'missing={'|'.join(frequent) or 'TEXT'}'), or put them into a column of their own"
     )
+
+
+def _several_numbers(seen: ColumnStatistics) -> str | None:
+    texts = [text.strip() for text in seen.examples(_EXAMPLES)]
+    held = [text for text in texts if _SEVERAL_NUMBERS.fullmatch(text) and not _LEADING_ZERO.search(text)]
+    if len(held) < _MOST_SEVERAL * len(texts) or len({len(text) for text in held}) < 2:  # all of one length: codes
+        return None
+    return f"each text holds several numbers ('{held[0]}'): in columns of their own they would be modelled"
 
 
 def _sentinels(column: ColumnSchema, seen: ColumnStatistics) -> list[str]:

@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from raysynth.errors import SchemaError
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.cells import Cells, Numbers, cells_of, float_keys, no_cells, unsigned_keys, values_of
-from raysynth.statistics.decimals import MAX_DECIMALS, Step, joint_step, needed_decimals
+from raysynth.statistics.decimals import MAX_DECIMALS, Step, decimal_step, joint_step, needed_decimals
 from raysynth.statistics.distinct import DistinctSample, hash_integers
 from raysynth.statistics.released import EXACT_DOUBLE, CategoryCounts, NumericDistribution
 
@@ -226,10 +226,15 @@ class NumericSummary:
             decimals=self.decimals if self.decimals <= MAX_DECIMALS else None,
             exact=len(wide) == 0,
             rank_error=float(wide.max() / n) if len(wide) else 0.0,
-            step=max(1, self.step.size) if self._is_whole else None,
+            step=max(1, self.step.size) if self._is_whole else self._decimal_step,
             calendar=self.calendar,
             whole=whole if beyond else None,
         )
+
+    @property
+    def _decimal_step(self) -> float | None:
+        is_known = self.cells.level == 0 and len(self.cells) > 2  # else cells hold numbers that are not seen
+        return decimal_step(self.cells.low_values, self.decimals) if is_known else None
 
     def _look_at(self, keys: np.ndarray, counts: np.ndarray | None) -> None:
         """Moments, decimals and step of keys, each counts times (None: once)."""

@@ -38,7 +38,7 @@ _RARE = 0.05  # share of rows with rare values from which on a column decides no
 _MOST_VALUES = 1_000  # of a column that decides another one
 _MOST_CASES = 20  # values of a column for each of which an implication is looked for
 _MOST_IMPLICATIONS = 12
-_FEW_NUMBERS = 30  # distinct values up to which a column of numbers decides another one, or follows from it
+_FEW_NUMBERS = 30  # distinct values up to which a column of numbers decides another one
 
 
 @dataclass(frozen=True)
@@ -201,17 +201,16 @@ def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float)
 
     A column with many values in fewer rows than `rare` decides nothing: these values do not leave.
     """
-    numbered, most = {}, {}
+    numbered, most, numbers = {}, {}, {c.name for c in columns if c.kind.is_number}
     for column in columns:
         codes = _codes(column_of(rows, column.name))
         counts = np.bincount(codes[codes >= 0])
         counts = counts[counts > 0]
-        limit = _FEW_NUMBERS if column.kind.is_number else _MOST_VALUES
-        if 1 < len(counts) <= limit and counts[counts < rare].sum() <= _RARE * counts.sum():
+        if 1 < len(counts) <= _MOST_VALUES and counts[counts < rare].sum() <= _RARE * counts.sum():
             numbered[column.name], most[column.name] = codes, len(counts)
     used: set[str] = set()
     for name in sorted(numbered, key=most.__getitem__, reverse=True):
-        if name in used:
+        if name in used or (name in numbers and most[name] > _FEW_NUMBERS):
             continue
         follow = [n for n in numbered if n != name and n not in used and _decides(numbered[name], numbered[n])]
         if follow:

@@ -118,8 +118,8 @@ class NumericDistribution:
         decimals: digits after the point that hold every value (0: whole numbers), None if over 15.
         exact: True when every cell is an atom.
         rank_error: largest share of rows in one cell that is no atom: the error of any quantile's rank.
-        step: integers and times: every value is the smallest one plus a multiple of this (a column of dates in
-            microseconds: 86,400,000,000); None for floats.
+        step: every value is the smallest one plus a multiple of this (a column of dates in microseconds:
+            86,400,000,000; prices that end in .99: 1); None: there is none, or it is not known.
         sharers: where persons are counted, who shares each cell; None: each row is a person.
         calendar: dates and timestamps: rows on the steps of the calendar; None where not known (under a budget).
         whole: low and high as int64 or uint64 where they are whole numbers that float64 does not hold; else None.
@@ -134,7 +134,7 @@ class NumericDistribution:
     decimals: int | None
     exact: bool
     rank_error: float
-    step: int | None = None
+    step: float | None = None
     sharers: Sharing | None = None
     calendar: CalendarCounts | None = None
     whole: tuple[np.ndarray, np.ndarray] | None = None

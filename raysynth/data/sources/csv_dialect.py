@@ -34,6 +34,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
+_DATES = ("moment", "date32[day]", "timestamp[s]")
 _UTF = ("utf-8", "utf-8-sig")
 _LIKELY = ["cp1252", "latin_1", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r"]
 _NO_LETTERS = frozenset(b"\x81\x8d\x8f\x90\x9d\xa3\xa5\xaf\xb3\xb9\xbc\xbe\xbf")  # in cp1252; in cp1250 they are
@@ -341,7 +342,8 @@ class _Names:
         for i in (i for i, name in enumerate(first) if not name.strip()):
             values = [row[i] for row in rest if i < len(row)]
             names[i] = _free_name(f"column_{i + 1}", names)
-            if i == 0 and len(first) > 1 and _is_index(values) and not file.keep_index:
+            is_index = i == 0 and len(first) > 1 and _is_index(values) and _kind(values) not in _DATES
+            if is_index and not file.keep_index:
                 index = names[i]
                 notes.append("the first column has no name and numbers the rows: left out; keep_index=yes keeps it")
             elif rest and not any(values):

@@ -27,8 +27,11 @@ _AFFIXED = re.compile(
     rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|{_UNITS}|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
 )
 _BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
+_BOTH = ".,"  # decimal points in some rows, commas in others
 _MINUS_SIGN = "\u2212"  # what typesetters write for '-'
 _FEWEST_UNITS = 20  # distinct numbers with a unit behind: fewer are categories, which keep it
+_TIMES = {"e3": "[Kk]|Tsd\\.?", "e6": "M|mn|Mio\\.?", "e9": "B|bn|Mrd\\.?"}  # thousands, millions, 10^9 behind a number
+_SCALED = rf"(?P<before>[0-9])[ \x{{a0}}]?(?:{'|'.join(_TIMES.values())})$"
 _SPACES = "\u00a0\u202f"
 # What pandas.read_csv takes for missing, and how MySQL and PostgreSQL write NULL.
 NULL_SPELLINGS = [
@@ -76,6 +79,7 @@ class ColumnForm:
         odd: texts that are taken for missing though they are none of the usual spellings.
         unsettled: whether '1,234' could be read in two ways.
         zeros: numbers may begin with a zero, since the user declares them numbers.
+        scaled: K, M or B behind a number stand for thousands, millions and 10^9.
         signs: negative numbers stand in brackets, have their minus behind, or a sign for it that is not '-'.
         spelling: of two truth values, where it is not the one in which they are written.
     """
@@ -88,24 +92,31 @@ class ColumnForm:
     unsettled: bool = False
     zeros: bool = False
     signs: bool = False
+    scaled: bool = False
     spelling: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """True where nothing but Arrow's own reading of numbers is needed."""
-        return self.decimal == "." and self.thousands is None and self.affix is None and not self.signs
+        return (
+            self.decimal == "." and self.thousands is None and self.affix is None and not self.signs and not self.scaled
+        )
 
     def note(self, column: str) -> str | None:
         """What the user should know of the decision; None where there is nothing."""
         if self.spelling:
             return f"column '{column}': {' and '.join(self.spelling)} will be written as True and False"
         parts = []
-        if self.decimal != ".":
+        if self.decimal == _BOTH:
+            parts.append("decimal '.' in some and ',' in others")
+        elif self.decimal != ".":
             parts.append(f"decimal {self.decimal!r}")
         if self.thousands is not None:
             parts.append(f"thousands {self.thousands!r}")
         if self.affix is not None:
             parts.append(f"{self.affix!r} left out")
+        if self.scaled:
+            parts.append("K, M or B behind them, written in full")
         if self.signs:
             parts.append("negative ones in brackets, with the minus behind or as '\u2212', written with '-' in front")
         if self.unsettled:
@@ -125,10 +136,13 @@ class ColumnForm:
         if pa.types.is_boolean(self.type):
             return pc.equal(pc.utf8_lower(values), "true")
         if not pa.types.is_temporal(self.type):
+            given = values
             if not self.is_plain:
-                values = self._plain(values)
+                values = self._plain(_without_scale(values) if self.scaled else values)
             if not self.zeros:
                 _require(values, _CHANGED, matching=False)
+            if self.scaled:
+                values = pc.binary_join_element_wise(values, _scale_of(given), "")
             _require(values, _WHOLE if pa.types.is_integer(self.type) else PLAIN_NUMBER, matching=True)
             values = pc.replace_substring_regex(values, r"^\+", "")
         return values.cast(self.type)
@@ -147,7 +161,7 @@ class ColumnForm:
         values = pc.replace_substring_regex(values, f"[{dropped}]", "")
         if self.thousands is not None:
             values = pc.replace_substring(values, self.thousands, "")
-        return pc.replace_substring(values, ",", ".") if self.decimal == "," else values
+        return values if self.decimal == "." else pc.replace_substring(values, ",", ".")
 
 
 TEXT_FORM = ColumnForm(pa.string())
@@ -197,6 +211,8 @@ def _typed(values: pa.Array, decimal: str | None, thousands: str | None, as_numb
 
 def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) -> ColumnForm:
     """Numbers with decimal commas, thousands, per cent or currency signs; else text."""
+    scaled = len(values) >= _FEWEST_UNITS and bool(pc.any(pc.match_substring_regex(values, _SCALED)).as_py())
+    values = _without_scale(values) if scaled else values
     negative = pc.match_substring_regex(values, rf"{_BRACKETED}|{_MINUS_BEHIND}|{_MINUS_SIGN}")
     signs = bool(pc.any(negative).as_py() and not pc.all(negative).as_py())
     first = _AFFIXED.match((_minus_in_front(values) if signs else values)[0].as_py())
@@ -206,9 +222,9 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
     if affix is not None and not re.fullmatch(rf"{_MONEY}|%|‰", affix) and len(values) < _FEWEST_UNITS:
         return TEXT_FORM
     matches = []
-    for d in (decimal,) if decimal else (".", ","):
+    for d in (decimal,) if decimal else (".", ",", _BOTH):
         for t in (thousands,) if thousands else (None, ",", ".", " ", "'", "’", "_", *_SPACES):
-            if t == d:
+            if t == d or (d == _BOTH and (t is not None or matches)):
                 continue
             form = ColumnForm(pa.float64(), d, t, affix, signs=signs)
             try:
@@ -220,7 +236,8 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
             if not _all(plain, PLAIN_NUMBER):  # '(-5)': two signs
                 continue
             is_whole = bool(_all(plain, _WHOLE))
-            matches.append(replace(form, type=pa.int64() if is_whole else pa.float64()))
+            type_ = pa.int64() if is_whole and not scaled else pa.float64()
+            matches.append(replace(form, type=type_, scaled=scaled))
     if not matches:
         return TEXT_FORM
     different = {(m.decimal, m.type) for m in matches}
@@ -232,12 +249,27 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
     return best
 
 
+def _without_scale(values: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(values, _SCALED, r"\1")
+
+
+def _scale_of(values: pa.Array) -> pa.Array:
+    """'e3', 'e6', 'e9' or nothing for each text (N,)."""
+    scale = pa.repeat(pa.scalar("", pa.string()), len(values))
+    for exponent, sign in _TIMES.items():
+        found = pc.fill_null(pc.match_substring_regex(values, rf"[0-9][ \x{{a0}}]?(?:{sign})$"), False)
+        scale = pc.if_else(found, pa.scalar(exponent, pa.string()), scale)
+    return scale
+
+
 def _minus_in_front(values: pa.Array) -> pa.Array:
     values = pc.replace_substring(values, _MINUS_SIGN, "-")
     return pc.replace_substring_regex(pc.replace_substring_regex(values, _BRACKETED, r"-\1"), _MINUS_BEHIND, r"-\1")
 
 
 def _body(decimal: str, thousands: str | None) -> str:
+    if decimal == _BOTH:  # three digits behind could be thousands
+        return r"[0-9]+(?:[.,](?:[0-9]{1,2}|[0-9]{4,}))?"
     d = re.escape(decimal)
     t = re.escape(thousands or "")
     grouped = rf"[0-9]{{1,3}}(?:{t}[0-9]{{3}})*" + (r"|[0-9]{1,2}(?:,[0-9]{2})*,[0-9]{3}" if thousands == "," else "")

@@ -4,7 +4,8 @@ Formats that are distinctive by themselves (e-mail and IP addresses, bank accoun
 social security numbers, written-out telephone numbers) are recognised whatever the column is called, and so are full
 names, most of which begin with a usual given name and end in a usual family name (Faker's lists of five countries):
 unless they recur and the column's name says that they are of public life ('director', 'composer'), or it says nothing
-and each stands in so many rows that they sort the rows (salespeople): then they are a category.
+and each stands in so many rows that they sort the rows (salespeople): then they are a category. Given or family names
+alone are recognised where each stands in few rows.
 Other names, user names, postal addresses and bare telephone numbers need a column name that says so, and values that
 look like it: a 'product_name' holds no person, and a 'street' of 'Pave' and 'Grvl' no address.
 """
@@ -25,6 +26,8 @@ _MANY = 20  # different values that a vague column name ('doctor', 'login') need
 _WORD = r"[^\W\d_](?:[^\W\d_]|['’.\-])*"
 _ROWS_OF_A_CATEGORY = 50  # of each name on average: more than a person has who is one of the rows' subjects
 _USUAL = 0.5  # share of values that must be full names of the lists, where the column's name says nothing
+_USUAL_ALONE = 0.75  # share of values that must be given names, or family names, alone
+_ROWS_OF_A_NAME = 5  # on average: of more rows each they are a category ('Washington', 'Brown')
 _LISTS = ("en_US", "de_DE", "fr_FR", "es_ES", "it_IT")  # of Faker
 _TITLE = re.compile(r"(?:(?:dr|mr|mrs|ms|miss|prof|sir|mme|herr|frau)\b\.?)", re.IGNORECASE)
 _FULL_NAME = re.compile(rf"{_WORD}(?:,? {_WORD}){{1,6}}(?: \(.*\))?")
@@ -86,7 +89,7 @@ _PHRASES = {
 _ELSEWHERE = {  # in other languages of Europe, without accents
     "first_name": "vorname prenom nombre nome voornaam imie fornamn fornavn etunimi jmeno",
     "last_name": "nachname familienname apellido apellidos cognome achternaam familienaam sobrenome apelido apelidos"
-    " nazwisko efternamn efternavn etternavn sukunimi prijmeni",
+    " geburtsname madchenname nazwisko efternamn efternavn etternavn sukunimi prijmeni",
     "name": "naam namn navn nimi",
     "phone_number": "telefon telefonnummer telefonnr handy telephone telefono telefoon telefoonnummer mobiel cellulare"
     " telefone telemovel celular mobilnummer puhelin puhelinnumero tlf",
@@ -134,6 +137,10 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
     enough = len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_CATEGORY
     if enough and share_of(_is_usual_name, values) >= _USUAL:
         return "name"
+    if len(set(values)) >= _MANY and rows_per_value <= _ROWS_OF_A_NAME:
+        for provider, names in zip(("first_name", "last_name"), _usual_names(), strict=True):
+            if share_of(lambda v: v.istitle() and v.lower() in names, values) >= _USUAL_ALONE:  # noqa: B023
+                return provider
     words = words_of(column_name).split()
     phrase = " ".join(w for w in words if w not in _ROLES and not w.isdigit())
     for provider, fits in _BY_NAME.items():

@@ -30,6 +30,10 @@ TYPES: dict[str, pa.Array] = {
     "steps of 250": pa.array(WHOLE * 250 + 17),
     "float32": pa.array((WHOLE / 10).astype(np.float32)),
     "float64 of one decimal": pa.array(WHOLE / 10),
+    "prices that end in .95": pa.array(WHOLE + 0.95),
+    "eighths": pa.array(WHOLE / 8),
+    "float32 in steps of 2.5": pa.array((WHOLE * 2.5 - 40).astype(np.float32)),
+    "decimal128(9, 2) in steps of 0.05": pa.array([Decimal(int(v) * 5).scaleb(-2) for v in WHOLE], pa.decimal128(9, 2)),
     "float64": pa.array(RNG.normal(size=N)),
     "huge float64": pa.array(RNG.normal(size=N) * 1e300),
     "tiny float64": pa.array(RNG.normal(size=N) * 1e-300),
@@ -295,3 +299,19 @@ def test_dates_come_back_as_dates() -> None:
     encoder = bins(TYPES["date32"])
     decoded = encoder.decode(encoder.encode(TYPES["date32"])[0], None, np.random.default_rng(0))
     assert all(type(v) is datetime.date for v in decoded.to_pylist())
+
+
+@pytest.mark.parametrize(("step", "first", "decimals"), [(0.25, -3.0, 2), (1.0, 0.99, 2), (0.5, 7.1, 1), (2.5, 0, 1)])
+@pytest.mark.parametrize("build", [bins, modes])
+def test_numbers_of_few_decimals_keep_their_step(step: float, first: float, decimals: int, build: Any) -> None:
+    values = np.round(first + step * np.random.default_rng(1).integers(0, 900, 3_000), decimals)
+    parts = [NumericSummary(pa.float64()), NumericSummary(pa.float64())]
+    for part, rows in zip(parts, (values[:10], values[10:]), strict=True):
+        part.update(pa.array(rows))
+    parts[0].merge(parts[1])
+    assert (parts[0].distribution().step, parts[0].distribution().decimals) == (step, decimals)
+    places = np.random.default_rng(2).uniform(values.min(), values.max(), 500)
+    made = build(pa.array(values)).to_arrow(places, np.zeros(500, bool)).to_numpy()
+    steps = (made - first) / step
+    assert np.abs(steps - np.rint(steps)).max() < 1e-9 and len(np.unique(made)) > 200
+    assert (np.round(made, decimals) == made).all()  # no noise of doubles

@@ -130,12 +130,23 @@ def test_json_round_trip():
         ("voornaam", "first_name", "first_name"),
         ("Straße", "street_address", "street_address"),
         ("Teléfono", "phone_number", "phone_number"),
-        ("some words", "last_name", None),
+        ("some words", "last_name", "last_name"),
         ("place", "street_name", None),
     ],
 )
 def test_recognition_of_invented_columns(invented, column, provider, expected):
     assert recognise_personal(column, invented(provider)) == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "country"), [("last_name", "fr_FR"), ("last_name", "en_US"), ("first_name", "de_DE")]
+)
+def test_names_alone_are_told_by_their_values_where_few_rows_share_each(provider, country):
+    faker = Faker(country)
+    faker.seed_instance(4)
+    names = [getattr(faker, provider)() for _ in range(120)]
+    assert recognise_personal("column_3", names, rows_per_value=1.4) == provider
+    assert recognise_personal("column_3", names, rows_per_value=30) is None
 
 
 @pytest.mark.parametrize("country", ["de_DE", "fr_FR", "it_IT", "en_GB"])

@@ -90,3 +90,11 @@ def test_columns_that_are_not_modelled_are_named() -> None:
     said = [fact for fact in find(as_table(data)).facts() if fact.startswith("not modelled")]
     assert said == ["not modelled, but made anew or constant: number, source"]
     assert not any(fact.startswith("not modelled") for fact in find(as_table(data[["income", "town"]])).facts())
+
+
+@pytest.mark.parametrize("form", ["{}/{}", "{}-{}", "{} x {} cm", "{}:{}"])
+def test_several_numbers_in_a_text_are_said_with_a_cure(form: str) -> None:
+    rng = np.random.default_rng(5)
+    texts = [form.format(a, b) for a, b in rng.integers(40, 999, (N, 2))]
+    found = find(as_table(pd.DataFrame({"pressure": texts, "x": rng.random(N)})))
+    assert "each text holds several numbers" in " ".join(of(found, "pressure").advice)

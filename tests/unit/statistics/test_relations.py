@@ -219,3 +219,15 @@ def test_rules_auto_costs_no_quality() -> None:
         quality.append(compare_tables(pair_tables(data, made)).quality)
     assert np.allclose(made.paid, made.price - made.cut)
     assert quality[1] > quality[0] - 0.003, quality
+
+
+@pytest.mark.parametrize("method", [rs.GaussianCopula, rs.SequentialTrees])
+def test_a_number_of_many_values_follows_from_a_category(method: type) -> None:
+    rng = np.random.default_rng(6)
+    article = rng.integers(0, 90, 2_500)
+    data = pd.DataFrame(
+        {"article": [f"A{a:02d}" for a in article], "price": 3.5 + article * 0.7, "n": rng.poisson(3, 2_500)}
+    )
+    made = method(seed=0, rules="auto", verbose=False).fit(data).sample(600, seed=1)
+    pairs = set(zip(data.article, data.price, strict=True))
+    assert made.price.nunique() > 40 and all(pair in pairs for pair in zip(made.article, made.price, strict=True))
