@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,17 @@ import pytest
 from raysynth import load_synthetic_model
 from raysynth.api import infer_schema, new_synthesizer
 from raysynth.constraints import Expression, Inequality, Unique
+from raysynth.encoding.repeated import RepeatedEncoder, RowsEach
 from raysynth.errors import ConstraintError
+from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.sampling.chunks import CHUNK_ROWS, make_chunk
 from raysynth.sampling.conditions import Segment
+from raysynth.sampling.persons import person_columns
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import ConstraintSet
 from raysynth.schema.constraints.thinning import Factors, Thinning
+from raysynth.schema.table import TableSchema
 
 PERSONS = 300
 OWN = ["born", "sex", "town"]
@@ -134,3 +140,21 @@ def test_a_rule_when_rows_are_drawn_computes_no_column_of_a_person_from_what_var
 def test_networks_that_complete_rows_do_so_too() -> None:
     small = new_synthesizer("autoregressive", seed=1, verbose=False, epochs=1, width=8, layers=1)
     assert most_values(small.fit(table_of_persons()).sample(400, seed=2)) == 1
+
+
+def test_of_a_person_are_the_columns_within_it_and_no_other_key_that_stands_in_order() -> None:
+    columns = (
+        ColumnSchema("person", Kind.IDENTIFIER, "int64", in_order=True),
+        ColumnSchema("visit", Kind.IDENTIFIER, "int64", in_order=True),
+        ColumnSchema("town", Kind.CATEGORICAL, "string", within="person"),
+        ColumnSchema("paid", Kind.CATEGORICAL, "string"),
+    )
+    places = [SimpleNamespace(name=c.name, kind=Kind.CATEGORICAL) for c in columns]
+    encoder = SimpleNamespace(columns=places, n_values=0)
+    made = RepeatedEncoder(IdentifierEncoder("person", "integer", "int64"), RowsEach(((2, 1.0),)), "person")
+    generator = SimpleNamespace(generate_given=None)
+    schema = TableSchema(columns, entity="person")
+    found = person_columns(schema, encoder, {"person": made}, generator)  # type: ignore[arg-type]
+    assert found is not None and found.columns == (0, 2)
+    assert person_columns(schema, encoder, {"person": made}, SimpleNamespace()) is None  # type: ignore[arg-type]
+    assert person_columns(replace(schema, entity=None), encoder, {"person": made}, generator) is None  # type: ignore[arg-type]

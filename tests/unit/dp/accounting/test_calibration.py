@@ -11,6 +11,7 @@ from raysynth.dp.accounting import ledger
 from raysynth.dp.accounting.calibration import (
     LEAST_NOISE,
     _by_secants,
+    _refined,
     calibrated,
     dpsgd_noise_multiplier,
     gaussian_delta,
@@ -27,6 +28,15 @@ def test_dpsgd_spends_what_earlier_events_left(epsilon: float) -> None:
         [*already, ledger.subsampled_gaussian("gradients", sigma, sampling_rate=0.02, steps=300)], 1e-5
     )
     assert 0.995 * epsilon <= total <= epsilon
+
+
+@pytest.mark.parametrize("epsilon", [0.3, 4.0])
+def test_a_scale_of_the_coarse_grid_is_made_smaller_where_the_budget_has_room(epsilon: float) -> None:
+    """An epsilon that falls as the inverse of the scale, on a grid that found a third too much, or a hundredth too
+    little noise."""
+    least = 2.0 / epsilon
+    assert least <= _refined(lambda scale: 2.0 / scale, 1.5 * least, epsilon, 0.005) <= 1.05 * least
+    assert least <= _refined(lambda scale: 2.0 / scale, 0.99 * least, epsilon, 0.005) <= 1.01 * least
 
 
 @pytest.mark.parametrize("falls", [1.0, 0.5, 3.0], ids=lambda p: f"scale^-{p:g}")
