@@ -30,6 +30,24 @@ def fits(drawn: np.ndarray, log_weight: np.ndarray, k: np.ndarray) -> float:
     return float(stats.chisquare(observed, law * observed.sum() / law.sum()).pvalue)
 
 
+class Counting(InsecureSeededNoise):
+    """Counts the calls for words; a loop that does not end is an error."""
+
+    calls = 0
+
+    def words(self, n: int) -> np.ndarray:
+        self.calls += 1
+        assert self.calls < 1000, "as many draws as that are no longer by chance"
+        return super().words(n)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5000])
+def test_so_many_numbers_come_of_a_few_draws(n: int) -> None:
+    noise = Counting(1)
+    assert len(discrete_gaussian(3.0, n, noise)) == n
+    assert noise.calls <= 3 * 20, "three calls for each turn, most of whose proposals are accepted"
+
+
 @pytest.mark.parametrize("sigma", [0.3, 0.7, 1.0, 2.5, math.pi * 10, 400.0])
 def test_discrete_gaussians_have_the_exact_law(sigma: float) -> None:
     drawn = discrete_gaussian(sigma, N, InsecureSeededNoise(int(sigma * 100)))
