@@ -365,6 +365,17 @@ class Twice(nn.Module):
         return functional.linear(x, self.w) @ self.w
 
 
+class Vector(nn.Module):
+    """A product with a weight that is no matrix, or of an example that is no row."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.matmul(self.weight)[:, None] if self.weight.dim() == 1 else x[0].matmul(self.weight)[None]
+
+
 class OneBias(nn.Module):
     """Two layers that add the same numbers."""
 
@@ -412,6 +423,8 @@ class PastTheRecorder(nn.Module):
         (Detached(), "cuts a weight off"),
         (Twice(), "several ways"),
         (OneBias(), "shared between layers"),
+        (Vector(5), r"product of shapes \(\d+, 5\) and \(5,\)"),
+        (Vector(5, 2), r"product of shapes \(5,\) and \(5, 2\)"),
         (nn.Sequential(nn.Linear(5, 4), nn.PReLU()), "prelu"),
     ],
 )
