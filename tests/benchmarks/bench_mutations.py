@@ -27,6 +27,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -200,10 +201,12 @@ class LinesOfTests:
         """One test."""
         self.of_test, begun = set(), time.process_time()
         sys.settrace(self._trace)
+        threading.settrace(self._trace)  # of threads that begin from here on
         try:
             return (yield)
         finally:
             sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
             self.seconds[item.nodeid] = time.process_time() - begun
             for path, line in self.of_test:
                 self.lines.setdefault(f"{path.removeprefix(self.folder)}:{line}", []).append(item.nodeid)

@@ -287,3 +287,14 @@ def test_other_arguments_are_refused_by_name(model: RelationalSynthesizer) -> No
             model.sample(**wrong)
     with pytest.raises(NotFittedError):
         RelationalSynthesizer().sample()
+
+
+def test_seeds_are_drawn_in_their_range_or_given() -> None:
+    model = RelationalSynthesizer(relations=RELATIONS, verbose=False)
+    drawn = [model._sampling_seed(None) for _ in range(60)]
+    assert max(drawn) < 2**62 and len(set(drawn)) == 60, "once in 2^60 runs none of 60 seeds of 63 bits has the last"
+    assert model._sampling_seed(7) == 7 and RelationalSynthesizer(seed=5)._sampling_seed(None) == 5
+
+
+def test_the_smallest_scale_makes_a_row_of_each_root(model: RelationalSynthesizer) -> None:
+    assert len(model.sample(scale=1e-6, seed=1)["customers"]) == 1

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula, Odometer, infer_schema, load_synthetic_model
-from raysynth.dp.accounting.odometer import CHARGES, record_use
+from raysynth.dp.accounting.odometer import CHARGES, Charge, record_use
 from raysynth.errors import ParameterError, StorageError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 
@@ -155,3 +155,8 @@ def test_fits_reserve_before_they_draw_and_the_file_holds_nothing_of_it(tmp_path
     infer_schema(table(), epsilon=0.05, odometer=folder)
     assert odometer.charges[-1].what == "a schema" and odometer.total.epsilon == pytest.approx(1.55)
     assert os.fspath(folder) not in (tmp_path / "model").read_bytes().decode("latin-1")
+
+
+def test_a_charge_without_figures_reserves_nothing() -> None:
+    charge = Charge("a look", "row")
+    assert (charge.epsilon, charge.delta, charge.guarantee, charge.run) == (0.0, 0.0, True, "")

@@ -61,3 +61,15 @@ def test_secure_mode_and_unit_are_kept() -> None:
 def test_a_share_that_leaves_nothing_is_refused(share: float) -> None:
     with pytest.raises(ParameterError, match="preprocessing_share"):
         PrivacyScope(PrivacyBudget(1.0), preprocessing_share=share)
+
+
+def test_earlier_releases_are_replayed_into_an_empty_ledger_of_their_unit() -> None:
+    earlier = PrivacyScope(PrivacyBudget(1.0, 1e-5), unit="patient")
+    n_rows = earlier.release_row_count(500)
+    replays = [PrivacyScope(PrivacyBudget(2.0, 1e-5), unit=unit) for unit in ("row", "patient")]
+    with pytest.raises(ValueError, match="an empty ledger of the same unit"):
+        replays[0].replay(earlier.ledger.events, n_rows)
+    replays[1].replay(earlier.ledger.events, n_rows)
+    assert replays[1].n_rows == n_rows and replays[1].ledger.events == earlier.ledger.events
+    with pytest.raises(ValueError, match="an empty ledger of the same unit"):
+        replays[1].replay(earlier.ledger.events, n_rows)

@@ -1,0 +1,27 @@
+"""Which columns say whose the rows are."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from raysynth.kinds.identifier.repeated import MANY
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.persons import other_persons
+
+
+def seen(n_distinct: int, all_unique: bool = False) -> Any:
+    return SimpleNamespace(n_distinct=n_distinct, summary=SimpleNamespace(all_unique=all_unique))
+
+
+@pytest.mark.parametrize(
+    ("doctors", "found"),
+    [(seen(MANY), ("doctor_id",)), (seen(MANY - 1), ()), (seen(10 * MANY, all_unique=True), ()), (None, ())],
+)
+def test_other_persons_are_keys_named_so_of_enough_values_that_repeat(doctors: Any, found: tuple[str, ...]) -> None:
+    columns = tuple(ColumnSchema(n, Kind.IDENTIFIER, "int64") for n in ("patient_id", "doctor_id", "lot"))
+    known = {"patient_id": seen(1000), "lot": seen(1000)} | ({} if doctors is None else {"doctor_id": doctors})
+    statistics: Any = SimpleNamespace(columns=known)
+    assert other_persons(TableSchema(columns), statistics, "patient_id") == found
