@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +81,8 @@ def side_by_side(first: dict[str, Any], second: dict[str, Any]) -> Outcome:
     ]
     if moved:
         lines += ["", "Columns whose shape moved most:", *(_line(f"  {c}", row) for c, row in columns.items())]
-    record = {"command": "compare", "better": better, "figures": figures, "columns": columns}
+    about = {what: [told(content) for content in (first, second)] for what, told in _ABOUT.items()}
+    record = {"command": "compare", "better": better, "about": about, "figures": figures, "columns": columns}
     return Outcome(record, "\n".join(lines))
 
 
@@ -119,10 +120,8 @@ def write_comparison(path: Path, first: Path, second: Path, record: Mapping[str,
 
     head = page_heading(
         "Two evaluations side by side",
-        table=f"{first} and {second}",
-        method="as the evaluations say",
-        guarantee="as the evaluations say",
-        rows="as the evaluations say",
+        **{what: _of_both(*told) for what, told in record["about"].items()},
+        more=[("First", str(first)), ("Second", str(second))],
     )
     better = record["better"]
     sides = {side for side in better.values() if side != "alike"}
@@ -138,6 +137,26 @@ def write_comparison(path: Path, first: Path, second: Path, record: Mapping[str,
     purpose = Purpose("Which one?", answer, ("none", "good", "fair")[len(sides)], verdict(better), step)
     body = section_body("raysynth.evaluation", "comparison.html.j2", record=record, alike=ALIKE)
     write_page(path, head, [Section("figures", "Figures", body)], [purpose])
+
+
+def _rows(content: Mapping[str, Any]) -> str:
+    """How many rows an evaluation compared; empty where it does not say."""
+    n = [(content.get("statistical_similarity") or {}).get(side) for side in ("n_real", "n_synthetic")]
+    return f"{n[0]:,} real, {n[1]:,} synthetic" if all(n) else ""
+
+
+# what the header of a page says of an evaluation; empty where its file does not
+_ABOUT: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "table": lambda content: content.get("table") or "",
+    "method": lambda content: (content.get("model_info") or {}).get("method") or "",
+    "guarantee": lambda content: content.get("guarantee") or "",
+    "rows": _rows,
+}
+
+
+def _of_both(first: str, second: str) -> str:
+    """One text where two are the same, else both and whose they are."""
+    return first if first == second else f"{first or 'not named'} (first), {second or 'not named'} (second)"
 
 
 def _and(names: list[str]) -> str:

@@ -96,7 +96,7 @@ def attack_purpose(results: AttackResults, spent: PrivacySpent | None) -> Purpos
     name, found = "Sharing outside", [r.title for r in results.details.values() if _counts(r)]
     if found:
         step = "Do not share it yet. Fit with a budget (--epsilon 1), or learn from more rows."
-        return Purpose(name, "no", "bad", f"Surely gained something: {', '.join(found)}.", step)
+        return Purpose(name, "no", "bad", f"More than by chance was gained by: {'; '.join(found)}.", step)
     tried = f"None of {len(results.details)} attacks is sure to gain more than next to nothing"
     if spent is not None and spent.guarantee:
         step = "State epsilon, delta and the unit with the table."

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from raysynth.evaluation.decision import guarantee_words
 from raysynth.evaluation.metrics.registry import metrics
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def results_to_dict(results: EvaluationFigures) -> dict[str, Any]:
     """All figures of an evaluation; NaN becomes None."""
-    content: dict[str, Any] = {"columns": {n: str(k) for n, k in results.kinds.items()}}
+    content: dict[str, Any] = {"table": results.source, "guarantee": guarantee_words(results)}
+    content["columns"] = {n: str(k) for n, k in results.kinds.items()}
     if results.similarity is not None:
         content["statistical_similarity"] = similarity_to_dict(results.similarity)
     content["diagnostics"] = [asdict(d) for d in results.diagnostics]

@@ -500,7 +500,8 @@ def test_two_evaluations_are_set_side_by_side(table: Path, tmp_path: Path) -> No
     frame = pd.read_csv(table)
     worse = frame.assign(age=frame["age"].sample(frac=1, random_state=0).to_numpy() + 3)
     for name, synthetic in (("a.json", frame), ("b.json", worse)):
-        results = evaluate_synthetic_data(frame, synthetic, metrics="statistical_similarity")
+        told = {"method": f"maker of {name[0]}", "differential privacy": "none"}
+        results = evaluate_synthetic_data(frame, synthetic, metrics="statistical_similarity", model_info=told)
         cli_steps.write_evaluation(results, tmp_path / name)
     found = json.loads(run("compare", tmp_path / "a.json", tmp_path / "b.json", "--json").stdout)
     assert found["figures"]["Quality"]["first"] == 1.0 and found["figures"]["Quality"]["change"] < 0
@@ -510,7 +511,14 @@ def test_two_evaluations_are_set_side_by_side(table: Path, tmp_path: Path) -> No
     assert shown.startswith("The first is better: in quality") and found["better"]["Quality"] == "first"
     page = tmp_path / "compared.html"
     assert run("compare", tmp_path / "a.json", tmp_path / "b.json", "--out", page).exit_code == 0
-    assert "Take the first." in page.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
+    for said in (
+        "Take the first.",
+        "maker of a (first), maker of b (second)",
+        f"<dd>{len(frame):,} real, ",
+        "<dd>none</dd>",
+    ):
+        assert said in html
     for wrong in (table, tmp_path / "none.json"):
         result = run("compare", wrong, tmp_path / "a.json")
         assert result.exit_code == 2 and "raysynth evaluate REAL SYNTHETIC --out NAME.json" in result.stderr
