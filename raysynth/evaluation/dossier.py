@@ -353,8 +353,8 @@ def _compared(comparisons: Sequence[Comparison], edition: Edition) -> Cell:
     worst = min(surely or comparisons, key=lambda c: c.p_value, default=None)
     if worst is None:
         return Cell("none", "not measured")
-    counts = [worst.most.members, worst.most.others]
-    told = [f"{n:,}" for n in counts] if edition == "private" else [about(n) for n in counts]
+    counts = ((worst.most.members, worst.n_members), (worst.most.others, worst.n_others))
+    told = [f"{n:,} ({n / max(total, 1):.1%})" if edition == "private" else about(n) for n, total in counts]
     figure = f"{TITLES[worst.key]}: {told[0]} of the fit, {told[1]} of others"
     if surely:
         return Cell("bad", "found", figure)
