@@ -5,6 +5,7 @@ The JSON's entries have types, and some values are shared by several fields.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Mapping
@@ -93,7 +94,8 @@ class ColumnSchema:
         pandas_dtype: dtype that a DataFrame came with ('Int64', 'category', 'str', ...), restored by `sample`.
         nullable: False declares that no value is missing.
         categories: declared domain (public); None means learned from the data.
-        bounds: declared (low, high), inclusive, as numbers (datetimes: integers of the column's unit); None: learned.
+        bounds: declared (low, high), inclusive, as numbers (datetimes: as text or dates too, kept as integers of the
+            column's unit); None: learned.
         decimals: digits after the point, 0 for whole numbers, None for as many as float has.
         pattern: identifiers only: how a key looks (see `kinds/identifier/making.py`); None: learned.
         in_order: keys of whole numbers only: whether made ones lie where those of like rows do, so that they tell as
@@ -134,6 +136,19 @@ class ColumnSchema:
     inferred: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.bounds, tuple) and isinstance(self.kind, Kind) and self.kind.is_dated:
+            ends = tuple(self._end(b) if isinstance(b, (str, dt.date)) else b for b in self.bounds)
+            object.__setattr__(self, "bounds", ends)
+
+    def _end(self, bound: str | dt.date) -> float:
+        try:
+            return self.kind.about.number(self, bound)
+        except (TypeError, ValueError):
+            raise SchemaError(
+                f"column '{self.name}': the bound {bound!r} is no date; write it as 2020-12-31, or as the column does"
+            ) from None
+
     @property
     def arrow_type(self) -> pa.DataType:
         """The Arrow type that the column is written with (text as dictionary codes is decided by the writer)."""
@@ -171,6 +186,8 @@ class ColumnSchema:
         if self.bounds is not None:
             if not self.kind.is_numeric:
                 raise SchemaError(f"{where}: bounds make no sense for kind '{self.kind}'; remove them")
+            if not two_numbers(self.bounds):
+                raise SchemaError(f"{where}: bounds must be two numbers, low <= high; found {self.bounds!r}")
             low, high = self.bounds
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
                 raise SchemaError(f"{where}: bounds must be two finite numbers, low <= high; found {self.bounds}")
@@ -233,8 +250,8 @@ def column_from_dict(content: Any) -> ColumnSchema:
             values[key] = tuple(values[key])
     if isinstance(values.get("rows_each"), list):
         values["rows_each"] = tuple(tuple(e) if isinstance(e, list) else e for e in values["rows_each"])
-    if values.get("bounds") is not None and not two_numbers(values["bounds"]):
-        raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
     column = ColumnSchema(**values)
+    if column.bounds is not None and not two_numbers(column.bounds):
+        raise SchemaError(f"column '{name}': bounds must be a list of two numbers; found {content['bounds']!r}")
     column.validate()
     return column

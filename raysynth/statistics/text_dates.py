@@ -1,10 +1,11 @@
 """Recognising columns of dates among texts and digits: which format they are written in, and how sure that is.
 
 All distinct values are tried, weighted by their rows. A column is dates where at least 98 % of its rows, without those
-that say that there is none ('-', 'unknown', 0000-00-00), read as dates, in one form or in up to four together (years of
-two and four digits, days with and without a time); all others then are missing, and that is said.
-'01/02/2012' can be read in two ways: a day above 12 somewhere settles it, else the other dates of the table do, else
-the month is taken first, said loudly; `date_format` overrides.
+that say that there is none ('-', 'unknown', 0000-00-00), read as dates, in one form or in up to four together (years
+of two and four digits, days with and without a time); all others then are missing, and that is said. 95 % are enough
+where no forms together hold more: as text all would be lost. '01/02/2012' can be read in two ways: a day above 12
+somewhere settles it, else the other dates of the table do, else the month is taken first, said loudly; `date_format`
+overrides.
 
 The formats: a day as 2012-01-31, 2012/01/31, 2012.01.31, 20120131, 31/01/2012, 01/31/2012 and with '-', '.', '_' or '
 ', with two digits of the year, without leading zeros (of both or of the first), 31 Jan 2012, 31-Jan-2012, 31Jan2012,
@@ -35,6 +36,7 @@ from raysynth.kinds.month_names import FULL, SHORT
 from raysynth.kinds.names import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
+_MOST = 0.95  # of those of one form where no others hold the rest: as text all of them would be lost
 _PROBES = 8  # values that candidates are looked for with
 _MOST_DISTINCT = 20_000  # values tried; of more a sample that does not depend on their order
 _A_FORM = 0.02  # share of rows that a form must have to be one of several in a column
@@ -163,6 +165,8 @@ def read_dates(
     fits = _fits(name, values, counts, values, digits, asked)
     best = max((f for f in fits if f.share >= ENOUGH), key=lambda fit: fit[:3], default=None)
     form = _several_forms(name, values, counts, fits) if best is None and not digits else best and best.form
+    if form is None and (best := max((f for f in fits if f.share >= _MOST), key=lambda fit: fit[:3], default=None)):
+        form = best.form
     if form is None:
         return None
     wrong = np.flatnonzero(DateFormat(form).parse(everything[0]).is_null().to_numpy(zero_copy_only=False))

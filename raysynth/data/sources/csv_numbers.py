@@ -221,7 +221,7 @@ def _local_number(values: pa.Array, decimal: str | None, thousands: str | None) 
     affix = first["before"] or first["after"]
     if affix is not None and not re.fullmatch(rf"{_MONEY}|%|‰", affix) and len(values) < _FEWEST_UNITS:
         return TEXT_FORM
-    matches = []
+    matches: list[ColumnForm] = []
     for d in (decimal,) if decimal else (".", ",", _BOTH):
         for t in (thousands,) if thousands else (None, ",", ".", " ", "'", "’", "_", *_SPACES):
             if t == d or (d == _BOTH and (t is not None or matches)):

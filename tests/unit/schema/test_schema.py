@@ -267,3 +267,25 @@ def test_under_a_budget_a_constraint_names_declared_columns_only(schema):
 def test_a_file_of_constraints_alone_is_a_schema(tmp_path):
     (tmp_path / "rules.json").write_text('{"constraints": [{"kind": "positive", "column": "a"}]}')
     assert TableSchema.load(tmp_path / "rules.json").constraints == (Positive("a"),)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "date_format", "bounds", "ends"),
+    [
+        ("date32[day]", None, ["2009-03-01", "2020-12-31"], (14304, 18627)),
+        ("timestamp[s]", None, ["2009-03-01 12:00", "2020-12-31"], (1235908800, 1609372800)),
+        ("string", "%d.%m.%Y", ["01.03.2009", "2020-12-31"], (14304, 18627)),
+        ("string", "%d/%m/%Y or %d/%m/%y", ["01/03/09", "31/12/2020"], (14304, 18627)),
+    ],
+)
+def test_bounds_of_dates_are_dates(dtype, date_format, bounds, ends):
+    content = {"name": "day", "kind": "datetime", "dtype": dtype, "bounds": bounds}
+    if date_format is not None:
+        content["date_format"] = date_format
+    column = TableSchema.from_dict({"columns": [content]})["day"]
+    assert column.bounds == ends
+    assert TableSchema.from_dict(TableSchema((column,)).to_dict())["day"] == column
+    with pytest.raises(SchemaError, match="'day': the bound 'spring' is no date"):
+        TableSchema.from_dict({"columns": [{**content, "bounds": ["spring", bounds[1]]}]})
+    with pytest.raises(SchemaError, match="'x': bounds must be two numbers"):
+        ColumnSchema("x", Kind.CONTINUOUS, "double", bounds=("1", "2")).validate()

@@ -140,6 +140,17 @@ def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
     assert 0 < model.sample(4000, seed=0)["when"].isna().mean() < 0.02
 
 
+@pytest.mark.parametrize(("share", "is_date"), [(0.04, True), (0.08, False)])
+def test_some_years_among_months_are_missing_and_said(share: float, is_date: bool) -> None:
+    """As text all of the months would be lost for them."""
+    texts = pd.Series(texts_of("%Y, %B", 4, 1000))
+    texts = texts.where(np.arange(1000) >= 1000 * share, texts.str[:4])
+    values = texts.value_counts()
+    reading = read_dates("when", values.index.tolist(), values.to_numpy())
+    assert (reading is not None) is is_date
+    assert reading is None or "40 rows are no such date" in reading.reason(1000)
+
+
 @pytest.mark.parametrize(
     ("form", "nothing"),
     [("%Y-%m-%d", "0000-00-00"), ("%Y-%m-%d %H:%M:%S", "0000-00-00 00:00:00"), ("%d.%m.%Y", "unknown")]
