@@ -287,7 +287,9 @@ def _purposes(e: DatabaseEvaluation) -> list[Purpose]:
             level,
             f"{target.measure} {model.synthetic} where models learned from synthetic rows, {model.real} from real ones."
             + (" The real rows themselves teach next to nothing." if level == "none" else ""),
-            f"Test the final model on real rows {'all the same' if level == 'good' else 'before you rely on it'}.",
+            "Decide by the other answers: on real rows, too, such a model would only guess."
+            if level == "none"
+            else f"Test the final model on real rows {'all the same' if level == 'good' else 'before you rely on it'}.",
         )
     return [analysis, predicting, _sharing(e)]
 

@@ -66,7 +66,9 @@ def draw_network(edges: Sequence[Sequence[str]]) -> Drawing:
             nodes[name] = Node(name, left + widths[name] / 2, 24 + row * ROW_HEIGHT, widths[name])
             left += widths[name] + GAP
     paths = tuple(
-        _path(nodes[a], nodes[b]) if row_of[b] - row_of[a] == 1 else _bow(nodes[a], nodes[b], i % 2 == 0)
+        _path(nodes[a], nodes[b])
+        if row_of[b] - row_of[a] == 1
+        else _bow(nodes[a], nodes[b], left=_freer_left(a, b, layers, otherwise=i % 2 == 0))
         for i, (a, b) in enumerate(pairs)
     )
     return Drawing(tuple(nodes.values()), paths, pairs, total, 48 + ROW_HEIGHT * max(len(layers) - 1, 0))
@@ -96,6 +98,13 @@ def _ordered(layers: list[list[str]], pairs: Sequence[tuple[str, str]]) -> list[
         mean = {n: sum(place[m] for m in near) / len(near) if near else place[n] for n, near in neighbours.items()}
         layers = [sorted(layer, key=lambda n: mean[n]) for layer in layers]
     return layers
+
+
+def _freer_left(a: str, b: str, layers: list[list[str]], otherwise: bool) -> bool:
+    """Whether fewer columns stand left of both than right of them, where an edge would pass behind them."""
+    places = [(layer.index(n), len(layer)) for n in (a, b) for layer in layers if n in layer]
+    before, after = sum(i for i, _ in places), sum(n - 1 - i for i, n in places)
+    return otherwise if before == after else before < after
 
 
 def _path(a: Node, b: Node) -> str:

@@ -39,3 +39,12 @@ def test_the_report_draws_it_and_the_shareable_one_does_not(tmp_path: Path) -> N
     full, shared = ((tmp_path / f).read_text(encoding="utf-8") for f in ("full.html", "shared.html"))
     assert "Learned network" in full and ">&lt;i&gt;x</text>" in full
     assert "Learned network" not in shared
+
+
+def test_an_edge_that_passes_a_layer_goes_round_it_on_its_own_side() -> None:
+    """products -> lines stood behind 'customers', as if these two were joined."""
+    drawing = draw_network([("customers", "orders"), ("orders", "lines"), ("products", "lines")])
+    at = {n.name: n for n in drawing.nodes}
+    side = 1 if at["products"].x > at["customers"].x else -1
+    begin, turn = (float(xy.split(",")[0]) for xy in drawing.paths[2][1:].replace(" C", " ").split(" ")[:2])
+    assert side * (begin - at["products"].x) > 0 and side * (turn - begin) > 0
