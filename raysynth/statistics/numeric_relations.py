@@ -110,7 +110,7 @@ def _equal(members: Sequence[tuple[str, np.ndarray]]) -> list[tuple[str, str]]:
 
 
 def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Constraint, str], str]]:
-    """Each column that is the sum, difference or product of others, once, with its name."""
+    """Each column that is the sum, difference or product of others, or what they lack of one sum, once, with its name."""
     names, values = [n for n, _ in members], np.array([v for _, v in members])
     if len(names) < 2:
         return
@@ -121,6 +121,14 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
         if name in done or any(names[p] in done and name in names[p] for p in parts):
             continue
         made = values[list(parts)].prod(0) if words == "*" else values[list(parts)].sum(0)
+        if words == "=":
+            number = float(np.nanmedian(values[target] + made))
+            if _fill(values[[target, *parts]]) and _holds(_same(values[target] + made, np.full(len(made), number))):
+                done.add(name)
+                text = " - ".join([f"{number:.15g}", *(quoted(names[p]) for p in parts)])
+                shown = " + ".join(f"'{names[p]}'" for p in (*parts, target))
+                yield (Expression(f"{quoted(name)} == {text}"), f"{shown} is {number:.15g}"), name
+            continue
         if words in ("k", "-k"):
             if (made_with := _constant(values[target], made, words)) is not None:
                 done.add(name)
@@ -128,8 +136,7 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
                 shown = made_with.format(f"'{names[parts[0]]}'")
                 yield (Expression(f"{quoted(name)} == {text}"), f"'{name}' is {shown}"), name
             continue
-        trivial = 1.0 if words == "*" else 0.0
-        if any(np.sum(np.isfinite(v) & (v != trivial) & (v != 0)) < FEWEST for v in values[list(parts)]):
+        if not _fill(values[list(parts)], trivial=1.0 if words == "*" else 0.0):
             continue
         if _holds(_same(values[target], made)):
             done |= {name}
@@ -138,6 +145,11 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
             text = f" {sign} ".join(quoted(names[p]) for p in rest)
             shown = f" {words} ".join(f"'{names[p]}'" for p in parts)
             yield (Expression(f"{quoted(names[solved])} == {text}"), f"'{name}' is {shown}"), name
+
+
+def _fill(values: np.ndarray, trivial: float = 0.0) -> bool:
+    """Whether each of some columns (columns, N) has enough values that are neither 0 nor trivial."""
+    return all(np.sum(np.isfinite(v) & (v != trivial) & (v != 0)) >= FEWEST for v in values)
 
 
 def _constant(values: np.ndarray, part: np.ndarray, words: str) -> str | None:
@@ -220,13 +232,18 @@ def _full_rows(values: np.ndarray) -> np.ndarray:
 
 
 def _explained(probes: np.ndarray) -> Iterator[tuple[str, int, tuple[int, ...]]]:
-    """(operation, column, columns that make it) that hold in a few rows: runs of neighbours first, then pairs."""
+    """(operation, column, columns that make it) that hold in a few rows: runs of neighbours first, then pairs.
+
+    '=': all of them have one sum.
+    """
     n = len(probes)
     for first in range(n):
         total = probes[first].copy()
         for last in range(first + 1, n):
             total = total + probes[last]
             if last - first >= 2:
+                if _is_one(total):
+                    yield "=", last, tuple(range(first, last))
                 for target in _hits(probes, total):
                     if not first <= target <= last:
                         yield "+", target, tuple(range(first, last + 1))
@@ -237,9 +254,14 @@ def _explained(probes: np.ndarray) -> Iterator[tuple[str, int, tuple[int, ...]]]
                     yield operation, target, (a, b)
     for a, b in combinations(range(n), 2):
         for words, steps in (("k", probes[b] - probes[a]), ("-k", probes[b] + probes[a])):
-            known = steps[np.isfinite(steps)]
-            if len(known) >= _PROBES // 3 and np.ptp(known) <= 1e-9 * max(1.0, np.abs(known).max()):
+            if _is_one(steps):
                 yield words, b, (a,)
+
+
+def _is_one(values: np.ndarray) -> bool:
+    """Whether a third of some rows at least have a value, and all the same one."""
+    known = values[np.isfinite(values)]
+    return bool(len(known) >= _PROBES // 3 and np.ptp(known) <= 1e-9 * max(1.0, np.abs(known).max()))
 
 
 def _hits(probes: np.ndarray, made: np.ndarray) -> list[int]:

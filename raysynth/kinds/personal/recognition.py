@@ -122,7 +122,7 @@ def recognise_personal(column_name: str, sample: Sequence[str], rows_per_value: 
         sample: some distinct values as text (numbers too: a telephone number may come as 5551234567 or 5551234567.0).
         rows_per_value: rows that a value has on average.
     """
-    values = [v for v in (str(s).strip() for s in sample if s is not None) if v]
+    values = [v for v in (" ".join(str(s).split()) for s in sample if s is not None) if v]
     if not values:
         return None
     for provider, test in _FORMATS.items():

@@ -231,3 +231,15 @@ def test_a_number_of_many_values_follows_from_a_category(method: type) -> None:
     made = method(seed=0, rules="auto", verbose=False).fit(data).sample(600, seed=1)
     pairs = set(zip(data.article, data.price, strict=True))
     assert made.price.nunique() > 40 and all(pair in pairs for pair in zip(made.article, made.price, strict=True))
+
+
+@pytest.mark.parametrize("whole", [1.0, 100.0])
+def test_shares_that_have_one_sum_are_found_and_keep_it(whole: float) -> None:
+    shares = np.random.default_rng(8).dirichlet([2, 3, 4, 2], 900) * whole
+    data = pd.DataFrame(shares.round(3), columns=["rent", "food", "fuel", "rest"])
+    data["rest"] = (whole - data[["rent", "food", "fuel"]].sum(axis=1)).round(3)
+    data.insert(0, "age", np.random.default_rng(9).integers(20, 80, 900))
+    assert f"'rent' + 'food' + 'fuel' + 'rest' is {whole:g}" in [r.words for r in find(as_table(data)).rules]
+    made = rs.GaussianCopula(seed=0, rules="auto", verbose=False).fit(data).sample(500, seed=1)
+    assert np.allclose(made[["rent", "food", "fuel", "rest"]].sum(axis=1), whole, atol=1e-9)
+    assert made.rest.between(data.rest.min(), data.rest.max()).all()
