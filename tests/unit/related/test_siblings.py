@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.related.grouping import Family
-from raysynth.related.siblings import AS_BEFORE, Siblings
+from raysynth.related.siblings import AS_BEFORE, Siblings, _runs_before
 from raysynth.schema.columns import ColumnSchema, Kind
 
 PARENTS, STEPS = 60, 8
@@ -66,3 +66,12 @@ def test_numbers_that_repeat_the_row_before_are_exactly_it() -> None:
     for step in range(STEPS):
         last = siblings.inverse(drawn.take(pa.array(np.arange(PARENTS) * STEPS + step)), last)
         assert last.column_names == ["flight"] and last["flight"].to_pylist() == flight[:, step].tolist()
+
+
+def test_runs_before_a_row_are_those_of_the_last_value_without_a_break() -> None:
+    """Two families, the rows in another order than theirs."""
+    code, place = np.array([7, 7, 9, 7, 7, 7, 7, 7]), np.array([0, 1, 2, 3, 4, 5, 0, 1])
+    expected = np.array([np.nan, 1, 2, 1, 1, 2, np.nan, 1])
+    mixed = np.array([5, 2, 7, 0, 4, 1, 6, 3])
+    order = np.argsort(mixed)
+    np.testing.assert_array_equal(_runs_before(code[mixed], order, place[mixed]), expected[mixed])

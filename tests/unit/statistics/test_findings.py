@@ -82,6 +82,10 @@ def test_numbers_among_texts_are_said_with_a_cure() -> None:
     advice = " ".join(of(mixed, "lab").advice)
     assert "of the rows are numbers; for the others ('<0.5')" in advice and "'missing=<0.5'" in advice
     assert "broken" not in advice and not of(mixed, "town").advice
+    for i, often in enumerate((5, 30, 20, 8, 12)):
+        cells[100 + 40 * i : 100 + 40 * i + often] = f"sign {i}"
+    said = " ".join(of(find(as_table(pd.DataFrame({"lab": cells}))), "lab").advice)
+    assert "for the others ('<0.5', 'sign 1', 'sign 2', 'sign 4')" in said, "the four that most rows have"
 
 
 def test_columns_that_are_not_modelled_are_named() -> None:
