@@ -28,6 +28,7 @@ from raysynth.comparison.coding import microseconds, numbers, text_of
 from raysynth.comparison.intervals import Estimate
 from raysynth.comparison.rates import clopper_pearson
 from raysynth.files.model_file import ModelContent
+from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.schema.columns import Kind
 from raysynth.schema.table import TableSchema
 
@@ -273,8 +274,7 @@ def _codes(columns: Sequence[pa.ChunkedArray], unit: float) -> list[np.ndarray]:
 
 
 def _text_codes(column: pa.ChunkedArray, known: dict[str, int]) -> np.ndarray:
-    plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    encoded = pc.dictionary_encode(plain).combine_chunks()
+    encoded = pc.dictionary_encode(plain(column)).combine_chunks()
     texts = [None if v is None else text_of(v) for v in encoded.dictionary.to_pylist()]
     lookup = np.array([*(-1 if t is None else known.setdefault(t, len(known)) for t in texts), -1], dtype=np.int64)
     found: np.ndarray = lookup[pc.fill_null(encoded.indices.cast(pa.int64()), len(texts)).to_numpy()]
@@ -282,7 +282,7 @@ def _text_codes(column: pa.ChunkedArray, known: dict[str, int]) -> np.ndarray:
 
 
 def _is_number(dtype: pa.DataType) -> bool:
-    kind = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+    kind = plain_type(dtype)
     return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

@@ -145,17 +145,12 @@ class CategoricalEncoder:
         return cls(
             column.name,
             column.kind,
-            storage_type(column),
-            tuple(from_plain(meta["values"], storage_type(column))),
+            column.value_type,
+            tuple(from_plain(meta["values"], column.value_type)),
             arrays["shares"],
-            tuple(from_plain(meta["tail_values"], storage_type(column))),
+            tuple(from_plain(meta["tail_values"], column.value_type)),
             arrays.get("tail_shares"),
         ).checked()
-
-
-def storage_type(column: ColumnSchema) -> pa.DataType:
-    """The Arrow type of single values of a discrete column."""
-    return pa.string() if pa.types.is_large_string(column.arrow_type) else column.arrow_type
 
 
 def build_categorical(
@@ -189,7 +184,7 @@ def build_categorical(
     return CategoricalEncoder(
         column.name,
         column.kind,
-        storage_type(column),
+        column.value_type,
         tuple(kept),
         rows / max(rows.sum(), 1.0),
         tuple(tail_values),
@@ -211,7 +206,7 @@ def _tail(
         return [], np.empty(0)
     if tail:
         return tail, np.array([by_value[v] for v in tail], dtype=float)
-    is_text = pa.types.is_string(storage_type(column))
+    is_text = pa.types.is_string(column.value_type)
     if column.categories is not None:  # a declared domain has no other values
         return kept, kept_rows if kept_rows.sum() > 0 else np.ones(len(kept))
     if kept and kept_rows.sum() > 0 and (not is_text or other <= RARE_LABEL_SHARE * (other + kept_rows.sum())):

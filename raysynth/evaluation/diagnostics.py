@@ -18,6 +18,7 @@ from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
 from raysynth.encoding.categorical import RARE_LABEL
 from raysynth.evaluation.measures import cdf
+from raysynth.kinds.arrow_text import plain
 from raysynth.kinds.evidence import Evidence
 from raysynth.kinds.identifier.kind import key_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder
@@ -202,9 +203,7 @@ def _listed(columns: list[_Found]) -> str:
 def _texts(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A column as text, in one piece."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.cast(whole.type.value_type if pa.types.is_dictionary(whole.type) else whole.type).cast(
-        pa.large_string()
-    )
+    return plain(whole).cast(pa.large_string())
 
 
 def _constraints(tables: Tables) -> list[Diagnostic]:

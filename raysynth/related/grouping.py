@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raysynth.encoding.numbers import to_float
+from raysynth.kinds import arrow_text
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
 
@@ -28,8 +28,7 @@ MOST_LEVELS = 1000  # of a hierarchy; a longer way up is taken for a circle
 
 def plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """One array, without dictionary."""
-    whole = one_array(values)
-    return whole.cast(whole.type.value_type) if pa.types.is_dictionary(whole.type) else whole
+    return arrow_text.plain(one_array(values))
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,14 @@ def unit_of(type_: pa.DataType) -> float:
 
 def codes(values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
     """A discrete column as numbers of its distinct values (-1: missing), (N,), and these values."""
-    whole = one_array(values)
-    coded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-    indices: np.ndarray = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return indices, coded.dictionary
+    coded = arrow_text.coded(one_array(values))
+    return arrow_text.indices_of(coded), coded.dictionary
 
 
 def values_of(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
     """Values by their number, null for -1; text stays dictionary codes."""
     indices = pa.array(np.maximum(taken, 0).astype(np.int32), mask=taken < 0)
-    if pa.types.is_string(distinct.type) or pa.types.is_large_string(distinct.type):
+    if arrow_text.is_string(distinct.type):
         return pa.DictionaryArray.from_arrays(indices, distinct)
     return distinct.take(indices)
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.block import PresenceEncoder
-from raysynth.encoding.categorical import CategoricalEncoder, storage_type
+from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.numbers import NumericEncoder, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder
 from raysynth.encoding.table_encoder import ColumnEncoder, TableEncoder
@@ -246,7 +246,7 @@ def _parse(column: ColumnSchema, encoder: ColumnEncoder | None, wanted: Any) -> 
 
 def _category(column: ColumnSchema, encoder: ColumnEncoder | None, value: Any) -> Any:
     """A value of a discrete column as its encoder has it; raises `ConditionError` where it is unknown."""
-    storage = storage_type(column)
+    storage = column.value_type
     if pa.types.is_temporal(storage) or pa.types.is_decimal(storage) or pa.types.is_float32(storage):
         with suppress(pa.ArrowException, TypeError, ValueError, OverflowError):  # else it is in no domain: found below
             value = pa.array([value]).cast(storage)[0].as_py()
@@ -263,7 +263,7 @@ def _category(column: ColumnSchema, encoder: ColumnEncoder | None, value: Any) -
 
 def _constants(column: ColumnSchema) -> list[Any]:
     """The value of a constant column as JSON has it, and as Python has it."""
-    return [column.value, *from_plain([column.value], storage_type(column))]
+    return [column.value, *from_plain([column.value], column.value_type)]
 
 
 def _is_equal(known: Any, value: Any) -> bool:

@@ -154,6 +154,11 @@ class ColumnSchema:
         """The Arrow type that the column is written with (text as dictionary codes is decided by the writer)."""
         return parse_arrow_type(self.dtype, self.name)
 
+    @property
+    def value_type(self) -> pa.DataType:
+        """The Arrow type of single values, where these are a list."""
+        return pa.string() if pa.types.is_large_string(self.arrow_type) else self.arrow_type
+
     def as_modelled(self) -> ColumnSchema:
         """The column as models see it: dates written as text are datetimes, integers found by a private fit doubles.
 

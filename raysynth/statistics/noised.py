@@ -26,7 +26,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.types as pt
 
 from raysynth.data.fragments import Table
@@ -191,7 +190,7 @@ def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
 
 def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
     seen = [c for c in schema.columns if c.kind.is_modelled or (c.nullable and c.kind.is_made and not c.kind.is_key)]
-    texts = [c.name for c in seen if is_open(c) and pt.is_string(value_type(c))]
+    texts = [c.name for c in seen if is_open(c) and pt.is_string(c.value_type)]
     n_open, n_piling = sum(is_open(c) for c in seen) + bool(texts), sum(may_pile_up(c) for c in seen)
     delta_share = SELECTION_DELTA * ((n_open > 0) + (n_piling > 0))
     second, of_names = None, scope.budget.delta * SELECTION_DELTA
@@ -210,7 +209,7 @@ def _planned(schema: TableSchema, scope: PrivacyScope, share: float) -> _Plan:
         plan.cells[name], plan.events[name] = PresenceCells(), [counts]
         if column.kind.is_discrete:
             domain = declared_domain(column)
-            plan.cells[name] = OpenCells() if domain is None else DomainCells(domain, value_type(column))
+            plan.cells[name] = OpenCells() if domain is None else DomainCells(domain, column.value_type)
             if domain is None:
                 stable = events.approximate(f"which values of '{name}' occur", 0.0, plan.delta)
                 plan.events[name] = [counts, stable]
@@ -265,11 +264,6 @@ def declared_domain(column: ColumnSchema) -> tuple[Any, ...] | None:
     if column.categories is not None:
         return column.categories
     return (False, True) if pt.is_boolean(column.arrow_type) else None
-
-
-def value_type(column: ColumnSchema) -> pa.DataType:
-    """The Arrow type of single values of a discrete column."""
-    return pa.string() if pt.is_large_string(column.arrow_type) else column.arrow_type
 
 
 def _histogram_event(name: str, multiplier: float, k: int, levels: int | None = None) -> Event:
@@ -335,7 +329,7 @@ def _open_values(
     """Values that enough rows share, by stability; what is left of the rows, beyond noise, has other values."""
     sigma, (kept, noised) = plan.sigma(column.name), plan.named[column.name]
     missing = float(noised_counts(np.array([counted.open[column.name].get(None, 0)]), sigma, scope.noise)[0])
-    if not kept and not pt.is_string(value_type(column)):
+    if not kept and not pt.is_string(column.value_type):
         kept, noised = [0], np.array([float(n_rows)])  # a number must decode to one: a public one
     missing = min(missing, float(n_rows)) if _seen_missing(column, missing, sigma) else 0.0
     left = n_rows - missing - noised.sum()
@@ -372,7 +366,7 @@ def _named(
     exact = np.array([by_value[v] for v in values], dtype=np.float64)
     multiplier = plan.multipliers[column.name]
     passed, noised = stable_counts(exact, multiplier, plan.delta / plan.k, scope.noise, sensitivity=plan.k)
-    return from_integers([values[i] for i in passed], value_type(column)), noised
+    return from_integers([values[i] for i in passed], column.value_type), noised
 
 
 def _numbers(column: ColumnSchema, plan: _Plan, cells: np.ndarray, scope: PrivacyScope, n_rows: int) -> NoisedColumn:

@@ -13,7 +13,7 @@ import numpy as np
 from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.errors import ModelFileError
 from raysynth.schema.table import TableSchema
-from raysynth.statistics.noised import NoisedColumn, NoisedStatistics, value_type
+from raysynth.statistics.noised import NoisedColumn, NoisedStatistics
 from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution, from_plain, to_plain
 
 _CELLS = ("low", "high", "counts")  # arrays of a distribution
@@ -32,7 +32,7 @@ def to_state(statistics: NoisedStatistics, schema: TableSchema) -> tuple[dict[st
         if column.counts is not None:
             value = asdict(column.counts.value)
             arrays[f"{i}.counts"] = np.asarray(value.pop("counts"), dtype=np.float64)
-            value["values"] = to_plain(value["values"], value_type(schema[column.name]))
+            value["values"] = to_plain(value["values"], schema[column.name].value_type)
             entry["counts"] = {"value": value, "event": _event_out(column.counts.event)}
         if column.numbers is not None:
             value = asdict(column.numbers.value)
@@ -50,7 +50,7 @@ def from_state(meta: dict[str, Any], arrays: dict[str, np.ndarray], schema: Tabl
             name, counts, numbers = entry["name"], None, None
             if "counts" in entry:
                 value = entry["counts"]["value"]
-                values = tuple(from_plain(value["values"], value_type(schema[name])))
+                values = tuple(from_plain(value["values"], schema[name].value_type))
                 found = CategoryCounts(**{**value, "values": values, "counts": arrays[f"{i}.counts"]})
                 counts = Noised(found, _event_in(entry["counts"]["event"]))
             if "numbers" in entry:

@@ -20,6 +20,7 @@ import pyarrow.types as pt
 
 from raysynth.data.sequences import from_numbers, numbers_of, rows_of_array
 from raysynth.errors import DataError, ParameterError
+from raysynth.kinds.arrow_text import plain, plain_type
 from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.cell_counts import as_doubles
@@ -209,11 +210,7 @@ def _plain_rows(data: Any) -> pa.Table:
     from raysynth.data.table import as_table
 
     rows = as_table(data, min_rows=1).to_arrow()
-    plain = {
-        n: rows.column(n).cast(f.type.value_type) if pt.is_dictionary(f.type) else rows.column(n)
-        for n, f in zip(rows.column_names, rows.schema, strict=True)
-    }
-    return pa.table(plain).combine_chunks()
+    return pa.table({n: plain(rows.column(n)) for n in rows.column_names}).combine_chunks()
 
 
 UNSEEN = "a value of the canary alone"
@@ -302,7 +299,7 @@ def _far_apart(times: pa.ChunkedArray, type_: pa.DataType) -> pa.Array:
 
 
 def _extreme(array: pa.Array, declared: ColumnSchema | None) -> Any:
-    type_ = array.type.value_type if pt.is_dictionary(array.type) else array.type
+    type_ = plain_type(array.type)
     if declared is not None and declared.categories is not None:
         counts = {v["values"]: v["counts"] for v in array.value_counts().to_pylist()}
         return min(declared.categories, key=lambda v: counts.get(v, 0))
