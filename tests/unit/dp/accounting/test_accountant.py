@@ -7,7 +7,7 @@ import pytest
 
 from raysynth.dp import total_epsilon
 from raysynth.dp.accounting import ledger
-from raysynth.dp.accounting.accountant import _bounded_range
+from raysynth.dp.accounting.accountant import _bounded_range, _largest_loss, _rho
 from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
 
 DELTA = 1e-5
@@ -91,3 +91,12 @@ def test_deltas_of_selection_are_paid_for() -> None:
 def test_what_is_not_covered_costs_nothing_and_nothing_costs_nothing() -> None:
     assert total_epsilon([ledger.not_covered("selection")], DELTA) == 0.0
     assert total_epsilon([], DELTA) == 0.0
+
+
+def test_what_the_grid_is_made_for_is_about_what_the_events_are() -> None:
+    """Ten standard deviations out a step loses (20 sigma + 1) / (2 sigma^2), less for being sampled; of the width no
+    more depends on it than how fine the result is."""
+    narrow, wide = (ledger.subsampled_gaussian("x", s, sampling_rate=0.01, steps=1) for s in (0.4, 5.0))
+    assert _largest_loss(narrow) == pytest.approx((20 * 0.4 + 1) / (2 * 0.4**2) + math.log(0.01))
+    assert _largest_loss(wide) == 10.0
+    assert _rho(wide) == pytest.approx(0.01**2 / 50) and _rho(ledger.laplace("x", 0.5)) == pytest.approx(0.125)
