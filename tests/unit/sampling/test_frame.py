@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raysynth import GaussianCopula
+from raysynth import ColumnSchema, GaussianCopula, Kind, TableSchema
+from raysynth.sampling.frame import with_whole_numbers
 
 N = 300
 RNG = np.random.default_rng(0)
@@ -92,3 +93,22 @@ def test_no_rows_keep_the_dtypes() -> None:
     none = model.sample(0)
     assert none.dtypes.to_dict() == frame.dtypes.to_dict()
     assert len(none) == 0
+
+
+def test_whole_numbers_with_gaps_are_written_whole_where_floats_hold_them_exactly() -> None:
+    most = 2.0**53
+    columns = {"exact": [most, np.nan, 1.0], "beyond": [2 * most, np.nan, 1.0], "full": [1.0, 2.0, 3.0]}
+    schema = TableSchema(
+        (
+            *(ColumnSchema(n, Kind.CONTINUOUS, "double", decimals=0) for n in columns),
+            ColumnSchema("tenths", Kind.CONTINUOUS, "double", decimals=1),
+        )
+    )
+    written = with_whole_numbers(pd.DataFrame({**columns, "tenths": [1.0, np.nan, 2.5]}), schema)
+    assert {n: str(t) for n, t in written.dtypes.items()} == {
+        "exact": "Int64",
+        "beyond": "float64",
+        "full": "float64",
+        "tenths": "float64",
+    }
+    assert written["exact"].tolist() == [2**53, pd.NA, 1]
