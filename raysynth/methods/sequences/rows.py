@@ -143,4 +143,4 @@ def drawn_entities(
     check_whole("n_sequences", n, 0)
     from raysynth.sampling.chunks import assemble
 
-    return assemble(pa.table({"row": np.zeros(int(n), np.int8)}), schema, {}, 0, 0)
+    return assemble(pa.table({"row": np.zeros(n or 0, np.int8)}), schema, {}, 0, 0)
