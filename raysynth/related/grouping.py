@@ -92,6 +92,19 @@ def values_of(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
     return distinct.take(indices)
 
 
+def is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
+    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
+    there = code_N != NO_PARENT
+    stride = int(persons_N.max(initial=0)) + 1
+    pairs = np.unique(code_N[there] * stride + persons_N[there])
+    return bool(np.bincount(pairs // stride, minlength=1).max(initial=0) >= rare)
+
+
+def numbers_or_null(x: np.ndarray) -> pa.Array:
+    """Numbers of rows or codes, (N,), null in place of `NO_PARENT`."""
+    return pa.array(x, mask=x == NO_PARENT)
+
+
 def number_column(name: str) -> ColumnSchema:
     """A whole number that models see as a number, however few its values are."""
     return ColumnSchema(name, Kind.CONTINUOUS, "int64", decimals=0)

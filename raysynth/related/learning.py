@@ -18,9 +18,11 @@ from raysynth.related.grouping import (
     NO_PARENT,
     Family,
     code_column,
+    is_shared,
     levels,
     number_column,
     numbers,
+    numbers_or_null,
     plain,
     take_or_null,
 )
@@ -164,8 +166,8 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
         schema = {c.name: c for c in table.modelled}
         for relation in plan.references:
             place, rare = database.parents[relation], table.schema.rare_threshold
-            if _is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
-                own[place_of(relation)] = _numbers_or_null(place)
+            if is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
+                own[place_of(relation)] = numbers_or_null(place)
                 schema[place_of(relation)] = code_column(place_of(relation))
         result[plan.name] = _Extended(own, schema, {}, {}, _line(table, plan, database))
     own_columns = {name: dict(table.schema) for name, table in result.items()}
@@ -190,8 +192,8 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             kind = kind if kinds is None else kinds.fill_null(0).to_numpy()
             wanted = np.where(parent_N == NO_PARENT, NO_PARENT, kind[np.maximum(parent_N, 0)])
             rare = database.tables[plan.name].schema.rare_threshold
-            if (kinds is not None or relation.nullable) and _is_shared(wanted, database.persons(plan.name), rare):
-                result[plan.name].own[wanted_of(relation)] = _numbers_or_null(wanted)
+            if (kinds is not None or relation.nullable) and is_shared(wanted, database.persons(plan.name), rare):
+                result[plan.name].own[wanted_of(relation)] = numbers_or_null(wanted)
                 result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
         for relation in (r for r in plan.matched if r.is_self_reference):
             if (level := levels(database.parents[relation])) is not None:
@@ -208,7 +210,7 @@ def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code:
     table.own[number_of(relation)] = pa.array(number)
     table.schema[number_of(relation)] = number_column(number_of(relation))
     if code.max(initial=0) > 0:  # else there is one kind
-        table.own[code_of(relation)] = _numbers_or_null(code)
+        table.own[code_of(relation)] = numbers_or_null(code)
         table.schema[code_of(relation)] = code_column(code_of(relation))
 
 
@@ -233,18 +235,6 @@ def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, r
     table.private |= {c.name for c in chosen.schema}
 
 
-def _is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
-    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
-    there = code_N != NO_PARENT
-    stride = int(persons_N.max(initial=0)) + 1
-    pairs = np.unique(code_N[there] * stride + persons_N[there])
-    return bool(np.bincount(pairs // stride, minlength=1).max(initial=0) >= rare)
-
-
-def _numbers_or_null(x: np.ndarray) -> pa.Array:
-    return pa.array(x, mask=x == NO_PARENT)
-
-
 def _learn_table(
     database: OpenDatabase,
     plan: TablePlan,
@@ -265,7 +255,7 @@ def _learn_table(
     if own.above is not None and plan.primary is not None:
         values |= own.above.forward(values, extended[plan.primary.parent].own, family.parent)
         drawn = own.above.learned(drawn)
-    siblings = _siblings(plan, own, drawn)
+    siblings = _siblings(plan, extended, drawn, database.nested)
     shown = pa.table({"": pa.nulls(len(family.parent)), **{c.name: values[c.name] for c in siblings.columns}})
     siblings = siblings.with_repeated(shown, family)
     given, given_schema = _given(own, siblings, shown, family)
@@ -325,14 +315,22 @@ def _inherit(own: _Extended, parent: _Extended, name: str, parent_N: np.ndarray)
         own.context_schema[label] = replace(column, name=label)
 
 
-def _siblings(plan: TablePlan, own: _Extended, drawn: dict[str, ColumnSchema]) -> Siblings:
+def _siblings(
+    plan: TablePlan,
+    extended: Mapping[str, _Extended],
+    drawn: dict[str, ColumnSchema],
+    nested: Sequence[Relation],
+) -> Siblings:
     """Which columns siblings show each other: all but what their own children are like.
 
+    Of rows that are parts of theirs (`nested`) they show which categories are typical: a player keeps its position.
     Where a family's numbers are summarised in the parent's row, and siblings stand in no order, these are not shown.
     """
     if plan.primary is None:
         return Siblings((), False)
-    hidden = {*(code_of(r) for r in plan.brings), *own.private}
+    own, parts = extended[plan.name], [extended[r.child].above for r in plan.brings if r in nested]
+    hidden = {*(code_of(r) for r in plan.brings if r not in nested), *own.private}
+    hidden -= {c.name for above in parts if above is not None for c in above.of_categories}
     found = own.above is not None and own.above.order is not None
     if own.above is not None and not found and plan.order is None:
         hidden |= {c.name for c in own.above.numbers}

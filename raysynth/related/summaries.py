@@ -148,6 +148,11 @@ class Summaries:
         by_name = {c.name: c for c in self.schema}
         return tuple(by_name[self._named(w, column)] for w in ("typical", "typical share of", "different"))
 
+    @property
+    def of_categories(self) -> tuple[ColumnSchema, ...]:
+        """Those of them that describe columns of categories."""
+        return tuple(x for c in self.categories for x in self._of_category(c))
+
     # ---- what children see of them -----------------------------------------------------------------------------------
 
     @property
