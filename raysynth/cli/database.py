@@ -104,12 +104,15 @@ def sample_database(
 ) -> Outcome:
     """Draw all tables into a folder (a folder of Parquet each, with `relations.json`) or a new SQLite file."""
     from raysynth.data.sources.databases import RELATIONS_FILE, is_database_file, write_database
+    from raysynth.data.sources.formats import ENDINGS
 
     begun = time.perf_counter()
     if is_database_file(out):
         tables = model.sample_arrow(scale, seed, conditions)
         write_database(tables, model.schema_, out)
         rows = {n: t.num_rows for n, t in tables.items()}
+    elif Path(out).name.lower().endswith(ENDINGS):
+        raise ParameterError(f"'{out}' is one file; several tables go into a folder, or a database ('shop.db')")
     else:
         files = model.sample_to(out, scale, seed, conditions).files
         rows = {n: sum(f.rows for f in files if f.name.startswith(f"{n}/")) for n in model.schema_.names}

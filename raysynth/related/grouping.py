@@ -78,6 +78,19 @@ def unit_of(type_: pa.DataType) -> float:
     return {"s": 1e6, "ms": 1e3, "ns": 1e-3}.get(getattr(type_, "unit", ""), 1.0)
 
 
+def unit_in(x_N: np.ndarray) -> int:
+    """The largest whole number of which all values are multiples; 0: none."""
+    x = x_N[~np.isnan(x_N)]
+    if not len(x) or (np.abs(x) > 2**62).any() or (x != np.round(x)).any():
+        return 0
+    return int(np.gcd.reduce(x.astype(np.int64)))
+
+
+def on_grid(x: np.ndarray, unit: int) -> np.ndarray:
+    """Numbers as the nearest multiples of a unit."""
+    return np.round(x / unit) * unit if unit else x
+
+
 def codes(values: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, pa.Array]:
     """A discrete column as numbers of its distinct values (-1: missing), (N,), and these values."""
     coded = arrow_text.coded(one_array(values))

@@ -31,7 +31,9 @@ from raysynth.related.grouping import (
     nearest_of,
     number_column,
     numbers,
+    on_grid,
     plain,
+    unit_in,
     values_of,
 )
 from raysynth.related.kinds import Sample, frequent_levels, share_of_parents, squeezed
@@ -59,6 +61,8 @@ class Summaries:
         categories: columns of categories.
         order: the column in whose order siblings stand; None: in random order.
         most: of each number what `rare_threshold` persons reach; no made family goes further.
+        ended: the numbers of whose families the parent has the largest value, not the range: ends that many families
+            share (a last hour, a full mark) are values of their own. Those that are not relative.
     """
 
     relation: Relation
@@ -67,6 +71,7 @@ class Summaries:
     categories: tuple[ColumnSchema, ...]
     order: str | None
     most: Mapping[str, float] = field(default_factory=dict)
+    ended: frozenset[str] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `from_dict` reads."""
@@ -76,6 +81,7 @@ class Summaries:
             "categories": [column_to_dict(c) for c in self.categories],
             "order": self.order,
             "most": dict(self.most),
+            "ended": sorted(self.ended),
         }
 
     @classmethod
@@ -83,12 +89,16 @@ class Summaries:
         """The inverse of `to_dict`."""
         numbers_, categories = (tuple(column_from_dict(c) for c in values[k]) for k in ("numbers", "categories"))
         relative = {str(n): int(u) for n, u in values["relative"].items()}
-        return cls(relation, numbers_, relative, categories, values["order"], values.get("most", {}))
+        ended = frozenset(values.get("ended", ()))  # files of earlier versions know ranges alone
+        return cls(relation, numbers_, relative, categories, values["order"], values.get("most", {}), ended)
 
     # ---- columns of the parent ---------------------------------------------------------------------------------------
 
     def _named(self, what: str, column: ColumnSchema) -> str:
         return f"{what} {column.name} of {self.relation.child} by {'+'.join(self.relation.child_key)}"
+
+    def _end(self, column: ColumnSchema) -> str:
+        return "largest" if column.name in self.ended else "range of"
 
     @property
     def schema(self) -> tuple[ColumnSchema, ...]:
@@ -96,7 +106,8 @@ class Summaries:
         result: list[ColumnSchema] = []
         for column in self.numbers:
             least = replace(column, name=self._named("least", column), bounds=None, inferred=(), reason="")
-            result += [least, replace(difference_of(column), name=self._named("range of", column))]
+            end = least if column.name in self.ended else difference_of(column)
+            result += [least, replace(end, name=self._named(self._end(column), column))]
             result += [_float(self._named(what, column)) for what in ("middle of", "spread of")]
         for column in self.categories:
             named = self._named("typical", column)
@@ -121,7 +132,8 @@ class Summaries:
             width = np.where(several, largest - least, np.nan)
             with np.errstate(invalid="ignore", divide="ignore"):
                 middle, spread = (np.where(width > 0, x / width, np.nan) for x in (mean - least, deviation))
-            columns = (least, width, middle, spread)
+            end = np.where(several, largest, np.nan) if column.name in self.ended else width
+            columns = (least, end, middle, spread)
             for wanted, x in zip(self._of_number(column), columns, strict=True):
                 result[wanted.name] = of_type(x, wanted)
         for column in self.categories:
@@ -137,12 +149,7 @@ class Summaries:
 
     def _of_number(self, column: ColumnSchema) -> tuple[ColumnSchema, ...]:
         by_name = {c.name: c for c in self.schema}
-        return tuple(by_name[self._named(w, column)] for w in ("least", "range of", "middle of", "spread of"))
-
-    def ends(self, column: ColumnSchema) -> tuple[str, str]:
-        """The parent's columns with the least value and the range of a column."""
-        least, width, *_ = self._of_number(column)
-        return least.name, width.name
+        return tuple(by_name[self._named(w, column)] for w in ("least", self._end(column), "middle of", "spread of"))
 
     def _of_category(self, column: ColumnSchema) -> tuple[ColumnSchema, ...]:
         by_name = {c.name: c for c in self.schema}
@@ -181,7 +188,8 @@ class Summaries:
     def _numbers(self, parents: Mapping[str, Any], column: ColumnSchema) -> dict[str, np.ndarray]:
         """Least, width, middle and spread of each family, (P,): NaN without values only."""
         found = [numbers(parents[c.name]) for c in self._of_number(column)]
-        least, width = found[0], np.maximum(np.nan_to_num(found[1]), 0.0)
+        least, end = found[0], found[1] - found[0] if column.name in self.ended else found[1]
+        width = np.maximum(np.nan_to_num(end), 0.0)
         middle, spread = (np.where(np.isnan(x), 0.5, np.clip(x, 0.0, 1.0)) for x in found[2:])
         return {"least": least, "width": width, "middle": middle, "spread": spread}
 
@@ -239,9 +247,9 @@ class Summaries:
             beyond = ends["least"] > most
             cut = np.flatnonzero(~beyond & (ends["least"] + ends["width"] > most))
             if len(cut):
-                width = np.array(numbers(result[names[1]]))
-                width[cut] = most - ends["least"][cut]
-                result[names[1]] = of_type(width, self._of_number(column)[1])
+                end = np.array(numbers(result[names[1]]))
+                end[cut] = most if column.name in self.ended else most - ends["least"][cut]
+                result[names[1]] = of_type(end, self._of_number(column)[1])
                 parents = pa.table(result)
             for first, fewest in ((0, 1), (1, 2)):
                 asked = number_P >= fewest
@@ -253,7 +261,8 @@ class Summaries:
                 taken = np.arange(len(number_P))
                 near = np.searchsorted(number_P[whole], number_P[lost])
                 taken[lost] = whole[np.minimum(near, len(whole) - 1)]
-                result |= {n: result[n].take(pa.array(taken)) for n in names[first:]}
+                near_ones = names if column.name in self.ended else names[first:]  # a largest fits its own least alone
+                result |= {n: result[n].take(pa.array(taken)) for n in near_ones}
                 beyond[lost] = False
                 parents = pa.table(result)
         return parents
@@ -274,8 +283,8 @@ class Summaries:
             if column.name in self.relative:
                 if column.name == self.order:
                     x[held] = _ascending(x[held], parent_N)
-                x[held] = _whole(least[parent_N] + x[held] * width[parent_N], self.relative[column.name])
-                least, width = (_whole(e, self.relative[column.name]) for e in (least, width))
+                x[held] = on_grid(least[parent_N] + x[held] * width[parent_N], self.relative[column.name])
+                least, width = (on_grid(e, self.relative[column.name]) for e in (least, width))
             else:  # ends that are among the values of rows: of a few prices or distances none lies between two
                 drawn = np.unique(x[~np.isnan(x)])
                 least, largest = (nearest_of(e, drawn) for e in (least, least + width))
@@ -290,8 +299,8 @@ def with_most(summaries: Summaries, parents: Mapping[str, Any], persons_P: np.nd
     """The summaries with what at least `rare` persons reach; `parents`: their columns, `persons_P`: whose each is."""
     most = {}
     for column in summaries.numbers:
-        least, width = (numbers(parents[n]) for n in summaries.ends(column))
-        largest = least + np.nan_to_num(width)
+        ends = summaries._numbers(parents, column)
+        largest = ends["least"] + ends["width"]
         there = np.flatnonzero(~np.isnan(largest))
         order = there[np.argsort(-largest[there], kind="stable")]
         _, first = np.unique(persons_P[order], return_index=True)
@@ -343,23 +352,11 @@ def choose_summaries(
     return Summaries(
         relation,
         tuple(c for c in chosen if c.kind.is_numeric),
-        {n: _unit(numbers(children.rows.column(n))) for n in by_share},
+        {n: unit_in(numbers(children.rows.column(n))) for n in by_share},
         tuple(c for c in chosen if not c.kind.is_numeric),
         order,
+        ended=frozenset(c.name for c in chosen if c.kind.is_numeric and c.name not in relative),
     )
-
-
-def _unit(x_N: np.ndarray) -> int:
-    """The largest whole number of which all values are multiples; 0: none."""
-    x = x_N[~np.isnan(x_N)]
-    if not len(x) or (np.abs(x) > 2**62).any() or (x != np.round(x)).any():
-        return 0
-    return int(np.gcd.reduce(x.astype(np.int64)))
-
-
-def _whole(x: np.ndarray, unit: int) -> np.ndarray:
-    """Numbers as the nearest multiples of a unit."""
-    return np.round(x / unit) * unit if unit else x
 
 
 def _varies(x_N: np.ndarray, parent_N: np.ndarray, number_P: np.ndarray) -> bool:

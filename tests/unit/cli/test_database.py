@@ -85,3 +85,19 @@ def test_what_is_for_one_table_is_refused_by_name(folder: Path, model: Path, tmp
         assert result.exit_code == 2, result.output
         assert message in result.output
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--scale", "0", "--out", "made"), "scale must be a number above 0; found 0"),
+        (("--scale", "1", "--out", "made.csv"), "is one file; several tables go into a folder"),
+    ],
+)
+def test_what_no_sample_of_several_tables_is_is_refused(
+    model: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run("sample", model, *arguments[:-1], tmp_path / arguments[-1])
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.output.split())
+    assert not list(tmp_path.iterdir())

@@ -145,11 +145,11 @@ def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.nd
     of_one = np.where(np.isin(np.arange(300), largest.index[:3]), 0, 1 + np.arange(300))
     assert with_most(chosen, parents, of_one, 5).most["time"] == largest.iloc[6]
     assert not with_most(chosen, parents, np.arange(300) % 4, 5).most  # of four persons nobody's is known
-    least, width = bounded.ends(next(c for c in chosen.numbers if c.name == "stars"))
+    least, end = (next(c.name for c in chosen.schema if c.name.startswith(f"{w} stars")) for w in ("least", "largest"))
     table = pa.table(parents)
-    some = table.set_column(table.column_names.index(width), width, pa.array(np.where(np.arange(300) % 2, 7, 0)))
+    some = table.set_column(table.column_names.index(end), end, pa.array(np.where(np.arange(300) % 2, 7, 5)))
     mended = bounded.repaired(some, number).to_pandas()[number > 0]
-    assert (mended[least] + mended[width]).max() <= 5
+    assert mended[end].max() <= 5
     assert (mended[least] == some[least].to_pandas()[number > 0]).all()  # where it begins, it stays
 
 
@@ -232,3 +232,24 @@ def test_children_of_one_parent_are_as_near_to_each_other_as_real_ones() -> None
     different = [t.groupby("user").device.nunique().mean() for t in (table, made)]
     assert different[1] == pytest.approx(different[0], rel=0.15)
     assert (made.time.dt.microsecond == 0).all()  # whole seconds stay whole
+
+
+def test_the_parent_has_the_largest_value_of_numbers_and_files_of_before_have_ranges(
+    rows: tuple[pa.Table, np.ndarray, Summaries],
+) -> None:
+    children, parent_N, chosen = rows
+    assert chosen.ended == {"stars"}  # times are relative
+    assert Summaries.from_dict(RELATION, chosen.to_dict()) == chosen
+    earlier = Summaries.from_dict(RELATION, {k: v for k, v in chosen.to_dict().items() if k != "ended"})
+    largest, width = (
+        next(v for n, v in s.of(children, parent_N, 300).items() if n.startswith(w))
+        for s, w in ((chosen, "largest stars"), (earlier, "range of stars"))
+    )
+    stars = pd.Series(children["stars"].to_numpy()).groupby(parent_N).agg(["min", "max", "size"]).query("size > 1")
+    assert largest.to_pandas().dropna().tolist() == stars["max"].tolist()
+    assert width.to_pandas().dropna().tolist() == (stars["max"] - stars["min"]).tolist()
+    number = np.bincount(parent_N, minlength=300)
+    both = [pa.table(s.of(children, parent_N, 300)) for s in (chosen, earlier)]
+    ends = [s._numbers(t, s.numbers[1]) for s, t in zip((chosen, earlier), both, strict=True)]
+    assert all(np.array_equal(ends[0][k], ends[1][k], equal_nan=True) for k in ("least", "width"))
+    assert [s.repaired(t, number).equals(t) for s, t in zip((chosen, earlier), both, strict=True)] == [True, True]
