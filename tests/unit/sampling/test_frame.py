@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from raysynth import ColumnSchema, GaussianCopula, Kind, TableSchema
-from raysynth.sampling.frame import with_whole_numbers
+from raysynth.sampling.frame import to_frame, with_whole_numbers
 
 N = 300
 RNG = np.random.default_rng(0)
@@ -112,3 +113,17 @@ def test_whole_numbers_with_gaps_are_written_whole_where_floats_hold_them_exactl
         "tenths": "float64",
     }
     assert written["exact"].tolist() == [2**53, pd.NA, 1]
+
+
+@pytest.mark.parametrize(
+    ("held", "dtype", "values"), [("bool", "bool", [True, None, False]), ("double", "int64", [1.0, None, 3.0])]
+)
+def test_a_missing_value_stays_missing_where_the_declared_dtype_has_none(
+    held: str, dtype: str, values: list[Any]
+) -> None:
+    kind = Kind.BOOLEAN if held == "bool" else Kind.CONTINUOUS
+    schema = TableSchema((ColumnSchema("c", kind, held, pandas_dtype=dtype),))
+    made = to_frame(pa.table({"c": pa.array(values)}), schema)["c"]
+    assert made.isna().tolist() == [False, True, False] and made.dropna().tolist() == [values[0], values[2]]
+    whole = to_frame(pa.table({"c": pa.array(values).drop_null()}), schema)["c"]
+    assert str(whole.dtype) == dtype

@@ -5,6 +5,7 @@ import pytest
 
 from raysynth.dp.mechanisms.histogram import (
     FAN_OUT,
+    SIGNIFICANT,
     LevelCounts,
     consistent,
     exact_levels,
@@ -75,3 +76,13 @@ def test_an_only_child_is_looked_into() -> None:
     levels = [LevelCounts(c, 1.0) for c in exact_levels(leaves)]
     runs = merged_runs(levels, 5000.0)
     assert runs.first[-1] == len(leaves) - 1 and runs.counts[-1] == pytest.approx(5000.0)
+
+
+@pytest.mark.parametrize(("beyond", "n_runs"), [(-0.2, 1), (0.2, FAN_OUT)])
+def test_a_node_is_split_where_its_children_differ_by_three_standard_deviations(beyond: float, n_runs: int) -> None:
+    """Of a chi-square of one degree of freedom less than there are children, whose variance is twice that."""
+    freedom = FAN_OUT - 1
+    excess = SIGNIFICANT * np.sqrt(2 * freedom) + beyond
+    leaves = 1000.0 + np.sqrt((freedom + excess) / FAN_OUT) * np.where(np.arange(FAN_OUT) % 2, 1, -1)
+    levels = [LevelCounts(leaves, 1.0), LevelCounts(np.array([leaves.sum()]), 1.0)]
+    assert len(merged_runs(levels, leaves.sum()).counts) == n_runs
