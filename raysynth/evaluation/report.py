@@ -251,6 +251,9 @@ class EvaluationResults(EvaluationFigures):
         """
         return draw(self, *columns)
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     def _repr_html_(self) -> str:
         return render_card(self)
 

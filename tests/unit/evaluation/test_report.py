@@ -50,6 +50,7 @@ def page(results: EvaluationResults, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_the_summary_has_the_deciding_figures(results: EvaluationResults) -> None:
     text = results.summary()
+    assert repr(results) == text, "not 90,000 characters of arrays"
     for part in (
         "Diagnostics",
         "Quality",
