@@ -10,10 +10,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pexpect
 import pexpect.popen_spawn
 import pytest
@@ -83,6 +88,30 @@ def test_what_a_tutorial_says_works_as_it_is_typed(way: tuple[str, bool], tmp_pa
         if not any(same_command(advice, other) for other in done):
             typed(advice, terminal, told_by=line)
             done.append(advice)
+
+
+def test_a_killed_sampling_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The platform engineer's bad day: the line is typed, killed, typed again; the folder is as if nothing had been."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(1500, 4))).add_prefix("x").assign(ward=rng.choice(list("abc"), 1500))
+    rows.to_parquet("visits.parquet")
+    typed("raysynth fit visits.parquet --method trees --model visits.raysynth --seed 0", terminal=False)
+    line = "raysynth sample visits.raysynth -n 800000 --out {} --seed 7"
+    killed = subprocess.Popen([sys.executable, "-m", *line.format("synthetic").split()], stderr=subprocess.DEVNULL)
+    end = time.monotonic() + PATIENCE
+    while len(first := sorted(Path("synthetic").glob("part-*.parquet"))) < 3:
+        assert killed.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    written = first[0].stat().st_mtime_ns
+    shown = typed(line.format("synthetic"), terminal=False)
+    assert "800,000 rows" in shown and first[0].stat().st_mtime_ns == written, "what was whole is not made again"
+    typed("raysynth verify synthetic", terminal=False)
+    typed(line.format("again"), terminal=False)
+    one, other = ({p.name: p.read_bytes() for p in sorted(Path(f).glob("part-*.parquet"))} for f in ("synthetic", "again"))
+    assert one == other and len(one) > 3
 
 
 def same_command(one: str, other: str) -> bool:
