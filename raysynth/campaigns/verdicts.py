@@ -41,10 +41,11 @@ def _of_records(games: Sequence[Mapping[str, Any]]) -> Purpose:
         safe = {_epsilon(game) for game in games} - {_epsilon(game) for game in told} - {None}
         step = f"Fit with epsilon {max(e for e in safe if e is not None):g}" if safe else "Fit with a smaller budget"
         return Purpose(name, "yes", "bad", reason, f"{step}; the records that are told best stand below.")
-    highest = max((game["auc_high"] for game in games if not math.isnan(game["auc_high"])), default=math.nan)
-    reason = "No interval of an AUC lies above one half" + (
-        "." if math.isnan(highest) else f"; the widest reaches {highest:.2f}."
-    )
+    ends = [game["auc_high"] for game in games if not math.isnan(game["auc_high"])]
+    if not ends:
+        reason = "No AUC has an interval: of fewer than five pairs of models none can be said."
+        return Purpose(name, "not decided", "none", reason, "Run ten models or more (n_models).")
+    reason = f"No interval of an AUC lies above one half; the widest reaches {max(ends):.2f}."
     step = "Take the method that serves best; more models narrow the intervals."
     return Purpose(name, "not shown", "none", reason, step)
 

@@ -110,7 +110,9 @@ def test_a_killed_sampling_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     assert "800,000 rows" in shown and first[0].stat().st_mtime_ns == written, "what was whole is not made again"
     typed("raysynth verify synthetic", terminal=False)
     typed(line.format("again"), terminal=False)
-    one, other = ({p.name: p.read_bytes() for p in sorted(Path(f).glob("part-*.parquet"))} for f in ("synthetic", "again"))
+    one, other = (
+        {p.name: p.read_bytes() for p in sorted(Path(f).glob("part-*.parquet"))} for f in ("synthetic", "again")
+    )
     assert one == other and len(one) > 3
 
 

@@ -33,4 +33,4 @@ def test_intervals_that_hold_one_half_show_nothing_and_say_how_far_they_reach() 
     (records,) = campaign_purposes([game(None, 0.4, 0.72), game(None, math.nan, math.nan)])
     assert records.answer == "not shown" and "0.72" in records.reason
     (without,) = campaign_purposes([game(None, math.nan, math.nan)])
-    assert without.answer == "not shown" and "nan" not in without.reason
+    assert without.answer == "not decided" and "nan" not in without.reason and "ten models" in without.next_step
