@@ -101,7 +101,9 @@ the same command goes on where it stopped.
         if isinstance(model, RelationalSynthesizer):
             refuse({"-n": n, "--partition-by": partition_by, "--rules": rules})
             wanted = {name: _with_ranges(c) for name, c in (read_conditions(conditions) or {}).items()}
-            return sample_database(model, file, out, scale=1.0 if scale is None else scale, conditions=wanted or None, seed=seed)
+            return sample_database(
+                model, file, out, scale=1.0 if scale is None else scale, conditions=wanted or None, seed=seed
+            )
         if scale is not None:
             raise ParameterError(f"--scale is for several tables; '{file}' makes one: say -n ROWS")
         if not overwrite:
