@@ -73,7 +73,8 @@ def as_database_schema(
         return infer_relations(tables, verbose=verbose)
     if isinstance(relations, DatabaseSchema):
         return relations
-    if isinstance(relations, (str, os.PathLike)) and "->" not in os.fspath(relations):
+    is_text = isinstance(relations, str) and re.search("->|[<>=]=|[<>]| = ", relations) is not None
+    if isinstance(relations, (str, os.PathLike)) and not is_text:
         return DatabaseSchema.load(relations)
     given = [relations] if isinstance(relations, str) else relations
     if not isinstance(given, Sequence) or not all(isinstance(r, (str, Relation, CrossTableRule)) for r in given):

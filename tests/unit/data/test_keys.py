@@ -71,6 +71,8 @@ def test_relations_as_users_write_them(tmp_path: Path) -> None:
     assert as_database_schema(tmp_path / "keys.json", tables) == schema
     assert as_database_schema(texts[0], tables).relations == (Relation.parse(texts[0]),)
     assert as_database_schema(schema, tables) is schema
+    with pytest.raises(SchemaError, match="needs one key that leads from 'orders' to 'customers'"):
+        as_database_schema(texts[1], tables)
     with pytest.raises(SchemaError, match="relations must be"):
         as_database_schema(3, tables)  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def league(n: int = 300, seed: int = 0) -> dict[str, pd.DataFrame]:
     return {"players": players, "seasons": seasons, "positions": positions}
 
 
-def nested(tables: dict[str, pd.DataFrame], schema: DatabaseSchema, schemas: dict | None = None) -> tuple:
+def nested(
+    tables: dict[str, pd.DataFrame], schema: DatabaseSchema, schemas: Mapping[str, TableSchema] | None = None
+) -> tuple[Relation, ...]:
     """The keys that are found."""
     return open_tables(tables, schema, schemas or {}, "error").nested
 
@@ -63,6 +66,7 @@ def test_parts_are_made_for_the_row_that_they_are_parts_of(tmp_path: Path) -> No
     assert list(made["positions"].dtypes) == list(real["positions"].dtypes)
     model.save(file := tmp_path / "league.model")
     again = load_synthetic_model(file)
+    assert isinstance(again, RelationalSynthesizer)
     assert again.schema_ == model.schema_
     pd.testing.assert_frame_equal(again.sample(scale=2.0, seed=2)["positions"], made["positions"])
 
