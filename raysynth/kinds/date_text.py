@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,28 @@ def month_names_of(directive: str) -> tuple[str, ...] | None:
     names = _MONTH.get(directive[1:].lstrip("^#"))
     case = {"^": str.upper, "#": str.lower}.get(directive[1:2], str)
     return None if names is None else tuple(case(n) for n in names)
+
+
+def months_in(value: str) -> tuple[str, ...]:
+    """Directives of the names of months in a text: its language and case, '%b' and '%^b' in English."""
+    found = []
+    for directive, pattern in _month_patterns():
+        if match := pattern.search(value):
+            name = match[0]
+            case = "^" if name.isupper() else "#" if name.islower() else ""
+            found.append(f"%{case}{directive}")
+    return tuple(found)
+
+
+@lru_cache(maxsize=1)
+def _month_patterns() -> list[tuple[str, re.Pattern[str]]]:
+    letter = r"[^\W\d_]"
+    directives = [*"bB", *(f"{{{x}}}b" for x in SHORT if x != "en"), *(f"{{{x}}}B" for x in FULL if x != "en")]
+    patterns = []
+    for directive in directives:
+        names = "|".join(map(re.escape, month_names_of(f"%{directive}") or ()))
+        patterns.append((directive, re.compile(f"(?<!{letter})(?i:{names})(?!{letter})")))
+    return patterns
 
 
 _PATTERNS = {

@@ -110,7 +110,7 @@ def _equal(members: Sequence[tuple[str, np.ndarray]]) -> list[tuple[str, str]]:
 
 
 def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Constraint, str], str]]:
-    """Each column that is the sum, difference or product of others, or what they lack of one sum, once, with its name."""
+    """Each column that is the sum, difference or product of others, or completes one sum, once, with its name."""
     names, values = [n for n, _ in members], np.array([v for _, v in members])
     if len(names) < 2:
         return

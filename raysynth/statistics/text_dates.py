@@ -31,8 +31,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.data.sources.csv_numbers import ODD_MISSING
-from raysynth.kinds.date_text import WEEKDAYS, DateFormat, month_names_of
-from raysynth.kinds.month_names import FULL, SHORT
+from raysynth.kinds.date_text import WEEKDAYS, DateFormat, months_in
 from raysynth.kinds.names import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
@@ -43,6 +42,8 @@ _A_FORM = 0.02  # share of rows that a form must have to be one of several in a 
 _MOST_FORMS = 4
 _FEWEST = 12  # distinct values that a form needs which is as often no date
 _YEARS = (1700, 2200)
+_FEWEST_TO_FILL = 60  # distinct texts, of which some should reach the last days, months, minutes
+_LARGEST = (("d", "day", 31), ("m", "month", 12), ("HIO", "hour", 23), ("M", "minute", 59), ("S", "second", 59))
 _FEWEST_DATES = 3  # distinct ones beside signs for missing
 _ZERO_DATE = re.compile(r"0{1,4}[-/.]0{1,2}[-/.]0{1,4}(?:[ T]00:00(?::00(?:\.0+)?)?)?|0{8}")
 _LONGEST = 60  # characters of a text that is looked at
@@ -163,9 +164,9 @@ def read_dates(
     if not values or (not asked and sum(any(c.isdigit() for c in v) for v in values[:50]) < 0.5 * len(values[:50])):
         return None
     fits = _fits(name, values, counts, values, digits, asked)
-    best = max((f for f in fits if f.share >= ENOUGH), key=lambda fit: fit[:3], default=None)
+    best = max((f for f in fits if f.share >= ENOUGH), key=lambda fit: fit[:4], default=None)
     form = _several_forms(name, values, counts, fits) if best is None and not digits else best and best.form
-    if form is None and (best := max((f for f in fits if f.share >= _MOST), key=lambda fit: fit[:3], default=None)):
+    if form is None and (best := max((f for f in fits if f.share >= _MOST), key=lambda fit: fit[:4], default=None)):
         form = best.form
     if form is None:
         return None
@@ -180,10 +181,15 @@ def read_dates(
 
 
 class _Fit(NamedTuple):
-    """How a form fits distinct texts: the shares of rows that it reads and gives back, its place, texts (M,) read."""
+    """How a form fits distinct texts: the shares of rows that it reads and gives back, its place, texts (M,) read.
+
+    filled: up to which share of what they can be days, months, hours, ... go: '05.03.28' is no time where no second
+    is above 31 and no minute above 12.
+    """
 
     share: float
     alike: float
+    filled: float
     rank: int
     form: str
     read: np.ndarray
@@ -201,8 +207,20 @@ def _fits(name: str, values: list[str], counts: np.ndarray, probed: list[str], d
             continue
         same = pc.fill_null(pc.equal(date.write(read), texts), False).to_numpy(zero_copy_only=False)
         if asked or _is_plausible(form, name, read, len(values)):
-            fits.append(_Fit(round(share, 9), float(counts[same].sum() / total), -rank, form, good))
+            alike = float(counts[same].sum() / total)
+            fits.append(_Fit(round(share, 9), alike, _filled(form, read), -rank, form, good))
     return fits
+
+
+def _filled(form: str, read: pa.Array) -> float:
+    """The product over the parts of a form of their largest value over the largest possible one; 0 for few texts."""
+    if len(read) < _FEWEST_TO_FILL:
+        return 0.0
+    present, result = read.drop_null(), 1.0
+    for directives, part, largest in _LARGEST:
+        if any(f"%{d}" in form or f"%-{d}" in form for d in directives):
+            result *= pc.max(getattr(pc, part)(present)).as_py() / largest
+    return round(result, 1)
 
 
 def _several_forms(name: str, values: list[str], counts: np.ndarray, fits: list[_Fit]) -> str | None:
@@ -216,7 +234,7 @@ def _several_forms(name: str, values: list[str], counts: np.ndarray, fits: list[
             )
         whole = [f for f in fits if _plain(f.form) not in _WEAK and all(_agree(f.form, t.form) for t in taken)]
         orders = {_order(t.form) for t in taken}
-        gains = [(float(counts[f.read & left].sum()), _order(f.form) in orders, *f[1:3]) for f in whole]
+        gains = [(float(counts[f.read & left].sum()), _order(f.form) in orders, *f[1:4]) for f in whole]
         if len(taken) == _MOST_FORMS or not gains or max(gains)[0] < _A_FORM * counts.sum():
             return None
         taken.append(whole[gains.index(max(gains))])
@@ -244,7 +262,7 @@ def _plain(form: str) -> str:
 def _exchanged(form: str, fits: list[_Fit], best: _Fit | None, texts: pa.Array) -> str | None:
     """The form with day and month exchanged where it reads the same rows, too."""
     if best is not None:
-        others = [f.form for f in fits if f.form != form and f[:2] == best[:2]]
+        others = [f.form for f in fits if f.form != form and f[:3] == best[:3]]
         return next((f for f in others if DateReading(f, 1).day_first is (not DateReading(form, 1).day_first)), None)
     other = re.sub("%-?[dm]", lambda code: code[0].translate(str.maketrans("dm", "md")), form)
     same = DateFormat(other).parse(texts).null_count == DateFormat(form).parse(texts).null_count
@@ -304,7 +322,7 @@ def _forms_of(value: str) -> Iterator[str]:
     """All formats of one text."""
     if len(value) > _LONGEST:
         return
-    months = _months_in(value)  # patterns are compiled only where they may fit
+    months = months_in(value)  # patterns are compiled only where they may fit
     yield from _times_of(value)
     for form in _of_months((*_WHOLE, *_PARTS, *_SPANS), months):
         if match := _compiled(form).fullmatch(value):
@@ -321,28 +339,6 @@ def _forms_of(value: str) -> Iterator[str]:
             yield form
         elif between := re.match(r"T|, | - | {1,2}|_|:", rest):
             yield from (form + between[0] + time for time in _times_of(rest[between.end() :]))
-
-
-def _months_in(value: str) -> tuple[str, ...]:
-    """Directives of the names of months in a text: its language and case, '%b' and '%^b' in English."""
-    found = []
-    for directive, pattern in _month_patterns():
-        if match := pattern.search(value):
-            name = match[0]
-            case = "^" if name.isupper() else "#" if name.islower() else ""
-            found.append(f"%{case}{directive}")
-    return tuple(found)
-
-
-@lru_cache(maxsize=1)
-def _month_patterns() -> list[tuple[str, re.Pattern[str]]]:
-    letter = r"[^\W\d_]"
-    directives = [*"bB", *(f"{{{x}}}b" for x in SHORT if x != "en"), *(f"{{{x}}}B" for x in FULL if x != "en")]
-    patterns = []
-    for directive in directives:
-        names = "|".join(map(re.escape, month_names_of(f"%{directive}") or ()))
-        patterns.append((directive, re.compile(f"(?<!{letter})(?i:{names})(?!{letter})")))
-    return patterns
 
 
 def _of_months(forms: Sequence[str], months: Sequence[str]) -> Iterator[str]:

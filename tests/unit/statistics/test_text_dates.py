@@ -132,6 +132,15 @@ def test_day_and_month_are_settled_by_the_rows_then_by_other_columns_then_said()
     assert settled({"a": unsettled})["a"] == unsettled
 
 
+@pytest.mark.parametrize("form", ["%y/%m/%d", "%y.%m.%d", "%d.%m.%y", "%H.%M.%S", "%m-%d-%y"])
+def test_two_digits_each_are_what_their_largest_values_say(form: str) -> None:
+    times = np.random.default_rng(3).integers(0, 10 * 365 * 86_400, 400) + 1_050_000_000  # from 2003 to 2013
+    texts = DateFormat(form).write(pa.array(times, pa.timestamp("s")).cast(DateFormat(form).type, safe=False))
+    texts = pa.array(texts.to_pylist()).unique()
+    reading = read_dates("when", texts.to_pylist(), np.ones(len(texts)))
+    assert reading is not None and reading.format == form
+
+
 def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
     texts = [*texts_of("%d.%m.%Y", 3, 995), *["unknown"] * 5]
     frame = pd.DataFrame({"when": texts, "x": range(1000)})
