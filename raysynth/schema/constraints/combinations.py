@@ -316,8 +316,8 @@ class Unique(_OfColumns):
             )
 
     def by_construction(self, schema: TableSchema) -> bool:
-        """Whether one of the columns is, by `schema`, an identifier, which is unique by itself."""
-        return any(c in schema and schema[c].kind.is_key for c in self.columns)
+        """Whether one of the columns is, by `schema`, an identifier that is unique by itself."""
+        return any(c in schema and schema[c].kind.is_key and schema[c].rows_each is None for c in self.columns)
 
     def holds(self, table: pa.Table) -> np.ndarray:
         """For each row of `table` whether no earlier row has the same values (the same 64-bit hash)."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.api import datasets
 
+import raysynth as rs
 from raysynth.constraints import (
     ConstraintSet,
     FixedCombinations,
@@ -353,6 +354,19 @@ def test_a_single_key_is_an_identifier():
         rules([Unique("a")], column("a", "string"))
     bound = rules([Unique("a")], column("a", "string", kind=Kind.IDENTIFIER), column("b"))
     assert bound.holds(pa.table({"a": [True, True], "b": [1.0, 1.0]})).all()
+
+
+def test_a_key_that_repeats_makes_no_combination_unique():
+    """Else visits 1, 2, 3 of each clinic, made anew, met the rule in words alone."""
+    repeated = column("number", "int64", kind=Kind.IDENTIFIER, pattern="[0-9]{4}", rows_each=((30, 1.0),))
+    with pytest.raises(ConstraintError, match="column 'number' is identifier: its values are made anew"):
+        rules([Unique(("clinic", "number"))], column("clinic"), repeated)
+    frame = pd.DataFrame([(a, b) for a in range(30) for b in range(25)], columns=["clinic", "number"])
+    schema = TableSchema(constraints=(Unique(("clinic", "number")),))
+    with pytest.raises(ConstraintError, match="'number'.*declare another kind"):
+        rs.GaussianCopula(schema=schema, verbose=False).fit(frame)
+    model = rs.GaussianCopula(schema=schema, continuous_columns=["number"], seed=0, verbose=False).fit(frame)
+    assert not model.sample(300, seed=1).duplicated(["clinic", "number"]).any()
 
 
 # --- the set, on a real table
