@@ -241,8 +241,8 @@ def _within(column: ColumnSchema, entity: str) -> ColumnSchema:
 def _chance(share: float) -> str:
     if share >= ROW_NUMBERS_FROM:
         return (
-            f"row numbers, made anew in the same range and joined to any row: {min(share, 1.0):.0%} of them are real "
-            "ones by chance (a wider `pattern` makes that rarer)"
+            f"numbers that count through, made anew in the same range and joined to any row: {min(share, 1.0):.0%} of "
+            "them are real ones by chance (a wider `pattern` makes that rarer)"
         ).replace("%", " %")
     return f"one made key in {1 / share:,.0f} is a real one by chance (a wider `pattern` makes it rarer)"
 

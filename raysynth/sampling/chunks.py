@@ -140,10 +140,9 @@ def make_chunk(model: SamplingModel, segments: tuple[Segment, ...], seed: int, c
 
     rows = [rows_of(i, p) for i, p in enumerate(pieces)]
     reserved = [p.n for p in pieces[:-1]] + [(chunk + 1) * CHUNK_ROWS - pieces[-1].first_row]
-    if model.schema.entity is not None and not (len(segments) == 1 and _person_by_person(model, pieces[0])):
-        reserved = [0] * len(pieces)
+    whose = len(segments) == 1 and _person_by_person(model, pieces[0])
     tables = [
-        assemble(r, model.schema, model.regenerators, model.key, p.first_row, own)
+        assemble(r, model.schema, model.regenerators, model.key, p.first_row, own, by_person=whose)
         for r, p, own in zip(rows, pieces, reserved, strict=True)
     ]
     return pa.concat_tables(tables).unify_dictionaries()
@@ -330,11 +329,14 @@ def assemble(
     key: int,
     first_row: int,
     reserved: int = 0,
+    *,
+    by_person: bool = True,
 ) -> pa.Table:
     """The columns of a schema in order: modelled ones as they are, the others regenerated for their row numbers.
 
     `regenerators`: a `Regenerator` each; that of a key `in_order` is an encoder of keys. `reserved`: row numbers from
-    the first one on whose keys no other rows take; 0: those of the rows.
+    the first one on whose keys no other rows take; 0: those of the rows. `by_person`: whether rows came with their
+    persons, so that the keys of these have places.
     """
     arrays: dict[str, Any] = {}
     for column in schema.columns:
@@ -342,12 +344,12 @@ def assemble(
             arrays[column.name] = written(rows.column(column.name), column)
             continue
         if column.in_order and column.name in rows.column_names:
+            own = reserved if by_person or column.name != schema.entity else 0
             places = rows.column(column.name).to_numpy()
-            arrays[column.name] = regenerators[column.name].near(places, first_row, reserved, key)
+            arrays[column.name] = regenerators[column.name].near(places, first_row, own, key)
             continue
         if column.kind.is_constant:
-            value = from_plain([column.value], column.arrow_type)
-            array = pa.array(value * rows.num_rows, type=column.arrow_type)
+            array = pa.array(from_plain([column.value], column.arrow_type) * rows.num_rows, type=column.arrow_type)
         else:
             array = regenerators[column.name].values(first_row, rows.num_rows, key)
         if column.name in rows.column_names:  # whether a value is there was modelled

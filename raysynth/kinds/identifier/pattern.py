@@ -210,7 +210,8 @@ def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) 
 
 
 def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) -> str | None:
-    """'integer(low, high)' for row numbers: whole numbers of which each row has another, in a range that they fill.
+    """'integer(low, high)' for row numbers: whole numbers of which each row (or person) has another, in a range that
+    they fill.
 
     None where they fill less than a quarter of it, or the range would end above `largest`. Rows that nobody has seen
     yet would have numbers of the same range, and of a wider one none. Its ends lie on a grid of a power of ten with at

@@ -14,6 +14,7 @@ from raysynth.kinds.names import provider_by_name, share_of, without_accents, wo
 
 MANY = 20  # different values that a key has
 MANY_BY_VALUE = 50  # where the name says nothing
+FEWEST_THINGS = 50  # whole numbers of what no word calls persons: 'plot_id' of fewer is a category
 ROWS_BY_NAME = 100  # rows that a value has on average, at most; no limit for keys of persons
 ROWS_BY_VALUE = 50
 _ENOUGH = 0.9  # share of values that must look like it
@@ -85,7 +86,8 @@ def repeated_key(name: str, examples: Sequence[str], n_distinct: int, rows: int,
     named = named and (is_text or _CALENDAR.search(words) is None)
     alone = _PERSON.sub("", words).strip() == "" and (is_text or not words.endswith("s"))  # 'students' counts them
     of_person = _PERSON.search(words) is not None and (named or alone)
-    few_rows = of_person or each <= ROWS_BY_NAME
+    few_things = not is_text and not of_person and n_distinct < FEWEST_THINGS and set(words.split()) - _NUMBER_WORDS
+    few_rows = of_person or (each <= ROWS_BY_NAME and not few_things)
     if (named or of_person) and few_rows and (not is_text or share_of(_has_digits, examples) >= _ENOUGH):
         return "a key by its name"
     is_coded = n_distinct >= MANY_BY_VALUE and each <= ROWS_BY_VALUE and provider_by_name(name) != "postcode"

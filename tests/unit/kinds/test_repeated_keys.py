@@ -66,6 +66,8 @@ def test_keys_are_told_by_name_or_values(name: str, values: list[str], rows: int
         ("pazienti", numbered("{}"), 900, False),
         ("codice_regione", numbered("{}"), 900, False),
         ("paid", numbered("{}"), 900, False),
+        ("plot_id", numbered("{}")[:24], 560, False),  # few things
+        ("store no", numbered("{}")[:30], 900, False),
         ("casino", numbered("{}"), 900, False),
         ("humid", numbered("{}"), 900, False),
     ],

@@ -174,3 +174,24 @@ def test_keys_on_a_grid_are_not_made_on_it_and_gaps_are_no_repeats() -> None:
         "Keys unique": True,
         "Keys not copied": True,
     }
+
+
+@pytest.mark.parametrize(("first", "most"), [(0, 700), (1, 700), (100_000, 999_999)])
+def test_persons_that_are_counted_through_keep_the_range_and_other_numbers_do_not(first: int, most: int) -> None:
+    rng = np.random.default_rng(8)
+    person = np.repeat(np.sort(rng.choice(700, 600, replace=False)), 3)
+    rows = pd.DataFrame({"person_id": person + first, "x": rng.normal(size=len(person)).round(2)})
+    made = trees(rows).sample(len(rows), seed=0).person_id
+    assert most * 0.9 < made.max() <= most * 1.02
+    assert made.nunique() == pytest.approx(600, rel=0.02)
+
+
+def test_row_numbers_beside_keys_of_persons_are_near_like_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Persons whose key tells nothing are made row by row; the rows' own keys still lie where those of like rows do."""
+    rng = np.random.default_rng(9)
+    real = table(step=40)
+    real["patient_id"] = rng.permutation(np.repeat(rng.choice(90_000, N // 4, replace=False) + 10_000, 4))
+    made = trees(real).sample(N, seed=1)
+    assert made.number_id.max() < 1.1 * real.number_id.max()
+    assert np.corrcoef(made.number_id, made.year)[0, 1] > 0.9
+    assert made.number_id.is_unique
