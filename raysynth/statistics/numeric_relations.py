@@ -19,6 +19,7 @@ FEWEST = 30  # rows in which the columns of a relation have values
 EVIDENCE = 20  # rows that would break a relation if its columns were independent
 EXCEPTIONS = 0.005  # share of rows: what is broken more often is no relation
 _MORE_VALUES = 1.2  # times as many values as the total has, and a part of it is what is computed
+_MOST_DECIMALS = 9  # of a number that is no measured one: a quotient
 _PROBES = 24  # rows that sums are looked for with
 _OVERLAP = 0.05  # share of rows that would break an ordering so: below that the ranges lie apart by themselves
 
@@ -140,8 +141,8 @@ def _sums(members: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[tuple[Con
             continue
         if _holds(_same(values[target], made)):
             done |= {name}
-            solved, rest = _solved(values, target, parts) if words == "+" else (target, parts)
-            sign = "-" if solved != target else words
+            solved, rest = _solved(values, target, parts) if words == "+" else _divided(values, target, parts)
+            sign = words if solved == target else {"+": "-", "*": "/"}[words]
             text = f" {sign} ".join(quoted(names[p]) for p in rest)
             shown = f" {words} ".join(f"'{names[p]}'" for p in parts)
             yield (Expression(f"{quoted(names[solved])} == {text}"), f"'{name}' is {shown}"), name
@@ -179,6 +180,29 @@ def _solved(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[in
     if count[most] <= _MORE_VALUES * count[target]:
         return target, parts
     return most, (target, *(p for p in parts if p != most))
+
+
+def _divided(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """(column, columns that make it) of a product: a factor, where drawn ones would not make numbers like the product's.
+
+    Of 'count = hours * count per hour' that is the count per hour: counts are whole, and a product of drawn numbers
+    hardly ever is.
+    """
+    decimals = [_decimals_of(values[i]) for i in (target, *parts)]
+    if sum(decimals[1:]) <= decimals[0]:
+        return target, parts
+    finest = parts[int(np.argmax(decimals[1:]))]
+    other = next(p for p in parts if p != finest)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = np.where(values[other] == 0, np.nan, values[target] / values[other])
+    return (finest, (target, other)) if _holds(_same(values[finest], quotient)) else (target, parts)
+
+
+def _decimals_of(values: np.ndarray) -> int:
+    """Decimals that all values are written with; `_MOST_DECIMALS` where more are needed."""
+    known = values[np.isfinite(values)]
+    fits = (d for d in range(_MOST_DECIMALS) if np.all(np.abs(known - np.round(known, d)) <= 1e-9 * np.abs(known)))
+    return next(fits, _MOST_DECIMALS)
 
 
 def _microseconds(type_: pa.DataType) -> float:
