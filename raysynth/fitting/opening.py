@@ -49,7 +49,7 @@ def privacy_scope(model: Method) -> PrivacyScope | None:
     Raises:
         ParameterError: the method has none, epsilon or delta is out of range, or the parameters contradict each other.
     """
-    if model.rules is not None and (is_private(model) or model.learns_sequences):
+    if model.rules == "auto" and (is_private(model) or model.learns_sequences):
         what = "sequences" if model.learns_sequences else "a privacy budget"
         raise ParameterError(f"rules='auto' reads single rows and is not for {what}; declare constraints in a schema")
     if not is_private(model):
@@ -265,7 +265,7 @@ def open_exactly(
         statistics = known.statistics
         done.rows = statistics.n_rows
         table, modelled = known.table, known.schema
-    kept, lines = found_rules(table, modelled, statistics.n_rows, rules, told=told)
+    kept, lines = found_rules(table, modelled, statistics, rules, told=told)
     modelled = with_ranges(replace(modelled, constraints=(*modelled.constraints, *kept)), statistics)
     schema, modelled = as_written(modelled, table), modelled.as_modelled()
     constraints = ConstraintSet(modelled.constraints, modelled) if modelled.constraints else None

@@ -10,7 +10,7 @@ from raysynth.encoding.categorical import CategoricalEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.running.stages import stage
 from raysynth.statistics.findings import numbers_in_text, rare_words
-from raysynth.statistics.table_statistics import TableStatistics
+from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raysynth.schema.table import TableSchema
     from raysynth.statistics.noised import NoisedStatistics
 
+MANY_VALUES, ROWS_A_VALUE = 20, 400  # of a column that decides others: more values, fewer rows of each on average
 MOST_SEARCHED = 200_000  # rows of a table up to which rules are looked for without being asked
 _MOST_SAID = 8  # columns with a line of their own
 RARE_SAID = 0.2  # share of rows without a value of their own from which on a fit says so
@@ -32,26 +33,36 @@ def remarks(
 
 
 def found_rules(
-    table: Table, schema: TableSchema, n_rows: int, rules: str | None, *, told: bool
+    table: Table, schema: TableSchema, statistics: TableStatistics, rules: str | None, *, told: bool
 ) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
     """(rules of a table for its schema, lines on all that were found); without a budget alone.
 
     Args:
         table: its dates read.
         schema: of its columns as models see them.
-        n_rows: of the table.
-        rules: 'auto': those are given that can be kept by construction; None: none.
+        statistics: of the table.
+        rules: 'auto': those are given that can be kept by construction; None: what follows from a column of many
+            values, which no method learns value by value; 'none': none.
         told: say what is found, in tables of few rows.
     """
-    if rules is None and not (told and n_rows <= MOST_SEARCHED):
+    deciding = {c.name for c in schema.columns if c.kind.is_discrete and _has_many(statistics.columns.get(c.name))}
+    told = told and statistics.n_rows <= MOST_SEARCHED
+    if rules != "auto" and not told and (rules == "none" or not deciding):
         return (), ()
     from raysynth.statistics.relations import chosen, relations, said
 
-    with nullcontext() if rules is None else stage("rules", n_rows):
+    with stage("rules", statistics.n_rows) if rules == "auto" else nullcontext():
         found = relations(table, schema)
-        kept = chosen(found, schema) if rules is not None else ()
+        wanted = found if rules == "auto" else [r for r in found if r.is_combination and r.columns[0] in deciding]
+        kept = chosen(wanted, schema) if rules != "none" else ()
     lines = [f"rule kept: {r.words}" for r in found if r.constraint in kept]
-    return kept, (*lines, *said([r for r in found if r.constraint not in kept]))
+    rest = [r for r in found if r.constraint not in kept] if told or rules == "auto" else []
+    return kept, (*lines, *said(rest))
+
+
+def _has_many(seen: ColumnStatistics | None) -> bool:
+    """Whether a column has many values, of which each has few rows."""
+    return seen is not None and seen.n_distinct > MANY_VALUES and seen.n_rows < ROWS_A_VALUE * seen.n_distinct
 
 
 def undeclared(schema: TableSchema) -> list[str]:

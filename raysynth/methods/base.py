@@ -22,7 +22,7 @@ from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spend
 from raysynth.fitting.persons import regenerators
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.fitted import Fitted
-from raysynth.methods.parameters import Computed, OdometerFolder, Parameter, declared
+from raysynth.methods.parameters import Computed, KeptRules, OdometerFolder, Parameter, declared
 from raysynth.methods.shown import Shown
 from raysynth.running.plain_lines import told
 from raysynth.running.stages import collect_stages, stage
@@ -146,10 +146,7 @@ class Synthesizer(Shown):
         str | None,
         Parameter("the column that says whose each row is: protection counts persons; None: one that looks like it"),
     ] = None
-    rules: Annotated[
-        str | None,
-        Parameter("'auto': keep sums, orderings, dependencies that all rows keep; None: print them", one_of=("auto",)),
-    ] = None
+    rules: KeptRules = None
 
     schema_: TableSchema = field(init=False)
     modelled_schema_: TableSchema = field(init=False)

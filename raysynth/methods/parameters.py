@@ -86,6 +86,14 @@ class Parameter:
         return f" from {_shown(low)} to {'' if self.below is None else 'below '}{_shown(high)}"
 
 
+KeptRules = Annotated[
+    str | None,
+    Parameter(
+        "'auto': keep sums, orderings, dependencies that all rows keep; None: print them, and keep what follows from a "
+        "column of many values; 'none': keep none",
+        one_of=("auto", "none"),
+    ),
+]
 OdometerFolder = Annotated[
     str | os.PathLike[str] | None,
     Parameter(

@@ -194,7 +194,7 @@ class RelationalSynthesizer(Parameterised):
 
         def make(name: str, settings: Mapping[str, Any] | None = None) -> Synthesizer:
             cls = child if schema.parents_of(name) else root
-            chosen = {"max_rows": LEARNED_ROWS, **(settings or {}), **(self.parameters or {})}
+            chosen = {"max_rows": LEARNED_ROWS, "rules": "none", **(settings or {}), **(self.parameters or {})}
             own = {k: v for k, v in chosen.items() if k in declared(cls)}
             return cls(**own, seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
 

@@ -183,7 +183,7 @@ def _solved(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[in
 
 
 def _divided(values: np.ndarray, target: int, parts: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """(column, columns that make it) of a product: a factor, where drawn ones would not make numbers like the product's.
+    """(column, columns that make it) of a product: a factor, where drawn ones would not make its numbers.
 
     Of 'count = hours * count per hour' that is the count per hour: counts are whole, and a product of drawn numbers
     hardly ever is.

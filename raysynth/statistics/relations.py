@@ -63,6 +63,16 @@ class Relation:
         return not (isinstance(self.constraint, Expression) and " or " in self.constraint.text)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it speaks of; of combinations the one that decides the others comes first."""
+        return self.constraint.involves
+
+    @property
+    def is_combination(self) -> bool:
+        """Whether some columns follow from one."""
+        return isinstance(self.constraint, FixedCombinations)
+
+    @property
     def entry(self) -> str:
         """The entry of a schema's `constraints` as JSON."""
         return json.dumps(self.constraint.to_dict(), ensure_ascii=False)

@@ -186,7 +186,8 @@ def test_without_rules_they_are_proposed(capsys: pytest.CaptureFixture[str]) -> 
     assert "rule found: 'paid' is 'items' * 'each', in all 1,500 rows: {\"kind\": \"expression\"" in printed
     assert "--rules auto" in printed
     model = rs.GaussianCopula(seed=1, verbose=False).fit(table(5))
-    assert model.schema_.constraints == () and capsys.readouterr().out == ""
+    assert model.schema_.constraints == (FixedCombinations(("area", "region", "code")),)  # of many values
+    assert capsys.readouterr().out == ""
 
 
 def test_no_rules_by_rows_under_a_budget_or_of_sequences() -> None:
@@ -243,3 +244,20 @@ def test_shares_that_have_one_sum_are_found_and_keep_it(whole: float) -> None:
     made = rs.GaussianCopula(seed=0, rules="auto", verbose=False).fit(data).sample(500, seed=1)
     assert np.allclose(made[["rent", "food", "fuel", "rest"]].sum(axis=1), whole, atol=1e-9)
     assert made.rest.between(data.rest.min(), data.rest.max()).all()
+
+
+@pytest.mark.parametrize("method", [rs.SequentialTrees, rs.BayesianNetworkSynthesizer, rs.GaussianCopula])
+@pytest.mark.parametrize("verbose", [True, False])
+def test_what_follows_from_a_column_of_many_values_does_so_in_made_rows(method: type, verbose: bool) -> None:
+    """Codes and names of towns, 40 in 900 rows: no method learns them value by value, and pairs were mixed up."""
+    rng = np.random.default_rng(3)
+    town = rng.choice(40, 900, p=rng.dirichlet(np.full(40, 20.0)))
+    real = pd.DataFrame({"town": [f"town {t}" for t in town], "size": rng.normal(town / 9, 1).round(2)})
+    real["mayor"] = [f"mayor {7 * t % 40}" for t in town]
+    real["county"] = [f"county {t // 8}" for t in town]
+    fitted = method(seed=0, verbose=verbose).fit(real)
+    made = fitted.sample(900, seed=1)
+    pairs = set(map(tuple, real[["town", "mayor", "county"]].values))
+    assert set(map(tuple, made[["town", "mayor", "county"]].values)) <= pairs and made.town.nunique() > 30
+    assert set(fitted.sample(50, conditions={"mayor": "mayor 7"}, seed=1).town) == {"town 1"}
+    assert not method(seed=0, verbose=False, rules="none").fit(real).schema_.constraints
