@@ -63,6 +63,12 @@ def completes(generator: Any, known: Sequence[int]) -> bool:
     return hasattr(generator, "generate_given") and (says is None or bool(says(known)))
 
 
+def rows_scores(generator: Any, codes_PC: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """For each person (P,) a number, the larger the more rows it has; None of a generator that has none."""
+    scores: np.ndarray | None = generator.rows_scores(codes_PC, rng) if hasattr(generator, "rows_scores") else None
+    return scores
+
+
 def rows_of_persons(
     model: Any,
     first_row: int,
@@ -96,7 +102,7 @@ def rows_of_persons(
     if shared[-1] and len(persons) > 1:
         parts.append(draw(1, _of_both(stream(chunk))))
     came_P = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-    return _completed(model, came_P, of_N, rng)
+    return _completed(model, came_P, of_N, np.flatnonzero(~np.array(shared)), rng)
 
 
 def _of_both(rng: np.random.Generator) -> np.random.Generator:
@@ -105,13 +111,21 @@ def _of_both(rng: np.random.Generator) -> np.random.Generator:
     return np.random.Generator(bits.jumped())
 
 
-def _completed(model: Any, came_P: pa.Table, of_N: np.ndarray, rng: np.random.Generator) -> pa.Table:
-    """Rows of persons (N,), each with what its person came with and the rest drawn anew until all rules hold."""
+def _completed(model: Any, came_P: pa.Table, of_N: np.ndarray, own: np.ndarray, rng: np.random.Generator) -> pa.Table:
+    """Rows of persons (N,), each with what its person came with and the rest drawn anew until all rules hold.
+
+    Persons of this chunk alone (`own`, their places) change places, so that those who should have many rows do.
+    """
     rules, encoder = model.rules, model.encoder
     own_P = came_P if rules is None else rules.forward(came_P)
     codes_PC = np.zeros((came_P.num_rows, len(encoder.columns)), np.uint16)
     for i in model.persons.columns:
         codes_PC[:, i] = encoder.columns[i].encode(one_array(own_P.column(encoder.columns[i].name)))[0]
+    scores_P = rows_scores(model.generator, codes_PC, rng)
+    if scores_P is not None:
+        place_P, rows_P = np.arange(len(codes_PC)), np.bincount(of_N)[own]
+        place_P[own[np.lexsort((rng.random(len(own)), rows_P))]] = own[np.argsort(scores_P[own])]
+        came_P, own_P, codes_PC = came_P.take(place_P), own_P.take(place_P), codes_PC[place_P]
     rows = _tried(model, codes_PC, own_P, of_N, rng)
     if rules is None:
         return rows

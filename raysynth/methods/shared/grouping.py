@@ -31,7 +31,7 @@ from raysynth.errors import ModelFileError
 from raysynth.fitting.encoded_rows import learned_codes
 from raysynth.fitting.prepared import Prepared
 from raysynth.sampling.chunks import Generator
-from raysynth.sampling.persons import completes
+from raysynth.sampling.persons import completes, rows_scores
 
 MANY_VALUES = 64  # codes of a column that is never grouped
 ROWS_A_VALUE = 400  # on average, of a column that is not grouped either
@@ -191,6 +191,10 @@ class GroupedGenerator:
     def completes(self, known: Sequence[int]) -> bool:
         """Whether the method draws all other columns given these."""
         return completes(self.generator, known)
+
+    def rows_scores(self, codes_PC: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """The method's score (P,) of how many rows persons have; None: it has none."""
+        return rows_scores(self.generator, self.grouping.codes(codes_PC), rng)
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) with all columns but the `known` ones drawn given these, by a method that completes rows."""

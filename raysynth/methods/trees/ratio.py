@@ -304,6 +304,10 @@ class WeightedTrees:
         """Whether the known columns come first in the order, so that all others can be drawn given them."""
         return self.trees.completes(known)
 
+    def rows_scores(self, codes_PC: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """As `TreesGenerator.rows_scores`."""
+        return self.trees.rows_scores(codes_PC, rng)
+
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) with all columns but the `known` ones drawn given these; as `TreesGenerator.generate_given`.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError
+from raysynth.methods.trees.busy import Busy
 from raysynth.methods.trees.forest import Forest
 
 BLOCK_ROWS = 8_192  # so that codes and nodes stay in the processor's cache
@@ -31,12 +32,14 @@ class TreesGenerator:
         order: columns as they are drawn; a forest's inputs come before it.
         names: of the columns, for messages.
         even: see `Forest.draw`; of whole rows alone, and not in models of earlier versions.
+        busy: which persons have many rows; None: any.
     """
 
     forests: tuple[Forest, ...]
     order: tuple[int, ...]
     names: tuple[str, ...]
     even: bool = False
+    busy: Busy | None = None
     exact_conditions: ClassVar[bool] = True
     fills: ClassVar[bool] = True  # `generate_given` takes any known columns
 
@@ -51,6 +54,10 @@ class TreesGenerator:
     def completes(self, known: Sequence[int]) -> bool:
         """Whether the known columns come first in the order, so that all others can be drawn given them."""
         return set(self.order[: len(known)]) == set(known)
+
+    def rows_scores(self, codes_PC: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+        """For each person (P,) a number, the larger the more rows it has; None: that tells nothing."""
+        return None if self.busy is None else self.busy.scores(codes_PC, rng)
 
     def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         """Codes (N, C) uint16 with all columns but the `known` ones drawn given these.

@@ -19,6 +19,7 @@ from raysynth.methods.base import Synthesizer
 from raysynth.methods.fitted import Fitted
 from raysynth.methods.parameters import Parameter
 from raysynth.methods.shared.grouping import GroupedGenerator, Grouping, group_values
+from raysynth.methods.trees.busy import busy_from, learn_busy
 from raysynth.methods.trees.columns import RowsOfPersons, drawing_order, views
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.ratio import Ratio, WeightedTrees, grouped, learn_ratio, learn_ratio_of_persons
@@ -143,8 +144,11 @@ class SequentialTrees(Synthesizer):
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)
-        model = TreesGenerator(forests, order, names, even=True)
-        ratio, of_persons = None, None
+        ratio, of_persons, busy = None, None, None
+        if persons is not None and not given:
+            once = [c for c in order if names[c] in prepared.constant]
+            busy = learn_busy(codes_CN, columns, once, persons)
+        model = TreesGenerator(forests, order, names, even=True, busy=busy)
         if self.weighted and len(given) < len(order):
             known = order[: sum(n in given or n in prepared.constant for n in first)]
             ratio = learn_ratio(codes_CN, columns, model, known, rare, persons, prepared.seed)
@@ -163,6 +167,9 @@ class SequentialTrees(Synthesizer):
     def _model_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta, arrays = to_state(self.model_.forests, self.model_.order)
         grouping = {} if self.grouping_ is None else self.grouping_.to_arrays()
+        if self.model_.busy is not None:
+            said, scoring = self.model_.busy.to_state()
+            meta, arrays = {**meta, **said}, {**arrays, **scoring}
         for ratio, called in ((self.ratio_, "ratio"), (self.persons_ratio_, "persons_ratio")):
             said, weighing = ratio_state(ratio, called)
             meta, arrays = {**meta, **said}, {**arrays, **weighing}
@@ -173,6 +180,7 @@ class SequentialTrees(Synthesizer):
         encoder = begun.encoder if grouping is None else grouping.encoder(begun.encoder)
         columns = views(encoder.columns)
         forests, order = from_state(meta, arrays, columns)
-        model = TreesGenerator(forests, order, tuple(encoder.names), meta.get("even") is True)
+        busy = busy_from(meta, arrays, columns)
+        model = TreesGenerator(forests, order, tuple(encoder.names), meta.get("even") is True, busy)
         ratio, of_persons = (ratio_from(meta, arrays, columns, order, name) for name in ("ratio", "persons_ratio"))
         return begun.with_learned(Learned(model, grouping, ratio, of_persons))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
+from raysynth import load_synthetic_model
 from raysynth.encoding.numeric import BinEncoder
+from raysynth.errors import ModelFileError
 from raysynth.fitting.encoded_rows import learned_rows
+from raysynth.methods.trees.busy import Busy, busy_from
 from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.recipe import learn_table
@@ -117,3 +123,45 @@ def test_a_tree_behind_whose_root_too_few_persons_stand_has_no_node_left_but_the
     assert whose.too_few(arrays, np.arange(4), 5).tolist() == [False, True, True]
     assert whose.too_few(arrays, np.arange(4), 2).tolist() == [False, True, True]
     assert whose.too_few(arrays, np.arange(4), 1).tolist() == [False, False, False]
+
+
+def clinic(seed: int, n_persons: int = 1_500) -> pd.DataFrame:
+    """Visits, more of them the older a patient is, and of women."""
+    rng = np.random.default_rng(seed)
+    age, sex = rng.normal(50, 15, n_persons).round().clip(18, 90), rng.choice(["f", "m"], n_persons)
+    person = np.repeat(np.arange(n_persons), 1 + rng.poisson(np.exp((age - 50) / 20 + (sex == "f") / 2)))
+    cost = (rng.gamma(2, 30, len(person)) + age[person]).round(2)
+    return pd.DataFrame({"patient_id": person + 10_000, "age": age[person], "sex": sex[person], "cost": cost})
+
+
+def test_those_who_should_have_many_rows_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is one for each person is as frequent in rows as in real ones, and among persons too."""
+    real = clinic(3)
+    model = SequentialTrees(seed=0, verbose=False).fit(real)
+    made = model.sample(8_000, seed=1)
+    once = [t.groupby("patient_id").agg(rows=("age", "size"), age=("age", "first")) for t in (real, made)]
+    assert (made.groupby("patient_id")[["age", "sex"]].nunique() == 1).all(axis=None)
+    assert abs(made.age.mean() - real.age.mean()) < 1.0 < real.age.mean() - once[0].age.mean()
+    assert abs(once[1].age.mean() - once[0].age.mean()) < 1.0
+    assert abs((made.sex == "f").mean() - (real.sex == "f").mean()) < 0.04
+    model.save(tmp_path / "m.raysynth")
+    pd.testing.assert_frame_equal(load_synthetic_model(tmp_path / "m.raysynth").sample(8_000, seed=1), made)
+    monkeypatch.setattr("raysynth.sampling.chunks.CHUNK_ROWS", 512)  # persons who begin in one chunk and end in another
+    parts = model.sample(4_000, seed=1)
+    assert (parts.groupby("patient_id")[["age", "sex"]].nunique() == 1).all(axis=None)
+    assert abs(parts.age.mean() - real.age.mean()) < 1.5
+
+
+def test_where_persons_tell_nothing_of_their_rows_nothing_is_learned() -> None:
+    real = clinic(4)
+    real["age"] = real.patient_id.map(dict(zip(real.patient_id.unique(), np.arange(10_000) % 60, strict=False))) + 20.0
+    real["sex"] = np.where(real.patient_id % 2 == 0, "f", "m")
+    assert SequentialTrees(seed=0, verbose=False).fit(real).model_.busy is None
+
+
+@pytest.mark.parametrize("damage", [{"noise": 2.0}, {"noise": float("nan")}, {"tables": {}}])
+def test_a_damaged_score_of_persons_is_refused(damage: dict[str, object]) -> None:
+    views = [view(), view()]
+    busy = replace(Busy({1: np.zeros(CODES, np.float32)}, 0.5), **damage)
+    with pytest.raises(ModelFileError, match="score of persons"):
+        busy_from(*busy.to_state(), views)
