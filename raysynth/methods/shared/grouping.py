@@ -218,17 +218,19 @@ class Grouped:
     grouping: Grouping
 
 
-def grouped(prepared: Prepared) -> Grouped | None:
+def grouped(prepared: Prepared, rows_a_value: int = ROWS_A_VALUE) -> Grouped | None:
     """The table with the values of columns of many grouped; None where there are none, and under a budget.
 
-    Such are columns of over 64 values with fewer than 400 rows each on average. Values beyond the schema's
-    `max_categories`, which share a code elsewhere, have one of their own here. Under a budget groups would be chosen by
-    rows. Which columns were grouped is printed.
+    Such are columns of over 64 values with fewer than `rows_a_value` rows each on average, 400 where there are more
+    values than the schema's `max_categories`: those beyond it, which share a code elsewhere, have one of their own
+    here. Under a budget groups would be chosen by rows. Which columns were grouped is printed.
     """
     if prepared.privacy is not None or len(prepared.encoder.columns) < 2:
         return None
     encoder = _with_all_values(prepared)
-    many = [c for c, column in enumerate(encoder.columns) if _is_many(column, prepared.n_rows)]
+    pairs = enumerate(zip(encoder.columns, prepared.encoder.columns, strict=True))
+    each = {c: rows_a_value if own is column else ROWS_A_VALUE for c, (own, column) in pairs}
+    many = [c for c, column in enumerate(encoder.columns) if _is_many(column, prepared.n_rows / each[c])]
     if not many:
         return None
     fine = replace(prepared, encoder=encoder)
@@ -253,9 +255,14 @@ def _with_all_values(prepared: Prepared) -> TableEncoder:
     return TableEncoder(tuple(columns))
 
 
-def group_values(prepared: Prepared, verbose: bool | int) -> tuple[Prepared, TableEncoder, Grouping | None]:
-    """What a method learns from, the encoder of the rows that it then draws, and the groups between them if any."""
-    found = grouped(prepared)
+def group_values(
+    prepared: Prepared, verbose: bool | int, rows_a_value: int = ROWS_A_VALUE
+) -> tuple[Prepared, TableEncoder, Grouping | None]:
+    """What a method learns from, the encoder of the rows that it then draws, and the groups between them if any.
+
+    `rows_a_value`: that a column has on average whose values the method learns as they are.
+    """
+    found = grouped(prepared, rows_a_value)
     if found is None:
         return prepared, prepared.encoder, None
     if verbose:
@@ -276,10 +283,9 @@ def described(encoder: TableEncoder, grouping: Grouping) -> str:
     )
 
 
-def _is_many(column: Any, n_rows: int) -> bool:
-    if not isinstance(column, CategoricalEncoder) or column.cardinality <= MANY_VALUES:
-        return False
-    return n_rows < ROWS_A_VALUE * column.cardinality
+def _is_many(column: Any, most: float) -> bool:
+    """Whether it has more categories than `most`, and many."""
+    return isinstance(column, CategoricalEncoder) and column.cardinality > max(MANY_VALUES, most)
 
 
 def _shares(groups: Sequence[np.ndarray | None], encoder: TableEncoder) -> tuple[np.ndarray | None, ...]:

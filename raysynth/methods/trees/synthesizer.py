@@ -27,6 +27,7 @@ from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
+ROWS_A_VALUE = 20  # splits tell values apart that have as many as a leaf
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 
@@ -133,7 +134,7 @@ class SequentialTrees(Synthesizer):
         return {"n_bins": N_BINS}
 
     def _fit_encoded(self, prepared: Prepared, begun: Fitted) -> Fitted:
-        prepared, encoder, grouping = group_values(prepared, self.verbose)
+        prepared, encoder, grouping = group_values(prepared, self.verbose, ROWS_A_VALUE)
         codes_CN, persons_N = learned_rows(prepared, self.max_rows)
         columns = views(prepared.encoder.columns)
         rare = prepared.schema.rare_threshold
