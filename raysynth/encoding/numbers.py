@@ -105,7 +105,7 @@ def on_line(released: NumericDistribution) -> tuple[NumericDistribution, WholeLi
     """A distribution of whole numbers that float64 does not hold as one of places, and the line; others as they are."""
     if released.whole is None or len(released.low) == 0:
         return released, None
-    step = max(1, released.step or 1)
+    step = max(1, int(released.step or 1))
     low, high = released.whole
     line = WholeLine.through(np.concatenate([low, high]), step)
     places = replace(released, low=line.place(low), high=line.place(high), decimals=0, step=1, whole=None)
