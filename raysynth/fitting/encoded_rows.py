@@ -71,7 +71,7 @@ def learned_rows(prepared: Prepared, most_rows: int) -> tuple[np.ndarray, np.nda
     if share == 1.0:
         return np.ascontiguousarray(prepared.encoded().codes_NC.T), prepared.persons()
     entity = prepared.entity if prepared.privacy is None and prepared.entity in prepared.table.names else None
-    columns = [*prepared.encoder.names, *([] if entity is None else [entity])]
+    columns = list(dict.fromkeys([*prepared.encoder.names, *([] if entity is None else [entity])]))  # it may be learned
     take = partial(_taken, prepared.encoder, share, prepared.seed, entity)
     parts = for_each_fragment(prepared.table, take, columns=columns, label="encoding a sample")
     codes_CN = np.concatenate([codes for codes, _ in parts], axis=1)

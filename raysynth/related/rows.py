@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from raysynth.methods.registry import model_from_content
 from raysynth.sampling.chunks import SamplingModel, assemble
 from raysynth.sampling.frame import one_torch_thread, worker_threads
 from raysynth.sampling.persons import TRIES, until_kept
-from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import ConstraintSet
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.table import TableSchema
@@ -64,6 +64,9 @@ class RowModel:
             DataError, SchemaError: as `Synthesizer.fit`.
         """
         synthesizer = make()
+        if persons is not None:  # a number that follows the order of rows, of which nothing is to be learned
+            whose = ColumnSchema(PERSONS, Kind.IDENTIFIER, "int64", in_order=False)
+            schema = replace(schema, columns=(*schema.columns, whose))
         synthesizer.set_params(schema=schema)
         if hasattr(synthesizer, "_given"):
             synthesizer._given = given

@@ -81,3 +81,14 @@ def test_rows_that_break_a_rule_are_refused(rows: RowModel) -> None:
     rules = replace(given_rules(rows), constraints=(Expression("paid > 1000"),))
     with pytest.raises(ConstraintError, match="800 of 800 rows"):
         drawn(rows, rules)
+
+
+def test_whose_rows_are_is_not_learned_though_its_number_follows_their_order() -> None:
+    rng, who = np.random.default_rng(0), np.repeat(np.arange(400), 4)
+    frame = pd.DataFrame({"day": who // 4 + rng.integers(0, 3, len(who)), "x": rng.normal(size=len(who))})
+    columns = {n: pa.array(frame[n]) for n in frame}
+    for most in (500, 5000):
+        make = partial(new_synthesizer, "trees", seed=0, verbose=False, max_rows=most, n_trees=2)
+        model = RowModel.learn(make, columns, infer_schema(frame), (), who)
+        assert set(model.synthesizer._fitted().encoder.names) == {"day", "x"}
+        assert set(model.draw(pa.table({}), 50, rng).column_names) - {""} == {"day", "x"}

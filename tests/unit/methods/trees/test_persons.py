@@ -21,6 +21,8 @@ from raysynth.methods.trees.columns import ColumnView, RowsOfPersons
 from raysynth.methods.trees.grow import GrowthRule
 from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.synthesizer import SequentialTrees
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.table import TableSchema
 from tests.unit.fitting.test_persons import persons, visits
 
 CODES = 41
@@ -165,3 +167,18 @@ def test_a_damaged_score_of_persons_is_refused(damage: dict[str, object]) -> Non
     busy = replace(Busy({1: np.zeros(CODES, np.float32)}, 0.5), **damage)
     with pytest.raises(ModelFileError, match="score of persons"):
         busy_from(*busy.to_state(), views)
+
+
+def test_a_key_of_persons_that_is_learned_in_order_is_read_once_from_a_sample_of_rows() -> None:
+    """Of a table with more rows than are learned from the key is read as a column and as whose each row is."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(400), 4)
+    table = pd.DataFrame(
+        {"who": who * 3, "day": who // 4 + rng.integers(0, 3, len(who)), "x": rng.normal(size=len(who))}
+    )
+    key = ColumnSchema("who", Kind.IDENTIFIER, "int64", in_order=True)
+    model = SequentialTrees(schema=TableSchema((key,), entity="who"), max_rows=500, n_trees=2, seed=0, verbose=False)
+    made = model.fit(table).sample(800, seed=1)
+    assert "who" in model._fitted().encoder.names
+    assert made.groupby("who").size().max() > 1
+    assert np.corrcoef(made["who"], made["day"])[0, 1] > 0.9
