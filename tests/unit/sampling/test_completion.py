@@ -10,6 +10,7 @@ import pytest
 
 from raysynth import SequentialTrees, infer_schema
 from raysynth.constraints import Expression
+from raysynth.sampling.completion import _comparable
 
 
 def _orders(n: int = 500) -> pd.DataFrame:
@@ -59,3 +60,8 @@ def test_the_rest_follows_from_what_is_known(orders: tuple[pd.DataFrame, Sequent
     made = model.sample(conditions=given, seed=5)
     assert (made.pieces == given.weight.round()).mean() > 0.85
     assert abs((made.shop == "north").mean() - (table.shop == "north").mean()) < 0.08
+
+
+def test_numbers_are_compared_as_numbers_and_a_missing_one_as_nan() -> None:
+    np.testing.assert_array_equal(_comparable([1, None, 2.5]), [1.0, np.nan, 2.5])
+    assert _comparable(["a", None, True]).tolist() == ["a", None, True]

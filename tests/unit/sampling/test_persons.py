@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -20,7 +21,7 @@ from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.methods.base import Synthesizer
 from raysynth.sampling.chunks import CHUNK_ROWS, make_chunk
 from raysynth.sampling.conditions import Segment
-from raysynth.sampling.persons import person_columns
+from raysynth.sampling.persons import person_columns, rows_of_persons
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints import ConstraintSet
 from raysynth.schema.constraints.thinning import Factors, Thinning
@@ -158,3 +159,22 @@ def test_of_a_person_are_the_columns_within_it_and_no_other_key_that_stands_in_o
     assert found is not None and found.columns == (0, 2)
     assert person_columns(schema, encoder, {"person": made}, SimpleNamespace()) is None  # type: ignore[arg-type]
     assert person_columns(replace(schema, entity=None), encoder, {"person": made}, generator) is None  # type: ignore[arg-type]
+
+
+def test_who_ends_in_the_next_chunk_is_drawn_there_as_here_and_nobody_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Persons of two rows each, five rows a chunk: the third of each two chunks lies in both."""
+    monkeypatch.setattr("raysynth.sampling.persons._completed", lambda model, came_P, *_: came_P)
+    known = SimpleNamespace(rows_each=RowsEach(((2, 1.0),)), entity="person")
+    model, sizes = SimpleNamespace(persons=known, key=3), list[int]()
+
+    def draw(n: int, rng: np.random.Generator) -> pa.Table:
+        sizes.append(n)
+        return pa.table({"x": rng.random(n)})
+
+    def of(chunk: int) -> list[float]:
+        made = rows_of_persons(model, 5 * chunk, 5, 5, draw, lambda c: np.random.default_rng(c))
+        return made["x"].to_pylist()
+
+    first, second, third = of(0), of(1), of(2)
+    assert sizes == [2, 1, 1, 2, 2, 1], "who begins in a chunk and ends there at once, the one of both beside"
+    assert first[2] == second[0] and len({*first, *second, *third}) == 8
