@@ -61,7 +61,8 @@ def diagnose(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) ->
 
 def _ranges(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
     """Outside declared bounds no value is allowed; outside the real range so many as fresh real rows may have."""
-    outside, by_chance = {}, {}
+    outside: dict[str, float] = {}
+    by_chance: dict[str, float] = {}
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, NumericDistribution) and isinstance(synthetic, NumericDistribution):
             declared = tables.schema[name].bounds if tables.kinds[name].is_number else None
@@ -84,7 +85,9 @@ def _chance_of_records(k: int, m: float, n: float) -> float:
 def _categories(tables: Tables, marginals: dict[str, tuple[Marginal, Marginal]]) -> Diagnostic:
     """Beside declared categories no other is allowed; beside real ones so many as fresh real rows may bring: of these
     the share of the real rows whose value no other has is new (Good 1953)."""
-    unseen, by_chance, rare = {}, {}, []
+    unseen: dict[str, float] = {}
+    by_chance: dict[str, float] = {}
+    rare = []
     for name, (real, synthetic) in marginals.items():
         if isinstance(real, CategoryCounts) and isinstance(synthetic, CategoryCounts):
             declared = tables.schema[name].categories

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_wide.py --columns 50 150 500 --methods copula bayesian_network trees
     python tests/benchmarks/bench_wide.py --key        # a key of 10,000 values, and 20 columns of 1,000
-    python tests/benchmarks/bench_wide.py --evaluate 100 500 --pages DIR   # the pages, to be opened in a browser
+    python tests/benchmarks/bench_wide.py --evaluate 100 500 --pages DIR   # the pages
+    python tests/benchmarks/bench_wide.py --open DIR/*.html   # seconds until Chromium has loaded each
     python tests/benchmarks/bench_wide.py --budgets    # figures under the budgets of 500 columns beside the full ones
     python tests/benchmarks/bench_wide.py --speed      # counting beside DuckDB, sampling a network to Parquet
 
@@ -278,6 +279,33 @@ def budgets_once(n_columns: int = 50, n_rows: int = 10_000, as_of: int = 500, co
             "largest_difference": round(max(abs(full[k][0] - budgeted[k][0]) for k in full), 4)}  # fmt: skip
 
 
+def opened_once(page: str) -> dict[str, Any]:
+    """The quickest of three openings of a page in Chromium: seconds until it has loaded, by the clock and of the
+    processor in the page's main thread."""
+    import shutil
+    from pathlib import Path
+
+    from playwright.sync_api import sync_playwright
+
+    found = []
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        for _ in range(3):
+            tab = browser.new_page(viewport={"width": 1400, "height": 900})
+            clock = tab.context.new_cdp_session(tab)
+            clock.send("Performance.enable", {"timeDomain": "threadTicks"})
+            tab.goto(Path(page).resolve().as_uri())
+            loaded = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000
+            read = {m["name"]: m["value"] for m in clock.send("Performance.getMetrics")["metrics"]}
+            found.append((loaded, read["TaskDuration"], read["Nodes"]))
+            tab.close()
+        browser.close()
+    loaded, used, nodes = min(found)
+    return {"page": Path(page).name, "mb": round(os.path.getsize(page) / 1e6, 2), "loaded_seconds": round(loaded, 2),
+            "main_thread_cpu_seconds": round(used, 2), "nodes": int(nodes)}  # fmt: skip
+
+
 def _in_a_process(**task: Any) -> dict[str, Any]:
     done = subprocess.run([sys.executable, __file__, "--task", json.dumps(task)], capture_output=True, text=True)
     if done.returncode:
@@ -296,6 +324,7 @@ def main() -> None:
     parser.add_argument("--key-rows", type=int, default=300_000)
     parser.add_argument("--evaluate", type=int, nargs="*", default=[])
     parser.add_argument("--pages", help="folder for the pages of --evaluate")
+    parser.add_argument("--open", nargs="*", default=[], help="pages to be opened in Chromium")
     parser.add_argument("--budgets", action="store_true", help="budgeted figures of an evaluation beside full ones")
     parser.add_argument("--speed", action="store_true", help="counting beside DuckDB, and sampling to Parquet")
     parser.add_argument("--out", help="file of rows of JSON: what is there already is not run again")
@@ -304,7 +333,8 @@ def main() -> None:
     if args.task:
         task = json.loads(args.task)
         kinds = {"fit": fit_once, "key": keys_once, "values": values_once, "evaluate": evaluate_once,
-                 "counts": counts_once, "sampling": sampling_once, "budgets": budgets_once}  # fmt: skip
+                 "counts": counts_once, "sampling": sampling_once, "budgets": budgets_once,
+                 "open": opened_once}  # fmt: skip
         print(json.dumps(kinds[task.pop("kind")](**task)))
         return
     tasks: list[dict[str, Any]] = []
@@ -315,6 +345,7 @@ def main() -> None:
     tasks += [{"kind": kind} for kind in ("counts", "sampling")] if args.speed else []
     tasks += [{"kind": "evaluate", "n_columns": n, "pages": args.pages} for n in args.evaluate]
     tasks += [{"kind": "budgets"}] if args.budgets else []
+    tasks += [{"kind": "open", "page": page} for page in args.open]
     fits = [row for row in _all_of(tasks, args.out) if "fit_cpu_seconds" in row]
     for method in args.methods:
         seconds = {row["columns"]: row["fit_cpu_seconds"] for row in fits if row["method"] == method}
