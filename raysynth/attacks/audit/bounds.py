@@ -93,5 +93,6 @@ def _largest_refuted(chance: Callable[[float], float], error: float) -> float:
 
 
 def check_confidence(confidence: float) -> None:
+    """Raise `ParameterError` unless the confidence lies between 0.5 and 1."""
     if not 0.5 < confidence < 1:
         raise ParameterError(f"confidence must be between 0.5 and 1, such as 0.95; found {confidence!r}")
