@@ -158,7 +158,7 @@ def _counted(prepared: Prepared, groups: list[list[str]]) -> list[dict[tuple[boo
     entity = prepared.entity if prepared.entity in prepared.table.names else None
     at = tuple(tuple(names.index(name) for name in group) for group in groups)
     empty = partial(_Patterns, at, entity, prepared.schema.rare_threshold)
-    columns = names if entity is None else [*names, entity]
+    columns = [*names, *([] if entity is None or entity in names else [entity])]
     return summarise(prepared.table, empty, columns=columns, label="counting patterns of gaps").shared()
 
 

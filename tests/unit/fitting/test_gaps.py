@@ -142,3 +142,15 @@ def test_a_pattern_of_few_rows_is_protected_and_chance_makes_no_rule() -> None:
     fit = new_synthesizer("copula", seed=0, verbose=False).fit
     assert all(g.patterns is None or (False, False, True) not in g.patterns for g in fit(frame).gaps_)
     assert new_synthesizer("copula", seed=0, verbose=False).fit(free).gaps_ == ()
+
+
+def test_a_key_of_persons_that_some_rows_lack_beside_columns_that_lack_values_too() -> None:
+    """Its gaps are learned, and persons are counted: the column was read twice."""
+    rng = np.random.default_rng(1)
+    n = 1_200
+    real = pd.DataFrame({"player_id": [f"p{i:07d}x" for i in rng.integers(0, 400, n)], "a": rng.normal(size=n)})
+    real["b"] = rng.normal(size=n)
+    real.loc[rng.random(n) < 0.2, ["player_id", "a", "b"]] = None
+    for max_rows in (200_000, 500):
+        made = new_synthesizer("trees", seed=0, verbose=False, max_rows=max_rows).fit(real).sample(600, seed=1)
+        assert np.allclose(made[["player_id", "a", "b"]].isna().mean(), real.isna().mean(), atol=0.06)
