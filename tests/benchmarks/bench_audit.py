@@ -116,6 +116,7 @@ def by_releases(options: argparse.Namespace, method: str, epsilon: float) -> boo
         seconds = round(time.process_time() - begun, 4)
         kept.append({"method": method, "epsilon": epsilon, "loss": loss, "table": own, "seconds": seconds})
         _keep(options.out, kept[-1])
+    kept = kept[: len(kept) // 2 * 2]  # of a run that was stopped
     losses = np.array([k["loss"] for k in kept])
     n_learning, budget = int(LEARNING * len(kept) / 2), PrivacyBudget(epsilon, SHARP_DELTA)
     surest = 1 - 0.0001 / len(cells_of(options))
