@@ -133,8 +133,9 @@ def entity_of(rows: pa.Table, asked: str | None) -> str | None:
     if asked is not None and asked not in table.names:
         raise SchemaError(f"entity '{asked}' is no column of the table; it has: {', '.join(table.names)}")
     if asked is None:
+        typed, statistics = dated(table, statistics)  # times as text are no keys
         empty = [n for n, c in statistics.columns.items() if c.n_distinct == 0]
-        schema = infer_schema(table, statistics, None, {Kind.CATEGORICAL: empty}, check_rows=False)
+        schema = infer_schema(typed, statistics, None, {Kind.CATEGORICAL: empty}, check_rows=False)
         asked = found_entity(schema, statistics)
     return None if asked is None or statistics.columns[asked].summary.all_unique else asked
 

@@ -17,7 +17,7 @@ from raysynth.encoding.numeric import NumericEncoder
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ParameterError, SchemaError
 from raysynth.fitting.opening import open_exactly
-from raysynth.fitting.persons import regenerators
+from raysynth.fitting.persons import entity_of, regenerators
 from raysynth.schema import Kind
 from raysynth.statistics.findings import find
 
@@ -304,3 +304,11 @@ def test_exact_values_of_a_second_kind_of_persons_do_not_leave(method: str, caps
     by_chance = len(np.unique(made["pay"])) * 60 / (100 * (pay.max() - pay.min()))
     assert len({*made["pay"]} & {*pay}) <= by_chance + 4 * by_chance**0.5 + 1
     assert set(made["ward"]) <= set(range(7)) and abs(made["pay"].mean() / data["pay"].mean() - 1) < 0.1
+
+
+def test_times_as_text_are_no_persons() -> None:
+    """Nearly each row has another lap time, which looks like a key."""
+    thousandths = np.random.default_rng(0).integers(62_000, 119_000, 4_000)
+    laps = [f"{t // 60_000}:{t % 60_000 / 1000:06.3f}" for t in thousandths]
+    rows = pa.table({"Q1": pa.array(laps).dictionary_encode(), "place": np.arange(4_000) % 20})
+    assert entity_of(rows, None) is None
