@@ -163,7 +163,11 @@ def chosen(scores: np.ndarray, epsilon: float, noise: NoiseSource, *, sensitivit
     """
     scores, scale = np.asarray(scores, dtype=np.float64), epsilon / (2 * sensitivity)
     question = Question(Law.CHOICE, scores, scale)
-    return int(answered(question, lambda: np.argmax(scale * scores - np.log(-np.log(noise.uniform(scores.shape))))))
+
+    def largest() -> np.ndarray:
+        return np.asarray(np.argmax(scale * scores - np.log(-np.log(noise.uniform(scores.shape)))))
+
+    return int(answered(question, largest))
 
 
 def stability_threshold(noise_multiplier: float, delta: float, *, sensitivity: float = 1.0) -> float:
