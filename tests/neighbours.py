@@ -339,7 +339,7 @@ def _install(patch: pytest.MonkeyPatch, seed: int) -> list[Any]:
         return (height * (1 + np.sin(number + np.arange(n)))).reshape(shape)
 
     def named(by_value: Any, column: ColumnSchema, plan: Any, scope: Any) -> tuple[list[Any], np.ndarray]:
-        type_ = noised.value_type(column)
+        type_ = column.value_type
         values = ["a", "b", "c"] if pa.types.is_string(type_) else from_integers([0, 1, 2], type_)
         return values, constant(3)
 

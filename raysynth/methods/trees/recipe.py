@@ -29,6 +29,7 @@ SCORE_RANKS = 512
 SCORE_STEPS = 8192
 MOST_SCORES = 3
 TELLS = 0.02  # share of a target's variance that a score worth trying explains
+SHRUNK_BY = 20.0  # rows that draw a category's place towards the mean
 ALIKE = 0.97  # correlation of rank and value from which the one stands for both
 INPUTS_OF_ALL, FEWEST_INPUTS = 6_000, 12
 SCREENED_ROWS, SCREENED_GROUPS = 8_192, 16
@@ -231,7 +232,7 @@ def _order(codes_N: np.ndarray, cardinality: int, targets_NK: np.ndarray) -> np.
     mean = np.where(rows[:, None] > 0, mean / np.maximum(rows, 1)[:, None], overall) - overall
     _, _, right = np.linalg.svd(mean * np.sqrt(rows)[:, None], full_matrices=False)
     place = np.empty(cardinality, np.uint16)
-    place[np.argsort(mean @ right[0], kind="stable")] = np.arange(cardinality)
+    place[np.argsort(mean @ right[0] * rows / (rows + SHRUNK_BY), kind="stable")] = np.arange(cardinality)
     return place
 
 

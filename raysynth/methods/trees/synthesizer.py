@@ -27,7 +27,7 @@ from raysynth.methods.trees.recipe import learn_table
 from raysynth.methods.trees.sampler import TreesGenerator
 from raysynth.methods.trees.state import from_state, ratio_from, ratio_state, to_state
 
-ROWS_A_VALUE = 20  # splits tell values apart that have as many as a leaf
+ROWS_A_VALUE = 40  # splits tell values apart that have as many as a few leaves
 N_BINS = 2000  # every protected cell of a number is a code of its own
 
 

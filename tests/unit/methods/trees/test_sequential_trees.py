@@ -159,13 +159,13 @@ def test_what_is_refused(real: pd.DataFrame, wrong: dict[str, Any], said: str) -
 def test_values_with_as_many_rows_as_a_leaf_are_learned_as_they_are() -> None:
     """Each country has its own level, which groups of countries would blur."""
     rng = np.random.default_rng(2)
-    country = np.repeat(np.arange(90), 30)
+    country = np.repeat(np.arange(90), 50)
     level = rng.normal(0, 10, 90)
     real = pd.DataFrame(
-        {"country": [f"c{c:02d}" for c in country], "x": (level[country] + rng.normal(0, 1, 2_700)).round(2)}
+        {"country": [f"c{c:02d}" for c in country], "x": (level[country] + rng.normal(0, 1, 4_500)).round(2)}
     )
     model = SequentialTrees(seed=0, verbose=False).fit(real)
-    made = model.sample(2_700, seed=1)
+    made = model.sample(4_500, seed=1)
     assert model.grouping_ is None and SequentialTrees(seed=0, verbose=False).fit(real[::2]).grouping_ is not None
     means = real.groupby("country").x.mean()
     assert np.corrcoef(made.country.map(means), made.x)[0, 1] ** 2 > 0.95
