@@ -71,7 +71,7 @@ def campaign(data: Path, folder: Path, where: str) -> Any:
 
 def n_done(folder: Path) -> int:
     trials = folder / "trials"
-    return len(list(trials.iterdir())) if trials.exists() else 0
+    return sum(not p.name.startswith(".") for p in trials.iterdir()) if trials.exists() else 0  # what is begun is none
 
 
 def wait_until(true: Any, seconds: float = 90) -> None:
