@@ -172,8 +172,8 @@ def sample_records(
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
-            names = list(table.names if columns is None else columns)
-            names += [n for n in (tables.entity, *keys) if n is not None and n not in names]
+            wanted = (*(table.names if columns is None else columns), *filter(None, (tables.entity, *keys)))
+            names = list(dict.fromkeys(wanted))  # a key of persons may be in order, too
             drawn[label], numbers[label] = numbered_rows(table, names, limit, rng)
     space = row_space(tables.marginals(), drawn)
     owners = {label: _owners(rows, tables.entity) for label, rows in drawn.items()}

@@ -195,3 +195,15 @@ def test_row_numbers_beside_keys_of_persons_are_near_like_rows(monkeypatch: pyte
     assert made.number_id.max() < 1.1 * real.number_id.max()
     assert np.corrcoef(made.number_id, made.year)[0, 1] > 0.9
     assert made.number_id.is_unique
+
+
+def test_a_table_whose_persons_are_numbered_in_turn_is_evaluated_with_all_attacks() -> None:
+    """Their key is one of persons and one in order: it was read twice."""
+    rng = np.random.default_rng(10)
+    person = np.repeat(np.arange(900), rng.integers(1, 4, 900))
+    rows = pd.DataFrame({"patient_id": person + 1, "clinic": person // 100, "x": rng.normal(size=len(person)).round(2)})
+    real, holdout = rows[rows.patient_id % 3 > 0], rows[rows.patient_id % 3 == 0]
+    model = trees(real.reset_index(drop=True))
+    assert model.schema_["patient_id"].in_order and model.schema_.entity == "patient_id"
+    found = evaluate_synthetic_data(real, model.sample(1_000, seed=1), holdout_data=holdout, entity="patient_id")
+    assert found.privacy is not None and found.privacy.checks
