@@ -199,7 +199,7 @@ def integer_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 1) 
     The range has the digits of the numbers, and more where that leaves less than 4 numbers a row; its ends are powers
     of ten, or `largest`, so they tell no number of the table.
     """
-    digits = len(str(max(abs(low), abs(high))))
+    digits = min(len(str(max(abs(low), abs(high)))), len(str(largest)))
     lower = 10 ** (digits - 1) if low > 0 and len(str(low)) == digits > 1 else min(low, 1)
     while 10**digits - lower < 4 * n_rows:
         digits += 1

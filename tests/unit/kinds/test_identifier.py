@@ -185,6 +185,7 @@ def test_integers_leave_room_for_four_times_the_sample():
         (1, 30_000, 30_000, 2**15 - 1, "integer(1, 32767)"),
         (-50, -3, 10, 2**63 - 1, "integer(-99, -1)"),
         (1, 2**63 - 1, 10, 2**63 - 1, f"integer(1, {2**63 - 1})"),
+        (8 * 10**17, 9 * 10**17, 900, 2**53 - 1, f"integer(1, {2**53 - 1})"),  # of doubles, beyond what they hold
     ],
 )
 def test_pattern_of_an_integer_column(low, high, n_rows, largest, pattern):
