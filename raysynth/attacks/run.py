@@ -19,6 +19,7 @@ from raysynth.attacks.threat import Records, Scene, View
 from raysynth.attacks.verdicts import corrected
 from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
 from raysynth.comparison.rows import numbered_rows, row_space
+from raysynth.data.fragments import each_once
 from raysynth.data.sequences import codes_of
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.errors import DataError, ParameterError
@@ -172,8 +173,7 @@ def sample_records(
     for label, table in zip(LABELS, (tables.real, tables.synthetic, tables.holdout), strict=True):
         if table is not None:
             limit = _ROWS if most_rows is None else most_rows[label]
-            wanted = (*(table.names if columns is None else columns), *filter(None, (tables.entity, *keys)))
-            names = list(dict.fromkeys(wanted))  # a key of persons may be in order, too
+            names = each_once(*(table.names if columns is None else columns), tables.entity, *keys)
             drawn[label], numbers[label] = numbered_rows(table, names, limit, rng)
     space = row_space(tables.marginals(), drawn)
     owners = {label: _owners(rows, tables.entity) for label, rows in drawn.items()}

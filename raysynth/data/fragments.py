@@ -49,6 +49,11 @@ def some_columns(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
     return pa.schema([schema.field(n) for n in (schema.names if columns is None else columns)])
 
 
+def each_once(*names: str | None) -> list[str]:
+    """Names of columns to read, each once, in their order; None is left out: a key of persons may be learned, too."""
+    return list(dict.fromkeys(n for n in names if n is not None))
+
+
 @dataclass(frozen=True)
 class TextForm:
     """How the datetimes of a column were written before they were read.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.fragments import each_once
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.fitting.prepared import Prepared
@@ -71,7 +72,7 @@ def learned_rows(prepared: Prepared, most_rows: int) -> tuple[np.ndarray, np.nda
     if share == 1.0:
         return np.ascontiguousarray(prepared.encoded().codes_NC.T), prepared.persons()
     entity = prepared.entity if prepared.privacy is None and prepared.entity in prepared.table.names else None
-    columns = list(dict.fromkeys([*prepared.encoder.names, *([] if entity is None else [entity])]))  # it may be learned
+    columns = each_once(*prepared.encoder.names, entity)
     take = partial(_taken, prepared.encoder, share, prepared.seed, entity)
     parts = for_each_fragment(prepared.table, take, columns=columns, label="encoding a sample")
     codes_CN = np.concatenate([codes for codes, _ in parts], axis=1)

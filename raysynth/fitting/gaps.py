@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.fragments import each_once
 from raysynth.encoding.block import EncodedBlock
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError
@@ -158,7 +159,7 @@ def _counted(prepared: Prepared, groups: list[list[str]]) -> list[dict[tuple[boo
     entity = prepared.entity if prepared.entity in prepared.table.names else None
     at = tuple(tuple(names.index(name) for name in group) for group in groups)
     empty = partial(_Patterns, at, entity, prepared.schema.rare_threshold)
-    columns = [*names, *([] if entity is None or entity in names else [entity])]
+    columns = each_once(*names, entity)
     return summarise(prepared.table, empty, columns=columns, label="counting patterns of gaps").shared()
 
 

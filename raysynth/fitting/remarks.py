@@ -53,7 +53,8 @@ def found_rules(
 
     with stage("rules", statistics.n_rows) if rules == "auto" else nullcontext():
         found = relations(table, schema)
-        wanted = found if rules == "auto" else [r for r in found if r.is_combination and r.columns[0] in deciding]
+        of_many = [r for r in found if r.is_combination and r.constraint.involves[0] in deciding]
+        wanted = found if rules == "auto" else of_many
         kept = chosen(wanted, schema) if rules != "none" else ()
     lines = [f"rule kept: {r.words}" for r in found if r.constraint in kept]
     rest = [r for r in found if r.constraint not in kept] if told or rules == "auto" else []

@@ -63,13 +63,8 @@ class Relation:
         return not (isinstance(self.constraint, Expression) and " or " in self.constraint.text)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it speaks of; of combinations the one that decides the others comes first."""
-        return self.constraint.involves
-
-    @property
     def is_combination(self) -> bool:
-        """Whether some columns follow from one."""
+        """Whether some columns follow from one, the first of those that the constraint involves."""
         return isinstance(self.constraint, FixedCombinations)
 
     @property
