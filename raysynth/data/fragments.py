@@ -62,11 +62,13 @@ class TextForm:
         format: in the language of `kinds/date_text.py`, for example '%d/%m/%Y'.
         dtype: of the written column, as a schema has it: 'string', or 'int64' for digits.
         reason: why the column was taken for dates.
+        odd: some texts of the rows that are none, for whoever holds the table; they are in no schema.
     """
 
     format: str
     dtype: str
     reason: str = ""
+    odd: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

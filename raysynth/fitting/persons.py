@@ -66,7 +66,10 @@ def known_persons(
     def with_key(name: str) -> TableSchema:
         return infer_schema(table, statistics, declared, {**kinds, Kind.IDENTIFIER: [name]})
 
-    return with_persons(table, schema, statistics, entity, with_key)
+    known = with_persons(table, schema, statistics, entity, with_key)
+    odd = {n: ", ".join(map(repr, f.odd)) for n, f in table.text_forms.items() if f.odd}
+    said = tuple(f"'{n}': texts that are no such date, for example {shown}" for n, shown in odd.items())
+    return replace(known, said=(*said, *known.said))
 
 
 def with_persons(

@@ -126,7 +126,8 @@ def text_forms(
     for name, reading in settled(readings).items():
         seen = statistics.columns[name]
         reason = reading.reason(seen.n_rows - seen.missing)
-        forms[name] = TextForm(reading.format, dtype_text(seen.type), reason)
+        odd = tuple(e for e in reading.examples if not is_nothing(e))
+        forms[name] = TextForm(reading.format, dtype_text(seen.type), reason, odd)
     return {n: forms[n] for n in table.names if n in forms}
 
 

@@ -122,15 +122,14 @@ class DateReading:
         return None
 
     def reason(self, n_rows: float) -> str:
-        """In words, for the user."""
+        """In words, for the schema and so for a model's file: of texts that are no dates, signs for none alone."""
         words = f"text of dates, {self.format}"
         if " or " in self.format:
             words += "; a date comes back in the first of these forms that gives it back, midnight without a time"
         if self.share < 1:
-            shown = ", ".join(map(repr, self.examples[:3]))
-            words += (
-                f"; {max(1, round((1 - self.share) * n_rows)):,} rows are no such date ({shown}) and count as missing"
-            )
+            signs = ", ".join(repr(e) for e in self.examples if is_nothing(e))
+            shown = f" ({signs})" if signs else ""
+            words += f"; {max(1, round((1 - self.share) * n_rows)):,} rows are no such date{shown} and count as missing"
         if "%z" in self.format:
             words += "; offsets from UTC differ, so times are given in UTC"
         if self.unsettled is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,15 @@ def test_a_few_texts_that_are_no_dates_are_missing_and_said() -> None:
     model = rs.GaussianCopula(seed=0, verbose=False).fit(frame)
     assert "5 rows are no such date ('unknown') and count as missing" in model.schema_["when"].reason
     assert 0 < model.sample(4000, seed=0)["when"].isna().mean() < 0.02
+
+
+def test_a_text_among_dates_is_told_to_its_holder_and_in_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """What one row says instead of a date is that row's: the model's file counts it, and shows none."""
+    frame = pd.DataFrame({"born": [*texts_of("%d.%m.%Y", 3, 995), *["moved to Oslo"] * 4, "-"], "x": range(1000)})
+    model = rs.GaussianCopula(seed=0).fit(frame)
+    assert "'born': texts that are no such date, for example 'moved to Oslo'" in capsys.readouterr().out
+    assert "5 rows are no such date ('-') and count as missing" in model.schema_["born"].reason
+    assert "Oslo" not in json.dumps(model._content().meta)
 
 
 @pytest.mark.parametrize(("share", "is_date"), [(0.04, True), (0.08, False)])
