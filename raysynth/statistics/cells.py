@@ -18,12 +18,15 @@ from functools import reduce
 from typing import Literal, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 Numbers: TypeAlias = Literal["floats", "integers", "unsigned"]
 
 CAP = 65_536
 _MAX_LEVEL = 64
 _SAMPLE = 2 * CAP  # keys that tell whether a block is better counted without sorting
+_GLANCE = 4096  # keys that tell whether hashing beats sorting:
+_REPEATING = 0.97  # it does where at most so many of them are distinct (of a million keys, up to about 70,000)
 _DENSE = 1 << 22  # cells, occupied or not, that are counted without sorting
 _MAGNITUDE = np.int64(0x7FFFFFFFFFFFFFFF)
 _SIGN = np.uint64(1 << 63)
@@ -127,11 +130,11 @@ def cells_of(keys: np.ndarray, numbers: Numbers, least_level: int = 0, cap: int 
     """
     if len(keys) == 0:
         return no_cells(numbers)
-    unique, counts = _counted_small_range(keys) if numbers != "floats" else (None, None)
-    if (unique is None or counts is None) and (coarse := _counted_coarsely(keys, numbers, least_level, cap)):
+    counted = _counted_small_range(keys) if numbers != "floats" else None
+    counted = counted or _counted_by_hashing(keys)
+    if counted is None and (coarse := _counted_coarsely(keys, numbers, least_level, cap)):
         return coarse
-    if unique is None or counts is None:
-        unique, counts = _counted_by_sorting(keys)
+    unique, counts = counted or _counted_by_sorting(keys)
     return Cells(numbers, 0, unique, unique, counts, counts)
 
 
@@ -177,14 +180,25 @@ def _n_cells(keys: np.ndarray, level: int, numbers: Numbers) -> int:
     return 1 + int(np.count_nonzero(ids[1:] != ids[:-1]))
 
 
-def _counted_small_range(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+def _counted_small_range(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Distinct integers and counts by counting, where their range is small next to the number of rows."""
     lowest, highest = int(keys.min()), int(keys.max())
     if highest - lowest >= max(65_536, min(4 * len(keys), 1 << 22)):
-        return None, None
+        return None
     counts = np.bincount(keys - lowest)
     present = np.flatnonzero(counts)
     return present + lowest, counts[present]
+
+
+def _counted_by_hashing(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Distinct keys, ascending, and counts, where a glance tells that hashing beats sorting."""
+    glance = keys[:: -(-len(keys) // _GLANCE)]
+    if len(keys) < 4 * _GLANCE or len(np.unique(glance)) > _REPEATING * len(glance):
+        return None
+    found = pa.array(keys).value_counts()
+    unique, counts = (found.field(k).to_numpy() for k in (0, 1))
+    order = np.argsort(unique)
+    return unique[order], counts[order]
 
 
 def _counted_coarsely(keys: np.ndarray, numbers: Numbers, least_level: int, cap: int) -> Cells | None:

@@ -142,3 +142,14 @@ def test_quantiles_of_many_values_are_within_the_stated_rank_error(draw: str) ->
     if draw == "spike":  # an exact value stays an atom among 150,000 others
         (atom,) = np.flatnonzero((distribution.low == 40.0) & (distribution.high == 40.0))
         assert distribution.counts[atom] == np.count_nonzero(values == 40.0)
+
+
+@pytest.mark.parametrize("distinct", [1, 300, 60_000, 400_000])
+def test_values_that_repeat_are_counted_by_hashing_and_the_same(distinct: int) -> None:
+    rng = np.random.default_rng(distinct)
+    keys = float_keys(rng.normal(size=distinct)[rng.integers(0, distinct, 100_000)])
+    hashed = module._counted_by_hashing(keys)
+    assert (hashed is not None) == (distinct < 100_000)  # where nearly every value is another, sorting is quicker
+    for found in (hashed, module._counted_by_sorting(keys)):
+        for ours, numpy in zip(found or (), np.unique(keys, return_counts=True), strict=False):
+            np.testing.assert_array_equal(ours, numpy)
