@@ -203,7 +203,8 @@ def _check_rows(column: ColumnSchema, seen: ColumnStatistics, has_few_values: bo
                 f"{where} has {len(outside):,} values that the declared categories lack; add them, or leave "
                 "`categories` out"
             )
-    if pt.is_decimal(seen.type) and seen.extremes is not None and (column.kind.is_modelled or seen.type.scale):
+    keeps_values = column.kind.is_modelled or column.kind.is_constant
+    if pt.is_decimal(seen.type) and seen.extremes is not None and (keeps_values or seen.type.scale):
         found = seen.distribution().value.decimals
         digits = seen.type.scale if found is None else min(seen.type.scale, found + 1)
         if max(map(abs, seen.extremes)) * 10.0**digits >= 2.0**53:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +17,7 @@ from raysynth.data.sources.streams import compression_of, open_plain
 from raysynth.errors import DataError
 
 _PACKED = ("", ".gz", ".bz2", ".zst", ".xz", ".zip")
+_PACKED_NAME = re.compile(r"\.(?:gz|bz2|zst|xz|zip)$")
 SUPPORTED = "supported are Parquet, CSV, JSON and Arrow files, and folders of them"
 
 
@@ -76,6 +77,67 @@ def _packed(*names: str) -> tuple[str, ...]:
     return tuple(f".{name}{packed}" for name in names for packed in _PACKED)
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A format that is not read: refused by name, with what reads it.
+
+    Args:
+        what: its name in a sentence.
+        begins: the first bytes of such files, as a regular expression.
+        endings: of their names in lower case.
+        cure: how a table in it is brought into one that is read.
+        or_text: whether such endings are given to plain CSV, too.
+    """
+
+    what: str
+    begins: bytes
+    endings: tuple[str, ...]
+    cure: str
+    or_text: bool = False
+
+
+def _by_pandas(call: str) -> str:
+    return f"save the table as CSV or Parquet, for example by `pd.{call}.to_parquet('table.parquet')`"
+
+
+_UNPACK = "unpack it and give the table in it"
+FOREIGN = (
+    Foreign("a web page (HTML)", rb"(?i)\s*<(?:!doctype html|html|head|table)\b", (".html", ".htm"),
+            _by_pandas("read_html({0!r})[0]")),
+    Foreign("an XML file", rb"\s*<\?xml\s", (".xml",), _by_pandas("read_xml({0!r})")),
+    Foreign("a workbook (Excel or alike)", rb"\xd0\xcf\x11\xe0", (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"),
+            "save the sheet as CSV, or give `pd.read_excel({0!r}, sheet_name=...)`", or_text=True),
+    Foreign("a Stata file", rb"<stata_dta>|[\x69-\x73][\x01\x02]\x01\0", (".dta",), _by_pandas("read_stata({0!r})")),
+    Foreign("an SPSS file", rb"\$FL[23]@", (".sav", ".zsav", ".por"), _by_pandas("read_spss({0!r})")),
+    Foreign("a SAS file", rb"\0{12}\xc2\xea\x81\x60|HEADER RECORD\*{7}", (".sas7bdat", ".xpt"),
+            _by_pandas("read_sas({0!r})")),
+    Foreign("an R file", rb"RD[AX][23]\n|X\n\0\0\0[\x02\x03]", (".rds", ".rdata", ".rda"),
+            "write the table in R by `write.csv(table, 'table.csv', row.names = FALSE)`"),
+    Foreign("a pickle, which can run code,", rb"\x80[\x02-\x05]", (".pkl", ".pickle", ".joblib"),
+            "where you trust it, " + _by_pandas("read_pickle({0!r})")),
+    Foreign("a NumPy file", rb"\x93NUMPY", (".npy", ".npz"), "give `pd.DataFrame(np.load({0!r}))`"),
+    Foreign("an HDF5 file", rb"\x89HDF", (".h5", ".hdf5", ".hdf", ".mat"), _by_pandas("read_hdf({0!r})")),
+    Foreign("an ORC file", rb"ORC[\0-\x1f\x80-\xff]", (".orc",), _by_pandas("read_orc({0!r})")),
+    Foreign("an Avro file", rb"Obj\x01", (".avro",), "save the table as CSV or Parquet"),
+    Foreign("a database file", rb"(?s)SQLite format 3\0|.{8}DUCK", (".db", ".sqlite", ".sqlite3", ".duckdb", ".mdb"),
+            "for all its tables take `RelationalSynthesizer` (`raysynth fit` does), for one `pd.read_sql`"),
+    Foreign("a PDF", rb"%PDF-", (".pdf",), "save the table as CSV"),
+    Foreign("an archive", rb"7z\xbc\xaf|Rar!", (".tar", ".tgz", ".7z", ".rar"), _UNPACK),
+    Foreign("SQL", rb"(?!)", (".sql",), "load it into a database, and give that or a CSV file of the table"),
+    Foreign("YAML", rb"(?!)", (".yaml", ".yml"), "save the table as CSV or JSON lines"),
+    Foreign("an ARFF file", rb"(?i)@relation\s", (".arff",), "save the table as CSV"),
+)  # fmt: skip
+
+
+def _refuse_foreign(path: str, head: bytes) -> None:
+    """Raise `DataError` for a file of a format that is not read."""
+    name = _PACKED_NAME.sub("", path.lower())
+    is_binary = b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for known in FOREIGN:
+        if re.match(known.begins, head) or (is_binary or not known.or_text) and name.endswith(known.endings):
+            raise DataError(f"'{path}' is {known.what} and is not read; {known.cure.format(path)}")
+
+
 # In the order in which the files of a folder of several formats are taken.
 FORMATS: dict[str, Format] = {
     "parquet": Format("raysynth.data.sources.parquet:read_parquet", (".parquet", ".pq", ".parq"), b"PAR1", True),
@@ -93,6 +155,7 @@ def format_by_name(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:
     name = file.path.lower()
     if (binary := _binary(head)) is not None:
         return binary
+    _refuse_foreign(file.path, head)
     return next((f for f in ("parquet", "json") if name.endswith(FORMATS[f].endings)), "csv")
 
 
@@ -107,19 +170,19 @@ def format_of(filesystem: pafs.FileSystem, file: pafs.FileInfo) -> str:
         raise DataError(f"'{file.path}' is named like a Parquet file, but is none; write it again")
     if not head:
         raise DataError(f"'{file.path}' is empty; give a table with a header and rows")
+    _refuse_foreign(file.path, head)
     if compression_of(head) is not None:
         with open_plain(filesystem, file.path) as stream:
             head = stream.read(4096)
+        _refuse_foreign(file.path, head)
     if name.endswith(FORMATS["json"].endings) or (not name.endswith(csv) and head.lstrip()[:1] in (b"{", b"[")):
         return "json"
-    is_wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or 0.3 < head.count(0) / len(head) < 0.7  # UTF-16
-    if b"\0" in head and (not is_wide or head.startswith(b"PK")):
-        if name.endswith(csv):
-            raise DataError(f"'{file.path}' is named like CSV, but holds binary data; save it as CSV in UTF-8")
-    elif name.endswith(csv) or "." not in os.path.basename(name) or not head.startswith((b"PK", b"%PDF")):
+    is_wide = head[:2] in (b"\xff\xfe", b"\xfe\xff") or 0.3 < head.count(0) / max(len(head), 1) < 0.7  # UTF-16
+    if b"\0" not in head or is_wide and not head.startswith(b"PK"):
         return "csv"
-    cure = "; save the sheet as CSV" if name.endswith((".xlsx", ".xls", ".ods")) else ""
-    raise DataError(f"'{file.path}' is neither Parquet nor CSV{cure}; {SUPPORTED}")
+    if name.endswith(csv):
+        raise DataError(f"'{file.path}' is named like CSV, but holds binary data; save it as CSV in UTF-8")
+    raise DataError(f"'{file.path}' is neither Parquet nor CSV, but binary data; {SUPPORTED}")
 
 
 def _binary(head: bytes) -> str | None:

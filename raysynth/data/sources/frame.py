@@ -188,6 +188,9 @@ def _unreadable(series: Any, name: str, error: Exception) -> str:
             f"column '{name}' mixes types ({', '.join(found)}); make it one type, "
             f"for example `df['{name}'] = df['{name}'].astype(str)` or `pd.to_numeric(df['{name}'], errors='coerce')`"
         )
+    if isinstance(error, UnicodeEncodeError):
+        mended = f"df['{name}'].str.encode('utf-8', 'replace').str.decode('utf-8')"
+        return f"column '{name}' holds text that is no Unicode ({error.object!r:.40}); mend it by `{mended}`"
     if isinstance(error, OverflowError):
         return f"column '{name}' holds whole numbers beyond 64 bits; turn it into float or text"
     held = found[0] if found else str(series.dtype)

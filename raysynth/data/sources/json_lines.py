@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather as feather
+import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
 from raysynth.data.fragments import Table
@@ -16,6 +18,7 @@ from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
+from raysynth.statistics.released import EXACT_DOUBLE
 
 _BLOCK = 64 << 20  # bytes; a line must fit into one
 
@@ -34,14 +37,34 @@ def read_json(found: Found) -> Table:
         )
     tables = []
     for path in paths:
-        start = read_head(filesystem, path, 1024)[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
         try:
-            with open_plain(filesystem, path) as stream:
-                lines = stream if start == b"{" else pa.BufferReader(_lines_of(stream.read(), path))
-                tables.append(pajson.read_json(lines, read_options=pajson.ReadOptions(block_size=_BLOCK)))
+            tables.append(_rows_of(filesystem, path))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise _unreadable(path, "JSON lines", error) from error
     return _joined(tables, paths, source)
+
+
+def _rows_of(filesystem: pafs.FileSystem, path: str) -> pa.Table:
+    """The rows of a file; whole numbers too large for Arrow's first choice, a double, keep their digits."""
+    table = _parsed(filesystem, path)
+    for number, field in enumerate(table.schema):
+        if field.type != pa.float64() or (pc.max(pc.abs(table.column(number))).as_py() or 0) < EXACT_DOUBLE:
+            continue
+        try:
+            whole = _parsed(filesystem, path, {field.name: pa.decimal128(38, 0)}).column(field.name)
+        except pa.ArrowInvalid:
+            continue  # fractions: a double is what they are
+        fits = pc.min(whole).as_py() >= 0 and pc.max(whole).as_py() < 2**64
+        table = table.set_column(number, field.name, whole.cast(pa.uint64()) if fits else whole)
+    return table
+
+
+def _parsed(filesystem: pafs.FileSystem, path: str, types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+    start = read_head(filesystem, path, 1024)[0].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    read, parse = pajson.ReadOptions(block_size=_BLOCK), pajson.ParseOptions(explicit_schema=pa.schema(types or {}))
+    with open_plain(filesystem, path) as stream:
+        lines = stream if start == b"{" else pa.BufferReader(_lines_of(stream.read(), path))
+        return pajson.read_json(lines, read_options=read, parse_options=parse)
 
 
 def _lines_of(content: bytes, path: str) -> bytes:

@@ -67,10 +67,7 @@ def _only_member(filesystem: pafs.FileSystem, path: str) -> IO[bytes]:
     try:
         archive = zipfile.ZipFile(filesystem.open_input_file(path))  # which reads, seeks and tells
     except (zipfile.BadZipFile, pa.ArrowInvalid) as error:  # the latter where there is hardly any file
-        cure = "; save the sheet as CSV" if path.lower().endswith((".xlsx", ".ods")) else ""
-        raise DataError(
-            f"'{path}' is neither Parquet nor CSV{cure}; it is binary data that begins like a zip archive ({error})"
-        ) from None
+        raise DataError(f"'{path}' begins like a zip archive, but is none that can be read ({error})") from None
     names = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX" not in n]
     if any(n in ("xl/workbook.xml", "content.xml") for n in names):
         raise DataError(f"'{path}' is neither Parquet nor CSV, but a workbook; save the sheet as CSV")

@@ -160,6 +160,7 @@ SPECIAL = "\\[]{}"
 ROW_NUMBERS_FROM = 0.25  # share of a range that whole numbers fill, each once, to be row numbers
 ROWS_BESIDE_AN_END = 10  # row numbers that the grid of their range has at least in each step
 MIN_SAMPLE = 5  # what fewer keys than this have in common could be most of a key: it stays no literal
+_KEYS_FOR_FIRST_DIGIT = 100  # of one width of digits: none with a leading zero is then no chance (.9**100 < 3e-5)
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
@@ -168,7 +169,8 @@ def infer_pattern(sample: Sequence[str], n_rows: int = 0) -> str:
     """The pattern of some keys, in the mini-language; a pure function of the sample.
 
     It keeps what all keys share (prefix, separators, width, classes of characters at each place) and generalises the
-    rest: a run of digits that varies anywhere becomes [0-9] throughout. Whole numbers without leading zeros give
+    rest: a run of digits that varies anywhere becomes [0-9] throughout, [1-9] first where no key begins it with zero
+    (and widths differ, or there are at least 100 keys). Whole numbers without leading zeros give
     'integer(low, high)' with low and high of the widths seen, and at least 4 times as many numbers as there are rows.
     Of fewer than five different keys nothing but the separators stays literal. An empty sample gives 'uuid'.
 
@@ -264,7 +266,10 @@ def _run_pattern(values: list[str], protect: bool) -> tuple[str, int, int]:
     if prefix and len(prefix) < min(lengths):
         body, fewest, most = _run_pattern([v[len(prefix) :] for v in values], protect)
         return (_escaped(prefix) + body, fewest, most)
-    if characters <= set(_DIGITS) and min(lengths) < max(lengths) and not any(v[0] == "0" for v in values):
+    is_padded = any(v[0] == "0" for v in values) or (
+        min(lengths) == max(lengths) and len(values) < _KEYS_FOR_FIRST_DIGIT
+    )
+    if characters <= set(_DIGITS) and max(lengths) > 1 and not is_padded:
         return "[1-9][0-9]", min(lengths) - 1, max(lengths) - 1
     return _class_of(characters), min(lengths), max(lengths)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import pyarrow.dataset as ds
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
@@ -212,6 +213,7 @@ def test_types_of_frames(values: Any, type_: pa.DataType) -> None:
         (pd.DataFrame({"a": [b"x", b"y"]}), "'a' holds binary"),
         (pd.DataFrame({"a": [2**70, 1]}, dtype=object), "'a'.*64 bits"),
         (pd.DataFrame({"a": [1j, 2j]}), "'a'.*cannot be modelled"),
+        (pd.DataFrame({"a": ["b", "c\udc80"]}, dtype=object), "'a' holds text that is no Unicode.*encode"),
         (pd.DataFrame({"a": [dt.time(1), dt.time(2)]}), "'a' holds times of day.*timedelta"),
         (pa.table({"a": pa.array([[1], [2]])}), "'a' holds nested"),
     ],
@@ -220,6 +222,11 @@ def test_types_of_frames(values: Any, type_: pa.DataType) -> None:
 def test_bad_tables_in_memory(data: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         as_table(data)
+
+
+def test_a_scanner_of_a_dataset_is_read_with_its_filter() -> None:
+    rows = ds.dataset(pa.table({"a": [1, 2, 3], "b": ["x", "y", "z"]}))
+    assert as_table(rows.scanner(columns=["b"], filter=ds.field("a") > 1)).to_arrow().to_pydict() == {"b": ["y", "z"]}
 
 
 def test_bad_paths(tmp_path: Path) -> None:
@@ -232,12 +239,12 @@ def test_bad_paths(tmp_path: Path) -> None:
     fails("gone.parquet", "no file or folder.*gone")
     fails("a.parquet", "named like a Parquet file, but is none", b"hello world")
     fails("b.parquet", "b.parquet.*no readable Parquet", b"PAR1" + b"\0" * 100)
-    fails("c.xlsx", "neither Parquet nor CSV", b"PK\3\4\0\0")
+    fails("c.xlsx", "a workbook.*save the sheet as CSV", b"PK\3\4\0\0")
     fails("d.csv", "d.csv' is empty", b"")
     fails("e.csv", "0 rows", b"a,b\n")
     fails("f.csv", "f.csv.*Expected 2 columns", b"a,b\n1,2\n1,2,3\n")
     fails("g.csv", "unique.*a", b"a,a\n1,2\n3,4\n")
-    fails("i.csv", "binary data", b"PK\3\4\0\0\0")
+    fails("i.csv", "begins like a zip archive", b"PK\3\4\0\0\0")
     (tmp_path / "empty").mkdir()
     fails("empty", "no Parquet or CSV file")
     with pytest.raises(DataError, match="nosuch://.*URI"):

@@ -215,3 +215,11 @@ def test_row_numbers_keep_their_range(low, high, n_rows, largest, pattern):
 def test_any_text_gives_a_valid_pattern_that_makes_keys(sample):
     ids = encoder(infer_pattern(sample))
     assert len(set(ids.values(0, 50, 1).to_pylist())) == 50
+
+
+def test_keys_of_one_width_get_a_leading_zero_only_where_some_have_one() -> None:
+    accounts = [f"{7 * 10**18 + 31_337 * i}" for i in range(200)]
+    assert infer_pattern(accounts) == "[1-9][0-9]{18}"
+    assert infer_pattern([*accounts, "0" + accounts[0][1:]]) == "[0-9]{19}"
+    assert infer_pattern(accounts[:20]) == "[0-9]{19}"  # too few to tell
+    assert infer_pattern([f"A-{1000 + i}-x" for i in range(150)]) == "A-[1-9][0-9]{3}-x"

@@ -80,6 +80,9 @@ def test_decimals_are_as_fine_as_their_values_or_refused() -> None:
     for start in ("1234567890123456.12", "12345678901234567890.12"):
         with pytest.raises(SchemaError, match="'c' holds decimals of more digits than the 15"):
             made(pd.Series([Decimal(start) + i for i in range(N)]))
+    for start in (10**25 + 7, 3 * 10**30):  # equal as doubles, so that they looked constant
+        with pytest.raises(SchemaError, match="'c' holds decimals of more digits than the 15"):
+            made(pd.Series([Decimal(start + i % 3) for i in range(N)]))
 
 
 def test_what_a_fit_says_of_rare_values_is_at_most_some_lines(capsys: pytest.CaptureFixture[str]) -> None:

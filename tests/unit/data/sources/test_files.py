@@ -175,7 +175,7 @@ def test_read_so(make: Callable[[Path], Any], tmp_path: Path) -> None:
         ("t.json", b'[{"a": 1},', "no readable JSON"),
         ("t.jsonl", b'{"a": 1}\n{"a": [}\n', "no readable JSON lines"),
         ("t.jsonl", b'{"a": {"b": 1}}\n{"a": {"b": 2}}\n', "'a' holds nested values.*flatten"),
-        ("t.xlsx", b"PK\3\4" + b"\0" * 50, "neither Parquet nor CSV; save the sheet as CSV"),
+        ("t.xlsx", b"PK\3\4" + b"\0" * 50, "a workbook.*save the sheet as CSV"),
         ("t.arrow", b"ARROW1" + b"\0" * 50, "no readable Arrow file"),
     ],
 )
