@@ -47,6 +47,16 @@ def test_five_percent_of_copies_are_found(kind: str) -> None:
     assert found >= 3
 
 
+@pytest.mark.parametrize(("copies", "least", "most"), [(1, 0.68, 0.82), (6, 0.77, 0.9)])
+def test_plagiarism_counts_copies_of_any_number(copies: int, least: float, most: float) -> None:
+    """Single copies give 3/4, but for chance (see the attack); the standard error of either figure is about .018."""
+    real, _, holdout = three_samples("numbers", (400, 1, 1200), 5)
+    made = pd.concat([real] * copies, ignore_index=True)
+    made["height"] += np.random.default_rng(6).normal(0, 0.05, len(made))
+    found = run_privacy_attacks(real, made, ["plagiarism"], 2, holdout).details["plagiarism"]
+    assert least < found.success.value < most
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_value_of_every_row_is_known_and_none_is_known_for_being_real(kind: str) -> None:
     real, synthetic, holdout = three_samples(kind, (80, 80, 80), 0)
