@@ -59,7 +59,7 @@ class Relation:
 
     @property
     def by_construction(self) -> bool:
-        """Whether synthetic rows keep it without rejection; no others are switched on by `rules='auto'`."""
+        """Whether synthetic rows can keep it without rejection; no others are switched on by `rules='auto'`."""
         return not (isinstance(self.constraint, Expression) and " or " in self.constraint.text)
 
     @property
@@ -151,6 +151,7 @@ def said(found: Sequence[Relation], most: int = 8) -> list[str]:
 def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, ...]:
     """The relations that `rules='auto'` switches on: without an exception, and kept by construction all together.
 
+    An ordering that continues another one is switched on, too, where it needs rejection: a link of a chain with gaps.
     Not combinations of numbers alone: as categories they lose their order, which costs more than the rule is worth.
     Nor orderings of columns of an equality: a gap in place of a number that others are computed from bends them all.
     """
@@ -162,10 +163,18 @@ def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, 
         rule = relation.constraint
         if isinstance(rule, Inequality) and equal & set(rule.involves):
             continue
-        if len(ConstraintSet((*taken, rule), schema).replacements) == len(taken) + 1:
+        plan = len(ConstraintSet(tuple(taken), schema).replacements)
+        is_free = len(ConstraintSet((*taken, rule), schema).replacements) == plan + 1
+        if is_free or _is_link(rule, taken):
             taken.append(rule)
             equal |= set(rule.involves) if isinstance(rule, Expression) else set()
     return tuple(taken)
+
+
+def _is_link(rule: Constraint, taken: Sequence[Constraint]) -> bool:
+    """Whether an ordering continues another one (a <= b <= c), which rejection then keeps where b can be missing."""
+    ends = {(c.low, c.high) for c in taken if isinstance(c, Inequality)}
+    return isinstance(rule, Inequality) and any(rule.low == high or rule.high == low for low, high in ends)
 
 
 def _are_numbers(constraint: Constraint, schema: TableSchema) -> bool:

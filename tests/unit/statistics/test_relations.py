@@ -207,6 +207,24 @@ def sales(seed: int, n: int = 1500) -> pd.DataFrame:
     return pd.DataFrame({"price": price, "cut": cut, "paid": (price - cut).round(2), "share": share, "level": level})
 
 
+@pytest.mark.parametrize("method", [rs.GaussianCopula, rs.BayesianNetworkSynthesizer, rs.SequentialTrees])
+def test_rules_auto_keeps_a_chain_whose_links_have_gaps(method: type) -> None:
+    """Two gaps cannot both take the place of a column that can be missing: the second link is kept by rejection."""
+    rng = np.random.default_rng(6)
+    came = pd.Series(pd.Timestamp("2022-05-01") + pd.to_timedelta(rng.integers(0, 500, N), unit="D"))
+    seen = came + pd.to_timedelta(rng.integers(0, 40, N), unit="D")
+    left = seen + pd.to_timedelta(rng.integers(0, 60, N), unit="D")
+    data = pd.DataFrame({"came": came, "seen": seen.mask(rng.random(N) < 0.25), "left": left.mask(rng.random(N) < 0.1)})
+    model = method(seed=0, rules="auto", verbose=False).fit(data)
+    assert {str(c) for c in model.schema_.constraints} == {
+        str(Inequality(*e)) for e in (("came", "seen"), ("seen", "left"))
+    }
+    made = model.sample(2 * N, seed=1)
+    for low, high in (("came", "seen"), ("seen", "left"), ("came", "left")):
+        assert not (made[low] > made[high]).any()
+    assert (abs(made.isna().mean() - data.isna().mean()) < 0.05).all()
+
+
 @pytest.mark.statistical
 def test_rules_auto_costs_no_quality() -> None:
     """The part with most values is computed, and weighted where it is off; figures of a seeded fit, with its seeds."""
