@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -85,6 +87,11 @@ class Nodes:
         self.cluster.remove_node(node, allow_graceful=False)
         shutil.rmtree(self.scratch[node_id], ignore_errors=True)
 
+    def rows(self) -> list[Path]:
+        """Files of rows that lie on the nodes' own disks."""
+        endings = (".parquet", ".npy", ".arrow", ".bin", ".safetensors")
+        return [p for folder in self.scratch.values() for p in folder.rglob("*") if p.suffix in endings]
+
 
 @contextmanager
 def nodes(n: int, folder: Path, *, store_bytes: int = 150 << 20) -> Iterator[Nodes]:
@@ -121,20 +128,21 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def a_node_is_lost(made: Nodes, task: str, mark: Path) -> Iterator[None]:
+def a_node_is_lost(made: Nodes, task: str, mark: Path, module: ModuleType = ray_execution) -> Iterator[None]:
     """One more node, which is killed as soon as a task of the stage is running on it; the task waits for that.
 
     Args:
         made: the other nodes.
-        task: name of the function in `running/ray.py` that runs as a task.
+        task: name of the function in the module that runs as a task, or as a trial.
         mark: a file that is made when the task has begun.
+        module: where the driver finds that function.
 
     Raises:
         AssertionError: no task of the stage was running on the node.
     """
     node_id = made.add().node_id
     with pytest.MonkeyPatch.context() as patch, killing(made, mark, lambda: node_id):
-        patch.setattr(ray_execution, task, held_on(node_id, mark, getattr(ray_execution, task)))
+        patch.setattr(module, task, held_on(node_id, mark, getattr(module, task)))
         yield
 
 
@@ -165,7 +173,7 @@ def killing(made: Nodes, mark: Path, node_id: Callable[[], str]) -> Iterator[Non
 def held_on(node_id: str, mark: Path, run: Callable[..., Any]) -> Callable[..., Any]:
     """The same task, but on one node it says that it has begun and never ends; a closure, so that it travels whole."""
 
-    def task(*args: Any) -> Any:
+    def task(*args: Any, **kwargs: Any) -> Any:
         import time
 
         import ray
@@ -177,9 +185,9 @@ def held_on(node_id: str, mark: Path, run: Callable[..., Any]) -> Callable[..., 
             raise AssertionError("the node was to be killed, and was not")
         while not (mark.exists() or mark.with_suffix(".over").exists()):  # the stage must not be over before that
             time.sleep(0.02)
-        return run(*args)
+        return run(*args, **kwargs)
 
-    return task
+    return functools.update_wrapper(task, run, assigned=(), updated=())  # Tune looks at the arguments
 
 
 # ---- a lost worker of a training -------------------------------------------------------------------------------------

@@ -183,6 +183,7 @@ class AttackCampaign:
 def work_on(world: World, trial: Trial, store: CampaignStore, wants_scores: bool) -> Report:
     """Run a trial and write it; what goes wrong with its data or method is its result, not the campaign's end."""
     try:
+        store.require_shared()
         records = run_trial(world, trial)
     except (RaysynthError, ValueError, ArithmeticError, MemoryError) as error:
         return Report(trial.key, f"{type(error).__name__}: {error}")

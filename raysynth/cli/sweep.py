@@ -38,7 +38,7 @@ raysynth sweep patients.csv --methods bayesian_network,copula --epsilons 0.5,1 -
 )
 def sweep(
     data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder of Parquet, or URI (s3://, gs://).")],
-    out: Annotated[Path, typer.Option(help="Folder for models, figures and the report.")],
+    out: Annotated[str, typer.Option(help="Folder or URI for models, figures and the report.")],
     methods: Annotated[str | None, typer.Option(help="Methods to try, with commas; default: all that can.")] = None,
     epsilons: Annotated[str, typer.Option(help="Privacy budgets, with commas; inf: none.")] = "inf",
     seeds: Annotated[int, typer.Option(help="Fits of each setting, for the error bars.", min=1)] = 3,
@@ -115,7 +115,7 @@ def sweep(
 
 def sweep_outcome(
     data: str,
-    out: Path,
+    out: str,
     *,
     methods: str | None,
     epsilons: str,
@@ -134,10 +134,10 @@ def sweep_outcome(
         parameters=read_settings(settings or []),
         **options,
     )
-    report = out / "report.html"
+    report = f"{out.rstrip('/')}/report.html"
     result.generate_report(report)
     words = result.explain(max_epsilon=max_epsilon)
-    record = {"command": "sweep", **result.record(), "recommendation": words, "report": str(report)}
+    record = {"command": "sweep", **result.record(), "recommendation": words, "report": report}
     return Outcome(record, f"{words}\nReport: {report}")
 
 

@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from raysynth.errors import ParameterError, RaysynthError, StorageError
-from raysynth.files.stores import CLIENTS, first_line, open_uri
+from raysynth.files.stores import CLIENTS, first_line, open_uri, replace_object
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
 
-_MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")  # one slash, too: `Path` makes s3://b/f into s3:/b/f
 
 
@@ -112,6 +111,11 @@ class Place:
         with as_os_error(self.name), self.filesystem.open_input_stream(self.path, compression=None) as stream:
             return io.BytesIO(stream.read())
 
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """Its text; raises `OSError`."""
+        with self.open() as stream:
+            return stream.read().decode(encoding)
+
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
         """Its bytes, some at a time; raises `OSError`."""
         with (
@@ -157,8 +161,18 @@ class Place:
             with as_os_error(self.name):
                 self.filesystem.delete_file(self.path)
 
+    def delete_all(self) -> None:
+        """Delete a folder and all that is in it, where it is there; raises `OSError`."""
+        if self.filesystem is None:
+            if Path(self.path).exists():
+                shutil.rmtree(self.path)
+            return
+        for name in self.sizes():
+            (self / name).delete()
+
 
 Target = str | os.PathLike[str] | Place
+Folder = Path | Place  # of this machine, or of a store: both take '/', `exists` (of a file) and `read_text`
 
 
 def place(target: Target, what: str = "path") -> Place:
@@ -181,6 +195,26 @@ def place(target: Target, what: str = "path") -> Place:
         return Place(None, path, path)
     filesystem, path = open_uri(f"{found[1].lower()}://{text[found.end() :]}", what)
     return Place(filesystem, path.rstrip("/"), f"{found[1].lower()}://{path.rstrip('/')}")
+
+
+def folder_at(target: Target, what: str = "path") -> Folder:
+    """The folder that a user means, of this machine or of a store; arguments and errors as of `place`."""
+    where = place(target, what)
+    return Path(where.path) if where.is_local else where
+
+
+def require_shared(written: Folder) -> None:
+    """In a task: raise `StorageError` where what the driver wrote is not there, since each node has a disk of its own.
+
+    A task would write beside it all the same, and the driver would never find that.
+    """
+    if isinstance(written, Path) or written.is_local:
+        at = place(written)
+        if not at.exists():
+            raise StorageError(
+                f"'{at.parent}' is not one folder for all nodes of the cluster: on one of them '{at}' is not there; "
+                "give a folder that all nodes see, or a bucket (s3://bucket/key)"
+            )
 
 
 @contextmanager
@@ -342,34 +376,11 @@ def _uploaded(final: Place) -> Iterator[Path]:
         temporary = folder / f"upload{final.suffix}"
         yield temporary
         with as_os_error(final.name):
-            _replace_object(final.filesystem, final.path, temporary)
+            replace_object(final.filesystem, final.path, temporary)
     except OSError as error:
         raise storage_error(error, final) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace_object(filesystem: pafs.FileSystem, path: str, source: Path) -> None:
-    """Upload a file, and replace the object by it only when it is there whole; raises what the store's client raises.
-
-    A stream of pyarrow is completed even where its block fails or is interrupted, so a half object would replace the
-    old one. What is too large for a store to copy in one step is written without the detour.
-    """
-    folder, _, name = path.rpartition("/")
-    size = source.stat().st_size
-    beside = f"{folder}/.{Path(name).stem}.{secrets.token_hex(4)}.tmp{Path(name).suffix}"
-    written = path if size > _MOST_COPIED else beside
-    try:
-        with source.open("rb") as content, filesystem.open_output_stream(written, compression=None) as stream:
-            shutil.copyfileobj(content, stream, 1 << 23)
-        if filesystem.get_file_info(written).size != size:
-            raise OSError("the store has another number of bytes than were sent")
-        if written == beside:
-            filesystem.copy_file(beside, path)
-    finally:
-        with suppress(Exception):  # not there, or may not be deleted: what was written counts
-            if written == beside:
-                filesystem.delete_file(beside)
 
 
 def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:

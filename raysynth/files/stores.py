@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -10,6 +14,8 @@ from raysynth.errors import ParameterError, StorageError
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
+
+_MOST_COPIED = 5 << 30  # bytes that S3 copies in one request
 
 
 def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
@@ -86,3 +92,26 @@ def _without_keys(uri: str) -> str:
 def first_line(error: BaseException) -> str:
     """Of its message; the name of its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def replace_object(filesystem: pafs.FileSystem, path: str, source: Path) -> None:
+    """Upload a file, and replace the object by it only when it is there whole; raises what the store's client raises.
+
+    A stream of pyarrow is completed even where its block fails or is interrupted, so a half object would replace the
+    old one. What is too large for a store to copy in one step is written without the detour.
+    """
+    folder, _, name = path.rpartition("/")
+    size = source.stat().st_size
+    beside = f"{folder}/.{Path(name).stem}.{secrets.token_hex(4)}.tmp{Path(name).suffix}"
+    written = path if size > _MOST_COPIED else beside
+    try:
+        with source.open("rb") as content, filesystem.open_output_stream(written, compression=None) as stream:
+            shutil.copyfileobj(content, stream, 1 << 23)
+        if filesystem.get_file_info(written).size != size:
+            raise OSError("the store has another number of bytes than were sent")
+        if written == beside:
+            filesystem.copy_file(beside, path)
+    finally:
+        with suppress(Exception):  # not there, or may not be deleted: what was written counts
+            if written == beside:
+                filesystem.delete_file(beside)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from raysynth.dp.accounting.ledger import ROW, unit_in_words
 from raysynth.dp.accounting.odometer import Odometer, charge_fit
 from raysynth.errors import ModelFileError, ParameterError
-from raysynth.files.storage import Place, Target, check_writable, is_uri, local_path, place
+from raysynth.files.storage import Folder, Place, Target, check_writable, folder_at, is_uri, place
 from raysynth.fitting.method import EncoderForm
 
 if TYPE_CHECKING:
@@ -165,31 +164,26 @@ def said_of_table(model: Method) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def kept_by(model: Method) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+def kept_by(model: Method) -> tuple[Folder, Mapping[str, Any], Mapping[str, Any]] | None:
     """Where a model keeps encoded rows, the form of its encoder, and what is said of its table; None: it keeps none."""
     folder = shards_folder(model)
     return None if folder is None else (folder, EncoderForm.of(model).described, said_of_table(model))
 
 
-def shards_folder(model: Method) -> Path | None:
+def shards_folder(model: Method) -> Folder | None:
     """Where a fit keeps its shards; None: nowhere. Raises `ParameterError` where there are none."""
     if model.keep_shards is False or model.keep_shards is None:
         return None
     if not model.can_resume:
         raise ParameterError(f"{type(model).__name__} learns without encoded shards; leave out keep_shards")
     if model.keep_shards is not True:
-        return local_path(model.keep_shards, "keep_shards")
+        return folder_at(model.keep_shards, "keep_shards")
     if model.run_config is None or model.run_config.storage_path is None:
         raise ParameterError(
             "keep_shards=True puts shards into STORAGE_PATH/shards: give run_config=RunConfig(storage_path=...), or "
             "keep_shards='/shared/shards'"
         )
-    if is_uri(model.run_config.storage_path):
-        raise ParameterError(
-            f"keep_shards=True: what is kept is memory-mapped, which nothing in '{model.run_config.storage_path}' can "
-            "be; name a folder that all workers see: keep_shards='/shared/shards'"
-        )
-    return local_path(model.run_config.storage_path, "storage_path") / "shards"
+    return folder_at(model.run_config.storage_path, "storage_path") / "shards"
 
 
 def run_folder(run_config: RunConfig | None) -> Place | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -105,13 +105,18 @@ def open_counts(prepared: Prepared) -> Iterator[CodeStore | Prepared]:
 
 
 def _write_codes(prepared: Prepared, folder: Path) -> list[np.ndarray]:
-    from raysynth.running.runner import for_each_fragment
+    """The codes of each fragment as a file that is mapped; tasks, wherever they run, hand them to this process."""
+    from raysynth.running.runner import made_in_order
 
-    columns = list(prepared.encoder.names)
-    write = partial(_write_fragment, prepared.encoder, folder)
+    columns, parts = list(prepared.encoder.names), []
     try:
-        paths = for_each_fragment(prepared.table, write, columns=columns, label="encoding")
-        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        encode = partial(_codes_of, prepared.encoder)
+        with closing(made_in_order(prepared.table, encode, columns=columns, label="encoding")) as made:
+            for index, codes_CN in enumerate(made):
+                path = folder / f"codes-{index:06d}.npy"
+                np.save(path, codes_CN)
+                parts.append(np.load(path, mmap_mode="r", allow_pickle=False))
+        return parts
     except OSError as error:
         raise StorageError(
             f"cannot keep encoded rows in '{folder}' ({error.strerror or error}); point TMPDIR to a folder with "
@@ -119,13 +124,11 @@ def _write_codes(prepared: Prepared, folder: Path) -> list[np.ndarray]:
         ) from error
 
 
-def _write_fragment(encoder: TableEncoder, folder: Path, index: int, blocks: Iterable[pa.RecordBatch]) -> Path:
-    """Codes of one fragment as a file (C, rows); written under its index, so that it may be written again."""
+def _codes_of(encoder: TableEncoder, index: int, blocks: Iterable[pa.RecordBatch]) -> np.ndarray:
+    """Codes of one fragment (C, rows)."""
     parts = [encoder.encode(block).codes_NC.T.astype(_code_type(encoder)) for block in blocks]
-    path = folder / f"codes-{index:06d}.npy"
     empty = np.empty((len(encoder.columns), 0), dtype=_code_type(encoder))
-    np.save(path, np.concatenate([empty, *parts], axis=1))
-    return path
+    return np.concatenate([empty, *parts], axis=1)
 
 
 def _code_type(encoder: TableEncoder) -> type[np.uint8] | type[np.uint16]:

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.dp.accounting.budget import DEFAULT_EPSILON, PrivacyBudget
 from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.scope import PrivacyScope
 from raysynth.errors import ParameterError
+from raysynth.files.storage import Folder
 from raysynth.fitting import checks
 from raysynth.fitting.checks import check_privacy_unit, draws_units, is_private, run_folder, shards_folder, unit_of
 from raysynth.fitting.method import OpenedTable, RowsOfUnits, as_modelled
@@ -296,7 +296,7 @@ class Earlier:
 
     run: PrivateRun | None = None
     released: NoisedStatistics | None = None
-    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None = None
+    kept: tuple[Folder, Mapping[str, Any], Mapping[str, Any]] | None = None
     is_first: bool = False
 
 
@@ -358,7 +358,7 @@ def open_privately(
 
 
 def _keeping(
-    kept: tuple[Path, Mapping[str, Any], Mapping[str, Any]],
+    kept: tuple[Folder, Mapping[str, Any], Mapping[str, Any]],
     whole: Table,
     schema: TableSchema,
     modelled: TableSchema,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from raysynth.statistics.contingency import ContingencyCounts, CountingPlan
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
     from raysynth.dp.accounting.scope import PrivacyScope
-    from raysynth.files.storage import Place
+    from raysynth.files.storage import Folder, Place
     from raysynth.fitting.method import EncodedTable
     from raysynth.fitting.private_run import PrivateRun
     from raysynth.schema.constraints import ConstraintSet
@@ -63,7 +62,7 @@ class Prepared:
     privacy: PrivacyScope | None = None
     resume: Place | None = None
     private_run: PrivateRun | None = None
-    keep_shards: Path | None = None
+    keep_shards: Folder | None = None
     releases: KeptReleases | None = None
     units: UnitIndex | None = None
     shared: EncodedTable | None = None

@@ -15,7 +15,7 @@ from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.encoding.table_encoder import NumericForm, TableEncoder
 from raysynth.errors import ModelFileError, NotFittedError
 from raysynth.files.model_file import ModelContent, under, write_model
-from raysynth.files.storage import place
+from raysynth.files.storage import Target, place
 from raysynth.fitting.checks import begin_spending, check_storage_path, listed, resumed_folder, shards_folder, try_out
 from raysynth.fitting.gaps import gaps_of, with_gaps
 from raysynth.fitting.opening import open_for_fit, prepare, privacy_scope, spending_told
@@ -92,7 +92,7 @@ class Synthesizer(Shown):
     keep_shards: Annotated[
         bool | str | os.PathLike[str],
         Parameter(
-            "neural methods: a folder for all workers (True: STORAGE_PATH/shards of `run_config`) where encoded rows "
+            "neural methods: a bucket, or a folder for all workers (True: STORAGE_PATH/shards), where encoded rows "
             "stay, private, for further fits of the table; under a budget these pay for its releases"
         ),
     ] = False
@@ -364,7 +364,7 @@ class Synthesizer(Shown):
 
     # ---- save and load -----------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Target) -> None:
         """Write one file, `path` or URI, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
 
         Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from raysynth.errors import InputError, ModelFileError, ParameterError
 from raysynth.files.model_file import read_model
+from raysynth.files.storage import Target
 
 if TYPE_CHECKING:
     from raysynth.dp.accounting.privacy_spent import PrivacySpent
@@ -160,9 +160,7 @@ _WHAT_A_DAMAGED_FILE_RAISES = (
 )
 
 
-def load_synthetic_model(
-    path: str | os.PathLike[str], *, allow_methods: Sequence[str | type[Synthesizer]] = ()
-) -> Synthesizer:
+def load_synthetic_model(path: Target, *, allow_methods: Sequence[str | type[Synthesizer]] = ()) -> Synthesizer:
     """Load the fitted synthesizer that `save` wrote (for several tables a `RelationalSynthesizer`).
 
     Args:
@@ -177,10 +175,10 @@ def load_synthetic_model(
     try:
         return model_from_content(content, allow_methods)
     except InputError as error:
-        raise ModelFileError(f"model file '{os.fspath(path)}' cannot be used: {error}") from error
+        raise ModelFileError(f"model file '{path}' cannot be used: {error}") from error
     except _WHAT_A_DAMAGED_FILE_RAISES as error:
         raise ModelFileError(
-            f"model file '{os.fspath(path)}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
+            f"model file '{path}' is incomplete or inconsistent ({type(error).__name__}: {error}); "
             "use another copy or refit"
         ) from error
 

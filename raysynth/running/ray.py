@@ -32,6 +32,7 @@ I = TypeVar("I")  # noqa: E741
 
 _WORKER_BYTES = 1 << 28  # of a worker beside the rows that it reads: libraries, codes, a summary
 _VALUE_BYTES = 16  # of a value in a block: read, and canonical or encoded
+_SPEAKER = "ray.data._internal.execution.streaming_executor"  # logger that Ray makes while the first execution runs
 _DATASET_LEVELS = 2  # of merging, where the number of blocks is not known
 
 
@@ -304,7 +305,7 @@ class _OnlyInFiles(logging.Filter):
     @contextmanager
     def here(self) -> Iterator[None]:
         """An execution of ours."""
-        for name in [n for n in list(logging.root.manager.loggerDict) if n.startswith("ray.data")]:
+        for name in [_SPEAKER, *(n for n in list(logging.root.manager.loggerDict) if n.startswith("ray.data"))]:
             logging.getLogger(name).addFilter(self)
         with _lock:
             self.running += 1

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from raysynth.arguments import check_whole
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import Place, place, storage_error, write_atomically
+from raysynth.files.storage import Place, place, require_shared, storage_error, write_atomically
 from raysynth.running.metrics import count_done
 from raysynth.running.stages import stage
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
@@ -234,6 +234,7 @@ def _write_part(
     model: SamplingModel, segments: tuple[Segment, ...], plan: _Plan, folder: Place, index: int
 ) -> tuple[FileRecord, ...]:
     """One part: its chunks one after the other; the record last."""
+    require_shared(folder / RECORDS / "plan.json")
     try:
         records = write_part(
             folder,

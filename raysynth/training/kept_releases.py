@@ -29,7 +29,6 @@ import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from raysynth.dp.accounting.ledger import Event, Ledger
 from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import ModelFileError, ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import Folder, place, write_atomically
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -84,7 +83,7 @@ class ReleaseKey:
         form_text, declared_text = (json.dumps(x, sort_keys=True) for x in (form, declared or {}))
         return cls(data, schema_digest(schema), unit, form_text, declared_text)
 
-    def serves(self, other: Mapping[str, Any], folder: Path) -> bool:
+    def serves(self, other: Mapping[str, Any], folder: Folder) -> bool:
         """Whether releases of another key may be taken; raises `ParameterError` where they are of another table."""
         if {**other, "data": self.data, "declared": self.declared} != asdict(self):
             return False
@@ -111,7 +110,7 @@ class KeptReleases:
         delta: of the fit that drew them.
     """
 
-    home: Path
+    home: Folder
     key: ReleaseKey
     encoder: TableEncoder
     n_rows: int
@@ -119,12 +118,12 @@ class KeptReleases:
     delta: float
 
     @classmethod
-    def new(cls, folder: Path, key: ReleaseKey, encoder: TableEncoder, scope: PrivacyScope) -> KeptReleases:
+    def new(cls, folder: Folder, key: ReleaseKey, encoder: TableEncoder, scope: PrivacyScope) -> KeptReleases:
         """Those of a fit that has released nothing else yet."""
         home = folder / f"under-budget-{secrets.token_hex(8)}"
         return cls(home, key, encoder, scope.n_rows, scope.ledger.events, scope.budget.delta)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Folder) -> None:
         """Into a folder of rows, with the fits that have learned from those that lay at `home` before."""
         described, arrays = self.encoder.to_state()
         content = {
@@ -135,8 +134,13 @@ class KeptReleases:
             "ledger": Ledger(self.events).to_dict(),
         }
         write_model(folder / RELEASES, ModelContent(content, arrays))
-        for path in (self.home / FITS).glob("*.json"):
-            write_atomically(folder / FITS / path.name, path.read_bytes(), private=True)
+        for fit, ledger in self._fits().items():
+            write_atomically(folder / FITS / fit, ledger.encode(), private=True)
+
+    def _fits(self) -> dict[str, str]:
+        """Ledgers of the fits that have learned from these rows, as JSON by the name of their file."""
+        names = sorted(name for name in (place(self.home) / FITS).sizes() if not name.startswith("."))
+        return {name: (self.home / FITS / name).read_text(encoding="utf-8") for name in names}
 
     def joint(self, fit_id: str, ledger: Ledger, delta: float) -> Spent | None:
         """Adds a fit, before its training, to those that have learned from these rows; the cost of all together.
@@ -150,7 +154,7 @@ class KeptReleases:
         """
         own = Ledger(ledger.events[len(self.events) :])
         write_atomically(self.home / FITS / f"{fit_id}.json", own.to_json().encode(), private=True)
-        trained = [Ledger.from_json(p.read_text(encoding="utf-8")) for p in sorted((self.home / FITS).glob("*.json"))]
+        trained = [Ledger.from_json(ledger) for ledger in self._fits().values()]
         if len(trained) == 1:
             return None
         return spent((*self.events, *(event for ledger in trained for event in ledger)), delta)
@@ -166,7 +170,7 @@ class Keeping:
         found: such releases, of earlier fits.
     """
 
-    folder: Path
+    folder: Folder
     key: ReleaseKey
     found: tuple[KeptReleases, ...]
 
@@ -178,7 +182,7 @@ class Keeping:
 
 
 def looked_up(
-    folder: Path,
+    folder: Folder,
     form: Mapping[str, Any],
     table: Table,
     schema: TableSchema,
@@ -207,9 +211,10 @@ def looked_up(
     return Keeping(folder, key, tuple(_found(folder, key, schema)))
 
 
-def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptReleases]:
+def _found(folder: Folder, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptReleases]:
     """Releases that are of the same; what is damaged is left out, with a word in the log."""
-    for path in sorted(folder.glob(f"under-budget-*/{RELEASES}")):
+    kept = (n for n in sorted(place(folder).sizes()) if n.startswith("under-budget-") and n.endswith(f"/{RELEASES}"))
+    for home, path in ((folder / n.partition("/")[0], folder / n) for n in kept):
         try:
             content = read_model(path)
             if not key.serves(content.meta["key"], folder):
@@ -222,7 +227,7 @@ def _found(folder: Path, key: ReleaseKey, schema: TableSchema) -> Iterator[KeptR
         except (ModelFileError, KeyError, TypeError, ValueError) as error:
             _logger.warning("the releases kept in '%s' are not used: %s", path, error)
             continue
-        yield KeptReleases(path.parent, key, encoder, n_rows, events, delta)
+        yield KeptReleases(home, key, encoder, n_rows, events, delta)
 
 
 def fingerprint(table: Table, columns: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ import numpy as np
 from raysynth.encoding.block import EncodedBlock, concat_blocks
 from raysynth.errors import StorageError
 from raysynth.files.private_folder import new_name, private_folder, remove_abandoned
-from raysynth.files.storage import storage_error, write_atomically
+from raysynth.files.storage import Folder, Place, place, storage_error, write_atomically
 from raysynth.statistics.units import UnitIndex
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.kept_releases import _sha256, encoder_digest, fingerprint, schema_digest
@@ -50,7 +50,11 @@ from raysynth.training.shards import (
     array_file,
     content_of,
     encode_fragment,
+    fetched,
     is_whole,
+    read_manifest,
+    stream_shards,
+    write_manifest,
     write_shards,
 )
 
@@ -128,8 +132,8 @@ def kept_shards(
     Raises:
         StorageError: the folder cannot be written.
     """
-    key = ShardKey.of(table, schema, encoder) if releases is None else ShardKey.under_budget(releases)
-    home = folder / key.digest if releases is None else releases.home
+    key = _key(table, schema, encoder, releases)
+    home = folder / key.digest if releases is None else Path(str(releases.home))
     remove_abandoned(folder)
     found = _found(home, key)
     if found is not None and len(found.shards) >= fewest:
@@ -148,6 +152,79 @@ def kept_shards(
     return ShardSet.open(home)
 
 
+def shards_in_store(
+    table: Table,
+    schema: TableSchema,
+    encoder: TableEncoder,
+    folder: Place,
+    put: Callable[[str, np.ndarray], None],
+    *,
+    rows_per_shard: int,
+    fewest: int = 1,
+    releases: KeptReleases | None = None,
+) -> tuple[Shard, ...]:
+    """As `kept_shards`, in an object store: files go there as they are made, and from there through this process.
+
+    `key.json` is written last, and goes first where shards are replaced: without it nothing is taken.
+
+    Args:
+        put: `put(name, content)` keeps a file of this fit, kept or new.
+    """
+    key = _key(table, schema, encoder, releases)
+    home = folder / key.digest if releases is None else place(releases.home)
+    found = _fetched(home, key, put, fewest)
+    if found is not None:
+        return found
+    try:
+        if (home / KEY).exists():
+            (home / KEY).delete()
+    except OSError as error:
+        raise storage_error(error, home) from error
+    write_atomically(folder / LABEL, NOTE.encode())
+
+    def keep(name: str, content: np.ndarray) -> None:
+        write_atomically(home / name, content.tobytes())
+        put(name, content)
+
+    at_least = 0 if releases is None else fewest
+    made = stream_shards(table, encoder, keep, rows_per_shard=rows_per_shard, at_least=at_least)
+    write_manifest(home, made)
+    if releases is not None:
+        releases.write(home)
+    write_atomically(home / KEY, json.dumps(asdict(key)).encode())
+    return made
+
+
+def _key(table: Table, schema: TableSchema, encoder: TableEncoder, releases: KeptReleases | None) -> ShardKey:
+    return ShardKey.of(table, schema, encoder) if releases is None else ShardKey.under_budget(releases)
+
+
+def _fetched(
+    home: Place, key: ShardKey, put: Callable[[str, np.ndarray], None], fewest: int
+) -> tuple[Shard, ...] | None:
+    """As `_found`, of an object store, each file put where this fit needs it."""
+    if not (home / KEY).exists():
+        return None
+    try:
+        _require_key(home, key)
+        shards = read_manifest(home)
+        if len(shards) < fewest:
+            return None
+        return tuple(fetched(home, shard).put(put, shard.name) for shard in shards)
+    except (OSError, ValueError, StorageError) as error:
+        _warn(home, error)
+        return None
+
+
+def _require_key(home: Folder, key: ShardKey) -> None:
+    if json.loads((home / KEY).read_text(encoding="utf-8")) != asdict(key):
+        raise StorageError(f"'{home / KEY}' belongs to another table")
+
+
+def _warn(home: Folder, error: Exception) -> None:
+    _logger.warning("the shards kept in '%s' are not used (%s); the table is encoded again", home, error)
+
+
 def _found(home: Path, key: ShardKey) -> ShardSet | None:
     """Shards that were made of the same and are whole; None, with a word in the log, where they are damaged."""
     from raysynth.running.runner import run_tasks
@@ -155,15 +232,14 @@ def _found(home: Path, key: ShardKey) -> ShardSet | None:
     if not home.exists():
         return None
     try:
-        if json.loads((home / KEY).read_text(encoding="utf-8")) != asdict(key):
-            raise StorageError(f"'{home / KEY}' belongs to another table")
+        _require_key(home, key)
         shards = ShardSet.open(home)
         whole = run_tasks(partial(is_whole, home), shards.shards, label="checking shards", weight=shards.n_rows)
         if not all(whole):
             damaged = next(s.name for s, good in zip(shards.shards, whole, strict=True) if not good)
             raise StorageError(f"shard '{damaged}' is missing or its checksum is wrong")
     except (OSError, ValueError, StorageError) as error:
-        _logger.warning("the shards kept in '%s' are not used (%s); the table is encoded again", home, error)
+        _warn(home, error)
         return None
     return shards
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import StorageError
-from raysynth.files.storage import atomic_path, make_folder, storage_error
+from raysynth.files.storage import Folder, Place, atomic_path, make_folder, storage_error, write_atomically
 
 if TYPE_CHECKING:
     from raysynth.data.fragments import Table
@@ -96,22 +96,11 @@ class ShardSet:
     @classmethod
     def open(cls, folder: str | Path) -> ShardSet:
         """Read the manifest of a folder; raises `StorageError` where it is missing or of another version."""
-        path = Path(folder) / MANIFEST
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"format version {content['format_version']}")
-            return cls(Path(folder), tuple(Shard(**s) for s in content["shards"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StorageError(
-                f"'{path}' is no manifest of shards that this raysynth reads ({error}); encode again"
-            ) from error
+        return cls(Path(folder), read_manifest(Path(folder)))
 
     def write_manifest(self) -> None:
         """Make the folder complete: the manifest is written last."""
-        content = {"format_version": FORMAT_VERSION, "shards": [asdict(s) for s in self.shards]}
-        with atomic_path(self.folder / MANIFEST, private=True) as temporary:
-            temporary.write_text(json.dumps(content), encoding="utf-8")
+        write_manifest(self.folder, self.shards)
 
     def share(self, rank: int, world_size: int) -> ShardRows:
         """The rows of one worker, checked and memory-mapped: shard i is worker i mod W's.
@@ -137,6 +126,26 @@ class ShardSet:
             return ShardRows.open(self.handed.laid(names), mine)
         except StorageError:  # what an earlier start of a worker left there is damaged
             return ShardRows.open(self.handed.laid(names, anew=True), mine)
+
+
+def read_manifest(folder: Folder) -> tuple[Shard, ...]:
+    """The shards of a folder; raises `StorageError` where its manifest is missing or of another version."""
+    path = folder / MANIFEST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {content['format_version']}")
+        return tuple(Shard(**s) for s in content["shards"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"'{path}' is no manifest of shards that this raysynth reads ({error}); encode again"
+        ) from error
+
+
+def write_manifest(folder: Folder, shards: Sequence[Shard]) -> None:
+    """Say which shards lie in a folder; raises `StorageError`."""
+    content = {"format_version": FORMAT_VERSION, "shards": [asdict(s) for s in shards]}
+    write_atomically(folder / MANIFEST, json.dumps(content).encode(), private=True)
 
 
 @dataclass(frozen=True)
@@ -203,7 +212,7 @@ def write_shards(
         make_folder(folder, private=True)
     except OSError as error:
         raise storage_error(error, folder) from error
-    put = partial(_write_file, folder)
+    put = partial(write_file, folder)
     made = stream_shards(table, encoder, put, rows_per_shard=rows_per_shard, at_least=at_least, label=label)
     shards = ShardSet(folder, made)
     shards.write_manifest()
@@ -246,7 +255,7 @@ def stream_shards(
 
 def write_block(folder: Path, name: str, block: EncodedBlock, max_code: int) -> Shard:
     """Write one shard; codes up to 255 take one byte."""
-    return content_of(block, max_code).put(partial(_write_file, folder), name)
+    return content_of(block, max_code).put(partial(write_file, folder), name)
 
 
 @dataclass(frozen=True)
@@ -301,7 +310,24 @@ def _encode_shards(
     return [content_of(encoder.encode(part), max_code) for part in parts]
 
 
-def _write_file(folder: Path, name: str, content: np.ndarray) -> None:
+def fetched(folder: Place, shard: Shard) -> ShardContent:
+    """What the files of a shard in an object store hold; raises `StorageError` where they are not as they were."""
+    try:
+        files = []
+        for name in _names(shard.name):
+            with (folder / name).open() as stream:
+                files.append(np.frombuffer(stream.read(), np.uint8))
+    except OSError as error:
+        raise StorageError(f"shard '{folder / shard.name}' cannot be read ({error})") from error
+    digest = hashlib.sha256(files[0].data)
+    digest.update(files[1].data)
+    if digest.hexdigest() != shard.sha256:
+        raise StorageError(f"shard '{folder / shard.name}' is damaged: its checksum is wrong")
+    return ShardContent(shard.rows, tuple(files), shard.sha256)
+
+
+def write_file(folder: Path, name: str, content: np.ndarray) -> None:
+    """A file of a folder that is its owner's alone, from its bytes; raises `StorageError`."""
     with atomic_path(folder / name, private=True) as temporary:
         temporary.write_bytes(content.data)
 

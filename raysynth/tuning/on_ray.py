@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from raysynth.errors import ClusterError, ParameterError
+from raysynth.files.storage import Folder, place, require_shared, write_atomically
 from raysynth.running.forecast import forecast, part
 from raysynth.running.progress import progress
 from raysynth.running.runner import in_this_process
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _PROCESS_SECONDS = 4.0  # that the first trial of a process takes more: it imports, and looks at the real rows
 Expected = Callable[[Trial], float]
+_MARK = ".driver"  # in the folder of a sweep: what every node must see
 _LOST_PROCESSES = 1  # how often a trial is started again after the loss of its process
 _QUIET = {  # Tune prints how many trials there are, which a private selection must not tell
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -52,11 +53,11 @@ class TrialTask(Protocol):
     """What trials share; it pickles."""
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Folder:
         """Folder of the sweep."""
         ...
 
-    def result_path(self, trial: Trial) -> Path:
+    def result_path(self, trial: Trial) -> Folder:
         """Where the result of a trial is."""
         ...
 
@@ -122,6 +123,7 @@ def run_choices(
     at_once = room.at_once(start_ray().cluster_resources())
     if not choices.number:
         return
+    write_atomically(task.folder / _MARK, b"", private=True)
     tuner = _tuner(choices, task, room.reserved, at_once, searcher, stops_early)
     with _environment(_QUIET), _errors_only("ray.tune"), trials_shown(choices, at_once, expected):
         try:
@@ -143,7 +145,7 @@ def _tuner(
 ) -> Tuner:
     from ray import tune
 
-    scheduler = None
+    scheduler, where = None, place(task.folder)
     callbacks: list[Callback] = [TrialProgress()]
     if stops_early:
         scheduler = asha()
@@ -162,7 +164,8 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(task.folder.absolute()),
+            storage_path=where.path,
+            storage_filesystem=where.filesystem,
             failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
             callbacks=callbacks,
             verbose=0,
@@ -176,6 +179,7 @@ def _trainable(config: dict[str, Any], task: TrialTask, choices: Choices, watche
     from ray import tune
     from threadpoolctl import threadpool_limits
 
+    require_shared(task.folder / _MARK)
     torch.set_num_threads(1)
     os.environ["RAYSYNTH_QUIET"] = "1"
     with threadpool_limits(1), in_this_process():
@@ -238,7 +242,7 @@ class KeepStopped(tune.Callback):
         choices: what Tune runs. (No rows: Tune writes its callbacks to storage.)
     """
 
-    def __init__(self, folder: Path, choices: Choices) -> None:
+    def __init__(self, folder: Folder, choices: Choices) -> None:
         self.folder, self.choices = folder, choices
         self._latest: dict[str, dict[str, Any]] = {}
 

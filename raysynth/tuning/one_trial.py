@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import RaysynthError
+from raysynth.files.storage import Folder
 from raysynth.schema.table import TableSchema
 from raysynth.tuning.trials import (
     FAILED,
@@ -75,7 +75,7 @@ class Task:
     targets: tuple[str, ...]
     objective: str
     delta: float | None
-    folder: Path
+    folder: Folder
     fixed: dict[str, Any] = field(default_factory=dict)
     shared: SharedTable | None = None
     private: Task | None = None
@@ -95,11 +95,11 @@ class Task:
         """What a fit may know of the columns: under a budget nothing that was inferred from the rows."""
         return self.schema if math.isinf(setting.epsilon) else self.declared
 
-    def model_path(self, trial: Trial) -> Path:
+    def model_path(self, trial: Trial) -> Folder:
         """Where the model of a trial is."""
         return self.folder / "models" / f"{trial.key}.raysynth"
 
-    def result_path(self, trial: Trial) -> Path:
+    def result_path(self, trial: Trial) -> Folder:
         """Where the result of a trial is."""
         return result_path(self.folder, trial)
 

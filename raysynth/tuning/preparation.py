@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, ParameterError, RaysynthError
+from raysynth.files.storage import Folder
 from raysynth.tuning.one_trial import Task, synthesizer
 from raysynth.tuning.trials import Setting
 from raysynth.tuning.winners import Budget
@@ -125,7 +125,7 @@ def prepared_task(
     targets: tuple[str, ...] | None,
     objective: str,
     budget: Budget,
-    folder: Path,
+    folder: Folder,
     entity: str | None = None,
 ) -> Task:
     """The task of all trials: its schema is inferred, and its target chosen where none is named.

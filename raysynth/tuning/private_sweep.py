@@ -4,7 +4,7 @@ The folder of the sweep, while it runs, holds a private part: the drawn settings
 drawn once), the released statistics with the ledger of what was charged for them, and the runs' results and models.
 Once the winner is kept, the private part is deleted. A sweep that was stopped goes on with the same draw and the same
 statistics; a run that was cut short with its process has shown nothing, and is run again; one that failed has scored
-minus infinity, for good.
+minus infinity, for good. (In a bucket that keeps versions, what was deleted can be had again.)
 
 What an onlooker of the machine may still learn is how long it took, and from that something of the number of runs: the
 guarantee is for what is released, not for a clock beside it.
@@ -15,10 +15,8 @@ from __future__ import annotations
 import json
 import math
 import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from raysynth.dp.mechanisms.counts import gaussian_vector
 from raysynth.dp.mechanisms.noise import noise_source
 from raysynth.errors import ParameterError
 from raysynth.files.model_file import ModelContent, read_model, write_model
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import Folder, place, write_atomically
 from raysynth.fitting.method import OpenedTable, as_modelled
 from raysynth.fitting.opening import fit_opened, open_table
 from raysynth.methods.base import Synthesizer
@@ -56,10 +54,10 @@ _DRAW, _LEDGER, _STATISTICS = "draw.json", "ledger.json", "statistics.zip"
 class PrivateFolder:
     """The files of a private selection."""
 
-    path: Path
+    path: Folder
 
     @property
-    def private(self) -> Path:
+    def private(self) -> Folder:
         """What nobody but the data's holder may see; deleted at the end."""
         return self.path / PRIVATE_FOLDER
 
@@ -112,8 +110,7 @@ class PrivateFolder:
 
     def clear(self) -> None:
         """Delete all that may not be shown."""
-        if self.private.exists():
-            shutil.rmtree(self.private)
+        place(self.private).delete_all()
 
     def result(self) -> SweepResult:
         """The finished selection, as it was kept."""
@@ -128,7 +125,7 @@ class PrivateFolder:
         return load_synthetic_model(self.path / _WINNER_FILE)
 
 
-def private_sweep(plan: PrivatePlan, table: Table, folder: Path, room: Room) -> SweepResult:
+def private_sweep(plan: PrivatePlan, table: Table, folder: Folder, room: Room) -> SweepResult:
     """Draw, run, choose, keep the winner, and forget the rest; goes on where an earlier call was stopped."""
     files = PrivateFolder(folder)
     if not files.is_done:
@@ -243,13 +240,13 @@ class PrivateTask:
     table: Table
     statistics: NoisedStatistics
     counts: dict[tuple[int, ...], np.ndarray]
-    folder: Path
+    folder: Folder
 
-    def model_path(self, trial: Trial) -> Path:
+    def model_path(self, trial: Trial) -> Folder:
         """Where the model of a run is."""
         return self.folder / "models" / f"{trial.key}.raysynth"
 
-    def result_path(self, trial: Trial) -> Path:
+    def result_path(self, trial: Trial) -> Folder:
         """Where the result of a run is."""
         return result_path(self.folder, trial)
 

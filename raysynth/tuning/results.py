@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.arguments import check_one_of
 from raysynth.comparison.intervals import FEWEST_REPEATS, Estimate
 from raysynth.errors import ParameterError
 from raysynth.files.notebook import html_table
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import Folder, Target, write_atomically
 from raysynth.tuning import front as fronts
 from raysynth.tuning.report import render_sweep
 from raysynth.tuning.trials import FAILED, STOPPED, TrialResult
@@ -37,7 +35,7 @@ class SweepResult:
         results: one a trial, failed and stopped ones among them.
         selection: 'internal', 'proxy' or 'private'; see `raysynth.tuning.sweep`.
         objective: what utility is.
-        folder: where models and results are.
+        folder: where models and results are: a path, or a place in an object store.
         winner: gives the fitted model of a candidate.
         repeated: how many trials were on storage already.
         data: path of the table; empty where it has none.
@@ -47,7 +45,7 @@ class SweepResult:
     results: tuple[TrialResult, ...]
     selection: str
     objective: str
-    folder: Path
+    folder: Folder
     winner: Callable[[fronts.Candidate], Synthesizer] = field(repr=False, compare=False)
     repeated: int = 0
     data: str = ""
@@ -142,7 +140,7 @@ class SweepResult:
         lines.append(f"To fit it: {fit_command(covered or chosen, self.data)}")
         return "\n".join([*lines, f"These results are {self.label}."])
 
-    def generate_report(self, path: str | os.PathLike[str]) -> None:
+    def generate_report(self, path: Target) -> None:
         """Write one self-contained HTML file to `path`: the plots, the table, the words.
 
         Raises:

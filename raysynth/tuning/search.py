@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from raysynth.errors import ParameterError
@@ -21,7 +20,7 @@ from raysynth.tuning.domains import Space
 from raysynth.tuning.on_ray import Room, run_choices, run_trials
 from raysynth.tuning.one_trial import Task, results_of
 from raysynth.tuning.preparation import with_shared_table
-from raysynth.tuning.trials import Trial, TrialResult, all_trials
+from raysynth.tuning.trials import Trial, TrialResult, all_trials, kept_results
 
 SEARCHES, SCHEDULERS = ("optuna",), ("asha",)
 _SEARCHED = "searched"  # folder of notes, each of a study that has drawn all its settings
@@ -147,11 +146,6 @@ def run_search(search: Search, task: Task, room: Room) -> tuple[list[Trial], int
     missing = [t for t in trials if t not in done and t not in tried]
     run_trials(missing, shared() if missing else task, room, task.expected_seconds)
     return trials, sum(t in before for t in trials)
-
-
-def kept_results(folder: Path) -> list[TrialResult]:
-    """All results in the folder of a sweep, in the order of their names."""
-    return [TrialResult.read(path) for path in sorted((folder / "trials").glob("*.json"))]
 
 
 def _run_group(

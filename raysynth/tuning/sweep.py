@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from raysynth.arguments import check_one_of, check_whole
@@ -16,7 +15,7 @@ from raysynth.dp.accounting.ledger import ROW
 from raysynth.dp.accounting.odometer import Odometer, record_use
 from raysynth.dp.accounting.selection import GEOMETRIC, Repetitions
 from raysynth.errors import ParameterError
-from raysynth.files.storage import local_path
+from raysynth.files.storage import Folder, folder_at
 from raysynth.running.stages import stage
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.dated_table import declared_types
@@ -47,7 +46,7 @@ class Trials:
     Args:
         methods: names of methods; None: all that take every epsilon asked for.
         epsilons: infinity: without differential privacy.
-        out: folder for models, results and the report.
+        out: folder or URI for models, results and the report; over several nodes one that all of them see.
         search_space: {method: {parameter: [values] or (low, high)}}; None for a method: the values that it declares
             itself; methods left out keep their defaults.
         n_trials: settings of each method in `search_space`, at each epsilon with a search.
@@ -134,10 +133,7 @@ class EvaluatedTrials(Trials):
             raise ParameterError(f"holdout_share must be between 0 and 1; found {self.holdout_share!r}")
         given = (("scaling_config", self.scaling_config), ("run_config", self.run_config))
         spread = {k: v for k, v in given if v is not None}
-        folder, targets = (
-            local_path(self.out, "out"),
-            _listed(self.target_columns),
-        )  # Tune changes the working directory
+        folder, targets = folder_at(self.out, "out"), _listed(self.target_columns)
         search = self._search(self.n_seeds, self.search, self.scheduler)
         search.check(spread)
         budget, entity = self._budget(spread), self.entity
@@ -167,7 +163,7 @@ class EvaluatedTrials(Trials):
         shown = f"{len(parts.train):,} learned from, {len(parts.holdout):,} held out"
         return SweepResult(results, self.selection, self.objective, folder, winner, repeated, _path(data), shown)
 
-    def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
+    def _rows(self, data: Any, budget: winners.Budget, folder: Folder) -> tuple[Any, Any]:
         """The rows to learn and hold out from, and the holdout where it is given."""
         raise NotImplementedError
 
@@ -183,7 +179,7 @@ class InternalSweep(EvaluatedTrials):
     selection: ClassVar[str] = "internal"
     holdout_data: Any = None
 
-    def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
+    def _rows(self, data: Any, budget: winners.Budget, folder: Folder) -> tuple[Any, Any]:
         record_use(self.odometer, "a sweep by exact figures")
         return data, self.holdout_data
 
@@ -204,7 +200,7 @@ class ProxySweep(EvaluatedTrials):
     proxy_data: Any = None
     proxy_epsilon: float = 1.0
 
-    def _rows(self, data: Any, budget: winners.Budget, folder: Path) -> tuple[Any, Any]:
+    def _rows(self, data: Any, budget: winners.Budget, folder: Folder) -> tuple[Any, Any]:
         paying = self._paying(budget)
         return winners.proxy_rows(data, self.proxy_data, self.proxy_epsilon, paying, folder, self.seed), None
 
@@ -235,7 +231,7 @@ class PrivateSelection(Trials):
         """Find what the choice costs, from names and types alone; then release statistics and fit."""
         search, budget = self._search(1), self._budget({})
         check_private(search.epsilons, search.space, budget.fixed)
-        repetitions, folder = Repetitions(self.mean_trials, self.trials_law), local_path(self.out, "out")
+        repetitions, folder = Repetitions(self.mean_trials, self.trials_law), folder_at(self.out, "out")
         table = as_table(data, min_rows=0, declared=declared_types(budget.schema), private=True)
         trials = search.trials
         settings = [t.setting for t in trials]

@@ -15,7 +15,7 @@ import numpy as np
 
 from raysynth.comparison.intervals import Estimate
 from raysynth.errors import ParameterError, StorageError
-from raysynth.files.storage import make_folder, write_atomically
+from raysynth.files.storage import Folder, make_folder, place, write_atomically
 from raysynth.tuning.domains import Domain, Space, hashable
 
 FINISHED, FAILED, STOPPED, STARTED = "finished", "failed", "stopped", "started"
@@ -91,12 +91,12 @@ class TrialResult:
         """Whether it is not run again: a failed trial is, and one that was cut short with its process."""
         return self.status in (FINISHED, STOPPED)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Folder) -> None:
         """Keep it as a JSON file, `path`, whole or not at all; the user's alone (0600)."""
         write_atomically(path, json.dumps(_encoded(asdict(self)), indent=1, allow_nan=False).encode(), private=True)
 
     @classmethod
-    def read(cls, path: Path) -> TrialResult:
+    def read(cls, path: Folder) -> TrialResult:
         """Read from `path` what `write` wrote; raises `StorageError` for anything else."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -112,20 +112,27 @@ class TrialResult:
             raise StorageError(f"'{path}' is no result of a trial ({error}); delete it, and it is run again") from error
 
 
-def result_path(folder: Path, trial: Trial) -> Path:
+def result_path(folder: Folder, trial: Trial) -> Folder:
     """Where in the folder of a sweep the result of a trial is."""
     return folder / "trials" / f"{trial.key}.json"
 
 
-def result_at(path: Path) -> TrialResult | None:
+def result_at(path: Folder) -> TrialResult | None:
     """The result that is kept there; None where there is none."""
     return TrialResult.read(path) if path.exists() else None
 
 
-def has_ended(path: Path) -> bool:
+def has_ended(path: Folder) -> bool:
     """Whether there is a result, of a trial that was not cut short with its process."""
     kept = result_at(path)
     return kept is not None and kept.status != STARTED
+
+
+def kept_results(folder: Folder) -> list[TrialResult]:
+    """All results in the folder of a sweep, in the order of their names."""
+    at = place(folder) / "trials"
+    names = (name for name in sorted(at.sizes()) if name.endswith(".json") and not name.startswith("."))
+    return [TrialResult.read(folder / "trials" / name) for name in names]
 
 
 def all_trials(
@@ -174,7 +181,7 @@ def note_of(trials: Sequence[Trial], *rest: Any) -> str:
     return json.dumps({"trials": [t.key for t in trials], "rest": [str(r) for r in rest]}, indent=1)
 
 
-def require_same_sweep(folder: Path, note: str) -> None:
+def require_same_sweep(folder: Folder, note: str) -> None:
     """Raise `StorageError` where the folder belongs to another sweep."""
     path = folder / _NOTE_FILE
     if path.exists() and path.read_text(encoding="utf-8") != note:
@@ -184,8 +191,9 @@ def require_same_sweep(folder: Path, note: str) -> None:
         )
 
 
-def claim(folder: Path, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
+def claim(folder: Folder, note: str, parts: Sequence[str] = ("trials", "models")) -> None:
     """Make the folder and its parts, for the user alone, and say which sweep they belong to; raises `StorageError`."""
-    for name in parts:
-        make_folder(folder / name, private=True)
+    if isinstance(folder, Path):  # of a store there are objects alone
+        for name in parts:
+            make_folder(folder / name, private=True)
     write_atomically(folder / _NOTE_FILE, note.encode(), private=True)

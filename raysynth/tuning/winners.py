@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysynth.errors import ParameterError
-from raysynth.files.storage import write_atomically
+from raysynth.files.storage import Folder, write_atomically
 from raysynth.schema.table import TableSchema
 from raysynth.tuning.front import Candidate
 from raysynth.tuning.one_trial import Task, synthesizer
@@ -45,7 +44,7 @@ def trial_winner(candidate: Candidate, task: Task) -> Synthesizer:
     return model if spent is None else with_ledger(model, spent.with_note(SELECTION_NOTE))
 
 
-def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: Path, seed: int) -> Any:
+def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: Folder, seed: int) -> Any:
     """'proxy': the public table, or rows of a Bayesian network that is fitted to the private rows once and kept."""
     if public is not None:
         return public
@@ -66,7 +65,7 @@ def proxy_rows(data: Any, public: Any, epsilon: float, budget: Budget, folder: P
     return model.sample_arrow(model.n_rows_, seed=seed)
 
 
-def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Path) -> Synthesizer:
+def fitted_winner(candidate: Candidate, data: Any, budget: Budget, folder: Folder) -> Synthesizer:
     """'proxy': the candidate fitted to the private rows, once; its ledger holds the proxy's fit, too.
 
     Raises:

@@ -13,6 +13,8 @@ equal: statistics, shards, samples, evaluation: the same numbers and checksums a
     many steps, and a quality within 0.01. node_private_training: the steps that were begun, repeated ones too, are
     those that the ledger was charged with.
 
+bucket_FAMILY, bucket_evaluation, bucket_sweep: the same where nodes have a bucket alone in common (`bucket_cases.py`).
+
 The last line is the verdict. Resumable: lines are kept in DIR/cases.jsonl, and a case that is there is not run again.
 """
 
@@ -29,9 +31,12 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fault_cases import CASES, Figure
+from bucket_cases import BUCKET_CASES
+from fault_cases import CASES as ON_ONE_DISK
+from fault_cases import Figure
 
-CASE_SECONDS = 170
+CASES = ON_ONE_DISK | BUCKET_CASES
+CASE_SECONDS = 400  # of a busy machine
 
 
 def main() -> None:

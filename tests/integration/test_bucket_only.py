@@ -20,6 +20,8 @@ from object_store import object_store
 from raysynth import GaussianCopula, TabularVAE, load_synthetic_model
 from raysynth.data import fragments as table_module
 from raysynth.evaluation import statistical_similarity_score
+from raysynth.files.storage import place
+from raysynth.tuning import on_ray, sweep
 
 N, ROWS = 4000, 500  # of the table, of a fragment
 
@@ -51,15 +53,6 @@ def table(store: pafs.FileSystem) -> str:
     return "s3://bucket/table"
 
 
-def rows_on(made: Nodes) -> list[Path]:
-    """Files of rows that lie on the nodes' own disks."""
-    return [p for folder in made.scratch.values() for p in folder.rglob("*") if p.is_file() and is_of_rows(p)]
-
-
-def is_of_rows(path: Path) -> bool:
-    return path.suffix in (".parquet", ".npy", ".arrow", ".bin", ".safetensors")
-
-
 def test_a_table_is_counted_though_a_node_is_lost_then_sampled_and_evaluated(
     cluster: Nodes, table: str, tmp_path: Path
 ) -> None:
@@ -73,7 +66,7 @@ def test_a_table_is_counted_though_a_node_is_lost_then_sampled_and_evaluated(
     made = model.sample_to("s3://bucket/made", rows, seed=1, rows_per_file=65_536, where="ray")
     assert made.files == here.files  # names, rows, bytes and checksums
     assert statistical_similarity_score(table, "s3://bucket/made") > 0.95
-    assert rows_on(cluster) == []
+    assert cluster.rows() == []
 
 
 def test_a_network_learns_over_both_nodes_with_checkpoints_in_the_bucket(
@@ -91,4 +84,20 @@ def test_a_network_learns_over_both_nodes_with_checkpoints_in_the_bucket(
     assert any("checkpoint_" in info.path for info in kept)
     again = load_synthetic_model("s3://bucket/vae.raysynth").sample(300, seed=2)
     pd.testing.assert_frame_equal(again, model.sample(300, seed=2))
-    assert rows_on(cluster) == []
+    assert cluster.rows() == []
+
+
+def test_a_sweep_is_kept_in_the_bucket_though_a_node_is_lost_and_is_not_repeated(
+    cluster: Nodes, table: str, tmp_path: Path
+) -> None:
+    wanted = {"methods": ["copula"], "n_seeds": 4, "out": "s3://bucket/choice", "target_columns": "c"}
+    with a_node_is_lost(cluster, "_trainable", tmp_path / "trial", on_ray):
+        found = sweep(table, **wanted)
+    assert [r.status for r in found.results] == ["finished"] * 4
+    assert len(place("s3://bucket/choice/models").sizes()) == 4
+    again = sweep(table, **wanted)
+    assert again.repeated == 4 and again.results == found.results
+    best = found.best()
+    pd.testing.assert_frame_equal(again.best().sample(100, seed=1), best.sample(100, seed=1))
+    found.generate_report("s3://bucket/choice/report.html")
+    assert cluster.rows() == []

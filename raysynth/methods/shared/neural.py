@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,10 +37,10 @@ from raysynth.running.stages import stage
 from raysynth.training.batches import MemoryRows, RowSource
 from raysynth.training.held_out import RowsOfPersons
 from raysynth.training.job import Job, train_here
-from raysynth.training.kept_shards import OwnedShards, kept_shards, stream_owned_shards
+from raysynth.training.kept_shards import OwnedShards, kept_shards, shards_in_store, stream_owned_shards
 from raysynth.training.loop import Checkpoint, Store, TrainResult, Watch
 from raysynth.training.private_batches import RowsOfUnits
-from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_shards
+from raysynth.training.shards import ROWS_PER_SHARD, ShardSet, Shares, stream_shards, write_file
 
 if TYPE_CHECKING:
     from ray.train import RunConfig, ScalingConfig
@@ -263,7 +264,7 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
     table, encoder, kept = prepared.table, prepared.encoder, prepared.keep_shards
     scope, releases = prepared.privacy, prepared.releases
     with stage("shards", prepared.n_rows) as done:
-        if kept is not None:
+        if isinstance(kept, Path):
             shards = kept_shards(
                 table,
                 prepared.schema,
@@ -274,12 +275,15 @@ def _encoded(job: Job, prepared: Prepared, to: Path | Handing, rows_per_shard: i
                 releases=releases,
             )
             done.bytes = _public_size(prepared, shards.n_bytes)
-        elif isinstance(to, Path):
-            shards = write_shards(table, encoder, to, rows_per_shard=rows_per_shard, at_least=at_least)
-            done.bytes = _public_size(prepared, shards.n_bytes)
         else:
-            made = stream_shards(table, encoder, to.put, rows_per_shard=rows_per_shard, at_least=at_least)
-            shards, done.bytes = ShardSet(Path(), made, to.files), _public_size(prepared, to.n_bytes)
+            put, rows = partial(write_file, to) if isinstance(to, Path) else to.put, rows_per_shard
+            if kept is None:
+                made = stream_shards(table, encoder, put, rows_per_shard=rows, at_least=at_least)
+            else:
+                store = partial(shards_in_store, rows_per_shard=rows, fewest=workers, releases=releases)
+                made = store(table, prepared.schema, encoder, kept, put)
+            shards = ShardSet(to, made) if isinstance(to, Path) else ShardSet(Path(), made, to.files)
+            done.bytes = _public_size(prepared, shards.n_bytes if isinstance(to, Path) else to.n_bytes)
     if scope is not None and releases is not None and job.plan is not None:
         scope.joint = releases.joint(job.plan.fit_id, scope.ledger, scope.budget.delta)
     return shards

@@ -14,22 +14,36 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 from object_store import object_store
 from typer.testing import CliRunner
 
 from raysynth import GaussianCopula, TableSchema, TabularVAE, load_synthetic_model
+from raysynth.campaigns.plan import CampaignStore
 from raysynth.cli import app
 from raysynth.dp.gradients.release import GradientRelease
+from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.errors import DataError, ModelFileError, ParameterError, StorageError
 from raysynth.evaluation import evaluate_synthetic_data
-from raysynth.files import storage
-from raysynth.files.storage import atomic_path, check_writable, place, write_atomically
+from raysynth.files import stores
+from raysynth.files.storage import atomic_path, check_writable, folder_at, place, write_atomically
 from raysynth.sampling.writer import verify
 from raysynth.training.checkpoints import latest_checkpoint
 from raysynth.training.learner import Learner
 from raysynth.training.private_batches import started_steps
+from raysynth.tuning.trials import (
+    STARTED,
+    Setting,
+    Trial,
+    TrialResult,
+    claim,
+    has_ended,
+    kept_results,
+    require_same_sweep,
+    result_path,
+)
 
 ROWS = 70_000  # two chunks, two files
 
@@ -169,10 +183,36 @@ def test_storage_that_cannot_be_had_is_refused_before_any_work(
     ):
         with pytest.raises(found, match=message):
             small_vae("run", named).fit(table)
-    with pytest.raises(ParameterError, match="keep_shards=True: .*memory-mapped.* keep_shards='/shared/shards'"):
-        small_vae("run", "s3://bucket/runs", keep_shards=True).fit(table)
-    with pytest.raises(ParameterError, match="keep_shards 's3://bucket/shards' is a URI"):
-        small_vae("run", "s3://bucket/runs", keep_shards="s3://bucket/shards").fit(table)
+
+
+def test_a_second_fit_takes_the_rows_that_were_kept_in_a_bucket_unless_they_are_damaged(
+    table: str, store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoded: list[int] = []
+    encode = TableEncoder.encode
+    monkeypatch.setattr(TableEncoder, "encode", lambda self, rows: encoded.append(rows.num_rows) or encode(self, rows))
+    first = small_vae("first", "s3://bucket/kept", keep_shards=True).fit(table)
+    assert sum(encoded) == 1200
+    encoded.clear()
+    second = small_vae("second", "s3://bucket/kept", keep_shards=True).fit(table)
+    assert encoded == []
+    pd.testing.assert_frame_equal(first.sample(50, seed=1), second.sample(50, seed=1))
+    kept = place("s3://bucket/kept/shards")
+    codes = next(name for name in kept.sizes() if name.endswith(".codes.npy"))
+    write_atomically(kept / codes, b"damaged")
+    third = small_vae("third", "s3://bucket/kept", keep_shards=True).fit(table)
+    assert sum(encoded) == 1200 and "its checksum is wrong" in caplog.text
+    pd.testing.assert_frame_equal(first.sample(50, seed=1), third.sample(50, seed=1))
+
+
+def test_under_a_budget_rows_kept_in_a_bucket_are_paid_for_by_every_fit(table: str, store: pafs.FileSystem) -> None:
+    budget: dict[str, Any] = {"epsilon": 3.0, "public_types": True, "keep_shards": "s3://bucket/paid"}
+    first, second = (small_vae(name, "s3://bucket/paying", **budget).fit(table) for name in ("first", "second"))
+    spent = [model.privacy_spent_ for model in (first, second)]
+    assert spent[0] is not None and spent[1] is not None and spent[0].joint is None and spent[1].joint is not None
+    released = [[e for e in s.ledger if e.sampling_rate == 1] for s in spent if s is not None]
+    assert released[0] == released[1] and spent[1].joint.epsilon > spent[1].epsilon
+    assert sum("/fits/" in name for name in place("s3://bucket/paid").sizes()) == 2
 
 
 def test_a_write_that_fails_leaves_the_old_object(store: pafs.FileSystem) -> None:
@@ -204,7 +244,7 @@ def test_an_upload_that_breaks_half_way_leaves_the_old_object_and_nothing_else(
 def test_what_a_store_does_not_copy_in_one_step_is_written_in_place(
     store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "_MOST_COPIED", 3)
+    monkeypatch.setattr(stores, "_MOST_COPIED", 3)
     write_atomically("s3://bucket/large", b"1234")
     write_atomically("s3://bucket/large", b"56789")
     with place("s3://bucket/large").open() as stream:
@@ -229,3 +269,32 @@ def test_a_place_travels_to_another_process_and_its_name_has_no_keys(store: pafs
     there = pickle.loads(pickle.dumps(place("s3://KEY:SECRET@bucket/folder")))
     assert str(there / "a") == "s3://bucket/folder/a"
     assert pickle.loads(pickle.dumps(place("s3://bucket/folder"))).sizes() == {"a": 2, "b/c": 3}
+
+
+def test_a_campaign_keeps_its_trials_in_a_bucket(store: pafs.FileSystem) -> None:
+    campaign = CampaignStore.at("s3://bucket/campaign")
+    assert campaign.open({"seed": 0}, "digest") == set()
+    rows = pa.table({"member": [True, False]})
+    campaign.write("one", rows)
+    campaign.write_failure("two", "why")
+    again = CampaignStore.at("s3://bucket/campaign")
+    assert again.open({"seed": 0}, "digest") == {"one"} and again.failed() == {"two": "why"}
+    assert again.read(["one"]) == [rows]
+    again.forget_failures()
+    assert again.failed() == {}
+    with pytest.raises(StorageError, match="'s3://bucket/campaign' holds another campaign"):
+        again.open({"seed": 1}, "other")
+
+
+def test_a_folder_of_a_sweep_in_a_bucket_is_read_and_emptied(store: pafs.FileSystem) -> None:
+    folder = folder_at("s3://bucket/choice")
+    trial = Trial(Setting("copula", float("inf")), 0)
+    claim(folder, "this sweep")
+    TrialResult(trial, STARTED).write(result_path(folder, trial))
+    write_atomically(folder / "trials" / ".unfinished.json", b"half")
+    assert [r.trial for r in kept_results(folder)] == [trial] and not has_ended(result_path(folder, trial))
+    require_same_sweep(folder, "this sweep")
+    with pytest.raises(StorageError, match="'s3://bucket/choice' holds another sweep"):
+        require_same_sweep(folder, "another")
+    place(folder).delete_all()
+    assert place(folder).sizes() == {} and kept_results(folder) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -81,3 +83,16 @@ def test_lines_of_ray_data_go_to_its_files_while_a_pass_of_ours_runs() -> None:
             logger.handle(logging.makeLogRecord({"levelno": level, "msg": "", "name": logger.name}))
     logger.handle(logging.makeLogRecord({"levelno": logging.WARNING, "msg": "", "name": logger.name}))
     assert hidden[-4:] == [True, True, False, False]
+
+
+def test_the_first_execution_s_own_lines_are_kept_off_too() -> None:
+    """Its logger is made while it runs: in a new process, where Ray Data is imported and nothing has run."""
+    code = """
+import logging, ray.data
+from raysynth.running import ray as passes
+with passes._only_in_files.here():
+    from ray.data._internal.execution import streaming_executor
+    record = logging.makeLogRecord({"levelno": logging.INFO, "name": streaming_executor.logger.name})
+    assert streaming_executor.logger.filter(record) and record.hide
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -181,6 +181,15 @@ def test_foreign_parquet_is_not_touched(copula: GaussianCopula, tmp_path: Path) 
     assert (tmp_path / "mine.parquet").read_bytes() == b"keep"
 
 
+def test_a_node_with_a_disk_of_its_own_writes_nothing_that_nobody_would_find(
+    copula: GaussianCopula, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "open_folder", lambda folder, asked, any_seed: asked)  # the driver's, on another disk
+    with pytest.raises(StorageError, match="not one folder for all nodes of the cluster.*s3://bucket"):
+        write(copula, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_seed_drawn_by_the_first_run_is_kept(people: pd.DataFrame, tmp_path: Path) -> None:
     model = GaussianCopula(verbose=False).fit(people)
     first = write(model, tmp_path, seed=None)
