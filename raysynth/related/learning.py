@@ -310,9 +310,10 @@ def _inherit(own: _Extended, parent: _Extended, name: str, parent_N: np.ndarray)
         sources += [(f"{name}: {c.name}", seen[c.name], c) for c in own.above.seen_schema]
         own.private |= {f"{name}: {c.name}" for c in own.above.seen_schema}
     sources += [(c, parent.context[c], x) for c, x in parent.context_schema.items() if c not in parent.private]
+    alone = bool((parent_N == NO_PARENT).any())
     for label, values, column in sources[:MOST_GIVEN]:
         own.context[label] = one_array(take_or_null(values, parent_N))
-        own.context_schema[label] = replace(column, name=label)
+        own.context_schema[label] = replace(column, name=label, nullable=column.nullable or alone)
 
 
 def _siblings(

@@ -5,6 +5,7 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from raysynth.running.progress import progress
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
+FEWER = 0.9  # of the rows asked for: fewer are said
 DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
 TRIED = 8  # families for each parent whose children are summarised in its row
 MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
@@ -119,6 +121,12 @@ def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generato
             more = model.model.draw(pa.table({}), max(n - kept.num_rows, n // 4), rng)
             kept = pa.concat_tables([kept, more]).unify_dictionaries().combine_chunks()
             kept = kept.take(pa.array(_first_of_each(kept, key)[:n]))
+        if kept.num_rows < FEWER * n:
+            warnings.warn(
+                f"table '{model.plan.name}': {kept.num_rows:,} of {n:,} rows made, since its key ({', '.join(key)}) "
+                "has no more values that are learned; rows below follow. Ask for a smaller scale, or give its rows",
+                stacklevel=2,
+            )
         rows = kept
     return rows
 

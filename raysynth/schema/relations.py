@@ -44,16 +44,13 @@ class Relation:
         """From `text`, 'visits.patient_id -> patients.id', child first.
 
         Composite keys stand in brackets, 'flights.(origin,hour) -> weather.(origin,hour)'; ', nullable' may follow;
-        names with blanks, dots or brackets stand in double quotes.
-
-        Raises:
-            SchemaError: the text is none.
+        names with blanks, dots or brackets stand in double quotes. Raises `SchemaError` where the text is none.
         """
         found = _RELATION.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise SchemaError(
-                f"{text!r} is no relation; write 'child.column -> parent.column', for example "
-                "'visits.patient_id -> patients.id', composite keys as 'flights.(origin,hour) -> weather.(origin,hour)'"
+                f"{text!r} is no relation; write 'visits.patient_id -> patients.id', composite keys as "
+                "'a.(x,y) -> b.(x,y)', names with blanks, dots or brackets in double quotes"
             )
         child, child_key, parent, parent_key, nullable = found.groups()
         relation = cls(_bare(parent), _bare(child), _names(parent_key), _names(child_key), nullable is not None)
@@ -173,7 +170,7 @@ class DatabaseSchema:
         for relation in self.relations:
             relation.validate()
             if absent := {relation.parent, relation.child} - set(self.names):
-                raise SchemaError(f"relation {relation}: no table '{min(absent)}'; there are: {', '.join(self.names)}")
+                raise SchemaError(f"relation {relation}: {_absent(min(absent), self.names)}")
         if repeated := sorted(f"{c} {k}" for (c, k), n in Counter(_ends(self.relations)).items() if n > 1):
             raise SchemaError(f"relations are declared twice: {', '.join(repeated)}")
         for rule in self.rules:
@@ -244,7 +241,7 @@ class DatabaseSchema:
             columns: names of the columns of each table.
         """
         if absent := [name for name in self.names if name not in columns]:
-            raise SchemaError(f"no table '{absent[0]}'; there are: {', '.join(columns)}")
+            raise SchemaError(_absent(absent[0], columns))
         if undeclared := [name for name in columns if name not in self.names]:
             raise SchemaError(f"table '{undeclared[0]}' is not in the schema, which has: {', '.join(self.names)}")
         for where, table, names in self._mentioned():
@@ -350,6 +347,10 @@ def _cycle_message(start: str, unmet: Mapping[str, Sequence[Relation]]) -> str:
         f"the keys {'; '.join(keys)} form a cycle, and none of them may be missing: no row could be the first. Declare "
         "one of them nullable (add ', nullable'), or leave it out"
     )
+
+
+def _absent(name: str, names: Iterable[str]) -> str:
+    return f"no table '{name}'; there are: {', '.join(names)}. Add it, correct the name, or leave the relation out"
 
 
 def _ends(relations: Iterable[Relation]) -> list[tuple[str, str]]:

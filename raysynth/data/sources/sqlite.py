@@ -91,7 +91,10 @@ def _connection(uri: str, path: Path) -> Iterator[sqlite3.Connection]:
             connection.text_factory = _text_or_bytes
             yield connection
     except sqlite3.Error as error:
-        raise DataError(f"'{path}': {error}") from error
+        raise DataError(
+            f"'{path}' cannot be used as an SQLite database ({error}); where it is damaged, copy it once more or mend "
+            "it by 'sqlite3 FILE .recover', or give its tables as a folder of Parquet or CSV files"
+        ) from error
 
 
 def _text_or_bytes(stored: bytes) -> str | bytes:

@@ -83,6 +83,30 @@ def test_tables_look_like_those_that_were_learned(real: dict[str, pd.DataFrame],
     assert len(set(made["orders"].id) & set(real["orders"].id)) < 10  # of 10^7 keys some 2,000 meet 1,000 by chance
 
 
+def test_rows_without_a_parent_see_none_of_its_columns() -> None:
+    real = shop(60)
+    orders = real["orders"].assign(customer=real["orders"].customer.astype("Int64").mask(real["orders"].index % 4 == 0))
+    tables = {"customers": real["customers"].assign(name=["Ann", "Bo", "Cy"] * 20), "orders": orders}
+    relations = ["orders.customer -> customers.id, nullable"]
+    model = RelationalSynthesizer(relations=relations, seed=1, verbose=False, parameters={"n_trees": 1}).fit(tables)
+    made = model.sample(seed=2)["orders"]
+    assert made.customer.isna().mean() == pytest.approx(0.25, abs=0.05)
+    assert pointing_nowhere(model.sample(seed=2), Relation.parse(relations[0])) == 0
+
+
+def test_a_key_of_dates_that_has_no_more_values_is_said() -> None:
+    days = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=90), "open": [True, True, False] * 30})
+    sales = pd.DataFrame({"day": np.repeat(days["date"].to_numpy(), 3), "sum": np.arange(270) % 17})
+    fit = RelationalSynthesizer(
+        relations="sales.day -> days.date", seed=1, verbose=False, parameters={"n_trees": 1}
+    ).fit
+    model = fit({"days": days, "sales": sales})
+    with pytest.warns(UserWarning, match=r"'days': \d+ of 270 rows made, since its key \(date\)"):
+        made = model.sample(scale=3.0, seed=2)
+    assert made["days"].date.is_unique
+    assert pointing_nowhere(made, Relation("days", "sales", ("date",), ("day",))) == 0
+
+
 @pytest.mark.statistical
 def test_numbers_of_children_are_those_of_the_real_tables(
     real: dict[str, pd.DataFrame], model: RelationalSynthesizer, made: dict[str, pd.DataFrame]

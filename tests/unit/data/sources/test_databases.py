@@ -130,7 +130,7 @@ def test_what_is_no_database_is_named(tmp_path: Path) -> None:
         (tmp_path / "nothing", DataError, "'.*nothing' is not there"),
         (f"sqlite:///{tmp_path}/none.db", DataError, "none.db' is no file"),
         (tmp_path / "text.db", DataError, "text.db' is one file, and no SQLite"),
-        (tmp_path / "broken.db", DataError, "broken.db': "),
+        (tmp_path / "broken.db", DataError, "broken.db.*damaged, copy it once more"),
         (tmp_path / "empty", DataError, "holds no table"),
         ("mysql://user@host/shop", ParameterError, "mysql.*read from PostgreSQL alone"),
         (3, DataError, "found int"),
