@@ -243,7 +243,8 @@ def reports_from_ray(
                 if trial is None:
                     more = False
                     break
-                running[task.remote(shared_work, shared_world, trial)] = trial
+                named = task.options(name=f"raysynth {trial.key}")
+                running[named.remote(shared_work, shared_world, trial)] = trial
             if not running:
                 break
             ready, _ = ray.wait(list(running), num_returns=1, timeout=10.0)

@@ -30,7 +30,7 @@ S = TypeVar("S", bound=Summary)
 R = TypeVar("R")
 I = TypeVar("I")  # noqa: E741
 
-_WORKER_BYTES = 1 << 28  # of a worker beside the rows that it reads: libraries, codes, a summary
+WORKER_BYTES = 1 << 28  # of a worker beside the rows that it reads: libraries, codes, a summary
 _VALUE_BYTES = 16  # of a value in a block: read, and canonical or encoded
 _SPEAKER = "ray.data._internal.execution.streaming_executor"  # logger that Ray makes while the first execution runs
 _DATASET_LEVELS = 2  # of merging, where the number of blocks is not known
@@ -102,7 +102,7 @@ def iter_items_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tupl
         return
     ray = start_ray()
     with user_errors(ray):
-        for index, _, result in _rows(_mapped(ray, _Work(_call, (fn,), items), _WORKER_BYTES), "rows"):
+        for index, _, result in _rows(_mapped(ray, _Work(_call, (fn,), items), WORKER_BYTES), "rows"):
             yield index, result
 
 
@@ -185,7 +185,19 @@ def _fragments(
 
 
 def _mapped(ray: Any, work: _Work, task_bytes: int, *, ordered: bool = False) -> Any:
-    """A Dataset with a row for each item, each from a task of its own; it is executed when it is read.
+    """A Dataset with a row for each item, each from a task of its own; it is executed when it is read."""
+    options = task_options(ray, task_bytes)
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order |= ordered
+    context.enable_progress_bars = context.print_on_execution_start = False
+    n = len(work.items)
+    with ray.data.DataContext.current(context), of_remote_arguments():
+        numbers = ray.data.from_items(list(range(n)), override_num_blocks=n)
+        return numbers.map_batches(work, batch_format="pyarrow", batch_size=None, **options)
+
+
+def task_options(ray: Any, task_bytes: int) -> dict[str, Any]:
+    """What a task of Ray Data that works on rows reserves, and how often it is tried again.
 
     Raises:
         ClusterError: no node has the memory for one task, which would wait for ever.
@@ -196,15 +208,7 @@ def _mapped(ray: Any, work: _Work, task_bytes: int, *, ordered: bool = False) ->
             f"a task of this pass needs about {task_bytes >> 20:,} MB, and the largest node of the cluster offers "
             f"{max(most) >> 20:,} MB; add a larger node, start Ray with more memory, or learn from fewer columns"
         )
-    context = ray.data.DataContext.get_current().copy()
-    context.execution_options.preserve_order |= ordered
-    context.enable_progress_bars = context.print_on_execution_start = False
-    n = len(work.items)
-    with ray.data.DataContext.current(context), _of_remote_arguments():
-        numbers = ray.data.from_items(list(range(n)), override_num_blocks=n)
-        return numbers.map_batches(
-            work, batch_format="pyarrow", batch_size=None, num_cpus=1, memory=task_bytes, max_retries=RETRIES
-        )
+    return {"num_cpus": 1, "memory": task_bytes, "max_retries": RETRIES}
 
 
 def _merged(results: Any, level: int) -> Any:
@@ -214,19 +218,19 @@ def _merged(results: Any, level: int) -> Any:
     would make one operator of several.
     """
     merge = _MergeSummaries(level)
-    with _of_remote_arguments():
+    with of_remote_arguments():
         return results.map_batches(
             merge,
             batch_format="pyarrow",
             batch_size=FAN_IN,
             num_cpus=0,
-            memory=_WORKER_BYTES + level,
+            memory=WORKER_BYTES + level,
             max_retries=RETRIES,
         )
 
 
 @contextmanager
-def _of_remote_arguments() -> Iterator[None]:
+def of_remote_arguments() -> Iterator[None]:
     """Ray 2.60 warns that `max_retries` will need another way from 2.64 on, and has none; without, they never end."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
@@ -243,7 +247,7 @@ def _levels(n_parts: int) -> int:
 
 def _task_bytes(n_columns: int) -> int:
     """Memory of a task that reads a fragment; it follows from the number of columns alone, which is public."""
-    return _WORKER_BYTES + _VALUE_BYTES * n_columns * block_rows(n_columns)
+    return WORKER_BYTES + _VALUE_BYTES * n_columns * block_rows(n_columns)
 
 
 def _pickled(value: Any) -> bytes:

@@ -144,7 +144,7 @@ def _refusal(address: str) -> OSError | None:
 def iter_tasks_on_ray(fn: Callable[[I], R], items: Sequence[I]) -> Iterator[tuple[int, R]]:
     """`runner.iter_tasks` over Ray."""
     ray = start_ray()
-    task = _task(ray, call)
+    task = _task(ray, call, _name(fn))
     shared_fn = ray.put(fn)
     with user_errors(ray):
         for index, ref in _completed(ray, [partial(task.remote, shared_fn, item) for item in items]):
@@ -176,12 +176,20 @@ def _completed(ray: Any, calls: Sequence[Callable[[], Any]]) -> Iterator[tuple[i
             ray.cancel(ref)
 
 
-def _task(ray: Any, fn: Callable[..., Any]) -> Any:
+def _name(fn: Any) -> str:
+    """What Ray's dashboard calls the tasks of a function, whatever is bound to it."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    return f"raysynth {getattr(fn, '__name__', type(fn).__name__).lstrip('_')}"
+
+
+def _task(ray: Any, fn: Callable[..., Any], name: str) -> Any:
     """A function as a task on one CPU, outside of the caller's placement group, whose CPUs the caller holds."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     anywhere = PlacementGroupSchedulingStrategy(placement_group=None)  # of no group
-    return ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy=anywhere)(fn)
+    options = {"num_cpus": 1, "max_retries": RETRIES, "scheduling_strategy": anywhere, "name": name}
+    return ray.remote(**options)(fn)
 
 
 def call(fn: Callable[[I], R], item: I) -> R:

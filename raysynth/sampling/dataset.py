@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from raysynth.running.ray import WORKER_BYTES, of_remote_arguments, task_options
 from raysynth.running.ray_session import start_ray
 from raysynth.sampling.chunks import SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import Segment
@@ -37,8 +38,8 @@ def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: in
         seed: of the chunks' random streams.
 
     Raises:
-        ClusterError: Ray cannot be reached or started. A chunk's `ConditionError` or `ConstraintError` ends the
-            execution, inside Ray's own exception.
+        ClusterError: Ray cannot be reached or started, or no node has the memory for a task. A chunk's `ConditionError`
+            or `ConstraintError` ends the execution, inside Ray's own exception.
     """
     ray = start_ray()
     n_rows = sum(segment.n for segment in segments)
@@ -46,9 +47,10 @@ def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: in
     n_tasks = min(-(-n_chunks // chunks_of_a_file(n_rows)), MOST_TASKS)
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    with ray.data.DataContext.current(context):
+    options = task_options(ray, WORKER_BYTES)
+    with ray.data.DataContext.current(context), of_remote_arguments():
         chunks = ray.data.range(n_chunks, override_num_blocks=n_tasks)
-        rows = chunks.map_batches(_Chunks(model, segments, seed), batch_size=None, batch_format="pyarrow")
+        rows = chunks.map_batches(_Chunks(model, segments, seed), batch_size=None, batch_format="pyarrow", **options)
     rows.set_name("raysynth sample")
     return rows
 

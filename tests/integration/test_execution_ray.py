@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import pytest
 from raysynth.data import fragments as table_module
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
-from raysynth.errors import DataError
+from raysynth.errors import ClusterError, DataError
+from raysynth.running import ray as passes
 from raysynth.running.runner import for_each_fragment, iter_tasks, ray_is_running, run_tasks, runs_on_ray, summarise
 from raysynth.statistics import TableStatistics, TableSummary, collect
 
@@ -133,6 +136,36 @@ def test_a_dataset_is_executed_once_for_all_passes_of_a_fit(ray_session: Any, tm
     assert dataset.context == context
 
 
+def test_the_user_s_limits_of_ray_data_are_kept_to_and_left_as_they_are(parquet: Table, tmp_path: Path) -> None:
+    """One CPU for Ray Data, of two that are there: no two fragments are read at a time."""
+    import ray
+
+    def alone(index: int, blocks: Any) -> bool:
+        (tmp_path / f"{index}.running").touch()
+        end = time.monotonic() + 0.2
+        while (n := len(list(tmp_path.glob("*.running")))) == 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        rows = sum(block.num_rows for block in blocks)
+        (tmp_path / f"{index}.running").unlink()
+        return n == 1 and rows > 0
+
+    context = ray.data.DataContext.get_current()
+    before = deepcopy(context.execution_options)
+    context.execution_options.resource_limits = type(before.resource_limits)(cpu=1)
+    limited = deepcopy(context)
+    try:
+        assert all(for_each_fragment(parquet, alone, where="ray"))
+        assert context == limited
+    finally:
+        context.execution_options = before
+
+
+def test_a_task_that_fits_no_node_is_refused(parquet: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "WORKER_BYTES", 1 << 50)
+    with pytest.raises(ClusterError, match="needs about 1,073,7.* MB, and the largest node of the cluster offers"):
+        summarise(parquet, lambda: TableSummary(parquet.schema), where="ray")
+
+
 def test_an_error_of_the_data_comes_out_as_it_is(parquet: Table) -> None:
     class Refuses:
         def update(self, batch: pa.RecordBatch) -> None:
@@ -154,6 +187,16 @@ def test_fragments_and_tasks_keep_their_order(parquet: Table) -> None:
     assert for_each_fragment(parquet, lambda i, blocks: (i, sum(b.num_rows for b in blocks)), where="ray") == local
     assert run_tasks(lambda x: x * x, range(30), where="ray") == [x * x for x in range(30)]
     assert sorted(iter_tasks(lambda x: -x, [5, 6], where="ray")) == [(0, -5), (1, -6)]
+
+
+def named_task(prefix: str, item: int) -> str:
+    import ray
+
+    return f"{prefix} {ray.get_runtime_context().get_task_name()} {item}"
+
+
+def test_tasks_have_a_name_in_ray_s_dashboard() -> None:
+    assert run_tasks(partial(named_task, "task:"), [1], where="ray") == ["task: raysynth named_task 1"]
 
 
 def test_a_worker_that_dies_is_replaced(parquet: Table, tmp_path: Path) -> None:

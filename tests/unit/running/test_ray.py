@@ -68,7 +68,7 @@ def test_where_there_is_nothing_to_do_ray_is_not_asked(monkeypatch: pytest.Monke
 
 
 def test_the_memory_of_a_task_follows_from_the_number_of_columns_alone() -> None:
-    assert passes._task_bytes(15) == passes._WORKER_BYTES + 15 * (1 << 20) * passes._VALUE_BYTES
+    assert passes._task_bytes(15) == passes.WORKER_BYTES + 15 * (1 << 20) * passes._VALUE_BYTES
     assert passes._task_bytes(1_000) < 1 << 30, "blocks of a wide table have fewer rows"
 
 
