@@ -4,7 +4,8 @@ What leaves of a number is a list of cells. An atom is one value that at least k
 cells whose ends are points of a grid that the rows do not choose: the line from 0 to a power of two (of the column's
 own unit, off its values by half a unit) is halved again and again, as long as each half holds at least k persons or
 nobody. An empty half is left out, and so is a half of fewer than k persons where these are few beside the other half's
-rows: their rows count in the other half. So an end says where k persons are, or nobody is, never where one person is.
+rows: their rows count in the other half. Of other halves of fewer than k persons the rows join the nearest cell of the
+other half, which reaches over both. So an end says where k persons are, or nobody is, never where one person is.
 
 The persons of the smallest and of the largest values, k of each, count as lying in the outermost cells.
 """
@@ -193,6 +194,18 @@ def _coarsest_between(low: float, high: float) -> float:
 
 
 @dataclass(frozen=True)
+class _Thin:
+    """Rows of too few persons beyond a run, for its outermost cell, and what that then reaches to (None: no rows)."""
+
+    rows: float = 0.0
+    end: float | None = None
+
+    def with_rows(self, rows: float, end: float) -> _Thin:
+        """With the rows of a half nearer to the run; the end stays where one is known."""
+        return _Thin(self.rows + rows, end if self.end is None else self.end)
+
+
+@dataclass(frozen=True)
 class _Halving:
     """Halves runs of cells. Places: q = (x - offset) / unit + 1/2, so that grid points lie between the values."""
 
@@ -207,27 +220,31 @@ class _Halving:
         reach = 2.0 ** np.ceil(np.log2(max(abs(middle[0]), abs(middle[-1]), 2.0**-1020)) + 1e-9)
         low, high = (0.0 if middle[0] >= 0 else -reach), (0.0 if middle[-1] < 0 else reach)
         leaves: list[Cell] = []
-        waiting = [(low, high, first, after, 0.0, 0)]
+        none = _Thin()
+        waiting = [(low, high, first, after, 0.0, 0, none, none)]
         while waiting:
-            low, high, a, b, more, depth = waiting.pop()
+            low, high, a, b, more, depth, below, above = waiting.pop()
             half = low / 2 + high / 2
             m = first + int(np.searchsorted(middle, half, side="left"))
             m = min(max(m, a), b)
             rows_left, rows_right = self._rows(a, m), self._rows(m, b)
-            if self._is_leaf(low, high, a, b, depth):
-                leaves.append(self._leaf(low, high, a, b, more, left, right))
-                continue
             keeps_left, keeps_right = self._kept(a, m, rows_right), self._kept(m, b, rows_left)
-            if keeps_left is None or keeps_right is None or not (keeps_left or keeps_right):
-                leaves.append(self._leaf(low, high, a, b, more, left, right))
+            if self._is_leaf(low, high, a, b, depth) or not (keeps_left or keeps_right):
+                more += below.rows + above.rows
+                ends = low if below.end is None else below.end, high if above.end is None else above.end
+                leaves.append(self._leaf(*ends, a, b, more, left, right))
             elif keeps_left and keeps_right:
                 share = more / (rows_left + rows_right)
-                waiting.append((half, high, m, b, share * rows_right, depth + 1))
-                waiting.append((low, half, a, m, share * rows_left, depth + 1))
+                waiting.append((half, high, m, b, share * rows_right, depth + 1, none, above))
+                waiting.append((low, half, a, m, share * rows_left, depth + 1, below, none))
             elif keeps_left:
-                waiting.append((low, half, a, m, more + rows_right, depth + 1))
+                above = above if keeps_right is False else above.with_rows(rows_right, high)
+                more = more if keeps_right is None else more + rows_right
+                waiting.append((low, half, a, m, more, depth + 1, below, above))
             else:
-                waiting.append((half, high, m, b, more + rows_left, depth + 1))
+                below = below if keeps_left is False else below.with_rows(rows_left, low)
+                more = more if keeps_left is None else more + rows_left
+                waiting.append((half, high, m, b, more, depth + 1, below, above))
         return leaves
 
     def _kept(self, a: int, b: int, others: float) -> bool | None:
