@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from keyword import iskeyword
 
 import numpy as np
@@ -55,7 +55,8 @@ def of_calendar(
 ) -> Iterator[tuple[Constraint, str]]:
     """Columns of whole numbers that are the year, month, weekday, ... of a date or time; each once.
 
-    Not where the part has one value only, in the sample: the column would follow from any date.
+    Or a number and its year (an age at the end of 2020). Not where the part has one value only, in the sample: the
+    column would follow from any date.
     """
     numbers = {c.name: _floats(column_of(rows, c.name)) for c in whole}
     for date in dates:
@@ -75,6 +76,12 @@ def of_calendar(
                 for name in [n for n, v in numbers.items() if _holds(_same(v, expected))]:
                     del numbers[name]
                     yield Expression(f"{quoted(name)} == {text}"), f"'{name}' is the {part} of '{date.name}'"
+            for name, sign in product(list(numbers), ("k", "-k")) if part == "year" else ():  # an age of one year
+                made_with = None if name not in numbers else _constant(numbers[name], values, sign)
+                if made_with is not None:
+                    del numbers[name]
+                    text, words = (made_with.format(f"year({n})") for n in (quoted(date.name), f"'{date.name}'"))
+                    yield Expression(f"{quoted(name)} == {text}"), f"'{name}' is {words}"
 
 
 def _floats(array: pa.Array) -> np.ndarray:

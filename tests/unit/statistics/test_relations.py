@@ -158,11 +158,12 @@ def test_spans_between_times_are_found_and_kept_in_every_row(method: type, tmp_p
 
 @pytest.mark.parametrize("form", ["dates", "text"])
 def test_parts_of_a_date_beside_it_are_found_and_kept_in_every_row(form: str, tmp_path: Path) -> None:
-    """Year, month, weekday (from Sunday, 1) and hour; a number that only looks like a month is none."""
+    """Year, a number and the year, month, weekday (from Sunday, 1), hour; what only looks like a month is none."""
     rng = np.random.default_rng(8)
     sold = pd.Series(pd.Timestamp("2019-01-01") + pd.to_timedelta(rng.integers(0, 24 * 1500, N), unit="h"))
     data = pd.DataFrame({"sold": sold, "Year": sold.dt.year, "month": sold.dt.month, "hr": sold.dt.hour})
     data["dow"] = (sold.dt.weekday + 1) % 7 + 1
+    data["age"], data["fiscal"] = 2026 - sold.dt.year, sold.dt.year + 1
     data["shop"] = rng.integers(1, 13, N)
     data.loc[rng.random(N) < 0.1, "month"] = None
     source: Path | pd.DataFrame = data
@@ -171,11 +172,13 @@ def test_parts_of_a_date_beside_it_are_found_and_kept_in_every_row(form: str, tm
         data.assign(sold=sold.dt.strftime("%d/%m/%Y %H:%M")).to_csv(source, index=False)
     found = {str(r.constraint) for r in find(as_table(source)).rules}
     wanted = ["Year == year(sold)", "month == month(sold)", "hr == hour(sold)", "dow == (weekday(sold) + 1) % 7 + 1"]
+    wanted += ["age == 2026 - year(sold)", "fiscal == year(sold) + 1"]
     assert {str(Expression(text)) for text in wanted} <= found and not any("shop" in text for text in found)
     model = rs.GaussianCopula(seed=0, rules="auto", verbose=False).fit(source)
     made = model.sample(400, seed=1)
     when = made.sold if form == "dates" else pd.to_datetime(made.sold, format="%d/%m/%Y %H:%M")
     assert (made.Year == when.dt.year).all() and (made.hr == when.dt.hour).all()
+    assert (made.age == 2026 - when.dt.year).all() and (made.fiscal == when.dt.year + 1).all()
     assert (made.dow == (when.dt.weekday + 1) % 7 + 1).all()
     assert (made.month.isna() | (made.month == when.dt.month)).all() and 0.04 < made.month.isna().mean() < 0.17
 
