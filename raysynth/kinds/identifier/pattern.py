@@ -17,6 +17,7 @@ Patterns are inferred from a sample of keys, too: what they share stays, what va
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -161,6 +162,7 @@ ROW_NUMBERS_FROM = 0.25  # share of a range that whole numbers fill, each once, 
 ROWS_BESIDE_AN_END = 10  # row numbers that the grid of their range has at least in each step
 MIN_SAMPLE = 5  # what fewer keys than this have in common could be most of a key: it stays no literal
 _KEYS_FOR_FIRST_DIGIT = 100  # of one width of digits: none with a leading zero is then no chance (.9**100 < 3e-5)
+_USUAL = 0.6  # share of keys with one shape, or with one word at a place, that all made keys then have
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
@@ -172,6 +174,7 @@ def infer_pattern(sample: Sequence[str], n_rows: int = 0) -> str:
     rest: a run of digits that varies anywhere becomes [0-9] throughout, [1-9] first where no key begins it with zero
     (and widths differ, or there are at least 100 keys). Whole numbers without leading zeros give
     'integer(low, high)' with low and high of the widths seen, and at least 4 times as many numbers as there are rows.
+    Where keys have several shapes, those of more than 60 % of them count, as does a word at one place ('https', 'INV').
     Of fewer than five different keys nothing but the separators stays literal. An empty sample gives 'uuid'.
 
     Args:
@@ -189,7 +192,8 @@ def infer_pattern(sample: Sequence[str], n_rows: int = 0) -> str:
         return integer_pattern(min(numbers), max(numbers), max(n_rows, len(sample)))
     columns = _aligned(keys) if max(map(len, keys)) <= MAX_WIDTH // 4 else None  # a byte or more a character
     if columns is None:
-        return _loose_pattern(keys)
+        usual = _of_usual_shape(keys)
+        return infer_pattern(usual, n_rows) if len(usual) < len(keys) else _loose_pattern(keys)
     protect = len(keys) < MIN_SAMPLE
     parts = [_run_pattern(values, protect) for values in columns]
     return "".join(_one_variable(parts))
@@ -247,6 +251,13 @@ def _cut_group(values: list[str]) -> list[list[str]]:
     return [values]
 
 
+def _of_usual_shape(keys: list[str]) -> list[str]:
+    """The keys of the one shape that most have; all where there is none."""
+    shape = [re.sub(r"[A-Za-z]+", "w", re.sub(r"[0-9]", "0", key)) for key in keys]
+    most, count = Counter(shape).most_common(1)[0]
+    return [k for k, s in zip(keys, shape, strict=True) if s == most] if count > _USUAL * len(keys) else keys
+
+
 def _same_shape(rows: list[list[str]], kind: Callable[[str], str]) -> bool:
     first = [kind(r) for r in rows[0]]
     return all([kind(r) for r in row] == first for row in rows)
@@ -256,6 +267,9 @@ def _run_pattern(values: list[str], protect: bool) -> tuple[str, int, int]:
     """(class or literal, fewest, most) for one run; a literal has widths (0, 0)."""
     if len(set(values)) == 1 and not (protect and values[0].isalnum()):
         return _escaped(values[0]), 0, 0
+    usual, count = Counter(values).most_common(1)[0]
+    if not protect and count > _USUAL * len(values) and usual.isalpha() and len(usual) > 2:
+        return _escaped(usual), 0, 0
     lengths = [len(v) for v in values]
     characters = set("".join(values))
     if len(set(lengths)) == 1 and not protect and characters <= set(_UPPER + _LOWER):

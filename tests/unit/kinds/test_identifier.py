@@ -223,3 +223,18 @@ def test_keys_of_one_width_get_a_leading_zero_only_where_some_have_one() -> None
     assert infer_pattern([*accounts, "0" + accounts[0][1:]]) == "[0-9]{19}"
     assert infer_pattern(accounts[:20]) == "[0-9]{19}"  # too few to tell
     assert infer_pattern([f"A-{1000 + i}-x" for i in range(150)]) == "A-[1-9][0-9]{3}-x"
+
+
+def test_keys_of_several_shapes_are_made_in_the_usual_one() -> None:
+    numbers = [f"{6 * 10**17 + 7_919 * i}" for i in range(90)]
+    assert (
+        infer_pattern([*numbers, *(f"{i}.25e+17" for i in range(10))])
+        == "integer(100000000000000000, 999999999999999999)"
+    )
+    sites = [f"https://www.{w}{v}.org" for w in ("oak", "elm", "ash", "fir") for v in ("ville", "town", "wick", "ford")]
+    assert infer_pattern([*sites, "http://plain.net", "ftp://x"]) == "https://www.[a-z]{7,8}.org"
+    invoices = [f"INV-{i:05d}" for i in range(80)]
+    assert infer_pattern([*invoices, *(f"CRN-{i:05d}" for i in range(30))]) == "INV-[0-9]{5}"
+    assert infer_pattern([*invoices, *(f"CRN-{i:05d}" for i in range(80))]) == "[A-Z]{3}-[0-9]{5}"
+    half = [f"a{i}" for i in range(50)] + [f"{i}/{i}/x" for i in range(50)]
+    assert infer_pattern(half).endswith("{2,7}"), "no shape is the usual one"
