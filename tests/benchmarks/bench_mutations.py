@@ -7,10 +7,12 @@ A mutation changes one comparison, operator, number, truth value, condition or `
 `sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed. Each
 is written into a temporary copy of the repository, and the tests of its room run there until an assertion fails or
 SECONDS are over: those that run the line (found once a room by tracing, DIR/lines_ROOM.json), the quickest first, and
-then what else stands in their files; where none does - a line that runs on import, or as compiled code - all tests of
-the room, those named after the file first. Caught means a failed assertion (or an error that was expected and did not
-come); a test that only raises does not count, and the others go on. Programs that do the same are held equal in
-`equal_mutations.json`. Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not caught.
+then what else stands in their files. One within a function takes the place of its code in a fork of a process that has
+all tests collected; others - a line that runs on import, or as machine code - are loaded anew. Where no test runs the
+line, all tests of the room do, those named after the file first. Caught means a failed assertion (or an error that was
+expected and did not come); a test that only raises does not count, and the others go on. Programs that do the same are
+held equal in `equal_mutations.json`. Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not
+caught.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import gc
 import importlib
+import inspect
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -31,158 +34,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
+from mutation import ROOMS, ROOT, Mutation, drawn
 
-ROOT = Path(__file__).parents[2]
-ROOMS = ("dp", "sampling", "encoding", "statistics", "related")
 SECONDS = 60  # of processor time, of the tests of one mutation; four times as much on a busy machine
 COPIED = ("raysynth", "tests", "examples", "docs", "cluster", "pyproject.toml", "README.md", "constraints.txt")
 LOADED = ("numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.ensemble", "torch", "dp_accounting")  # once
-
-COMPARED = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-}
-COMPUTED = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Div,
-    ast.Mod: ast.Add,
-    ast.Pow: ast.Mult,
-    ast.MatMult: ast.Add,
-}
-CALLED = {"min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "any": "all", "all": "any"}
-CALLED |= {"floor": "ceil", "ceil": "floor"}
-
-# mutations that are the same program for all that a caller can see, by (file, its line of code, what stands there)
-EQUAL = {
-    (m["file"], m["line"], m["after"]): m["why"]
-    for m in json.loads(Path(__file__).with_name("equal_mutations.json").read_text(encoding="utf-8"))
-}
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """One wrong program.
-
-    Args:
-        path: of the file, in the repository.
-        line, start, end: where, the last two as bytes of the file.
-        before, after: text there.
-        code: the line, without its indent.
-    """
-
-    path: str
-    line: int
-    start: int
-    end: int
-    before: str
-    after: str
-    code: str = ""
-
-    @property
-    def room(self) -> str:
-        """Folder in `raysynth/`."""
-        return self.path.split("/")[1]
-
-    @property
-    def key(self) -> str:
-        """Its name in files and on the command line."""
-        return f"{self.path.removeprefix('raysynth/')}:{self.line}:{self.start}"
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether it is held to be the same program."""
-        return (self.path, self.code, self.after) in EQUAL
-
-
-# ---- which there are -------------------------------------------------------------------------------------------------
-
-
-def mutations_of(path: Path, root: Path = ROOT) -> Iterator[Mutation]:
-    """All mutations of a file, each of an expression of one or more lines."""
-    text = path.read_bytes()
-    begins, lines = [0], text.splitlines(keepends=True)
-    for line in lines:
-        begins.append(begins[-1] + len(line))
-    name = path.relative_to(root).as_posix()
-    for node, changed in _changes(ast.parse(text)):
-        assert node.end_lineno is not None and node.end_col_offset is not None
-        start = begins[node.lineno - 1] + node.col_offset
-        end = begins[node.end_lineno - 1] + node.end_col_offset
-        before = text[start:end].decode()
-        code = lines[node.lineno - 1].decode().strip()
-        yield Mutation(name, node.lineno, start, end, before, f"({ast.unparse(changed)})", code)
-
-
-def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """(expression, what stands there instead), of what is computed when the program runs."""
-    for node in _computed(tree):
-        match node:
-            case ast.Compare(left, [op, *more], operands) if type(op) in COMPARED:
-                yield node, ast.Compare(left, [COMPARED[type(op)](), *more], operands)
-            case ast.BinOp(left, op, right) if type(op) in COMPUTED and not _is_text(left) and not _is_text(right):
-                yield node, ast.BinOp(left, COMPUTED[type(op)](), right)
-            case ast.BoolOp(op, values):
-                yield node, ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
-            case ast.UnaryOp(ast.Not() | ast.USub(), operand):
-                yield node, operand
-            case ast.IfExp(test, body, other):
-                yield node, ast.IfExp(ast.UnaryOp(ast.Not(), test), body, other)
-            case ast.Constant(bool(value)):
-                yield node, ast.Constant(not value)
-            case ast.Constant(int(value) | float(value)):
-                yield node, ast.Constant(value + 1 if isinstance(value, int) else 2 * value or 1.0)
-            case ast.Call(ast.Name(name) | ast.Attribute(_, name)) if name in CALLED:
-                func = node.func
-                other = CALLED[name]
-                changed = ast.Name(other) if isinstance(func, ast.Name) else ast.Attribute(func.value, other)
-                yield node, ast.Call(changed, node.args, node.keywords)
-
-
-def _computed(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node but types, texts (with what is set into them), asserted types and imports for typing."""
-    if isinstance(node, ast.JoinedStr | ast.Import | ast.ImportFrom):
-        return
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return
-    yield node
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list", "type_comment"):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST):
-                yield from _computed(child)
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
-def drawn(n: int, seed: int, root: Path = ROOT) -> list[Mutation]:
-    """n mutations, as many from each room, the rooms in turn: the first ones are a smaller sample."""
-    rng, of_rooms = random.Random(seed), []
-    for room in ROOMS:
-        files = sorted((root / "raysynth" / room).rglob("*.py"))
-        found = [m for file in files for m in mutations_of(file, root)]
-        of_rooms.append(rng.sample(found, -(-n // len(ROOMS))))
-    return [m for together in zip(*of_rooms, strict=True) for m in together][:n]
-
 
 # ---- what the tests say ----------------------------------------------------------------------------------------------
 
@@ -220,6 +83,9 @@ class LinesOfTests:
             return None
         self.of_test.add((frame.f_code.co_filename, frame.f_lineno))
         return self._trace
+
+
+Run = Callable[[list[str], "UntilAnAssertionFails"], int | None]
 
 
 class UntilAnAssertionFails:
@@ -268,22 +134,31 @@ def running(mutation: Mutation, out: Path, copy: Path) -> list[str]:
     if not known.exists():
         tests, folder = tests_of(mutation.path, copy), copy / "raysynth" / mutation.room
         code_of_tests(tests, copy, LinesOfTests(folder, known.resolve()), 20 * SECONDS)
-    found = json.loads(known.read_text())
+    found = _traced(known)
     name = mutation.path.split("/", 2)[2]
     lines = range(mutation.line, mutation.line + mutation.before.count("\n") + 1)
     tests = {test for line in lines for test in found["lines"].get(f"{name}:{line}", [])}
     return sorted(tests, key=lambda test: float(found["seconds"][test]))
 
 
-def tried(mutation: Mutation, copy: Path, first: list[str], seconds: int) -> dict[str, str | int]:
-    """'caught' and by which test, 'raised' and how many tests, 'survived', or 'unfinished' after `seconds`."""
+@cache
+def _traced(report: Path) -> dict[str, Any]:
+    traced: dict[str, Any] = json.loads(report.read_text())
+    return traced
+
+
+def tried(mutation: Mutation, copy: Path, first: list[str], run: Run) -> dict[str, str | int]:
+    """'caught' and by which test, 'raised' and how many tests, 'survived', or 'unfinished' in the time of `run`.
+
+    `run`: of test files and a plugin, with the mutation in place: exit status of pytest, None where time was over.
+    """
     file, report = copy / mutation.path, copy / "report.json"
     whole = file.read_bytes()
     report.unlink(missing_ok=True)
-    file.write_bytes(whole[: mutation.start] + mutation.after.encode() + whole[mutation.end :])
+    file.write_bytes(mutation.within(whole))
     try:
         files = list(dict.fromkeys(test.split("::")[0] for test in first)) or tests_of(mutation.path, copy)
-        code = code_of_tests(files, copy, UntilAnAssertionFails(report, first), seconds)
+        code = run(files, UntilAnAssertionFails(report, first))
     finally:
         file.write_bytes(whole)
     found: dict[str, str | int] = json.loads(report.read_text()) if report.exists() else {}
@@ -296,33 +171,137 @@ def tried(mutation: Mutation, copy: Path, first: list[str], seconds: int) -> dic
 
 def code_of_tests(tests: list[str], copy: Path, plugin: object, seconds: int) -> int | None:
     """Exit status of pytest in a fork of this process, which has loaded what all tests need; None after `seconds`."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def all_of_it() -> int:
         os.chdir(copy)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         os.environ["PYTHONPATH"] = str(copy)
         sys.path.insert(0, str(copy))
         options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--rootdir={copy}"]
-        os._exit(pytest.main([*options, *tests], plugins=[plugin]))
-    end = time.monotonic() + 4 * seconds
+        return int(pytest.main([*options, *tests], plugins=[plugin]))
+
+    return forked(all_of_it, seconds)
+
+
+def forked(work: Callable[[], int], seconds: int) -> int | None:
+    """Exit status of a fork of this process that does some work; None after `seconds` of its processor time."""
+    pid = os.fork()
+    if pid == 0:
+        code = 3
+        try:
+            os.setsid()
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nowhere, stream)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            code = work()
+        finally:
+            os._exit(code)
+    end, done = time.monotonic() + 4 * seconds, 0
     try:
         while time.monotonic() < end:
             done, status = os.waitpid(pid, os.WNOHANG)
             if done:
                 code = os.waitstatus_to_exitcode(status)
                 return code if code >= 0 else None
-            time.sleep(0.05)
+            time.sleep(0.02)
         return None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # and what its tests started
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+    finally:  # and what its tests started; a fork that has forks of its own ends these
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+            for _ in range(0 if done else 100):
+                with contextlib.suppress(ChildProcessError):
+                    done = os.waitpid(pid, os.WNOHANG)[0]
+                if done:
+                    break
+                time.sleep(0.02)
+
+
+# ---- code in the place of code ---------------------------------------------------------------------------------------
+
+Pairs = list[tuple[CodeType, CodeType]]
+
+
+def codes_that_differ(mutation: Mutation, root: Path) -> Pairs | None:
+    """Functions' code as it is, and as it is to be; None where something else differs, or it becomes machine code."""
+    whole, path = (root / mutation.path).read_bytes(), str(root / mutation.path)
+    found: Pairs = []
+
+    def in_functions_alone(now: CodeType, wanted: CodeType) -> bool:
+        """Of a module or class: whether it does the same, but for functions' code, which is added."""
+        bodies = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (now, wanted)]
+        others = [repr([c for c in code.co_consts if not isinstance(c, CodeType)]) for code in (now, wanted)]
+        if now.co_code != wanted.co_code or others[0] != others[1] or len(bodies[0]) != len(bodies[1]):
+            return False
+        for one, other in zip(*bodies, strict=True):
+            if one != other and one.co_flags & inspect.CO_OPTIMIZED:
+                found.append((one, other))
+            elif one != other and not in_functions_alone(one, other):
+                return False
+        return True
+
+    functions = [node for node in ast.walk(ast.parse(whole)) if isinstance(node, ast.FunctionDef)]
+    around = [f for f in functions if f.lineno <= mutation.line <= (f.end_lineno or 0)]
+    if any("compiled" in ast.unparse(decorator) for f in around for decorator in f.decorator_list):
+        return None
+    now, wanted = (compile(text, path, "exec", dont_inherit=True) for text in (whole, mutation.within(whole)))
+    return found if in_functions_alone(now, wanted) else None
+
+
+class InForks:
+    """Plugin of pytest: in the place of a run of all tests, those of each mutation in a fork that has it in place.
+
+    Those of which a function is not to be found are passed by.
+    """
+
+    def __init__(self, mutations: list[Mutation], copy: Path, out: Path, seconds: int) -> None:
+        self.mutations, self.copy, self.out, self.seconds = mutations, copy, out, seconds
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """All of them, one after the other."""
+        for path in {m.path for m in self.mutations}:
+            importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        gc.unfreeze()
+        functions: dict[tuple[str, int, str], list[FunctionType]] = {}
+        for function in gc.get_objects():
+            if isinstance(function, FunctionType):
+                functions.setdefault(_place(function.__code__), []).append(function)
+        for mutation in self.mutations:
+            pairs = codes_that_differ(mutation, self.copy)
+            if pairs and all(_place(now) in functions for now, _ in pairs):
+                changed = [(f, wanted) for now, wanted in pairs for f in functions[_place(now)]]
+
+                def run(files: list[str], plugin: UntilAnAssertionFails, changed: Any = changed) -> int | None:
+                    return forked(lambda: _run(session, files, plugin, changed), self.seconds)
+
+                first = running(mutation, self.out, self.copy)
+                write(mutation, tried(mutation, self.copy, first, run), self.out)
+        return True
+
+
+def _place(code: CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_qualname
+
+
+def _run(
+    session: pytest.Session,
+    files: list[str],
+    plugin: UntilAnAssertionFails,
+    changed: list[tuple[FunctionType, CodeType]],
+) -> int:
+    for function, wanted in changed:
+        function.__code__ = wanted
+    session.config.pluginmanager.register(plugin)
+    place = {file: i for i, file in enumerate(files)}
+    items = [item for item in session.items if item.nodeid.split("::")[0] in place]
+    items.sort(key=lambda item: place[item.nodeid.split("::")[0]])
+    plugin.pytest_collection_modifyitems(items)
+    for item, after in zip(items, [*items[1:], None], strict=True):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        if session.shouldstop:
+            return 1
+    return 0
 
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
@@ -340,11 +319,11 @@ def main() -> None:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the tests that run are ended, too
     given.out.mkdir(parents=True, exist_ok=True)
-    lines = given.out / "mutations.jsonl"
-    results = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    known = {r["key"]: r for r in results}
+    known = known_of(given.out)
     print(f"seed {given.seed}")
     mutations = drawn(given.n, given.seed)
+    chosen = [m for m in mutations if not m.is_equal and (not given.only or m.key in given.only.split(","))]
+    todo = [m for m in chosen if m.key not in known or (given.again and known[m.key] != "caught")]
     for name in LOADED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -354,21 +333,36 @@ def main() -> None:
                 shutil.copytree(ROOT / name, copy / name, ignore=ignored)
             else:
                 shutil.copy(ROOT / name, copy / name)
-        for mutation in mutations:
-            old = known.get(mutation.key)
-            skipped = mutation.is_equal or (given.only and mutation.key not in given.only.split(","))
-            if skipped or (old is not None and (old["outcome"] == "caught" or not given.again)):
-                continue
-            found = {
-                "key": mutation.key,
-                **asdict(mutation),
-                **tried(mutation, copy, running(mutation, given.out, copy), given.seconds),
-            }
-            known[mutation.key] = found
-            with lines.open("a") as out:
-                out.write(json.dumps(found) + "\n")
-            print(json.dumps({k: found[k] for k in ("key", "before", "after", "outcome")}), flush=True)
-    shown([m for m in mutations if m.key in known or m.is_equal], {k: r["outcome"] for k, r in known.items()})
+        for mutation in todo:
+            running(mutation, given.out, copy)  # once a room
+        plugin, before = InForks(todo, copy, given.out, given.seconds), len(lines_of(given.out))
+        tests = [f"tests/unit/{room}" for room in ROOMS if any(m.room == room for m in todo)]
+        code_of_tests(tests, copy, plugin, 10 * given.seconds * (len(todo) + 10))
+        done = {line["key"] for line in lines_of(given.out)[before:]}
+        for mutation in (m for m in todo if m.key not in done):
+            first = running(mutation, given.out, copy)
+            found = tried(mutation, copy, first, lambda files, p: code_of_tests(files, copy, p, given.seconds))
+            write(mutation, found, given.out)
+    known = known_of(given.out)
+    shown([m for m in mutations if m.key in known or m.is_equal], known)
+
+
+def lines_of(out: Path) -> list[dict[str, Any]]:
+    """Results so far."""
+    lines = out / "mutations.jsonl"
+    return [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+
+
+def known_of(out: Path) -> dict[str, str]:
+    """Outcomes so far, by key; the last one where there are several."""
+    return {line["key"]: line["outcome"] for line in lines_of(out)}
+
+
+def write(mutation: Mutation, found: dict[str, str | int], out: Path) -> None:
+    """Add a result."""
+    with (out / "mutations.jsonl").open("a") as lines:
+        lines.write(json.dumps({"key": mutation.key, **asdict(mutation), **found}) + "\n")
+    print(json.dumps({"key": mutation.key, "before": mutation.before, "after": mutation.after, **found}), flush=True)
 
 
 def shown(mutations: list[Mutation], outcomes: dict[str, str]) -> None:
