@@ -177,8 +177,11 @@ def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDist
     step, offset = _step(distribution)
     unit = step if step > 0 else _unit(distribution.decimals)
     sizes = _rows_of_cells(distribution, rare_threshold)
-    make = _protected if rare_threshold > 1 else pooled
-    low, high, counts = make(distribution, rare_threshold, Grid(unit, offset), *sizes)
+    grid = Grid(unit, offset)
+    if rare_threshold > 1:
+        low, high, counts = _protected(distribution, rare_threshold, grid, *sizes)
+    else:
+        low, high, counts = pooled(distribution, grid, *sizes)
     result = SmoothDistribution(
         low,
         high,

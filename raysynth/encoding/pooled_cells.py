@@ -102,19 +102,18 @@ class Grid:
 
 
 def pooled(
-    distribution: NumericDistribution, rare_threshold: int, grid: Grid, atom_rows: float, rows_per_cell: float
+    distribution: NumericDistribution, grid: Grid, atom_rows: float, rows_per_cell: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cells (low, high, rows) in ascending order, disjoint.
 
     Args:
-        distribution: of the values.
-        rare_threshold: rows that a cell must have, and that count as extremes on either side.
+        distribution: of the values; every cell has rows, if less than one (noised counts).
         grid: the values that the column can have.
         atom_rows: rows that make a value an atom. rows_per_cell: of a cell of several values, about.
     """
-    cells = _without_extremes(distribution, rare_threshold, grid)
+    cells = _without_thin_ends(distribution, grid)
     is_atom = (cells.low == cells.high) & (cells.counts >= atom_rows)
-    low, high, counts = _pool(cells, is_atom, rows_per_cell, rare_threshold, grid)
+    low, high, counts = _pool(cells, is_atom, rows_per_cell, grid)
     counts[0] += cells.below
     counts[-1] += cells.above
     return low, high, counts
@@ -122,7 +121,7 @@ def pooled(
 
 @dataclass(frozen=True)
 class _Inner:
-    """Cells between the extremes with the rows that lie in them; below and above: the extremes' rows."""
+    """Cells between `left` and `right`; below and above: rows of what was left out beyond them."""
 
     low: np.ndarray
     high: np.ndarray
@@ -133,22 +132,16 @@ class _Inner:
     above: float
 
 
-def _without_extremes(distribution: NumericDistribution, rare_threshold: int, grid: Grid) -> _Inner:
-    """The k-th smallest value bounds the trimmed distribution: a real row's, so it goes too unless k rows share it.
+def _without_thin_ends(distribution: NumericDistribution, grid: Grid) -> _Inner:
+    """Without the outermost cell at each end where the noise left less than a row in it.
 
-    What is left ends midway between the last value that goes and the first one that stays.
+    What is left ends midway between the cell that goes and the first one that stays.
     """
-    trimmed = distribution.trimmed(rare_threshold)
-    first = int(np.searchsorted(distribution.high, trimmed.low[0], side="left"))
-    last = int(np.searchsorted(distribution.low, trimmed.high[-1], side="right")) - 1
-    counts = distribution.counts[first : last + 1].astype(float)
-    low, high = trimmed.low, trimmed.high
-    start, stop = int(counts[0] < rare_threshold), len(low) - int(counts[-1] < rare_threshold)
-    if start >= stop:  # nothing but extremes: one cell well inside them
-        lowest = distribution.low[max(first - 1, 0)]
-        highest = distribution.high[min(last + 1, len(distribution.high) - 1)]
-        quarter = (highest - lowest) / 4
-        inner = np.array([lowest + quarter]), np.array([highest - quarter]), np.array([distribution.total])
+    low, high, counts = distribution.low, distribution.high, distribution.counts.astype(float)
+    start, stop = int(counts[0] < 1), len(low) - int(counts[-1] < 1)
+    if start >= stop:  # nothing else: one cell well inside them
+        quarter = (high[-1] - low[0]) / 4
+        inner = np.array([low[0] + quarter]), np.array([high[-1] - quarter]), np.array([distribution.total])
         return _Inner(*inner, inner[0][0], inner[1][0], 0.0, 0.0)
     return _Inner(
         low[start:stop],
@@ -156,20 +149,20 @@ def _without_extremes(distribution: NumericDistribution, rare_threshold: int, gr
         counts[start:stop],
         float(grid.between(high[0], low[1])) if start else low[0],
         float(grid.between(high[-2], low[-1])) if stop < len(low) else high[-1],
-        float(distribution.counts[: first + start].sum()),
-        float(distribution.counts[first + stop :].sum()),
+        float(counts[:start].sum()),
+        float(counts[stop:].sum()),
     )
 
 
 def _pool(
-    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, rare_threshold: int, grid: Grid
+    cells: _Inner, is_atom: np.ndarray, rows_per_cell: float, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs of cells between atoms and wide gaps become pooled cells of enough rows; a run of too few joins the nearest
     cell."""
     middle = grid.between(cells.high[:-1], cells.low[1:])
     left = np.concatenate([[cells.left], middle])
     right = np.concatenate([middle, [cells.right]])
-    cut = _cuts(cells, is_atom, max(2.0 * rare_threshold, rows_per_cell), rare_threshold, grid)
+    cut = _cuts(cells, is_atom, max(2.0, rows_per_cell), grid)
     run = np.concatenate([[0], np.cumsum(is_atom[1:] | is_atom[:-1] | cut[1:-1])])
     start = np.concatenate([[0.0], np.cumsum(cells.counts)])[:-1]
     run_start = start[np.searchsorted(run, np.arange(run[-1] + 1))][run]
@@ -181,63 +174,25 @@ def _pool(
     changes = (run[1:] != run[:-1]) | (piece[1:] != piece[:-1])
     first = np.flatnonzero(np.concatenate([[True], changes]))
     last = np.concatenate([first[1:], [len(run)]]) - 1
-    ends = _Ends(cells, first, last, rare_threshold, grid)
     atom, before, behind = is_atom[first], cut[first], cut[last + 1]
-    low = np.where(atom, cells.low[first], np.where(before, ends.lower, left[first]))
-    high = np.where(atom, cells.high[first], np.where(behind, ends.upper, right[last]))
+    low = np.where(atom | before, cells.low[first], left[first])
+    high = np.where(atom | behind, cells.high[last], right[last])
     counts = np.add.reduceat(cells.counts, first)
-    enough = np.where(before | behind, rare_threshold, max(rare_threshold, rows_per_cell / 2))
+    enough = np.where(before | behind, 1.0, max(1.0, rows_per_cell / 2))
     return _merge_thin(low, high, counts, ~atom & (counts < enough))
 
 
-def _cuts(cells: _Inner, is_atom: np.ndarray, rows: float, rare_threshold: int, grid: Grid) -> np.ndarray:
+def _cuts(cells: _Inner, is_atom: np.ndarray, rows: float, grid: Grid) -> np.ndarray:
     """Whether a wide gap lies before each cell, and behind the last one: shape (cells + 1,) bool.
 
-    What the extremes left behind counts as a gap at the ends.
+    What the ends left behind counts as a gap there.
     """
     low = np.concatenate([[cells.left], cells.low, [cells.right]])
     high = np.concatenate([[cells.left], cells.high, [cells.right]])
     counts = np.concatenate([[0.0], cells.counts, [0.0]])
     cut = wide_gaps(low, high, counts, np.concatenate([[True], is_atom, [True]]), rows=rows, unit=grid.unit)
-    cut[1:-1] = without_lone_cuts(cut[1:-1], cells.low[1:] - cells.high[:-1], cells.counts, rare_threshold)
+    cut[1:-1] = without_lone_cuts(cut[1:-1], cells.low[1:] - cells.high[:-1], cells.counts, 1.0)
     return cut
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """Ends of pooled cells beside a wide gap: between their own values, or a value of enough rows.
-
-    Args:
-        cells: that are pooled.
-        first, last: cells of each pool, shape (pools,).
-        rare_threshold, grid: as in `smooth`.
-    """
-
-    cells: _Inner
-    first: np.ndarray
-    last: np.ndarray
-    rare_threshold: int
-    grid: Grid
-
-    @property
-    def lower(self) -> np.ndarray:
-        """Behind the smallest value, (pools,)."""
-        at, span = self.first, self.cells.high[self.last] - self.cells.low[self.first]
-        second = self.cells.low[np.minimum(at + 1, self.last)]
-        inside = np.minimum(self.grid.between(self.cells.high[at], second), self.cells.low[at] + span / 4)
-        return np.where(self._is_shared(at), self.cells.low[at], inside)
-
-    @property
-    def upper(self) -> np.ndarray:
-        """Before the largest value, (pools,)."""
-        at, span = self.last, self.cells.high[self.last] - self.cells.low[self.first]
-        second = self.cells.high[np.maximum(at - 1, self.first)]
-        inside = np.maximum(self.grid.between(second, self.cells.low[at]), self.cells.high[at] - span / 4)
-        return np.where(self._is_shared(at), self.cells.high[at], inside)
-
-    def _is_shared(self, at: np.ndarray) -> np.ndarray:
-        one_value = self.cells.low[at] == self.cells.high[at]
-        return (one_value & (self.cells.counts[at] >= self.rare_threshold)) | (self.rare_threshold <= 1)
 
 
 def _merge_thin(

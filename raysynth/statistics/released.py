@@ -9,7 +9,7 @@ JSON holds single values as times in whole units, decimals as text; `to_plain` w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -151,21 +151,3 @@ class NumericDistribution:
         cell = np.clip(np.searchsorted(cumulative, rank, side="left") - 1, 0, len(self.counts) - 1)
         inside = np.clip((rank - cumulative[cell]) / np.maximum(self.counts[cell], 1e-300), 0, 1)
         return self.low[cell] + inside * (self.high[cell] - self.low[cell])
-
-    def trimmed(self, k: int) -> NumericDistribution:
-        """Protection of extremes: values beyond the k-th smallest and k-th largest row are clamped to these.
-
-        k <= 1 leaves the distribution as it is.
-        """
-        if k <= 1 or self.total <= 2 * k:
-            return self
-        low, high = self.quantile(np.array([k / self.total, 1 - (k - 1) / self.total]))
-        inside = (self.high > low) & (self.low < high) | (
-            (self.low == self.high) & (self.low >= low) & (self.low <= high)
-        )
-        counts = self.counts[inside].astype(float)
-        below, above = self.counts[self.high < low].sum(), self.counts[self.low > high].sum()
-        cells_low, cells_high = np.maximum(self.low[inside], low), np.minimum(self.high[inside], high)
-        counts[0] += below
-        counts[-1] += above
-        return replace(self, low=cells_low, high=cells_high, counts=counts, whole=None)
