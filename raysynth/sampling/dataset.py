@@ -42,9 +42,7 @@ def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: in
             or `ConstraintError` ends the execution, inside Ray's own exception.
     """
     ray = start_ray()
-    n_rows = sum(segment.n for segment in segments)
-    n_chunks = max(1, chunk_count(n_rows))
-    n_tasks = min(-(-n_chunks // chunks_of_a_file(n_rows)), MOST_TASKS)
+    n_chunks, n_tasks = _chunks_and_tasks(sum(segment.n for segment in segments))
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     options = task_options(ray, WORKER_BYTES)
@@ -53,6 +51,12 @@ def sample_dataset(model: SamplingModel, segments: tuple[Segment, ...], seed: in
         rows = chunks.map_batches(_Chunks(model, segments, seed), batch_size=None, batch_format="pyarrow", **options)
     rows.set_name("raysynth sample")
     return rows
+
+
+def _chunks_and_tasks(n_rows: int) -> tuple[int, int]:
+    """How many chunks a sample has, one where it has no rows, and how many tasks make them."""
+    n_chunks = max(1, chunk_count(n_rows))
+    return n_chunks, min(-(-n_chunks // chunks_of_a_file(n_rows)), MOST_TASKS)
 
 
 class _Chunks:

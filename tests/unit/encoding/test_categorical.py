@@ -19,6 +19,7 @@ from raysynth.encoding.categorical import (
     MOST_VALUES,
     RARE_LABEL,
     CategoricalEncoder,
+    _tail,
     build_categorical,
 )
 from raysynth.errors import DataError, ModelFileError, SchemaError
@@ -241,3 +242,11 @@ def test_inconsistent_state_is_refused(change: dict[str, np.ndarray]) -> None:
     meta, arrays = encoder.to_state()
     with pytest.raises(ModelFileError, match="'x'"):
         CategoricalEncoder.from_state(ColumnSchema("x", Kind.CATEGORICAL, "string"), meta, {**arrays, **change})
+
+
+@pytest.mark.parametrize(("rows", "weights"), [([0.5, 0.25], [0.5, 0.25]), ([0.0, 0.0], [1.0, 1.0])])
+def test_other_values_of_a_declared_list_are_of_it_by_its_rows(rows: list[float], weights: list[float]) -> None:
+    """However few the noise left; evenly where it left none."""
+    column = ColumnSchema("c", Kind.CATEGORICAL, "string", categories=("a", "b"))
+    values, found = _tail(column, ["a", "b"], np.array(rows), [], {}, 3.0, 1)
+    assert values == ["a", "b"] and found.tolist() == weights

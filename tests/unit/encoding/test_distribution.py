@@ -7,10 +7,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcome import value_of
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
-from raysynth.encoding.quantiles import quantiles, searched
+from raysynth.encoding.quantiles import _searched, quantiles, searched
 from raysynth.statistics.numeric import NumericSummary
+from raysynth.statistics.released import NumericDistribution
 
 
 def released(values: pa.Array) -> SmoothDistribution:
@@ -224,3 +226,40 @@ def test_ends_that_lie_on_the_grid_but_for_a_rounded_division_stay(low: float, h
     assert distribution.ends == pytest.approx((low, high), abs=1e-12)
     off = SmoothDistribution(np.array([low - 0.04]), np.array([high + 0.04]), np.ones(1), 0.0, 1)
     assert off.ends == pytest.approx((low, high), abs=1e-12)
+
+
+@pytest.mark.parametrize("rare", [1, 5])
+def test_cells_end_on_values_of_the_step_or_half_way_between(rare: int) -> None:
+    quarters = np.random.default_rng(6).gamma(2, 200, 3000).astype(int) / 4
+    found = protected(pa.array(quarters), rare)
+    assert found.step == 0.25 and (found.low < found.high).any()
+    ends = np.concatenate([found.low, found.high]) / 0.125
+    assert np.abs(ends - ends.round()).max() < 1e-6
+
+
+def test_cells_without_rows_go() -> None:
+    """Noised counts can be 0."""
+    low = np.array([0.0, 10.0, 20.0, 30.0])
+    noised = NumericDistribution(low, low + 5, np.array([40.0, 0.0, 60.0, 0.0]), 0.0, 10.0, 5.0, None, False, 0.0)
+    found = smooth(noised, 1)
+    assert (found.share > 0).all() and found.low[0] == 0 and found.high[-1] <= 25
+
+
+def test_an_outermost_cell_in_which_the_noise_left_less_than_a_row_goes_and_its_rows_stay() -> None:
+    low = np.array([0.0, 10.0, 20.0, 30.0])
+    noised = NumericDistribution(low, low + 5, np.array([0.5, 50.0, 60.0, 0.25]), 0.0, 10.0, 5.0, None, False, 0.0)
+    found = smooth(noised, 1)
+    assert (found.low[0], found.high[-1]) == (7.5, 27.5), "midway between what goes and what stays"
+    assert found.share.sum() == pytest.approx(1)
+    alone = NumericDistribution(low[:1], low[:1] + 8, np.array([0.5]), 0.0, 10.0, 5.0, None, False, 0.0)
+    inside = smooth(alone, 1)
+    assert (inside.low.tolist(), inside.high.tolist()) == ([2.0], [6.0])
+
+
+def test_the_compiled_search_reads_nothing_beside_its_guide() -> None:
+    """As Python, which says so; machine code does not."""
+    edges = np.array([0.0, 1.0, 4.0])
+    guide = np.searchsorted(edges, np.linspace(0, 4, 7), side="right")
+    x, at = np.array([-9.0, 0.0, 3.9, 4.0, 9.0]), np.zeros(5, np.int64)
+    value_of(lambda: _searched.py_func(edges, x, guide, at))  # type: ignore[attr-defined]
+    assert at.tolist() == [0, 1, 2, 3, 3]

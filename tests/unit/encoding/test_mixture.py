@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcome import value_of
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
 from raysynth.encoding.mixture import MAX_ATOM_MODES, Mixture, fit_mixture
@@ -70,7 +71,7 @@ def test_heavy_values_are_modes_of_no_width_and_own_their_cell() -> None:
 
 def test_few_values_are_all_modes() -> None:
     values = np.random.default_rng(4).integers(0, 8, 2000)
-    mixture = fit_mixture(protected(values), 10)
+    mixture = value_of(lambda: fit_mixture(protected(values), 10))
     assert mixture.mean.tolist() == list(range(8)) and (mixture.std == 0).all()
     np.testing.assert_allclose(mixture.weight, np.bincount(values) / 2000)
     assert mixture.boundaries.tolist() == [i + 0.5 for i in range(7)]

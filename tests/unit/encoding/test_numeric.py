@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysynth.encoding.numbers import interval_of, to_float, to_numbers
-from raysynth.encoding.numeric import BinEncoder, ModeEncoder, build_bins, build_modes
+from raysynth.encoding.numeric import BinEncoder, ModeEncoder, begins_run, build_bins, build_modes
 from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind
 from raysynth.statistics.numeric import NumericSummary
@@ -262,6 +262,7 @@ def test_decimals_are_the_nearest_doubles() -> None:
         ("high", lambda a: a - 1e9),
         ("share", lambda a: -a),
         ("share", lambda a: a * np.nan),
+        ("share", lambda a: np.append(np.inf, a[1:])),
         ("share", lambda a: a * 0),
         ("low", lambda a: a[:, None]),
         ("first_cell", lambda a: a + 1),
@@ -315,3 +316,9 @@ def test_numbers_of_few_decimals_keep_their_step(step: float, first: float, deci
     steps = (made - first) / step
     assert np.abs(steps - np.rint(steps)).max() < 1e-9 and len(np.unique(made)) > 200
     assert (np.round(made, decimals) == made).all()  # no noise of doubles
+
+
+def test_a_run_begins_at_what_stands_alone_and_behind_it() -> None:
+    mass, alone = np.array([5.0, 1.0, 1.0, 5.0, 1.0]), np.array([True, False, False, True, False])
+    assert begins_run(mass, alone, 3).tolist() == [True, True, False, True, True]
+    assert begins_run(np.ones(4), np.zeros(4, bool), 2).tolist() == [True, False, True, False]

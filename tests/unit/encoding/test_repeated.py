@@ -50,6 +50,12 @@ def test_rare_numbers_of_rows_are_those_of_no_single_person() -> None:
     assert dict(rows_each_of(np.full(30, 8), 5)) == {8: 1.0}
 
 
+def test_numbers_of_rows_are_spread_evenly_over_a_cell() -> None:
+    shares = dict(rows_each_of(np.arange(1, 1001), 5))
+    assert sum(shares.values()) == pytest.approx(1) and len(shares) > 100
+    assert sum(n * share for n, share in shares.items()) == pytest.approx(500.5, abs=5)
+
+
 def test_a_schema_keeps_rows_each_and_refuses_what_cannot_be_drawn_from() -> None:
     key = ColumnSchema("id", Kind.IDENTIFIER, "string", rows_each=SHARES)
     name = ColumnSchema("name", Kind.PERSONAL, "string", personal="name", within="id")

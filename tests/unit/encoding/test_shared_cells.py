@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from outcome import value_of
 
 from raysynth.encoding.distribution import SmoothDistribution, smooth
-from raysynth.encoding.shared_cells import Values, _one_cell, coarse_quantiles
+from raysynth.encoding.shared_cells import Values, _Halving, _one_cell, coarse_quantiles, shared_cells
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.numeric import NumericSummary
@@ -118,3 +119,49 @@ def test_the_one_cell_of_few_persons_lies_well_inside_on_a_coarse_grid(low: floa
     if high - low > 16:
         assert low + (high - low) / 16 <= made.low and made.high <= high - (high - low) / 16
     assert made.high - made.low >= 1, "a grid of whole numbers has no finer one"
+
+
+class Persons:
+    """Who has a row in each cell, by numbers."""
+
+    def __init__(self, of_cells: list[set[int]], k: int) -> None:
+        self.of_cells, self.k = of_cells, k
+
+    def are_enough(self, first: int, after: int) -> bool:
+        return len(set().union(*self.of_cells[first:after])) >= self.k
+
+
+def each_alone(n: int, k: int) -> Persons:
+    return Persons([{i} for i in range(n)], k)
+
+
+def test_rows_of_a_group_of_few_persons_go_to_the_nearest_cell() -> None:
+    """Three values between two groups, nearer to the lower one, all of one person."""
+    low = np.concatenate([np.arange(100.0), [400.0, 401.0, 402.0], 1000 + np.arange(100.0)])
+    counts = np.where((low >= 400) & (low < 500), 10.0, 1.0)
+    persons = Persons([{-1} if 400 <= x < 500 else {int(x)} for x in low], 5)
+    cells = value_of(lambda: shared_cells(Values(low, low, counts, 1.0, 0.0), persons, 1e9, 10.0, 5.0))
+    assert sum(c.rows for c in cells if c.high < 500) == 130 and sum(c.rows for c in cells if c.low > 500) == 100
+    assert all(c.high < 400 or c.low > 403 for c in cells)
+
+
+def test_a_gap_is_wide_by_twice_the_rows_that_a_group_needs() -> None:
+    """Ten dense values before a gap of six times their spread; those before them and behind it lie far apart."""
+    low = np.concatenate([np.arange(-10.0, 0, 2), np.arange(10) / 10, 6 + 10 * np.arange(8)])
+    cells = shared_cells(Values(low, low, np.ones(len(low)), 0.0, 0.0), each_alone(len(low), 5), 1e9, 5.0, 5.0)
+    assert any(c.high <= 6 for c in cells) and all(c.high <= 6 or c.low >= 0.9 for c in cells)
+
+
+def test_a_run_is_halved_no_more_than_eighty_times() -> None:
+    low = np.array([2.0**-133, 2.0**-132, 1.0])
+    persons = Persons([set(range(30 * i, 30 * i + 30)) for i in range(3)], 5)
+    halving = _Halving(Values(low, low, np.full(3, 30.0), 0.0, 0.0), persons, np.array([0, 30, 60, 90.0]), 10.0)
+    cells = halving.cells(0, 3, -np.inf, np.inf)
+    assert [(c.low, c.high, c.rows) for c in cells] == [(0.0, 2.0**-79, 60.0), (1.0, 1.0, 30.0)]
+
+
+def test_zeros_alone_are_one_value_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    persons = Persons([set(range(9))], 5)
+    halving = _Halving(Values(*np.zeros((2, 1)), np.array([9.0]), 0.0, 0.0), persons, np.array([0.0, 9.0]), 1.0)
+    (cell,) = halving.cells(0, 1, -np.inf, np.inf)
+    assert (cell.low, cell.high, cell.rows) == (0.0, 0.0, 9.0) and not recwarn.list

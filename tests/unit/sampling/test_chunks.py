@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth import GaussianCopula, TableSchema
 from raysynth.constraints import (
@@ -23,9 +26,10 @@ from raysynth.constraints import (
 )
 from raysynth.data.table import as_table
 from raysynth.errors import ConditionError, ConstraintError, NotFittedError, ParameterError
-from raysynth.sampling import chunks, frame
+from raysynth.sampling import chunks, dataset, frame
 from raysynth.sampling.chunks import DistinctRows, SamplingModel, chunk_count, chunk_stream, make_chunk
 from raysynth.sampling.conditions import parse_conditions
+from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
 
@@ -98,8 +102,38 @@ def test_keys_are_unique_over_chunks_and_not_copied_in_order(copula: GaussianCop
     assert keys.equals(copula.sample(2000, seed=2).person_id)  # keys belong to the row numbers
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_keys_in_order_have_the_row_numbers_of_their_piece_and_the_last_one_those_of_the_chunk(
+    copula: GaussianCopula, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, assemble = [], chunks.assemble
+
+    def noted(rows: pa.Table, *args: Any, **named: Any) -> pa.Table:
+        own.append(args[3:5])
+        return assemble(rows, *args, **named)
+
+    monkeypatch.setattr(chunks, "assemble", noted)
+    model = copula._fitted()
+    segments = parse_conditions([({"town": "Bonn"}, 150), ({"town": "Celle"}, 20)], None, model.schema, model.unruled)
+    assert [make_chunk(model, segments, 1, i).num_rows for i in (0, 1)] == [100, 70]
+    assert own == [(0, 100), (100, 50), (150, 50)], "(first row, row numbers)"
+
+
+def test_dates_are_written_in_their_own_form_and_other_columns_as_they_are() -> None:
+    days = pa.array([datetime.date(2024, 2, 29), None])
+    as_text = ColumnSchema("day", Kind.DATETIME, "date32[day]", date_format="%d/%m/%Y")
+    assert chunks.written(days, as_text).to_pylist() == ["29/02/2024", None]
+    as_dates = ColumnSchema("day", Kind.DATETIME, "date32[day]")
+    assert value_of(lambda: chunks.written(days, as_dates)).to_pylist() == days.to_pylist()
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(0, (1, 1)), (1, (1, 1)), (chunks.CHUNK_ROWS + 1, (2, 2))])
+def test_a_dataset_has_as_many_chunks_as_its_rows_and_one_of_none(n_rows: int, expected: tuple[int, int]) -> None:
+    assert dataset._chunks_and_tasks(n_rows) == expected
+
+
 def test_no_rows(copula: GaussianCopula) -> None:
-    none = copula.sample(0)
+    none = value_of(lambda: copula.sample(0))
     assert none.shape == (0, 10)
     assert list(none) == list(copula.schema_.names)
 

@@ -216,7 +216,7 @@ def test_number_of_rows_is_checked(copula: GaussianCopula, n: Any, conditions: A
         copula.sample(n, conditions)
 
 
-@pytest.mark.parametrize("conditions", ["town", 5, [{"town": "Bonn"}], [("town", 5)]])
+@pytest.mark.parametrize("conditions", ["town", 5, [{"town": "Bonn"}], [("town", 5)], [({"town": "Bonn"}, 5, 6)]])
 def test_other_forms_are_refused(copula: GaussianCopula, conditions: Any) -> None:
     with pytest.raises(ConditionError, match="dict|quota"):
         copula.sample(5, conditions)

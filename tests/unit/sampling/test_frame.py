@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth import ColumnSchema, GaussianCopula, Kind, TableSchema
 from raysynth.sampling.frame import to_frame, with_whole_numbers
@@ -123,7 +124,23 @@ def test_a_missing_value_stays_missing_where_the_declared_dtype_has_none(
 ) -> None:
     kind = Kind.BOOLEAN if held == "bool" else Kind.CONTINUOUS
     schema = TableSchema((ColumnSchema("c", kind, held, pandas_dtype=dtype),))
-    made = to_frame(pa.table({"c": pa.array(values)}), schema)["c"]
+    made = value_of(lambda: to_frame(pa.table({"c": pa.array(values)}), schema))["c"]
     assert made.isna().tolist() == [False, True, False] and made.dropna().tolist() == [values[0], values[2]]
     whole = to_frame(pa.table({"c": pa.array(values).drop_null()}), schema)["c"]
     assert str(whole.dtype) == dtype
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "dtype"),
+    [
+        (ColumnSchema("c", Kind.CONTINUOUS, "double"), [1.5, None], "float64"),
+        (ColumnSchema("c", Kind.CATEGORICAL, "string", pandas_dtype="category"), ["b", "a", "b"], "category"),
+        (ColumnSchema("c", Kind.CATEGORICAL, "int64", pandas_dtype="category"), [3, 1, 3], "category"),
+    ],
+)
+def test_dtypes_that_nobody_declared_and_categories_without_an_order(
+    column: ColumnSchema, values: list[Any], dtype: str
+) -> None:
+    made = value_of(lambda: to_frame(pa.table({"c": values}), TableSchema((column,))))["c"]
+    assert str(made.dtype) == dtype and made.astype(object).where(made.notna(), None).tolist() == values
+    assert dtype != "category" or not made.cat.ordered

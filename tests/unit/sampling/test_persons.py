@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from outcome import value_of
 
 from raysynth import load_synthetic_model
 from raysynth.api import infer_schema, new_synthesizer
@@ -172,7 +173,7 @@ def test_who_ends_in_the_next_chunk_is_drawn_there_as_here_and_nobody_else_is(mo
         return pa.table({"x": rng.random(n)})
 
     def of(chunk: int) -> list[float]:
-        made = rows_of_persons(model, 5 * chunk, 5, 5, draw, lambda c: np.random.default_rng(c))
+        made = value_of(lambda: rows_of_persons(model, 5 * chunk, 5, 5, draw, lambda c: np.random.default_rng(c)))
         return made["x"].to_pylist()
 
     first, second, third = of(0), of(1), of(2)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from outcome import value_of
 
 from raysynth import GaussianCopula, load_synthetic_model
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError, StorageError
 from raysynth.files.storage import place
 from raysynth.sampling import chunks, writer
-from raysynth.sampling.parquet_files import write_part
+from raysynth.sampling.parquet_files import MOST_PARTITIONS, check_partition, write_part
 from raysynth.sampling.writer import chunks_of_a_file, verify
+from raysynth.schema.columns import Kind
 
 ROWS = 950  # ten chunks of 100 in five files
 
@@ -311,6 +314,16 @@ def test_columns_of_many_values_cannot_be_folders(copula: GaussianCopula, tmp_pa
     assert not (tmp_path / "rows").exists()
 
 
+def test_a_column_of_as_many_values_as_there_may_be_folders_divides_rows() -> None:
+    columns = {
+        n: SimpleNamespace(name=n, kind=Kind.CATEGORICAL, cardinality=c) for n, c in (("a", MOST_PARTITIONS), ("b", 2))
+    }
+    value_of(lambda: check_partition("a", SimpleNamespace(columns=tuple(columns.values()))))  # type: ignore[arg-type]
+    columns["a"].cardinality += 1
+    with pytest.raises(ParameterError, match=f"at most {MOST_PARTITIONS} values; valid here: b$"):
+        check_partition("a", SimpleNamespace(columns=tuple(columns.values())))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("compression", ["zstd", "snappy", "none"])
 def test_compression_is_what_was_asked_for(copula: GaussianCopula, tmp_path: Path, compression: str) -> None:
     write(copula, tmp_path, 150, compression=compression)
@@ -350,13 +363,16 @@ def test_files_are_many_enough_for_all_cores_and_of_a_million_rows_at_most(n_chu
     assert chunks_of_a_file(1) == 1
 
 
-@pytest.mark.parametrize(("values", "through"), [([1, 1], True), ([1, 2], False), ([1, 1, 2, 3], False)])
+@pytest.mark.parametrize(
+    ("values", "through"),
+    [([1, 1], True), ([1, 2], False), ([1, 1, 2, 3], False), ([*range(2048), *range(2049)], True)],
+)
 def test_a_dictionary_is_for_numbers_of_which_each_comes_twice(
     values: list[int], through: bool, tmp_path: Path
 ) -> None:
-    """On average, and of all rows from the first on."""
+    """On average, of the first 4,096 rows."""
     table = pa.table({"x": values})
-    write_part(place(tmp_path), "part.parquet", [table], table.schema, compression="none", row_group_rows=10)
+    write_part(place(tmp_path), "part.parquet", [table], table.schema, compression="none", row_group_rows=5000)
     written = pq.read_metadata(tmp_path / "part.parquet").row_group(0).column(0)
     assert ("RLE_DICTIONARY" in written.encodings) == through
 

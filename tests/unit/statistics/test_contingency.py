@@ -96,3 +96,15 @@ def test_pairs_of_tiles_and_parts_of_a_plan_give_each_table() -> None:
     for columns, table in found.items():
         flat = np.ravel_multi_index([codes_NC[:, c] for c in columns], table.shape)
         np.testing.assert_array_equal(table, np.bincount(flat, minlength=table.size).reshape(table.shape))
+
+
+def test_a_table_grows_only_by_columns_that_bring_a_wanted_set_with_them() -> None:
+    assert CountingPlan.of([2, 3, 4, 5], [(0, 1), (2, 3)]).blocks == (((2,), (3,)), ((0,), (1,)))
+    together = CountingPlan.of([2, 3, 4], [(0, 1), (1, 2), (0, 2)]).blocks
+    assert [sorted(c for part in block for c in part) for block in together] == [[0, 1, 2]]
+
+
+def test_parts_of_a_plan_have_equal_work() -> None:
+    plan = CountingPlan.of([100] * 8, [(0, 1), (2, 3), (4, 5), (6, 7)])
+    assert [len(part.blocks) for part in plan.split(2)] == [2, 2]
+    assert [len(part.blocks) for part in plan.split(4)] == [1, 1, 1, 1]

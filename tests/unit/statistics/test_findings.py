@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from raysynth.data.table import as_table
-from raysynth.schema.columns import Kind
-from raysynth.statistics.findings import ColumnFindings, Findings, find
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.statistics.findings import ColumnFindings, Findings, _advice, find
+from raysynth.statistics.table_statistics import collect
 
 N = 600
 
@@ -102,3 +103,26 @@ def test_several_numbers_in_a_text_are_said_with_a_cure(form: str) -> None:
     texts = [form.format(a, b) for a, b in rng.integers(40, 999, (N, 2))]
     found = find(as_table(pd.DataFrame({"pressure": texts, "x": rng.random(N)})))
     assert "each text holds several numbers" in " ".join(of(found, "pressure").advice)
+
+
+@pytest.mark.parametrize(("rows_each", "said"), [(4, True), (1.1, False)])
+@pytest.mark.parametrize("as_text", [True, False])
+def test_keys_that_repeat_and_are_learned_as_values_are_said_with_a_cure(
+    rows_each: float, said: bool, as_text: bool
+) -> None:
+    n_values = 40
+    own = np.arange(int(n_values * rows_each)) % n_values
+    data = pd.DataFrame(
+        {"patient_id": [f"p{v}" for v in own] if as_text else own, "town": ["a", "b"] * (len(own) // 2)}
+    )
+    seen = collect(as_table(data)).columns["patient_id"]
+    column = ColumnSchema("patient_id", Kind.CATEGORICAL, "string" if as_text else "int64")
+    advice = " ".join(_advice(column, seen, 0.0))
+    assert ("4.0 rows for each of 40 values: if these are persons" in advice) == said
+
+
+def test_texts_of_few_rows_among_numbers_are_not_named() -> None:
+    cells = np.random.default_rng(4).gamma(2, 3, N).round(2).astype(str).astype(object)
+    cells[:40] = [f"private {i}" for i in range(40)]
+    said = " ".join(of(find(as_table(pd.DataFrame({"lab": cells, "town": ["a", "b"] * (N // 2)}))), "lab").advice)
+    assert "for the others (some texts in few rows each)" in said and "'missing=TEXT'" in said and "private" not in said

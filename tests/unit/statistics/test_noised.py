@@ -233,3 +233,13 @@ def test_types_can_be_declared_public() -> None:
     schema = public_schema(as_table(frame()), None, {}, public_types=True)
     assert (schema["age"].dtype, schema["age"].decimals) == ("int64", 0)
     assert schema["score"].decimals is None
+
+
+def test_cells_of_a_column_are_counted_by_what_is_declared_of_it() -> None:
+    """What is open - a range, a list - takes thirty counts; a declared list one for each value and for any other."""
+    open_number = ColumnSchema("x", Kind.CONTINUOUS, "double")
+    listed = ColumnSchema("c", Kind.CATEGORICAL, "string", categories=("a", "b", "c"))
+    short = ColumnSchema("n", Kind.CONTINUOUS, "int64", bounds=(0, 9))
+    assert public_cells(open_number) == public_cells(ColumnSchema("c", Kind.CATEGORICAL, "string")) == 30
+    assert public_cells(listed) == 4 and public_cells(ColumnSchema("k", Kind.IDENTIFIER, "string")) == 1
+    assert public_cells(short) == 10

@@ -166,3 +166,12 @@ def test_digits_are_shown_where_the_noise_allows(digits: int, sigma: float, show
     assert counts.sum() == ROWS
     noised = counts + sigma * InsecureSeededNoise(1).normal(counts.shape)
     assert digits_shown(noised, sigma, ROWS) == shown
+
+
+def test_counts_of_parts_are_of_below_each_part_above_and_missing() -> None:
+    grid = RangeGrid.of(ColumnSchema("n", Kind.CONTINUOUS, "double", decimals=0))
+    cells = NumberCells(grid.starts)
+    values = pa.array([-3.0, 1.0, 2.0, 2.0, 5.0, 900.0, None])
+    exact = np.bincount(cells.index(values), minlength=cells.n_cells)
+    counts, edges = grid.in_parts(exact, np.array([1.0, 4.0, 8.0]))
+    assert edges.tolist() == [1.0, 4.0, 8.0] and counts.tolist() == [1, 3, 1, 1, 1]

@@ -13,7 +13,7 @@ from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.cell_counts import NumberCells
 from raysynth.statistics.noised_range import END_COST, interval_shown
-from raysynth.statistics.noised_tails import ValueGrid, grid_of, grid_of_parts, wider, with_tails
+from raysynth.statistics.noised_tails import Side, ValueGrid, grid_of, grid_of_parts, wider, with_tails
 
 ROWS, SIGMA = 8000, 60.0
 WHOLE = ColumnSchema("n", Kind.CONTINUOUS, "double", decimals=0)
@@ -97,3 +97,35 @@ def test_whole_numbers_end_within_their_type() -> None:
     values = 127.0 - np.minimum(np.random.default_rng(0).geometric(0.3, ROWS), 100)
     grid, _ = tailed(column, grid_of(column, (100.0, 126.0)), values, 0)
     assert grid.high[-1] <= 127
+
+
+def side(rows: list[float], hard: float | None = None) -> Side:
+    """An end of cells one wide, of which nothing beyond was counted."""
+    nothing = np.zeros(0)
+    return Side(np.ones(len(rows)), np.array(rows), nothing, nothing, 0.5, 100.0, hard)
+
+
+def test_no_tail_where_it_is_as_likely_as_any() -> None:
+    assert side([1e9], hard=0.5).tail() == (0.0, 1.0, 0.0)
+    assert side([1e9], hard=0.4).tail()[0] > 0
+
+
+def test_cells_decay_where_the_last_but_one_is_denser_than_the_last() -> None:
+    """By e in one cell: a scale of 1; what lies before only adds to the mean where it is denser, too."""
+    assert side([50.0, 100 * np.e, 100.0])._decay() == pytest.approx(1.0)
+    assert side([100 * np.e**4, 100 * np.e, 100.0])._decay() == pytest.approx(0.5**0.5)
+    assert side([400.0, 100.0, 200.0])._decay() is None
+
+
+def test_a_few_values_are_counted_beside_a_range_but_none_beyond_zero() -> None:
+    assert wider(WHOLE, (-9.0, -2.0), 100) == (-12.0, 0.0)
+    assert wider(WHOLE, (2.0, 9.0), 100) == (0.0, 12.0)
+    assert wider(WHOLE, (-1.0, 9.0), 100) == (-4.0, 12.0)
+    assert wider(WHOLE, (0.0, 94.0), 100) == (0.0, 94.0), "101 values with three more on either side"
+
+
+def test_intervals_are_of_equal_width_and_their_ends_by_themselves() -> None:
+    grid = grid_of(REAL, (0.0, 1.0))
+    inner = grid.starts[(grid.low < grid.high) & (grid.low > 1e-300)]
+    np.testing.assert_array_equal(inner, np.arange(1, 1 << 16) / (1 << 16))
+    assert grid.low[0] == grid.high[0] == 0 and grid.low[-1] == grid.high[-1] == 1

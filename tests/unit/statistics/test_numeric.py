@@ -181,3 +181,16 @@ def test_distinct_sample_is_the_same_for_any_split_and_its_counts_are_exact(valu
     expected, counts = np.unique(hashes, return_counts=True)
     np.testing.assert_array_equal(whole.hashes, expected[:8])
     np.testing.assert_array_equal(whole.counts, counts[:8])
+
+
+def test_one_value_of_any_number_of_rows_adds_up_exactly() -> None:
+    total = ExactSum()
+    total.add(np.array([0.1, 0.3]), np.array([1 << 40, 1]))
+    n = (1 << 40) + 1
+    assert total.mean(n) == float(((n - 1) * Fraction(0.1) + Fraction(0.3)) / n)
+
+
+def test_the_spread_of_numbers_near_the_largest_is_finite() -> None:
+    values = pa.array([1.5e308, 1.7e308] * 50)
+    found = summary_of(values).distribution()
+    assert found.mean == pytest.approx(1.6e308) and found.std == pytest.approx(0.1e308)

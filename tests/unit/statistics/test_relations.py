@@ -15,6 +15,7 @@ from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
 from raysynth.evaluation.evaluate import compare_tables
 from raysynth.statistics.findings import find
+from raysynth.statistics.numeric_relations import FEWEST, _fill, _hits
 from raysynth.statistics.relations import Relation
 
 N = 1_500
@@ -282,3 +283,16 @@ def test_what_follows_from_a_column_of_many_values_does_so_in_made_rows(method: 
     assert set(map(tuple, made[["town", "mayor", "county"]].values)) <= pairs and made.town.nunique() > 30
     assert set(fitted.sample(50, conditions={"mayor": "mayor 7"}, seed=1).town) == {"town 1"}
     assert not method(seed=0, verbose=False, rules="none").fit(real).schema_.constraints
+
+
+def test_columns_of_a_sum_have_enough_values_that_tell() -> None:
+    """Neither zeros nor, in products, ones."""
+    enough = np.append(np.full(FEWEST, 2.0), [0.0, 1.0, np.nan])
+    assert _fill(enough[None], trivial=1.0) and not _fill(enough[None, 1:], trivial=1.0)
+
+
+def test_a_sum_is_looked_into_with_one_exception_among_the_probes_and_not_with_two() -> None:
+    made = np.arange(24.0)
+    once, twice = made.copy(), made.copy()
+    once[3], twice[[3, 9]] = 99, 99
+    assert _hits(np.array([made, once, twice, made + 1]), made) == [0, 1]

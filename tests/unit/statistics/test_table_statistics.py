@@ -12,6 +12,7 @@ import pytest
 from raysynth.data.table import as_table
 from raysynth.errors import DataError, SchemaError
 from raysynth.statistics import TableSummary, collect
+from raysynth.statistics.table_statistics import NullSummary
 
 
 def table(n: int = 2000) -> pd.DataFrame:
@@ -90,3 +91,10 @@ def test_nan_in_arrow_floats_is_missing_like_null() -> None:
     summary = TableSummary(batch.schema)
     summary.update(batch)
     assert {n: c.missing for n, c in summary.finish().columns.items()} == {"a": 2, "b": 2}
+
+
+def test_a_column_without_values_has_no_category() -> None:
+    summary = NullSummary()
+    summary.update(pa.nulls(4))
+    found = summary.categories()
+    assert (found.values, len(found.counts), found.missing, found.n_distinct) == ((), 0, 4.0, 0)

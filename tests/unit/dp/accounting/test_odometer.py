@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from outcome import value_of
 
 from raysynth import BayesianNetworkSynthesizer, GaussianCopula, Odometer, infer_schema, load_synthetic_model
 from raysynth.dp.accounting.odometer import CHARGES, Charge, record_use
@@ -108,9 +109,18 @@ def test_what_nothing_guarantees_is_listed_and_the_total_says_so(tmp_path: Path)
     assert odometer.total.guarantee and "not covered" not in odometer.describe()
     record_use(odometer.folder, "an exact evaluation")
     record_use(None, "nothing to tell")
-    assert not odometer.total.guarantee and odometer.total.epsilon == 1.0
+    total = value_of(lambda: odometer.total)
+    assert not total.guarantee and total.epsilon == 1.0
     assert "an exact evaluation (no guarantee" in odometer.describe()
     assert "not covered by it: an exact evaluation" in odometer.describe()
+
+
+def test_a_folder_is_an_odometer_by_its_limit_or_by_a_charge(tmp_path: Path) -> None:
+    limited, charged = Odometer(tmp_path / "limited"), Odometer(tmp_path / "charged")
+    assert not Odometer.exists(tmp_path)
+    limited.set_limit(1.0, 1e-6)
+    charged.reserve("a fit", 1.0, 1e-6, unit="row")
+    assert Odometer.exists(limited.folder) and Odometer.exists(charged.folder)
 
 
 def test_a_resumed_run_goes_on_within_its_charge_and_a_fit_anew_pays_again(tmp_path: Path) -> None:

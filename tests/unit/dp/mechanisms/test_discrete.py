@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -88,6 +89,47 @@ def test_what_64_bits_leave_open_is_decided_by_further_ones(further: int, expect
     assert geometric(scale, 1, Words(word, further)).tolist() == [expected]  # type: ignore[arg-type]
     assert geometric(scale, 1, Words(word - 1)).tolist() == [3]  # type: ignore[arg-type]
     assert geometric(scale, 1, Words(word + 1)).tolist() == [2]  # type: ignore[arg-type]
+
+
+def test_a_word_of_zeros_alone_leaves_the_number_without_bound() -> None:
+    """u lies between 2^-192 and 2^-191, so -ln(u) / 100 lies above 1."""
+    assert geometric(0.01, 1, Words(0, 0, 1)).tolist() == [1]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("word", "further", "accepted"), [(-1, 5, True), (0, 0, True), (0, (1 << 64) - 1, False), (1, 5, False)]
+)
+def test_a_proposal_that_64_bits_leave_open_is_decided_by_further_ones(word: int, further: int, accepted: bool) -> None:
+    """The chance of keeping 5 lies within one word, which the next word divides; the words beside it are decided."""
+    from decimal import Decimal, localcontext
+
+    sigma, scale, k = 2.5, 3.0, 5
+    with localcontext() as context:
+        context.prec = 60
+        square = Decimal(sigma) ** 2
+        chance = (-((k - square / Decimal(scale)) ** 2) / (2 * square)).exp()
+        at = int(chance * (1 << 64)) + word
+    found = counts._accepted(np.array([k]), sigma, scale, Words(at, further))  # type: ignore[arg-type]
+    assert found.tolist() == [accepted]
+
+
+def test_a_look_decides_nothing_within_its_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where both bounds, moved apart by the relative error of the decimals, say the same it is decided."""
+    from decimal import Decimal
+
+    looks: list[Callable[[Decimal, Decimal, Decimal], int | None]] = []
+    monkeypatch.setattr(counts, "_decided", lambda word, decide, noise: looks.append(decide) or 0)
+    geometric(1.7, 1, Words(0))  # type: ignore[arg-type]
+    monkeypatch.setattr(np, "flatnonzero", lambda x: np.arange(len(x)))
+    counts._accepted(np.array([5]), 2.5, 3.0, Words(7))  # type: ignore[arg-type]
+    number, stays = looks
+    at = (Decimal("-2.05") / Decimal(1.7)).exp()
+    assert [number(at, at, Decimal(s)) for s in ("0", "0.01", "0.1")] == [2, 2, None]
+    square = Decimal(2.5) ** 2
+    chance = (-((5 - square / Decimal(3.0)) ** 2) / (2 * square)).exp()
+    below, above = chance * Decimal("0.95"), chance * Decimal("1.05")
+    assert [stays(below, below, Decimal(s)) for s in ("0", "0.01", "0.1")] == [1, 1, None]
+    assert [stays(above, above, Decimal(s)) for s in ("0", "0.01", "0.1")] == [0, 0, None]
 
 
 def test_exact_looks_are_rare_and_agree_with_the_fast_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Mechanisms have the law that their theorems ask for. False alarms: 1e-6 for each test."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -50,6 +52,23 @@ def test_a_value_of_one_unit_passes_with_probability_delta(delta: float, most: i
     own = np.full(1000, float(most))
     passed = sum(len(stable_counts(own, 4.0, delta, NOISE, sensitivity=most)[0]) for _ in range(100))
     assert stats.binomtest(passed, 100_000, delta).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("sigma", [0.8, 3.0, 40.0])
+def test_a_threshold_is_the_least_that_noise_passes_so_rarely(sigma: float) -> None:
+    """By the law itself, summed term by term."""
+    k = np.arange(-math.ceil(50 * sigma), math.ceil(50 * sigma) + 1)
+    weight = np.exp(-0.5 * (k / sigma) ** 2)
+    noise = int(stability_threshold(sigma, 1e-6)) - 1
+    passed = [weight[k >= least].sum() / weight.sum() for least in (noise - 1, noise)]
+    assert passed[0] > 1e-6 >= passed[1]
+
+
+@pytest.mark.parametrize("sensitivity", [1.0, 5.0])
+def test_the_threshold_of_wide_noise_is_that_of_the_continuous_law(sensitivity: float) -> None:
+    sigma = 1.5e5
+    expected = sensitivity + 2 + math.ceil(sigma * stats.norm.isf(1e-6))
+    assert stability_threshold(sigma / sensitivity, 1e-6, sensitivity=sensitivity) == expected
 
 
 def test_frequent_values_pass_with_their_noised_counts() -> None:
