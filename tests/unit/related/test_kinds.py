@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from outcome import value_of
 
 from raysynth.related.grouping import NO_PARENT
-from raysynth.related.kinds import Sample, _depended_on, _standardised, children_codes
+from raysynth.related.kinds import Sample, _depended_on, _standardised, _weighted, _without_rare, children_codes
 from raysynth.schema.columns import ColumnSchema, Kind
 
 N = 200
@@ -34,3 +35,20 @@ def test_own_columns_count_as_far_as_children_depend_on_them() -> None:
     own_PO = _depended_on(Sample(parents, (*AMOUNT, ColumnSchema("other", Kind.CONTINUOUS, "double"))), features_PF)
     assert np.abs(own_PO.mean(0)).max() < 1e-9
     assert own_PO.std(0)[0] > 0.9 and own_PO.std(0)[1] == 0
+
+
+def test_a_feature_has_the_same_scale_whatever_its_unit_and_parents_without_children_are_in_the_middle() -> None:
+    parent, x = np.array([0, 0, 1, 1, 3, 3]), np.array([1.0, 1.0, 5.0, 5.0, 3.0, 3.0])
+    number = np.array([2, 2, 0, 2])
+    small, large = (_weighted(parent, x * unit, number, False) for unit in (1.0, 1000.0))
+    np.testing.assert_allclose(small, large)
+    assert small[2] == 0 and small[0] == -small[1] < 0 and small[3] == 0
+    x_PF = np.array([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
+    np.testing.assert_allclose(value_of(lambda: _standardised(x_PF)).std(0), [1.0, 0.0], atol=1e-9)
+
+
+def test_clusters_of_fewer_persons_than_must_share_a_code_join_the_nearest() -> None:
+    label, centres = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2]), np.array([[0.0], [1.0], [9.0]])
+    persons = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7])
+    assert _without_rare(label, centres, persons, 3).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert _without_rare(label, centres, persons, 4).tolist() == [0] * 9

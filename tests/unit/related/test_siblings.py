@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from outcome import value_of
 
 from raysynth.related.grouping import Family
-from raysynth.related.siblings import AS_BEFORE, Siblings, _runs_before
+from raysynth.related.siblings import AS_BEFORE, Siblings, Walk, _means_before, _runs_before, _ties
 from raysynth.schema.columns import ColumnSchema, Kind
 
 PARENTS, STEPS = 60, 8
@@ -75,3 +77,31 @@ def test_runs_before_a_row_are_those_of_the_last_value_without_a_break() -> None
     mixed = np.array([5, 2, 7, 0, 4, 1, 6, 3])
     order = np.argsort(mixed)
     np.testing.assert_array_equal(_runs_before(code[mixed], order, place[mixed]), expected[mixed])
+
+
+def test_a_first_row_that_was_drawn_as_the_one_before_has_the_value_of_another() -> None:
+    siblings = Siblings((ColumnSchema("town", Kind.CATEGORICAL, "string"),), True, frozenset({"town"}))
+    drawn = pa.table({"town": ["A", AS_BEFORE, "B", AS_BEFORE, AS_BEFORE]})
+    assert value_of(lambda: siblings.inverse(drawn, None))["town"].to_pylist() == ["A", "B", "B", "B", "A"]
+
+
+def test_a_walk_knows_for_how_many_rows_a_value_has_stayed() -> None:
+    siblings = Siblings((ColumnSchema("town", Kind.CATEGORICAL, "string"),), True)
+    walk = Walk(siblings, None, {}).add(pa.table({"town": ["A", "B", "C"]}), np.arange(3))
+    assert walk.known["town"][0].tolist() == [1, 1, 1]
+    walk = walk.add(pa.table({"town": ["A", "B", "A"]}), np.arange(3))
+    assert walk.known["town"][0].tolist() == [2, 2, 1]
+    walk = walk.add(pa.table({"town": ["A", "A"]}), np.array([0, 2]))
+    assert walk.known["town"][0].tolist() == [3, 2]
+
+
+def test_ties_with_the_row_before_stand_beside_those_by_chance() -> None:
+    code, before = np.array([0, 0, 1, 1, 0, -1]), np.array([-1, 0, 1, 2, 3, 4])
+    assert _ties(code, before, np.arange(1, 6), -1) == pytest.approx((2 / 5, 3 / 6 * 3 / 5 + 2 / 6 * 2 / 5))
+    assert _ties(code, before, np.arange(1, 6), 0) == pytest.approx((1 / 2, 2 / 6))
+    assert _ties(code, before, np.array([], int), -1) == (0.0, 0.0)
+
+
+def test_means_before_a_row_are_of_its_own_sequence() -> None:
+    x, place = np.array([1.0, 3.0, np.nan, 5.0, 10.0, 20.0]), np.array([0, 1, 2, 3, 0, 1])
+    np.testing.assert_allclose(_means_before(x, np.arange(6), place), [np.nan, 1, 2, 2, np.nan, 10])
