@@ -169,14 +169,24 @@ def _unit(decimals: int | None) -> float:
     return 0.0 if decimals is None else 10.0**-decimals
 
 
-def smooth(distribution: NumericDistribution, rare_threshold: int) -> SmoothDistribution:
-    """The protected form of a released distribution; see the module for what survives."""
+def smooth(distribution: NumericDistribution, rare_threshold: int, *, coarse: bool = False) -> SmoothDistribution:
+    """The protected form of a released distribution; see the module for what survives.
+
+    Args:
+        distribution: of the values. rare_threshold: persons who must share what leaves.
+        coarse: no cell has a smaller share than a middle rank's standard error, 1 / (2 sqrt(persons)). Values that are
+            drawn from cells of m persons are a real person's 1 / m more often than another's, and so small a share
+            tells of the sample alone.
+    """
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
     distribution = _without_empty(distribution)
     step, offset = _step(distribution)
     unit = step if step > 0 else _unit(distribution.decimals)
     sizes = _rows_of_cells(distribution, rare_threshold)
+    if coarse and rare_threshold > 1:
+        persons = distribution.total if distribution.sharers is None else distribution.sharers.n_persons
+        sizes = sizes[0], max(sizes[1], distribution.total / (2 * max(persons, 1) ** 0.5))
     grid = Grid(unit, offset)
     if rare_threshold > 1:
         low, high, counts = _protected(distribution, rare_threshold, grid, *sizes)

@@ -306,10 +306,12 @@ def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
     return np.where(exact, np.rint(x * 10.0**scale) / 10.0**scale, x)
 
 
-def protected_fields(column: ColumnSchema, released: NumericDistribution, rare_threshold: int) -> dict[str, Any]:
-    """The fields of `NumericEncoder` of a column."""
+def protected_fields(
+    column: ColumnSchema, released: NumericDistribution, rare_threshold: int, *, coarse: bool = False
+) -> dict[str, Any]:
+    """The fields of `NumericEncoder` of a column; `coarse` as in `smooth`."""
     placed, line = on_line(_of_type(released, column.arrow_type))
-    distribution = smooth(placed, rare_threshold)
+    distribution = smooth(placed, rare_threshold, coarse=coarse)
     if line is not None:
         low, high, line = through_cells(distribution.low, distribution.high, line)
         distribution = ends_on_grid(replace(distribution, low=low, high=high))

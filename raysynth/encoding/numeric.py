@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.encoding.block import EncodedColumn
-from raysynth.encoding.distribution import MANY, SmoothDistribution
+from raysynth.encoding.distribution import MANY, SMOOTH_CELLS, SmoothDistribution
 from raysynth.encoding.mixture import Mixture, fit_mixture
 from raysynth.encoding.numbers import NumericEncoder, inconsistent, protected_fields, stored_fields
 from raysynth.schema.columns import ColumnSchema
@@ -216,9 +216,10 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
     """About n_bins codes: heavy values (half of 1 / n_bins of the rows) as they are, the rest in bins of equal mass.
 
     The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
-    cell of a column with at most 1.5 n_bins of them gets a code of its own.
+    cell of a column with at most 1.5 n_bins of them gets a code of its own. Where more bins are asked for than
+    there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns, and they stay fine.
     """
-    shared = protected_fields(column, released, rare_threshold)
+    shared = protected_fields(column, released, rare_threshold, coarse=n_bins <= SMOOTH_CELLS)
     distribution: SmoothDistribution = shared["distribution"]
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:

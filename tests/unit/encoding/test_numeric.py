@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from raysynth.encoding.numbers import interval_of, to_float, to_numbers
 from raysynth.encoding.numeric import BinEncoder, ModeEncoder, begins_run, build_bins, build_modes
 from raysynth.errors import ModelFileError
 from raysynth.schema import ColumnSchema, Kind
+from raysynth.statistics.distinct import Sharers
 from raysynth.statistics.numeric import NumericSummary
 
 RNG = np.random.default_rng(0)
@@ -216,11 +218,30 @@ def test_heaped_values_are_codes_of_their_own() -> None:
     assert (decoded == 0).all()
 
 
-@pytest.mark.parametrize("n_bins", [10, 100])
+@pytest.mark.parametrize("n_bins", [10, 40])
 def test_bins_hold_about_equal_shares(n_bins: int) -> None:
     encoder = bins(TYPES["float64"], n_bins)
     assert encoder.cardinality == pytest.approx(n_bins + 1, abs=n_bins * 0.1)
     assert encoder.shares[1:-2].max() < 1.6 / n_bins
+
+
+@pytest.mark.parametrize("rows_each", [1, 4])
+def test_drawn_values_are_those_of_persons_learned_from_no_more_than_those_of_others(rows_each: int) -> None:
+    """Of 3,000 persons: cells of five are theirs by 1.6 points more (of 9), those of a standard error by .2."""
+    rng, n = np.random.default_rng(4), 3000
+    excess = []
+    for _ in range(6):
+        own, others = rng.integers(0, 30_000, (2, n))
+        summary = NumericSummary(pa.int64())
+        summary.update(pa.array(np.repeat(own, rows_each)))
+        seen = summary.distribution()
+        if rows_each > 1:
+            sharers = Sharers(5).with_rows(np.searchsorted(seen.low, own), np.arange(n, dtype=np.uint64))
+            seen = replace(seen, sharers=sharers)
+        encoder = build_bins(column(pa.array(own)), seen, rare_threshold=5, n_bins=50)
+        made = np.unique(encoder.decode(encoder.encode(pa.array(own))[0], None, rng).to_numpy())
+        excess.append(np.isin(made, own).mean() - np.isin(made, others).mean())
+    assert np.mean(excess) < 0.005
 
 
 def test_look_up_of_whole_numbers_equals_the_search() -> None:
