@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_scale.py --data ../shared/data/adult.csv --folder DIR
         [--rows 5000000 20000000 50000000] [--methods bayesian_network copula] [--parts fit sample ctgan]
-        [--ctgan-rows 20000000] [--clean]
+        [--ctgan-rows 20000000] [--cores N] [--clean]
 
 The tables (15 columns, Parquet of a million rows a row group) are sampled from a copula of the given one, so that rows
-are distinct. Each figure comes from a process of its own, with Ray of all cores and 1 GB of object store, started
+are distinct. Each figure comes from a process of its own, with Ray of N cores (all) and 1 GB of object store, started
 before the clock. Resumable: figures are kept as lines of FOLDER/figures.jsonl, and one that is there is not measured
 again.
 
@@ -13,7 +13,8 @@ peak_mb: the most memory of all processes of the run (`process_memory.py`). work
 ray_share: of the wall time, the part that is Ray's: for each pass over the table (or each round of sampling tasks) its
 wall time less the time in which its tasks ran, divided by the cores; by Ray's own record of its tasks (`ray.timeline`).
 What the driver computes between passes is our own and counts as such.
-linear: seconds per row at the most rows, relative to those at the fewest.
+cpu_seconds: of all processes from the first row on, Ray's own included; other work on the machine hardly changes them.
+linear: cpu_seconds per row at the most rows, relative to those at the fewest.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_statistics import FILE_GROUPS, GROUP_ROWS
-from process_memory import watched
+from process_memory import cpu_of_run, watched
 
 PARTS = ("fit", "sample", "ctgan")
 STORE_BYTES = 1_000_000_000
 CTGAN_BATCH = 5_000
 WARM_TASKS = 2 * (os.cpu_count() or 1)
 PAUSE = 0.2
+CORES = "RAYSYNTH_BENCH_CORES"
 Figure = dict[str, Any]
 
 
@@ -50,12 +52,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["bayesian_network", "copula"])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--ctgan-rows", type=int, default=20_000_000)
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="of Ray")
     parser.add_argument("--clean", action="store_true", help="delete tables and models at the end")
     parser.add_argument("--one", nargs=3, metavar=("PART", "METHOD", "ROWS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ["RAYSYNTH_QUIET"] = "1"
     if options.one:
         part, method, rows = options.one
+        os.environ[CORES] = str(options.cores)
         print(json.dumps(MEASURED[part](options.folder, method, int(rows))))
         return
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +83,7 @@ def works(options: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
 
 def measured(options: argparse.Namespace, part: str, method: str, rows: int) -> Figure:
     """One figure: the one that an earlier run kept, or a new one."""
-    key = {"part": part, "method": method, "rows": rows}
+    key = {"part": part, "method": method, "rows": rows, "cores": options.cores}
     record = options.folder / "figures.jsonl"
     kept = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()] if record.exists() else []
     for figure in kept:
@@ -87,7 +91,8 @@ def measured(options: argparse.Namespace, part: str, method: str, rows: int) -> 
             print(json.dumps(figure), flush=True)
             return figure
     make_table(options.data, options.folder, rows)
-    command = [sys.executable, __file__, "--folder", str(options.folder), "--one", part, method, str(rows)]
+    command = [sys.executable, __file__, "--folder", str(options.folder), "--cores", str(options.cores)]
+    command += ["--one", part, method, str(rows)]
     run = watched(command)
     peaks = {"peak_mb": round(run.peak_mb), "worker_mb": round(run.worker_mb)}
     figure = {**key, **json.loads(run.last_line), **{k: v for k, v in peaks.items() if v}}
@@ -123,15 +128,20 @@ def fit(folder: Path, method: str, rows: int) -> Figure:
     from raysynth.methods.registry import synthesizer_class
 
     ray = started_ray()
-    passes = timed_passes(("summarise_on_ray", "for_each_fragment_on_ray"))
-    begun = time.perf_counter()
+    passes = timed_passes()
+    begun, cpu = time.perf_counter(), cpu_of_run()
     model = synthesizer_class(method)(seed=0, verbose=False).fit(str(table_of(folder, rows)))
-    seconds = time.perf_counter() - begun
+    seconds, cpu = time.perf_counter() - begun, cpu_of_run() - cpu
     model.save(folder / f"{method}-{rows}.raysynth")
     stages = {s.name: round(s.seconds, 2) for s in model.stages_}
     size = sum(p.stat().st_size for p in table_of(folder, rows).glob("*.parquet"))
     figure = {"seconds": round(seconds, 2), "rows_per_second": round(rows / seconds), "bytes": size, "stages": stages}
-    return {**figure, "cores": os.cpu_count(), "passes": len(passes), **ray_share(ray, sum(passes), seconds)}
+    return {
+        **figure,
+        "cpu_seconds": round(cpu, 1),
+        "passes": [round(s, 2) for s in passes],
+        **ray_share(ray, sum(passes), seconds),
+    }
 
 
 def sample(folder: Path, method: str, rows: int) -> Figure:
@@ -141,15 +151,15 @@ def sample(folder: Path, method: str, rows: int) -> Figure:
     ray = started_ray()
     model = load_synthetic_model(folder / f"{method}-{rows}.raysynth")
     out = folder / f"sample-{uuid.uuid4().hex}"
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), cpu_of_run()
     try:
         manifest = model.sample_to(out, rows, seed=1, where="ray")
-        seconds = time.perf_counter() - begun
+        seconds, cpu = time.perf_counter() - begun, cpu_of_run() - cpu
     finally:
         shutil.rmtree(out, ignore_errors=True)
     size = sum(f.bytes for f in manifest.files)
     figure = {"seconds": round(seconds, 2), "rows_per_second": round(rows / seconds), "bytes": size}
-    return {**figure, "cores": os.cpu_count(), **ray_share(ray, seconds, seconds)}
+    return {**figure, "cpu_seconds": round(cpu, 1), **ray_share(ray, seconds, seconds)}
 
 
 def ctgan(folder: Path, method: str, rows: int) -> Figure:
@@ -159,7 +169,7 @@ def ctgan(folder: Path, method: str, rows: int) -> Figure:
     from raysynth import CTGAN
 
     started_ray()
-    workers = os.cpu_count() or 1
+    workers = cores()
     scaling = ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.9})
     with_storage = RunConfig(name=uuid.uuid4().hex, storage_path=str(folder / "runs"))
     model = CTGAN(
@@ -196,10 +206,16 @@ def started_ray() -> Any:
     """Ray on all cores of this machine, with one task done by each of its workers."""
     import ray
 
-    ray.init(object_store_memory=STORE_BYTES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+    ray.init(num_cpus=cores(), object_store_memory=STORE_BYTES, **quiet)
     task = ray.remote(num_cpus=1)(pause)
     ray.get([task.remote() for _ in range(WARM_TASKS)])
     return ray
+
+
+def cores() -> int:
+    """Of Ray, in the process of a figure."""
+    return int(os.environ.get(CORES, os.cpu_count() or 1))
 
 
 def pause() -> None:
@@ -207,8 +223,8 @@ def pause() -> None:
     time.sleep(PAUSE)
 
 
-def timed_passes(names: tuple[str, ...]) -> list[float]:
-    """The seconds of each pass over Ray from now on, appended as they end."""
+def timed_passes() -> list[float]:
+    """The seconds of each pass over Ray from now on, appended as they end; what is done with its results included."""
     from raysynth.running import ray as ray_execution
 
     seconds: list[float] = []
@@ -223,8 +239,15 @@ def timed_passes(names: tuple[str, ...]) -> list[float]:
 
         return wrapped
 
-    for name in names:
-        setattr(ray_execution, name, timed(getattr(ray_execution, name)))
+    inner = ray_execution.made_in_order_on_ray
+
+    def made_in_order(*args: Any) -> Iterator[Any]:
+        begun = time.perf_counter()
+        yield from inner(*args)
+        seconds.append(time.perf_counter() - begun)
+
+    vars(ray_execution)["made_in_order_on_ray"] = made_in_order
+    vars(ray_execution)["summarise_on_ray"] = timed(ray_execution.summarise_on_ray)
     return seconds
 
 
@@ -237,7 +260,7 @@ def ray_share(ray: Any, pass_seconds: float, wall_seconds: float) -> Figure:
         if ran and ran == before:
             break
         time.sleep(1)
-    idle = pass_seconds - ran / (os.cpu_count() or 1)
+    idle = pass_seconds - ran / cores()
     return {"pass_seconds": round(pass_seconds, 2), "ray_share": round(idle / wall_seconds, 3)}
 
 
@@ -248,7 +271,7 @@ def ratios(figures: list[Figure]) -> Iterator[Figure]:
             found = sorted((f for f in figures if (f["part"], f["method"]) == (part, method)), key=lambda f: f["rows"])
             few, many = found[0], found[-1]
             if few is not many:
-                linear = (many["seconds"] / many["rows"]) / (few["seconds"] / few["rows"])
+                linear = (many["cpu_seconds"] / many["rows"]) / (few["cpu_seconds"] / few["rows"])
                 yield {"part": part, "method": method, "rows": [few["rows"], many["rows"]], "linear": round(linear, 3)}
 
 

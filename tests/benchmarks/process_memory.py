@@ -52,14 +52,34 @@ def watched(command: list[str]) -> Watched:
 
 def bytes_of_run(tag: str) -> int:
     """Memory of all processes whose environment carries the tag."""
-    mark, total = f"{TAG}={tag}".encode(), 0
+    return sum(own_bytes(pid) for pid in processes_of_run(tag))
+
+
+def cpu_of_run() -> float:
+    """Seconds of processors that the living processes of this run have had so far; 0 outside of `watched`.
+
+    A difference of two tells what work took whatever else the machine does, where no process ends between them.
+    """
+    ticks = 0
+    for pid in processes_of_run(os.environ[TAG]) if TAG in os.environ else ():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def processes_of_run(tag: str) -> list[int]:
+    """Ids of the processes whose environment carries the tag."""
+    mark, found = f"{TAG}={tag}".encode(), []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (process / "environ").read_bytes():
-                total += own_bytes(int(process.name))
+                found.append(int(process.name))
         except OSError:  # it has ended
             continue
-    return total
+    return found
 
 
 def own_bytes(pid: int) -> int:
