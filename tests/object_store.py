@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ def object_store(host: str) -> Iterator[pafs.FileSystem]:
     """The server with one bucket, 'bucket', and an environment that leads to it; both end with the context."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
     server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     name, port = server.get_host_and_port()

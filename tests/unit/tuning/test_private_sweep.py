@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from object_store import object_store
 
 from raysynth.data.table import as_table
 from raysynth.errors import ParameterError
+from raysynth.files.storage import place
 from raysynth.methods.registry import load_synthetic_model
 from raysynth.tuning import SweepResult, private_sweep, sweep
 from raysynth.tuning.private_sweep import PrivateFolder, chosen
@@ -35,7 +37,7 @@ def in_process(trials: Sequence[Trial], task: Any, room: Any) -> None:
         task.run(trial)
 
 
-def run(table: pd.DataFrame, out: Path, **options: Any) -> SweepResult:
+def run(table: pd.DataFrame, out: str | Path, **options: Any) -> SweepResult:
     given = {"methods": ["copula"], "epsilons": EPSILONS, "selection": "private", "mean_trials": 3.0, **options}
     return sweep(table, out=out, **given)
 
@@ -100,6 +102,14 @@ def test_only_the_winner_is_shown_and_its_ledger_holds_statistics_and_choice(
     assert events[-1].epsilon < spent.epsilon < events[-1].epsilon + 1.0  # type: ignore[operator]
     assert found.results[0].trial.setting.epsilon == spent.epsilon == found.table["epsilon"][0]
     assert len(model.sample(10, seed=0)) == 10
+
+
+def test_in_a_bucket_nothing_but_the_winner_is_left(table: pd.DataFrame, four: list[int]) -> None:
+    with object_store("127.0.0.1"):
+        found = run(table, "s3://bucket/chosen")
+        assert sorted(place("s3://bucket/chosen").sizes()) == ["sweep.json", "winner.json", "winner.raysynth"]
+        assert len(found.best().sample(10, seed=0)) == 10
+        assert run(table, "s3://bucket/chosen").results[0].utility == found.results[0].utility
 
 
 def test_every_result_says_which_mode_holds(table: pd.DataFrame, tmp_path: Path, four: list[int]) -> None:
