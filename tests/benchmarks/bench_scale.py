@@ -207,7 +207,7 @@ def started_ray() -> Any:
     import ray
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-    ray.init(num_cpus=cores(), object_store_memory=STORE_BYTES, **quiet)
+    ray.init("local", num_cpus=cores(), object_store_memory=STORE_BYTES, **quiet)  # not a cluster that others left
     task = ray.remote(num_cpus=1)(pause)
     ray.get([task.remote() for _ in range(WARM_TASKS)])
     return ray
