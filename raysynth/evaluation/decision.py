@@ -192,7 +192,7 @@ def _analysis(results: EvaluationFigures) -> Purpose:
     below = f"{gap:.1%} less accurate than" if gap >= 0.0005 else "as accurate as"
     reason = f"Quality {s.quality:.3f}; pairs of columns are {below} those of as many fresh real rows."
     if results.realism is not None:
-        reason += f" {wording.told(results.realism.auc.value)}"
+        reason += f" {wording.distinguishability(results.realism.auc.value)}"
     worst = min(s.columns, key=lambda c: 2.0 if math.isnan(c.score) else c.score)
     step = (
         f"Use it; '{worst.name}' is the least alike column ({worst.score:.3f})."

@@ -27,7 +27,7 @@ from raysynth.evaluation.expected import expected_seconds
 from raysynth.evaluation.metrics.metric import Compared
 from raysynth.evaluation.metrics.registry import measure, metrics
 from raysynth.evaluation.privacy import PARTS, PrivacyRisk, privacy_figures
-from raysynth.evaluation.provenance import told_of
+from raysynth.evaluation.provenance import origin
 from raysynth.evaluation.report import EvaluationResults
 from raysynth.evaluation.similarity import MOST_PAIRS, Similarity, compare_column, compare_pass, plan_pass
 from raysynth.running.forecast import forecast
@@ -100,7 +100,7 @@ def evaluate_synthetic_data(
     wanted, seed = _checked(metrics, _valid()), seed or 0
     asked = asked_attacks(attack_types, holdout_data is not None) if "privacy_metrics" in wanted else None
     record_use(odometer, "an exact evaluation")
-    (info, sections), sequences = told_of(model_info), None
+    (info, sections), sequences = origin(model_info), None
     if sequence_key is not None:
         from raysynth.evaluation.sequence_comparison import compare_sequences
 

@@ -26,8 +26,11 @@ _LEFT_OUT = (
 _KINDS = ("categorical_columns", "continuous_columns")
 
 
-def told_of(made_by: Mapping[str, Any] | Synthesizer | None) -> tuple[Mapping[str, Any] | None, tuple[Section, ...]]:
-    """What the report tells of how the table was made, and the ledger's page where a model was given."""
+def origin(made_by: Mapping[str, Any] | Synthesizer | None) -> tuple[Mapping[str, Any] | None, tuple[Section, ...]]:
+    """How a table was made, for its report: (what is shown of it, sections that a model's ledger adds).
+
+    Of a fitted synthesizer `provenance` and its ledger, a mapping as it is. Raises `ParameterError` for others.
+    """
     if made_by is None or isinstance(made_by, Mapping):
         return made_by, ()
     if not hasattr(made_by, "privacy_spent_"):

@@ -175,7 +175,10 @@ def _check_types(first: Table, second: Table) -> None:
         found = [t.schema.field(name).type for t in (first, second)]
         if is_text(found[0]) != is_text(found[1]):
             kinds = ["text" if is_text(t) else str(t) for t in found]
-            raise DataError(f"column '{name}' holds {kinds[0]} in the real table but {kinds[1]} in the synthetic one")
+            raise DataError(
+                f"column '{name}' holds {kinds[0]} in the real table but {kinds[1]} in the synthetic one; "
+                "convert one of them"
+            )
 
 
 def _steps(ordered: OrderedRows, names: list[str]) -> pa.Table:
@@ -201,5 +204,8 @@ def _features(encoder: TableEncoder, steps: pa.Table, time: str | None) -> tuple
     numbers.sort(key=lambda n: time is None or n[0] != gap_name(time))
     features = [*discrete, *numbers]
     if not features:
-        raise DataError("no column of the real table varies along its sequences; nothing can be compared along time")
+        raise DataError(
+            "no column of the real table varies along its sequences, so nothing can be compared along time; leave "
+            "sequence_key out"
+        )
     return tuple(n for n, _ in features), np.stack([x for _, x in features], axis=1).astype(np.float32)

@@ -143,8 +143,8 @@ def level(score: float) -> str:
     return "good" if score >= 0.9 else "fair" if score >= 0.75 else "bad"
 
 
-def told(auc: float) -> str:
-    """A sentence for the classifier two-sample test."""
+def distinguishability(auc: float) -> str:
+    """How well a classifier tells synthetic rows from real ones, as a sentence; `auc`: of the two-sample test."""
     if math.isnan(auc) or auc < 0.55:
         return "A classifier can hardly tell synthetic rows from real ones."
     right = f"of 100 pairs of a real and a synthetic row it picks the real one in {100 * auc:.0f}"

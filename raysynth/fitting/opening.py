@@ -317,7 +317,7 @@ def open_privately(
     scope pays the price.
     """
     from raysynth.fitting.released_schema import pay_for_schema
-    from raysynth.statistics.families import found_before, found_columns, read_as_text
+    from raysynth.statistics.families import found_columns, read_as_text, released_columns
     from raysynth.statistics.noised import earlier_statistics, release_statistics
     from raysynth.statistics.public_schema import public_schema
     from raysynth.statistics.units import UnitIndex, bounded
@@ -327,7 +327,7 @@ def open_privately(
         table = bounded(whole, unit.column, unit.most_rows, scope.noise)
         units = UnitIndex.of(table, unit.column) if unit.are_drawn else None
     earlier = earlier or Earlier()
-    found = () if earlier.run is None else found_before(earlier.run.schema)
+    found = () if earlier.run is None else released_columns(earlier.run.schema)
     if earlier.is_first:
         found = found_columns(table, declared, kinds, scope, owner)
     elif earlier.run is None and (said := read_as_text(table, declared, kinds, "this fit", owner)):

@@ -345,7 +345,7 @@ class Synthesizer(Shown):
         from raysynth.sampling.conditions import parse_conditions
 
         model = with_rules(self._fitted(), rules)
-        return model, parse_conditions(conditions, n_samples, model.schema, model.unruled)
+        return model, parse_conditions(conditions, n_samples, model.schema, model.condition_encoder)
 
     def _fitted(self) -> SamplingModel:
         from raysynth.sampling.chunks import SamplingModel

@@ -39,7 +39,7 @@ class Regenerator(Protocol):
 
 
 class RowRules(Protocol):
-    """Constraints as sampling sees them."""
+    """A schema's constraints as sampling applies them: columns to compute, rows to reject, rows that must differ."""
 
     @property
     def computed(self) -> frozenset[str]:
@@ -60,11 +60,11 @@ class RowRules(Protocol):
         ...
 
     def holds(self, table: pa.Table) -> np.ndarray:
-        """For each row whether all constraints hold."""
+        """For each row whether all constraints hold, shape (N,) bool."""
         ...
 
     def used(self, table: pa.Table, rng: np.random.Generator) -> np.ndarray:
-        """For each of these rows whether it is used."""
+        """For each row that holds whether it is kept: drawn, so that rejection moves no share; shape (N,) bool."""
         ...
 
     def hashes(self, table: pa.Table) -> list[np.ndarray]:
@@ -95,8 +95,8 @@ class SamplingModel:
     persons: PersonColumns | None = None
 
     @property
-    def unruled(self) -> TableEncoder:
-        """Encoders of the columns that conditions can ask for: of a computed one it has what is not computed."""
+    def condition_encoder(self) -> TableEncoder:
+        """Encoder of the columns on which the generator can be given conditions: all but those that rules compute."""
         computed: frozenset[str] = frozenset() if self.rules is None else self.rules.computed
         return TableEncoder(tuple(c for c in self.encoder.columns if c.name not in computed))
 
@@ -166,7 +166,7 @@ def _of(model: SamplingModel, piece: Piece, seed: int) -> pa.Table:
 
 
 class DistinctRows:
-    """Uniqueness over all chunks without talk between them: chunk i of C takes only rows whose hash is i modulo C.
+    """Uniqueness over all chunks, which need not communicate: chunk i of C takes only rows whose hash is i modulo C.
 
     Inside a chunk the hashes seen so far are kept, so no two rows of the whole sample have the same one. The price is
     that about C rows are generated for each one taken.
@@ -249,7 +249,7 @@ class _Wanted:
 
     @classmethod
     def of(cls, model: SamplingModel, conditions: tuple[ColumnCondition, ...]) -> _Wanted:
-        known_names = model.unruled.names
+        known_names = model.condition_encoder.names
         index = {c.name: i for i, c in enumerate(model.encoder.columns) if c.name in known_names}
         coded = [c for c in conditions if c.column in index]
         known = _exact_columns(model)
@@ -269,7 +269,7 @@ class _Wanted:
         block = model.generator.generate(n, rng, self.weights or None)
         block = block.take(self._possible(block)) if self.weights else block
         rows = model.encoder.decode(block, rng, self.within)
-        encoders = {c.name: c for c in model.unruled.columns}
+        encoders = {c.name: c for c in model.condition_encoder.columns}
         rows = _keep(rows, [c.holds(rows.column(c.column)) for c in self.widened])
         for condition in self.conditions:
             if condition.points and condition.column in encoders:

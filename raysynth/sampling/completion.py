@@ -92,7 +92,7 @@ class _Asked:
         cls, model: Any, names: Sequence[str], conditions: Sequence[Sequence[ColumnCondition]], n_each: np.ndarray
     ) -> _Asked:
         """Rows of pieces, each with a condition on every one of the names and n rows."""
-        known = [n for n in names if n in model.unruled.names]
+        known = [n for n in names if n in model.condition_encoder.names]
         row_N = np.repeat(np.arange(len(conditions)), n_each)
         values = [{c.column: _value(c) for c in own} for own in conditions]
         codes_NC = np.zeros((len(row_N), len(model.encoder.columns)), np.uint16)

@@ -138,14 +138,14 @@ class Segment:
 def parse_conditions(
     conditions: Any, n_samples: int | None, schema: TableSchema, encoder: TableEncoder
 ) -> tuple[Segment, ...]:
-    """What to sample, in order.
+    """The segments of a sample in the order of its rows: how many rows of each, and the conditions that they satisfy.
 
     Args:
         conditions: None; a dict column -> condition; a list of (dict, n); or a DataFrame whose rows are completed.
         n_samples: rows in all; may be None for the last two forms.
 
     Raises:
-        ConditionError: an unknown column, a value outside the domain, an empty range, a column that is regenerated.
+        ConditionError: an unknown column, one whose values are made anew, a value outside the domain, an empty range.
         ParameterError: n_samples missing, negative, or not the sum of the quotas.
     """
     if isinstance(conditions, pd.DataFrame):

@@ -30,9 +30,10 @@ Rules: TypeAlias = Sequence[Constraint]
 
 
 def with_thinning(model: SamplingModel) -> ConstraintSet | None:
-    """The model's rules, with weights where rejection takes a share of its rows, or a computed column is off.
+    """The model's constraints with weights for its rows, where rejection alone would move shares; None without any.
 
-    See `constraints/thinning.py`. From made rows, and the shares that the rules bring.
+    The weights (`constraints/thinning.py`) are learned from pilot samples of the model. They are needed where rejection
+    takes a share of the rows, or where a computed column misses the shares that its rule was released with.
     """
     rules = model.rules
     if not isinstance(rules, ConstraintSet):

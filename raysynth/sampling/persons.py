@@ -2,7 +2,7 @@
 
 Whose each row is follows from its number (`encoding/repeated.py`), so persons may begin in one chunk and end in the
 next. Such a person's own columns come from a stream that belongs to the chunk in which it begins, so that both chunks
-make them alike without talk. Rows under conditions are made singly.
+make them alike. Rows under conditions are made singly.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _tried(model: Any, codes_PC: np.ndarray, own_P: pa.Table, of_N: np.ndarray, 
 
 
 def replaced(rows: pa.Table, at: np.ndarray, others: pa.Table) -> pa.Table:
-    """Rows with those at some places exchanged."""
+    """Rows of which those at the places `at` (M,) are exchanged for `others` (M rows)."""
     place = np.arange(rows.num_rows)
     place[at] = rows.num_rows + np.arange(len(at))
     both: pa.Table = pa.concat_tables([rows, others]).unify_dictionaries()

@@ -126,7 +126,9 @@ def _value(text: str, type_: pa.DataType, where: str) -> Any:
     try:
         return pa.scalar(text).cast(type_).as_py()
     except pa.ArrowInvalid:
-        raise SchemaError(f"{where}: the value '{text}' is none of the column's type, {type_}") from None
+        raise SchemaError(
+            f"{where}: the value '{text}' is none of the column's type, {type_}; correct it, or the column's type"
+        ) from None
 
 
 def _whole(text: str, where: str) -> int:
@@ -149,5 +151,9 @@ def _end(text: str, column: ColumnSchema, where: str) -> float:
     except (ValueError, pa.ArrowInvalid):
         value = pa.scalar(None, pa.int64())
     if not value.is_valid:
-        raise SchemaError(f"{where}: '{text}' is no end of a range of {column.kind}")
+        form = column.date_format or "2024-01-31"
+        raise SchemaError(
+            f"{where}: '{text}' is no end of a range of {column.kind}; write a "
+            + (f"date, as {form}" if column.kind.is_dated else "number")
+        )
     return float(value.cast(pa.int32() if pt.is_date32(value.type) else pa.int64()).as_py())

@@ -128,8 +128,8 @@ def _asked(
     return [f.name for f in table.schema if _is_open(f) and f.name not in known]
 
 
-def found_before(schema: TableSchema) -> tuple[ColumnSchema, ...]:
-    """The same of the schema that an earlier fit kept."""
+def released_columns(schema: TableSchema) -> tuple[ColumnSchema, ...]:
+    """Of a schema that an earlier fit kept the columns that `found_columns` gave it: kinds released with noise."""
     return tuple(c for c in schema.columns if "kind" in c.released)
 
 

@@ -184,7 +184,7 @@ def release_statistics(
 
 
 def earlier_statistics(scope: PrivacyScope) -> NoisedStatistics:
-    """Of a fit that goes on: the number of rows that it released; its encoder was built from the rest, and is kept."""
+    """What a resumed fit needs of its statistics beside the encoder, which is kept: the released number of rows."""
     return NoisedStatistics(scope.n_rows, {})
 
 

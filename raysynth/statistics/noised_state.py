@@ -60,7 +60,9 @@ def from_state(meta: dict[str, Any], arrays: dict[str, np.ndarray], schema: Tabl
             columns[name] = NoisedColumn(name, entry["n_rows"], entry["missing"], counts, numbers)
         return NoisedStatistics(int(meta["n_rows"]), columns)
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"the kept statistics do not fit this table's schema: {error}") from error
+        raise ModelFileError(
+            f"the kept statistics do not fit this table's schema: {error}; fit anew, without them"
+        ) from error
 
 
 def _event_out(event: Event) -> dict[str, Any]:

@@ -189,6 +189,7 @@ def forked(work: Callable[[], int], seconds: int) -> int | None:
         code = 3
         try:
             os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nowhere, stream)
@@ -260,6 +261,7 @@ class InForks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """All of them, one after the other."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fork that runs is ended, too
         for path in {m.path for m in self.mutations}:
             importlib.import_module(path.removesuffix(".py").replace("/", "."))
         gc.unfreeze()

@@ -192,15 +192,12 @@ KIND = Description(
 
 FOLLOWED: dict[str, Recipe] = {
     "a method": Recipe(
-        {
-            "methods/columnwise/__init__.py": '"""Each column by itself."""\n',
-            "methods/columnwise/synthesizer.py": own_method(),
-        },
+        {"methods/columnwise.py": own_method()},
         (
             (
                 "methods/registry.py",
                 "METHODS: dict[str, str] = {\n",
-                '    "columnwise": "raysynth.methods.columnwise.synthesizer:Columnwise",\n',
+                '    "columnwise": "raysynth.methods.columnwise:Columnwise",\n',
             ),
         ),
     ),
@@ -319,15 +316,16 @@ def table() -> dict[str, set[str]]:
 
 
 def test_a_recipe_touches_the_files_that_it_names() -> None:
-    """New files stand there with NAME in place of their own name; a folder as the files in it."""
+    """New files stand there with NAME in place of their own name: one, and a line in one that there is."""
     told = table()
     assert told.keys() == FOLLOWED.keys()
     for what, recipe in FOLLOWED.items():
         names = {OWN.sub("NAME", path) for path in recipe.touched}
-        assert told[what] == names - {"methods/NAME/__init__.py"}, what
+        assert told[what] == names, what
+        assert len(recipe.lines) <= len(recipe.files), "a file each, and a line"
 
 
-def test_a_method_is_a_folder_and_a_line(used: dict[str, Any]) -> None:
+def test_a_method_is_a_file_and_a_line(used: dict[str, Any]) -> None:
     assert used["a method"] is True
 
 

@@ -114,7 +114,9 @@ def test_keys_in_order_have_the_row_numbers_of_their_piece_and_the_last_one_thos
 
     monkeypatch.setattr(chunks, "assemble", noted)
     model = copula._fitted()
-    segments = parse_conditions([({"town": "Bonn"}, 150), ({"town": "Celle"}, 20)], None, model.schema, model.unruled)
+    segments = parse_conditions(
+        [({"town": "Bonn"}, 150), ({"town": "Celle"}, 20)], None, model.schema, model.condition_encoder
+    )
     assert [make_chunk(model, segments, 1, i).num_rows for i in (0, 1)] == [100, 70]
     assert own == [(0, 100), (100, 50), (150, 50)], "(first row, row numbers)"
 

@@ -16,7 +16,7 @@ from raysynth import BayesianNetworkSynthesizer, ColumnSchema, DPTabularVAE, Kin
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.scope import PrivacyScope
-from raysynth.statistics.families import FamilyCells, family_shown, found_before, found_columns
+from raysynth.statistics.families import FamilyCells, family_shown, found_columns, released_columns
 from raysynth.statistics.public_schema import public_schema
 
 NUMBER, DAY, TIME, OTHER, MISSING = range(5)
@@ -125,4 +125,4 @@ def test_what_is_declared_or_listed_is_not_looked_at_and_a_frame_is_as_it_is(tmp
     free = PrivacyScope(PrivacyBudget(2.0, 1e-5))
     assert found_columns(as_table(messy(), min_rows=0, private=True), None, {}, free) == () and not len(free.ledger)
     schema = public_schema(table, declared, {}, found=found)
-    assert found_before(schema) == found  # what a resumed fit opens its table with
+    assert released_columns(schema) == found  # what a resumed fit opens its table with
