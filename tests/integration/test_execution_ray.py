@@ -166,6 +166,22 @@ def test_a_task_that_fits_no_node_is_refused(parquet: Table, monkeypatch: pytest
         summarise(parquet, lambda: TableSummary(parquet.schema), where="ray")
 
 
+def test_codes_come_to_the_driver_wherever_they_were_made(parquet: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of codes, beyond what stays in memory: written by the driver alone, since other nodes have other disks."""
+    from raysynth import BayesianNetworkSynthesizer
+    from raysynth.fitting import code_store
+
+    writers: list[int] = []
+    save = np.save
+    monkeypatch.setattr(np, "save", lambda path, codes: writers.append(os.getpid()) or save(path, codes))
+    samples = []
+    for cells in (code_store.IN_MEMORY_CELLS, 0):
+        monkeypatch.setattr(code_store, "IN_MEMORY_CELLS", cells)
+        samples.append(BayesianNetworkSynthesizer(seed=0, verbose=False).fit(parquet).sample(100, seed=1))
+    assert writers == [os.getpid()] * len(parquet.fragments)
+    pd.testing.assert_frame_equal(*samples)
+
+
 def test_an_error_of_the_data_comes_out_as_it_is(parquet: Table) -> None:
     class Refuses:
         def update(self, batch: pa.RecordBatch) -> None:

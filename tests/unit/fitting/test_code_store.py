@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysynth import BayesianNetworkSynthesizer
+from raysynth.data import fragments
+from raysynth.fitting import code_store
 from raysynth.fitting.code_store import CodeStore, _even_shares
 from raysynth.statistics.contingency import ContingencyCounts
 
@@ -59,3 +65,23 @@ def test_few_tables_are_counted_by_rows_on_many_cores(monkeypatch: pytest.Monkey
     codes_CN = np.random.default_rng(0).integers(0, 5, (2, 1_000)).astype(np.uint8)
     [table] = CodeStore([5, 5], np.array_split(codes_CN, 3, axis=1)).count([(0, 1)]).values()
     np.testing.assert_array_equal(table, np.bincount(codes_CN[0] * 5 + codes_CN[1], minlength=25).reshape(5, 5))
+
+
+def test_codes_in_files_give_the_model_of_codes_in_memory_and_go_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    a = rng.integers(0, 4, 3_000)
+    rows = pd.DataFrame({"a": a, "b": (a + rng.integers(0, 2, 3_000)) % 4, "c": rng.normal(size=3_000) + a})
+    in_memory = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(rows).sample(200, seed=1)
+    for name in ("_BLOCK_ROWS", "_FEWEST_ROWS"):
+        monkeypatch.setattr(fragments, name, 700)  # five files
+    monkeypatch.setattr(code_store, "IN_MEMORY_CELLS", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    saved: list[str] = []
+    save = np.save
+    monkeypatch.setattr(np, "save", lambda path, codes: saved.append(str(path)) or save(path, codes))
+    in_files = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(rows).sample(200, seed=1)
+    pd.testing.assert_frame_equal(in_files, in_memory)
+    assert len(saved) == 5 and all(path.startswith(str(tmp_path)) for path in saved)
+    assert list(tmp_path.iterdir()) == []
