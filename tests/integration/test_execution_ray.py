@@ -23,7 +23,15 @@ from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.errors import ClusterError, DataError
 from raysynth.running import ray as passes
-from raysynth.running.runner import for_each_fragment, iter_tasks, ray_is_running, run_tasks, runs_on_ray, summarise
+from raysynth.running.runner import (
+    for_each_fragment,
+    in_this_process,
+    iter_tasks,
+    ray_is_running,
+    run_tasks,
+    runs_on_ray,
+    summarise,
+)
 from raysynth.statistics import TableStatistics, TableSummary, collect
 
 N = 5000
@@ -174,12 +182,13 @@ def test_codes_come_to_the_driver_wherever_they_were_made(parquet: Table, monkey
     writers: list[int] = []
     save = np.save
     monkeypatch.setattr(np, "save", lambda path, codes: writers.append(os.getpid()) or save(path, codes))
-    samples = []
-    for cells in (code_store.IN_MEMORY_CELLS, 0):
-        monkeypatch.setattr(code_store, "IN_MEMORY_CELLS", cells)
-        samples.append(BayesianNetworkSynthesizer(seed=0, verbose=False).fit(parquet).sample(100, seed=1))
+    with in_this_process():
+        expected = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(parquet).sample(100, seed=1)
+    assert writers == []
+    monkeypatch.setattr(code_store, "IN_MEMORY_CELLS", 0)
+    found = BayesianNetworkSynthesizer(seed=0, verbose=False).fit(parquet).sample(100, seed=1)
     assert writers == [os.getpid()] * len(parquet.fragments)
-    pd.testing.assert_frame_equal(*samples)
+    pd.testing.assert_frame_equal(found, expected)
 
 
 def test_an_error_of_the_data_comes_out_as_it_is(parquet: Table) -> None:
