@@ -139,7 +139,8 @@ def fit(folder: Path, method: str, rows: int) -> Figure:
     return {
         **figure,
         "cpu_seconds": round(cpu, 1),
-        "passes": [round(s, 2) for s in passes],
+        "passes": len(passes),
+        "each_pass": [round(s, 2) for s in passes],
         **ray_share(ray, sum(passes), seconds),
     }
 
