@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -23,11 +24,10 @@ RIDGE = 0.01
 INTEGRAL_CELLS = 600  # pair tables of up to so many inner corners take the integral, larger ones the series
 INTEGRAL_STEPS = 200
 GIBBS_SWEEPS = 40
-PAIRS_AT_ONCE = 1 << 12  # so that their series stay in the cache
-BISECTIONS = 24
 NEIGHBOURS = 100  # axes that tell what is implied of an unseen pair: those of the largest correlation with either
 REPAIR_WORK = 2e10  # sweeps times the cube of the latents that the repair may take
 SCALING_ROUNDS = 5
+_WIDEST, _CUT_STEPS = 9.0, 2_000  # of the latents that quantiles of present values are looked up in
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,32 @@ class Copula:
             if not (np.isfinite(margin.share).all() and (margin.share >= 0).all() and margin.share.sum() > 0):
                 raise ValueError("the shares of a margin are no shares")
 
+    @cached_property
+    def thresholds(self) -> tuple[np.ndarray, ...]:
+        """Latent values that separate neighbouring codes of each column, shape (K - 1,).
+
+        A column's shares are those of rows that have a value. Where its latent goes along with the one of what is
+        missing, it is no standard normal in these rows, and is cut at its own quantiles there.
+        """
+        return tuple(
+            margin.thresholds if m is None else _cut_where_present(margin, self.correlation[i, m[1]], m[2])
+            for i, (margin, m) in enumerate(zip(self.margins, self.missing, strict=True))
+        )
+
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """Number of codes of each column, 'missing' included."""
         pairs = zip(self.margins, self.missing, strict=True)
         return tuple(len(margin.order) if m is None else m[0] + 1 for margin, m in pairs)
+
+
+def _cut_where_present(margin: Margin, correlation: float, threshold: float) -> np.ndarray:
+    """Thresholds (K - 1,) of a latent that correlates with one which is below `threshold` wherever it counts."""
+    z = np.linspace(-_WIDEST, _WIDEST, 2 * _CUT_STEPS + 1)
+    density = np.exp(-(z**2) / 2) * ndtr((threshold - correlation * z) / np.sqrt(1 - correlation**2))
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    shares = np.cumsum(margin.share)[:-1] / margin.share.sum()
+    return np.interp(shares, below / below[-1], z) if below[-1] > 0 else margin.thresholds
 
 
 def category_order(tables: Sequence[np.ndarray]) -> np.ndarray:
@@ -203,31 +224,6 @@ def correlation_of_scores(x: np.ndarray, y: np.ndarray, wanted: float) -> float:
     return (low + high) / 2
 
 
-def inverted_series(terms_DH: np.ndarray, rows: np.ndarray, others: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Correlations (P,) of pairs of axes at which their Hermite series have these sums, by bisection, all at once.
-
-    Args:
-        terms_DH: Hermite coefficients of each axis.
-        rows, others: the axes of each pair, (P,).
-        wanted: mean product of each pair's scores, (P,).
-    """
-    found = np.empty(len(rows))
-    for start in range(0, len(rows), PAIRS_AT_ONCE):
-        part = slice(start, start + PAIRS_AT_ONCE)
-        series_HP = np.ascontiguousarray((terms_DH[rows[part]] * terms_DH[others[part]]).T)
-        low, high = (np.full(series_HP.shape[1], sign * MAX_CORRELATION) for sign in (-1, 1))
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            total = np.zeros_like(middle)
-            for term in series_HP[::-1]:
-                total += term
-                total *= middle
-            below = total < wanted[part]
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        found[part] = (low + high) / 2
-    return found
-
-
 def _correlation_by_integral(
     x: np.ndarray, score_x: np.ndarray, y: np.ndarray, score_y: np.ndarray, wanted: float
 ) -> float:
@@ -295,7 +291,7 @@ def latent_to_codes(copula: Copula, latent_ND: np.ndarray) -> np.ndarray:
     """Codes (N, columns) uint16 of latent normals."""
     codes = np.empty((len(latent_ND), len(copula.margins)), np.uint16, order="F")
     for i, margin in enumerate(copula.margins):
-        thresholds = margin.thresholds.astype(latent_ND.dtype)
+        thresholds = copula.thresholds[i].astype(latent_ND.dtype)
         z = np.ascontiguousarray(latent_ND[:, i])
         codes[:, i] = margin.order.astype(np.uint16)[np.searchsorted(thresholds, z, side="right")]
         missing = copula.missing[i]
@@ -358,7 +354,7 @@ def evidence(copula: Copula, weights: Mapping[int, np.ndarray]) -> dict[int, Pie
             if asks_missing:
                 continue
         starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) != 0]))
-        edges = np.concatenate([[-np.inf], margin.thresholds, [np.inf]])
+        edges = np.concatenate([[-np.inf], copula.thresholds[column], [np.inf]])
         pieces[column] = Pieces(edges[starts], edges[np.append(starts[1:], len(ordered))], ordered[starts])
     return pieces
 

@@ -26,17 +26,19 @@ from raysynth.encoding.table_encoder import TableEncoder
 from raysynth.fitting.encoded_rows import learned_codes
 from raysynth.fitting.prepared import Prepared
 from raysynth.methods.copula.gaussian_copula import (
+    MAX_CORRELATION,
     Copula,
     Margin,
     correlation_of_scores,
     hermite_coefficients,
-    inverted_series,
     nearest_correlation,
     normal_scores,
     with_implied,
 )
 from raysynth.running.runner import summarise
 
+PAIRS_AT_ONCE = 1 << 12  # so that their series stay in the cache
+BISECTIONS = 24
 RAREST = 1e-9  # share of values beside missing ones, however many of these the noise makes
 AXES_BY_THEMSELVES = 64
 SERIES_HOLDS = 0.8  # absolute correlation up to which what the series leaves out is below .001
@@ -295,3 +297,28 @@ def _scores(rows_K: np.ndarray, order: Sequence[int] | np.ndarray) -> np.ndarray
     if rows_K.any():
         scores[order] = normal_scores(rows_K[order])
     return scores
+
+
+def inverted_series(terms_DH: np.ndarray, rows: np.ndarray, others: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Correlations (P,) of pairs of axes at which their Hermite series have these sums, by bisection, all at once.
+
+    Args:
+        terms_DH: Hermite coefficients of each axis.
+        rows, others: the axes of each pair, (P,).
+        wanted: mean product of each pair's scores, (P,).
+    """
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        series_HP = np.ascontiguousarray((terms_DH[rows[part]] * terms_DH[others[part]]).T)
+        low, high = (np.full(series_HP.shape[1], sign * MAX_CORRELATION) for sign in (-1, 1))
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            total = np.zeros_like(middle)
+            for term in series_HP[::-1]:
+                total += term
+                total *= middle
+            below = total < wanted[part]
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        found[part] = (low + high) / 2
+    return found

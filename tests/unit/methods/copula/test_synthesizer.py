@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.special import ndtr
 from statsmodels.api import datasets
 
 from raysynth import GaussianCopula, TableSchema, load_synthetic_model
@@ -81,6 +82,25 @@ def test_missingness_depends_on_the_other_columns() -> None:
 
 
 @pytest.mark.statistical
+@pytest.mark.statistical
+@pytest.mark.parametrize("gaps", ["high", "low"])
+def test_a_column_keeps_its_distribution_whatever_its_gaps_go_along_with(gaps: str) -> None:
+    """Income follows a score, and so does whether it is known; 40,000 rows: quantiles are within 4 standard errors."""
+    rng = np.random.default_rng(5)
+    n = 8_000
+    score = rng.normal(size=n)
+    income = np.exp(10 + 0.8 * score + 0.4 * rng.normal(size=n)).round()
+    known = rng.random(n) < ndtr(-1.5 * score if gaps == "high" else 1.5 * score)
+    data = pd.DataFrame({"score": score, "income": np.where(known, income, np.nan)})
+    made = GaussianCopula(seed=0, verbose=False).fit(data).sample(40_000, seed=1)
+    ranks = data.income.rank(pct=True)
+    for q in (0.1, 0.25, 0.5, 0.75, 0.9):
+        assert (made.income.dropna() <= data.income[ranks <= q].max()).mean() == pytest.approx(q, abs=0.015)
+    assert made.income.isna().mean() == pytest.approx(data.income.isna().mean(), abs=0.015)
+    few = GaussianCopula(seed=0, verbose=False).fit(data).sample(4_000, conditions={"income": 20_000.0}, seed=2)
+    assert (few.income == 20_000).all()
+
+
 def test_columns_that_are_missing_in_the_same_rows_stay_so(tmp_path: Path) -> None:
     """Numbers, times and categories; under conditions, and from a file. Shares: four standard errors."""
     rng = np.random.default_rng(1)

@@ -54,7 +54,7 @@ def test_a_series_finds_what_the_integral_finds() -> None:
     rows, others = np.triu_indices(4, 1)
     for rho in (-0.7, 0.0, 0.3, 0.75):
         wanted = (terms[rows] * terms[others]) @ rho ** np.arange(1, terms.shape[1] + 1)
-        found = gaussian_copula.inverted_series(terms, rows, others, wanted)
+        found = wide.inverted_series(terms, rows, others, wanted)
         np.testing.assert_allclose(found, rho, atol=1e-5)
         exact = [gaussian_copula.correlation_of_scores(shares[a], shares[b], w)
                  for a, b, w in zip(rows, others, wanted, strict=True)]  # fmt: skip
