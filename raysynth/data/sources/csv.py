@@ -30,6 +30,7 @@ from raysynth.schema.table import TableSchema
 
 WHOLE_BYTES = 512 << 20  # files up to this size, all together, are read whole
 _MOST_ODD, _MOST_ODD_SHARE = 20, 0.02  # different texts among numbers, and their share of the rows
+_GROUPED = 50  # distinct texts with groups of three digits that tell thousands from decimals
 _FEWEST_NUMBERS = 20  # different ones
 _STREAM_BLOCK = 32 << 20  # bytes of one block of a larger file; its first block decides the types
 
@@ -283,15 +284,23 @@ def _forms(
         if type_ is None and pt.is_string(form.type):
             form = _but_for_few(distinct[name], [part[name] for part in parts]) or form
         forms[name] = replace(form, zeros=as_number)
-    has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values()) or first.dialect.delimiter == ";"
-    has_point = any(pt.is_floating(f.type) and f.decimal == "." and not f.unsettled for f in forms.values())
+    mixed = {n for n in forms if _is_mixed(distinct[n])}
+    has_comma = any(f.decimal == "," and not f.unsettled for f in forms.values())
+    has_point = any(
+        pt.is_floating(f.type) and f.decimal == "." and not f.unsettled and not _is_grouped(distinct[n])
+        for n, f in forms.items()
+    )
+    has_comma = has_comma or (first.dialect.delimiter == ";" and not has_point)
+    forms = {n: replace(f, unsettled=f.unsettled and n not in mixed) for n, f in forms.items()}
     if has_point and not has_comma:
         forms = {n: replace(f, unsettled=False) for n, f in forms.items()}
-    if given.decimal is None and given.thousands is None and has_comma:
+    if given.decimal is None and given.thousands is None:
         for name, form in forms.items():
-            if form.unsettled or (pt.is_floating(form.type) and form.is_plain and _is_grouped(distinct[name])):
+            is_grouped = pt.is_floating(form.type) and form.is_plain and _is_grouped(distinct[name])
+            if (has_comma and (form.unsettled or is_grouped)) or (is_grouped and name in mixed):
                 again = form_of(distinct[name], decimal=",")
-                forms[name] = form if pt.is_string(again.type) else replace(again, unsettled=form.is_plain)
+                is_open = form.is_plain and name not in mixed
+                forms[name] = form if pt.is_string(again.type) else replace(again, unsettled=is_open)
     return forms
 
 
@@ -326,6 +335,17 @@ def _but_for_few(distinct: pa.Array, columns: Sequence[pa.ChunkedArray]) -> Colu
 def _is_grouped(texts: pa.Array) -> bool:
     """Whether all texts could be whole numbers with points between thousands, at least one for certain."""
     return bool(pc.all(pc.match_substring_regex(texts, r"^-?[1-9][0-9]{0,2}(?:\.[0-9]{3})*$")).as_py())
+
+
+def _is_mixed(texts: pa.Array) -> bool:
+    """Whether whole numbers up to 999 stand beside many of more, all of whose groups have three digits.
+
+    Decimals of three digits that are written in full would be so in all texts, and else some would have fewer.
+    """
+    shown = pc.match_substring_regex(texts, r"^-?[1-9][0-9]{0,2}(?:(?:[.][0-9]{3})+|(?:,[0-9]{3})+)$")
+    small = pc.match_substring_regex(texts, r"^-?(?:0|[1-9][0-9]{0,2})$")
+    is_all = bool(pc.all(pc.or_(shown, small)).as_py())
+    return is_all and (pc.sum(shown).as_py() or 0) >= _GROUPED and (pc.sum(small).as_py() or 0) >= 3
 
 
 def _values(column: pa.DictionaryArray, form: ColumnForm) -> pa.Array:

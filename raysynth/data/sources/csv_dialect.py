@@ -102,7 +102,7 @@ def dialect_of(head: bytes, is_whole: bool, file: CsvFile) -> Dialect:
     rows, lines = _rows_of(body, delimiter, quote, escape)
     if not rows:
         raise DataError(f"{where} is empty; give a table with a header and rows")
-    before = _rows_before(rows) if file.skip is None else 0
+    before = _rows_before(rows, lines) if file.skip is None else 0
     if before:
         rows = rows[before:]
         notes.append(f"{before} line{'s' if before > 1 else ''} before the header left out")
@@ -234,18 +234,19 @@ def _rows_of(text: str, delimiter: str, quote: str, escape: str | None) -> tuple
 def _delimiter_of(text: str, quote: str, escape: str | None) -> str:
     """The one that divides most rows alike, the header like the others; then the one that gives most columns."""
 
-    def fitness(delimiter: str) -> tuple[bool, float, bool, int]:
+    def fitness(delimiter: str) -> tuple[bool, float, bool, bool, int]:
         widths = [len(row) for row in _rows_of(text, delimiter, quote, escape)[0]]
         if not widths:
-            return False, 0.0, False, 0
+            return False, 0.0, False, False, 0
         usual = max(set(widths), key=widths.count)
         share = widths.count(usual) / len(widths)
         first = next((width for width in widths if width > 1), 1) if usual > 2 else widths[0]  # after titles
         alike = usual > 1 and share > 0.9 and first in (usual, usual - 1)
-        return alike, round(share, 2) if usual > 1 else 0.0, first == usual, usual
+        in_header = widths[0] in (usual, usual - 1)  # where decimal commas, too, divide all rows but that
+        return alike, round(share, 2) if usual > 1 else 0.0, first == usual, in_header, usual
 
     best = max(DELIMITERS, key=fitness)
-    if fitness(best)[3] > 1:
+    if fitness(best)[-1] > 1:
         return best
     words = _rows_of(text, " ", quote, escape)[0]
     return (
@@ -266,12 +267,16 @@ def _remarks_before(text: str, quote: str, escape: str | None) -> int:
     return n - is_header
 
 
-def _rows_before(rows: list[list[str]]) -> int:
-    """How many rows stand before the header: titles and remarks, narrower than the table."""
+def _rows_before(rows: list[list[str]], lines: list[int]) -> int:
+    """How many rows stand before the header: titles and remarks, narrower than the table.
+
+    `lines`: the number of physical lines up to the end of each row.
+    """
     widths = [len(row) for row in rows]
     usual = max(set(widths), key=widths.count)
     first = next(i for i, width in enumerate(widths) if width >= (2 if usual == 2 else usual - 1))
-    if usual == 2 and not (_has_numbers(rows[first + 1 :]) and _has_header(rows[first:])):
+    is_apart = 0 < first < len(rows) and lines[first] - lines[first - 1] > 1 and "\n" not in "".join(rows[first])
+    if usual == 2 and not is_apart and not (_has_numbers(rows[first + 1 :]) and _has_header(rows[first:])):
         return 0  # a name over one column beside names of rows, as R's write.table has it
     if usual < 2 or not 0 < first <= _MOST_SKIPPED:
         return 0

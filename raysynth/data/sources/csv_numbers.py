@@ -23,7 +23,8 @@ _UNITS = (
     r"(?:cm|mm|km|kg|mg|[µμ]g|ug|m[lL]|d[lL]|c[lL]|[lL]|°[CF]|k[WV]h?|MHz|GHz|[KMG]B|km/h|mph|lbs?|oz|ft|kcal|bpm|mmHg)"
 )
 _AFFIXED = re.compile(
-    rf"^(?P<sign1>[-+])?(?P<before>{_MONEY})?[ \u00a0]?(?P<sign2>-)?(?P<body>[0-9][0-9.,'’_ \u00a0\u202f]*|[.,][0-9]+)"
+    rf"^(?P<sign1>[-+])?(?P<before>{_MONEY})?[ \u00a0]?(?P<sign2>-)?"
+    r"(?P<body>[0-9][0-9.,'’_ \u00a0\u202f]*(?:[eE][-+]?[0-9]+)?|[.,][0-9]+)"
     rf"[ \u00a0]?(?P<after>{_MONEY}|%|‰|{_UNITS}|(?<=[ \u00a0])[A-Za-zµ°²³/]{{1,10}})?$"
 )
 _BRACKETED, _MINUS_BEHIND = r"^\((.*[0-9].*)\)$", r"^([^-]*[0-9])-$"  # negative numbers as accountants write them
@@ -274,7 +275,8 @@ def _body(decimal: str, thousands: str | None) -> str:
     t = re.escape(thousands or "")
     grouped = rf"[0-9]{{1,3}}(?:{t}[0-9]{{3}})*" + (r"|[0-9]{1,2}(?:,[0-9]{2})*,[0-9]{3}" if thousands == "," else "")
     digits = "[0-9]+" if thousands is None else rf"(?:{grouped}|[0-9]+)"  # 1,234,567, in India 12,34,567
-    return rf"{digits}(?:{d}[0-9]*)?|{d}[0-9]+"
+    power = "(?:[eE][-+]?[0-9]+)?" if decimal == "," and thousands is None else ""
+    return rf"(?:{digits}(?:{d}[0-9]*)?|{d}[0-9]+){power}"
 
 
 def _all(values: pa.Array, pattern: str) -> bool:

@@ -38,6 +38,17 @@ READ_SO = [
     # what it is, the file, types of columns, the first row, words of what is said
     ("semicolons", lines("a;b", "#;x"), [pa.int64(), TEXT], [1, "x"], "delimiter ';'"),
     ("tabs", lines("a\tb", "#\tx,y"), [pa.int64(), TEXT], [1, "x,y"], "delimiter"),
+    ("decimal commas by tabs", lines("t\tv", "19#,5\t3#,25"), [pa.float64()] * 2, [191.5, 31.25], "delimiter '\\t'"),
+    ("powers", lines("a;b", "#,5E-05;x"), [pa.float64(), TEXT], [1.5e-05, "x"], "decimal ','"),
+    (
+        "title of two texts",
+        "Report\n\n" + lines("a\tb", "n#\tx"),
+        [TEXT, TEXT],
+        ["n1", "x"],
+        "1 line before the header",
+    ),
+    ("thousands by points", lines("a;b", "#,500;#.5"), [pa.int64(), pa.float64()], [1500, 1.5], "thousands ','"),
+    ("mixed", lines("a\tb", "#.250\tx") + "7\tx\n88\tx\n999\tx\n", [pa.int64(), TEXT], [1250, "x"], "thousands '.'"),
     ("bars", lines("a|b", "#|2,5"), [pa.int64(), pa.float64()], [1, 2.5], "delimiter '|'"),
     ("Excel's own line", "sep=;\n" + lines("a;b", "#;2"), [pa.int64()] * 2, [1, 2], "delimiter"),
     ("decimal commas", lines("a;b", "#,25;x"), [pa.float64(), TEXT], [1.25, "x"], "decimal ','"),
