@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 
 from raysynth.encoding.block import EncodedColumn
 from raysynth.errors import DataError, ModelFileError, SchemaError
-from raysynth.kinds.arrow_text import indices_of
+from raysynth.kinds.arrow_text import RARE_LABEL, indices_of
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.statistics.released import CategoryCounts, from_plain, to_plain
 
-RARE_LABEL = "(rare)"
 RARE_LABEL_SHARE = 0.05
 MOST_VALUES = 65_000  # codes are uint16; values beyond these share the tail's code
 

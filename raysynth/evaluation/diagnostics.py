@@ -16,9 +16,8 @@ from raysynth.comparison.coding import Marginal, text_of
 from raysynth.comparison.pairing import Tables
 from raysynth.comparison.rows import sample_rows
 from raysynth.data.arrow_types import is_text
-from raysynth.encoding.categorical import RARE_LABEL
 from raysynth.evaluation.measures import cdf
-from raysynth.kinds.arrow_text import plain
+from raysynth.kinds.arrow_text import RARE_LABEL, plain
 from raysynth.kinds.evidence import Evidence
 from raysynth.kinds.identifier.kind import key_pattern
 from raysynth.kinds.identifier.making import IdentifierEncoder

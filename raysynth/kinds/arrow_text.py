@@ -11,6 +11,7 @@ import pyarrow.types as pt
 
 from raysynth.errors import SchemaError
 
+RARE_LABEL = "(rare)"  # in place of texts that too few persons share
 TEXT = pa.dictionary(pa.int32(), pa.string())  # the canonical type of text
 _SIMPLE_TYPES = (
     *(pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),

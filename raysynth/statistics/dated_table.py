@@ -19,7 +19,7 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric import NumericSummary
 from raysynth.statistics.table_statistics import ColumnStatistics, TableStatistics, collect
 from raysynth.statistics.text import TextSummary
-from raysynth.statistics.text_dates import ENOUGH, DateReading, is_nothing, read_dates, settled
+from raysynth.statistics.text_dates import MOST, DateReading, is_nothing, read_dates, settled
 
 _DIGITS = (1_01_01, 2100_12_31_23_59_59)  # whole numbers that could be dates
 _FEWEST_NUMBERS = 3  # distinct whole numbers that can be taken for dates
@@ -112,8 +112,8 @@ def text_forms(
         if not _can_be_dates(seen) or table.pandas_dtypes.get(name) == "category":
             continue
         if known is not None and known.date_format is not None and is_dated:
-            _check_format(seen, known.date_format)
-            forms[name] = TextForm(known.date_format, dtype_text(seen.type), known.reason)
+            odd = _other_texts(seen, known.date_format)
+            forms[name] = TextForm(known.date_format, dtype_text(seen.type), known.reason, odd)
         elif is_dated or (kind is None or kind.is_number and is_text(seen.type)):
             reading = _reading(seen, asked=is_dated)
             if reading is not None:
@@ -157,20 +157,23 @@ def _distinct(seen: ColumnStatistics) -> tuple[list[str], np.ndarray]:
     return [str(v) for v in cells.low_values.tolist()], cells.n_low
 
 
-def _check_format(seen: ColumnStatistics, text: str) -> None:
-    """Raise `SchemaError` where a declared format does not fit the rows."""
+def _other_texts(seen: ColumnStatistics, text: str) -> tuple[str, ...]:
+    """Some texts of another form than the declared one, which count as missing.
+
+    Raises:
+        SchemaError: there are more of them than would be if the form had been found.
+    """
     values, counts = _distinct(seen)
-    if not values:
-        return
     read = DateFormat(text).parse(pa.array(values, pa.string()))
     wrong = read.is_null().to_numpy(zero_copy_only=False)
     wrong &= ~np.array([is_nothing(v.strip()) for v in values], bool)
-    if counts[wrong].sum() > (1 - ENOUGH) * counts.sum():
-        example = values[int(np.flatnonzero(wrong)[0])]
+    examples = [values[i] for i in np.flatnonzero(wrong)[:3]]
+    if counts[wrong].sum() > (1 - MOST) * counts.sum():
         raise SchemaError(
             f"column '{seen.name}' has date_format '{text}', but {int(counts[wrong].sum()):,} rows have another form, "
-            f"for example {example!r}; correct the format or the rows"
+            f"for example {examples[0]!r}; correct the format or the rows"
         )
+    return tuple(examples)
 
 
 def _read(formats: Mapping[str, str], rows: pa.Table) -> pa.Table:

@@ -103,7 +103,7 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     taken = {n for f in found if isinstance(f.constraint, Expression) for n in f.constraint.involves}
     free = [c for c in numbers if c.kind.is_number and c.name not in taken]
     share = rows.num_rows / max(table.n_rows or 0, rows.num_rows)
-    groups = list(_of_categories(rows, [*discrete, *free], schema.rare_threshold * share))
+    groups = list(_of_categories(rows, [*discrete, *free], schema.rare_threshold * share, shared))
     inside = [set(g.constraint.involves) for g in groups]
     found = [f for f in found if not any(set(f.constraint.involves) <= group for group in inside)] + groups
     found = [f for f in found if shared.by_enough(_present(rows, f.constraint.involves))]
@@ -131,6 +131,14 @@ class _Shared:
     def by_enough(self, rows_N: np.ndarray) -> bool:
         """Whether the rows of a mask are those of enough persons."""
         return self.person_N is None or len(np.unique(self.person_N[rows_N])) >= self.fewest
+
+    def persons_of(self, codes_N: np.ndarray) -> np.ndarray:
+        """How many persons have each code, -1 left out, shape (codes,)."""
+        known = codes_N >= 0
+        if self.person_N is None:
+            return np.bincount(codes_N[known])
+        pairs = np.unique(np.stack([codes_N[known].astype(np.uint64), self.person_N[known]]), axis=1)
+        return np.bincount(pairs[0].astype(np.int64), minlength=codes_N.max(initial=-1) + 1)
 
 
 def _present(rows: pa.Table, names: Sequence[str]) -> np.ndarray:
@@ -210,17 +218,18 @@ def sampled_rows(table: Table) -> pa.Table:
 # ---- categories ------------------------------------------------------------------------------------------------------
 
 
-def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float) -> Iterator[Relation]:
+def _of_categories(rows: pa.Table, columns: Sequence[ColumnSchema], rare: float, shared: _Shared) -> Iterator[Relation]:
     """Columns whose value follows from another one's, those of one deciding column together.
 
-    A column with many values in fewer rows than `rare` decides nothing: these values do not leave.
+    A column with many values that fewer rows, or persons, than `rare` have decides nothing: these values do not leave.
     """
     numbered, most, numbers = {}, {}, {c.name for c in columns if c.kind.is_number}
     for column in columns:
         codes = _codes(column_of(rows, column.name))
         counts = np.bincount(codes[codes >= 0])
+        few = (shared.persons_of(codes) < rare)[counts > 0]
         counts = counts[counts > 0]
-        if 1 < len(counts) <= _MOST_VALUES and counts[counts < rare].sum() <= _RARE * counts.sum():
+        if 1 < len(counts) <= _MOST_VALUES and counts[few].sum() <= _RARE * counts.sum():
             numbered[column.name], most[column.name] = codes, len(counts)
     used: set[str] = set()
     for name in sorted(numbered, key=most.__getitem__, reverse=True):

@@ -35,7 +35,7 @@ from raysynth.kinds.date_text import WEEKDAYS, DateFormat, months_in
 from raysynth.kinds.names import named_like_key, words_of
 
 ENOUGH = 0.98  # share of rows that must read as dates
-_MOST = 0.95  # of those of one form where no others hold the rest: as text all of them would be lost
+MOST = 0.95  # of those of one form where no others hold the rest: as text all of them would be lost
 _PROBES = 8  # values that candidates are looked for with
 _MOST_DISTINCT = 20_000  # values tried; of more a sample that does not depend on their order
 _A_FORM = 0.02  # share of rows that a form must have to be one of several in a column
@@ -165,7 +165,7 @@ def read_dates(
     fits = _fits(name, values, counts, values, digits, asked)
     best = max((f for f in fits if f.share >= ENOUGH), key=lambda fit: fit[:4], default=None)
     form = _several_forms(name, values, counts, fits) if best is None and not digits else best and best.form
-    if form is None and (best := max((f for f in fits if f.share >= _MOST), key=lambda fit: fit[:4], default=None)):
+    if form is None and (best := max((f for f in fits if f.share >= MOST), key=lambda fit: fit[:4], default=None)):
         form = best.form
     if form is None:
         return None

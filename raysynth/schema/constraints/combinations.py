@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.errors import ConstraintError
-from raysynth.kinds.arrow_text import coded, indices_of, is_string
+from raysynth.kinds.arrow_text import RARE_LABEL, coded, indices_of, is_string
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.base import Constraint, Replacement, free_name, known_columns
 from raysynth.schema.constraints.values import column_of, missing, numbers_of, storage_type
@@ -82,7 +82,7 @@ class Joint:
         if len(broken):
             codes = codes.copy()
             codes[broken] = codes[rng.choice(known, len(broken))] if len(known) else len(combinations)
-        nothing = [None] * len(self.columns)
+        nothing = [RARE_LABEL if is_string(c.arrow_type) else None for c in self.columns]  # no combination is shared
         rest = table.select([n for n in table.column_names if n != self.name])
         for i, column in enumerate(self.columns):
             values = [(nothing if c is None else c)[i] for c in [*combinations, None]]

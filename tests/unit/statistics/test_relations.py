@@ -296,3 +296,19 @@ def test_a_sum_is_looked_into_with_one_exception_among_the_probes_and_not_with_t
     once, twice = made.copy(), made.copy()
     once[3], twice[[3, 9]] = 99, 99
     assert _hits(np.array([made, once, twice, made + 1]), made) == [0, 1]
+
+
+def test_what_follows_from_a_column_that_single_persons_own_is_no_joint_column() -> None:
+    """Firms of one customer each are protected, and so would be the countries that follow from them."""
+    rng = np.random.default_rng(9)
+    customer = np.repeat(np.arange(90), 20)
+    data = pd.DataFrame({"customer_id": [f"C{c:03d}" for c in customer], "firm": [f"Firm {c}" for c in customer]})
+    data["country"] = [("France", "Spain", "Italy")[c % 3] for c in customer]
+    data["amount"] = rng.gamma(2, 50, len(data)).round(2)
+    model = rs.SequentialTrees(seed=0, entity="customer_id", verbose=False).fit(data)
+    assert not any("firm" in c.involves for c in model.schema_.constraints)
+    made = model.sample(1_000, seed=1)
+    assert set(made.country) == {"France", "Spain", "Italy"} and (made.firm == "(rare)").all()
+    alone = rs.SequentialTrees(seed=0, entity="customer_id", verbose=False, rules="none")
+    alone.set_params(schema=rs.TableSchema(constraints=(FixedCombinations(("firm", "country")),)))
+    assert set(alone.fit(data).sample(100, seed=1).country) == {"(rare)"}, "said, and not missing"
