@@ -133,6 +133,10 @@ class ModelInversionAttack(UnknownColumnsAttack):
         self.n_answers = n_answers
         self.n_generated = n_generated
 
+    def fits(self, view: View) -> bool:
+        """Where the model makes rows one by one: the rows of a sequence depend on those before."""
+        return super().fits(view) and not getattr(view.model, "learns_sequences", False)
+
     def answers(self, targets: Records, secret: Sequence[str], model: Any, rng: np.random.Generator) -> Rows:
         """Rows under exact conditions, or the nearest of those generated."""
         found = _completed(model, targets, secret, self.n_answers, rng)

@@ -17,7 +17,7 @@ from raysynth.attacks.registry import FAMILIES, attacks_of
 from raysynth.attacks.results import AttackResult, AttackResults, judge, pooled
 from raysynth.attacks.threat import Records, Scene, View
 from raysynth.attacks.verdicts import corrected
-from raysynth.comparison.pairing import LABELS, Tables, pair_tables, person_notes
+from raysynth.comparison.pairing import LABELS, Tables, check_of_one_table, pair_tables, person_notes
 from raysynth.comparison.rows import numbered_rows, row_space
 from raysynth.data.fragments import each_once
 from raysynth.data.sequences import codes_of
@@ -329,6 +329,7 @@ def _method_and_model(synthesizer: Any) -> tuple[Any, Any]:
         from raysynth.methods.registry import synthesizer_class
 
         return synthesizer_class(synthesizer)(verbose=False), None
+    check_of_one_table(synthesizer)
     if not hasattr(synthesizer, "clone"):
         raise ParameterError(f"synthesizer must be a synthesizer or the name of a method; found {synthesizer!r}")
     return unlisted(synthesizer.clone()), synthesizer if hasattr(synthesizer, "stages_") else None

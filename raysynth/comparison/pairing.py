@@ -83,6 +83,17 @@ class Tables:
         }
 
 
+def check_of_one_table(model: Any) -> None:
+    """Raise `ParameterError` for a model of several tables, of which one table tells next to nothing."""
+    from raysynth.related.synthesizer import RelationalSynthesizer
+
+    if isinstance(model, RelationalSynthesizer):
+        raise ParameterError(
+            "this model makes several tables, and here one is compared: compare whole databases by "
+            "evaluate_synthetic_database (raysynth evaluate REAL SYNTHETIC on folders), or leave the model out"
+        )
+
+
 def pair_tables(
     real: Any,
     synthetic: Any,

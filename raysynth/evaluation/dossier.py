@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from raysynth.attacks.direct import TITLES, Comparison
 from raysynth.attacks.recipients import RISKS, RecipientRisks, recipient_risks, risk_of
 from raysynth.attacks.results import AttackResult, AttackResults
-from raysynth.comparison.pairing import pair_tables
+from raysynth.comparison.pairing import check_of_one_table, pair_tables
 from raysynth.dp.accounting.odometer import record_use
 from raysynth.dp.accounting.privacy_spent import PrivacySpent
 from raysynth.errors import ParameterError
@@ -269,10 +269,11 @@ def privacy_dossier(
             "a dossier needs holdout rows, real rows that the model has not seen: every baseline is theirs"
         )
     fitted: Any = load_synthetic_model(model) if isinstance(model, str | os.PathLike) else model
+    check_of_one_table(fitted)
     if not hasattr(fitted, "schema_") or fitted.learns_sequences:
         raise ParameterError(
-            "a dossier is made of a fitted model of one table whose rows are independent; of sequences and several "
-            "tables use run_privacy_attacks and evaluate_synthetic_database"
+            "a dossier is made of a fitted model of one table whose rows are independent; of sequences use "
+            "run_privacy_attacks (raysynth attack REAL SYNTHETIC --holdout HOLDOUT)"
         )
     record_use(odometer, "a privacy dossier: exact attacks and comparisons")
     tables = pair_tables(real_data, synthetic_data, holdout_data, schema=fitted.schema_, entity=entity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from raysynth.comparison.pairing import check_of_one_table
 from raysynth.errors import ParameterError
 from raysynth.evaluation.section import Section, section_body
 from raysynth.files.model_file import software_versions
@@ -35,6 +36,7 @@ def origin(made_by: Mapping[str, Any] | Synthesizer | None) -> tuple[Mapping[str
         return made_by, ()
     if not hasattr(made_by, "privacy_spent_"):
         raise ParameterError(f"model_info must be a fitted synthesizer or a mapping; found {made_by!r}")
+    check_of_one_table(made_by)
     return provenance(made_by), (ledger_section(made_by.privacy_spent_),)
 
 

@@ -12,7 +12,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from raysynth import BayesianNetworkSynthesizer, GaussianCopula, TableSchema
+from raysynth import (
+    AutoregressiveSequences,
+    BayesianNetworkSynthesizer,
+    GaussianCopula,
+    RelationalSynthesizer,
+    TableSchema,
+)
 from raysynth.attacks.direct import Comparison, People, compare_file
 from raysynth.attacks.run import sample_records
 from raysynth.cli.commands import app
@@ -21,6 +27,7 @@ from raysynth.dp.accounting.odometer import Odometer
 from raysynth.errors import DataError, ParameterError
 from raysynth.evaluation import Dossier, privacy_dossier
 from raysynth.files.model_file import ModelContent
+from raysynth.privacy import run_privacy_attacks
 from raysynth.schema.columns import ColumnSchema, Kind
 from tests.unit.attacks.conftest import memorised, population
 
@@ -169,3 +176,39 @@ def test_the_command(halves: tuple[pd.DataFrame, pd.DataFrame], model: Any, tmp_
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     assert set(record["recipients"]) == {"table", "api", "file"} and Path(record["dossier"]).exists()
+
+
+def test_a_model_of_several_tables_is_refused_wherever_one_table_is_compared(tmp_path: Path) -> None:
+    """Each ended in an AttributeError: a model's file does not say from outside what it makes."""
+    rng = np.random.default_rng(0)
+    tables = {"p": pd.DataFrame({"pid": range(60), "x": rng.normal(size=60)})}
+    tables["v"] = pd.DataFrame({"pid": np.repeat(range(60), 2), "y": rng.normal(size=120)})
+    made, file, rows = (
+        RelationalSynthesizer(relations=["v.pid -> p.pid"], seed=0, verbose=False),
+        tmp_path / "m",
+        "x.csv",
+    )
+    made.fit(tables).save(file)
+    tables["p"].to_csv(tmp_path / rows, index=False)
+    asked = [str(tmp_path / rows), str(tmp_path / rows), "--holdout", str(tmp_path / rows)]
+    for command in (
+        ["dossier", str(file), *asked, "--out", str(tmp_path / "d.html")],
+        ["evaluate", *asked, "--model", str(file), "--out", str(tmp_path / "e.html")],
+        ["attack", *asked, "--model", str(file)],
+    ):
+        answer = CliRunner().invoke(app, command)
+        assert answer.exit_code != 0 and isinstance(answer.exception, SystemExit), command
+        assert "this model makes several tables" in " ".join(answer.output.split())
+
+
+def test_rows_of_sequences_are_not_asked_of_their_model() -> None:
+    rng = np.random.default_rng(0)
+    real, made, holdout = (
+        pd.DataFrame({"who": np.repeat(range(30), 3), "x": rng.normal(size=90), "y": rng.normal(size=90)})
+        for _ in range(3)
+    )
+    model = AutoregressiveSequences(sequence_key="who", epochs=1, seed=0, verbose=False).fit(real)
+    results = run_privacy_attacks(real, made, ["model_inversion"], 1, holdout, model, entity="who")
+    assert list(results.details) == ["inversion_table"]
+    with pytest.raises(ParameterError, match="of sequences use run_privacy_attacks"):
+        privacy_dossier(model, real, made, holdout)
