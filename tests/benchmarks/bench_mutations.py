@@ -40,6 +40,7 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+import hypothesis
 import pytest
 from mutation import ROOMS, ROOT, Mutation, drawn
 
@@ -176,6 +177,8 @@ def code_of_tests(tests: list[str], copy: Path, plugin: object, seconds: int) ->
         os.chdir(copy)
         os.environ["PYTHONPATH"] = str(copy)
         sys.path.insert(0, str(copy))
+        hypothesis.settings.register_profile("first failure", phases=(hypothesis.Phase.generate,), database=None)
+        hypothesis.settings.load_profile("first failure")  # which is enough: the smallest one is not looked for
         options = ["-q", "-n", "0", "-p", "no:cacheprovider", f"--rootdir={copy}"]
         return int(pytest.main([*options, *tests], plugins=[plugin]))
 
@@ -262,8 +265,9 @@ class InForks:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """All of them, one after the other."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the fork that runs is ended, too
-        for path in {m.path for m in self.mutations}:
-            importlib.import_module(path.removesuffix(".py").replace("/", "."))
+        for path in sorted((self.copy / "raysynth").rglob("*.py")):  # once, and not in each fork
+            if not path.stem.startswith("__"):
+                importlib.import_module(".".join(path.relative_to(self.copy).with_suffix("").parts))
         gc.unfreeze()
         functions: dict[tuple[str, int, str], list[FunctionType]] = {}
         for function in gc.get_objects():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -263,3 +265,10 @@ def test_the_compiled_search_reads_nothing_beside_its_guide() -> None:
     x, at = np.array([-9.0, 0.0, 3.9, 4.0, 9.0]), np.zeros(5, np.int64)
     value_of(lambda: _searched.py_func(edges, x, guide, at))  # type: ignore[attr-defined]
     assert at.tolist() == [0, 1, 2, 3, 3]
+
+
+def test_ends_of_any_numbers_are_those_of_the_outermost_cells() -> None:
+    free = SmoothDistribution(np.array([0.1, 2.0]), np.array([0.7, 3.3]), np.full(2, 0.5), 0.0, None)
+    assert value_of(lambda: free.ends) == (0.1, 3.3)
+    whole = replace(free, decimals=0)
+    assert value_of(lambda: whole.ends) == (1.0, 3.0)

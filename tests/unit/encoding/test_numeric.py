@@ -343,3 +343,11 @@ def test_a_run_begins_at_what_stands_alone_and_behind_it() -> None:
     mass, alone = np.array([5.0, 1.0, 1.0, 5.0, 1.0]), np.array([True, False, False, True, False])
     assert begins_run(mass, alone, 3).tolist() == [True, True, False, True, True]
     assert begins_run(np.ones(4), np.zeros(4, bool), 2).tolist() == [True, False, True, False]
+
+
+def test_codes_of_numbers_between_whole_ones_are_those_of_their_cells() -> None:
+    encoder = bins(pa.array(np.arange(4000) / 1000))
+    x = np.array([0.25, 0.75, 2.5, 2.75, 3.9])
+    boundaries = encoder.distribution.boundaries[encoder.first_cell[1:] - 1]
+    expected = np.searchsorted(boundaries, x, side="right")
+    assert len({*expected}) == 5 and encoder.encode(pa.array(x))[0].tolist() == expected.tolist()

@@ -165,3 +165,12 @@ def test_zeros_alone_are_one_value_without_a_word(recwarn: pytest.WarningsRecord
     halving = _Halving(Values(*np.zeros((2, 1)), np.array([9.0]), 0.0, 0.0), persons, np.array([0.0, 9.0]), 1.0)
     (cell,) = halving.cells(0, 1, -np.inf, np.inf)
     assert (cell.low, cell.high, cell.rows) == (0.0, 0.0, 9.0) and not recwarn.list
+
+
+def test_a_half_of_few_persons_is_left_out_where_it_has_few_of_the_rows() -> None:
+    """A thirty-second of the other half's at most; where it has more neither half stays by itself."""
+    low = np.array([0.0, 8.0, 9.0])
+    persons = Persons([{0}, {1}, set(range(9))], 5)
+    halving = _Halving(Values(low, low, np.array([1.0, 2, 9]), 0.0, 0.0), persons, np.array([0.0, 1, 3, 12]), 1.0)
+    assert halving._kept(0, 0, 32.0) is False and halving._kept(0, 1, 32.0) is False
+    assert halving._kept(1, 2, 32.0) is None and halving._kept(2, 3, 32.0) is True

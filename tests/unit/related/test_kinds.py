@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from outcome import value_of
 
+from raysynth.related import kinds
 from raysynth.related.grouping import NO_PARENT
 from raysynth.related.kinds import Sample, _depended_on, _standardised, _weighted, _without_rare, children_codes
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -52,3 +54,17 @@ def test_clusters_of_fewer_persons_than_must_share_a_code_join_the_nearest() -> 
     persons = np.array([0, 1, 2, 3, 4, 5, 6, 7, 7])
     assert _without_rare(label, centres, persons, 3).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
     assert _without_rare(label, centres, persons, 4).tolist() == [0] * 9
+
+
+@pytest.mark.parametrize(("n_parents", "found_by_code", "most"), [(40, False, 1), (4000, False, 40), (4000, True, 100)])
+def test_there_are_so_many_codes_at_most(
+    n_parents: int, found_by_code: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        kinds, "_clusters", lambda features, k, *_: asked.append(k) or np.zeros(len(features), np.int64)
+    )
+    parent_N = np.arange(n_parents)
+    x = Sample(pa.table({"x": np.random.default_rng(0).normal(size=n_parents)}), AMOUNT)
+    children_codes(x, parent_N, parent_N, 5, 0, x if found_by_code else None)
+    assert asked == [most]

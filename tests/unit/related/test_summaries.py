@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth import RelationalSynthesizer
 from raysynth.related.grouping import Family, nearest_of
@@ -128,7 +129,7 @@ def test_parents_that_contradict_themselves_say_what_others_do(rows: tuple[pa.Ta
         next(c.name for c in chosen.schema if c.name.startswith(f"{w} time")) for w in ("least", "range of")
     )
     assert parents[least].null_count == (number == 0).sum() and parents[width].null_count == (number < 2).sum()
-    mended = chosen.repaired(parents, more)
+    mended = value_of(lambda: chosen.repaired(parents, more))
     assert mended[least].null_count == 0
     assert mended[width].filter(pa.array(more > 1)).null_count == 0
     assert chosen.repaired(parents, number).equals(parents)
@@ -253,3 +254,13 @@ def test_the_parent_has_the_largest_value_of_numbers_and_files_of_before_have_ra
     ends = [s._numbers(t, s.numbers[1]) for s, t in zip((chosen, earlier), both, strict=True)]
     assert all(np.array_equal(ends[0][k], ends[1][k], equal_nan=True) for k in ("least", "width"))
     assert [s.repaired(t, number).equals(t) for s, t in zip((chosen, earlier), both, strict=True)] == [True, True]
+
+
+def test_a_column_is_summarised_in_whose_spread_alone_families_differ() -> None:
+    rng = np.random.default_rng(5)
+    parent_N = np.repeat(np.arange(400), 6)
+    spread = np.where(np.arange(400) % 2, 0.1, 3.0)
+    children = pa.table({"even": rng.normal(size=2400), "spread": rng.normal(size=2400) * spread[parent_N]})
+    columns = tuple(ColumnSchema(n, Kind.CONTINUOUS, "double") for n in children.column_names)
+    chosen = choose_summaries(RELATION, Sample(children, columns), parent_N, 400, frozenset())
+    assert chosen is not None and [c.name for c in chosen.numbers] == ["spread"]

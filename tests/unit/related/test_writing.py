@@ -10,9 +10,16 @@ import pyarrow as pa
 import pytest
 from outcome import value_of
 
-from raysynth.related import writing
-from raysynth.related.private import _line
+from raysynth.related import making, writing
+from raysynth.related.grouping import NO_PARENT
+from raysynth.related.making import TRIED, Made
+from raysynth.related.opened import OpenDatabase
+from raysynth.related.plan import number_of
+from raysynth.related.private import _line, _table_model
+from raysynth.related.siblings import Siblings
 from raysynth.related.writing import Blocks, Request, _is_meant
+from raysynth.schema.relations import Relation
+from raysynth.schema.table import TableSchema
 
 
 def test_a_rule_that_names_its_key_means_that_one() -> None:
@@ -55,3 +62,41 @@ def test_a_number_that_completes_the_key_of_the_parent_numbers_its_rows(
     assert value_of(lambda: _line(plan, schema)) == line
     root: Any = SimpleNamespace(primary=None, keys=keys, foreign=set())
     assert value_of(lambda: _line(root, schema)) is None
+
+
+def test_under_a_budget_siblings_have_no_order() -> None:
+    plan: Any = SimpleNamespace(primary=None, keys=[], foreign=set(), made=())
+    model = _table_model(plan, (), TableSchema(()), None)
+    assert model.siblings == Siblings((), False)
+
+
+def test_rows_without_a_parent_come_once_however_many_parts_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[int] = []
+
+    def tried(model: Any, parents: Any, own_P: Any, number: Any, n_alone: int, *_: Any) -> tuple[pa.Table, pa.Table]:
+        alone.append(n_alone)
+        made = pa.table({"x": np.arange(number[own_P].sum() + n_alone)})
+        return made, made
+
+    monkeypatch.setattr(making, "_tried", tried)
+    monkeypatch.setattr(making, "MOST_TRIED", 8 * TRIED)
+    relation = Relation.parse("orders.buyer -> buyers.id")
+    same: Any = SimpleNamespace(repaired=lambda rows, number: rows, seen=lambda own: {})
+    model: Any = SimpleNamespace(plan=SimpleNamespace(primary=relation), summaries=same, model=object())
+    parents = Made(pa.table({number_of(relation): [4, 4, 4, 4, 4]}), pa.table({}), {}, np.zeros(5, np.int64))
+    made = making.make_children(model, parents, 3, np.random.default_rng(0))
+    assert len(alone) > 1 and alone == [0] * (len(alone) - 1) + [3]
+    assert made.rows.num_rows == 23 == len(made.parents[relation])
+
+
+def test_persons_of_children_are_those_of_their_parents_and_others_are_their_own() -> None:
+    buyers, orders = SimpleNamespace(primary=None), SimpleNamespace(primary=Relation.parse("orders.buyer -> buyers.id"))
+    database: Any = SimpleNamespace(
+        plan={"buyers": buyers, "orders": orders}.__getitem__,
+        tables={n: SimpleNamespace(rows=pa.table({"x": range(k)})) for n, k in (("buyers", 3), ("orders", 4))},
+        parents={orders.primary: np.array([0, 2, NO_PARENT, NO_PARENT])},
+    )
+    database.persons = lambda name: OpenDatabase.persons(database, name)
+    assert database.persons("buyers").tolist() == [0, 1, 2]
+    found = database.persons("orders")
+    assert found[:2].tolist() == [0, 2] and found[2] != found[3] and found[2:].min() > 2

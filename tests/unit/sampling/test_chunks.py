@@ -25,6 +25,7 @@ from raysynth.constraints import (
     Unique,
 )
 from raysynth.data.table import as_table
+from raysynth.encoding.block import EncodedBlock
 from raysynth.errors import ConditionError, ConstraintError, NotFittedError, ParameterError
 from raysynth.sampling import chunks, dataset, frame
 from raysynth.sampling.chunks import DistinctRows, SamplingModel, chunk_count, chunk_stream, make_chunk
@@ -292,3 +293,9 @@ def test_unfitted_model_says_so(tmp_path: Any) -> None:
         with pytest.raises(NotFittedError, match="call fit"):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_whose_code_cannot_satisfy_the_conditions_are_not_decoded() -> None:
+    wanted = chunks._Wanted((), (), {1: np.array([0.0, 0.25, 1.0])}, {}, False)
+    block = EncodedBlock(np.array([[0, 0], [0, 1], [0, 2]], np.uint16), np.empty((3, 0), np.float32))
+    assert wanted._possible(block).tolist() == [False, True, True]

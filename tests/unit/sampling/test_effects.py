@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ def test_a_rejecting_rule_is_told_with_what_it_moves(capsys: pytest.CaptureFixtu
     made, printed = sampled("a + b > 0", capsys)
     assert (made.a + made.b > 0).all()
     assert "rule Expression(text='a + b > 0'): " in printed and "of made rows are rejected (" in printed
+    assert "missing" not in printed, "no value is"
     silent, nothing = sampled("a + b > 0", capsys, verbose=False)
     assert nothing == "" and silent.equals(made)  # the pilot draws from a stream of its own
 
@@ -160,3 +161,15 @@ def test_weights_of_a_damaged_file_are_refused() -> None:
         content["columns"][0] |= change
         with pytest.raises(rs.errors.ModelFileError, match="damaged"):
             Thinning.from_dict(content)
+
+
+def test_no_weights_are_learned_where_a_rule_rejects_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effects, "_LEAST_REJECTED", 0.9)
+    rows = pd.DataFrame({"a": np.random.default_rng(0).normal(0, 1, 300).round(2), "b": np.arange(300) % 7})
+    ruled = with_rules(rs.GaussianCopula(seed=1, verbose=False).fit(rows)._fitted(), (Expression("a > 0"),))
+    assert with_thinning(ruled) is ruled.rules
+
+
+def test_nothing_is_said_of_a_rule_where_no_row_is_left() -> None:
+    rows = pa.table({"a": [1.0, -1.0]})
+    assert effects._effect(Expression("a > 0"), rows, np.zeros(2), cast(Any, None)) == []

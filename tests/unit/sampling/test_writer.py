@@ -269,6 +269,7 @@ def test_row_groups_have_the_size_asked_for(
     write(copula, tmp_path, 400, row_group_rows=asked)
     metadata = pq.ParquetFile(tmp_path / "part-00001.parquet").metadata
     assert [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)] == groups
+    assert metadata.row_group(0).column(2).statistics is not None, "which readers skip row groups by"
     assert pd.read_parquet(tmp_path).equals(pd.read_parquet(rewritten(copula, tmp_path.with_name("other"), 400)))
 
 

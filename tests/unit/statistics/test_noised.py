@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.dp import InsecureSeededNoise, Mechanism, PrivacyBudget, PrivacyScope
+from raysynth.dp.accounting.ledger import laplace
 from raysynth.encoding.numeric import build_bins
+from raysynth.errors import SchemaError
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics.cell_counts import CellCounts, DomainCells, NumberCells, OpenCells, PresenceCells
-from raysynth.statistics.noised import NoisedStatistics, public_cells, release_statistics
+from raysynth.statistics.noised import NoisedColumn, NoisedStatistics, public_cells, release_statistics
 from raysynth.statistics.public_schema import as_declared, public_schema
-from raysynth.statistics.released import Noised
+from raysynth.statistics.released import CategoryCounts, Noised, NumericDistribution
 
 ROWS = 4000
 
@@ -243,3 +246,14 @@ def test_cells_of_a_column_are_counted_by_what_is_declared_of_it() -> None:
     assert public_cells(open_number) == public_cells(ColumnSchema("c", Kind.CATEGORICAL, "string")) == 30
     assert public_cells(listed) == 4 and public_cells(ColumnSchema("k", Kind.IDENTIFIER, "string")) == 1
     assert public_cells(short) == 10
+
+
+def test_what_a_column_did_not_release_is_refused_by_name() -> None:
+    shares = Noised(CategoryCounts(("a",), np.array([3]), 0.0, 1), laplace("x", 1.0))
+    cells = Noised(NumericDistribution(*np.zeros((2, 1)), np.ones(1), 0.0, 0.0, 1.0, 0, True, 0.0), laplace("x", 1.0))
+    categories, number = NoisedColumn("c", 9, 0.0, counts=shares), NoisedColumn("n", 9, 0.0, numbers=cells)
+    assert value_of(categories.categories) is shares and value_of(number.distribution) is cells
+    with pytest.raises(SchemaError, match="'n' released no counts"):
+        number.categories()
+    with pytest.raises(SchemaError, match="'c' released no distribution"):
+        categories.distribution()

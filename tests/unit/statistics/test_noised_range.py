@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.dp import InsecureSeededNoise, PrivacyBudget, PrivacyScope
@@ -173,5 +174,5 @@ def test_counts_of_parts_are_of_below_each_part_above_and_missing() -> None:
     cells = NumberCells(grid.starts)
     values = pa.array([-3.0, 1.0, 2.0, 2.0, 5.0, 900.0, None])
     exact = np.bincount(cells.index(values), minlength=cells.n_cells)
-    counts, edges = grid.in_parts(exact, np.array([1.0, 4.0, 8.0]))
+    counts, edges = value_of(lambda: grid.in_parts(exact, np.array([1.0, 4.0, 8.0])))
     assert edges.tolist() == [1.0, 4.0, 8.0] and counts.tolist() == [1, 3, 1, 1, 1]

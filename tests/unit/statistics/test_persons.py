@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.persons import other_persons
+from raysynth.statistics.persons import PersonSummary, other_persons
 
 
 def seen(n_distinct: int, all_unique: bool = False) -> Any:
@@ -25,3 +26,10 @@ def test_other_persons_are_keys_named_so_of_enough_values_that_repeat(doctors: A
     known = {"patient_id": seen(1000), "lot": seen(1000)} | ({} if doctors is None else {"doctor_id": doctors})
     statistics: Any = SimpleNamespace(columns=known)
     assert other_persons(TableSchema(columns), statistics, "patient_id") == found
+
+
+def test_a_column_is_of_few_whose_values_fewer_persons_have_than_must_share_them() -> None:
+    rows = pa.record_batch({"who": [1, 2, 3, 4], "few": [1, 2, None, None], "enough": [1, 2, 3, None]})
+    summary = PersonSummary("who", {}, ("who", "few", "enough"), 3, ("few", "enough"))
+    summary.update(rows)
+    assert summary.finish().of_few == ("few",)

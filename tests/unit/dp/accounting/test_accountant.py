@@ -7,7 +7,7 @@ import pytest
 
 from raysynth.dp import total_epsilon
 from raysynth.dp.accounting import ledger
-from raysynth.dp.accounting.accountant import _bounded_range, _largest_loss, _rho
+from raysynth.dp.accounting.accountant import CELLS_PER_STEP, _bounded_range, _interval, _largest_loss, _rho
 from raysynth.dp.accounting.calibration import gaussian_delta, gaussian_noise_multiplier
 
 DELTA = 1e-5
@@ -100,3 +100,9 @@ def test_what_the_grid_is_made_for_is_about_what_the_events_are() -> None:
     assert _largest_loss(narrow) == pytest.approx((20 * 0.4 + 1) / (2 * 0.4**2) + math.log(0.01))
     assert _largest_loss(wide) == 10.0
     assert _rho(wide) == pytest.approx(0.01**2 / 50) and _rho(ledger.laplace("x", 0.5)) == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 4.0])
+def test_cells_are_a_tenth_of_the_typical_loss_of_a_step(sigma: float) -> None:
+    event = ledger.subsampled_gaussian("x", sigma, sampling_rate=1e-3, steps=1)
+    assert _interval((event,), 1e-6, 1e3) == pytest.approx(1e-3 / sigma / CELLS_PER_STEP)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from outcome import value_of
 
 from raysynth.dp import Event, Ledger, Mechanism, spent
 from raysynth.dp.accounting import ledger
@@ -69,3 +70,8 @@ def test_what_is_not_covered_is_said_with_the_total() -> None:
     assert not total.guarantee and total.not_covered == ("selection: not covered by epsilon",)
     assert "not covered by it: selection" in str(total)
     assert spent(EVENTS[:-1], 1e-5).guarantee
+
+
+def test_one_step_is_a_release() -> None:
+    event = value_of(lambda: Event(Mechanism.GAUSSIAN, "x", noise_multiplier=1.0, steps=1))
+    assert event.steps == 1 and spent((event,), 1e-5).epsilon > 0

@@ -4,6 +4,7 @@ import pytest
 
 from raysynth.dp import InsecureSeededNoise, Ledger, PrivacyBudget, PrivacyScope, SecureNoise
 from raysynth.dp.accounting import ledger
+from raysynth.dp.accounting.scope import ROW_COUNT_SHARE
 from raysynth.errors import ParameterError
 
 GRADIENTS = {"sampling_rate": 0.01, "steps": 100}
@@ -73,3 +74,11 @@ def test_earlier_releases_are_replayed_into_an_empty_ledger_of_their_unit() -> N
     assert replays[1].n_rows == n_rows and replays[1].ledger.events == earlier.ledger.events
     with pytest.raises(ValueError, match="an empty ledger of the same unit"):
         replays[1].replay(earlier.ledger.events, n_rows)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 4.0])
+def test_a_number_of_rows_costs_a_share_of_the_budget(epsilon: float) -> None:
+    scope = PrivacyScope(PrivacyBudget(epsilon, 1e-5))
+    scope.release_row_count(1000)
+    (event,) = scope.ledger
+    assert event.epsilon == pytest.approx(ROW_COUNT_SHARE * epsilon) and ROW_COUNT_SHARE < 0.1

@@ -61,11 +61,11 @@ def norms_of(grads: Iterable[Tensor]) -> Tensor:
 def check(network: nn.Module, losses: Losses, x: Tensor, *, rtol: float = 2e-5) -> None:
     """Norms, and the clipped sum by every parameter after the chain rule, are those of the reference."""
     reference = example_grads(network, losses, x)
-    gradients = example_gradients(network, lambda: losses(network, x), len(x))
+    gradients = value_of(lambda: example_gradients(network, lambda: losses(network, x), len(x)))
     torch.testing.assert_close(gradients.losses_N, losses(network, x).detach())
     expected = norms_of(reference)
     clip = float(expected.median())
-    clipped = clipped_sum(gradients.uses, clip)
+    clipped = value_of(lambda: clipped_sum(gradients.uses, clip))
     torch.testing.assert_close(clipped.norms_N, expected, rtol=rtol, atol=1e-6)
     factors = (clip / expected).clamp(max=1)
     for parameter in network.parameters():

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from outcome import value_of
 from scipy import stats
 
 from raysynth.dp import InsecureSeededNoise, OsNoise, SecureNoise
@@ -56,3 +57,11 @@ def test_secure_normals_are_sums_of_four_by_the_systems_generator_alone(monkeypa
     assert sum(asked) == 100 * 4 * 2 * 8, "four draws for each number, of two uniform numbers of 8 bytes each"
     monkeypatch.setattr(os, "urandom", lambda size: b"\x37" * size)
     assert len(set(SecureNoise().normal(100).tolist())) == 1 < len(set(first.tolist())), "nothing else is drawn from"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: type(s).__name__)
+def test_words_have_64_bits(source: NoiseSource) -> None:
+    """Each bit is 1 in about half of 4,000 words; false alarm: below 1e-6 for all of them."""
+    words = value_of(lambda: source.words(4000))
+    ones = np.unpackbits(words.view(np.uint8)).reshape(4000, 64).sum(0, dtype=np.int64)
+    assert words.dtype == np.uint64 and abs(ones - 2000).max() < 200
