@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import raysynth as rs
-from raysynth.statistics.calendar import CalendarCounts
+from raysynth.encoding.calendar import Calendar
+from raysynth.statistics.calendar import GRIDS, CalendarCounts
 from raysynth.statistics.numeric import NumericSummary
 
 N = 2500
@@ -80,8 +82,6 @@ def test_moved_times_stay_inside_conditions(method: type[rs.GaussianCopula], tmp
 
 
 def test_summaries_merge_to_the_same_counts() -> None:
-    import pyarrow as pa
-
     array = pa.array(COLUMNS["half at midnight"]).cast(pa.timestamp("s"))
     whole, first, second = (NumericSummary(array.type) for _ in range(3))
     whole.update(array)
@@ -101,3 +101,22 @@ def test_a_model_file_keeps_the_calendar(tmp_path: object) -> None:
     model = rs.BayesianNetworkSynthesizer(seed=0, verbose=False).fit(frame)
     model.save(f"{tmp_path}/m")
     pd.testing.assert_frame_equal(rs.load_synthetic_model(f"{tmp_path}/m").sample(50, seed=0), model.sample(50, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("grid", "before", "after"),
+    [
+        ("year", ["2023-01-01", "2024-01-01", "2024-01-01"], ["2024-01-01", "2025-01-01", "2025-01-01"]),
+        ("quarter", ["2023-10-01", "2024-01-01", "2024-01-01"], ["2024-01-01", "2024-04-01", "2024-04-01"]),
+        ("month", ["2023-12-01", "2024-01-01", "2024-02-01"], ["2024-01-01", "2024-02-01", "2024-03-01"]),
+        ("month end", ["2023-12-31", "2024-01-31", "2024-01-31"], ["2024-01-31", "2024-02-29", "2024-02-29"]),
+        ("day", ["2023-12-31", "2024-01-31", "2024-02-01"], ["2024-01-01", "2024-02-01", "2024-02-02"]),
+    ],
+)
+def test_a_time_lies_between_the_points_of_its_grid(grid: str, before: list[str], after: list[str]) -> None:
+    """The last day of a year, of a month, and the first one of the next, in the afternoon."""
+    times = np.array(["2023-12-31T15", "2024-01-31T15", "2024-02-01T15"], "datetime64[s]").astype(np.int64)
+    calendar = Calendar(pa.timestamp("s"), np.ones(len(GRIDS) + 1), np.ones(7))
+    kind = len(GRIDS) if grid == "month end" else GRIDS.index(grid)
+    points = [np.array(p, "datetime64[s]").astype(np.int64).tolist() for p in (before, after)]
+    assert [p.tolist() for p in calendar._neighbours(times, kind)] == points

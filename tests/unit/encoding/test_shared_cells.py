@@ -118,7 +118,12 @@ def test_the_one_cell_of_few_persons_lies_well_inside_on_a_coarse_grid(low: floa
     assert made.rows == 2 and made.low < made.high
     if high - low > 16:
         assert low + (high - low) / 16 <= made.low and made.high <= high - (high - low) / 16
-    assert made.high - made.low >= 1, "a grid of whole numbers has no finer one"
+    assert made.high - made.low >= 1 and (2 * made.low) % 2 == 1, "a grid of whole numbers has no finer one"
+
+
+def test_the_one_cell_of_numbers_near_to_each_other_lies_inside_too() -> None:
+    made = _one_cell(Values(np.array([0.001, 0.002]), np.array([0.001, 0.002]), np.ones(2), 0.0, 0.0))
+    assert 0.001 < made.low < made.high < 0.002
 
 
 class Persons:
@@ -174,3 +179,13 @@ def test_a_half_of_few_persons_is_left_out_where_it_has_few_of_the_rows() -> Non
     halving = _Halving(Values(low, low, np.array([1.0, 2, 9]), 0.0, 0.0), persons, np.array([0.0, 1, 3, 12]), 1.0)
     assert halving._kept(0, 0, 32.0) is False and halving._kept(0, 1, 32.0) is False
     assert halving._kept(1, 2, 32.0) is None and halving._kept(2, 3, 32.0) is True
+
+
+def test_a_cell_is_halved_where_both_halves_can_have_rows_enough() -> None:
+    low = np.array([1.0, 3.0])
+    for rows_per_cell, is_leaf in ((6.0, True), (5.0, False)):
+        of = _Halving(
+            Values(low, low, np.full(2, 5.0), 0.0, 0.0), each_alone(2, 1), np.array([0.0, 5, 10]), rows_per_cell
+        )
+        assert of._is_leaf(0.0, 4.0, 0, 2, 0) is is_leaf
+    assert not of._is_leaf(0.0, 8.0, 0, 2, 0), "an empty half is cut off"

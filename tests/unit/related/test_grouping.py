@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.related.bounding import _alone
 from raysynth.related.forms import difference_of
@@ -28,7 +29,7 @@ def test_the_unit_of_numbers_is_what_all_are_multiples_of(x: list[float], unit: 
 
 def test_the_most_frequent_value_of_a_group_is_the_first_met_of_several() -> None:
     group, code = np.array([0, 0, 0, 2, 2, 3]), np.array([1, 0, 0, 2, 1, -1])
-    mode, share = group_modes(group, code, 4)
+    mode, share = value_of(lambda: group_modes(group, code, 4))
     assert mode.tolist() == [0, -1, 2, -1]
     np.testing.assert_allclose(share[[0, 2]], [2 / 3, 1 / 2])
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from outcome import value_of
 
 from raysynth import infer_schema
 from raysynth.api import new_synthesizer
@@ -92,3 +93,21 @@ def test_whose_rows_are_is_not_learned_though_its_number_follows_their_order() -
         model = RowModel.learn(make, columns, infer_schema(frame), (), who)
         assert set(model.synthesizer._fitted().encoder.names) == {"day", "x"}
         assert set(model.draw(pa.table({}), 50, rng).column_names) - {""} == {"day", "x"}
+
+
+def test_no_more_rows_are_drawn_than_are_asked_for(rows: RowModel) -> None:
+    made = value_of(lambda: rows.draw(pa.table({"ward": ["a", "b", "b"]}), 3, np.random.default_rng(0)))
+    assert made.num_rows == 3
+
+
+def test_rows_are_completed_with_what_they_lack() -> None:
+    rng = np.random.default_rng(0)
+    ward = rng.choice(["a", "b"], 600)
+    frame = pd.DataFrame({"ward": ward, "paid": rng.integers(0, 50, 600) + 10 * (ward == "b")})
+    make = partial(new_synthesizer, "trees", seed=0, verbose=False)
+    model = RowModel.learn(make, {n: pa.array(frame[n]) for n in frame}, infer_schema(frame), (), None)
+    known = pa.table({"ward": ["a"] * 300 + ["b"] * 300})
+    made = value_of(lambda: model.completed(known, np.random.default_rng(0)))
+    assert made["ward"].to_pylist() == known["ward"].to_pylist()
+    paid = made["paid"].to_numpy()
+    assert 5 < paid[300:].mean() - paid[:300].mean() < 15

@@ -12,12 +12,12 @@ from outcome import value_of
 
 from raysynth.related import making, writing
 from raysynth.related.grouping import NO_PARENT
-from raysynth.related.making import TRIED, Made
+from raysynth.related.making import TRIED, Made, Roots
 from raysynth.related.opened import OpenDatabase
 from raysynth.related.plan import number_of
 from raysynth.related.private import _line, _table_model
 from raysynth.related.siblings import Siblings
-from raysynth.related.writing import Blocks, Request, _is_meant
+from raysynth.related.writing import BLOCK_ROWS, Blocks, Request, _is_meant
 from raysynth.schema.relations import Relation
 from raysynth.schema.table import TableSchema
 
@@ -100,3 +100,14 @@ def test_persons_of_children_are_those_of_their_parents_and_others_are_their_own
     assert database.persons("buyers").tolist() == [0, 1, 2]
     found = database.persons("orders")
     assert found[:2].tolist() == [0, 2] and found[2] != found[3] and found[2:].min() > 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "conditions", "number"), [(1, None, 1), (10 * BLOCK_ROWS, None, 10), (10 * BLOCK_ROWS, {}, 1)]
+)
+def test_so_many_blocks_as_the_expected_rows_ask_for(rows: int, conditions: Any, number: int) -> None:
+    """One where roots are asked for by conditions."""
+    plan: Any = SimpleNamespace(primary=None, matched=(), totals=())
+    model: Any = SimpleNamespace(tables={"t": SimpleNamespace(plan=plan, n_rows=rows)}, roots={"t": rows})
+    request = Request({"t": Roots(rows, conditions, None)}, 1.0, 0)
+    assert Blocks.of(model, request).number == number

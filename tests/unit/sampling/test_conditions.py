@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from outcome import value_of
 from scipy import stats
 
 from raysynth import GaussianCopula
 from raysynth.errors import ConditionError, ParameterError
 from raysynth.sampling.chunks import SamplingModel
-from raysynth.sampling.conditions import Segment, parse_conditions
+from raysynth.sampling.conditions import ColumnCondition, Segment, _is_missing, parse_conditions
 from raysynth.sampling.frame import sample_table
 
 KINDS = ["exact", "blind", "copula"]
@@ -256,3 +257,25 @@ def test_value_in_the_tail_of_many_categories() -> None:
     assert set(rows["product"]) == {"part 2999", "part 5"}
     # equally frequent, so 250 each within 5 standard deviations of a binomial (false alarm 6e-7)
     assert abs((rows["product"] == "part 5").sum() - 250) < 5 * np.sqrt(125)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), np.nan, np.datetime64("NaT"), pd.NaT, pd.NA])
+def test_what_stands_for_a_missing_value(value: Any) -> None:
+    assert _is_missing(value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, "", "nan", b"", [np.nan], (np.nan,), {}, np.array([np.nan]), 1.5, pd.Timestamp(0)]
+)
+def test_what_does_not_stand_for_a_missing_value(value: Any) -> None:
+    assert not _is_missing(value)
+
+
+def test_numbers_are_set_to_the_nearest_of_the_points_and_stay_without_any(copula: GaussianCopula) -> None:
+    encoder = {c.name: c for c in copula._fitted().encoder.columns}["age"]
+    drawn = pa.array([20, 33, 61], encoder.dtype)
+    snapped = [
+        value_of(lambda c=c: c.snap(drawn, encoder))
+        for c in (ColumnCondition("age", points=(30.0, 60.0)), ColumnCondition("age"))
+    ]
+    assert [s.to_pylist() for s in snapped] == [[30, 30, 60], [20, 33, 61]]

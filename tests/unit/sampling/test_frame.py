@@ -135,7 +135,7 @@ def test_a_missing_value_stays_missing_where_the_declared_dtype_has_none(
     [
         (ColumnSchema("c", Kind.CONTINUOUS, "double"), [1.5, None], "float64"),
         (ColumnSchema("c", Kind.CATEGORICAL, "string", pandas_dtype="category"), ["b", "a", "b"], "category"),
-        (ColumnSchema("c", Kind.CATEGORICAL, "int64", pandas_dtype="category"), [3, 1, 3], "category"),
+        (ColumnSchema("c", Kind.CATEGORICAL, "int64", pandas_dtype="category"), [3, None, 1], "category"),
     ],
 )
 def test_dtypes_that_nobody_declared_and_categories_without_an_order(
@@ -143,4 +143,12 @@ def test_dtypes_that_nobody_declared_and_categories_without_an_order(
 ) -> None:
     made = value_of(lambda: to_frame(pa.table({"c": values}), TableSchema((column,))))["c"]
     assert str(made.dtype) == dtype and made.astype(object).where(made.notna(), None).tolist() == values
-    assert dtype != "category" or not made.cat.ordered
+    assert dtype != "category" or (not made.cat.ordered and made.cat.categories.dtype != "float64")
+
+
+def test_texts_that_came_through_a_dictionary_are_texts_where_no_category_is_declared() -> None:
+    coded = pa.table({"c": pa.array(["b", "a", "b"]).dictionary_encode()})
+    for dtype in (None, "string[pyarrow]", "object"):
+        made = to_frame(coded, TableSchema((ColumnSchema("c", Kind.CATEGORICAL, "string", pandas_dtype=dtype),)))["c"]
+        assert not isinstance(made.dtype, pd.CategoricalDtype) and "dictionary" not in str(made.dtype)
+        assert made.tolist() == ["b", "a", "b"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from outcome import value_of
 
 from raysynth import BayesianNetworkSynthesizer, SequentialTrees, infer_schema
 from raysynth.errors import SchemaError
 from raysynth.evaluation import evaluate_synthetic_data
+from raysynth.schema import ColumnSchema, Kind, TableSchema
+from raysynth.statistics.key_order import _may_be
 
 N = 1500
 
@@ -82,6 +89,27 @@ def test_keys_that_tell_nothing_are_not_learned_whatever_they_are() -> None:
     first, second = trees(real), trees(other)
     assert not first.schema_["number_id"].in_order
     pd.testing.assert_frame_equal(first.sample(100, seed=0), second.sample(100, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("change", "may_be"),
+    [
+        ({}, True),
+        ({"kind": Kind.CONTINUOUS}, False),
+        ({"dtype": "string"}, False),
+        ({"within": "person"}, False),
+    ],
+)
+def test_keys_of_whole_numbers_that_no_row_lacks_may_stand_in_order(change: dict[str, Any], may_be: bool) -> None:
+    column = replace(ColumnSchema("id", Kind.IDENTIFIER, "int64"), **change)
+
+    def asked(missing: int, all_unique: bool) -> bool:
+        seen = SimpleNamespace(missing=missing, n_distinct=1000, summary=SimpleNamespace(all_unique=all_unique))
+        statistics: Any = SimpleNamespace(columns={"id": seen})
+        return value_of(lambda: _may_be(column, TableSchema((column,)), statistics))
+
+    assert asked(0, True) == may_be
+    assert not asked(1, True) and not asked(0, False)
 
 
 def test_a_schema_says_no_or_yes() -> None:

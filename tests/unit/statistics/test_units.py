@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -109,3 +111,14 @@ def test_an_index_knows_the_rows_of_each_unit_and_gives_each_the_same_chance(tmp
     low, high = stats.binom.ppf([FALSE_ALARM / 6, 1 - FALSE_ALARM / 6], draws, 1 / 3)
     assert counts.sum() == draws and (counts >= low).all() and (counts <= high).all()
     assert len(UnitIndex.of(as_table(frame.iloc[:0], min_rows=0), "who")) == 0
+
+
+def test_rows_stay_with_their_own_fragment() -> None:
+    frame = visits()
+    parts = [as_table(frame.iloc[:50].reset_index(drop=True)), as_table(frame.iloc[50:].reset_index(drop=True))]
+    table = replace(parts[0], fragments=(*parts[0].fragments, *parts[1].fragments), n_rows=len(frame))
+    kept = value_of(lambda: bounded(table, "who", 1, OsNoise()))
+    sizes = [sum(block.num_rows for block in fragment.blocks()) for fragment in kept.fragments]
+    rows = kept.to_arrow().to_pandas()
+    assert len(sizes) == 2 and sizes[0] == rows["row"].isin(frame["row"][:50]).sum()
+    assert rows["who"].value_counts().max() == 1 and len(rows) == 35

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from outcome import value_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from independent_accountant import recomputed_epsilon
@@ -113,6 +114,9 @@ def test_ledgers_name_the_distribution_and_refuse_what_no_fit_charges() -> None:
     event = ledger.discrete_gaussian("x", 3.0, coordinates=4)
     again = ledger.Ledger.from_json(ledger.Ledger([event]).to_json()).events
     assert again == (event,) and event.sensitivity == 2.0 and event.coordinates == 4
+    of_several = value_of(lambda: ledger.discrete_gaussian("x", 3.0, coordinates=4, rows=2))
+    of_at_least = value_of(lambda: ledger.discrete_gaussian("x", 3.0, coordinates=4, known=False))
+    assert of_several.coordinates == of_at_least.coordinates == 0, "which changes are possible is not known"
     assert '"discrete_gaussian"' in ledger.Ledger([event]).to_json()
     for wrong in ({"sensitivity": 0.5}, {"sampling_rate": 0.5}, {"coordinates": 3}, {"noise_multiplier": 0.0}):
         with pytest.raises(ParameterError):

@@ -78,10 +78,11 @@ def check(network: nn.Module, losses: Losses, x: Tensor, *, rtol: float = 2e-5) 
 
 def check_beside(network: nn.Module, losses: Losses, x: Tensor, expected_N: Tensor, *, rtol: float) -> None:
     """The same for a network whose norms are those of another one: its unclipped sums are the plain gradients."""
-    gradients = example_gradients(network, lambda: losses(network, x), N)
-    torch.testing.assert_close(clipped_sum(gradients.uses, 1.0).norms_N, expected_N, rtol=rtol, atol=1e-6)
+    gradients = value_of(lambda: example_gradients(network, lambda: losses(network, x), N))
+    clipped = value_of(lambda: clipped_sum(gradients.uses, 1.0))
+    torch.testing.assert_close(clipped.norms_N, expected_N, rtol=rtol, atol=1e-6)
     plain = torch.autograd.grad(losses(network, x).sum(), list(network.parameters()))
-    torch.autograd.backward(gradients.weights, clipped_sum(gradients.uses, 1e9).sums)
+    value_of(lambda: torch.autograd.backward(gradients.weights, clipped_sum(gradients.uses, 1e9).sums))
     for parameter, summed in zip(network.parameters(), plain, strict=True):
         torch.testing.assert_close(parameter.grad, summed, rtol=1e-3, atol=1e-4)
 
