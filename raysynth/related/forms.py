@@ -1,4 +1,5 @@
-"""Columns in the form in which they are learned: as differences from a parent's value, as steps along a sequence.
+"""Columns in the form in which they are learned: as differences from a parent's value, as steps along a sequence, times
+as a day and a time of it.
 
 A rule 'child.day >= parent.day' holds in every row because the difference, which is never negative among the learned
 rows, is what is learned; an order column ascends because its steps are. Shape legend: N rows.
@@ -6,7 +7,7 @@ rows, is what is learned; an order column ascends because its steps are. Shape l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,11 +26,13 @@ class Forms:
         columns: the learned columns as the table has them.
         compared: rule of each column that is learned as a difference.
         order: column that is learned by its first value and its steps; None: none.
+        parted: times beside which the time of the day is learned; of themselves the day counts.
     """
 
     columns: tuple[ColumnSchema, ...]
     compared: Mapping[str, CrossTableRule]
     order: str | None
+    parted: frozenset[str] = frozenset()
 
     @property
     def _differences(self) -> frozenset[str]:
@@ -46,6 +49,8 @@ class Forms:
             if column.name == self.order:
                 first = replace(column, bounds=None, inferred=(), reason="")
                 result += [replace(first, name=first_of(column.name)), _step(column)]
+            elif column.name in self.parted:
+                result += [replace(difference_of(column), name=_time_of(column.name), nullable=column.nullable), column]
             else:
                 result.append(column)
         return tuple(result)
@@ -71,8 +76,11 @@ class Forms:
                 held = difference_of(column) if column.name in self._differences else column
                 result[first_of(column.name)] = of_type(first, held)
                 result[step_of(column.name)] = of_type(step, _step(column))
-            else:
-                result[column.name] = values
+                continue
+            if column.name in self.parted:
+                time = numbers(values) % day_in(values.type)
+                result[_time_of(column.name)] = of_type(time, difference_of(column))
+            result[column.name] = values
         return result
 
     def absolute(self, drawn: pa.Table, before: np.ndarray | None) -> np.ndarray:
@@ -92,13 +100,20 @@ class Forms:
             value_N = value_N + beside if self.order in self._differences else np.minimum(value_N, below)
         return self.order, of_type(value_N, column)
 
-    def inverse(self, drawn: pa.Table, parents: pa.Table | None, parent_N: np.ndarray) -> pa.Table:
-        """Columns as the table has them, from drawn ones; others stay, as does an order column that is there."""
+    def inverse(
+        self, drawn: pa.Table, parents: pa.Table | None, parent_N: np.ndarray, given: Set[str] = frozenset()
+    ) -> pa.Table:
+        """Columns as the table has them, from drawn ones; others, `given` times and an order that is there stay."""
         result = {n: drawn.column(n) for n in drawn.column_names}
         for column in self.columns:
             if column.name == self.order:
                 result.pop(first_of(column.name))
                 result.pop(step_of(column.name))
+            elif column.name in self.parted:
+                time, type_ = numbers(result.pop(_time_of(column.name))), drawn.column(column.name).type
+                if column.name not in given:
+                    x, day = numbers(drawn.column(column.name)), day_in(type_)
+                    result[column.name] = of_type(x - x % day + np.clip(time, 0, day - 1), column)
             elif column.name in self.compared and parents is not None:
                 rule = self.compared[column.name]
                 sign = 1.0 if rule.kind in (">", ">=") else -1.0
@@ -115,6 +130,15 @@ def first_of(name: str) -> str:
 def step_of(name: str) -> str:
     """Name of the column with the steps of a sequence."""
     return f"step of {name}"
+
+
+def _time_of(name: str) -> str:
+    return f"time of {name}"
+
+
+def day_in(type_: pa.DataType) -> float:
+    """Steps of `numbers` in a day, for a type of times."""
+    return 86_400e6 / unit_of(type_)
 
 
 def difference_of(column: ColumnSchema) -> ColumnSchema:

@@ -27,6 +27,7 @@ from raysynth.related.grouping import (
     take_or_null,
 )
 from raysynth.related.kinds import Sample, children_codes
+from raysynth.related.located import parted_times
 from raysynth.related.nested import without_nested
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
@@ -219,8 +220,7 @@ def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, r
     plan, parent_N = database.plan(relation.child), database.parents[relation]
     n = database.tables[relation.parent].rows.num_rows
     left_out = {*child.private, *plan.compared, *(c for c in (plan.order,) if c), *(code_of(r) for r in plan.brings)}
-    left_out |= {c for x in database.tables[relation.child].schema.constraints for c in x.involves}
-    left_out |= set() if child.line is None else {child.line[0]}
+    left_out |= database.tables[relation.child].constrained | ({child.line[0]} if child.line else set())
     children = _sample(child, child.schema, len(parent_N))
     chosen = choose_summaries(relation, children, parent_N, n, frozenset(left_out))
     if chosen is None:
@@ -249,7 +249,9 @@ def _learn_table(
     names = [c for c in plan.learned if own.line is None or c != own.line[0]]
     columns = tuple(c for c in table.modelled if c.name in names)
     order = plan.order if plan.order in {c.name for c in columns} else None  # else it is the number of the row
-    forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order)
+    relative = own.above.relative if own.above else {}
+    parted = parted_times(plan, database, {order, *plan.compared, *relative, *table.constrained})
+    forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order, parted)
     values = {**own.own, **forms.forward(table.rows, parents, family)}
     drawn = {c.name: c for c in forms.schema} | {k: c for k, c in own.schema.items() if k not in plan.columns}
     if own.above is not None and plan.primary is not None:
@@ -391,6 +393,8 @@ def _described(model: TableModel, nested: Sequence[Relation]) -> str:
         how += f", in the order of '{plan.order}'"
     if plan.matched:
         how += f"; matched: {', '.join(str(r) for r in plan.matched)}"
+    if plan.located:
+        how += f"; found by the values of the key: {', '.join(str(r) for r in plan.located)}"
     if plan.references:
         how += f"; into reference tables: {', '.join(str(r) for r in plan.references)}"
     return f"table '{plan.name}': {model.n_rows:,} rows, made {how}"

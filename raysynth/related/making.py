@@ -15,7 +15,9 @@ import pyarrow as pa
 
 from raysynth.related.grouping import NO_PARENT, Family, codes, deal, plain, take_or_null
 from raysynth.related.learning import TableModel
+from raysynth.related.located import parents_by_values
 from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
+from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Walk
 from raysynth.running.progress import progress
 from raysynth.schema.constraints.values import one_array
@@ -25,6 +27,7 @@ FEWER = 0.9  # of the rows asked for: fewer are said
 DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
 TRIED = 8  # families for each parent whose children are summarised in its row
 MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
+NONE = np.empty(0, np.int64)
 REDEALT = 30  # rounds of new parents in place of those that repeat a key
 
 
@@ -100,13 +103,21 @@ def make_roots(model: TableModel, asked: Roots, rng: np.random.Generator) -> Mad
     """New rows of a root table, or summaries of the children of given ones."""
     rows, rows_model = pa.table({"": pa.nulls(asked.n)}), model.model
     if rows_model is not None and asked.given is not None:
-        rows = rows_model.completed(asked.given, rng)
+        own = {n: asked.given.column(n) for n in asked.given.column_names}
+        rows = rows_model.completed(pa.table(own | model.forms.forward(asked.given, None, Family.made(NONE))), rng)
+        rows = model.forms.inverse(rows, None, NONE, set(own))
     elif rows_model is not None and asked.conditions is not None:
         rows = rows_model.conditioned(asked.n, asked.conditions, int(rng.integers(1 << 62)))
+        rows = model.forms.inverse(rows, None, NONE, set(asked.conditions))
     elif rows_model is not None:
-        rows = _distinct(model, rows_model.draw(pa.table({}), asked.n, rng), asked.n, rng)
+        rows = _distinct(model, _drawn(model, rows_model, asked.n, rng), asked.n, rng)
     n = rows.num_rows
     return Made(rows, pa.table({"": pa.nulls(n)}), {}, np.zeros(n, np.int64))
+
+
+def _drawn(model: TableModel, rows: RowModel, n: int, rng: np.random.Generator) -> pa.Table:
+    """n rows of a root table, as the table has them."""
+    return model.forms.inverse(rows.draw(pa.table({}), n, rng), None, NONE)
 
 
 def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
@@ -118,7 +129,7 @@ def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generato
         for _ in range(DISTINCT_TRIES):
             if kept.num_rows >= n:
                 break
-            more = model.model.draw(pa.table({}), max(n - kept.num_rows, n // 4), rng)
+            more = _drawn(model, model.model, max(n - kept.num_rows, n // 4), rng)
             kept = pa.concat_tables([kept, more]).unify_dictionaries().combine_chunks()
             kept = kept.take(pa.array(_first_of_each(kept, key)[:n]))
         if kept.num_rows < FEWER * n:
@@ -317,6 +328,9 @@ def match_all(
                 lost = np.flatnonzero(found == NO_PARENT)  # the kind was drawn as missing, which the key may not be
                 found[lost] = stream.integers(0, len(kind), len(lost))
             made[name].parents[relation] = found
+        for relation in model.plan.located:
+            rows, parents = made[name].rows, made[relation.parent].rows
+            made[name].parents[relation] = parents_by_values(relation, rows, parents, stream)
         for relation in model.plan.references:
             made[name].parents[relation] = _places(made[name].rows, relation, n_referenced[relation.parent], stream)
         _without_repeats(model, made[name], stream)

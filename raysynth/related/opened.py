@@ -23,6 +23,7 @@ from raysynth.kinds.arrow_text import dtype_text
 from raysynth.kinds.identifier.making import IdentifierEncoder
 from raysynth.related.grouping import NO_PARENT, codes, numbers
 from raysynth.related.kinds import frequent_levels, share_of_parents, squeezed
+from raysynth.related.located import located_keys
 from raysynth.related.nested import with_nested
 from raysynth.related.plan import TablePlan, bringing, plan_of
 from raysynth.related.rules import check_rules
@@ -57,6 +58,11 @@ class OpenTable:
         """Learned columns with values, as models see them."""
         assert self.plan is not None
         return tuple(c.as_modelled() for c in self.schema.columns if c.name in self.plan.learned and c.kind.is_modelled)
+
+    @property
+    def constrained(self) -> frozenset[str]:
+        """Columns that constraints speak of."""
+        return frozenset(c for x in self.schema.constraints for c in x.involves)
 
 
 @dataclass(frozen=True)
@@ -123,15 +129,25 @@ def open_tables(
     if nested:
         parents = _parents(opened, whole)
         plans = plan_of(whole, types, counts, _alike(whole, rows, parents))
-    known = {}
-    for name in schema.names:
-        plan = next((p for p in plans if p.name == name), None)
-        known[name] = _open_table(opened[name], rows[name], plan, declared[name])
+    located = located_keys(plans, rows)
+    while True:
+        plans = plan_of(whole, types, counts, _alike(whole, rows, parents), located) if located else plans
+        by_name = {p.name: p for p in plans}
+        known = {n: _open_table(opened[n], rows[n], by_name.get(n), declared[n]) for n in schema.names}
+        if all(_has_values(r, known) for r in located):
+            break
+        located = frozenset(r for r in located if _has_values(r, known))
     check_rules(schema, opened, {n: t.rows for n, t in known.items()}, parents)
     database = OpenDatabase(whole, plans, known, parents, nested)
     for plan in plans:
         _warn_of_large_families(database, plan)
     return database
+
+
+def _has_values(relation: Relation, tables: Mapping[str, OpenTable]) -> bool:
+    """Whether the columns of a key are learned with their values on both sides: no personal data, no names."""
+    sides = ((relation.child, relation.child_key), (relation.parent, relation.parent_key))
+    return all(set(key) <= {c.name for c in tables[name].modelled} for name, key in sides)
 
 
 def _parents(opened: Mapping[str, Table], schema: DatabaseSchema) -> dict[Relation, np.ndarray]:

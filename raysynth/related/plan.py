@@ -2,12 +2,12 @@
 
 Of the foreign keys of a table one is primary: its parent says how many rows it has, and they are made given that
 parent's row. The parents of the other keys are found by matching, after all rows are made; so are self-references and
-keys of a cycle. A key into a reference table is a category.
+keys of a cycle; or, where a key is a place (`located.py`), by its values. A key into a reference table is a category.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ class TablePlan:
         columns: of the output, in order.
         primary: the key whose parent brings the rows; None: a root.
         matched: keys whose parents are found among rows that are made already.
+        located: keys whose columns are learned, and whose parents are found by their values.
         references: keys into reference tables.
         brings: keys of other tables for which this one is the parent, reference tables apart.
         keys: primary and referenced keys whose values are to be distinct; those of one column that is made apart.
@@ -39,6 +40,7 @@ class TablePlan:
     columns: tuple[str, ...]
     primary: Relation | None
     matched: tuple[Relation, ...]
+    located: tuple[Relation, ...]
     references: tuple[Relation, ...]
     brings: tuple[Relation, ...]
     keys: tuple[tuple[str, ...], ...]
@@ -104,6 +106,7 @@ def plan_of(
     types: Mapping[str, pa.Schema],
     rows: Mapping[str, int],
     alike: Mapping[Relation, float] | None = None,
+    located: Set[Relation] = frozenset(),
 ) -> tuple[TablePlan, ...]:
     """The plan of each table that is made (reference tables are not), parents before children.
 
@@ -111,18 +114,19 @@ def plan_of(
         schema: of the database, valid.
         types: columns of each table. rows: of each table.
         alike: how much rows of one parent are alike, where a table has several.
+        located: keys whose parents are found by their values.
 
     Raises:
         SchemaError: a cycle of keys, keys of one table that share columns in a way that cannot be filled, a rule that
             runs along another key than the primary one, or a column named like one that is added.
     """
-    aside = set(schema.set_aside())
+    aside: set[Relation] = set(schema.set_aside())
     made = [n for n in schema.topological() if not schema[n].reference]
-    primary = {n: _primary(schema, n, aside, rows, alike or {}) for n in made}
+    primary = {n: _primary(schema, n, aside | located, rows, alike or {}) for n in made}
     others = {n: _others(schema, n, primary[n]) for n in made}
     for rule in schema.rules:
         _check_rule(schema, rule, primary)
-    plans = tuple(_table_plan(schema, n, types[n], primary, others) for n in made)
+    plans = tuple(_table_plan(schema, n, types[n], primary, others, located) for n in made)
     for plan in plans:
         _check_names(plan)
     return plans
@@ -177,18 +181,20 @@ def _table_plan(
     types: pa.Schema,
     primary: Mapping[str, Relation | None],
     others: Mapping[str, tuple[Relation, ...]],
+    located: Set[Relation],
 ) -> TablePlan:
     foreign = {c for r in schema.parents_of(name) for c in r.child_key}
     keys = {r.parent_key for r in schema.children_of(name)} | ({schema[name].primary_key} - {()})
     made = tuple(c for c in types.names if (c,) in keys and c not in foreign and _can_be_made(types.field(c).type))
-    brings = tuple(
-        r for r in schema.children_of(name) if r.child in primary and (r == primary[r.child] or r in others[r.child])
-    )
+    below = (r for r in schema.children_of(name) if r.child in primary and r not in located)
+    brings = tuple(r for r in below if r == primary[r.child] or r in others[r.child])
+    found = tuple(r for r in others[name] if not schema[r.parent].reference)
     return TablePlan(
         name=name,
         columns=tuple(types.names),
         primary=primary[name],
-        matched=tuple(r for r in others[name] if not schema[r.parent].reference),
+        matched=tuple(r for r in found if r not in located),
+        located=tuple(r for r in found if r in located),
         references=tuple(r for r in others[name] if schema[r.parent].reference),
         brings=brings,
         keys=tuple(sorted(k for k in keys if not (len(k) == 1 and k[0] in made))),

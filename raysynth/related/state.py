@@ -63,7 +63,8 @@ def from_content(content: ModelContent) -> DatabaseModel:
     types = {n: pa.schema([(c.name, c.arrow_type) for c in s.columns]) for n, s in columns.items()}
     rows = {n: int(t["n_rows"]) for n, t in meta["tables"].items()} | dict.fromkeys(references, 0)
     closest = {Relation.parse(t["primary"]): 1.0 for t in meta["tables"].values() if t.get("primary")}
-    plans = {p.name: p for p in plan_of(schema, types, rows, closest)}
+    located = frozenset(Relation.parse(r) for t in meta["tables"].values() for r in t.get("located", ()))
+    plans = {p.name: p for p in plan_of(schema, types, rows, closest, located)}
     if list(plans) != list(meta["order"]):
         raise ModelFileError("the model file's tables do not fit its relations; refit the model")
     tables = {
@@ -78,10 +79,12 @@ def _table_state(table: TableModel) -> tuple[dict[str, Any], dict[str, np.ndarra
     rows, arrays = (None, {}) if table.model is None else table.model.to_state()
     meta = {
         "primary": None if table.plan.primary is None else str(table.plan.primary),
+        "located": [str(r) for r in table.plan.located],
         "schema": table.schema.to_dict(),
         "keys": {c: k.to_dict() for c, k in table.keys.items()},
         "columns": [column_to_dict(c) for c in table.forms.columns],
         "compared": list(table.forms.compared),
+        "parted": sorted(table.forms.parted),
         "order": table.forms.order,
         "siblings": [column_to_dict(c) for c in table.siblings.columns],
         "repeated": sorted(table.siblings.repeated),
@@ -111,7 +114,7 @@ def _table_from(plan: TablePlan, meta: Mapping[str, Any], arrays: Mapping[str, n
         plan=plan,
         schema=TableSchema.from_dict(meta["schema"]),
         keys={c: IdentifierEncoder.from_dict(k) for c, k in meta["keys"].items()},
-        forms=Forms(columns, compared, meta["order"]),
+        forms=Forms(columns, compared, meta["order"], frozenset(meta.get("parted", ()))),
         siblings=Siblings(
             _columns(meta["siblings"]),
             is_sequence,

@@ -193,7 +193,8 @@ class Blocks:
         if any(r.conditions is not None or r.given is not None for r in request.roots.values()):
             number = 1
         common = frozenset(n for n, root in above.items() if request.roots[root].n < FEWEST_ROOTS * number)
-        crossing: list[object] = [r for n in common for r in model.tables[n].plan.matched if r.parent not in common]
+        found = [r for n in common for r in (*model.tables[n].plan.matched, *model.tables[n].plan.located)]
+        crossing: list[object] = [r for r in found if r.parent not in common]
         crossing += [r for n in common for r in model.tables[n].plan.totals if r.child not in common]
         if number == 1 or crossing or len(common) == len(model.tables):
             return cls(model, request, 1, frozenset())
