@@ -51,7 +51,7 @@ def read_sqlite(path: Path, *, private: bool = False) -> tuple[dict[str, pa.Tabl
         make = _as_declared if private else _array
         tables = {n: _table(connection, n, {f[1]: str(f[2]).upper() for f in facts[n]}, make) for n in names}
         keys = tuple(_keys(n, facts[n]) for n in names)
-        relations = tuple(r for n in names for r in _relations(connection, n, facts))
+        relations = tuple(dict.fromkeys(r for n in names for r in _relations(connection, n, facts)))
     return tables, DatabaseSchema(keys, relations)
 
 

@@ -52,6 +52,22 @@ def test_the_made_up_shop_has_the_keys_that_are_inferred() -> None:
     pd.testing.assert_frame_equal(made_up_shop(3, 200)["lines"], tables["lines"])
 
 
+def test_info_tells_tables_and_keys(model: Path) -> None:
+    text = run("info", model).stdout
+    for words in (
+        "none (fitted without a privacy budget)",
+        "Table:      lines",
+        "lines.order_id -> orders.id",
+        "Rows:       300",
+    ):
+        assert words in text
+    record = json.loads(run("info", model, "--json").stdout)
+    assert record["rows"]["customers"] == 300
+    assert list(record["columns"]) == list(record["rows"]) and "order_id" in record["columns"]["lines"]
+    assert len(record["relations"]) == 3
+    assert run("ledger", model).exit_code == 0
+
+
 @pytest.mark.parametrize("target", ["synthetic", "synthetic.db"])
 def test_sample_writes_all_tables_with_their_keys(model: Path, tmp_path: Path, target: str) -> None:
     result = run("sample", model, "--scale", "0.5", "--out", tmp_path / target, "--seed", "2", "--json")

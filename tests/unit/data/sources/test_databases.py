@@ -70,7 +70,8 @@ def test_sqlite_types_keys_and_names_come_from_the_catalogue(tmp_path: Path) -> 
         connection.executescript(
             """
             CREATE TABLE "the people" (no INTEGER PRIMARY KEY, born DATE, "at" TIMESTAMP, ok BOOLEAN, mixed, size REAL);
-            CREATE TABLE pets (name TEXT, owner INTEGER NOT NULL REFERENCES "The People", vet INTEGER,
+            CREATE TABLE pets (name TEXT, owner INTEGER NOT NULL REFERENCES "The People",
+                vet INTEGER REFERENCES "the people" (no),
                 FOREIGN KEY (vet) REFERENCES "the people" (NO));
             INSERT INTO "the people" VALUES (1, '1990-02-03', '2020-01-01 10:00', 1, 'a', 1), (2, NULL, NULL, 0, 7, 2);
             INSERT INTO pets VALUES ('Rex', 1, NULL);
