@@ -26,7 +26,7 @@ from raysynth.schema.columns import ColumnSchema
 from raysynth.schema.constraints import Constraint, ConstraintSet, Expression, FixedCombinations, Inequality
 from raysynth.schema.constraints.combinations import joint_codes
 from raysynth.schema.constraints.rules import BrokenRows
-from raysynth.schema.constraints.values import column_of
+from raysynth.schema.constraints.values import column_of, numbers_of
 from raysynth.schema.table import TableSchema
 from raysynth.statistics.numeric_relations import EVIDENCE, EXCEPTIONS, FEWEST, of_calendar, of_numbers, quoted
 from raysynth.statistics.persons import value_hashes
@@ -38,6 +38,7 @@ _RARE = 0.05  # share of rows with rare values from which on a column decides no
 _MOST_VALUES = 1_000  # of a column that decides another one
 _MOST_CASES = 20  # values of a column for each of which an implication is looked for
 _MOST_IMPLICATIONS = 12
+_MORE_VALUES = 1.5  # times as many values as a column has: made of two others, it would lose its steps
 _FEW_NUMBERS = 30  # distinct values up to which a column of numbers decides another one
 
 
@@ -50,12 +51,14 @@ class Relation:
         words: the rule in words.
         rows: in which all of its columns have values.
         exceptions: rows that break it; only one without any can be a constraint of a fit.
+        is_costly: an ordering whose upper column, as the lower one and a gap, would have many more values than it has.
     """
 
     constraint: Constraint
     words: str
     rows: int
     exceptions: int = 0
+    is_costly: bool = False
 
     @property
     def by_construction(self) -> bool:
@@ -117,7 +120,7 @@ def relations(table: Table, schema: TableSchema) -> tuple[Relation, ...]:
     exact = [
         replace(f, rows=n, exceptions=e) for f, n, e in zip(found, counts.present, counts.exceptions(), strict=True)
     ]
-    exact = [r for r in exact if r.exceptions <= EXCEPTIONS * r.rows]
+    exact = [replace(r, is_costly=_is_costly(rows, r.constraint)) for r in exact if r.exceptions <= EXCEPTIONS * r.rows]
     return tuple(sorted(exact, key=lambda r: (r.exceptions > 0, not r.by_construction)))
 
 
@@ -161,12 +164,15 @@ def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, 
 
     An ordering that continues another one is switched on, too, where it needs rejection: a link of a chain with gaps.
     Not combinations of numbers alone: as categories they lose their order, which costs more than the rule is worth.
-    Nor orderings of columns of an equality: a gap in place of a number that others are computed from bends them all.
+    Nor orderings that cost a column its steps, nor those of columns of an equality: a gap in place of a number that
+    others are computed from bends them all.
     """
     taken: list[Constraint] = []
     equal: set[str] = set()
     for relation in found:
         if relation.exceptions or not relation.by_construction or _are_numbers(relation.constraint, schema):
+            continue
+        if relation.is_costly:
             continue
         rule = relation.constraint
         if isinstance(rule, Inequality) and equal & set(rule.involves):
@@ -188,6 +194,16 @@ def _is_link(rule: Constraint, taken: Sequence[Constraint]) -> bool:
 def _are_numbers(constraint: Constraint, schema: TableSchema) -> bool:
     combined = isinstance(constraint, FixedCombinations)
     return combined and all(schema[n].kind.is_number for n in constraint.involves)
+
+
+def _is_costly(rows: pa.Table, constraint: Constraint) -> bool:
+    """Whether an ordering (of a mileage and a fare in steps of 50 cents) would cost the upper column its own steps."""
+    if not isinstance(constraint, Inequality):
+        return False
+    low, high = (numbers_of(column_of(rows, n)) for n in constraint.involves)
+    known = ~(low[1] | high[1])
+    gap = np.round(high[0][known].astype(float) - low[0][known].astype(float), 9)
+    return len(np.unique(gap)) > _MORE_VALUES * len(np.unique(high[0][known]))
 
 
 def _is_possible(constraint: Constraint, schema: TableSchema) -> bool:

@@ -230,6 +230,19 @@ def test_rules_auto_keeps_a_chain_whose_links_have_gaps(method: type) -> None:
     assert (abs(made.isna().mean() - data.isna().mean()) < 0.05).all()
 
 
+def test_rules_auto_leaves_an_ordering_that_would_cost_a_column_its_steps() -> None:
+    """Tickets in steps of 50 cents, always above the kilometres: found and said, but a ticket stays one of its own."""
+    rng = np.random.default_rng(4)
+    km = rng.gamma(2, 2, N).round(2)
+    ticket = np.ceil(2 * (km * rng.uniform(1.0, 2.5, N) + 0.5)) / 2
+    data = pd.DataFrame({"km": km, "ticket": ticket, "paid": (ticket + rng.gamma(1, 1, N)).round(2)})
+    assert any(r.constraint == Inequality("km", "ticket") for r in find(as_table(data)).rules)
+    model = rs.GaussianCopula(seed=0, rules="auto", verbose=False).fit(data)
+    assert model.schema_.constraints == (Inequality("ticket", "paid"),)
+    made = model.sample(N, seed=1)
+    assert (made.ticket <= made.paid).all() and ((made.ticket * 2) % 1 == 0).mean() > 0.9
+
+
 @pytest.mark.statistical
 def test_rules_auto_costs_no_quality() -> None:
     """The part with most values is computed, and weighted where it is off; figures of a seeded fit, with its seeds."""
