@@ -169,8 +169,11 @@ def _without_extremes(values: Values, holders: Holders) -> tuple[int, int]:
 
 
 def _outer_ends(values: Values, first: int, after: int) -> tuple[float, float]:
-    """What no cell reaches beyond: the coarsest grid point between the extremes that went and what is left."""
-    low, high = -np.inf, np.inf
+    """What no cell reaches beyond: the coarsest grid point between the extremes that went and what is left.
+
+    Where the extreme is a value that enough persons have, that value.
+    """
+    low, high = float(values.low[0]) - values.unit / 2, float(values.high[-1]) + values.unit / 2
     if first > 0:
         beyond, inner = _place(values, np.array([values.high[first - 1], values.low[first]]))
         low = _value(values, _coarsest_between(float(beyond), float(inner)))

@@ -74,6 +74,16 @@ def test_the_few_persons_of_a_long_tail_do_not_blur_all_others(n: int, tail: int
         assert np.abs(np.subtract(*below)).max() < 0.22, seed
 
 
+@pytest.mark.parametrize("first", [17_897, 1_000_003, -77])
+def test_no_cell_reaches_beyond_an_extreme_that_enough_persons_have(first: int) -> None:
+    """Days with a hundred rows each, at both ends some tens: too few for a value of its own, enough to be told."""
+    x = first + np.repeat(np.arange(900), np.concatenate([[20, 30, 40], np.full(894, 250), [40, 30, 20]]))
+    made = of_persons(x, np.arange(len(x)), 5, pa.int64())
+    inside = made.quantile(np.linspace(0, 1, 20_001))
+    assert made.low[0] >= first - 0.5 and made.high[-1] <= first + 899.5
+    assert inside.min() >= first - 0.5 and inside.max() <= first + 899.5
+
+
 def test_values_that_enough_persons_share_stay_themselves() -> None:
     person = np.repeat(np.arange(200), 4)
     x = np.tile([0.0, 1.0, 2.0, 3.0], 200)
