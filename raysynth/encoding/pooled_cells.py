@@ -18,7 +18,14 @@ WIDE = 5.0  # times the spread of the values beside it; of exponential spacings 
 
 
 def wide_gaps(
-    low: np.ndarray, high: np.ndarray, counts: np.ndarray, is_atom: np.ndarray, *, rows: float, unit: float
+    low: np.ndarray,
+    high: np.ndarray,
+    counts: np.ndarray,
+    is_atom: np.ndarray,
+    *,
+    rows: float,
+    unit: float,
+    few: float = 0,
 ) -> np.ndarray:
     """Whether the gap behind each cell but the last is wide, shape (cells - 1,) bool.
 
@@ -27,13 +34,15 @@ def wide_gaps(
         is_atom: cells that are values of many rows, shape (cells,).
         rows: this many rows on each side of a gap are looked at.
         unit: distance of neighbouring values on the column's grid; 0 where there is none.
+        few: a side of fewer rows says nothing about spread, either: the largest value alone has none.
     """
     if len(low) < 2:
         return np.zeros(0, bool)
-    gap = low[1:] - high[:-1]
+    gap, before = low[1:] - high[:-1], np.cumsum(counts)[:-1]
     on_right = _spread(low, high, counts, rows)[1:]
     on_left = _spread(-high[::-1], -low[::-1], counts[::-1], rows)[::-1][:-1]
-    on_left, on_right = np.where(is_atom[:-1], np.inf, on_left), np.where(is_atom[1:], np.inf, on_right)
+    on_left = np.where(is_atom[:-1] | (before < few), np.inf, on_left)
+    on_right = np.where(is_atom[1:] | (counts.sum() - before < few), np.inf, on_right)
     spread = np.maximum(np.minimum(on_left, on_right), unit)
     return (gap > WIDE * spread) & ~(is_atom[1:] & is_atom[:-1])
 

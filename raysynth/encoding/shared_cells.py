@@ -74,16 +74,18 @@ def shared_cells(
     heavy = (values.low == values.high) & (values.counts >= atom_rows)
     gap = values.low[1:] - values.high[:-1]
     looked_at = max(2 * rare_rows, rows_per_cell)
-    cut = wide_gaps(values.low, values.high, values.counts, heavy, rows=looked_at, unit=values.unit)
+    cut = wide_gaps(values.low, values.high, values.counts, heavy, rows=looked_at, unit=values.unit, few=rare_rows)
     cut = without_lone_cuts(cut, gap, values.counts, rare_rows)
     ends = [0, *(np.flatnonzero(cut) + 1).tolist(), len(values.counts)]
     walls = [-np.inf, *(_wall(values, at) for at in ends[1:-1]), np.inf]
     cells: list[Cell] = []
     thin: list[tuple[float, float]] = []
     for number, (first, after) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-        group = values.part(first, after)
-        if holders.are_enough(first, after):
-            found = _cells_of_group(group, _Part(holders, first), atom_rows, rows_per_cell)
+        group, part = values.part(first, after), _Part(holders, first)
+        kept, n_kept = _without_extremes(group, part)
+        inner = (kept if first == 0 else 0), (n_kept if after == ends[-1] else after - first)  # no extremes
+        if holders.are_enough(first, after) and (len(ends) == 2 or (inner[0] < inner[1] and part.are_enough(*inner))):
+            found = _cells_of_group(group, part, atom_rows, rows_per_cell)
             low, high = walls[number], walls[number + 1]
             cells += [Cell(min(max(c.low, low), high), max(min(c.high, high), low), c.rows) for c in found]
         else:

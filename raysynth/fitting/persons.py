@@ -110,6 +110,11 @@ def with_persons(
         f"'{n}' names persons, too: numbers and times that fewer than {schema.rare_threshold} of them have do not leave"
         for n in others
     )
+    said += tuple(
+        f"'{n}' varies within {share:.2%} of the persons, as slips would make it: taken as the same in all their rows"
+        for n, share in counted.varying.items()
+        if n in (*within, *constant)
+    )
     statistics = statistics.with_sharers(counted.sharers)
     columns = tuple(_with_shared_levels(c, statistics, schema.rare_threshold) for c in columns)
     columns = tuple(_of_few(c) if c.name in counted.of_few else c for c in columns)

@@ -31,6 +31,7 @@ VALUES_TOGETHER, ROWS_TOGETHER = 50, (2.0, 50.0)  # of columns that may stand fo
 COLUMNS_TOGETHER = 12  # looked at
 CHANCE_TOGETHER = 0.02  # of the values: two persons may share a date of birth
 FEW_SHARED = 0.95  # different values of personal data for each row, at most: else a few persons share a name
+LIKE_ERRORS = 0.02  # of the pairs of persons who differ in a column: persons in whose rows it varies by error
 SAME_SCALE = 0.99  # correlation of ranks of what is one number in two units
 ValueCells: TypeAlias = DomainCells | NumberCells
 
@@ -43,7 +44,9 @@ class PersonStatistics:
         entity: the column that names them.
         sharers: of each modelled column whose values are not public: who shares its cells; of numbers and times persons
             of other columns that name some, too.
-        constant: columns that are the same in all rows of each person (of 16,384 persons, where there are more).
+        constant: columns that are the same in all rows of each person (of 16,384 persons, where there are more), or
+            vary so rarely that it looks like an error.
+        varying: of the latter the share of persons in whose rows they vary.
         of_few: modelled columns of whose values all are those of fewer persons than must share what leaves.
     """
 
@@ -51,6 +54,7 @@ class PersonStatistics:
     sharers: Mapping[str, Sharing]
     constant: tuple[str, ...]
     of_few: tuple[str, ...] = ()
+    varying: Mapping[str, float] = field(default_factory=dict)
 
 
 def count_persons(
@@ -150,10 +154,11 @@ class PersonSummary:
 
     def finish(self) -> PersonStatistics:
         """What all rows so far tell."""
-        same = (self.range.low == self.range.high).all(axis=0)
-        constant = tuple(n for n, is_same in zip(self.names, same, strict=True) if is_same and n != self.entity)
+        shares = self.range.varying()
+        rarely = {n: float(v) for n, v in zip(self.names, shares, strict=True) if v < 1 and n != self.entity}
         of_few = tuple(n for n, persons in self.holders.items() if len(persons) < self.most)
-        return PersonStatistics(self.entity, self.sharers, constant, of_few)
+        varying = {n: v for n, v in rarely.items() if v > 0}
+        return PersonStatistics(self.entity, self.sharers, tuple(rarely), of_few, varying)
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,19 @@ class PersonRanges:
         taken = [value_hashes(c.take(pa.array(rows)) if len(rows) < len(c) else c) for c in columns]
         hashes = np.stack(taken, axis=1)
         return self._with(person_N[rows], hashes, hashes)
+
+    def varying(self) -> np.ndarray:
+        """Share of persons in whose rows each column varies, (columns,): 1 where it is more than errors would make it.
+
+        Such a share is below 2 % of that of pairs of different persons who differ: a date of birth that is mistyped
+        once, but no event that few persons have (a death, a fraud), by which persons differ as rarely.
+        """
+        share = (self.low != self.high).mean(axis=0)
+        for column in np.flatnonzero((share > 0) & (share < 1)):
+            of_value = np.unique(self.low[:, column], return_counts=True)[1] / len(self.person)
+            differ = 1.0 - float(of_value @ of_value)
+            share[column] = share[column] if share[column] < LIKE_ERRORS * differ else 1.0
+        return np.asarray(share)
 
     def merged(self, other: PersonRanges) -> PersonRanges:
         """With the rows of another part of the table."""

@@ -13,6 +13,7 @@ from raysynth.kinds.identifier.pattern import (
     infer_pattern,
     integer_pattern,
     row_number_pattern,
+    sparse_pattern,
 )
 from raysynth.kinds.identifier.repeated import names_persons, repeated_key
 from raysynth.kinds.names import named_like_key, words_of
@@ -29,11 +30,11 @@ def key_pattern(evidence: Evidence) -> str:
     if not evidence.is_text and seen.extremes is not None:
         bits = seen.type.bit_width - pt.is_signed_integer(seen.type) if evidence.is_integer else 53
         low, high, largest = int(seen.extremes[0]), int(seen.extremes[1]), min(2**bits, 2**63) - 1
-        numbers = None
-        if (
-            seen.is_unique or low < ROWS_BESIDE_AN_END
-        ):  # persons counted through; other numbers of theirs may be on their papers
-            numbers = row_number_pattern(low, high, seen.n_rows if seen.is_unique else seen.n_distinct, largest)
+        numbers, keys = None, seen.n_rows - seen.missing if seen.is_unique else seen.n_distinct
+        if seen.is_unique or low < ROWS_BESIDE_AN_END:  # persons counted through; others' may be on their papers
+            numbers = row_number_pattern(low, high, keys, largest)
+        if numbers is None and seen.is_unique:
+            numbers = sparse_pattern(low, high, keys, largest)
         return numbers or integer_pattern(low, high, seen.n_rows, largest)
     return infer_pattern(evidence.examples, seen.n_rows)
 

@@ -159,6 +159,7 @@ def _text_pattern(tokens: list[tuple[bytes, int, int]], text: str, column: str) 
 MAX_WIDTH = 256
 SPECIAL = "\\[]{}"
 ROW_NUMBERS_FROM = 0.25  # share of a range that whole numbers fill, each once, to be row numbers
+FEW_OF_RANGE, STEPS_OF_RANGE = 0.05, 100  # share of a range that sparse keys fill at most, and what its ends lie on
 ROWS_BESIDE_AN_END = 10  # row numbers that the grid of their range has at least in each step
 MIN_SAMPLE = 5  # what fewer keys than this have in common could be most of a key: it stays no literal
 _KEYS_FOR_FIRST_DIGIT = 100  # of one width of digits: none with a leading zero is then no chance (.9**100 < 3e-5)
@@ -225,8 +226,24 @@ def row_number_pattern(low: int, high: int, n_rows: int, largest: int = 2**63 - 
     """
     if low < 0 or n_rows < ROWS_BESIDE_AN_END or n_rows < ROW_NUMBERS_FROM * (high - low + 1):
         return None
+    return _on_grid(low, high, n_rows, 1, largest)
+
+
+def sparse_pattern(low: int, high: int, n_keys: int, largest: int = 2**63 - 1) -> str | None:
+    """'integer(low, high)' for keys that fill at most a twentieth of their range; None for others.
+
+    Its ends lie on a grid of a power of ten with at least a hundredth of the range and ten of the keys in each step.
+    """
+    width = high - low + 1
+    if low < 0 or n_keys < ROWS_BESIDE_AN_END or n_keys > FEW_OF_RANGE * width:
+        return None
+    return _on_grid(low, high, n_keys, width // STEPS_OF_RANGE, largest)
+
+
+def _on_grid(low: int, high: int, n_keys: int, least: int, largest: int) -> str | None:
+    """The range to the next points of a grid outside, with at least ten of the keys, and `least` numbers, in a step."""
     step = 1
-    while step * n_rows < ROWS_BESIDE_AN_END * (high - low + 1):
+    while step < least or step * n_keys < ROWS_BESIDE_AN_END * (high - low + 1):
         step *= 10
     end = -(-high // step) * step
     return f"integer({low if low < 2 else max(low // step * step, 1)}, {end})" if end <= largest else None

@@ -126,6 +126,14 @@ class RowsOfPersons:
         )
         return cls(person_N, len(known), frozenset(np.flatnonzero(same_C).tolist()))
 
+    def usual(self, codes_N: np.ndarray) -> np.ndarray:
+        """The most frequent code of each row's person, (N,); of equally frequent ones the lowest."""
+        pairs, rows = np.unique(np.stack([self.person_N, codes_N]), axis=1, return_counts=True)
+        best = np.lexsort((pairs[1], -rows, pairs[0]))
+        first = best[np.concatenate([[True], np.diff(pairs[0][best]) > 0])]
+        usual_N: np.ndarray = pairs[1][first][self.person_N].astype(codes_N.dtype)
+        return usual_N
+
     def one_each_suffices(self, column: int, inputs: Iterable[int]) -> bool:
         """Whether all rows of a person say the same of a column and of what it is predicted from."""
         return self.constant.issuperset((column, *inputs))

@@ -142,6 +142,9 @@ class SequentialTrees(Synthesizer):
         names = tuple(prepared.encoder.names)
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)
+        if persons is not None and (odd := [c for c in prepared.repeated_columns if c not in persons.constant]):
+            codes_CN[odd] = [persons.usual(codes_CN[c]) for c in odd]  # they vary by error alone
+            persons = RowsOfPersons.of(persons_N, codes_CN)
         first = [*given, *_of_persons(prepared, persons, given)]
         order = drawing_order(names, [*first, *(n for n in self.order or () if n not in first)])
         forests = learn_table(codes_CN, columns, order, rule, rare, prepared.seed, len(given), persons)

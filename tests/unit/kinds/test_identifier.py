@@ -17,6 +17,7 @@ from raysynth.kinds.identifier.pattern import (
     integer_pattern,
     parse_pattern,
     row_number_pattern,
+    sparse_pattern,
 )
 from raysynth.kinds.permutation import permute
 from raysynth.schema import ColumnSchema, Kind
@@ -208,6 +209,21 @@ def test_pattern_of_an_integer_column(low, high, n_rows, largest, pattern):
 )
 def test_row_numbers_keep_their_range(low, high, n_rows, largest, pattern):
     assert row_number_pattern(low, high, n_rows, largest) == pattern
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "n_keys", "largest", "pattern"),
+    [
+        (12_712_345, 15_066_780, 12_000, 2**63 - 1, "integer(12700000, 15100000)"),
+        (7, 15_066_780, 12_000, 2**63 - 1, "integer(1, 16000000)"),
+        (1_000, 9_000, 20, 2**63 - 1, "integer(1, 10000)"),  # of few keys a step holds ten of them still
+        (1_000, 9_000, 500, 2**63 - 1, None),
+        (-5, 9_000, 50, 2**63 - 1, None),
+        (2_000_000_000, 2_147_000_000, 900, 2**31 - 1, None),
+    ],
+)
+def test_sparse_keys_have_the_range_of_the_real_ones(low, high, n_keys, largest, pattern):
+    assert sparse_pattern(low, high, n_keys, largest) == pattern
 
 
 @settings(max_examples=150, deadline=None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.persons import PersonSummary, other_persons
+from raysynth.statistics.persons import PersonRanges, PersonSummary, other_persons
 
 
 def seen(n_distinct: int, all_unique: bool = False) -> Any:
@@ -33,3 +34,16 @@ def test_a_column_is_of_few_whose_values_fewer_persons_have_than_must_share_them
     summary = PersonSummary("who", {}, ("who", "few", "enough"), 3, ("few", "enough"))
     summary.update(rows)
     assert summary.finish().of_few == ("few",)
+
+
+def test_a_slip_is_no_reason_to_vary_within_a_person_but_a_rare_event_is() -> None:
+    """Four rows of 500 persons: two dates of birth are mistyped once, three persons die, parties change in a fifth."""
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(500), 4)
+    born, dead = rng.permutation(20_000)[:500][person], np.zeros(2000, bool)
+    party = rng.integers(0, 2, 500)[person] ^ (rng.random(2000) < 0.05)
+    born[[0, 400]] += 365
+    dead[[3, 7, 11]] = True
+    columns = [pa.array(c) for c in (person, born, dead, party)]
+    shares = PersonRanges.nobody(4).with_rows(person.astype(np.uint64), columns).varying()
+    assert shares.tolist() == [0.0, 2 / 500, 1.0, 1.0]

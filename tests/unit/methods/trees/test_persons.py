@@ -182,3 +182,9 @@ def test_a_key_of_persons_that_is_learned_in_order_is_read_once_from_a_sample_of
     assert "who" in model._fitted().encoder.names
     assert made.groupby("who").size().max() > 1
     assert np.corrcoef(made["who"], made["day"])[0, 1] > 0.9
+
+
+def test_the_usual_code_of_a_person_stands_in_all_rows_of_it() -> None:
+    persons = RowsOfPersons(np.array([0, 1, 0, 1, 0, 2]), 3, frozenset())
+    usual = persons.usual(np.array([4, 9, 7, 2, 7, 1], np.uint16))
+    assert usual.tolist() == [7, 2, 7, 2, 7, 1] and usual.dtype == np.uint16
