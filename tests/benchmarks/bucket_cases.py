@@ -154,8 +154,9 @@ def trained(here: Apart, method: str, n_nodes: int) -> tuple[Synthesizer, Figure
         one, other = (m._model_state()[1] for m in (undisturbed, model))
         compared = {"same_weights": all(np.array_equal(array, other[name]) for name, array in one.items())}
     epochs = [int(entry["epoch"]) for entry in model.history_]
-    equal = epochs == list(range(1, EPOCHS + 1)) and killed_before_the_end
-    return model, {"equal": equal, **compared, **charged(model, run)}
+    paid = charged(model, run)
+    equal = epochs == list(range(1, EPOCHS + 1)) and killed_before_the_end and paid.get("charged") == paid.get("begun")
+    return model, {"equal": equal, **compared, **paid}
 
 
 def charged(model: Synthesizer, run: Any) -> Figure:
@@ -163,9 +164,8 @@ def charged(model: Synthesizer, run: Any) -> Figure:
     if model.privacy_spent_ is None:
         return {}
     (events,) = [e.steps for e in model.privacy_spent_.ledger if e.sampling_rate < 1]
-    journals = [name for name in run.sizes() if name.rpartition("/")[2].startswith("started-steps-")]
-    begun = started_steps(run / journals[0]) if journals else events
-    return {"charged": events, "begun": begun, "epsilon": model.privacy_spent_.epsilon}
+    (journal,) = (name for name in run.sizes() if name.rpartition("/")[2].startswith("started-steps-"))
+    return {"charged": events, "begun": started_steps(run / journal), "epsilon": model.privacy_spent_.epsilon}
 
 
 def trained_on(here: Apart, method: str, n_nodes: int, name: str) -> Any:
