@@ -31,6 +31,7 @@ from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import DatabaseSchema, Relation
 from raysynth.schema.table import TableSchema
+from raysynth.statistics.dated_table import declared_forms, with_forms
 from raysynth.statistics.inference import infer_schema
 from raysynth.statistics.table_statistics import collect
 
@@ -239,7 +240,7 @@ def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: Ta
         # a child's key follows its parent's place, and no model of a table sees the places of both
         columns |= {c.name: replace(c, in_order=False) if c.kind.is_key else c for c in found.schema.columns}
         constraints = found.schema.constraints
-        read = found.table.to_arrow() if found.rules is None else part.to_arrow()
+        read = with_forms(part, declared_forms(found.schema)).to_arrow()  # dates as dates, before any rule
         rows = pa.table({n: one_array((read if n in read.column_names else rows).column(n)) for n in rows.column_names})
     schema = TableSchema(tuple(columns[n] for n in table.names), constraints, rare)
     keys = {} if plan is None else {c: _key_maker(table, c) for c in plan.made}

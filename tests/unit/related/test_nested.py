@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth import RelationalSynthesizer, load_synthetic_model
 from raysynth.related.opened import open_tables
 from raysynth.schema.columns import ColumnSchema, Kind
-from raysynth.schema.constraints import Positive
+from raysynth.schema.constraints import FixedCombinations, Positive
 from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
 from raysynth.schema.table import TableSchema
 
@@ -88,3 +90,35 @@ def test_what_the_user_declares_of_the_rows_goes_before() -> None:
     assert nested(born, declared(order="year")) == ()
     later = TableSchema((ColumnSchema("year", Kind.CONTINUOUS, "int64", decimals=0),), (Positive("year"),))
     assert nested(real, declared(), {"positions": later}) == ()
+
+
+def visits() -> tuple[dict[str, pd.DataFrame], DatabaseSchema]:
+    """Persons, and three visits of each, in the order of their days, which are texts."""
+    rng = np.random.default_rng(2)
+    days = pd.Timestamp("2020-01-01") + pd.to_timedelta(
+        np.cumsum(rng.integers(1, 90, (80, 3)), axis=1).ravel(), unit="D"
+    )
+    rows = pd.DataFrame({"person": np.repeat(np.arange(80), 3), "day": days.strftime("%d.%m.%Y")})
+    rows["town"] = rng.choice(["Bern", "Basel", "Lyon"], 240)
+    rows["land"] = np.where(rows.town == "Lyon", "FR", "CH")
+    keys = (TableKeys("persons", ("id",)), TableKeys("visits", order="day"))
+    schema = DatabaseSchema(keys, (Relation.parse("visits.person -> persons.id"),))
+    return {"persons": pd.DataFrame({"id": np.arange(80), "age": rng.integers(20, 70, 80)}), "visits": rows}, schema
+
+
+def test_tables_are_opened_with_their_dates_read_and_other_columns_as_they_are() -> None:
+    tables, schema = visits()
+    plain = value_of(lambda: open_tables(tables, schema, {}, "error")).tables["visits"].rows
+    assert pa.types.is_temporal(plain["day"].type) and plain["town"].to_pylist() == tables["visits"].town.tolist()
+    rule = {"visits": TableSchema((), (FixedCombinations(("town", "land")),))}
+    ruled = value_of(lambda: open_tables(tables, schema, rule, "error")).tables["visits"].rows
+    assert ruled["town"].to_pylist() == tables["visits"].town.tolist() and ruled["day"].equals(plain["day"])
+
+
+def test_rows_that_stand_in_an_order_are_made_in_it() -> None:
+    tables, schema = visits()
+    parameters = {"n_trees": 1}
+    model = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=parameters)
+    made = value_of(lambda: model.fit(tables).sample(seed=2))["visits"]
+    days = pd.to_datetime(made.day, format="%d.%m.%Y")
+    assert len(made) > 100 and (days.groupby(made.person).diff().dropna() >= pd.Timedelta(0)).all()

@@ -176,3 +176,9 @@ def test_counts_of_parts_are_of_below_each_part_above_and_missing() -> None:
     exact = np.bincount(cells.index(values), minlength=cells.n_cells)
     counts, edges = value_of(lambda: grid.in_parts(exact, np.array([1.0, 4.0, 8.0])))
     assert edges.tolist() == [1.0, 4.0, 8.0] and counts.tolist() == [1, 3, 1, 1, 1]
+
+
+def test_digits_do_not_depend_on_how_many_values_are_missing() -> None:
+    counts = np.zeros(DigitCells.n_cells)
+    counts[2], counts[-1] = 900, 1000
+    assert digits_shown(counts, 1.0, 1900.0) == 2
