@@ -133,6 +133,8 @@ def test_parents_that_contradict_themselves_say_what_others_do(rows: tuple[pa.Ta
     assert mended[least].null_count == 0
     assert mended[width].filter(pa.array(more > 1)).null_count == 0
     assert chosen.repaired(parents, number).equals(parents)
+    more[np.flatnonzero(number == 0)[0]] = 10_000  # more children than any that are known
+    assert value_of(lambda: chosen.repaired(parents, more))[least].null_count == 0
 
 
 def test_no_made_family_goes_further_than_persons_do(rows: tuple[pa.Table, np.ndarray, Summaries]) -> None:

@@ -111,3 +111,18 @@ def test_so_many_blocks_as_the_expected_rows_ask_for(rows: int, conditions: Any,
     model: Any = SimpleNamespace(tables={"t": SimpleNamespace(plan=plan, n_rows=rows)}, roots={"t": rows})
     request = Request({"t": Roots(rows, conditions, None)}, 1.0, 0)
     assert Blocks.of(model, request).number == number
+
+
+@pytest.mark.parametrize(
+    ("key", "exchanged"), [(("buyer", "item"), True), (("buyer", "item", "line"), False), (("buyer",), False)]
+)
+def test_parents_are_exchanged_only_where_foreign_keys_alone_make_the_primary_key(
+    key: tuple[str, ...], exchanged: bool
+) -> None:
+    first, matched = Relation.parse("lines.buyer -> buyers.id"), Relation.parse("lines.item -> items.id")
+    model: Any = SimpleNamespace(plan=SimpleNamespace(keys=[key], matched={matched: None}))
+    parents = {first: np.array([0, 0, 1, 1]), matched: np.array([5, 5, 6, 7])}
+    made = Made(pa.table({"x": range(4)}), pa.table({}), parents, np.zeros(4, np.int64))
+    value_of(lambda: making._without_repeats(model, made, np.random.default_rng(0)))
+    pairs = {*zip(parents[first].tolist(), parents[matched].tolist(), strict=True)}
+    assert (len(pairs) == 4) == exchanged and sorted(parents[matched]) == [5, 5, 6, 7]

@@ -299,3 +299,24 @@ def test_rows_whose_code_cannot_satisfy_the_conditions_are_not_decoded() -> None
     wanted = chunks._Wanted((), (), {1: np.array([0.0, 0.25, 1.0])}, {}, False)
     block = EncodedBlock(np.array([[0, 0], [0, 1], [0, 2]], np.uint16), np.empty((3, 0), np.float32))
     assert wanted._possible(block).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("by_person", "expected"), [(True, {"who": 7, "row": 7}), (False, {"who": 0, "row": 7})])
+def test_keys_of_persons_have_row_numbers_of_their_own_only_where_persons_came(
+    by_person: bool, expected: dict[str, int]
+) -> None:
+    own: dict[str, int] = {}
+
+    class Keys:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def near(self, places: np.ndarray, first_row: int, reserved: int, key: int) -> pa.Array:
+            own[self.name] = reserved
+            return pa.array(places)
+
+    columns = tuple(ColumnSchema(n, Kind.IDENTIFIER, "int64", in_order=True) for n in ("who", "row"))
+    rows = pa.table({"who": [1.0, 2.0], "row": [3.0, 4.0]})
+    keys = {n: Keys(n) for n in ("who", "row")}
+    chunks.assemble(rows, TableSchema(columns, entity="who"), keys, 0, 0, 7, by_person=by_person)
+    assert own == expected

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from raysynth.data.table import as_table
 from raysynth.kinds.identifier.repeated import MANY
 from raysynth.schema import ColumnSchema, Kind, TableSchema
-from raysynth.statistics.persons import PersonRanges, PersonSummary, other_persons
+from raysynth.statistics.inference import infer_schema
+from raysynth.statistics.persons import PersonRanges, PersonSummary, other_persons, repeating_together
+from raysynth.statistics.table_statistics import collect
 
 
 def seen(n_distinct: int, all_unique: bool = False) -> Any:
@@ -47,3 +51,17 @@ def test_a_slip_is_no_reason_to_vary_within_a_person_but_a_rare_event_is() -> No
     columns = [pa.array(c) for c in (person, born, dead, party)]
     shares = PersonRanges.nobody(4).with_rows(person.astype(np.uint64), columns).varying()
     assert shares.tolist() == [0.0, 2 / 500, 1.0, 1.0]
+
+
+def test_columns_stand_for_each_other_but_not_a_number_in_two_units() -> None:
+    rng = np.random.default_rng(0)
+    of = rng.permutation(np.repeat(np.arange(500), 4))
+    metres, pay = rng.permutation(500) + 1.0, rng.permutation(500)
+    frame = pd.DataFrame({"who": [f"w{i}" for i in of], "pay": pay[of], "x": rng.normal(size=2000).round(3)})
+    units = pd.DataFrame({"metres": metres[of], "feet": 3.28 * metres[of], "x": rng.normal(size=2000).round(3)})
+    found = []
+    for rows in (frame, units):
+        table = as_table(rows)
+        statistics = collect(table)
+        found.append(repeating_together(table, infer_schema(table, statistics), statistics))
+    assert found == [("who", "pay"), ()]
