@@ -257,3 +257,22 @@ def test_what_a_column_did_not_release_is_refused_by_name() -> None:
         number.categories()
     with pytest.raises(SchemaError, match="'c' released no distribution"):
         categories.distribution()
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+def test_the_rows_of_a_number_are_known_as_well_as_all_rows_and_missing_ones_are(
+    nullable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without missing values by the noise of the table's rows alone."""
+    known: list[tuple[float, float]] = []
+
+    def shown(noised: np.ndarray, sigma: float, total: float, total_sigma: float, **_: float) -> tuple[int, int]:
+        known.append((sigma, total_sigma))
+        return 0, len(noised)
+
+    monkeypatch.setattr("raysynth.statistics.noised.interval_shown", shown)
+    schema = TableSchema((ColumnSchema("age", Kind.CONTINUOUS, "int64", nullable=nullable),))
+    scope = PrivacyScope(PrivacyBudget(1.0, 1e-5), noise=InsecureSeededNoise(0))
+    release_statistics(as_declared(as_table(frame()[["age"]]), schema), schema, scope, share=0.5)
+    (sigma, total_sigma) = known[-1]
+    assert total_sigma == pytest.approx(np.hypot(scope.row_count_sigma, sigma if nullable else 0.0))
