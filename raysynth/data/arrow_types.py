@@ -23,6 +23,7 @@ from raysynth.errors import DataError
 from raysynth.kinds.arrow_text import TEXT as TEXT
 from raysynth.kinds.arrow_text import is_text as is_text
 
+EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 _LENIENT = {b"unreadable": b"missing"}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.types as pt
 
+from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.data.fragments import Table
 from raysynth.data.table import as_table
 from raysynth.dp.accounting.budget import PrivacyBudget
@@ -28,7 +29,6 @@ from raysynth.schema.table import TableSchema
 from raysynth.statistics.families import found_columns
 from raysynth.statistics.noised import NoisedColumn, release_statistics
 from raysynth.statistics.public_schema import NUMBERS, as_declared, public_schema
-from raysynth.statistics.released import EXACT_DOUBLE
 from raysynth.statistics.units import bounded
 
 

@@ -250,7 +250,7 @@ def _learn_table(
     columns = tuple(c for c in table.modelled if c.name in names)
     order = plan.order if plan.order in {c.name for c in columns} else None  # else it is the number of the row
     relative = own.above.relative if own.above else {}
-    parted = parted_times(plan, database, {order, *plan.compared, *relative, *table.constrained})
+    parted = parted_times(plan, database.plans, table.rows, {order, *plan.compared, *relative, *table.constrained})
     forms = Forms(columns, {c: r for c, r in plan.compared.items() if c in own.own}, order, parted)
     values = {**own.own, **forms.forward(table.rows, parents, family)}
     drawn = {c.name: c for c in forms.schema} | {k: c for k, c in own.schema.items() if k not in plan.columns}

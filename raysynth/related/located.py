@@ -11,7 +11,6 @@ Rows are counted without noise: there is no place for it under a privacy budget.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +21,6 @@ from raysynth.related.forms import day_in
 from raysynth.related.grouping import NO_PARENT, codes, numbers, plain
 from raysynth.related.plan import TablePlan
 from raysynth.schema.relations import Relation
-
-if TYPE_CHECKING:
-    from raysynth.related.opened import OpenDatabase
 
 FILLED = 0.5  # of the grid of a key's values, by rows of its table
 OTHER_CATEGORY = 100.0  # how far another category is, in deviations of the numbers of a key
@@ -63,16 +59,17 @@ def _is_grid(keys: pa.Table) -> bool:
     return bool(keys.num_rows >= FILLED * size)
 
 
-def parted_times(plan: TablePlan, database: OpenDatabase, left_out: Set[str | None]) -> frozenset[str]:
+def parted_times(
+    plan: TablePlan, plans: Sequence[TablePlan], rows: pa.Table, left_out: Set[str | None]
+) -> frozenset[str]:
     """Times of such keys beside which the time of the day is learned, since an hour comes back every day.
 
     Args:
-        plan: of a table that has them, as child or as parent. database: its own.
+        plan: of a table that has them, as child or as parent. plans: of all tables. rows: of this one.
         left_out: columns that are learned in another form.
     """
-    rows = database.tables[plan.name].rows
     names = {c for r in plan.located for c in r.child_key}
-    names |= {c for p in database.plans for r in p.located if r.parent == plan.name for c in r.parent_key}
+    names |= {c for p in plans for r in p.located if r.parent == plan.name for c in r.parent_key}
     held = (n for n in names if n not in left_out)
     return frozenset(n for n in held if pa.types.is_timestamp(rows.field(n).type) and _has_times(rows.column(n)))
 

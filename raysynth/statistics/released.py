@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from raysynth.data.arrow_types import EXACT_DOUBLE as EXACT_DOUBLE
 from raysynth.statistics.calendar import CalendarCounts
 from raysynth.statistics.distinct import Sharing
 
@@ -52,7 +53,6 @@ def from_plain(values: Sequence[Any], dtype: pa.DataType) -> list[Any]:
 
 
 T = TypeVar("T")
-EXACT_DOUBLE = float(1 << 53)  # whole numbers below are exact as float64
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ ALLOWED = {
     "data/sequences.py to_arrow": "sequences are learned in memory (README, 'Limits')",
     "data/sources/frame.py to_arrow": "private CSV below the size that is streamed",
     "data/sources/json_lines.py read_table": "Arrow and JSON files, which are read whole (README, 'Limits')",
+    "data/table.py to_table": "a Scanner, which can be read once only",
     "fitting/code_store.py encoded": "below IN_MEMORY_CELLS",
     "methods/shared/neural.py encoded": "where `Prepared.fits_in_memory`",
     "methods/sequences/private_tables.py to_arrow": "sequences are learned in memory (README, 'Limits')",

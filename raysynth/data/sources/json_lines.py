@@ -11,6 +11,7 @@ import pyarrow.feather as feather
 import pyarrow.fs as pafs
 import pyarrow.json as pajson
 
+from raysynth.data.arrow_types import EXACT_DOUBLE
 from raysynth.data.fragments import Table
 from raysynth.data.sources.formats import Found
 from raysynth.data.sources.frame import table_from_arrow
@@ -18,7 +19,6 @@ from raysynth.data.sources.parquet import common_schema, promoted
 from raysynth.data.sources.streams import open_plain, read_head
 from raysynth.data.total_cast import total_cast
 from raysynth.errors import DataError
-from raysynth.statistics.released import EXACT_DOUBLE
 
 _BLOCK = 64 << 20  # bytes; a line must fit into one
 
