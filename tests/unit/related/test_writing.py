@@ -107,7 +107,7 @@ def test_persons_of_children_are_those_of_their_parents_and_others_are_their_own
 )
 def test_so_many_blocks_as_the_expected_rows_ask_for(rows: int, conditions: Any, number: int) -> None:
     """One where roots are asked for by conditions."""
-    plan: Any = SimpleNamespace(primary=None, matched=(), totals=())
+    plan: Any = SimpleNamespace(primary=None, matched=(), totals=(), located=())
     model: Any = SimpleNamespace(tables={"t": SimpleNamespace(plan=plan, n_rows=rows)}, roots={"t": rows})
     request = Request({"t": Roots(rows, conditions, None)}, 1.0, 0)
     assert Blocks.of(model, request).number == number

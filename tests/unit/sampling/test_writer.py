@@ -229,6 +229,7 @@ import resource, sys
 from raysynth import load_synthetic_model
 from raysynth.errors import StorageError
 model = load_synthetic_model(sys.argv[1])
+model.sample(1, seed=1)  # compiles what is compiled at its first call, whose cache is a file, too
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 try:
     model.sample_to(sys.argv[2], 20_000, seed=1, where="local")
@@ -335,6 +336,7 @@ def test_compression_is_what_was_asked_for(copula: GaussianCopula, tmp_path: Pat
 def test_no_rows_are_one_empty_file(copula: GaussianCopula, tmp_path: Path) -> None:
     manifest = write(copula, tmp_path, 0)
     assert [f.rows for f in manifest.files] == [0]
+    assert {p.name for p in (tmp_path / "_raysynth").iterdir()} == {"plan.json", "part-00000.json", "manifest.json"}
     assert list(pd.read_parquet(tmp_path)) == list(copula.schema_.names)
 
 
