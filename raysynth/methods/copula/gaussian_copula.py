@@ -57,6 +57,8 @@ class Copula:
         missing: for each column (missing code, index of its latent, threshold above which it is missing), or None.
             Columns that are missing together share a latent.
         correlation: of all latents, columns first, shape (D, D).
+        cut_where_present: whether a column is cut at the quantiles of rows that have a value; files of before, whose
+            rows stay the same, are cut as if no value were missing.
 
     Raises:
         ValueError: the parts do not fit together.
@@ -65,6 +67,7 @@ class Copula:
     margins: tuple[Margin, ...]
     missing: tuple[tuple[int, int, float] | None, ...]
     correlation: np.ndarray
+    cut_where_present: bool = True
 
     def __post_init__(self) -> None:
         own = [m for m in self.missing if m is not None]
@@ -90,7 +93,9 @@ class Copula:
         missing, it is no standard normal in these rows, and is cut at its own quantiles there.
         """
         return tuple(
-            margin.thresholds if m is None else _cut_where_present(margin, self.correlation[i, m[1]], m[2])
+            margin.thresholds
+            if m is None or not self.cut_where_present
+            else _cut_where_present(margin, self.correlation[i, m[1]], m[2])
             for i, (margin, m) in enumerate(zip(self.margins, self.missing, strict=True))
         )
 
@@ -104,7 +109,7 @@ class Copula:
 def _cut_where_present(margin: Margin, correlation: float, threshold: float) -> np.ndarray:
     """Thresholds (K - 1,) of a latent that correlates with one which is below `threshold` wherever it counts."""
     z = np.linspace(-_WIDEST, _WIDEST, 2 * _CUT_STEPS + 1)
-    density = np.exp(-(z**2) / 2) * ndtr((threshold - correlation * z) / np.sqrt(1 - correlation**2))
+    density = np.exp(-(z**2) / 2) * ndtr((threshold - correlation * z) / np.sqrt(max(1 - correlation**2, 1e-12)))
     below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     shares = np.cumsum(margin.share)[:-1] / margin.share.sum()
     return np.interp(shares, below / below[-1], z) if below[-1] > 0 else margin.thresholds

@@ -162,12 +162,13 @@ class GaussianCopula(Synthesizer):
         return {
             "families": self.families_,
             "missing": [None if m is None else list(m) for m in self.copula_.missing],
+            "cut_where_present": self.copula_.cut_where_present,
         }, arrays
 
     def _from_state(self, meta: dict[str, Any], arrays: dict[str, np.ndarray], begun: Fitted) -> Fitted:
         missing = tuple(None if m is None else (int(m[0]), int(m[1]), float(m[2])) for m in meta["missing"])
         margins = tuple(Margin(arrays[f"order.{i}"], arrays[f"share.{i}"]) for i in range(len(missing)))
-        copula = Copula(margins, missing, arrays["correlation"])
+        copula = Copula(margins, missing, arrays["correlation"], meta.get("cut_where_present") is True)
         known = begun.encoder.cardinalities
         if len(known) != len(margins) or any(a > b for a, b in zip(copula.cardinalities, known, strict=True)):
             raise ModelFileError("the copula and the encoder in the file do not fit together; refit the model")

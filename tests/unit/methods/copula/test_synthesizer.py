@@ -235,3 +235,26 @@ def test_one_fit_for_every_kind_of_source(tmp_path: Any) -> None:
 def test_parameters_are_checked(parameters: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match="n_bins|marginals"):
         fitted(pd.DataFrame({"a": [1, 2]}), **parameters)
+
+
+def test_a_file_of_before_gives_the_rows_that_it_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ages are missing where the class is low, which they follow: only new files are cut where a value is present."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 3, 900)
+    age = (20 + 15 * level + rng.normal(0, 3, 900)).round()
+    age[rng.random(900) < 0.6 * (level == 0)] = np.nan
+    model = GaussianCopula(seed=0, verbose=False).fit(pd.DataFrame({"level": level.astype(str), "age": age}))
+    state = GaussianCopula._model_state
+    monkeypatch.setattr(
+        GaussianCopula,
+        "_model_state",
+        lambda self: ({k: v for k, v in state(self)[0].items() if k != "cut_where_present"}, state(self)[1]),
+    )
+    before, now = tmp_path / "before", tmp_path / "now"
+    model.save(before)
+    monkeypatch.undo()
+    model.save(now)
+    old, new = (load_synthetic_model(p).copula_ for p in (before, now))
+    np.testing.assert_array_equal(new.thresholds[1], model.copula_.thresholds[1])
+    np.testing.assert_array_equal(old.thresholds[1], old.margins[1].thresholds)
+    assert np.abs(old.thresholds[1] - new.thresholds[1]).min() > 0.005
