@@ -430,14 +430,14 @@ def test_storage_that_would_not_help_is_refused(
     [
         "fit {table} --method copula --model memory://bucket/m",
         "fit {table} --method tvae --seed 1 --storage memory://runs/a --model m",
-        "fit {table} --method tvae --set keep_shards=s3://bucket/shards --model m",
+        "fit {table} --method tvae --set keep_shards=memory://bucket/shards --model m",
         "sample {model} -n 3 --out memory://bucket/t.csv",
         "sample {model} -n 3 --out memory://bucket/t",
         "sample --verify memory://bucket/t",
         "evaluate {table} {table} --out memory://bucket/r.html",
         "evaluate {table} {table} --shareable memory://bucket/r.html",
         "attack {table} {table} --out memory://bucket/r.html",
-        "sweep {table} --methods copula --out s3://bucket/choice",
+        "sweep {table} --methods copula --out memory://bucket/choice",
         "demo {table} --out s3://bucket/first",
     ],
 )
