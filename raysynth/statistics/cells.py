@@ -139,9 +139,13 @@ def cells_of(keys: np.ndarray, numbers: Numbers, least_level: int = 0, cap: int 
 
 
 def float_keys(values: np.ndarray) -> np.ndarray:
-    """Keys (N,) int64 in the order of values (N,) float64; -0.0 and 0.0 share one. NaN must not occur."""
-    bits: np.ndarray = (values + 0.0).view(np.int64)
+    """Keys (N,) int64 in the order of values (N,) float64; -0.0 and 0.0 share one. NaN must not occur.
+
+    They may be a view of the values.
+    """
+    bits: np.ndarray = values.view(np.int64)
     if len(bits) and bits.min() < 0:  # negative ones in the other order
+        bits = (values + 0.0).view(np.int64)
         signs = bits >> np.int64(63)
         signs &= _MAGNITUDE
         bits ^= signs
