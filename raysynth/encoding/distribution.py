@@ -219,7 +219,8 @@ def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int) -> tu
     """Rows that make a value an atom, and those of a cell of several values."""
     rows = distribution.total
     atom_rows = max(rare_threshold, 1 if len(distribution.low) <= FEW_VALUES else ATOM_SHARE * rows)
-    return atom_rows, max(float(rare_threshold), rows / SMOOTH_CELLS)
+    least = 2.0 * rare_threshold if rare_threshold > 1 else 1.0  # as leaves of trees have: cells of k are the sample's
+    return atom_rows, max(least, rows / SMOOTH_CELLS)
 
 
 @dataclass(frozen=True)
