@@ -169,7 +169,9 @@ def _unit(decimals: int | None) -> float:
     return 0.0 if decimals is None else 10.0**-decimals
 
 
-def smooth(distribution: NumericDistribution, rare_threshold: int, *, coarse: bool = False) -> SmoothDistribution:
+def smooth(
+    distribution: NumericDistribution, rare_threshold: int, *, coarse: bool = False, doubled: bool = False
+) -> SmoothDistribution:
     """The protected form of a released distribution; see the module for what survives.
 
     Args:
@@ -177,6 +179,7 @@ def smooth(distribution: NumericDistribution, rare_threshold: int, *, coarse: bo
         coarse: no cell has a smaller share than a middle rank's standard error, 1 / (2 sqrt(persons)). Values that are
             drawn from cells of m persons are a real person's 1 / m more often than another's, and so small a share
             tells of the sample alone.
+        doubled: a cell holds twice as many rows as must share it, as leaves of trees do.
     """
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
@@ -187,6 +190,8 @@ def smooth(distribution: NumericDistribution, rare_threshold: int, *, coarse: bo
     if coarse and rare_threshold > 1:
         persons = distribution.total if distribution.sharers is None else distribution.sharers.n_persons
         sizes = sizes[0], max(sizes[1], distribution.total / (2 * max(persons, 1) ** 0.5))
+    if doubled and rare_threshold > 1:
+        sizes = sizes[0], max(sizes[1], 2.0 * rare_threshold)
     grid = Grid(unit, offset)
     if rare_threshold > 1:
         low, high, counts = _protected(distribution, rare_threshold, grid, *sizes)
@@ -219,8 +224,7 @@ def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int) -> tu
     """Rows that make a value an atom, and those of a cell of several values."""
     rows = distribution.total
     atom_rows = max(rare_threshold, 1 if len(distribution.low) <= FEW_VALUES else ATOM_SHARE * rows)
-    least = 2.0 * rare_threshold if rare_threshold > 1 else 1.0  # as leaves of trees have: cells of k are the sample's
-    return atom_rows, max(least, rows / SMOOTH_CELLS)
+    return atom_rows, max(float(rare_threshold), rows / SMOOTH_CELLS)
 
 
 @dataclass(frozen=True)

@@ -307,11 +307,11 @@ def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
 
 
 def protected_fields(
-    column: ColumnSchema, released: NumericDistribution, rare_threshold: int, *, coarse: bool = False
+    column: ColumnSchema, released: NumericDistribution, rare_threshold: int, **cells: bool
 ) -> dict[str, Any]:
-    """The fields of `NumericEncoder` of a column; `coarse` as in `smooth`."""
+    """The fields of `NumericEncoder` of a column; `cells`: as `smooth` has them."""
     placed, line = on_line(_of_type(released, column.arrow_type))
-    distribution = smooth(placed, rare_threshold, coarse=coarse)
+    distribution = smooth(placed, rare_threshold, **cells)
     if line is not None:
         low, high, line = through_cells(distribution.low, distribution.high, line)
         distribution = ends_on_grid(replace(distribution, low=low, high=high))

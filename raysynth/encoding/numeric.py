@@ -219,7 +219,9 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
     cell of a column with at most 1.5 n_bins of them gets a code of its own. Where more bins are asked for than
     there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns, and they stay fine.
     """
-    shared = protected_fields(column, released, rare_threshold, coarse=n_bins <= SMOOTH_CELLS)
+    shared = protected_fields(
+        column, released, rare_threshold, coarse=n_bins <= SMOOTH_CELLS, doubled=n_bins > SMOOTH_CELLS
+    )
     distribution: SmoothDistribution = shared["distribution"]
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:
