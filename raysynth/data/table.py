@@ -45,9 +45,9 @@ def _table_of(data: Any, declared: Mapping[str, pa.DataType] | None, private: bo
         from raysynth.data.sources.files import table_from_path
 
         return table_from_path(data, declared, private=private)
-    if kind.__name__ == "Scanner":
+    if kind.__module__ == "pyarrow._dataset" and kind.__name__ == "Scanner":
         data = data.to_table()
-    if kind.__module__ == "pyarrow._dataset" and kind.__name__ != "Scanner":
+    elif kind.__module__ == "pyarrow._dataset":
         from raysynth.data.sources.dataset import table_from_arrow_dataset
 
         return table_from_arrow_dataset(data, private=private)

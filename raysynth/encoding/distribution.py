@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,7 @@ ATOM_SHARE = 0.0005  # a value of at least this share of the rows is kept as its
 FEW_VALUES = 150  # up to this many distinct values every one with enough rows is an atom
 SMOOTH_CELLS = 1024  # the rest is pooled into about this many cells of equal mass
 
+CellSize: TypeAlias = Literal["least", "doubled", "coarse"]
 MANY = 10_000  # values from which on a compiled loop pays
 
 
@@ -169,29 +170,22 @@ def _unit(decimals: int | None) -> float:
     return 0.0 if decimals is None else 10.0**-decimals
 
 
-def smooth(
-    distribution: NumericDistribution, rare_threshold: int, *, coarse: bool = False, doubled: bool = False
-) -> SmoothDistribution:
+def smooth(distribution: NumericDistribution, rare_threshold: int, size: CellSize = "least") -> SmoothDistribution:
     """The protected form of a released distribution; see the module for what survives.
 
     Args:
         distribution: of the values. rare_threshold: persons who must share what leaves.
-        coarse: no cell has a smaller share than a middle rank's standard error, 1 / (2 sqrt(persons)). Values that are
-            drawn from cells of m persons are a real person's 1 / m more often than another's, and so small a share
-            tells of the sample alone.
-        doubled: a cell holds twice as many rows as must share it, as leaves of trees do.
+        size: of a cell, where it is protected: 'least', the rows that must share it; 'doubled', twice that, as leaves
+            of trees hold; 'coarse', no smaller a share than a middle rank's standard error, 1 / (2 sqrt(persons)).
+            Values that are drawn from cells of m persons are a real person's 1 / m more often than another's, and so
+            small a share tells of the sample alone.
     """
     if len(distribution.low) == 0:  # no value at all: any will do
         return SmoothDistribution(np.zeros(1), np.zeros(1), np.ones(1), 1.0, 0)
     distribution = _without_empty(distribution)
     step, offset = _step(distribution)
     unit = step if step > 0 else _unit(distribution.decimals)
-    sizes = _rows_of_cells(distribution, rare_threshold)
-    if coarse and rare_threshold > 1:
-        persons = distribution.total if distribution.sharers is None else distribution.sharers.n_persons
-        sizes = sizes[0], max(sizes[1], distribution.total / (2 * max(persons, 1) ** 0.5))
-    if doubled and rare_threshold > 1:
-        sizes = sizes[0], max(sizes[1], 2.0 * rare_threshold)
+    sizes = _rows_of_cells(distribution, rare_threshold, size)
     grid = Grid(unit, offset)
     if rare_threshold > 1:
         low, high, counts = _protected(distribution, rare_threshold, grid, *sizes)
@@ -220,11 +214,17 @@ def _protected(
     return low, high, rows
 
 
-def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int) -> tuple[float, float]:
+def _rows_of_cells(distribution: NumericDistribution, rare_threshold: int, size: CellSize) -> tuple[float, float]:
     """Rows that make a value an atom, and those of a cell of several values."""
     rows = distribution.total
     atom_rows = max(rare_threshold, 1 if len(distribution.low) <= FEW_VALUES else ATOM_SHARE * rows)
-    return atom_rows, max(float(rare_threshold), rows / SMOOTH_CELLS)
+    least = float(rare_threshold)
+    if rare_threshold > 1 and size == "doubled":
+        least *= 2
+    elif rare_threshold > 1 and size == "coarse":
+        persons = rows if distribution.sharers is None else distribution.sharers.n_persons
+        least = max(least, rows / (2 * max(persons, 1) ** 0.5))
+    return atom_rows, max(least, rows / SMOOTH_CELLS)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysynth.encoding.calendar import Calendar, calendar_of
-from raysynth.encoding.distribution import MANY, SmoothDistribution, ends_on_grid, smooth
+from raysynth.encoding.distribution import MANY, CellSize, SmoothDistribution, ends_on_grid, smooth
 from raysynth.errors import ModelFileError
 from raysynth.kinds.arrow_text import plain, ticks
 from raysynth.schema.columns import ColumnSchema, Kind
@@ -307,11 +307,11 @@ def _nearest_doubles(x: np.ndarray, scale: int) -> np.ndarray:
 
 
 def protected_fields(
-    column: ColumnSchema, released: NumericDistribution, rare_threshold: int, **cells: bool
+    column: ColumnSchema, released: NumericDistribution, rare_threshold: int, size: CellSize = "least"
 ) -> dict[str, Any]:
-    """The fields of `NumericEncoder` of a column; `cells`: as `smooth` has them."""
+    """The fields of `NumericEncoder` of a column, its cells of a size as `smooth` has it."""
     placed, line = on_line(_of_type(released, column.arrow_type))
-    distribution = smooth(placed, rare_threshold, **cells)
+    distribution = smooth(placed, rare_threshold, size)
     if line is not None:
         low, high, line = through_cells(distribution.low, distribution.high, line)
         distribution = ends_on_grid(replace(distribution, low=low, high=high))

@@ -217,11 +217,9 @@ def build_bins(column: ColumnSchema, released: NumericDistribution, *, rare_thre
 
     The rest is divided by its own mass, so that a column of mostly zeros keeps as fine a view of its others. Every
     cell of a column with at most 1.5 n_bins of them gets a code of its own. Where more bins are asked for than
-    there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns, and they stay fine.
+    there are fine cells (`SMOOTH_CELLS`), each is learned beside other columns, and they stay finer.
     """
-    shared = protected_fields(
-        column, released, rare_threshold, coarse=n_bins <= SMOOTH_CELLS, doubled=n_bins > SMOOTH_CELLS
-    )
+    shared = protected_fields(column, released, rare_threshold, "coarse" if n_bins <= SMOOTH_CELLS else "doubled")
     distribution: SmoothDistribution = shared["distribution"]
     n_cells = len(distribution.share)
     if n_cells <= 1.5 * n_bins:

@@ -143,6 +143,7 @@ class SequentialTrees(Synthesizer):
         given = [n for n in self._given if n in names]
         persons = RowsOfPersons.of(persons_N, codes_CN)
         if persons is not None and (odd := [c for c in prepared.repeated_columns if c not in persons.constant]):
+            codes_CN = codes_CN.copy()  # it may be a view of encoded rows that other fits share
             codes_CN[odd] = [persons.usual(codes_CN[c]) for c in odd]  # they vary by error alone
             persons = RowsOfPersons.of(persons_N, codes_CN)
         first = [*given, *_of_persons(prepared, persons, given)]
