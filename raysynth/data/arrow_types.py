@@ -140,12 +140,15 @@ def _one_spelling(array: pa.Array) -> pa.Array:
     if not pt.is_floating(array.type):
         return array
     x = array.to_numpy(zero_copy_only=False)  # NaN where null
-    is_nan = np.isnan(x)
-    negative_zero = np.iinfo(f"i{x.itemsize}").min  # the sign and nothing else, as a whole number of that size
-    if np.count_nonzero(is_nan) == array.null_count and not (x.view(f"i{x.itemsize}") == negative_zero).any():
-        return array
+    bits = x.view(f"i{x.itemsize}")
+    negative_zero = bits.min(initial=0) == np.iinfo(bits.dtype).min  # the sign and nothing else
     with np.errstate(invalid="ignore"):  # some payloads of NaN signal
-        return pa.array(x + x.dtype.type(0), array.type, mask=is_nan)
+        if array.null_count == 0 and not np.isnan(x.min(initial=0)):
+            is_nan = None  # as in most columns: seen without looking at each row
+        else:
+            is_nan = np.isnan(x)
+        nan_values = is_nan is not None and np.count_nonzero(is_nan) > array.null_count
+        return pa.array(x + x.dtype.type(0), array.type, mask=is_nan) if negative_zero or nan_values else array
 
 
 def _noun(type_: pa.DataType) -> str:
