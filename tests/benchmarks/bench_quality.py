@@ -7,7 +7,8 @@ The table is split by the judge; each seed fits the training part (judged agains
 of it (copying check: share of synthetic rows nearer to that half than to the other). `--sdv` adds SDV's
 GaussianCopulaSynthesizer and `--peers ctgan,tvae` the two models of ctgan (300 epochs, their default), run and judged
 by the peer's Python, which has sdv, ctgan and sdmetrics; `--argn PYTHON` adds TabularARGN, run by a Python that has
-mostlyai-engine, with as many seeds as ours. `--data statsmodels:randhie` takes a table that statsmodels ships.
+mostlyai-engine, with as many seeds as ours. `--data statsmodels:randhie` takes a table that statsmodels ships,
+`--data wide:150` the made one of 150 mixed columns and 25,000 rows of `bench_wide.py` (target: boolean_3).
 Prints a line for each fit and a table of means; `--out FILE` keeps finished fits, and a second run goes on from there.
 """
 
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +28,9 @@ from typing import Any
 
 import pandas as pd
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_wide import wide_table
 
 from raysynth.cli.steps import read_settings
 from raysynth.methods.registry import synthesizer_class
@@ -46,13 +51,14 @@ print("SECONDS", fitted - begun)
 
 PEER_EPOCHS = 300  # ctgan's default
 ARGN = "TabularARGN"
-SHIPPED = "statsmodels:"
+SHIPPED, WIDE = "statsmodels:", "wide:"
+WIDE_ROWS = 25_000  # of which the judge's split leaves 20,000 to learn from
 
 
 def main() -> None:
     """Fit, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="a CSV, or statsmodels:NAME")
+    parser.add_argument("--data", required=True, help="a CSV, statsmodels:NAME, or wide:COLUMNS")
     parser.add_argument("--target", required=True, help="column to predict")
     parser.add_argument(
         "--drop", default="", help="columns left out, as identifiers that no table of figures can score"
@@ -89,14 +95,16 @@ def main() -> None:
 
 def _table_file(options: argparse.Namespace, folder: Path) -> str:
     """A CSV of the data; what has to be made of it first lies in the folder."""
-    shipped, dropped = options.data.startswith(SHIPPED), [c for c in options.drop.split(",") if c]
-    if not shipped and not dropped:
-        return str(options.data)
-    import statsmodels.datasets
-
+    dropped = [c for c in options.drop.split(",") if c]
     path = folder / "table.csv"
-    if shipped:
+    if options.data.startswith(SHIPPED):
+        import statsmodels.datasets
+
         table = getattr(statsmodels.datasets, options.data.removeprefix(SHIPPED)).load_pandas().data
+    elif options.data.startswith(WIDE):
+        table = wide_table(int(options.data.removeprefix(WIDE)), WIDE_ROWS)
+    elif not dropped:
+        return str(options.data)
     else:
         table = pd.read_csv(options.data)
     table.drop(columns=dropped).to_csv(path, index=False)
