@@ -42,6 +42,7 @@ class SmoothDistribution:
         decimals: digits after the point (None: as many as float has).
         step: all values are `offset` plus a multiple of it; 0 where unknown.
         offset: see step.
+        exact_atoms: atoms that the grid misses by what arithmetic left in them (2.1999999999999997) keep their bits.
     """
 
     low: np.ndarray
@@ -51,6 +52,7 @@ class SmoothDistribution:
     decimals: int | None
     step: float = 0.0
     offset: float = 0.0
+    exact_atoms: bool = False
 
     @property
     def cumulative(self) -> np.ndarray:
@@ -110,10 +112,15 @@ class SmoothDistribution:
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
         """Values on the grid of the real ones (decimals, step), inside the protected range."""
+        drawn = x
         if self.step > 0:
             x = self.on_grid(np.rint((x - self.offset) / self.step))
         elif self.decimals is not None:
             x = np.round(x, self.decimals)
+        if self.exact_atoms:
+            atoms = self.low[self.low == self.high]
+            is_atom = atoms[np.searchsorted(atoms[1:], drawn, side="right")] == drawn
+            x = np.where(is_atom, drawn, x)
         return np.clip(x, *self.ends)
 
     @property
@@ -200,6 +207,9 @@ def smooth(distribution: NumericDistribution, rare_threshold: int, size: CellSiz
         step,
         offset,
     )
+    atoms = low[low == high]
+    if not np.array_equal(result.rounded(atoms), atoms):
+        result = replace(result, exact_atoms=True)
     return result if rare_threshold > 1 else ends_on_grid(result)
 
 

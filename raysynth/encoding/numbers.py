@@ -242,6 +242,8 @@ class NumericEncoder:
 
     def _shared_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {k: getattr(self.distribution, k) for k in _SCALARS}
+        if self.distribution.exact_atoms:
+            meta["exact_atoms"] = True
         arrays = {k: getattr(self.distribution, k) for k in ("low", "high", "share")}
         if self.calendar is not None:
             meta["calendar"] = self.calendar.to_meta()
@@ -361,11 +363,12 @@ def stored_fields(column: ColumnSchema, meta: dict[str, Any], arrays: dict[str, 
         expected = np.uint64 if pa.types.is_uint64(column.arrow_type) else np.int64
         if line.knots.dtype != expected or not line.is_sound:
             raise inconsistent(column.name)
+    exact = meta.get("exact_atoms") is True  # files of before round them, too
     return {
         "name": column.name,
         "kind": column.kind,
         "dtype": column.arrow_type,
-        "distribution": SmoothDistribution(low, high, share, **{k: meta[k] for k in _SCALARS}),
+        "distribution": SmoothDistribution(low, high, share, **{k: meta[k] for k in _SCALARS}, exact_atoms=exact),
         "line": line,
         "calendar": calendar,
     }

@@ -93,3 +93,23 @@ def test_an_atom_where_the_next_cell_begins_is_its_own_cell() -> None:
     low, high = np.array([-1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
     distribution = SmoothDistribution(low, high, np.array([0.2, 0.5, 0.3]), 0.0, None)
     assert distribution.cell_of(np.array([-TINY, 0.0, TINY])).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("size", [0.1, 0.25, 0.7, 1e-3], ids=str)
+def test_an_atom_keeps_what_arithmetic_left_in_it(size: float) -> None:
+    """3 * 0.1 is 0.30000000000000004: rounded to one decimal, a column of such values is told from the real one."""
+    x = np.repeat(np.cumsum(np.full(40, size)), 20)
+    x = np.concatenate([x, np.linspace(0, 40 * size, 41).round(3)])  # single rows are drawn on the grid
+    numbers = exact(x)
+    atoms = np.unique(x[:-41])
+    assert numbers.decimals is not None and (size == 0.25 or (np.round(atoms, numbers.decimals) != atoms).any())
+    bins = build_bins(COLUMN, numbers, rare_threshold=5, n_bins=200)
+    for encoder in (bins, BinEncoder.from_state(COLUMN, *bins.to_state())):
+        assert_atoms_come_back(encoder, atoms)
+        codes, values = encoder.encode(pa.array(x))
+        made = encoder.decode(codes, values, np.random.default_rng(1)).to_numpy()
+        others = made[~np.isin(made, atoms)]
+        np.testing.assert_array_equal(others, np.round(others, numbers.decimals))
+    scaled = build_scaled(COLUMN, numbers, rare_threshold=5)
+    codes, values = scaled.encode(pa.array(atoms))
+    assert scaled.decode(codes, values, np.random.default_rng(0)).to_numpy().tolist() == atoms.tolist()
