@@ -1,18 +1,18 @@
 """What the unit tests catch: small wrong programs (mutations) of five rooms, each run with the tests of its room.
 
-    python tests/benchmarks/bench_mutations.py --out DIR [--n 200] [--seed 2026] [--only KEY,KEY] [--again]
-                                                 [--seconds 60]
+    python tests/benchmarks/bench_mutations.py --out DIR [--n 200] [--seed 2026] [--module PATH,PATH]
+                                                 [--only KEY,KEY] [--again] [--seconds 60]
 
 A mutation changes one comparison, operator, number, truth value, condition or `min`/`max` of a file in `raysynth/dp`,
-`sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed. Each
-is written into a temporary copy of the repository, and the tests of its room run there until an assertion fails or
-SECONDS are over: those that run the line (found once a room by tracing, DIR/lines_ROOM.json), the quickest first, and
-then what else stands in their files. One within a function takes the place of its code in a fork of a process that has
-all tests collected; others - a line that runs on import, or as machine code - are loaded anew. Where no test runs the
-line, all tests of the room do, those named after the file first. Caught means a failed assertion (or an error that was
-expected and did not come); a test that only raises does not count, and the others go on. Programs that do the same are
-held equal in `equal_mutations.json`. Resumable: a line of DIR/mutations.jsonl each; `--again` runs anew what was not
-caught.
+`sampling`, `encoding`, `statistics` or `related`. As many are drawn from each room, by the seed that is printed; with
+`--module`, at most N of these files alone. Each is written into a temporary copy of the repository, and the tests of
+its room run there until an assertion fails or SECONDS are over: those that run the line (found once a room by tracing,
+DIR/lines_ROOM.json), the quickest first, and then what else stands in their files. One within a function takes the
+place of its code in a fork of a process that has all tests collected; others - a line that runs on import, or as
+machine code - are loaded anew. Where no test runs the line, all tests of the room do, those named after the file first.
+Caught means a failed assertion (or an error that was expected and did not come); a test that only raises does not
+count, and the others go on. Programs that do the same are held equal in `equal_mutations.json`. Resumable: a line of
+DIR/mutations.jsonl each; `--again` runs anew what was not caught.
 """
 
 from __future__ import annotations
@@ -319,6 +319,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--module", help="draw from these files alone; separated by commas")
     parser.add_argument("--only", help="keys, separated by commas")
     parser.add_argument("--again", action="store_true", help="those anew that were not caught")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="of processor time, of each")
@@ -327,7 +328,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     known = known_of(given.out)
     print(f"seed {given.seed}")
-    mutations = drawn(given.n, given.seed)
+    mutations = drawn(given.n, given.seed, [given.module.split(",")] if given.module else None)
     chosen = [m for m in mutations if not m.is_equal and (not given.only or m.key in given.only.split(","))]
     todo = [m for m in chosen if m.key not in known or (given.again and known[m.key] != "caught")]
     for name in LOADED:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,11 +143,13 @@ def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-def drawn(n: int, seed: int, root: Path = ROOT) -> list[Mutation]:
-    """n mutations, as many from each room, the rooms in turn: the first ones are a smaller sample."""
-    rng, of_rooms = random.Random(seed), []
-    for room in ROOMS:
-        files = sorted((root / "raysynth" / room).rglob("*.py"))
-        found = [m for file in files for m in mutations_of(file, root)]
-        of_rooms.append(rng.sample(found, -(-n // len(ROOMS))))
-    return [m for together in zip(*of_rooms, strict=True) for m in together][:n]
+def drawn(n: int, seed: int, groups: Sequence[Sequence[str]] | None = None, root: Path = ROOT) -> list[Mutation]:
+    """n mutations, as many from each group of files (paths; else each room), in turn: the first are a smaller sample.
+
+    Fewer where a group has no more.
+    """
+    rng, of_groups = random.Random(seed), []
+    for files in groups or [sorted((root / "raysynth" / room).rglob("*.py")) for room in ROOMS]:
+        found = [m for file in files for m in mutations_of(root / file, root)]
+        of_groups.append(rng.sample(found, min(len(found), -(-n // len(groups or ROOMS)))))
+    return [m for together in zip(*of_groups, strict=True) for m in together][:n]
