@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from raysynth import SequentialTrees, infer_schema
-from raysynth.constraints import Expression
-from raysynth.sampling.completion import _comparable
+from raysynth.constraints import Expression, Unique
+from raysynth.sampling import completion
+from raysynth.sampling.chunks import Piece, SamplingModel
+from raysynth.sampling.completion import _comparable, completed
+from raysynth.sampling.conditions import ColumnCondition
 
 
 def _orders(n: int = 500) -> pd.DataFrame:
@@ -65,3 +70,97 @@ def test_the_rest_follows_from_what_is_known(orders: tuple[pd.DataFrame, Sequent
 def test_numbers_are_compared_as_numbers_and_a_missing_one_as_nan() -> None:
     np.testing.assert_array_equal(_comparable([1, None, 2.5]), [1.0, np.nan, 2.5])
     assert _comparable(["a", None, True]).tolist() == ["a", None, True]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A generator that writes down how many rows it is asked to complete at once."""
+
+    inner: Any
+    rows: list[int] = field(default_factory=list)
+    fills: bool = True
+
+    def generate_given(self, codes_NC: np.ndarray, known: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        """As the generator within."""
+        self.rows.append(len(codes_NC))
+        made: np.ndarray = self.inner.generate_given(codes_NC, known, rng)
+        return made
+
+
+def _counting(model: SequentialTrees) -> SamplingModel:
+    fitted = model._fitted()
+    return replace(fitted, generator=Counted(fitted.generator))
+
+
+def _point(column: str, value: float) -> ColumnCondition:
+    return ColumnCondition(column, low=value, high=value, points=(value,))
+
+
+def _pieces(*asked: tuple[int, list[ColumnCondition]]) -> list[Piece]:
+    return [Piece(tuple(conditions), 0, n) for n, conditions in asked]
+
+
+def test_what_is_not_found_is_drawn_four_times_as_often_each_round(
+    orders: tuple[pd.DataFrame, SequentialTrees], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No sum is 7: rows that ask for it are left after eight rounds, of which each draws for one row of each shop."""
+    model = _counting(orders[1])
+    asked = [[ColumnCondition("shop", values=(shop,)), _point("sum", 7.0)] for shop in ("north", "south")]
+    assert completed(model, _pieces((3, asked[0])), np.random.default_rng(0)) == {}
+    assert model.generator.rows == [3, *(4**power for power in range(1, 8))]  # type: ignore[attr-defined]
+    model = _counting(orders[1])
+    monkeypatch.setattr(completion, "MOST_TOGETHER", 101)
+    assert completed(model, _pieces((2, asked[0]), (3, asked[1])), np.random.default_rng(0)) == {}
+    assert model.generator.rows == [5, 8, 32, *[100] * 5]  # type: ignore[attr-defined]
+
+
+def test_what_is_drawn_for_one_row_serves_another_that_knows_the_same(
+    orders: tuple[pd.DataFrame, SequentialTrees],
+) -> None:
+    """All sums that a price of 50 can have, each asked for twice, and one by itself: found, in few draws."""
+    model = _counting(orders[1])
+    sums = [50.0, 100.0, 150.0, 200.0, 250.0]
+    wanted = [(2, [_point("price", 50.0), _point("sum", v)]) for v in sums]
+    made = completed(model, _pieces(*wanted, (1, [_point("price", 100.0), _point("sum", 300.0)])), _rng())
+    assert sorted(made) == list(range(6))
+    assert [made[i]["sum"].to_pylist() for i in range(6)] == [*([v, v] for v in sums), [300]]
+    assert [made[i]["price"].to_pylist() for i in range(6)] == [*[[50, 50]] * 5, [100]]
+    drawn = model.generator.rows  # type: ignore[attr-defined]
+    assert drawn[0] == 11 and all(n <= 2 * 4**power for power, n in enumerate(drawn[1:], 1)) and len(drawn) <= 5
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def test_only_few_rows_that_ask_for_single_values_are_completed(orders: tuple[pd.DataFrame, SequentialTrees]) -> None:
+    """At most eight; not a range, two values or two points, nor without any condition."""
+    one = ColumnCondition("shop", values=("north",))
+    missing = ColumnCondition("note", values=(None,), missing=True)
+    pieces = _pieces(
+        (8, [one]),
+        (9, [one]),
+        (2, [one, ColumnCondition("weight", low=1.0, high=2.0)]),
+        (2, [ColumnCondition("weight", low=1.0, high=2.0, points=(1.0, 2.0))]),
+        (2, [ColumnCondition("shop", values=("north", "south"))]),
+        (2, []),
+        (3, [one, missing]),
+    )
+    model = _counting(orders[1])
+    made = completed(model, pieces, _rng())
+    assert {place: rows.num_rows for place, rows in made.items()} == {0: 8, 6: 3}
+    assert made[6]["note"].to_pylist() == [None] * 3 and made[0]["shop"].to_pylist() == ["north"] * 8
+    assert completed(replace(model, generator=Counted(model.generator, fills=False)), pieces, _rng()) == {}
+    rules: Any = model.rules
+    assert completed(replace(model, rules=replace(rules, extra=(Unique(("price",)),))), pieces, _rng()) == {}
+
+
+def test_a_number_can_be_asked_to_be_missing() -> None:
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"x": pd.Series(rng.normal(0, 1, 300)).where(rng.random(300) < 0.7).round(1)})
+    table["y"] = np.where(table.x.isna(), "no", rng.choice(["a", "b"], 300))
+    model = _counting(SequentialTrees(seed=0, verbose=False).fit(table))
+    made = completed(model, _pieces((4, [ColumnCondition("x", missing=True)]), (4, [_point("x", 0.5)])), _rng())
+    assert made[0]["x"].to_pylist() == [None] * 4 and made[1]["x"].to_pylist() == [0.5] * 4
+    assert set(made[0]["y"].to_pylist()) == {"no"}
+    assert model.generator.rows == [8]  # type: ignore[attr-defined]
