@@ -142,8 +142,9 @@ def _drawn(tables: Tables, model: Any, published: Records, rng: np.random.Genera
         raise DataError(
             f"the model and the real table differ in column '{extra[0]}'; give the table that the model was fitted to"
         )
-    n = min(max(DRAWN * len(published), FEWEST_ROWS), MOST_ROWS)
-    made = model.sample_arrow(n, seed=int(rng.integers(2**31))).select(list(tables.real.names))
+    n, seed = min(max(DRAWN * len(published), FEWEST_ROWS), MOST_ROWS), int(rng.integers(2**31))
+    # a model of sequences is asked for these: left open, there are about as many rows as it learned from
+    made = model.sample_arrow(None if model.learns_sequences else n, seed=seed).select(list(tables.real.names))
     table = with_forms(as_table(made, min_rows=0), tables.real.text_forms)
     rows, numbers = numbered_rows(table, list(tables.real.names), n, rng)
     return Records(published.rows.space.encode(rows.select(tables.compared)), rows, numbers, published.keys)

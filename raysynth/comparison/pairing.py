@@ -83,15 +83,18 @@ class Tables:
         }
 
 
-def check_of_one_table(model: Any) -> None:
-    """Raise `ParameterError` for a model of several tables, of which one table tells next to nothing."""
+WHOLE = (
+    "compare whole databases by evaluate_synthetic_database (raysynth evaluate REAL SYNTHETIC on folders), or leave "
+    "the model out"
+)
+
+
+def check_of_one_table(model: Any, cure: str = WHOLE) -> None:
+    """Raise `ParameterError`, with its `cure`, for a model of several tables, of which one tells next to nothing."""
     from raysynth.related.synthesizer import RelationalSynthesizer
 
     if isinstance(model, RelationalSynthesizer):
-        raise ParameterError(
-            "this model makes several tables, and here one is compared: compare whole databases by "
-            "evaluate_synthetic_database (raysynth evaluate REAL SYNTHETIC on folders), or leave the model out"
-        )
+        raise ParameterError(f"this model makes several tables, and here one is compared: {cure}")
 
 
 def pair_tables(

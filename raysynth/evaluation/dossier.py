@@ -251,14 +251,15 @@ def privacy_dossier(
         holdout_data: real rows of the same population that it has not seen: every baseline needs them.
         n_targets: of each attack.
         n_experiments: rounds that these targets are dealt out to.
-        entity: the column that says whose each row is, as for `run_privacy_attacks`.
+        entity: the column that says whose each row is, as for `run_privacy_attacks`; None: of a model of sequences
+            their key, so that a person is a sequence.
         seed: of every random choice; None: 0.
         odometer: private folder that counts what is released of this table; the dossier is listed there, without a
             guarantee.
 
     Raises:
         DataError: the tables cannot be compared, are too small, or are not those of the model.
-        ParameterError: no holdout, or a model of sequences or of several tables.
+        ParameterError: no holdout, or a model of an array or of several tables.
     """
     from raysynth.attacks.run import check_counts
     from raysynth.methods.registry import load_synthetic_model
@@ -269,14 +270,19 @@ def privacy_dossier(
             "a dossier needs holdout rows, real rows that the model has not seen: every baseline is theirs"
         )
     fitted: Any = load_synthetic_model(model) if isinstance(model, str | os.PathLike) else model
-    check_of_one_table(fitted)
-    if not hasattr(fitted, "schema_") or fitted.learns_sequences:
+    check_of_one_table(
+        fitted,
+        "look at each table by itself, persons together, with run_privacy_attacks (raysynth attack REAL/TABLE "
+        "SYNTHETIC/TABLE --holdout HOLDOUT/TABLE --entity KEY)",
+    )
+    key = getattr(fitted, "sequence_key", None)
+    if not hasattr(fitted, "schema_") or (fitted.learns_sequences and key is None):
         raise ParameterError(
-            "a dossier is made of a fitted model of one table whose rows are independent; of sequences use "
-            "run_privacy_attacks (raysynth attack REAL SYNTHETIC --holdout HOLDOUT)"
+            "a dossier is made of a fitted model of one table; of an array of sequences nobody is named, so give the "
+            "model a table with a sequence_key"
         )
     record_use(odometer, "a privacy dossier: exact attacks and comparisons")
-    tables = pair_tables(real_data, synthetic_data, holdout_data, schema=fitted.schema_, entity=entity)
+    tables = pair_tables(real_data, synthetic_data, holdout_data, schema=fitted.schema_, entity=entity or key)
     content = fitted._content()
     played = recipient_risks(tables, fitted, content, n_targets=n_targets, n_experiments=n_experiments, seed=seed or 0)
     sources = [str(d) for d in (real_data,) if isinstance(d, str | os.PathLike)]
