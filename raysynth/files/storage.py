@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from raysynth.errors import ParameterError, RaysynthError, StorageError
-from raysynth.files.stores import CLIENTS, first_line, open_uri, replace_object
+from raysynth.files.stores import first_line, open_uri, refusal, replace_object, require_writable
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -55,8 +55,7 @@ def local_path(target: str | os.PathLike[str], what: str = "path") -> Path:
 
 def is_uri(target: str | os.PathLike[str]) -> bool:
     """Whether a path means an object of a store; nothing is looked up."""
-    found = _URI.match(os.fspath(target))
-    return found is not None and found[1].lower() != "file"
+    return (found := _URI.match(os.fspath(target))) is not None and found[1].lower() != "file"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class Place:
             with as_os_error(self.name):
                 return bool(self.filesystem.get_file_info(self.path).is_file)
         except OSError as error:
-            raise StorageError(f"cannot look for '{self.name}': {first_line(error)}") from error
+            raise StorageError(f"cannot look for '{self.name}': {refusal(error, self.name)}") from error
 
     def open(self) -> BinaryIO:
         """Its bytes, seekable; an object of a store is read whole. Raises `OSError` as `open` does."""
@@ -143,7 +142,7 @@ class Place:
         except NotADirectoryError:
             return {}
         except OSError as error:
-            raise StorageError(f"cannot list '{self.name}': {error.strerror or error}") from error
+            raise StorageError(f"cannot list '{self.name}': {refusal(error, self.name)}") from error
         return {f.path[len(self.path) :].lstrip("/"): f.size for f in found if f.is_file}
 
     def size(self) -> int:
@@ -286,7 +285,7 @@ _STARTS = {".html": b"<", ".json": b"{", ".parquet": b"PAR1", ".raysynth": b"PK"
 
 
 def check_writable(target: Target, *inputs: object, starts: bytes | None = None) -> None:
-    """Find out before the work, not after it, that `target` cannot be written; of a store: that its bucket is there.
+    """Find out before the work, not after it, that `target` cannot be written; of a store: by an object of no bytes.
 
     Args:
         target: file to write. One of an earlier run is replaced.
@@ -343,8 +342,8 @@ def storage_error(error: OSError, path: Target) -> StorageError:
         errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
         errno.EEXIST: "a part of the path is a file, not a folder; choose another path",
     }
-    reason = cures.get(error.errno or 0, error.strerror or first_line(error))
     shown = path.name if isinstance(path, Place) else os.fspath(path)
+    reason = cures.get(error.errno or 0) or refusal(error, shown)
     return StorageError(f"cannot write '{shown}': {reason} (nothing half-written was left there)")
 
 
@@ -384,16 +383,17 @@ def _uploaded(final: Place) -> Iterator[Path]:
 
 
 def _check_bucket(where: Place, filesystem: pafs.FileSystem) -> None:
-    """Raise `StorageError` where the bucket of a place is missing, or the place is a folder."""
+    """Raise `StorageError` where the bucket of a place is missing or refuses to be written to, or it is a folder."""
     import pyarrow.fs as pafs
 
     bucket = where.path.partition("/")[0]
     try:
         with as_os_error(where.name):
             found = filesystem.get_file_info([bucket, where.path])
+            if found[0].type != pafs.FileType.NotFound and found[1].type != pafs.FileType.Directory:
+                require_writable(filesystem, where.path)
     except OSError as error:
-        cure = CLIENTS.get(where.name.partition("://")[0], "check your rights to it")
-        raise StorageError(f"cannot write '{where}': {first_line(error)}; {cure}") from error
+        raise StorageError(f"cannot write '{where}': {refusal(error, where.name)}") from error
     if found[0].type == pafs.FileType.NotFound:
         raise StorageError(f"cannot write '{where}': there is no bucket '{bucket}'; make it, or choose another")
     if found[1].type == pafs.FileType.Directory:

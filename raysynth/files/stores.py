@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,8 +43,7 @@ def open_uri(uri: str, what: str = "path") -> tuple[pafs.FileSystem, str]:
     except ImportError as error:
         raise ParameterError(f"{what} '{shown}': {scheme}:// needs a package that is not here ({error})") from None
     except (OSError, pa.ArrowException) as error:
-        cure = CLIENTS.get(scheme, "check the address and your rights to it")
-        raise StorageError(f"cannot reach {what} '{shown}': {first_line(error)}; {cure}") from error
+        raise StorageError(f"cannot reach {what} '{shown}': {refusal(error, uri)}") from error
     try:
         from fsspec.core import url_to_fs
 
@@ -62,7 +62,7 @@ _NOWHERE = {"memory": _MEMORY, "http": _WEB, "https": _WEB}
 _JAVA = "this needs Java and Hadoop's libhdfs (JAVA_HOME, HADOOP_HOME, CLASSPATH); or mount it"
 _GOOGLE = "give credentials (GOOGLE_APPLICATION_CREDENTIALS)"
 _AZURE = "give credentials (AZURE_CLIENT_ID and the like)"
-CLIENTS = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
+_CURES = {"hdfs": _JAVA, "viewfs": _JAVA, "gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "abfss": _AZURE}
 _GOOGLE_SECONDS = 30  # in which a request is tried again; without a bound it is a quarter of an hour
 
 
@@ -92,6 +92,28 @@ def _without_keys(uri: str) -> str:
 def first_line(error: BaseException) -> str:
     """Of its message; the name of its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def refusal(error: BaseException, uri: str) -> str:
+    """What a store's client says, in a line, and the cure; of a path of this machine: what the system says."""
+    scheme, found, _ = uri.partition("://")
+    said = (getattr(error, "strerror", None) if not found else None) or first_line(error)
+    return (
+        f"{said}; {_CURES.get(scheme, 'check its address, your credentials and your rights to it')}" if found else said
+    )
+
+
+def require_writable(filesystem: pafs.FileSystem, path: str) -> None:
+    """Write and delete an object of no bytes beside `path`, by all the requests that `replace_object` will make.
+
+    A right that is missing is so found before hours of work. What may not be deleted stays, as it will of each object.
+    """
+    folder, _, name = path.rpartition("/")
+    rehearsed = f"{folder}/.{Path(name).stem}.{secrets.token_hex(4)}.tmp"
+    with tempfile.NamedTemporaryFile() as empty:
+        replace_object(filesystem, rehearsed, Path(empty.name))
+    with suppress(Exception):
+        filesystem.delete_file(rehearsed)
 
 
 def replace_object(filesystem: pafs.FileSystem, path: str, source: Path) -> None:

@@ -37,7 +37,7 @@ from raysynth.tuning import on_ray, sweep
 
 COUNTED = ("copula", "bayesian_network", "trees")  # learn from passes over the table, and train no network
 OF_SEQUENCES = ("timegan", "autoregressive_sequences")
-FILES, SEQUENCE = 3, 8
+SEQUENCE = 8
 SMALL: dict[str, dict[str, Any]] = {  # networks whose epochs take a second
     "gan": {"embedding_dim": 8, "generator_dim": (16,), "discriminator_dim": (16,)},
     "tvae": {"latent_dim": 2, "encoder_layers": (16,), "decoder_layers": (16,), "prior_components": 2},
@@ -104,7 +104,7 @@ def family(method: str, n_nodes: int, scratch: Path, rows: int) -> Figure:
         loaded = load_synthetic_model("s3://bucket/model.raysynth")
         equal = found.pop("equal") and loaded.sample(200, seed=1).equals(model.sample(200, seed=1))
         if method not in OF_SEQUENCES:
-            equal = equal and sampled(here, loaded)
+            equal = equal and sampled(here, loaded, n_nodes + 1)
         left = here.left()
     return {"result": "completed", "equal": equal and not left, "nodes": n_nodes, "left": left, **found}
 
@@ -205,9 +205,9 @@ def reaching(run: Any, checkpoints: int, mark: Path) -> Iterator[None]:
         watcher.join()
 
 
-def sampled(here: Apart, model: Synthesizer) -> bool:
-    """A node is lost while files are written into the bucket; whether they are those that one process writes."""
-    write = partial(model.sample_to, n_samples=FILES * CHUNK, seed=1, rows_per_file=CHUNK)
+def sampled(here: Apart, model: Synthesizer, n_files: int) -> bool:
+    """A node is lost while files are written into the bucket, one on each; whether they are those of one process."""
+    write = partial(model.sample_to, n_samples=n_files * CHUNK, seed=1, rows_per_file=CHUNK)
     expected = write(here.scratch / "whole", where="local")
     with a_node_is_lost(here.made, "_call", here.scratch / "sample"):
         found = write("s3://bucket/made", where="ray")

@@ -16,7 +16,7 @@ from raysynth.data.sources.formats import FORMATS, SUPPORTED, Found, format_by_n
 from raysynth.data.sources.partitions import partition_of
 from raysynth.errors import DataError, ParameterError, StorageError
 from raysynth.files.storage import as_os_error
-from raysynth.files.stores import open_uri
+from raysynth.files.stores import open_uri, refusal
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -68,7 +68,7 @@ def table_from_path(
         told = format_by_name if private else format_of
         formats = {told(found.filesystem, file) for file in found.files[:1] + found.files[-1:]}
     except OSError as error:
-        raise StorageError(f"cannot read '{source}': {error}") from error
+        raise StorageError(f"cannot read '{source}': {refusal(error, paths[0])}") from error
     if isinstance(data, CsvFile) and all(not FORMATS[f].magic for f in formats):
         formats = {"csv"}
     if len(formats) > 1:
@@ -117,7 +117,7 @@ def _found(paths: Sequence[str]) -> Found:
             else:
                 more = _files_in(filesystem, root, path)
         except OSError as error:
-            raise StorageError(f"cannot read '{path}': {error}") from error
+            raise StorageError(f"cannot read '{path}': {refusal(error, path)}") from error
         files += more
         base = root if info.type != pafs.FileType.NotFound else _fixed_part(root)
         folders += [partition_of(f.path[len(base) :].strip("/").split("/")[:-1]) for f in more]

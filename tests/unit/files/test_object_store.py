@@ -263,6 +263,34 @@ def test_what_is_not_there_is_said_before_the_work(store: pafs.FileSystem) -> No
     assert place("s3://bucket/none").sizes() == {}
 
 
+def refused(monkeypatch: pytest.MonkeyPatch, request: str) -> None:
+    """From now on the server refuses one kind of request, as a store does where a right is missing."""
+    from moto.s3.responses import S3Response
+
+    def denied(self: Any, *_: Any, **__: Any) -> Any:
+        return 403, {}, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
+    monkeypatch.setattr(S3Response, request, denied)
+
+
+@pytest.mark.parametrize("right", ["upload_part", "copy_object", "head_object"])
+def test_a_right_to_write_that_is_missing_is_found_before_the_work(
+    right: str, store: pafs.FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(monkeypatch, right)
+    before = place("s3://bucket").sizes()
+    with pytest.raises(StorageError, match=r"(?s)cannot write 's3://bucket/later/m'.*your rights to it"):
+        check_writable("s3://bucket/later/m")
+    monkeypatch.undo()
+    assert place("s3://bucket").sizes() == before
+
+
+def test_what_may_be_written_is_as_it_was_after_the_look(store: pafs.FileSystem) -> None:
+    write_atomically("s3://bucket/looked/m", b"old")
+    check_writable("s3://bucket/looked/m")
+    assert place("s3://bucket/looked").sizes() == {"m": 3}
+
+
 def test_a_place_travels_to_another_process_and_its_name_has_no_keys(store: pafs.FileSystem) -> None:
     write_atomically("s3://bucket/folder/a", b"12")
     write_atomically("s3://bucket/folder/b/c", b"123")
