@@ -44,6 +44,8 @@ _LOOSE_TELEPHONE = re.compile(r"\+?[\d(][\d\s().\-/]{5,22}\d(?: ?(?:x|ext\.?) ?\
 _PEOPLE = frozenset(
     {"patient", "customer", "client", "employee", "person", "student", "member", "owner", "holder", "applicant"}
     | {"author", "doctor", "physician", "nurse", "teacher", "manager", "guest", "passenger", "subscriber"}
+    | {"player", "pupil", "worker", "driver", "resident", "citizen", "voter", "victim", "suspect", "defendant"}
+    | {"participant", "respondent", "donor", "tenant", "borrower", "visitor", "pensioner", "caller"}
 )
 _ROLES = _PEOPLE | frozenset(
     {"emp", "cust", "contact", "beneficiary", "spouse", "parent", "mother", "father", "child", "relative", "kin"}

@@ -104,6 +104,8 @@ def test_json_round_trip():
         ("Telephone No", "phone_number", "phone_number"),
         ("name", "name", "name"),
         ("patient_name", "name", "name"),
+        ("playerName", "name", "name"),
+        ("defendant", "name", "name"),
         ("CustomerFullName", "name", "name"),
         ("first_name", "first_name", "first_name"),
         ("emp_fname", "first_name", "first_name"),
