@@ -56,7 +56,10 @@ def open_with_keys(data: str, relations: list[str] | None) -> tuple[dict[str, An
     given: Any = relations
     if relations is not None and len(relations) == 1 and "->" not in relations[0]:
         given = relations[0]
-    return tables, as_database_schema(given if relations else declared, tables)
+    schema = as_database_schema(given if relations else declared, tables)
+    if left_out := [n for n in tables if n not in schema.names]:
+        print(f"left out, since {given} does not name them: {', '.join(left_out)}")
+    return {n: t for n, t in tables.items() if n not in left_out}, schema
 
 
 def fit_database(
@@ -73,7 +76,6 @@ def fit_database(
     """Learn all tables of a database and save the model."""
     from raysynth.related.synthesizer import RelationalSynthesizer
 
-    check_output(file, data, starts=b"PK")
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
     parameters = read_settings(settings or [])

@@ -47,7 +47,7 @@ def read_database(tables: Mapping[str, Any], schema: DatabaseSchema) -> Database
     """A database in memory; keys may point nowhere.
 
     Raises:
-        DataError: a table cannot be read or has no rows. SchemaError: a table or column is not there.
+        DataError: a table cannot be read. SchemaError: a table or column is not there.
     """
     opened = open_tables({name: data for name, data in tables.items() if name in schema.names})
     schema.validate({name: table.names for name, table in opened.items()})

@@ -102,7 +102,7 @@ def infer_relations(tables: Mapping[str, Any], *, verbose: bool = True) -> Datab
         verbose: print.
 
     Raises:
-        DataError: a table cannot be read or has no rows.
+        DataError: a table cannot be read.
     """
     opened = open_tables(tables)
     found, reasons = _relations_of(opened)

@@ -27,7 +27,7 @@ def open_tables(tables: Mapping[str, Any]) -> dict[str, Table]:
         tables: by name anything that `fit` takes.
 
     Raises:
-        DataError: names the table: it cannot be read, or has no rows.
+        DataError: names the table that cannot be read.
     """
     if not isinstance(tables, Mapping) or not tables or not all(isinstance(n, str) and n for n in tables):
         raise DataError(
@@ -39,8 +39,6 @@ def open_tables(tables: Mapping[str, Any]) -> dict[str, Table]:
             opened[name] = as_table(data, min_rows=0)
         except DataError as error:
             raise DataError(f"table '{name}': {error}") from None
-        if count_rows(opened[name]) == 0:
-            raise DataError(f"table '{name}' has no rows to learn from; leave it out, with its relations")
     return opened
 
 
@@ -59,7 +57,7 @@ def check_database(
 
     Raises:
         SchemaError: a table or column is not there, or both sides of a key differ in type.
-        DataError: a table has no rows, a primary key repeats or is missing, a foreign key points nowhere.
+        DataError: a table cannot be read, a primary key repeats or is missing, a foreign key points nowhere.
         ParameterError: `dangling` is neither.
     """
     if dangling not in DANGLING:

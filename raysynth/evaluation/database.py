@@ -64,7 +64,8 @@ def evaluate_synthetic_database(
     Args:
         real: the tables that the synthesizer was fitted to, by name; anything that `fit` takes.
         synthetic: the synthetic tables, with the same names and columns.
-        schema: keys between the tables. Reference tables, being kept as they are, are not compared.
+        schema: keys between the tables. Reference tables, being kept as they are, are not compared, nor are tables of
+            one real row or none.
         holdout: real tables of other entities (`split_database`); without them nothing stands beside the figures, and
             copying is not measured.
         entity: name of the table whose rows are the entities; None: as `split_database`.
@@ -75,12 +76,10 @@ def evaluate_synthetic_database(
     Raises:
         DataError: a table is missing, has no rows, or cannot be compared; names it. SchemaError: a column is not there.
     """
-    given = {"real": real, "synthetic": synthetic, "holdout": holdout}
-    sides: dict[str, Database] = {}
-    for label, tables in given.items():
-        if tables is not None:
-            sides[label] = _side(label, tables, schema, sides.get("real"))
-    whole, made, held = sides["real"], sides["synthetic"], sides.get("holdout")
+    whole, left_out = _with_rows(_side("real", real, schema))
+    schema = whole.schema
+    made = _side("synthetic", synthetic, schema, whole)
+    held = None if holdout is None else _side("holdout", holdout, schema, whole)
     named = [n for n in schema.names if not schema[n].reference]
     person = entity_table(schema, entity)
     below = {person, *lineage(schema, person)}
@@ -111,11 +110,21 @@ def evaluate_synthetic_database(
         efficacy=efficacy,
         copying=copying,
         has_holdout=held is not None,
+        left_out=left_out,
     )
 
 
-def _side(label: str, tables: Mapping[str, Any], schema: DatabaseSchema, real: Database | None) -> Database:
-    """One of the databases, with all tables and columns of the real one."""
+def _with_rows(real: Database) -> tuple[Database, tuple[str, ...]]:
+    """The real database without tables of one row or none, of which nothing is learned, and their names."""
+    small = tuple(n for n, t in real.tables.items() if t.num_rows < 2 and not real.schema[n].reference)
+    if len(small) == len(real.tables):
+        raise DataError("the real database: no table has the 2 rows that are needed to compare")
+    schema = real.schema.without(small)
+    return Database({n: real.tables[n] for n in schema.names}, schema, real.pointers), small
+
+
+def _side(label: str, tables: Mapping[str, Any], schema: DatabaseSchema, real: Database | None = None) -> Database:
+    """One of the databases, with all tables and columns of the `real` one, and rows in each."""
     if absent := [n for n in schema.names if n not in tables]:
         raise DataError(f"the {label} database has no table '{absent[0]}'; it has: {', '.join(tables)}")
     try:
@@ -128,6 +137,8 @@ def _side(label: str, tables: Mapping[str, Any], schema: DatabaseSchema, real: D
                 f"the {label} database: table '{name}' has no column '{lost[0]}', as the real one has; give it that "
                 "column, or leave it out of the real one"
             )
+        if found.tables[name].num_rows == 0 and not schema[name].reference:
+            raise DataError(f"the {label} database: table '{name}' has no rows, and the real one has {like.num_rows:,}")
     return found
 
 

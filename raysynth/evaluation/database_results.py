@@ -124,6 +124,7 @@ class DatabaseEvaluation:
         efficacy: of a column of the entities, with aggregates of their children; None where none can be predicted.
         copying: whether synthetic rows lie nearer to learned rows than to held-back ones; None without such rows.
         has_holdout: whether real rows that the model has not seen were given.
+        left_out: tables that were not compared, since they have one real row or none.
         source, method, guarantee: name of the real tables, and how the others were made, for the page's header.
     """
 
@@ -136,6 +137,7 @@ class DatabaseEvaluation:
     efficacy: TargetEfficacy | None
     copying: Copying | None
     has_holdout: bool
+    left_out: tuple[str, ...] = ()
     source: str = ""
     method: str = ""
     guarantee: str = "not known: no model was given"
@@ -192,6 +194,8 @@ class DatabaseEvaluation:
             lines.append(_line(f"Nearer to a '{self.entity}' of the fit", str(c.closer), "0.5: as anybody's"))
             lines.append(_line("  Membership told (AUC)", str(c.membership), "0.5: guessing"))
             lines.append(_line("  Copies", str(c.copies), _fresh(c.copies_fresh)))
+        if self.left_out:
+            lines.append(f"  Not compared, since they have one row or none: {', '.join(self.left_out)}")
         if not self.has_holdout:
             lines.append(
                 "  Note: give holdout=, real tables of other entities (split_database), to see what fresh rows score"
@@ -213,6 +217,7 @@ class DatabaseEvaluation:
         content = {
             "schema": self.schema.to_dict(),
             "entity": self.entity,
+            "left_out": list(self.left_out),
             "integrity": self.integrity,
             "cardinality": asdict(self.cardinality),
             "c2st_aggregated": asdict(self.c2st_aggregated),

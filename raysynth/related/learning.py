@@ -28,7 +28,6 @@ from raysynth.related.grouping import (
 )
 from raysynth.related.kinds import Sample, children_codes
 from raysynth.related.located import parted_times
-from raysynth.related.nested import without_nested
 from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel
@@ -96,8 +95,10 @@ class DatabaseModel:
 
     @property
     def declared(self) -> DatabaseSchema:
-        """Tables, keys and rules as the user knows them."""
-        return without_nested(self.schema, self.nested)
+        """Tables, keys and rules as the user knows them; tables without rows are no reference tables."""
+        schema = self.schema.without(relations=self.nested)
+        full = {n for n, (rows, _) in self.references.items() if rows.num_rows}
+        return replace(schema, tables=tuple(replace(t, reference=t.name in full) for t in schema.tables))
 
     def columns(self, name: str) -> TableSchema:
         """The columns of one table; raises `SchemaError` for an unknown one."""
@@ -133,6 +134,10 @@ class _Extended:
     above: Summaries | None = None
     private: frozenset[str] = frozenset()
 
+    def add(self, column: ColumnSchema, values: pa.Array) -> None:
+        """One more column of the table."""
+        self.own[column.name], self.schema[column.name] = values, column
+
 
 def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int, verbose: bool) -> DatabaseModel:
     """Fit a model of each table, parents first.
@@ -153,8 +158,10 @@ def learn(database: OpenDatabase, make: Callable[[str], Synthesizer], seed: int,
             if verbose:
                 print(_described(models[plan.name], database.nested))
             advance(1)
-    kept = [n for n in database.schema.names if n not in models]
-    references = {n: (database.tables[n].rows.combine_chunks(), database.tables[n].schema) for n in kept}
+    kept = {n: t for n, t in database.tables.items() if n not in models}
+    references = {n: (t.rows.combine_chunks(), t.schema) for n, t in kept.items()}
+    if verbose and (empty := [n for n, (rows, _) in references.items() if not rows.num_rows]):
+        print(f"made without rows, since of one row or none nothing can be learned: {', '.join(empty)}")
     return DatabaseModel(database.schema, models, references, seed ^ 0x5DEECE66D, database.nested)
 
 
@@ -165,12 +172,11 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
         table = database.tables[plan.name]
         own = {c.name: one_array(table.rows.column(c.name)) for c in table.modelled}
         schema = {c.name: c for c in table.modelled}
+        extended = result[plan.name] = _Extended(own, schema, {}, {}, _line(table, plan, database))
         for relation in plan.references:
             place, rare = database.parents[relation], table.schema.rare_threshold
             if is_shared(place, database.persons(plan.name), rare):  # else no row of it may be told: any will do
-                own[place_of(relation)] = numbers_or_null(place)
-                schema[place_of(relation)] = code_column(place_of(relation))
-        result[plan.name] = _Extended(own, schema, {}, {}, _line(table, plan, database))
+                extended.add(code_column(place_of(relation)), numbers_or_null(place))
     own_columns = {name: dict(table.schema) for name, table in result.items()}
     for at, plan in enumerate(reversed(database.plans)):
         persons, n = database.persons(plan.name), database.tables[plan.name].rows.num_rows
@@ -182,7 +188,9 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             parents = None if is_primary else _sample(result[plan.name], own_columns[plan.name], n)
             children = _sample(child, child.schema, len(parent_N))
             code = children_codes(children, parent_N, persons, rare, seed + 101 * at, parents)
-            _add_summary(result[plan.name], relation, number, code)
+            result[plan.name].add(number_column(number_of(relation)), pa.array(number))
+            if code.max(initial=0) > 0:  # else there is one kind
+                result[plan.name].add(code_column(code_of(relation)), numbers_or_null(code))
             if is_primary:
                 _add_summaries(result[plan.name], child, database, relation)
     for plan in database.plans:
@@ -194,25 +202,15 @@ def _extended(database: OpenDatabase, seed: int) -> dict[str, _Extended]:
             wanted = np.where(parent_N == NO_PARENT, NO_PARENT, kind[np.maximum(parent_N, 0)])
             rare = database.tables[plan.name].schema.rare_threshold
             if (kinds is not None or relation.nullable) and is_shared(wanted, database.persons(plan.name), rare):
-                result[plan.name].own[wanted_of(relation)] = numbers_or_null(wanted)
-                result[plan.name].schema[wanted_of(relation)] = code_column(wanted_of(relation))
+                result[plan.name].add(code_column(wanted_of(relation)), numbers_or_null(wanted))
         for relation in (r for r in plan.matched if r.is_self_reference):
             if (level := levels(database.parents[relation])) is not None:
-                result[plan.name].own[level_of(relation)] = pa.array(level)
-                result[plan.name].schema[level_of(relation)] = number_column(level_of(relation))
+                result[plan.name].add(number_column(level_of(relation)), pa.array(level))
     return result
 
 
 def _sample(table: _Extended, columns: Mapping[str, ColumnSchema], n: int) -> Sample:
     return Sample(pa.table({"": pa.nulls(n), **{c: table.own[c] for c in columns}}), tuple(columns.values()))
-
-
-def _add_summary(table: _Extended, relation: Relation, number: np.ndarray, code: np.ndarray) -> None:
-    table.own[number_of(relation)] = pa.array(number)
-    table.schema[number_of(relation)] = number_column(number_of(relation))
-    if code.max(initial=0) > 0:  # else there is one kind
-        table.own[code_of(relation)] = numbers_or_null(code)
-        table.schema[code_of(relation)] = code_column(code_of(relation))
 
 
 def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, relation: Relation) -> None:

@@ -338,6 +338,8 @@ def match_all(
 
 def _places(rows: pa.Table, relation: Relation, n: int, rng: np.random.Generator) -> np.ndarray:
     """The row of a reference table that each row points to: as drawn, or any where none may be told."""
+    if n == 0:
+        return np.full(rows.num_rows, NO_PARENT)
     if place_of(relation) not in rows.column_names:
         return rng.integers(0, n, rows.num_rows)
     place = _kinds(rows, place_of(relation), 0)

@@ -52,12 +52,6 @@ def with_nested(
     return replace(schema, relations=(*schema.relations, *nested), rules=(*schema.rules, *rules)), nested
 
 
-def without_nested(schema: DatabaseSchema, nested: Sequence[Relation]) -> DatabaseSchema:
-    """The schema as it was declared; the inverse of `with_nested`."""
-    rules = tuple(r for r in schema.rules if schema.relation_of(r) not in nested)
-    return replace(schema, relations=tuple(r for r in schema.relations if r not in nested), rules=rules)
-
-
 def _may_hold(schema: DatabaseSchema, plan: TablePlan, other: TablePlan) -> bool:
     """Whether both are different children of one parent without a key between them."""
     own, theirs = plan.primary, other.primary

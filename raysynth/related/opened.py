@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysynth.data.fragments import Table
-from raysynth.data.keys import check_database, key_values, parent_rows
+from raysynth.data.keys import check_database, complete, count_rows, key_values, parent_rows
 from raysynth.data.table import as_table
 from raysynth.errors import DataError
 from raysynth.fitting.opening import open_exactly
@@ -114,13 +114,8 @@ def open_tables(
         DataError, SchemaError: as `check_database` and `plan_of`; they name table, column and cure.
     """
     opened, schema = check_database(tables, schema, dangling)
+    opened, schema = _without_single_rows(opened, schema)
     rows = {name: table.to_arrow() for name, table in opened.items()}
-    for name, table in rows.items():
-        if table.num_rows < 2:
-            raise DataError(
-                f"table '{name}' has {table.num_rows} row; at least 2 are needed to learn from: leave it out, with "
-                "the relations that name it"
-            )
     parents = _parents(opened, schema)
     types, counts = {n: t.schema for n, t in rows.items()}, {n: t.num_rows for n, t in rows.items()}
     declared = {n: _declared(schemas.get(n)) for n in schema.names}
@@ -143,6 +138,31 @@ def open_tables(
     for plan in plans:
         _warn_of_large_families(database, plan)
     return database
+
+
+def _without_single_rows(
+    opened: Mapping[str, Table], schema: DatabaseSchema
+) -> tuple[dict[str, Table], DatabaseSchema]:
+    """The database with tables of one row, or none, as tables without rows that are kept as they are.
+
+    Raises:
+        DataError: rows of another table point to the only row, or no table has two rows.
+    """
+    small = {n: t for n, t in opened.items() if not schema[n].reference and count_rows(t) < 2}
+    if len(small) == len(opened):
+        raise DataError("no table has the 2 rows that are needed to learn from")
+    for name in small:
+        for relation in schema.children_of(name):
+            keys = key_values(opened[relation.child], relation.child_key)
+            if relation.child not in small and complete(keys).num_rows:
+                raise DataError(
+                    f"table '{name}' has 1 row, of which nothing can be learned, and relation {relation} points to it; "
+                    "if it is public, make it a reference table, which is kept as it is (in the JSON of the "
+                    f'relations: {{"name": "{name}", "reference": true}}), else leave it and the relation out there'
+                )
+    tables = {n: as_table(t.to_arrow().slice(0, 0), min_rows=0) if n in small else t for n, t in opened.items()}
+    kept = tuple(replace(t, reference=t.reference or t.name in small) for t in schema.tables)
+    return tables, replace(schema, tables=kept, rules=schema.without(small).rules)
 
 
 def _has_values(relation: Relation, tables: Mapping[str, OpenTable]) -> bool:

@@ -6,8 +6,8 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from raysynth.errors import SchemaError
@@ -171,7 +171,9 @@ class DatabaseSchema:
             relation.validate()
             if absent := {relation.parent, relation.child} - set(self.names):
                 raise SchemaError(f"relation {relation}: {_absent(min(absent), self.names)}")
-        if repeated := sorted(f"{c} {k}" for (c, k), n in Counter(_ends(self.relations)).items() if n > 1):
+        object.__setattr__(self, "relations", tuple(dict.fromkeys(self.relations)))  # a catalogue may repeat a key
+        keys = Counter(str(replace(r, nullable=False)) for r in self.relations)
+        if repeated := sorted(key for key, n in keys.items() if n > 1):
             raise SchemaError(f"relations are declared twice: {', '.join(repeated)}")
         for rule in self.rules:
             self.relation_of(rule)
@@ -215,11 +217,7 @@ class DatabaseSchema:
         return self._ordered()[0]
 
     def set_aside(self) -> tuple[Relation, ...]:
-        """Self-references, and of each cycle the nullable keys that are filled when all of its tables are made.
-
-        Raises:
-            SchemaError: as `topological`.
-        """
+        """Self-references, and of each cycle the nullable keys that are filled last; raises as `topological`."""
         return self._ordered()[1]
 
     def relation_of(self, rule: CrossTableRule) -> Relation:
@@ -249,6 +247,13 @@ class DatabaseSchema:
                 there = ", ".join(map(str, columns[table]))
                 raise SchemaError(f"{where}: table '{table}' has no column '{wrong[0]}'; it has: {there}")
         return self
+
+    def without(self, tables: Collection[str] = (), relations: Collection[Relation] = ()) -> DatabaseSchema:
+        """The same without some `tables` and `relations`, and without the rules and orders along such keys."""
+        left = tuple(r for r in self.relations if r not in relations and not {r.child, r.parent} & {*tables})
+        children, rules = {r.child for r in left}, tuple(r for r in self.rules if self.relation_of(r) in left)
+        kept = (t if t.name in children else replace(t, order=None) for t in self.tables if t.name not in tables)
+        return DatabaseSchema(tuple(kept), left, rules)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; attributes at their default are left out."""
@@ -326,8 +331,7 @@ class DatabaseSchema:
 
 def _reached(start: str, unmet: Mapping[str, Sequence[Relation]]) -> set[str]:
     """All tables that a table waits for, in any number of steps."""
-    found: set[str] = set()
-    todo = [start]
+    found, todo = set[str](), [start]
     while todo:
         new = {r.parent for r in unmet[todo.pop()]} - found
         found |= new
@@ -337,8 +341,7 @@ def _reached(start: str, unmet: Mapping[str, Sequence[Relation]]) -> set[str]:
 
 def _cycle_message(start: str, unmet: Mapping[str, Sequence[Relation]]) -> str:
     """What is wrong with a cycle of keys that may not be missing, each of its keys by name."""
-    walk: list[Relation] = []
-    at = start
+    walk, at = list[Relation](), start
     while at not in [r.child for r in walk]:
         walk.append(next(r for r in unmet[at] if not r.nullable))
         at = walk[-1].parent
@@ -351,10 +354,6 @@ def _cycle_message(start: str, unmet: Mapping[str, Sequence[Relation]]) -> str:
 
 def _absent(name: str, names: Iterable[str]) -> str:
     return f"no table '{name}'; there are: {', '.join(names)}. Add it, correct the name, or leave the relation out"
-
-
-def _ends(relations: Iterable[Relation]) -> list[tuple[str, str]]:
-    return [(_spelled(r.child, r.child_key), f"-> {_spelled(r.parent, r.parent_key)}") for r in relations]
 
 
 def _quoted(name: str) -> str:

@@ -36,12 +36,12 @@ def read_duckdb(path: Path) -> tuple[dict[str, Any], DatabaseSchema]:
     filled = {
         (table, c) for table, kind, columns, _, _ in facts if kind in ("NOT NULL", "PRIMARY KEY") for c in columns
     }
-    relations = dict.fromkeys(
+    relations = tuple(
         Relation(parent, table, tuple(to), tuple(columns), any((table, c) not in filled for c in columns))
         for table, kind, columns, parent, to in facts
         if kind == "FOREIGN KEY"
     )
-    return tables, DatabaseSchema(tuple(TableKeys(n, primary.get(n, ())) for n in names), tuple(relations))
+    return tables, DatabaseSchema(tuple(TableKeys(n, primary.get(n, ())) for n in names), relations)
 
 
 def write_duckdb(tables: Mapping[str, pa.Table], schema: DatabaseSchema, path: Path) -> None:

@@ -119,7 +119,7 @@ def _schema(names: tuple[str, ...], facts: list[tuple[Any, ...]]) -> DatabaseSch
         else:
             nullable = not all(p[3] for p in parts)
             relations.append(Relation(parent, table, tuple(p[5] for p in parts), columns, nullable))
-    return DatabaseSchema(tuple(TableKeys(n, primary.get(n, ())) for n in names), tuple(dict.fromkeys(relations)))
+    return DatabaseSchema(tuple(TableKeys(n, primary.get(n, ())) for n in names), tuple(relations))
 
 
 def _rows(connection: Any, statement: str) -> list[tuple[Any, ...]]:

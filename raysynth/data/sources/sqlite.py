@@ -51,7 +51,7 @@ def read_sqlite(path: Path, *, private: bool = False) -> tuple[dict[str, pa.Tabl
         make = _as_declared if private else _array
         tables = {n: _table(connection, n, {f[1]: str(f[2]).upper() for f in facts[n]}, make) for n in names}
         keys = tuple(_keys(n, facts[n]) for n in names)
-        relations = tuple(dict.fromkeys(r for n in names for r in _relations(connection, n, facts)))
+        relations = tuple(r for n in names for r in _relations(connection, n, facts))
     return tables, DatabaseSchema(keys, relations)
 
 
@@ -125,9 +125,11 @@ def _table(
 def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Array:
     """Values as whole numbers, numbers, text, truth values or times; mixed ones as text.
 
-    A column's type is that of its values, since SQLite holds columns to none.
+    A column's type is that of its values, since SQLite holds columns to none; without values the declared one.
     """
     types = {type(v) for v in values} - {type(None)}
+    if not types:
+        return pa.nulls(len(values), _declared_type(declared))
     if bytes in types:
         raise DataError(
             f"table '{table}', column '{column}' holds binary values, which cannot be modelled; copy the table without "
@@ -136,7 +138,7 @@ def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Arra
     if types <= {int} and declared.startswith("BOOL") and all(v in (0, 1, None) for v in values):
         return pa.array([None if v is None else bool(v) for v in values], pa.bool_())
     if types <= {int, float}:
-        return pa.array(values, pa.float64() if float in types else pa.int64() if types else pa.null())
+        return pa.array(values, pa.float64() if float in types else pa.int64())
     text = pa.array([None if v is None else str(v) for v in values], pa.string())
     if declared.startswith(_TIMES):
         try:
@@ -149,7 +151,11 @@ def _array(table: str, column: str, values: list[Any], declared: str) -> pa.Arra
 def _as_declared(table: str, column: str, values: list[Any], declared: str) -> pa.Array:
     """Values in the type that the catalogue declares, by SQLite's own words for them; text where it declares none."""
     text = [None if v is None or isinstance(v, bytes) else str(v) for v in values]
-    return total_cast(pa.array(text, pa.string()), next((t for word, t in _TYPES if word in declared), pa.string()))
+    return total_cast(pa.array(text, pa.string()), _declared_type(declared))
+
+
+def _declared_type(declared: str) -> pa.DataType:
+    return next((t for word, t in _TYPES if word in declared), pa.string())
 
 
 def _keys(name: str, facts: list[Any]) -> TableKeys:

@@ -128,3 +128,20 @@ def test_a_table_or_column_that_is_not_there_is_named() -> None:
             evaluate_synthetic_database(real, {**real, "visits": lacking}, SCHEMA)
     with pytest.raises(DataError, match="the synthetic database has no table 'visits'; it has: patients"):
         evaluate_synthetic_database(real, {"patients": real["patients"]}, SCHEMA)
+
+
+def test_tables_of_one_row_are_named_and_not_compared() -> None:
+    real = clinic(patients=60)
+    few = {
+        "settings": pd.DataFrame({"version": [3]}),
+        "notes": pd.DataFrame({"patient": np.empty(0, "int64"), "text": np.empty(0, "str")}),
+    }
+    keys = ["visits.patient -> patients.id", "notes.patient -> patients.id"]
+    schema = as_database_schema(keys, {**real, **few})
+    made = {**real, "settings": few["settings"][:0], "notes": few["notes"]}
+    found = evaluate_synthetic_database({**real, **few}, made, schema)
+    assert found.left_out == ("settings", "notes") and found.to_dict()["left_out"] == ["settings", "notes"]
+    assert "one row or none: settings, notes" in found.summary()
+    assert [r.relation for r in found.relations] == ["visits.patient -> patients.id"]
+    with pytest.raises(DataError, match="no table has the 2 rows"):
+        evaluate_synthetic_database(few, few, as_database_schema([], few))

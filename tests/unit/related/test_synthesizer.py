@@ -229,7 +229,7 @@ def test_lines_are_numbered_and_reference_tables_stay(
     [
         ({"lines": lambda t: t.assign(order="O-none")}, DataError, "'lines'.*order.* points nowhere.*'orders' has no"),
         ({"products": lambda t: t.assign(sku="P-0001")}, DataError, "'products'.*sku.*not unique"),
-        ({"customers": lambda t: t.iloc[:0]}, DataError, "'customers' has no rows"),
+        ({"customers": lambda t: t.iloc[:0]}, DataError, "'customers' has no row with such"),
         ({"orders": lambda t: t.assign(customer="x")}, SchemaError, "'orders.customer' holds"),
         ({"orders": lambda t: t.drop(columns="customer")}, SchemaError, "no column 'customer'"),
     ],
@@ -240,6 +240,48 @@ def test_bad_tables_are_refused_by_name(
     tables = {name: change[name](table) if name in change else table for name, table in real.items()}
     with pytest.raises(error, match=said):
         RelationalSynthesizer(relations=RELATIONS, verbose=False).fit(tables)
+
+
+def test_tables_of_one_row_are_made_without_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty child, an empty parent whose keys are all missing, and one row that nobody points to."""
+    customers = pd.DataFrame({"id": range(1, 61), "age": [20 + i % 7 for i in range(60)], "coupon": [None] * 60})
+    tables = {
+        "customers": customers.astype({"coupon": "float64"}),
+        "coupons": pd.DataFrame({"id": np.empty(0, "int64"), "code": np.empty(0, "str")}),
+        "refunds": pd.DataFrame({"id": np.empty(0, "int64"), "customer": np.empty(0, "int64")}),
+        "settings": pd.DataFrame({"version": [31], "owner": ["Ms Zwingli"]}),
+    }
+    keys = ["customers.coupon -> coupons.id, nullable", "refunds.customer -> customers.id"]
+    model = RelationalSynthesizer(relations=keys, seed=1).fit(tables)
+    assert "without rows, since of one row or none nothing can be learned: coupons, refunds, settings" in (
+        capsys.readouterr().out
+    )
+    model.save(tmp_path / "model")
+    made = load_synthetic_model(tmp_path / "model").sample(scale=2.0, seed=3)
+    assert {n: len(t) for n, t in made.items()} == {"customers": 120, "coupons": 0, "refunds": 0, "settings": 0}
+    assert all(list(made[n].columns) == list(t.columns) for n, t in tables.items())
+    assert made["customers"]["coupon"].isna().all()
+    assert not any(t.reference for t in model.schema_.tables) and len(model.schema_.relations) == 2
+    assert b"Zwingli" not in (tmp_path / "model").read_bytes()
+    model.sample_to(tmp_path / "folder", seed=3)
+    assert pq.read_table(tmp_path / "folder" / "settings").num_rows == 0
+
+
+def test_one_row_that_others_point_to_is_refused_with_what_a_file_can_say(tmp_path: Path) -> None:
+    tables = {
+        "shops": pd.DataFrame({"id": [7], "town": ["Chur"]}),
+        "staff": pd.DataFrame({"id": range(40), "shop": 7, "age": [20 + i % 5 for i in range(40)]}),
+    }
+    keys = DatabaseSchema((TableKeys("shops", ("id",)), TableKeys("staff", ("id",))), (
+        Relation.parse("staff.shop -> shops.id"),
+    ))  # fmt: skip
+    with pytest.raises(DataError, match=r"'shops' has 1 row.*staff.shop -> shops.id.*\"reference\": true"):
+        RelationalSynthesizer(relations=keys, verbose=False).fit(tables)
+    public = DatabaseSchema((TableKeys("shops", ("id",), reference=True), keys["staff"]), keys.relations)
+    made = RelationalSynthesizer(relations=public, seed=1, verbose=False).fit(tables).sample(seed=1)
+    assert made["shops"]["town"].tolist() == ["Chur"] and set(made["staff"]["shop"]) == {7}
+    with pytest.raises(DataError, match="no table has the 2 rows"):
+        RelationalSynthesizer(relations=[], verbose=False).fit({"shops": tables["shops"]})
 
 
 def test_keys_that_point_nowhere_can_be_missing() -> None:

@@ -136,3 +136,18 @@ def test_columns_that_are_not_there_are_named() -> None:
         schema.validate({"patients": ["id", "born"]})
     with pytest.raises(SchemaError, match="'doctors' is not in the schema"):
         schema.validate(fine | {"doctors": ["id"]})
+
+
+def test_without_tables_or_keys_go_the_rules_and_orders_along_them() -> None:
+    schema = database("b.a_id -> a.id", "visits.b_id -> b.id", rules=("visits.day >= b.day",), order="day")
+    assert schema.without() == schema and schema["visits"].order == "day"
+    left = schema.without({"b"})
+    assert left.names == tuple(n for n in schema.names if n != "b") and not left.relations and not left.rules
+    assert not [t for t in left.tables if t.order is not None]
+    kept = schema.without(relations=schema.relations[:1])
+    assert kept.names == schema.names and kept.relations == schema.relations[1:] and kept.rules == schema.rules
+
+
+def test_a_key_that_a_catalogue_repeats_is_one() -> None:
+    schema = database("b.a_id -> a.id")
+    assert DatabaseSchema(schema.tables, schema.relations * 2) == schema
