@@ -31,7 +31,7 @@ def table(seed: int = 0, first: int = 1, step: int = 3) -> pd.DataFrame:
 
 
 def trees(real: pd.DataFrame, **given: object) -> SequentialTrees:
-    return SequentialTrees(seed=0, verbose=False, weighted=False, **given).fit(real)
+    return value_of(lambda: SequentialTrees(seed=0, verbose=False, weighted=False, **given).fit(real))
 
 
 @pytest.fixture(scope="module")
