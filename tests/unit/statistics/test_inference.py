@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from outcome import value_of
 
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
@@ -23,7 +22,7 @@ PEOPLE = ["Smith", "Nguyen", "Garcia", "Church", "Kowalski", "Jones", "Haddad", 
 
 def schema_of(frame: pd.DataFrame | pa.Table, declared: TableSchema | None = None, **kinds: list[str]) -> TableSchema:
     table = as_table(frame)
-    return value_of(lambda: infer_schema(table, collect(table), declared, {Kind(k): v for k, v in kinds.items()}))
+    return infer_schema(table, collect(table), declared, {Kind(k): v for k, v in kinds.items()})
 
 
 def one(name: str, values: Any) -> ColumnSchema:
