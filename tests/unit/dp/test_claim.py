@@ -19,7 +19,7 @@ from raysynth.dp.accounting.ledger import (
     not_covered,
     subsampled_gaussian,
 )
-from raysynth.dp.accounting.privacy_spent import PrivacySpent
+from raysynth.dp.accounting.privacy_spent import MOST_EVENTS, PrivacySpent
 from raysynth.errors import ModelFileError, ParameterError
 
 EVENTS = (
@@ -87,3 +87,21 @@ def test_a_long_ledger_is_refused_and_a_costly_one_takes_bounded_time() -> None:
         begun = time.monotonic()
         least_epsilon((subsampled_gaussian("bomb", 1e-3, sampling_rate=1e-12, steps=1),), 1e-5, 2.0)
     assert time.monotonic() - begun < 20  # of the two seconds allowed; without the limit it does not end
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-9, float("nan")])
+def test_a_delta_that_is_no_chance_is_refused(delta: float) -> None:
+    """Nor is an epsilon below zero or none; at most so many events are read."""
+    honest = claim(EVENTS[:2])
+    with pytest.raises(ModelFileError, match="states epsilon .* and delta"):
+        replace(honest, total=Spent(9.0, delta)).check_claim()
+    for epsilon in (-1e-9, float("nan")):
+        with pytest.raises(ModelFileError, match="states epsilon"):
+            replace(honest, total=Spent(epsilon, 1e-5)).check_claim()
+    free = PrivacySpent.of(Ledger(()), PrivacyBudget(3.0, 1e-5))
+    assert free.epsilon == 0.0 and free.check_claim() is free
+    many = Ledger([gaussian("x", 1e4)] * MOST_EVENTS)
+    assert PrivacySpent.of(many, PrivacyBudget(3.0, 1e-5)).check_claim()
+    many.append(gaussian("x", 1e4))
+    with pytest.raises(ModelFileError, match="at most"):
+        PrivacySpent.of(many, PrivacyBudget(3.0, 1e-5)).check_claim()

@@ -210,3 +210,9 @@ def test_rows_that_break_a_rule_are_counted(
             check()
     else:
         value_of(check)
+
+
+def test_the_first_row_of_each_whole_key_is_kept() -> None:
+    rows = pa.table({"a": ["x", "y", "x", None, "x", "y"], "b": pa.array([1, 1, 1, 1, 2, None])})
+    assert value_of(lambda: making._first_of_each(rows, ("a", "b"))).tolist() == [0, 1, 4]
+    assert value_of(lambda: making._first_of_each(rows, ("a",))).tolist() == [0, 1]

@@ -12,7 +12,16 @@ from raysynth.dp.accounting.budget import PrivacyBudget
 from raysynth.dp.accounting.calibration import least_scale
 from raysynth.dp.accounting.ledger import Event, approximate, exponential, gaussian, laplace, subsampled_gaussian
 from raysynth.dp.accounting.scope import RunScope
-from raysynth.dp.accounting.selection import POISSON, Repetitions, RunBudget, most_order, selection_epsilon
+from raysynth.dp.accounting.selection import (
+    LEAST_ORDER,
+    ORDERS,
+    POISSON,
+    Repetitions,
+    RunBudget,
+    most_order,
+    renyi_curve,
+    selection_epsilon,
+)
 from raysynth.dp.mechanisms.noise import InsecureSeededNoise
 from raysynth.errors import ParameterError
 
@@ -131,14 +140,44 @@ def test_what_has_a_delta_of_its_own_is_refused() -> None:
 
 @pytest.mark.statistical
 def test_the_number_of_runs_has_its_mean_and_its_law() -> None:
-    """4,000 draws; false alarms: 5 standard errors, below one in a million."""
+    """1,000 draws; false alarms: 5 standard errors, below one in a million."""
     noise = InsecureSeededNoise(0)
     for law, variance, least in (("geometric", 8.0 * 7.0, 1), (POISSON, 8.0, 0)):
-        drawn = np.array([Repetitions(8.0, law).draw(noise) for _ in range(4000)])
-        assert abs(drawn.mean() - 8.0) < 5 * math.sqrt(variance / 4000) and drawn.min() >= least
+        drawn = np.array([Repetitions(8.0, law).draw(noise) for _ in range(1000)])
+        assert abs(drawn.mean() - 8.0) < 5 * math.sqrt(variance / 1000) and drawn.min() >= least
 
 
 @pytest.mark.parametrize(("mean", "law"), [(0.5, "geometric"), (math.inf, POISSON), (4.0, "grid")])
 def test_bad_laws(mean: float, law: str) -> None:
     with pytest.raises(ParameterError, match="number of trials"):
         Repetitions(mean, law)
+
+
+def test_renyi_curves_are_those_of_the_laws() -> None:
+    """Closed forms: Gaussian a / (2 s^2), Laplace (Mironov 2017, table II), a choice of range epsilon^2 a / 8."""
+    orders = [1.5, 2.0, 8.0]
+    found = renyi_curve([gaussian("x", 3.0)], orders)
+    np.testing.assert_allclose(found, np.array(orders) / 18)
+    np.testing.assert_allclose(renyi_curve([exponential("x", 0.6, steps=4)], orders), 4 * 0.36 / 8 * np.array(orders))
+    e = 0.4
+    closed = [
+        math.log(a / (2 * a - 1) * math.exp((a - 1) * e) + (a - 1) / (2 * a - 1) * math.exp(-a * e)) / (a - 1)
+        for a in orders
+    ]
+    np.testing.assert_allclose(renyi_curve([laplace("x", e)], orders), closed)
+    np.testing.assert_allclose(
+        renyi_curve([laplace("x", e), gaussian("y", 3.0)], orders), closed + np.array(orders) / 18
+    )
+    every = renyi_curve([subsampled_gaussian("x", 2.0, sampling_rate=1.0, steps=3)], orders)
+    np.testing.assert_allclose(every, 3 * np.array(orders) / 8)
+    some = renyi_curve([subsampled_gaussian("x", 2.0, sampling_rate=0.1, steps=3)], orders)
+    assert (some < 0.1 * every).all() and (np.diff(some) >= 0).all()
+
+
+def test_the_largest_order_is_where_one_gaussians_epsilon_is_least() -> None:
+    assert most_order(3.0, math.exp(-8)) == pytest.approx(1 + 3 * 4) and most_order(0.01, DELTA) == 2.0
+    assert (
+        RunBudget(1.0).orders.tolist() == [a for a in ORDERS if a >= LEAST_ORDER]
+        and RunBudget(1.0).most_order == ORDERS[-1]
+    )
+    assert RunBudget(1.0, ORDERS[-4]).orders.max() == ORDERS[-4]
