@@ -211,6 +211,9 @@ def test_the_least_epsilon_is_the_total_where_time_suffices_and_that_of_the_cost
         events = (basic, *cheap, first)
         assert least_epsilon(events, DELTA, 1e3) == pytest.approx(total_epsilon(events, DELTA), rel=1e-9)
         assert least_epsilon(events, DELTA, 0.0) == pytest.approx(0.5 + total_epsilon([first], DELTA), rel=2e-3)
+    for second in (ledger.laplace("l", 1.6), ledger.exponential("e", 0.4, steps=10)):  # 2.56 and 1.6 beside 4
+        events = (second, ledger.gaussian("x", 0.5))
+        assert least_epsilon(events, DELTA, 0.0) == pytest.approx(total_epsilon(events[1:], DELTA), rel=2e-3)
     many = (ledger.laplace("l", 0.5), ledger.gaussian("x", 9.0), ledger.exponential("e", 0.2, steps=40))
     assert least_epsilon(many, DELTA, 0.0) == pytest.approx(total_epsilon(many[2:], DELTA), rel=2e-3)
     assert least_epsilon((basic,), DELTA, 1e3) == 0.5
