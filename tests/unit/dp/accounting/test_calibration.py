@@ -10,11 +10,16 @@ from raysynth.dp import PrivacyBudget, total_epsilon
 from raysynth.dp.accounting import ledger
 from raysynth.dp.accounting.calibration import (
     LEAST_NOISE,
+    _at_most_noise,
     _by_secants,
+    _closer,
     _refined,
+    _rounded_up,
     calibrated,
     dpsgd_noise_multiplier,
     gaussian_delta,
+    gaussian_noise_multiplier,
+    least_scale,
 )
 from raysynth.errors import ParameterError
 
@@ -91,3 +96,62 @@ def test_delta_of_one_gaussian_release_is_the_mass_beyond_epsilon(epsilon: float
     q, p = (np.exp(-0.5 * ((x - at) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi)) for at in (0.0, 1.0))
     beyond = np.trapezoid(np.maximum(p - math.exp(epsilon) * q, 0.0), x)
     assert abs(gaussian_delta(epsilon, sigma) - beyond) < 1e-7
+
+
+@pytest.mark.parametrize("start", [1e-4, 1.0, 2.9, 3.0, 3.1, 40.0])
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-6])
+def test_the_least_scale_is_found_from_above_whatever_the_start(start: float, tolerance: float) -> None:
+    found = least_scale(lambda x: x >= 3.0, start, tolerance, math.inf)
+    assert found is not None and 3.0 <= found <= 3.0 * (1 + tolerance)
+
+
+def test_no_least_scale_is_given_above_the_most_nor_sought_below_the_least() -> None:
+    looked: list[float] = []
+
+    def never(x: float) -> bool:
+        looked.append(x)
+        return False
+
+    assert least_scale(never, 1.0, 1e-3, 1.5**4 + 1e-9) is None
+    assert looked == pytest.approx([1.5**i for i in range(6)]), "one look beyond the most"
+    everywhere = least_scale(lambda x: True, 1.0, 1e-3, 1e3)
+    assert everywhere is not None and LEAST_NOISE / 1.5 <= everywhere < LEAST_NOISE
+
+
+@pytest.mark.parametrize("delta", [0.3, 1e-6])
+def test_the_noise_of_one_release_is_the_least(delta: float) -> None:
+    sigma = gaussian_noise_multiplier(0.8, delta)
+    assert gaussian_delta(0.8, sigma) <= delta < gaussian_delta(0.8, sigma * (1 - 1e-8))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        ((0.0, 1.0), (1.0, -1.0), 0.5 + 1e-3 / 3),  # the secant's zero, and a little noise more
+        ((0.0, 3.0), (1.0, -1.0), 0.75 + 1e-3 / 3),
+        ((2.0, 1.0), (4.0, -3.0), 2.5 + 1e-3 / 3),
+        ((0.0, 1.0), (1.0, -1e-4), 1.0 - 0.95e-3),  # nearer to an end than the width: a look that ends the search
+        ((0.0, 1e-4), (1.0, -1.0), 0.95e-3),
+        ((0.0, math.inf), (1.0, -1.0), 0.5),  # no slope
+        ((0.0, 1.0), (2.0, -math.inf), 1.0),
+    ],
+)
+def test_a_search_looks_where_the_secant_is_zero(
+    low: tuple[float, float], high: tuple[float, float], expected: float
+) -> None:
+    assert _closer(low, high, 1e-3) == pytest.approx(expected, abs=1e-12)
+
+
+def test_epsilons_are_rounded_up_to_two_digits() -> None:
+    assert [_rounded_up(x) for x in (1.21, 0.0341, 999.0, 5.0)] == ["1.3", "0.035", "1e+03", "5"]
+    assert _rounded_up(math.inf) == "a larger one, with a larger delta,"
+
+
+def test_an_epsilon_that_would_do_is_found_by_halves_of_delta_unless_one_has_none() -> None:
+    before, planned = (ledger.gaussian("x", 4.0),), (ledger.gaussian("y", 3.0),)
+    halves = total_epsilon(before, 5e-6) + total_epsilon(planned, 5e-6)
+    assert _at_most_noise(before, planned, 1e-5) == pytest.approx(halves, rel=1e-2)
+    assert _at_most_noise((), planned, 1e-5) == pytest.approx(total_epsilon(planned, 1e-5), rel=1e-2)
+    needs = (ledger.approximate("x", 0.0, 7e-6),)
+    both = _at_most_noise(needs, planned, 1e-5)
+    assert both == pytest.approx(total_epsilon((*needs, *planned), 1e-5), rel=1e-2) and math.isfinite(both)
