@@ -368,6 +368,8 @@ def _install(patch: pytest.MonkeyPatch, seed: int) -> list[Any]:
     patch.setattr(private_batches, "bernoulli_places", places)
     patch.setattr(accountant, "_composed_epsilon", _quick_epsilon)
     patch.setattr("raysynth.dp.accounting.second_opinion.SECONDS", 0.0)  # it would disagree with the quick one
+    for name in ("MAX_ROWS", "RANKS_PER_COLUMN"):  # of calibration, which looks at what was released and at no row
+        patch.setattr(f"raysynth.methods.shared.neural.{name}", 256)
     work: list[Any] = []
 
     @contextlib.contextmanager

@@ -98,7 +98,7 @@ def fits(options: argparse.Namespace) -> None:
     """Fit both ways, judge, print."""
     import ray
 
-    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     kept = Path(options.out).read_text().splitlines() if options.out and Path(options.out).exists() else []
     done = {(r["method"], r["seed"], r["workers"]): r for r in map(json.loads, kept)}
     with tempfile.TemporaryDirectory() as name:
