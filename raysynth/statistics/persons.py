@@ -224,8 +224,9 @@ class PersonRanges:
 def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None:
     """The column that looks most like the one that says whose each row is; None where no value of such a one repeats.
 
-    Keys that are named like those of persons come first, then what one person has alone (an account, an e-mail
-    address), what a few may share (a name), and other keys; of several the one with the most values. Where a key
+    Keys that are named like those of persons come first, then keys of what a person may have several of (accounts,
+    records), what one has alone (an e-mail address), what a few may share (a name), and other keys; of several the one
+    with the most values. Where a key
     numbers persons and each row has another one, the rows are these persons: what repeats then (their managers, their
     doctors) is no reason to count others, but for another key that is named so.
     """
@@ -236,7 +237,7 @@ def found_entity(schema: TableSchema, statistics: TableStatistics) -> str | None
         seen = statistics.columns[column.name]
         rank = column.kind.about.whose(column)
         present = seen.n_rows - seen.missing
-        if rank is None or (are_persons and rank) or seen.summary.all_unique or seen.n_distinct < MANY:
+        if rank is None or (are_persons and rank > 1) or seen.summary.all_unique or seen.n_distinct < MANY:
             continue
         if column.kind.is_made and not column.kind.is_key and seen.n_distinct > FEW_SHARED * present:
             continue

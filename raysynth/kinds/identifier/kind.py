@@ -15,7 +15,7 @@ from raysynth.kinds.identifier.pattern import (
     row_number_pattern,
     sparse_pattern,
 )
-from raysynth.kinds.identifier.repeated import names_persons, repeated_key
+from raysynth.kinds.identifier.repeated import names_persons, numbers_persons, repeated_key
 from raysynth.kinds.names import named_like_key, words_of
 
 _SEQUENCE_ROWS = 50  # a shorter run of consecutive numbers is no evidence of a key
@@ -112,6 +112,10 @@ def _maker(column: Column) -> Maker:
     return IdentifierEncoder.from_schema(column)
 
 
+def _whose(column: Column) -> int:
+    return 0 if numbers_persons(column.name) else 1 if names_persons(column.name) else 4
+
+
 KIND = Description(
     Family.MADE,
     clues=(Clue(Rank.NUMBERED, _numbered), Clue(Rank.KEY, _repeated), Clue(Rank.DIFFERENT, _different)),
@@ -122,5 +126,5 @@ KIND = Description(
     takes=frozenset({"pattern"}),
     words=("id", "key"),
     maker=_maker,
-    whose=lambda column: 0 if names_persons(column.name) else 3,
+    whose=_whose,
 )

@@ -91,7 +91,7 @@ def _maker(column: Column) -> Maker:
 
 
 def _whose(column: Column) -> int | None:
-    return 1 if column.personal in _OWN else 2 if column.personal in _SHARED else None
+    return 2 if column.personal in _OWN else 3 if column.personal in _SHARED else None
 
 
 KIND = Description(

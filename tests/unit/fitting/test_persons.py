@@ -306,6 +306,24 @@ def test_exact_values_of_a_second_kind_of_persons_do_not_leave(method: str, caps
     assert set(made["ward"]) <= set(range(7)) and abs(made["pay"].mean() / data["pay"].mean() - 1) < 0.1
 
 
+@pytest.mark.parametrize("method", ["copula", "trees"])
+def test_accounts_of_one_customer_do_not_count_as_persons(method: str, tmp_path: Path) -> None:
+    """Each of 150 customers has 6 to 10 accounts, and one in seven an employer whom no other customer has."""
+    rng = np.random.default_rng(3)
+    own, several = np.flatnonzero(rng.random(150) < 0.15), np.repeat(np.arange(150), rng.integers(6, 11, 150))
+    employer = rng.choice(["Acme", "Bolt", "Crane", "Dyer"], 150).astype(object)
+    employer[own] = [f"Smith & Sons {i}" for i in own]
+    customer = np.repeat(several, 3)
+    account = np.repeat(rng.choice(10**9, len(several), replace=False) + 10**9, 3)
+    data = pd.DataFrame({"customer": [f"C{31 * c:07d}" for c in customer], "account": [f"AC{a}" for a in account]})
+    data["employer"], data["amount"] = employer[customer], rng.gamma(2, 40, len(data)).round(2)
+    assert entity_of(pa.Table.from_pandas(data), None) == "customer"
+    model = new_synthesizer(method, seed=0, verbose=False).fit(data)
+    model.save(tmp_path / "model")
+    assert len(own) > 10 and b"Smith" not in content(tmp_path / "model")
+    assert not model.sample(2_000)["employer"].str.startswith("Smith").any()
+
+
 def test_times_as_text_are_no_persons() -> None:
     """Nearly each row has another lap time, which looks like a key."""
     thousandths = np.random.default_rng(0).integers(62_000, 119_000, 4_000)
