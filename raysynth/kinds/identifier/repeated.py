@@ -50,7 +50,7 @@ _AT_WORK = re.compile(  # persons who have rows together with others
     r"|officer|judge|reviewer|player|coach|manager|arzt|lehrer|fahrer|medecin|medico)s?\b"
 )
 _THEIRS = re.compile(
-    r"record|case|acc|konto|polic|contract|vertrag|insur|household|haus|\b(?:hh|mrn)\b|akten|fall|journal"
+    r"record|case|acc|konto|iban|polic|contract|vertrag|insur|household|haus|\b(?:hh|mrn)\b|akten|fall|journal"
 )
 _NUMBER_WORDS = frozenset({"id", "uid", "no", "nr", "num", "number", "nummer", "key", "code", "identifier"})
 _KEY = re.compile(
