@@ -4,6 +4,9 @@
 
 The kill is a real SIGKILL of the whole process group once half of the files are finished; the second run must write the
 missing files only, and every file must equal, byte for byte, that of an undisturbed run. Prints one JSON line.
+
+parquet_rows_per_second: of `sample_to` in a process of its own, without its imports, the start of Ray included.
+peak_mb: the most memory of all its processes (`process_memory.py`). bytes: of the files.
 """
 
 from __future__ import annotations
@@ -19,14 +22,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from process_memory import watched
+
 from raysynth import load_synthetic_model
 from raysynth.methods.registry import synthesizer_class
 from raysynth.sampling.writer import RECORDS, verify
 
 WRITE = """
-import sys
+import sys, time
 from raysynth import load_synthetic_model
-load_synthetic_model(sys.argv[1]).sample_to(sys.argv[2], int(sys.argv[3]), seed=1, where=sys.argv[4])
+model, begun = load_synthetic_model(sys.argv[1]), time.perf_counter()
+model.sample_to(sys.argv[2], int(sys.argv[3]), seed=1, where=sys.argv[4])
+print(time.perf_counter() - begun)
 """
 
 
@@ -59,16 +67,21 @@ def rates(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         begun = time.perf_counter()
         make(1_000_000, seed=0)
         figures[f"{name}_rows_per_second"] = round(1e6 / (time.perf_counter() - begun))
-    begun = time.perf_counter()
-    model.sample_to(folder / "whole", options.rows, seed=1, where=options.where)
-    figures["parquet_rows_per_second"] = round(options.rows / (time.perf_counter() - begun))
-    return figures
+    run = watched(writing(folder, "whole", options))
+    n_bytes = sum(file.bytes for file in verify(folder / "whole").files)
+    rate = round(options.rows / float(run.last_line))
+    return {**figures, "parquet_rows_per_second": rate, "peak_mb": round(run.peak_mb), "bytes": n_bytes}
+
+
+def writing(folder: Path, out: str, options: argparse.Namespace) -> list[str]:
+    """The command that writes all rows into a folder."""
+    return [sys.executable, "-c", WRITE, str(folder / "model"), str(folder / out), str(options.rows), options.where]
 
 
 def killed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A run killed half-way and started again, beside the undisturbed one."""
     out = folder / "killed"
-    command = [sys.executable, "-c", WRITE, str(folder / "model"), str(out), str(options.rows), options.where]
+    command = writing(folder, "killed", options)
     n_files = len(verify(folder / "whole").files)
     process = subprocess.Popen(command, start_new_session=True)
     while len(list((out / RECORDS).glob("part-*.json"))) < n_files // 2:
@@ -79,7 +92,7 @@ def killed(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     process.wait()
     kept = {p.name: p.stat().st_mtime_ns for p in out.glob("part-*.parquet")}
     begun = time.perf_counter()
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
     rewritten = [n for n, t in kept.items() if (out / n).stat().st_mtime_ns != t]
     same = verify(out).files == verify(folder / "whole").files

@@ -9,6 +9,8 @@
 then trains one epoch with 1 and with 2 workers (`--workers`) of one core each (one torch thread, through
 OMP_NUM_THREADS); prints rows per second of the training stage, their ratio, and the peak memory of each worker: the
 largest `Pss_Anon + Pss_Shmem` of a process of Ray Train that is at work, sampled twice a second.
+`ingestion` encodes that table in turns onto this machine's disk and, over Ray's object store, onto the scratch disk of
+two workers that check their shares; prints the medians of `--turns` turns.
 `equivalence` fits with 1 and 2 workers and `--seeds` seeds, judges each, and prints the difference of the mean
 qualities with its 90 % interval (two one-sided tests at 5 %, margin 0.01); `--out` keeps finished fits.
 `step` trains with and without `compile_step`, in turns of `--steps` steps on one thread (or on the first GPU, where
@@ -25,6 +27,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,6 +49,7 @@ from process_memory import own_bytes, train_workers
 
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.registry import synthesizer_class
+from raysynth.training.shards import ShardSet, stream_shards, write_shards
 
 MARGIN = 0.01
 
@@ -53,14 +57,15 @@ MARGIN = 0.01
 def main() -> None:
     """Run one of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bench", choices=["throughput", "equivalence", "step"])
+    parser.add_argument("bench", choices=["throughput", "ingestion", "equivalence", "step"])
     parser.add_argument("--data", required=True, help="a CSV")
     parser.add_argument("--method", default="tvae")
     parser.add_argument("--epochs", type=int, help="default: 1 for throughput, the method's own for equivalence")
     parser.add_argument("--batch-size", type=int, help="of all workers together; default: the method's own")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="of the table that throughput trains on")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="of the table of throughput and ingestion")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of throughput")
     parser.add_argument("--work", help="folder that keeps the sampled table; default: a temporary one")
+    parser.add_argument("--turns", type=int, default=3, help="of ingestion")
     parser.add_argument("--target", help="column to predict (equivalence)")
     parser.add_argument("--judge", help="path of judge.py (equivalence)")
     parser.add_argument("--peer-python", help="a Python with sdmetrics (equivalence)")
@@ -77,6 +82,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if options.bench == "throughput":
             throughput(options, folder)
+        elif options.bench == "ingestion":
+            print(json.dumps(ingestion(options, folder)))
         else:
             equivalence(options, folder)
 
@@ -87,6 +94,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     ray.init(
+        "local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
@@ -151,6 +159,41 @@ class MemoryWatch:
         finally:
             over.set()
             thread.join()
+
+
+# ---- rows on their way to the workers --------------------------------------------------------------------------------
+
+
+def ingestion(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Seconds of encoding onto this machine's disk, and onto the workers' scratch disks."""
+    from raysynth import GaussianCopula
+    from raysynth.data.table import as_table
+
+    table = as_table(str(sampled_table(options.data, folder, options.rows)))
+    encoder = GaussianCopula(seed=0, verbose=False).fit(options.data).encoder_
+    ways = {"written": write_shards, "handed": handed}
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(options.turns + 1):  # the first one starts Ray's workers
+        for name, encode in ways.items():
+            began = time.perf_counter()
+            encode(table, encoder, folder / f"shards-{turn}")
+            took[name].append(time.perf_counter() - began)
+            shutil.rmtree(folder / f"shards-{turn}", ignore_errors=True)
+    seconds = {f"{name}_seconds": float(np.median(each[1:])) for name, each in took.items()}
+    ratio = round(seconds["handed_seconds"] / seconds["written_seconds"], 3)
+    return {"bench": "ingestion", "rows": options.rows, "turns": options.turns, **seconds, "ratio": ratio}
+
+
+def handed(table: Any, encoder: Any, folder: Path) -> None:
+    """Encoded, handed over, and laid on the scratch disk by two workers, each of which opens and checks its share."""
+    import ray
+
+    from raysynth.training.scratch import handing
+
+    with handing() as out:
+        shards = ShardSet(folder, stream_shards(table, encoder, out.put), out.files)
+        share = ray.remote(num_cpus=1)(lambda rank: len(shards.share(rank, 2)))
+        assert sum(ray.get([share.remote(rank) for rank in (0, 1)])) == shards.n_rows
 
 
 # ---- two workers learn as well as one --------------------------------------------------------------------------------
