@@ -228,9 +228,9 @@ def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, r
     summaries = chosen.of(children.rows, parent_N, n)
     rare = database.tables[relation.parent].schema.rare_threshold
     child.above = with_most(chosen, summaries, database.persons(relation.parent), rare)
-    table.own |= summaries
-    table.schema |= {c.name: c for c in chosen.schema}
-    table.private |= {c.name for c in chosen.schema}
+    for column in child.above.schema:
+        table.add(column, summaries[column.name])
+        table.private |= {column.name}
 
 
 def _learn_table(

@@ -18,6 +18,7 @@ from raysynth.errors import ConstraintError, ModelFileError
 from raysynth.files.model_file import ModelContent, under
 from raysynth.methods.base import Synthesizer
 from raysynth.methods.registry import model_from_content
+from raysynth.related.grouping import codes, is_shared
 from raysynth.sampling.chunks import SamplingModel, assemble
 from raysynth.sampling.frame import one_torch_thread, worker_threads
 from raysynth.sampling.persons import TRIES, until_kept
@@ -57,20 +58,25 @@ class RowModel:
             make: an unfitted one, of a method whose `completes_rows` is True.
             columns: of the table, given ones and others.
             schema: what is known of them.
-            given: names.
+            given: names; categories of which too few persons share any are left out.
             persons: whose each row is; None: each row is a person's only one.
 
         Raises:
             DataError, SchemaError: as `Synthesizer.fit`.
         """
         synthesizer = make()
+        whose = np.arange(len(next(iter(columns.values())))) if persons is None else persons
+        discrete = [c.name for c in schema.columns if c.name in given and c.kind.is_discrete]
+        lost = {n for n in discrete if not is_shared(codes(columns[n])[0], whose, schema.rare_threshold)}
+        given = tuple(n for n in given if n not in lost)
+        schema = replace(schema, columns=tuple(c for c in schema.columns if c.name not in lost))
         if persons is not None:  # a number that follows the order of rows, of which nothing is to be learned
             whose = ColumnSchema(PERSONS, Kind.IDENTIFIER, "int64", in_order=False)
             schema = replace(schema, columns=(*schema.columns, whose))
         synthesizer.set_params(schema=schema)
         if hasattr(synthesizer, "_given"):
             synthesizer._given = given
-        rows = dict(columns)
+        rows = {n: values for n, values in columns.items() if n not in lost}
         if persons is not None:
             rows[PERSONS] = pa.array(persons)
             synthesizer.set_params(entity=PERSONS)

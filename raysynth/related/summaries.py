@@ -28,6 +28,7 @@ from raysynth.related.grouping import (
     codes,
     group_modes,
     group_moments,
+    is_shared,
     nearest_of,
     number_column,
     numbers,
@@ -296,7 +297,13 @@ class Summaries:
 
 
 def with_most(summaries: Summaries, parents: Mapping[str, Any], persons_P: np.ndarray, rare: int) -> Summaries:
-    """The summaries with what at least `rare` persons reach; `parents`: their columns, `persons_P`: whose each is."""
+    """The summaries with what at least `rare` persons reach, without categories that so many have none in common.
+
+    Args:
+        parents: their columns. persons_P: whose each is.
+    """
+    typical = {c.name: parents[summaries._of_category(c)[0].name] for c in summaries.categories}
+    shared = tuple(c for c in summaries.categories if is_shared(codes(typical[c.name])[0], persons_P, rare))
     most = {}
     for column in summaries.numbers:
         ends = summaries._numbers(parents, column)
@@ -306,7 +313,7 @@ def with_most(summaries: Summaries, parents: Mapping[str, Any], persons_P: np.nd
         _, first = np.unique(persons_P[order], return_index=True)
         if len(first) >= rare:
             most[column.name] = float(largest[order[np.sort(first)[rare - 1]]])
-    return replace(summaries, most=most)
+    return replace(summaries, most=most, categories=shared)
 
 
 def choose_summaries(
