@@ -118,6 +118,14 @@ def numbers_or_null(x: np.ndarray) -> pa.Array:
     return pa.array(x, mask=x == NO_PARENT)
 
 
+def kinds_of(rows: pa.Table, column: str, otherwise: int) -> np.ndarray:
+    """A column of codes, `NO_PARENT` where missing, (N,); where there is no such column, all of one kind."""
+    if column not in rows.column_names:
+        return np.full(rows.num_rows, otherwise)
+    kinds: np.ndarray = plain(rows.column(column)).fill_null(NO_PARENT).to_numpy().astype(np.int64)
+    return kinds
+
+
 def number_column(name: str) -> ColumnSchema:
     """A whole number that models see as a number, however few its values are."""
     return ColumnSchema(name, Kind.CONTINUOUS, "int64", decimals=0)
@@ -157,6 +165,29 @@ def nearest_of(x: np.ndarray, sorted_: np.ndarray) -> np.ndarray:
     above = np.clip(np.searchsorted(sorted_, x), 1, max(len(sorted_) - 1, 1))
     low, high = sorted_[above - 1], sorted_[np.minimum(above, len(sorted_) - 1)]
     return np.where(np.isnan(x), x, np.where(x - low <= high - x, low, high))
+
+
+def reaching(
+    x_N: np.ndarray, parent_N: np.ndarray, least_P: np.ndarray, width_P: np.ndarray, together: bool
+) -> np.ndarray:
+    """The values with the least of each family at its least, the largest, where there are two, at its largest.
+
+    `together`: rows that share such an end move with it, since they repeat each other.
+    """
+    there = np.flatnonzero(~np.isnan(x_N))
+    if not len(there):
+        return x_N
+    order = there[np.lexsort((x_N[there], parent_N[there]))]
+    of, x = parent_N[order], x_N[order]
+    first = np.append(True, of[1:] != of[:-1])
+    last = np.append(first[1:], True)
+    family = np.cumsum(first) - 1
+    low, high = x[first][family], x[last][family]
+    moved = together & (low < high)
+    to_high, to_low = (end | (moved & (x == value)) for end, value in ((last, high), (first, low)))
+    x_N[order[to_high]] = (least_P + width_P)[of[to_high]]
+    x_N[order[to_low]] = least_P[of[to_low]]
+    return x_N
 
 
 def group_modes(group_N: np.ndarray, code_N: np.ndarray, n_groups: int) -> tuple[np.ndarray, np.ndarray]:

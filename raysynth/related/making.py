@@ -5,7 +5,6 @@ Everything follows from the models and one random stream. Shape legend: N rows o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysynth.related.grouping import NO_PARENT, Family, codes, deal, plain, take_or_null
+from raysynth.related.distinct import FamilyKeys, distinct_roots, exchange_parents, say_fewer
+from raysynth.related.grouping import NO_PARENT, Family, deal, kinds_of, plain, take_or_null
 from raysynth.related.learning import TableModel
 from raysynth.related.located import parents_by_values
 from raysynth.related.plan import code_of, level_of, number_of, place_of, wanted_of
@@ -23,12 +23,10 @@ from raysynth.running.progress import progress
 from raysynth.schema.constraints.values import one_array
 from raysynth.schema.relations import Relation
 
-FEWER = 0.9  # of the rows asked for: fewer are said
-DISTINCT_TRIES = 60  # rounds of new rows in place of those that repeat a key
 TRIED = 8  # families for each parent whose children are summarised in its row
+REPEAT = 1e9  # how far a key that repeats brings a family from what its parent's row says
 MOST_TRIED = 1_000_000  # rows of a table in all of them at a time
 NONE = np.empty(0, np.int64)
-REDEALT = 30  # rounds of new parents in place of those that repeat a key
 
 
 @dataclass
@@ -110,7 +108,8 @@ def make_roots(model: TableModel, asked: Roots, rng: np.random.Generator) -> Mad
         rows = rows_model.conditioned(asked.n, asked.conditions, int(rng.integers(1 << 62)))
         rows = model.forms.inverse(rows, None, NONE, set(asked.conditions))
     elif rows_model is not None:
-        rows = _distinct(model, _drawn(model, rows_model, asked.n, rng), asked.n, rng)
+        rows = _drawn(model, rows_model, asked.n, rng)
+        rows = distinct_roots(model, rows, asked.n, lambda n: _drawn(model, rows_model, n, rng))
     n = rows.num_rows
     return Made(rows, pa.table({"": pa.nulls(n)}), {}, np.zeros(n, np.int64))
 
@@ -120,57 +119,29 @@ def _drawn(model: TableModel, rows: RowModel, n: int, rng: np.random.Generator) 
     return model.forms.inverse(rows.draw(pa.table({}), n, rng), None, NONE)
 
 
-def _distinct(model: TableModel, rows: pa.Table, n: int, rng: np.random.Generator) -> pa.Table:
-    """The rows with new ones in place of those that repeat a key of learned columns, as far as there are such."""
-    assert model.model is not None
-    keys = [k for k in model.plan.keys if all(c in rows.column_names for c in k)]
-    for key in keys:
-        kept = rows.take(pa.array(_first_of_each(rows, key)))
-        for _ in range(DISTINCT_TRIES):
-            if kept.num_rows >= n:
-                break
-            more = _drawn(model, model.model, max(n - kept.num_rows, n // 4), rng)
-            kept = pa.concat_tables([kept, more]).unify_dictionaries().combine_chunks()
-            kept = kept.take(pa.array(_first_of_each(kept, key)[:n]))
-        if kept.num_rows < FEWER * n:
-            warnings.warn(
-                f"table '{model.plan.name}': {kept.num_rows:,} of {n:,} rows made, since its key ({', '.join(key)}) "
-                "has no more values that are learned; rows below follow. Ask for a smaller scale, or give its rows",
-                stacklevel=2,
-            )
-        rows = kept
-    return rows
-
-
-def _first_of_each(rows: pa.Table, key: tuple[str, ...]) -> np.ndarray:
-    """The rows that are the first with their key, ascending; rows that lack a part of it are left out."""
-    number, whole = np.zeros(rows.num_rows, np.int64), np.ones(rows.num_rows, bool)
-    for column in key:
-        code, _ = codes(rows.column(column))
-        whole &= code >= 0
-        number = np.unique(number * (int(code.max(initial=0)) + 2) + code + 1, return_inverse=True)[1]
-    first: np.ndarray = np.sort(np.unique(np.where(whole, number, -1), return_index=True)[1])
-    return first[whole[first]]
-
-
 def make_children(model: TableModel, parents: Made, n_alone: int, rng: np.random.Generator) -> Made:
     """The children that some made parents are to have, parent by parent, and `n_alone` rows without one."""
     relation = model.plan.primary
     assert relation is not None
     number = np.maximum(plain(parents.rows.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64), 0)
-    tries = 1
+    keys = FamilyKeys.of(model)
+    tries = TRIED if model.model is not None and (model.summaries is not None or keys.keys) else 1
     if model.summaries is not None:
         known = model.summaries.repaired(parents.rows, number)
         own = {n: known.column(n) for n in known.column_names}
         parents = replace(parents, rows=pa.table(own | model.summaries.seen(own)))
-        tries = 1 if model.model is None else TRIED
     ends = np.append(_ends(number, MOST_TRIED // tries) if tries > 1 else [], len(number)).astype(int)
     parts = []
     for begin, end in zip([0, *ends[:-1]], ends, strict=True):
         own_P = np.arange(begin, end)
-        parts.append(_tried(model, parents, own_P, number, n_alone if end == len(number) else 0, tries, rng))
+        parts.append(_tried(model, parents, own_P, number, n_alone if end == len(number) else 0, tries, keys, rng))
     context, rows = (pa.concat_tables(p).unify_dictionaries().combine_chunks() for p in zip(*parts, strict=True))
     family = _with_alone(number, n_alone)
+    rows, kept = keys.without_repeats(rows, family.parent)
+    if len(kept) < len(family.parent):
+        say_fewer(model, len(kept), len(family.parent), (*relation.child_key, *keys.keys[0]))
+        context, rows, parent_N = context.take(pa.array(kept)), rows.take(pa.array(kept)), family.parent[kept]
+        family = _with_alone(np.bincount(parent_N[parent_N >= 0], minlength=len(number)), n_alone)
     return Made(rows, context, {relation: family.parent}, family.place)
 
 
@@ -189,18 +160,24 @@ def _tried(
     number_P: np.ndarray,
     n_alone: int,
     tries: int,
+    keys: FamilyKeys,
     rng: np.random.Generator,
 ) -> tuple[pa.Table, pa.Table]:
-    """What the children of some parents see of their ancestors, and these: of `tries` families the nearest one."""
+    """What the children of some parents see of their ancestors, and these: of `tries` families one of those that repeat
+    the fewest keys, the nearest."""
     assert model.plan.primary is not None
     each = pa.array(np.tile(own_P, tries))
     above = replace(parents, rows=parents.rows.take(each), context=parents.context.take(each))
     family = _with_alone(np.tile(number_P[own_P], tries), n_alone)
     context, rows = _children(model, above, model.plan.primary.parent, family, rng)
-    if model.summaries is None or tries == 1:
+    if tries == 1:
         return context, rows
-    asked = {n: above.rows.column(n) for n in above.rows.column_names}
-    kept = pa.array(nearest_families(model.summaries.apart(rows, asked, family.parent), family, len(own_P)))
+    repeated = family.parent[keys.repeated(rows, family.parent)]
+    apart = np.bincount(repeated, minlength=len(family.number)) * REPEAT
+    if model.summaries is not None:
+        asked = {n: above.rows.column(n) for n in above.rows.column_names}
+        apart += model.summaries.apart(rows, asked, family.parent)
+    kept = pa.array(nearest_families(apart, family, len(own_P)))
     return context.take(kept), rows.take(kept)
 
 
@@ -314,13 +291,13 @@ def match_all(
     for (name, model), stream in zip(models.items(), rng.spawn(len(models)), strict=True):
         for relation in model.plan.matched:
             rows, parents = made[name].rows, made[relation.parent].rows
-            wanted = _kinds(rows, wanted_of(relation), NO_PARENT if relation.nullable else 0)
+            wanted = kinds_of(rows, wanted_of(relation), NO_PARENT if relation.nullable else 0)
             number = plain(parents.column(number_of(relation))).fill_null(0).to_numpy().astype(np.int64)
-            kind = np.maximum(_kinds(parents, code_of(relation), 0), 0)
+            kind = np.maximum(kinds_of(parents, code_of(relation), 0), 0)
             each: int | None = None
             if level_of(relation) in rows.column_names:
                 each = int(max(kind.max(initial=0), wanted.max(initial=0))) + 1
-                level = np.maximum(_kinds(rows, level_of(relation), 0), 0)
+                level = np.maximum(kinds_of(rows, level_of(relation), 0), 0)
                 wanted = np.where(level > 0, (level - 1) * each + np.maximum(wanted, 0), NO_PARENT)
                 kind = level * each + kind
             found = deal(wanted, kind, np.maximum(number, 0), stream, each)
@@ -333,7 +310,7 @@ def match_all(
             made[name].parents[relation] = parents_by_values(relation, rows, parents, stream)
         for relation in model.plan.references:
             made[name].parents[relation] = _places(made[name].rows, relation, n_referenced[relation.parent], stream)
-        _without_repeats(model, made[name], stream)
+        exchange_parents(model, made[name].rows, made[name].parents, stream)
 
 
 def _places(rows: pa.Table, relation: Relation, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -342,55 +319,7 @@ def _places(rows: pa.Table, relation: Relation, n: int, rng: np.random.Generator
         return np.full(rows.num_rows, NO_PARENT)
     if place_of(relation) not in rows.column_names:
         return rng.integers(0, n, rows.num_rows)
-    place = _kinds(rows, place_of(relation), 0)
+    place = kinds_of(rows, place_of(relation), 0)
     lost = np.flatnonzero(place == NO_PARENT) if not relation.nullable else np.empty(0, np.int64)
     place[lost] = rng.integers(0, n, len(lost))
     return place
-
-
-def _kinds(rows: pa.Table, column: str, otherwise: int) -> np.ndarray:
-    """A column of codes, `NO_PARENT` where missing, (N,); where there is no such column, all of one kind."""
-    if column not in rows.column_names:
-        return np.full(rows.num_rows, otherwise)
-    kinds: np.ndarray = plain(rows.column(column)).fill_null(NO_PARENT).to_numpy().astype(np.int64)
-    return kinds
-
-
-def _without_repeats(model: TableModel, made: Made, rng: np.random.Generator) -> None:
-    """Exchange matched parents between rows that want the same kind until no primary key of foreign keys repeats.
-
-    Rows that still repeat one have lost it in the end: their table has fewer combinations than rows.
-    """
-    for key in model.plan.keys:
-        held = [r for r in made.parents if set(r.child_key) <= set(key)]
-        free = [r for r in held if r in model.plan.matched]
-        if not free or {c for r in held for c in r.child_key} != set(key):
-            continue
-        relation, others = free[-1], [r for r in held if r is not free[-1]]
-        wanted = _kinds(made.rows, wanted_of(relation), 0)
-        for _ in range(REDEALT):
-            repeated = _repeats([made.parents[r] for r in (*others, relation)])
-            if not len(repeated):
-                break
-            found = made.parents[relation]
-            for row, other in zip(repeated, _partners(repeated, wanted, rng), strict=True):
-                found[row], found[other] = found[other], found[row]
-
-
-def _repeats(parents: list[np.ndarray]) -> np.ndarray:
-    """The rows whose parents are those of an earlier row."""
-    number = np.zeros(len(parents[0]), np.int64)
-    for parent_N in parents:
-        number = np.unique(number * (int(parent_N.max(initial=0)) + 2) + parent_N + 1, return_inverse=True)[1]
-    first = np.zeros(len(number), bool)
-    first[np.unique(number, return_index=True)[1]] = True
-    return np.flatnonzero(~first)
-
-
-def _partners(rows: np.ndarray, wanted_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each of some rows a random row that wants the same kind of parent."""
-    order = np.argsort(wanted_N, kind="stable")
-    kinds = wanted_N[order]
-    start, stop = (np.searchsorted(kinds, wanted_N[rows], side) for side in ("left", "right"))
-    partners: np.ndarray = order[start + (rng.random(len(rows)) * (stop - start)).astype(np.int64)]
-    return partners

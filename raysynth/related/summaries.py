@@ -34,6 +34,7 @@ from raysynth.related.grouping import (
     numbers,
     on_grid,
     plain,
+    reaching,
     unit_in,
     values_of,
 )
@@ -291,7 +292,7 @@ class Summaries:
                 least, largest = (nearest_of(e, drawn) for e in (least, least + width))
                 width = largest - least
                 x[held] = np.clip(x[held], least[parent_N], largest[parent_N])
-            x[held] = _reaching(x[held], parent_N, least, width, column.name in self.relative)
+            x[held] = reaching(x[held], parent_N, least, width, column.name in self.relative)
             result[column.name] = of_type(x, column)
         return pa.table(result)
 
@@ -375,29 +376,6 @@ def _varies(x_N: np.ndarray, parent_N: np.ndarray, number_P: np.ndarray) -> bool
 def _ascending(x_N: np.ndarray, parent_N: np.ndarray) -> np.ndarray:
     """The values of each family in ascending order along its rows, which stand family by family; missing ones last."""
     return x_N[np.lexsort((x_N, parent_N))]
-
-
-def _reaching(
-    x_N: np.ndarray, parent_N: np.ndarray, least_P: np.ndarray, width_P: np.ndarray, together: bool
-) -> np.ndarray:
-    """The values with the least of each family at its least, the largest, where there are two, at its largest.
-
-    `together`: rows that share such an end move with it, since they repeat each other.
-    """
-    there = np.flatnonzero(~np.isnan(x_N))
-    if not len(there):
-        return x_N
-    order = there[np.lexsort((x_N[there], parent_N[there]))]
-    of, x = parent_N[order], x_N[order]
-    first = np.append(True, of[1:] != of[:-1])
-    last = np.append(first[1:], True)
-    family = np.cumsum(first) - 1
-    low, high = x[first][family], x[last][family]
-    moved = together & (low < high)
-    to_high, to_low = (end | (moved & (x == value)) for end, value in ((last, high), (first, low)))
-    x_N[order[to_high]] = (least_P + width_P)[of[to_high]]
-    x_N[order[to_low]] = least_P[of[to_low]]
-    return x_N
 
 
 def _float(name: str) -> ColumnSchema:

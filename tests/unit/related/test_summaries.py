@@ -9,11 +9,11 @@ import pytest
 from outcome import value_of
 
 from raysynth import RelationalSynthesizer
-from raysynth.related.grouping import Family, nearest_of
+from raysynth.related.grouping import Family, nearest_of, reaching
 from raysynth.related.kinds import Sample, children_codes, share_of_parents
 from raysynth.related.making import nearest_families
 from raysynth.related.siblings import AS_BEFORE, Siblings
-from raysynth.related.summaries import Summaries, _reaching, choose_summaries, with_most
+from raysynth.related.summaries import Summaries, choose_summaries, with_most
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import Relation
 
@@ -163,7 +163,7 @@ def test_ends_of_families_are_values_of_rows_and_rows_that_repeat_an_end_reach_i
     parent_N, least, width = np.array([0, 0, 0, 0, 1, 1]), np.array([0.0, 5.0]), np.array([9.0, 2.0])
     for together, wanted in ((True, [0, 9, 9, 4, 5, 7]), (False, [0, 8, 9, 4, 5, 7])):
         x = np.array([2.0, 8.0, 8.0, 4.0, 6.0, 6.0])
-        assert _reaching(x, parent_N, least, width, together).tolist() == wanted
+        assert reaching(x, parent_N, least, width, together).tolist() == wanted
 
 
 def test_kinds_that_children_find_follow_what_tells_parents_apart() -> None:

@@ -11,6 +11,7 @@ import pytest
 from outcome import value_of
 
 from raysynth.related import making, writing
+from raysynth.related.distinct import exchange_parents
 from raysynth.related.grouping import NO_PARENT
 from raysynth.related.making import TRIED, Made, Roots
 from raysynth.related.opened import OpenDatabase
@@ -83,7 +84,7 @@ def test_rows_without_a_parent_come_once_however_many_parts_are_made(monkeypatch
     monkeypatch.setattr(making, "MOST_TRIED", 8 * TRIED)
     relation = Relation.parse("orders.buyer -> buyers.id")
     same: Any = SimpleNamespace(repaired=lambda rows, number: rows, seen=lambda own: {})
-    model: Any = SimpleNamespace(plan=SimpleNamespace(primary=relation), summaries=same, model=object())
+    model: Any = SimpleNamespace(plan=SimpleNamespace(primary=relation, keys=()), summaries=same, model=object())
     parents = Made(pa.table({number_of(relation): [4, 4, 4, 4, 4]}), pa.table({}), {}, np.zeros(5, np.int64))
     made = making.make_children(model, parents, 3, np.random.default_rng(0))
     assert len(alone) > 1 and alone == [0] * (len(alone) - 1) + [3]
@@ -124,7 +125,7 @@ def test_parents_are_exchanged_only_where_foreign_keys_alone_make_the_primary_ke
     model: Any = SimpleNamespace(plan=SimpleNamespace(keys=[key], matched={matched: None}))
     parents = {first: np.array([0, 0, 1, 1]), matched: np.array([5, 5, 6, 7])}
     made = Made(pa.table({"x": range(4)}), pa.table({}), parents, np.zeros(4, np.int64))
-    value_of(lambda: making._without_repeats(model, made, np.random.default_rng(0)))
+    value_of(lambda: exchange_parents(model, made.rows, made.parents, np.random.default_rng(0)))
     pairs = {*zip(parents[first].tolist(), parents[matched].tolist(), strict=True)}
     assert (len(pairs) == 4) == exchanged and sorted(parents[matched]) == [5, 5, 6, 7]
 

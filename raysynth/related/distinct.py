@@ -1,0 +1,186 @@
+"""Keys that do not repeat among made rows, though models of rows know nothing of them.
+
+Of the children of a parent those families are kept that repeat fewest keys; numbers and times that still repeat are
+moved to the next free ones, rows whose parents were matched exchange them, and what is left over goes. Shape legend: N
+rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from raysynth.related.forms import of_type
+from raysynth.related.grouping import codes, kinds_of, numbers, unit_in
+from raysynth.related.learning import TableModel
+from raysynth.related.plan import wanted_of
+from raysynth.schema.columns import ColumnSchema
+from raysynth.schema.relations import Relation
+
+FEWER = 0.9  # of the rows asked for: fewer are said
+TRIES = 60  # rounds of new rows in place of those that repeat a key
+REDEALT = 30  # rounds of new parents in place of those that repeat a key
+MOST_PLACES = 2**62  # of numbers that are moved, over all groups
+
+
+@dataclass(frozen=True)
+class FamilyKeys:
+    """The keys of a table that hold that of its primary parent: children of one parent differ in the other columns.
+
+    Args:
+        keys: these other columns of each key, which are learned.
+        movable: of them numbers and times that nothing else depends on, as the table has them.
+    """
+
+    keys: tuple[tuple[str, ...], ...]
+    movable: Mapping[str, ColumnSchema]
+
+    @classmethod
+    def of(cls, model: TableModel) -> FamilyKeys:
+        """Those of a table, whose rows know only what is learned, but for a column that numbers them anyway."""
+        plan, keys = model.plan, []
+        if plan.primary is None or model.model is None or not plan.keys:
+            return cls((), {})
+        made = {c.name: c for c in model.forms.columns} | ({} if model.line is None else {model.line[0]: None})
+        for key in plan.keys:
+            own = tuple(c for c in key if c not in {*plan.primary.child_key, *plan.copies})
+            if own and set(plan.primary.child_key) <= set(key) and set(own) <= set(made):
+                keys.append(own)
+        keys = [k for k in keys if model.line is None or model.line[0] not in k]
+        fixed = {*plan.compared, *(c for x in model.schema.constraints for c in x.involves)}
+        columns = (c for c in model.forms.columns if c.kind.is_numeric and c.name not in fixed)
+        return cls(tuple(keys), {c.name: c for c in columns})
+
+    def repeated(self, rows: pa.Table, parent_N: np.ndarray) -> np.ndarray:
+        """Whether each row repeats a key of an earlier one, (N,) bool; without a parent it repeats none."""
+        result = np.zeros(len(parent_N), bool)
+        for own in self.keys:
+            later = repeats([parent_N, *(codes(rows.column(c))[0] for c in own)])
+            result[later[parent_N[later] >= 0]] = True
+        return result
+
+    def without_repeats(self, rows: pa.Table, parent_N: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+        """The rows with repeated numbers moved, and the numbers of those that then repeat no key, ascending."""
+        for own in self.keys:
+            for name in [c for c in own if c in self.movable][:1]:
+                group = [parent_N, *(codes(rows.column(c))[0] for c in own if c != name)]
+                moved = _moved(numbers(rows.column(name)), _numbered(group), parent_N >= 0)
+                place = rows.column_names.index(name)
+                rows = rows.set_column(place, name, of_type(moved, self.movable[name]))
+        return rows, np.flatnonzero(~self.repeated(rows, parent_N))
+
+
+def _moved(x_N: np.ndarray, group_N: np.ndarray, held_N: np.ndarray) -> np.ndarray:
+    """Numbers of which those of one group differ, moved as little upwards as it takes, at the upper end downwards.
+
+    None goes beyond the least or the largest; where there are fewer numbers than rows, some stay equal.
+    """
+    at = np.flatnonzero(held_N & ~np.isnan(x_N))
+    unit = unit_in(x_N)
+    if not len(at) or not unit:
+        return x_N
+    low = x_N[at].min()
+    place, group = np.round((x_N[at] - low) / unit).astype(np.int64), np.unique(group_N[at], return_inverse=True)[1]
+    order = np.lexsort((place, group))
+    place, group, last = place[order], group[order].astype(np.int64), int(place.max())
+    within = np.arange(len(at)) - np.searchsorted(group, group)
+    apart = last + int(within.max()) + 1
+    if int(group[-1] + 1) > MOST_PLACES // apart:
+        return x_N
+    up = np.maximum.accumulate(place - within + group * apart) - group * apart + within
+    down = (np.minimum(up, last) - within + group * apart)[::-1]
+    final = np.minimum.accumulate(down)[::-1] - group * apart + within
+    result = x_N.copy()
+    result[at[order]] = np.where(final == place, x_N[at[order]], low + np.clip(final, 0, last) * unit)
+    return result
+
+
+def _numbered(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """A number of each row, the same where all columns are, (N,)."""
+    number = np.zeros(len(columns[0]), np.int64)
+    for code_N in columns:
+        number = np.unique(number * (int(code_N.max(initial=0)) + 2) + code_N + 1, return_inverse=True)[1]
+    return number
+
+
+def repeats(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows whose numbers, -1 or more in each column (N,), are those of an earlier row."""
+    first = np.zeros(len(columns[0]), bool)
+    first[np.unique(_numbered(columns), return_index=True)[1]] = True
+    return np.flatnonzero(~first)
+
+
+def distinct_roots(model: TableModel, rows: pa.Table, n: int, draw: Callable[[int], pa.Table]) -> pa.Table:
+    """The rows with new ones in place of those that repeat a key of learned columns, as far as there are such.
+
+    Args:
+        model: of a root table. rows: made ones. n: how many are wanted. draw: so many more.
+    """
+    keys = [k for k in model.plan.keys if all(c in rows.column_names for c in k)]
+    for key in keys:
+        kept = rows.take(pa.array(_first_of_each(rows, key)))
+        for _ in range(TRIES):
+            if kept.num_rows >= n:
+                break
+            kept = pa.concat_tables([kept, draw(max(n - kept.num_rows, n // 4))]).unify_dictionaries().combine_chunks()
+            kept = kept.take(pa.array(_first_of_each(kept, key)[:n]))
+        say_fewer(model, kept.num_rows, n, key)
+        rows = kept
+    return rows
+
+
+def say_fewer(model: TableModel, kept: int, n: int, key: Sequence[str]) -> None:
+    """Warn where clearly fewer rows of a table are made than asked for, since its key has no more values."""
+    if kept < FEWER * n:
+        warnings.warn(
+            f"table '{model.plan.name}': {kept:,} of {n:,} rows made, since its key ({', '.join(key)}) "
+            "has no more values that are learned; rows below follow. Ask for a smaller scale, or give its rows",
+            stacklevel=2,
+        )
+
+
+def _first_of_each(rows: pa.Table, key: tuple[str, ...]) -> np.ndarray:
+    """The rows that are the first with their key, ascending; rows that lack a part of it are left out."""
+    columns = [codes(rows.column(c))[0] for c in key]
+    first = np.setdiff1d(np.arange(rows.num_rows), repeats(columns))
+    return first[np.all([c[first] >= 0 for c in columns], axis=0)]
+
+
+def exchange_parents(
+    model: TableModel, rows: pa.Table, parents: Mapping[Relation, np.ndarray], rng: np.random.Generator
+) -> None:
+    """Exchange matched parents between rows that want the same kind until no key repeats, as far as that goes.
+
+    Rows that still repeat one have lost it in the end: their table has fewer combinations than rows.
+
+    Args:
+        rows: made ones. parents: of each key the number of each row's parent; it is changed.
+    """
+    for key in model.plan.keys:
+        held = [r for r in parents if set(r.child_key) <= set(key)]
+        free = [r for r in held if r in model.plan.matched]
+        own = set(key) - {c for r in held for c in r.child_key}
+        if not free or not own <= set(rows.column_names):
+            continue
+        relation = free[-1]
+        others = [parents[r] for r in held if r is not relation] + [codes(rows.column(c))[0] for c in own]
+        wanted, found = kinds_of(rows, wanted_of(relation), 0), parents[relation]
+        for _ in range(REDEALT):
+            repeated = repeats([*others, found])
+            if not len(repeated):
+                break
+            for row, other in zip(repeated, _partners(repeated, wanted, rng), strict=True):
+                found[row], found[other] = found[other], found[row]
+
+
+def _partners(rows: np.ndarray, wanted_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each of some rows a random row that wants the same kind of parent."""
+    order = np.argsort(wanted_N, kind="stable")
+    kinds = wanted_N[order]
+    start, stop = (np.searchsorted(kinds, wanted_N[rows], side) for side in ("left", "right"))
+    partners: np.ndarray = order[start + (rng.random(len(rows)) * (stop - start)).astype(np.int64)]
+    return partners

@@ -1,0 +1,109 @@
+"""Keys of children that hold learned columns: no made row repeats one, whatever models of rows know."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from unit.related.measures import pointing_nowhere
+
+from raysynth import RelationalSynthesizer
+from raysynth.related.distinct import FamilyKeys, _moved
+from raysynth.schema.columns import ColumnSchema, Kind
+from raysynth.schema.relations import DatabaseSchema, Relation, TableKeys
+
+TREES = {"n_trees": 2}
+
+
+def ward(seed: int = 0, patients: int = 150) -> tuple[dict[str, pd.DataFrame], DatabaseSchema]:
+    """Patients, visits with a key of patient and day, tests with one of visit and what is tested."""
+    rng = np.random.default_rng(seed)
+    visits = [(p, d) for p in range(patients) for d in rng.choice(40, rng.integers(1, 12), replace=False)]
+    found = pd.DataFrame(visits, columns=["patient", "day"])
+    found["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(found["day"], unit="D")
+    found["ward"] = rng.choice(["a", "b"], len(found))
+    tests = found.loc[np.repeat(np.arange(len(found)), rng.integers(0, 4, len(found))), ["patient", "day"]]
+    tests = tests.assign(test=rng.choice(["Na", "K", "CRP", "Hb"], len(tests))).drop_duplicates(ignore_index=True)
+    tables = {
+        "patients": pd.DataFrame({"id": range(patients), "age": rng.integers(20, 80, patients)}),
+        "visits": found.sort_values(["patient", "day"], ignore_index=True),
+        "tests": tests.assign(value=rng.normal(size=len(tests))),
+    }
+    keys = (
+        TableKeys("patients", ("id",)),
+        TableKeys("visits", ("patient", "day")),
+        TableKeys("tests", ("patient", "day", "test")),
+    )
+    relations = "visits.patient -> patients.id", "tests.(patient,day) -> visits.(patient,day)"
+    return tables, DatabaseSchema(keys, tuple(map(Relation.parse, relations)))
+
+
+def test_no_key_of_a_parent_and_learned_columns_repeats(tmp_path: Path) -> None:
+    tables, schema = ward()
+    model = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=TREES).fit(tables)
+    made = model.sample(scale=2.0, seed=3)
+    for keys in schema.tables:
+        assert not made[keys.name].duplicated(list(keys.primary_key)).any()
+        assert len(made[keys.name]) == pytest.approx(2 * len(tables[keys.name]), rel=0.15)
+    assert all(pointing_nowhere(made, r) == 0 for r in schema.relations)
+    assert made["visits"]["day"].between(tables["visits"]["day"].min(), tables["visits"]["day"].max()).all()
+    model.sample_database(tmp_path / "ward.db", seed=3)
+    with sqlite3.connect(tmp_path / "ward.db") as connection:
+        assert connection.execute("SELECT count(*) FROM visits").fetchone()[0] > 0.8 * len(tables["visits"])
+
+
+def test_a_key_of_matched_parents_and_a_learned_column_does_not_repeat() -> None:
+    rng = np.random.default_rng(0)
+    lines = pd.DataFrame({"order": rng.integers(0, 300, 2000), "product": rng.integers(0, 40, 2000)})
+    lines["size"] = rng.choice(["S", "M", "L"], 2000)
+    tables = {
+        "orders": pd.DataFrame({"id": range(300), "day": rng.integers(1, 365, 300)}),
+        "products": pd.DataFrame({"id": range(40), "price": rng.integers(1, 90, 40)}),
+        "lines": lines.drop_duplicates(ignore_index=True),
+    }
+    names = (TableKeys("orders", ("id",)), TableKeys("products", ("id",)), TableKeys("lines", tuple(lines)))
+    relations = tuple(map(Relation.parse, ("lines.order -> orders.id", "lines.product -> products.id")))
+    model = RelationalSynthesizer(relations=DatabaseSchema(names, relations), seed=1, verbose=False, parameters=TREES)
+    made = model.fit(tables).sample(seed=2)
+    assert not made["lines"].duplicated(list(lines)).any()
+
+
+def test_few_values_for_many_children_are_said_and_not_repeated() -> None:
+    rng = np.random.default_rng(0)
+    parents = pd.DataFrame({"id": range(80), "x": rng.normal(size=80)})
+    children = pd.DataFrame([(p, c) for p in range(80) for c in "abc"], columns=["parent", "letter"])
+    keys = TableKeys("parents", ("id",)), TableKeys("children", ("parent", "letter"))
+    schema = DatabaseSchema(keys, (Relation.parse("children.parent -> parents.id"),))
+    model = RelationalSynthesizer(relations=schema, seed=1, verbose=False, parameters=TREES)
+    made = model.fit({"parents": parents, "children": children}).sample(seed=2)["children"]
+    assert not made.duplicated().any() and len(made) > 150
+
+
+@pytest.mark.parametrize("unit", [1.0, 86_400.0, 7.0])
+def test_numbers_are_moved_to_the_next_free_ones_of_their_group(unit: float) -> None:
+    group = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3])
+    x = np.array([4, 4, 5, 4, 6, 9, 9, 8, 0, np.nan]) * unit
+    moved = _moved(x, group, np.append(np.ones(9, bool), False))
+    assert (moved[:9] / unit).tolist() == [4, 5, 6, 4, 6, 8, 9, 7, 0] and np.isnan(moved[9])
+
+
+def test_numbers_that_differ_or_lie_on_no_grid_stay() -> None:
+    rng = np.random.default_rng(1)
+    group, x = rng.integers(0, 50, 400), rng.permutation(4000)[:400].astype(float)
+    assert (_moved(x, group, np.ones(400, bool)) == x).all()
+    assert (_moved(x * 0 + 0.5, group, np.ones(400, bool)) == 0.5).all()
+    crowded = _moved(np.array([1.0, 1.0, 1.0, 2.0]), np.zeros(4, np.int64), np.ones(4, bool))
+    assert set(crowded) == {1.0, 2.0}  # more rows than numbers: some stay equal, none leaves the range
+
+
+def test_rows_without_a_parent_repeat_nothing() -> None:
+    keys = FamilyKeys((("day",),), {"day": ColumnSchema("day", Kind.CONTINUOUS, "int64", decimals=0)})
+    rows, parent = pa.table({"day": [3, 3, 3, 3, 8]}), np.array([0, 0, -1, -1, 1])
+    assert keys.repeated(rows, parent).tolist() == [False, True, False, False, False]
+    moved, kept = keys.without_repeats(rows, parent)
+    assert moved["day"].to_pylist() == [3, 4, 3, 3, 8]
+    assert kept.tolist() == [0, 1, 2, 3, 4]
