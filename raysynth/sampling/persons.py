@@ -91,12 +91,11 @@ def rows_of_persons(
     persons, of_N = np.unique(person_N, return_inverse=True)
     first = each.first_row(int(persons[0]), model.key, known.entity)
     after = each.first_row(int(persons[-1]) + 1, model.key, known.entity)
-    begins = [first // chunk_rows if first < first_row else chunk, *[chunk] * (len(persons) - 1)]
-    shared = [begins[0] < chunk, *[False] * (len(persons) - 1)]
+    shared = [first < first_row, *[False] * (len(persons) - 1)]
     shared[-1] = shared[-1] or after > (chunk + 1) * chunk_rows
     parts = []
     if shared[0]:
-        parts.append(draw(1, _of_both(stream(begins[0]))))
+        parts.append(draw(1, _of_both(stream(first // chunk_rows))))
     if own := shared.count(False):
         parts.append(draw(own, rng))
     if shared[-1] and len(persons) > 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from outcome import value_of
 
 from raysynth.encoding.repeated import CYCLE, RepeatedEncoder, RowsEach, rows_each_of
 from raysynth.errors import SchemaError
@@ -66,3 +68,47 @@ def test_a_schema_keeps_rows_each_and_refuses_what_cannot_be_drawn_from() -> Non
             TableSchema((ColumnSchema("id", Kind.IDENTIFIER, "string", rows_each=wrong),)).validate()  # type: ignore[arg-type]
     with pytest.raises(SchemaError, match="within 'id'"):
         TableSchema((name,)).validate()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_first_rows_are_where_persons_begin(seed: int) -> None:
+    layout = RowsEach(((1, 0.2), (2, 0.5), (7, 0.3)))
+    in_cycle = int(layout.lengths.sum())
+    persons = layout.persons(0, 2 * in_cycle, seed, "id")
+    for person in (0, 1, 17, CYCLE - 1, CYCLE, CYCLE + 5):
+        assert layout.first_row(person, seed, "id") == np.flatnonzero(persons == person)[0]
+    begin = in_cycle - 3
+    assert layout.persons(begin, 9, seed, "id").tolist() == persons[begin : begin + 9].tolist()
+    assert layout.persons(7, 1, seed, "id").tolist() == [persons[7]] and len(layout.persons(7, 0, seed, "id")) == 0
+
+
+class Numbered(IdentifierEncoder):
+    """Keys that are the row numbers which they are made for."""
+
+    def near(self, places: np.ndarray, row_start: int, reserved: int, key: int) -> pa.Array:
+        """One for each place, from the first number on."""
+        assert reserved == 0 or len(places) <= reserved, "no more than there are numbers for"
+        return pa.array(row_start + np.arange(len(places)))
+
+
+@pytest.mark.parametrize("shares", [((2, 1.0),), ((1, 0.5), (3, 0.5)), ((12, 1.0),), ((5, 1.0),)])
+def test_keys_near_a_place_are_one_for_each_person_in_whichever_chunk(shares: tuple[tuple[int, float], ...]) -> None:
+    """Chunks of five rows: who begins in one and ends in the next, or the one after, has one key, nobody else's."""
+    made = RepeatedEncoder(Numbered("id", "integer", "int64"), RowsEach(shares), "id")
+    keys: dict[int, set[int]] = {}
+    for chunk in range(30):
+        persons = made.rows_each.persons(5 * chunk, 5, 3, "id")
+        own = value_of(lambda chunk=chunk, persons=persons: made.near(persons.astype(float), 5 * chunk, 5, 3))
+        for person, key in zip(persons.tolist(), own.to_pylist(), strict=True):
+            keys.setdefault(person, set()).add(key)
+    assert all(len(k) == 1 for k in keys.values())
+    assert len(set.union(*keys.values())) == len(keys)
+
+
+def test_rows_made_singly_have_the_keys_of_their_persons() -> None:
+    inner = IdentifierEncoder("id", "integer", "int64")
+    made = RepeatedEncoder(inner, RowsEach(((2, 1.0),)), "id")
+    persons = made.rows_each.persons(3, 6, 9, "id")
+    expected = inner.values(int(persons[0]), 4, 9).take(pa.array(persons - persons[0]))
+    assert value_of(lambda: made.values(3, 6, 9)).equals(expected)
+    assert value_of(lambda: made.near(np.zeros(6), 3, 0, 9)).equals(expected)
