@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +16,11 @@ import pytest
 from outcome import value_of
 
 from raysynth import GaussianCopula
-from raysynth.sampling import chunks
-from raysynth.sampling.chunks import DistinctRows, Piece, chunk_count, make_chunk
+from raysynth.constraints import Expression
+from raysynth.sampling import chunks, frame
+from raysynth.sampling.chunks import DistinctRows, Piece, SamplingModel, chunk_count, make_chunk
 from raysynth.sampling.conditions import ColumnCondition, Segment, parse_conditions
+from raysynth.sampling.effects import with_rules
 from raysynth.schema.columns import ColumnSchema, Kind
 
 
@@ -132,3 +137,78 @@ def test_what_is_whole_is_written_as_whole_numbers() -> None:
     years = ColumnSchema("y", Kind.DATETIME, "int32", date_format="%Y")
     days = pa.array([datetime.date(2024, 1, 1)])
     assert value_of(lambda: chunks.written(days, years)).to_pylist() == [2024]
+
+
+class Sizes:
+    """Writes down how many rows a generator is asked for at a time."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.asked = inner, list[int]()
+
+    def generate(self, n: int, rng: np.random.Generator, weights: Any = None) -> Any:
+        self.asked.append(n)
+        return self.inner.generate(n, rng, weights)
+
+
+@pytest.mark.parametrize("n", [0, 7])
+def test_rows_that_keep_no_rule_and_no_condition_are_drawn_at_once(copula: GaussianCopula, n: int) -> None:
+    """And of none with rules an empty table."""
+    model = copula._fitted()
+    sizes = Sizes(model.generator)
+    rng = np.random.default_rng(0)
+    rows = value_of(lambda: chunks._modelled_rows(replace(model, generator=sizes), Piece((), 0, n), rng, DISTINCT))
+    assert rows.num_rows == n and sizes.asked == [n]
+    ruled = with_rules(replace(model, generator=sizes), (Expression("age < 50"),))
+    some = value_of(lambda: chunks._modelled_rows(ruled, Piece((), 0, n), rng, DISTINCT))
+    assert some.num_rows == n and (n == 0 or max(some["age"].to_pylist()) < 50)
+
+
+@pytest.mark.parametrize("kind", ["exact", "blind"])
+def test_a_generator_that_heeds_conditions_has_nothing_to_reject(
+    sampling_model: Callable[[str], SamplingModel], kind: str
+) -> None:
+    model = sampling_model(kind)
+    asked = {"town": ["Bonn"], "age": (20, 40), "income": 25_000.125, "weight": None}
+    (segment,) = parse_conditions(asked, 5, model.schema, model.encoder)
+    wanted = value_of(lambda: chunks._Wanted.of(model, segment.conditions))
+    places = {c.name: i for i, c in enumerate(model.encoder.columns)}
+    assert wanted.conditions == segment.conditions and set(wanted.weights) == {places[n] for n in asked}
+    assert wanted.exact == (kind == "exact")
+    if kind == "exact":
+        assert wanted.within == {"town": {"Bonn"}, "age": (20, 40)} and wanted.widened == ()
+    else:
+        assert wanted.within == {} and [c.column for c in wanted.widened] == list(asked)
+        assert wanted.widened[2].spans and not wanted.widened[2].points
+    for condition in wanted.widened or segment.conditions:
+        encoder = model.encoder.columns[places[condition.column]]
+        np.testing.assert_array_equal(wanted.weights[places[condition.column]], condition.weights(encoder))
+    rows = value_of(lambda: wanted.draw(model, 3_000, np.random.default_rng(0)))
+    assert all(c.holds(rows[c.column]).all() for c in segment.conditions)
+    assert rows.num_rows == 3_000 if kind == "exact" else rows.num_rows < 3_000
+
+
+def test_conditions_on_what_a_rule_computes_are_met_by_rejection(
+    sampling_model: Callable[[str], SamplingModel],
+) -> None:
+    """Though the generator is exact."""
+    model = with_rules(sampling_model("exact"), (Expression("price == age / 4"),))
+    (segment,) = parse_conditions({"price": (6, 9), "town": "Bonn"}, 5, model.schema, model.encoder)
+    wanted = value_of(lambda: chunks._Wanted.of(model, segment.conditions))
+    rows = value_of(lambda: wanted.draw(model, 2_000, np.random.default_rng(0)))
+    assert 0 < rows.num_rows < 2_000 and set(rows["town"].to_pylist()) == {"Bonn"}
+    age, price = rows["age"].to_numpy(), rows["price"].to_numpy()
+    assert (price == age / 4).all() and price.min() >= 6 and price.max() <= 9
+
+
+def test_each_chunk_moves_the_progress_by_one(copula: GaussianCopula, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[int] = []
+
+    @contextmanager
+    def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        assert (what, total) == ("sampling", 4)
+        yield moved.append
+
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(frame, "progress", counted)
+    rows = value_of(lambda: frame.sample_table(copula._fitted(), (Segment((), 35),), 1))
+    assert rows.num_rows == 35 and moved == [1] * 4
