@@ -91,13 +91,16 @@ def test_a_long_ledger_is_refused_and_a_costly_one_takes_bounded_time() -> None:
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-9, float("nan")])
 def test_a_delta_that_is_no_chance_is_refused(delta: float) -> None:
-    """Nor is an epsilon below zero or none; at most so many events are read."""
+    """Nor is an epsilon below zero or none."""
     honest = claim(EVENTS[:2])
     with pytest.raises(ModelFileError, match="states epsilon .* and delta"):
         replace(honest, total=Spent(9.0, delta)).check_claim()
     for epsilon in (-1e-9, float("nan")):
         with pytest.raises(ModelFileError, match="states epsilon"):
             replace(honest, total=Spent(epsilon, 1e-5)).check_claim()
+
+
+def test_nothing_costs_nothing_and_only_so_many_events_are_read() -> None:
     free = PrivacySpent.of(Ledger(()), PrivacyBudget(3.0, 1e-5))
     assert free.epsilon == 0.0 and free.check_claim() is free
     many = Ledger([gaussian("x", 1e4)] * MOST_EVENTS)
