@@ -101,7 +101,14 @@ def test_delta_of_one_gaussian_release_is_the_mass_beyond_epsilon(epsilon: float
 @pytest.mark.parametrize("start", [1e-4, 1.0, 2.9, 3.0, 3.1, 40.0])
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-6])
 def test_the_least_scale_is_found_from_above_whatever_the_start(start: float, tolerance: float) -> None:
-    found = least_scale(lambda x: x >= 3.0, start, tolerance, math.inf)
+    looked: list[float] = []
+
+    def fits(x: float) -> bool:
+        looked.append(x)
+        assert len(looked) < 100, "it ends"
+        return x >= 3.0
+
+    found = least_scale(fits, start, tolerance, math.inf)
     assert found is not None and 3.0 <= found <= 3.0 * (1 + tolerance)
 
 
