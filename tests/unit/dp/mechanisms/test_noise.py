@@ -1,6 +1,8 @@
 """Noise: right in law, never the same twice, and marked where it could be. False alarms: 1e-6 for each test."""
 
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,13 @@ def test_seeded_noise_says_that_it_guarantees_nothing() -> None:
 
 def test_secure_mode_takes_the_cryptographic_source() -> None:
     assert isinstance(noise_source(True), SecureNoise) and isinstance(noise_source(False), OsNoise)
+
+
+@pytest.mark.parametrize("source", [OsNoise(), InsecureSeededNoise(0)], ids=lambda s: type(s).__name__)
+def test_a_uniform_number_of_zero_is_the_smallest_that_is_drawn_else(source: Any) -> None:
+    """Generators give multiples of 2^-53 from zero on."""
+    source._rng = SimpleNamespace(random=lambda shape: np.array([0.0, 2.0**-53, 0.5])[:shape])
+    assert source.uniform(3).tolist() == [2.0**-53, 2.0**-53, 0.5]
 
 
 def test_secure_uniforms_never_reach_the_ends() -> None:
