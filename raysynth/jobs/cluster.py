@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,17 +254,30 @@ def _status(job: Any) -> JobStatus:
 
 
 def _tail(client: JobSubmissionClient, job_id: str, skip: int) -> Iterator[str]:
-    """New text of a log as it comes, without the first `skip` characters."""
-    stream = client.tail_job_logs(job_id)
-    with asyncio.Runner() as runner:
-        at = 0
-        while (text := runner.run(_next(stream))) is not None:
-            new = min(len(text), max(0, at + len(text) - skip))
-            at += len(text)
-            if new:
-                yield text[-new:]
+    """New text of a log as it comes, without the first `skip` characters.
 
+    Read by a thread of its own: Ray's client is asynchronous, and a notebook's thread has a loop that runs already.
+    """
+    texts: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
 
-async def _next(stream: AsyncIterator[str]) -> str | None:
-    """The next text, None at the end."""
-    return await anext(stream, None)
+    async def read() -> None:
+        async for text in client.tail_job_logs(job_id):
+            texts.put(text)
+
+    def run() -> None:
+        ended = None
+        try:
+            asyncio.run(read())
+        except Exception as error:
+            ended = error
+        texts.put(ended)
+
+    threading.Thread(target=run, name="raysynth-log", daemon=True).start()
+    at = 0
+    while (text := texts.get()) is not None:
+        if isinstance(text, BaseException):
+            raise text
+        new = min(len(text), max(0, at + len(text) - skip))
+        at += len(text)
+        if new:
+            yield text[-new:]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import typer.main
@@ -12,7 +16,7 @@ from typer.testing import CliRunner
 from raysynth import cli
 from raysynth.cli.submit import NOT_JOBS, runtime_environment, work_of
 from raysynth.errors import ClusterError, ParameterError
-from raysynth.jobs import JobCluster, Work, new_job_id
+from raysynth.jobs import JobCluster, JobStatus, Work, new_job_id
 from raysynth.jobs.cluster import read_token
 
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -105,3 +109,34 @@ def test_clusters_that_cannot_be_meant(tmp_path: Path) -> None:
 def test_a_mistake_costs_no_connection() -> None:
     result = CliRunner().invoke(cli.app, ["submit", "--address", "http://127.0.0.1:1", "fit", "x.csv"])
     assert result.exit_code == 2 and "--model" in result.stderr
+
+
+class Server:
+    """Of a job whose log breaks off once, and which is over when it has been read."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        self.asked += 1
+        yield "one "
+        if self.asked == 1:
+            raise RuntimeError("connection lost")
+        yield "two "
+        yield "three"
+
+    def get_job_info(self, job_id: str) -> SimpleNamespace:
+        state = "SUCCEEDED" if self.asked > 1 else "RUNNING"
+        return SimpleNamespace(submission_id=job_id, status=state, message="", metadata={})
+
+
+@pytest.mark.parametrize("in_a_notebook", [False, True])
+def test_a_log_is_followed_over_a_lost_connection_in_a_notebook_too(in_a_notebook: bool) -> None:
+    written: list[str] = []
+    cluster = JobCluster("http://head:8265", cast(Any, Server()))
+
+    async def cell() -> JobStatus:
+        return cluster.follow("job", written.append)
+
+    status = asyncio.run(cell()) if in_a_notebook else cluster.follow("job", written.append)
+    assert "".join(written) == "one two three" and status.state == "SUCCEEDED"
