@@ -169,6 +169,7 @@ def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, 
     """
     taken: list[Constraint] = []
     equal: set[str] = set()
+    replaced = 0  # columns, by what is taken
     for relation in found:
         if relation.exceptions or not relation.by_construction or _are_numbers(relation.constraint, schema):
             continue
@@ -177,9 +178,9 @@ def chosen(found: Iterable[Relation], schema: TableSchema) -> tuple[Constraint, 
         rule = relation.constraint
         if isinstance(rule, Inequality) and equal & set(rule.involves):
             continue
-        plan = len(ConstraintSet(tuple(taken), schema).replacements)
-        is_free = len(ConstraintSet((*taken, rule), schema).replacements) == plan + 1
-        if is_free or _is_link(rule, taken):
+        more = len(ConstraintSet((*taken, rule), schema).replacements)
+        if more == replaced + 1 or _is_link(rule, taken):
+            replaced = more
             taken.append(rule)
             equal |= set(rule.involves) if isinstance(rule, Expression) else set()
     return tuple(taken)

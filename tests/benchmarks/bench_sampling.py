@@ -50,7 +50,7 @@ def main() -> None:
     os.environ["RAYSYNTH_QUIET"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = synthesizer_class(options.method)(seed=0, verbose=False)  # type: ignore[call-arg]
+        model = synthesizer_class(options.method)(seed=0, verbose=False)
         model.fit(options.data).save(folder / "model")
         figures: dict[str, Any] = {"bench": "sampling", "method": options.method, **rates(folder, options)}
         if not options.skip_kill:

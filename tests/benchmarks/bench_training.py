@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -171,7 +171,7 @@ def ingestion(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     table = as_table(str(sampled_table(options.data, folder, options.rows)))
     encoder = GaussianCopula(seed=0, verbose=False).fit(options.data).encoder_
-    ways = {"written": write_shards, "handed": handed}
+    ways: dict[str, Callable[[Any, Any, Path], Any]] = {"written": write_shards, "handed": handed}
     took: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(options.turns + 1):  # the first one starts Ray's workers
         for name, encode in ways.items():
