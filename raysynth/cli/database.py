@@ -69,6 +69,7 @@ def fit_database(
     relations: list[str] | None,
     method: str,
     settings: list[str] | None,
+    rules: str | None,
     dangling: str,
     odometer: Path | None,
     seed: int | None,
@@ -78,7 +79,7 @@ def fit_database(
 
     begun = time.perf_counter()
     tables, schema = open_with_keys(data, relations)
-    parameters = read_settings(settings or [])
+    parameters = read_settings(settings or []) | ({} if rules is None else {"rules": rules})
     given: dict[str, Any] = {"parameters": parameters, "dangling": dangling, "odometer": odometer, "seed": seed}
     model = RelationalSynthesizer(relations=schema, method=method, **given)
     model.fit(tables).save(file)

@@ -117,13 +117,14 @@ fix what is wrong with --schema. Values seen in fewer than 5 rows are not learne
         check_output(model, data, schema, starts=b"PK")
         if means_database(data, relations):
             refuse({"--epochs": epochs, "--schema": schema, "--workers": workers, "--gpu": gpu, "--storage": storage})
-            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv, "--rules": rules})
+            refuse({"--epsilon": epsilon, "--delta": delta, "--entity": entity, "--csv": csv})
             return fit_database(
                 data,
                 model,
                 relations=relations,
                 method=method,
                 settings=settings,
+                rules=rules,
                 dangling=dangling,
                 odometer=odometer,
                 seed=seed,

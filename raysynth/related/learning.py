@@ -395,4 +395,6 @@ def _described(model: TableModel, nested: Sequence[Relation]) -> str:
         how += f"; found by the values of the key: {', '.join(str(r) for r in plan.located)}"
     if plan.references:
         how += f"; into reference tables: {', '.join(str(r) for r in plan.references)}"
+    if model.schema.constraints:
+        how += f"; rules: {'; '.join(map(str, model.schema.constraints))}"
     return f"table '{plan.name}': {model.n_rows:,} rows, made {how}"

@@ -107,8 +107,9 @@ def open_tables(
     schema: DatabaseSchema,
     schemas: Mapping[str, TableSchema | str | os.PathLike[str]],
     dangling: str,
+    rules: str | None = None,
 ) -> OpenDatabase:
-    """Read the tables, check their keys, infer the kinds of their columns.
+    """Read the tables, check their keys, infer the kinds of their columns; `rules`: as `open_exactly`.
 
     Raises:
         DataError, SchemaError: as `check_database` and `plan_of`; they name table, column and cure.
@@ -129,7 +130,7 @@ def open_tables(
     while True:
         plans = plan_of(whole, types, counts, _alike(whole, rows, parents), located) if located else plans
         by_name = {p.name: p for p in plans}
-        known = {n: _open_table(opened[n], rows[n], by_name.get(n), declared[n]) for n in schema.names}
+        known = {n: _open_table(opened[n], rows[n], by_name.get(n), declared[n], rules) for n in schema.names}
         if all(_has_values(r, known) for r in located):
             break
         located = frozenset(r for r in located if _has_values(r, known))
@@ -243,7 +244,9 @@ def _declared(schema: TableSchema | str | os.PathLike[str] | None) -> TableSchem
     return TableSchema.load(schema)
 
 
-def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: TableSchema | None) -> OpenTable:
+def _open_table(
+    table: Any, rows: pa.Table, plan: TablePlan | None, declared: TableSchema | None, rules: str | None = None
+) -> OpenTable:
     columns: dict[str, ColumnSchema] = {
         n: ColumnSchema(n, Kind.IDENTIFIER, dtype_text(table.schema.field(n).type), table.pandas_dtypes.get(n))
         for n in table.names
@@ -256,7 +259,7 @@ def _open_table(table: Any, rows: pa.Table, plan: TablePlan | None, declared: Ta
         if declared is not None:
             kept = tuple(c for c in declared.columns if c.name in learned)
             wanted = TableSchema(kept, declared.constraints, declared.rare_threshold, declared.max_categories)
-        found = open_exactly(part, wanted, {}, None)
+        found = open_exactly(part, wanted, {}, None, rules=rules)
         # a child's key follows its parent's place, and no model of a table sees the places of both
         columns |= {c.name: replace(c, in_order=False) if c.kind.is_key else c for c in found.schema.columns}
         constraints = found.schema.constraints

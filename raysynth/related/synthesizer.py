@@ -52,8 +52,7 @@ class RelationalSynthesizer(Parameterised):
     With `epsilon` that is a guarantee (`related/bounding.py` has the proof): one row of `root` more or less, with all
     that descends from it. Relations and `caps` are declared, and only methods that count serve.
 
-    After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned of each table; `stages_`;
-    `privacy_spent_`.
+    After `fit`: `schema_`, the `DatabaseSchema`; `database_`, what was learned; `stages_`; `privacy_spent_`.
     """
 
     relations: Annotated[
@@ -66,7 +65,11 @@ class RelationalSynthesizer(Parameterised):
     method: Annotated[str, Parameter("of rows: 'auto', 'trees' or 'autoregressive', or one that completes rows")] = AUTO
     child_method: Annotated[str | None, Parameter("of rows of tables with a parent; None: as `method`")] = None
     parameters: Annotated[
-        Mapping[str, Any] | None, Parameter("for the methods of rows that have them, for example {'leaf_rows': 20}")
+        Mapping[str, Any] | None,
+        Parameter(
+            "for the methods of rows that have them, for example {'leaf_rows': 20}; {'rules': 'auto'}, without a "
+            "budget: orderings, sums and dependencies that all rows of a table keep are kept"
+        ),
     ] = None
     schemas: Annotated[
         Mapping[str, TableSchema | str | os.PathLike[str]] | None,
@@ -147,7 +150,7 @@ class RelationalSynthesizer(Parameterised):
             schemas, told = self.schemas or {}, bool(self.verbose)
             if unit is not None:
                 return learn_privately(given, schema, schemas, unit, self._maker(schema, seed), seed, verbose=told)
-            database = open_tables(given, schema, schemas, self.dangling)
+            database = open_tables(given, schema, schemas, self.dangling, (self.parameters or {}).get("rules"))
         return learn(database, self._maker(database.schema, seed), seed, told)
 
     def _unit(self) -> Unit | None:
@@ -161,11 +164,14 @@ class RelationalSynthesizer(Parameterised):
         from raysynth.methods.base import Synthesizer
 
         known = {name for cls in self._classes() for name in declared(cls)}
-        if taken := sorted(set(self.parameters or {}) & set(declared(Synthesizer))):
+        of_all, given = dict(declared(Synthesizer)), self.parameters or {}
+        if "rules" in given and self.epsilon is None:
+            of_all.pop("rules").check(given["rules"])
+        if taken := sorted(set(given) & set(of_all)):
             raise ParameterError(
                 f"parameters names '{taken[0]}', which is no parameter of rows alone; leave it out there"
             )
-        if unknown := sorted(set(self.parameters or {}) - known):
+        if unknown := sorted(set(given) - known):
             raise ParameterError(f"parameters names '{unknown[0]}', which none of the methods of rows has")
 
     def _classes(self) -> tuple[type[Synthesizer], type[Synthesizer]]:
@@ -194,7 +200,7 @@ class RelationalSynthesizer(Parameterised):
 
         def make(name: str, settings: Mapping[str, Any] | None = None) -> Synthesizer:
             cls = child if schema.parents_of(name) else root
-            chosen = {"max_rows": LEARNED_ROWS, "rules": "none", **(settings or {}), **(self.parameters or {})}
+            chosen = {"max_rows": LEARNED_ROWS, **(settings or {}), **(self.parameters or {}), "rules": "none"}
             own = {k: v for k, v in chosen.items() if k in declared(cls)}
             return cls(**own, seed=(seed + schema.names.index(name)) % 2**62, verbose=False)
 
@@ -241,8 +247,7 @@ class RelationalSynthesizer(Parameterised):
 
         Args:
             parents: rows of root tables, with all of their columns.
-            seed: as in `sample`.
-            scale: of the other root tables.
+            seed: as in `sample`. scale: of the other root tables.
 
         Raises:
             ParameterError: a name is no root table. SchemaError: a column is missing, or of another type. DataError:
@@ -268,16 +273,14 @@ class RelationalSynthesizer(Parameterised):
         *,
         compression: str = "zstd",
     ) -> Manifest:
-        """Write a folder of Parquet for each table, block by block; started again it writes what is missing.
-
-        The rows are those of `sample`.
+        """Write the rows of `sample`, a folder of Parquet a table, block by block; started again what is missing.
 
         Args:
             path: folder; made where missing. A folder that holds another run is refused.
             scale, seed, conditions, rows: as in `sample`.
             compression: of the Parquet pages ('zstd', 'snappy', 'none' ...).
 
-        Raises `StorageError` where the disk is full or the folder holds another run; finished files stay.
+        Raises `StorageError`: the disk is full, or the folder holds another run; finished files stay.
         """
         from raysynth.files.storage import place
         from raysynth.related.writing import Blocks, FolderPlan, Request, opened, write_folder
@@ -363,11 +366,9 @@ class RelationalSynthesizer(Parameterised):
         }
 
     def _sampling_seed(self, seed: int | None) -> int:
-        seed = seed if seed is not None else self.seed
-        if seed is None:
-            return secrets.randbits(62)
-        declared(type(self))["seed"].check(seed)
-        return int(seed)
+        chosen = seed if seed is not None else self.seed
+        declared(type(self))["seed"].check(chosen)
+        return secrets.randbits(62) if chosen is None else int(chosen)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "stages_"):
@@ -376,10 +377,7 @@ class RelationalSynthesizer(Parameterised):
     # ---- save --------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one file, `path`, whatever its ending: a zip of JSON and safetensors (no pickle), atomically.
-
-        Raises `NotFittedError` before `fit`, `StorageError` where the file cannot be written.
-        """
+        """Write one file, `path`: a zip of JSON and safetensors, at once; raises `NotFittedError`, `StorageError`."""
         self._require_fitted()
         write_model(path, self._content())
 

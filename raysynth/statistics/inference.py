@@ -85,7 +85,8 @@ def _read_from_rows(column: ColumnSchema, given: ColumnSchema | None, kind_is_li
         own = {"kind", "dtype", "nullable"} | {f for f in _INFERRED if getattr(column, f) is not None}
     else:
         own = {f for f in _INFERRED if getattr(column, f) != getattr(given, f)} | set(given.inferred)
-    return tuple(f for f in _INFERRED if f in own and not (f == "kind" and kind_is_listed))
+    others = () if given is None else tuple(f for f in given.inferred if f not in _INFERRED)  # the range of a rule
+    return (*(f for f in _INFERRED if f in own and not (f == "kind" and kind_is_listed)), *others)
 
 
 def _as_in_frame(column: ColumnSchema, seen: ColumnStatistics, table: Table, rare: int) -> ColumnSchema:

@@ -11,7 +11,7 @@ import pytest
 from unit.related.shop import RELATIONS, shop
 
 from raysynth import RelationalSynthesizer
-from raysynth.errors import DataError, InputError, SchemaError
+from raysynth.errors import DataError, InputError, ParameterError, SchemaError
 from raysynth.related.opened import open_tables
 from raysynth.schema.relations import CrossTableRule, DatabaseSchema, Relation, TableKeys
 
@@ -109,3 +109,27 @@ def test_times_of_other_units_are_compared_as_times_and_made_children_keep_the_r
         RelationalSynthesizer(relations=[relations[0], "children.size > mothers.from"], verbose=False).fit(
             {"mothers": mothers, "children": children}
         )
+
+
+def stays(seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Patients and their stays, which end after they begin."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(150), rng.poisson(3, 150))
+    came = pd.Timestamp("2021-01-01") + pd.to_timedelta(rng.integers(0, 9000, len(owner)), unit="h")
+    left = came + pd.to_timedelta(rng.exponential(60, len(owner)).round(), unit="h")
+    table = pd.DataFrame({"patient": owner, "came": came, "left": left, "ward": rng.choice(["a", "b"], len(owner))})
+    return {"patients": pd.DataFrame({"id": range(150), "age": rng.integers(1, 90, 150)}), "stays": table}
+
+
+def test_rules_within_a_table_are_found_and_kept_where_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = []
+    for asked in ({}, {"rules": "auto"}):
+        model = RelationalSynthesizer(relations=["stays.patient -> patients.id"], parameters=asked, seed=1)
+        made = model.fit(stays()).sample(seed=2)["stays"]
+        broken.append(int((made["left"] < made["came"]).sum()))
+    assert broken[0] > 20 and broken[1] == 0
+    assert "rules: Inequality(low='came', high='left')" in capsys.readouterr().out
+    for bad, said in (({"parameters": {"rules": "all"}}, "'auto' or 'none'"), ({"epsilon": 1.0, "parameters": {
+        "rules": "auto"}, "root": "patients", "caps": {"stays": 3}}, "'rules', which is no parameter")):  # fmt: skip
+        with pytest.raises(ParameterError, match=said):
+            RelationalSynthesizer(relations=["stays.patient -> patients.id"], **bad).fit(stays())

@@ -11,6 +11,7 @@ import pytest
 
 from raysynth.data.table import as_table
 from raysynth.errors import SchemaError
+from raysynth.fitting.opening import open_exactly
 from raysynth.schema import ColumnSchema, Kind, TableSchema
 from raysynth.statistics import collect, infer_schema
 
@@ -174,3 +175,17 @@ def test_several_measured_numbers_in_one_text_are_no_key(name: str, values: list
     column = one(name, values)
     assert ("several numbers" in column.reason) is several
     assert not several or column.kind is Kind.CATEGORICAL
+
+
+def test_a_range_that_a_rule_read_from_the_rows_stays_private_and_binds_no_other_fit() -> None:
+    """Rows lie beyond a protected range, so one taken for declared would refuse the rows that it was read from."""
+    rng = np.random.default_rng(0)
+    low = rng.exponential(9, 3000).round()
+    table = as_table(
+        pd.DataFrame({"low": low, "high": low + rng.exponential(40, 3000).round(), "top": low.max() + 900})
+    )
+    found = open_exactly(table, None, {}, rules="auto").schema
+    ranged = [c for c in found.columns if c.bounds is not None]
+    assert ranged and all("bounds" in c.inferred for c in ranged)
+    again = open_exactly(table, found, {}, rules="none").schema
+    assert all("bounds" in again[c.name].inferred for c in ranged)
