@@ -105,12 +105,16 @@ def values_of(distinct: pa.Array, taken: np.ndarray) -> pa.Array:
     return distinct.take(indices)
 
 
-def is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
-    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
+def persons_each(code_N: np.ndarray, persons_N: np.ndarray, n_codes: int = 1) -> np.ndarray:
+    """How many persons have rows of each code, (`n_codes` or more,); rows of `NO_PARENT` have none."""
     there = code_N != NO_PARENT
     stride = int(persons_N.max(initial=0)) + 1
-    pairs = np.unique(code_N[there] * stride + persons_N[there])
-    return bool(np.bincount(pairs // stride, minlength=1).max(initial=0) >= rare)
+    return np.bincount(np.unique(code_N[there] * stride + persons_N[there]) // stride, minlength=n_codes)
+
+
+def is_shared(code_N: np.ndarray, persons_N: np.ndarray, rare: int) -> bool:
+    """Whether at least `rare` persons share one of the codes, so that a model may know it."""
+    return bool(persons_each(code_N, persons_N).max(initial=0) >= rare)
 
 
 def numbers_or_null(x: np.ndarray) -> pa.Array:
@@ -156,6 +160,12 @@ def group_moments(group_N: np.ndarray, x_N: np.ndarray, n_groups: int) -> tuple[
         values[found["group"].to_numpy()] = found[f"x_{how}"].to_numpy()
         result.append(values)
     return tuple(result)
+
+
+def varies(x_N: np.ndarray, parent_N: np.ndarray, number_P: np.ndarray) -> bool:
+    """Whether the values differ in most of the families of several children."""
+    least, largest, _, _ = group_moments(parent_N, x_N, len(number_P))
+    return bool((largest > least)[number_P > 1].mean() > 0.5)
 
 
 def nearest_of(x: np.ndarray, sorted_: np.ndarray) -> np.ndarray:

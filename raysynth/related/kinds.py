@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from raysynth.related.grouping import NO_PARENT, codes, group_means, numbers
+from raysynth.related.grouping import NO_PARENT, codes, group_means, numbers, persons_each
 from raysynth.schema.columns import ColumnSchema
 
 PARENTS_EACH = 25  # of a cluster on average, at least
@@ -177,9 +177,7 @@ def _clusters(features_PF: np.ndarray, k: int, persons_P: np.ndarray, rare: int,
 
 def _without_rare(label_P: np.ndarray, centres_KF: np.ndarray, persons_P: np.ndarray, rare: int) -> np.ndarray:
     """Labels from 0, those of clusters with fewer than `rare` persons joined to the nearest other cluster."""
-    pairs = np.unique(label_P * (int(persons_P.max(initial=0)) + 1) + persons_P)
-    persons_K = np.bincount(pairs // (int(persons_P.max(initial=0)) + 1), minlength=len(centres_KF))
-    large = np.flatnonzero(persons_K >= rare)
+    large = np.flatnonzero(persons_each(label_P, persons_P, len(centres_KF)) >= rare)
     if not len(large):
         return np.zeros(len(label_P), np.int64)
     distance = ((centres_KF[:, None] - centres_KF[large][None]) ** 2).sum(-1)

@@ -32,7 +32,7 @@ from raysynth.related.opened import OpenDatabase, OpenTable
 from raysynth.related.plan import TablePlan, code_of, level_of, number_of, place_of, wanted_of
 from raysynth.related.rows import RowModel
 from raysynth.related.siblings import Siblings
-from raysynth.related.summaries import Summaries, choose_summaries, with_most
+from raysynth.related.summaries import Summaries, choose_summaries, with_most, with_spots
 from raysynth.running.progress import progress
 from raysynth.running.stages import stage
 from raysynth.schema.columns import ColumnSchema
@@ -223,10 +223,10 @@ def _add_summaries(table: _Extended, child: _Extended, database: OpenDatabase, r
     chosen = choose_summaries(relation, children, parent_N, n, frozenset(left_out))
     if chosen is None:
         return
-    if plan.order is not None:  # its steps are what is learned
-        chosen = replace(chosen, relative={}, order=None)
+    chosen = chosen if plan.order is None else replace(chosen, relative={}, order=None)  # its steps are learned
     summaries = chosen.of(children.rows, parent_N, n)
     rare = database.tables[relation.parent].schema.rare_threshold
+    chosen = with_spots(chosen, children.rows, database.persons(relation.child), rare)
     child.above = with_most(chosen, summaries, database.persons(relation.parent), rare)
     for column in child.above.schema:
         table.add(column, summaries[column.name])

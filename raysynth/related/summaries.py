@@ -33,10 +33,12 @@ from raysynth.related.grouping import (
     number_column,
     numbers,
     on_grid,
+    persons_each,
     plain,
     reaching,
     unit_in,
     values_of,
+    varies,
 )
 from raysynth.related.kinds import Sample, frequent_levels, share_of_parents, squeezed
 from raysynth.schema.columns import ColumnSchema, Kind, column_from_dict, column_to_dict
@@ -48,6 +50,8 @@ MOST_SUMMARISED = 40  # columns of one relation: those whose families differ mos
 WEAKEST = 0.1  # share of the variance between families' means (or deviations) that is no chance
 RELATIVE_FROM = 0.75  # share of a column's variance that is between families
 FARTHEST = 9.0  # squared: what one column adds at most to how far a family is from its parent's row
+SPOTTED = 0.5  # share of the rows of a number that stand on values of enough persons: then it is a name
+SPARSE = 0.5  # share of the whole numbers between them that these are, at most
 LONGEST_SEQUENCE = 2_000  # children of one parent: a sequence is made row after row
 
 
@@ -65,6 +69,8 @@ class Summaries:
         most: of each number what `rare_threshold` persons reach; no made family goes further.
         ended: the numbers of whose families the parent has the largest value, not the range: ends that many families
             share (a last hour, a full mark) are values of their own. Those that are not relative.
+        spots: of relative numbers that are names rather than amounts (of flights, of rooms) the values that made ones
+            take, ascending: each of them enough persons share.
     """
 
     relation: Relation
@@ -74,6 +80,7 @@ class Summaries:
     order: str | None
     most: Mapping[str, float] = field(default_factory=dict)
     ended: frozenset[str] = frozenset()
+    spots: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values that `from_dict` reads."""
@@ -84,6 +91,7 @@ class Summaries:
             "order": self.order,
             "most": dict(self.most),
             "ended": sorted(self.ended),
+            "spots": {n: list(x) for n, x in self.spots.items()},
         }
 
     @classmethod
@@ -92,7 +100,8 @@ class Summaries:
         numbers_, categories = (tuple(column_from_dict(c) for c in values[k]) for k in ("numbers", "categories"))
         relative = {str(n): int(u) for n, u in values["relative"].items()}
         ended = frozenset(values.get("ended", ()))  # files of earlier versions know ranges alone
-        return cls(relation, numbers_, relative, categories, values["order"], values.get("most", {}), ended)
+        spots = {str(n): tuple(map(float, x)) for n, x in values.get("spots", {}).items()}
+        return cls(relation, numbers_, relative, categories, values["order"], values.get("most", {}), ended, spots)
 
     # ---- columns of the parent ---------------------------------------------------------------------------------------
 
@@ -284,7 +293,7 @@ class Summaries:
             least, width = ends["least"], np.where(family.number > 1, ends["width"], 0.0)
             if column.name in self.relative:
                 if column.name == self.order:
-                    x[held] = _ascending(x[held], parent_N)
+                    x[held] = x[held][np.lexsort((x[held], parent_N))]  # rows stand family by family
                 x[held] = on_grid(least[parent_N] + x[held] * width[parent_N], self.relative[column.name])
                 least, width = (on_grid(e, self.relative[column.name]) for e in (least, width))
             else:  # ends that are among the values of rows: of a few prices or distances none lies between two
@@ -293,6 +302,7 @@ class Summaries:
                 width = largest - least
                 x[held] = np.clip(x[held], least[parent_N], largest[parent_N])
             x[held] = reaching(x[held], parent_N, least, width, column.name in self.relative)
+            x[held] = nearest_of(x[held], np.array(self.spots.get(column.name, ())))
             result[column.name] = of_type(x, column)
         return pa.table(result)
 
@@ -315,6 +325,23 @@ def with_most(summaries: Summaries, parents: Mapping[str, Any], persons_P: np.nd
         if len(first) >= rare:
             most[column.name] = float(largest[order[np.sort(first)[rare - 1]]])
     return replace(summaries, most=most, categories=shared)
+
+
+def with_spots(summaries: Summaries, children: pa.Table, persons_N: np.ndarray, rare: int) -> Summaries:
+    """The summaries with the spots of those relative numbers whose rows mostly stand on few of the whole numbers.
+
+    Args:
+        children: all rows. persons_N: whose each is. rare: persons that share a spot, at least.
+    """
+    spots = {}
+    for name, unit in summaries.relative.items():
+        x = numbers(children.column(name))
+        values, code = np.unique(x[there := ~np.isnan(x)], return_inverse=True)
+        shared = persons_each(code, persons_N[there], len(values)) >= rare
+        found, mostly = values[shared], bool(shared.any() and shared[code].mean() >= SPOTTED)
+        if unit and mostly and len(found) < SPARSE * (1 + (found[-1] - found[0]) / unit):
+            spots[name] = tuple(found.tolist())
+    return replace(summaries, spots=spots)
 
 
 def choose_summaries(
@@ -353,7 +380,7 @@ def choose_summaries(
     names = {c.name for _, c in kept}
     chosen = tuple(c for c in children.columns if c.name in names)
     by_share = sorted((n for n in relative if n in names), key=lambda n: -relative[n])
-    varying = [n for n in by_share if _varies(numbers(children.rows.column(n))[there], parent, number)]
+    varying = [n for n in by_share if varies(numbers(children.rows.column(n))[there], parent, number)]
     order = varying[0] if varying and number.max(initial=0) <= LONGEST_SEQUENCE else None
     if not chosen:
         return None
@@ -365,17 +392,6 @@ def choose_summaries(
         order,
         ended=frozenset(c.name for c in chosen if c.kind.is_numeric and c.name not in relative),
     )
-
-
-def _varies(x_N: np.ndarray, parent_N: np.ndarray, number_P: np.ndarray) -> bool:
-    """Whether the values differ in most of the families of several children."""
-    least, largest, _, _ = group_moments(parent_N, x_N, len(number_P))
-    return bool((largest > least)[number_P > 1].mean() > 0.5)
-
-
-def _ascending(x_N: np.ndarray, parent_N: np.ndarray) -> np.ndarray:
-    """The values of each family in ascending order along its rows, which stand family by family; missing ones last."""
-    return x_N[np.lexsort((x_N, parent_N))]
 
 
 def _float(name: str) -> ColumnSchema:

@@ -13,7 +13,7 @@ from raysynth.related.grouping import Family, nearest_of, reaching
 from raysynth.related.kinds import Sample, children_codes, share_of_parents
 from raysynth.related.making import nearest_families
 from raysynth.related.siblings import AS_BEFORE, Siblings
-from raysynth.related.summaries import Summaries, choose_summaries, with_most
+from raysynth.related.summaries import Summaries, choose_summaries, with_most, with_spots
 from raysynth.schema.columns import ColumnSchema, Kind
 from raysynth.schema.relations import Relation
 
@@ -266,3 +266,27 @@ def test_a_column_is_summarised_in_whose_spread_alone_families_differ() -> None:
     columns = tuple(ColumnSchema(n, Kind.CONTINUOUS, "double") for n in children.column_names)
     chosen = choose_summaries(RELATION, Sample(children, columns), parent_N, 400, frozenset())
     assert chosen is not None and [c.name for c in chosen.numbers] == ["spread"]
+
+
+def test_relative_numbers_that_are_names_are_made_among_those_that_enough_persons_share() -> None:
+    """Lines of a region have numbers of their hundred; a year, whose values fill its range, is no name."""
+    rng = np.random.default_rng(0)
+    parent_N = np.repeat(np.arange(400), 6)
+    region = np.repeat(rng.integers(0, 30, 400), 6)
+    line = 100 * region + 7 * rng.integers(0, 5, len(parent_N)) + 1
+    line[::40] = 100 * region[::40] + rng.integers(50, 99, len(line[::40]))  # lines of one person or two
+    year = 1950 + 2 * region + rng.integers(0, 3, len(parent_N))
+    children = pa.table({"line": line, "year": year})
+    columns = tuple(ColumnSchema(n, Kind.CONTINUOUS, "int64", decimals=0) for n in children.column_names)
+    chosen = choose_summaries(RELATION, Sample(children, columns), parent_N, 400, frozenset())
+    assert chosen is not None and set(chosen.relative) == {"line", "year"}
+    spotted = with_spots(chosen, children, parent_N, 5)
+    assert set(spotted.spots) == {"line"} and Summaries.from_dict(RELATION, spotted.to_dict()) == spotted
+    for value in spotted.spots["line"]:
+        assert len(set(parent_N[line == value])) >= 5
+    family, parents = Family.made(np.full(400, 6)), chosen.of(children, parent_N, 400)
+    drawn = pa.table({"line": rng.random(2400), "year": rng.random(2400)})
+    plain, made = (x.inverse(drawn, pa.table(parents), family) for x in (chosen, spotted))
+    assert set(made["line"].to_pylist()) <= set(spotted.spots["line"]) and plain["year"].equals(made["year"])
+    assert np.isin(plain["line"].to_numpy(), spotted.spots["line"]).mean() < 0.5
+    assert not with_spots(chosen, children, parent_N % 4, 5).spots  # of four persons none is known
