@@ -62,6 +62,29 @@ def open_with_keys(data: str, relations: list[str] | None) -> tuple[dict[str, An
     return {n: t for n, t in tables.items() if n not in left_out}, schema
 
 
+def look_database(data: str) -> Outcome:
+    """Keys, and what a fit would take the other columns of each table for."""
+    from raysynth.data.keys import count_rows
+    from raysynth.data.table import as_table
+    from raysynth.statistics.findings import find
+
+    tables, schema = open_with_keys(data, None)
+    relations, record = [str(r) for r in schema.relations], {}
+    texts = [f"key: {r}" for r in relations]
+    for name in schema.names:
+        keys = [*schema[name].primary_key, *(c for r in schema.parents_of(name) for c in r.child_key)]
+        keys = list(dict.fromkeys([*keys, *(c for r in schema.children_of(name) for c in r.parent_key)]))
+        table = as_table(tables[name], min_rows=0)
+        texts.append(f"\ntable '{name}': {count_rows(table):,} rows; in keys: {', '.join(keys) or 'no column'}")
+        own = [c for c in table.names if c not in keys]
+        if own and count_rows(table) > 1:
+            found = find(table.select(own))
+            record[name], texts = found.record(), [*texts, found.text()]
+    following = f"raysynth fit {data} --model model.raysynth"
+    content = {"command": "look", "relations": relations, "tables": record, "next": following}
+    return Outcome(content, "\n".join([*texts, f"\nNext: {following}"]))
+
+
 def fit_database(
     data: str,
     file: Path,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raysynth.cli.application import Csv, Json, app, run
+from raysynth.cli.database import look_database, means_database, refuse
 from raysynth.cli.steps import Outcome, check_output, read_as
 from raysynth.errors import ParameterError
 
@@ -32,7 +33,7 @@ raysynth look patients.csv --csv decimal=, --csv encoding=latin-1
 """
 )
 def look(
-    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder, glob or URI.")],
+    data: Annotated[str, typer.Argument(help="CSV or Parquet file, folder, glob or URI; or a database.")],
     schema: Annotated[Path, typer.Option(help="File for the schema that a fit would take; edit it.")] = Path(
         "schema.json"
     ),
@@ -54,6 +55,9 @@ def look(
         from raysynth.data.table import as_table
         from raysynth.statistics.findings import find
 
+        if means_database(data, None):
+            refuse({"--out": out, "--rules": rules, "--csv": csv})
+            return look_database(data)
         check_output(schema, data, starts=b"{")
         if out is not None:
             check_output(out, data, starts=b"<")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from raysynth import cli
 from raysynth.cli.database import made_up_shop
-from raysynth.data.key_inference import infer_relations
+from raysynth.data.key_inference import as_database_schema, infer_relations
 from raysynth.data.keys import check_database
 from raysynth.data.sources.databases import open_database, write_database
 
@@ -117,3 +117,32 @@ def test_what_no_sample_of_several_tables_is_is_refused(
     assert result.exit_code == 2, result.output
     assert said in " ".join(result.output.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_look_tells_keys_and_kinds_of_each_table_and_writes_nothing(folder: Path, tmp_path: Path) -> None:
+    write_database({n: t.iloc[: 1 if n == "products" else None] for n, t in made_up_shop(0, 50).items()},
+                   infer_relations(made_up_shop(0, 50), verbose=False), tmp_path / "shop.db")  # fmt: skip
+    text = run("look", tmp_path / "shop.db").stdout
+    assert "key: orders.customer_id -> customers.id" in text and f"raysynth fit {tmp_path / 'shop.db'}" in text
+    assert "table 'products': 1 rows; in keys: id" in text and "region" in text
+    record = json.loads(run("look", folder, "--json").stdout.splitlines()[-1])
+    assert set(record["tables"]) == {"customers", "orders", "lines", "products"} and len(record["relations"]) == 3
+    refused = run("look", folder, "--rules", "auto")
+    assert refused.exit_code == 2 and "--rules is for one table" in refused.output
+    assert [p.name for p in tmp_path.iterdir()] == ["shop.db"]
+
+
+def test_fit_leaves_out_what_the_file_of_keys_does_not_name_and_keeps_rules(folder: Path, tmp_path: Path) -> None:
+    """One order that all lines point to stops a fit; what the message says can be done on a command line."""
+    tables = made_up_shop(0, 60)
+    shop = {"customers": tables["customers"], "orders": tables["orders"], "shop": tables["products"][:1]}
+    shop["orders"] = shop["orders"].assign(shop=int(shop["shop"]["id"].iloc[0]))
+    keys = ["orders.customer_id -> customers.id", "orders.shop -> shop.id"]
+    write_database(shop, as_database_schema(keys, shop), tmp_path / "shop.db")
+    stopped = run("fit", tmp_path / "shop.db", "--model", tmp_path / "model")
+    assert stopped.exit_code == 2 and "'shop' has 1 row" in " ".join(stopped.output.split())
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"format_version": 1, "tables": ["customers", "orders"], "relations": keys[:1]}))
+    result = run("fit", tmp_path / "shop.db", "--model", tmp_path / "model", "--relations", file, "--rules", "auto")
+    assert result.exit_code == 0, result.output
+    assert "does not name them: shop" in result.stdout and "Learned 2 tables" in result.stdout
