@@ -130,7 +130,7 @@ def test_a_table_or_column_that_is_not_there_is_named() -> None:
         evaluate_synthetic_database(real, {"patients": real["patients"]}, SCHEMA)
 
 
-def test_tables_of_one_row_are_named_and_not_compared() -> None:
+def test_tables_of_one_row_are_named_and_not_compared(tmp_path: Path) -> None:
     real = clinic(patients=60)
     few = {
         "settings": pd.DataFrame({"version": [3]}),
@@ -141,7 +141,9 @@ def test_tables_of_one_row_are_named_and_not_compared() -> None:
     made = {**real, "settings": few["settings"][:0], "notes": few["notes"]}
     found = evaluate_synthetic_database({**real, **few}, made, schema)
     assert found.left_out == ("settings", "notes") and found.to_dict()["left_out"] == ["settings", "notes"]
-    assert "one row or none: settings, notes" in found.summary()
+    found.write_report(tmp_path / "page.html")
+    for text in (found.summary(), (tmp_path / "page.html").read_text()):
+        assert "one row or none: settings, notes" in text
     assert [r.relation for r in found.relations] == ["visits.patient -> patients.id"]
     with pytest.raises(DataError, match="no table has the 2 rows"):
         evaluate_synthetic_database(few, few, as_database_schema([], few))
