@@ -41,16 +41,15 @@ class FamilyKeys:
 
     @classmethod
     def of(cls, model: TableModel) -> FamilyKeys:
-        """Those of a table, whose rows know only what is learned, but for a column that numbers them anyway."""
+        """Those of a table."""
         plan, keys = model.plan, []
         if plan.primary is None or model.model is None or not plan.keys:
             return cls((), {})
-        made = {c.name: c for c in model.forms.columns} | ({} if model.line is None else {model.line[0]: None})
+        made = {c.name for c in model.forms.columns}  # a column that numbers a parent's rows is none of them
         for key in plan.keys:
             own = tuple(c for c in key if c not in {*plan.primary.child_key, *plan.copies})
             if own and set(plan.primary.child_key) <= set(key) and set(own) <= set(made):
                 keys.append(own)
-        keys = [k for k in keys if model.line is None or model.line[0] not in k]
         fixed = {*plan.compared, *(c for x in model.schema.constraints for c in x.involves)}
         columns = (c for c in model.forms.columns if c.kind.is_numeric and c.name not in fixed)
         return cls(tuple(keys), {c.name: c for c in columns})
